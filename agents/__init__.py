@@ -1,0 +1,1 @@
+"""Thin Faust agents: one per stage of the flow."""

@@ -1,0 +1,1 @@
+"""Air-quality science: standards, averaging, NowCast, quality control, corrections. Pure functions."""

@@ -1,0 +1,1 @@
+"""Settings, the local stack, sources and the command line."""

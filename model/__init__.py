@@ -1,0 +1,1 @@
+"""The fusion network: training, evaluation, the model bundle and run-time inference."""

@@ -1,0 +1,1 @@
+"""Records that travel on skyfuse's topics: strict pydantic models, no settings, no I/O."""

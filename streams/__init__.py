@@ -1,0 +1,1 @@
+"""Faust topics, codecs, the event-time join, sinks and dead letters."""
