@@ -1,0 +1,100 @@
+"""Settings: one TOML file (`skyfuse.toml`, or the one SKYFUSE_CONFIG names) and SKYFUSE_* environment variables.
+
+The environment wins. Nested names are joined by two underscores: SKYFUSE_KAFKA__BOOTSTRAP=broker:9092.
+With nothing set, everything runs on this machine under `data_dir`.
+"""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KafkaSettings(_Section):
+    """The broker; without `bootstrap` an embedded Apache Kafka is started by `skyfuse up`."""
+
+    bootstrap: str | None = None
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    ssl_cafile: Path | None = None
+    partitions: Annotated[int, Field(ge=1, le=1024)] = 4
+    replication: Annotated[int, Field(ge=1)] = 1
+    prefix: Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9_.-]*\.)?$")] = ""
+
+
+class InfluxSettings(_Section):
+    """InfluxDB 2; without `url` the local store is the only sink."""
+
+    url: str | None = None
+    org: str = "skyfuse"
+    bucket: str = "aq"
+    token: SecretStr | None = None
+
+
+class RedisSettings(_Section):
+    """The latest-state cache; without `url` an embedded one is started by `skyfuse up`."""
+
+    url: str | None = None
+
+
+class WindowSettings(_Section):
+    """Event-time rules of the join (docs/architecture.md)."""
+
+    size: timedelta = timedelta(seconds=60)
+    grace: timedelta = timedelta(seconds=5)
+    allowed_lateness: timedelta = timedelta(minutes=10)
+    disorder: timedelta = timedelta(seconds=2)
+    idle_timeout: timedelta | None = timedelta(seconds=20)
+
+
+class VisionSettings(_Section):
+    batch: Annotated[int, Field(ge=1, le=64)] = 8
+    threads: Annotated[int, Field(ge=1)] = 1
+
+
+class Settings(BaseSettings):
+    """Everything that may differ between a laptop and a city."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SKYFUSE_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    data_dir: Path = Path(".skyfuse")
+    bundle: Annotated[Path | None, Field(description="model bundle; the shipped one if not set")] = None
+    kafka: KafkaSettings = KafkaSettings()
+    influx: InfluxSettings = InfluxSettings()
+    redis: RedisSettings = RedisSettings()
+    window: WindowSettings = WindowSettings()
+    vision: VisionSettings = VisionSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        del dotenv_settings, file_secret_settings
+        file = Path(os.environ.get("SKYFUSE_CONFIG", "skyfuse.toml"))
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
+
+    @property
+    def store_path(self) -> Path:
+        """The local store (SQLite)."""
+        return self.data_dir / "store.sqlite"

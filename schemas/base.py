@@ -1,0 +1,129 @@
+"""Common ground of all records: strictness, identifiers and time."""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+#: Event times before this are clock faults (1970, 2000-01-01 of a dead real-time clock …).
+EARLIEST_MS: Final = int(datetime(2000, 1, 2, tzinfo=UTC).timestamp() * 1000)
+#: An integer below this cannot be milliseconds of a plausible date: it is seconds.
+_SECONDS_BELOW: Final = 100_000_000_000
+
+STATION_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+StationId = Annotated[str, Field(pattern=STATION_PATTERN, description="station id; also the Kafka key")]
+DeviceId = Annotated[
+    str, Field(pattern=STATION_PATTERN, description="id of a sensor or camera, unique in its station")
+]
+
+_RFC3339 = re.compile(r"^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})$")
+_NAIVE = re.compile(r"^\d{4}-\d{2}-\d{2}([Tt ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?$")
+
+
+def parse_time(value: object) -> datetime:
+    """RFC 3339 text with a zone, or integer milliseconds since the epoch, as a UTC datetime.
+
+    Resolution is the millisecond; finer digits are cut. Raises PydanticCustomError with one of the types
+    ``naive_time``, ``time_in_seconds``, ``time_out_of_range``, ``not_a_time``.
+    """
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise PydanticCustomError(
+                "naive_time", "time {text} has no zone: attach UTC", {"text": str(value)}
+            )
+        parsed = value.astimezone(UTC)
+    elif isinstance(value, str):
+        if _NAIVE.match(value):
+            raise PydanticCustomError(
+                "naive_time", "time {text} has no zone: append Z (UTC) or an offset such as +05:30",
+                {"text": value},
+            )  # fmt: skip
+        if not _RFC3339.match(value):
+            raise PydanticCustomError(
+                "not_a_time", '"{text}" is not RFC 3339 such as 2026-08-21T10:00:00Z', {"text": value[:64]}
+            )
+        try:
+            parsed = datetime.fromisoformat(value.upper()).astimezone(UTC)
+        except (ValueError, OverflowError) as error:
+            raise PydanticCustomError(
+                "not_a_time", '"{text}" is no date: {error}', {"text": value[:64], "error": str(error)}
+            ) from error
+    elif isinstance(value, int) and not isinstance(value, bool):
+        if abs(value) < _SECONDS_BELOW:
+            raise PydanticCustomError(
+                "time_in_seconds",
+                "time {text} looks like seconds: integers are milliseconds since 1970, so multiply by 1000",
+                {"text": value},
+            )
+        try:
+            parsed = from_ms(value)
+        except (ValueError, OverflowError) as error:
+            raise PydanticCustomError(
+                "time_out_of_range", "time {text} ms is no date", {"text": value}
+            ) from error
+    else:
+        raise PydanticCustomError(
+            "not_a_time", "a time is RFC 3339 text or integer milliseconds, not {kind}",
+            {"kind": type(value).__name__},
+        )  # fmt: skip
+    if to_ms(parsed) < EARLIEST_MS:
+        raise PydanticCustomError(
+            "time_out_of_range",
+            "time {text} lies before 2000-01-02: the device's clock was probably never set",
+            {"text": parsed.isoformat()},
+        )
+    return parsed.replace(microsecond=parsed.microsecond // 1000 * 1000)
+
+
+def to_ms(moment: datetime) -> int:
+    """Integer milliseconds since the epoch (finer digits are cut)."""
+    delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    return delta.days * 86_400_000 + delta.seconds * 1000 + delta.microseconds // 1000
+
+
+def from_ms(ms: int) -> datetime:
+    """The UTC datetime of integer milliseconds since the epoch."""
+    return datetime.fromtimestamp(ms // 1000, UTC).replace(microsecond=ms % 1000 * 1000)
+
+
+def format_time(moment: datetime) -> str:
+    """RFC 3339 in UTC with a trailing Z; milliseconds only where there are any."""
+    text = moment.astimezone(UTC).isoformat(timespec="milliseconds" if moment.microsecond else "seconds")
+    return text.replace("+00:00", "Z")
+
+
+UtcTime = Annotated[
+    datetime,
+    BeforeValidator(parse_time),
+    PlainSerializer(format_time, return_type=str, when_used="json"),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string", "format": "date-time"}, {"type": "integer"}],
+            "description": "RFC 3339 with a zone, or integer milliseconds since the epoch",
+        },
+        mode="validation",
+    ),
+    WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
+]
+
+
+class Record(BaseModel):
+    """Strict, closed and immutable: a field that is not declared is refused, not ignored."""
+
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, ser_json_bytes="base64", val_json_bytes="base64"
+    )
+
+
+def first_error(errors: list[Any]) -> tuple[str, str]:
+    """(code, sentence) for the first of pydantic's errors, with the path of the field that is wrong."""
+    # An all-refused list also reports itself as too short; that says nothing to whoever mends it.
+    errors = [error for error in errors if error["type"] != "too_short"] or errors
+    error = errors[0]
+    if error["type"] == "json_invalid":
+        return "not_json", f"the message is not JSON: {error['msg'].removeprefix('Invalid JSON: ')}"
+    path = ".".join(str(part) for part in error["loc"]) or "message"
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return str(error["type"]), f"{path}: {error['msg']}{more}"

@@ -1,0 +1,58 @@
+"""Dead letters: the original key, value and headers, untouched, with the story in `x-dlq-*` headers."""
+
+from collections.abc import Iterable
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
+
+from schemas.base import Record, UtcTime, format_time, parse_time
+
+_PREFIX: Final = "x-dlq-"
+
+
+class DeadLetter(Record):
+    """Why and where a record was refused. The record itself is the Kafka value of aq.dlq.v1."""
+
+    stage: Annotated[
+        Literal["vision", "fusion", "sink", "alert"], Field(description="which worker refused it")
+    ]
+    code: Annotated[str, Field(description="stable reason code")]
+    reason: Annotated[str, Field(description="what is wrong, where, and how to mend it")]
+    topic: Annotated[str, Field(description="where the record was read")]
+    partition: Annotated[int, Field(ge=0)]
+    offset: Annotated[int, Field(ge=0)]
+    failed_at: Annotated[UtcTime, Field(description="broker time of the record: stable over retries")]
+    partly_used: Annotated[bool, Field(description="true: the good values of the message were used")] = False
+
+    @property
+    def id(self) -> str:
+        """topic/partition/offset: the same however often the record is refused."""
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+    def to_headers(self) -> list[tuple[str, bytes]]:
+        """Kafka headers to append to the original ones."""
+        fields = self.model_dump(mode="python") | {"failed_at": format_time(self.failed_at)}
+        return [(_PREFIX + name.replace("_", "-"), str(value).encode()) for name, value in fields.items()]
+
+    @classmethod
+    def from_headers(cls, headers: Iterable[tuple[str, bytes]]) -> "DeadLetter":
+        """The story told by a dead letter's headers (KeyError or ValueError where they are not complete)."""
+        text = {
+            key.removeprefix(_PREFIX).replace("-", "_"): raw.decode()
+            for key, raw in headers
+            if key.startswith(_PREFIX)
+        }
+        return cls.model_validate(
+            text
+            | {
+                "partition": int(text["partition"]),
+                "offset": int(text["offset"]),
+                "failed_at": parse_time(text["failed_at"]),
+                "partly_used": text["partly_used"] == "True",
+            }
+        )
+
+    @staticmethod
+    def original_headers(headers: Iterable[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+        """The headers that the record had before it was refused."""
+        return [(key, raw) for key, raw in headers if not key.startswith(_PREFIX)]

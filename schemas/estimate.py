@@ -1,0 +1,114 @@
+"""The product: what the air at a station was in one window, on what grounds, and how sure that is."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from schemas.base import DeviceId, Record, StationId, UtcTime
+from schemas.parameters import Pollutant
+
+Kind = Literal["measured", "corrected", "imputed"]
+Sides = Literal["both", "image", "sensors"]
+Status = Literal["valid", "indicative", "insufficient"]
+QualityFlag = Annotated[
+    int, Field(description="QARTOD: 1 pass, 2 not evaluated, 3 suspect, 4 fail, 9 missing")
+]
+
+
+class Window(Record):
+    """Half-open [start, end) in event time; a series is stamped with `end`."""
+
+    start: UtcTime
+    end: UtcTime
+
+
+class PollutantEstimate(Record):
+    """One pollutant in one window. Concentrations in ug/m3."""
+
+    value: Annotated[float, Field(description="ug/m3")]
+    kind: Annotated[Kind, Field(description="imputed: no usable measurement in this window; it stays marked")]
+    qc: Annotated[QualityFlag, Field(description="worst flag of the readings used; 9 where there were none")]
+    qc_tests: Annotated[int, Field(description="bit mask of the tests that did not pass (docs/aqi.md)")] = 0
+    lo: Annotated[float | None, Field(description="lower end of the 90 % interval, ug/m3; imputed only")] = (
+        None
+    )
+    hi: Annotated[float | None, Field(description="upper end of the 90 % interval, ug/m3; imputed only")] = (
+        None
+    )
+    method: Annotated[
+        str,
+        Field(
+            description="measured: mean; corrected: id of the correction; imputed: camera, head, last, blend"
+        ),
+    ] = "mean"
+    raw: Annotated[
+        float | None, Field(description="mean of the raw values, ug/m3, also where they failed")
+    ] = None
+    n: Annotated[int, Field(description="readings used")] = 0
+    sensors: tuple[DeviceId, ...] = ()
+
+
+class ModelOutput(Record):
+    """What the network alone says from the window, before anything else is blended in."""
+
+    aqi: Annotated[float, Field(description="AQI points on the scale of the bundle's training data")]
+    lo: Annotated[float | None, Field(description="lower end of the 90 % interval")] = None
+    hi: Annotated[float | None, Field(description="upper end of the 90 % interval")] = None
+    sensors: Annotated[dict[Pollutant, float], Field(description="estimated concentrations, ug/m3")]
+    shares: Annotated[
+        dict[str, float], Field(description="exact Shapley shares of the readings and the image in `aqi`")
+    ] = {}
+
+
+class IndexBlock(Record):
+    """An index by a declared standard, computed from the concentrations."""
+
+    standard: str
+    index: Annotated[
+        int | None, Field(description="None where the standard gives none; see status and reason")
+    ]
+    category: str | None
+    level: Annotated[int | None, Field(description="0 = best category of the standard")]
+    dominant: tuple[Pollutant, ...] = ()
+    status: Status
+    reason: Annotated[str, Field(description="why it is not valid, in words")] = ""
+    imputed_share: Annotated[float, Field(ge=0, le=1, description="share of the input that was imputed")]
+    nowcast: Annotated[int | None, Field(description="NowCast index where the standard has one")] = None
+    subindices: dict[Pollutant, int] = {}
+
+
+class FrameUse(Record):
+    """A frame of the window and whether it was used."""
+
+    camera: DeviceId
+    captured_at: UtcTime
+    usable: bool
+    reasons: tuple[str, ...] = ()
+
+
+class Inputs(Record):
+    """What the estimate rests on."""
+
+    readings: Annotated[int, Field(description="distinct values")]
+    frames: tuple[FrameUse, ...] = ()
+    humidity: Annotated[float | None, Field(description="mean relative humidity, %")] = None
+
+
+class Estimate(Record):
+    """One revision of one window of one station. Kafka key: the station id.
+
+    `revision` is the number of distinct inputs, so it only grows: consumers keep the highest per
+    (station, window). The same inputs give the same bytes, also after a crash.
+    """
+
+    station: StationId
+    window: Window
+    revision: Annotated[int, Field(ge=1)]
+    sides: Annotated[Sides, Field(description="which sides of the join carried usable data")]
+    pollutants: dict[Pollutant, PollutantEstimate]
+    model: ModelOutput | None = None
+    indices: Annotated[
+        tuple[IndexBlock, ...], Field(description="the station's standards, the leading one first")
+    ]
+    inputs: Inputs
+    bundle: str

@@ -1,0 +1,49 @@
+"""What the vision stage keeps of a frame: embeddings, haze statistics and the quality verdict, about 1 kB."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from schemas.base import DeviceId, Record, StationId, UtcTime
+
+Float32Bytes = Annotated[bytes, Field(description="little-endian float32 values, base64 in JSON")]
+
+
+class Quality(Record):
+    """The gate's verdict on a frame."""
+
+    usable: Annotated[bool, Field(description="false: the frame lends nothing to an estimate")]
+    reasons: Annotated[
+        tuple[str, ...], Field(description="why it is not usable, as codes: night, blur …")
+    ] = ()
+    scores: Annotated[dict[str, float], Field(description="the gate's scores, by name")] = {}
+
+
+class Features(Record):
+    """Features of one frame. Kafka key: the station id."""
+
+    station: StationId
+    camera: DeviceId
+    captured_at: Annotated[UtcTime, Field(description="when the picture was taken")]
+    frame_id: Annotated[str, Field(description="ce_id of the frame")]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="of the frame's bytes")]
+    bundle: Annotated[str, Field(description="id of the model bundle whose encoder made these")]
+    embeddings: Annotated[
+        dict[str, Float32Bytes],
+        Field(description="frame: 128; frame_projection, far_projection: 64 each (those that were computed)"),
+    ]
+    haze: Annotated[Float32Bytes, Field(description="plain haze statistics, order in model.haze.NAMES")] = b""
+    quality: Quality
+
+
+class Punctuation(Record):
+    """Progress without data, on every input partition: sent by a replay, forwarded by the vision stage.
+
+    Kafka value of a record whose header `ce_type` is ``skyfuse.punctuation.v1``; it has no key.
+    """
+
+    kind: Annotated[
+        Literal["watermark", "busy"],
+        Field(description="watermark: nothing earlier than `at` follows here; busy: data is on its way"),
+    ]
+    at: UtcTime | None = None

@@ -1,0 +1,104 @@
+"""Sensor readings: what a station sends, and the physical limits beyond which a value is no measurement."""
+
+import math
+from typing import Annotated, Any, Final
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError, from_json, to_json
+
+from schemas.base import DeviceId, Record, StationId, UtcTime, first_error
+from schemas.errors import Refused
+from schemas.parameters import PARAMETERS, Parameter, units_of
+
+#: Values beyond these are fill values or faults (9999, 65535 …), never air. Concentrations in ug/m3 (mixing
+#: ratios are judged after rough conversion); the quality control of `aqi` judges what is merely unlikely.
+LIMITS: Final[dict[str, tuple[float, float]]] = {
+    "pm25": (0.0, 5_000.0),
+    "pm10": (0.0, 9_900.0),
+    "no2": (0.0, 9_000.0),
+    "so2": (0.0, 20_000.0),
+    "co": (0.0, 500_000.0),
+    "o3": (0.0, 5_000.0),
+    "relativehumidity": (0.0, 110.0),
+    "temperature": (-90.0, 70.0),
+    "pressure": (300.0, 1_100.0),
+}
+#: Rough ug/m3 per ppb at 25 degrees, only to apply LIMITS; the exact conversion is aqi.units.
+_UG_PER_PPB: Final = {"no2": 1.88, "so2": 2.62, "co": 1.145, "o3": 1.96}
+_FACTOR: Final[dict[tuple[str, str], float]] = {
+    (parameter, unit): factor
+    for parameter in LIMITS
+    for unit in units_of(parameter)
+    for factor in [
+        {
+            "mg/m3": 1000.0,
+            "ppb": _UG_PER_PPB.get(parameter, 1.0),
+            "ppm": 1000 * _UG_PER_PPB.get(parameter, 1.0),
+        }.get(unit, 1.0)
+    ]
+}
+
+
+class Value(Record):
+    """One measured value."""
+
+    parameter: Parameter
+    value: Annotated[float, Field(description="in `unit`; finite, within the physical limits")]
+    unit: Annotated[str, Field(description="ug/m3, mg/m3, ppb, ppm; weather: %, Cel, hPa")]
+    sensor: DeviceId = "main"
+
+    @model_validator(mode="after")
+    def _physical(self) -> "Value":
+        factor = _FACTOR.get((self.parameter, self.unit))
+        if factor is None:
+            raise PydanticCustomError(
+                "unit", '{parameter} cannot come in "{unit}": use one of {units}',
+                {"parameter": self.parameter, "unit": self.unit, "units": " ".join(units_of(self.parameter))},
+            )  # fmt: skip
+        low, high = LIMITS[self.parameter]
+        if low <= self.value * factor <= high:
+            return self
+        if not math.isfinite(self.value):
+            raise PydanticCustomError(
+                "not_finite", "{parameter} is {value}: leave a missing value out instead",
+                {"parameter": self.parameter, "value": str(self.value)},
+            )  # fmt: skip
+        raise PydanticCustomError(
+            "out_of_range",
+            "{parameter} = {value} {unit} is outside the physical range {low} to {high} {canonical}:"
+            " a fill value or a broken sensor; leave it out",
+            {
+                "parameter": self.parameter, "value": self.value, "unit": self.unit, "low": low, "high": high,
+                "canonical": "ug/m3" if self.parameter in PARAMETERS else self.unit,
+            },
+        )  # fmt: skip
+
+
+class Reading(Record):
+    """One or many values that a station observed at one time. Kafka key: the station id."""
+
+    station: StationId
+    observed_at: Annotated[UtcTime, Field(description="end of the period the values stand for")]
+    values: Annotated[tuple[Value, ...], Field(min_length=1, max_length=256)]
+
+
+def accept(data: bytes) -> tuple[Reading | None, Refused | None]:
+    """A reading message, with what of it cannot be used.
+
+    Good values beside a bad one are kept: the reading comes back with the good values and the refusal names
+    the bad ones. `(None, refused)`: nothing is usable. The caller dead-letters the message in both cases.
+    """
+    try:
+        return Reading.model_validate_json(data), None
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_context=False)
+    code, message = first_error(details)
+    refused = Refused(code, message)
+    bad = {detail["loc"][1] for detail in details if len(detail["loc"]) > 1 and detail["loc"][0] == "values"}
+    if not bad or any(detail["loc"][:1] != ("values",) or len(detail["loc"]) < 2 for detail in details):
+        return None, refused
+    plain: dict[str, Any] = from_json(data)
+    kept = [value for index, value in enumerate(plain["values"]) if index not in bad]
+    if not kept:
+        return None, refused
+    return Reading.model_validate_json(to_json({**plain, "values": kept})), refused

@@ -1,0 +1,51 @@
+"""A station of the network: what is installed where, and which indices are declared for it."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from schemas.base import DeviceId, Record, StationId
+from schemas.parameters import Parameter
+
+
+class FarBand(Record):
+    """The strip of a camera's picture that shows the far scene, as fractions of its height and width."""
+
+    top: Annotated[float, Field(ge=0, lt=1, description="upper edge, fraction of the height")]
+    bottom: Annotated[float, Field(gt=0, le=1, description="lower edge, fraction of the height")]
+    left: Annotated[float, Field(ge=0, lt=1, description="left edge, fraction of the width")] = 0.0
+    right: Annotated[float, Field(gt=0, le=1, description="right edge, fraction of the width")] = 1.0
+
+
+class Camera(Record):
+    """A fixed camera."""
+
+    camera: DeviceId
+    far_band: FarBand | None = None
+
+
+class Sensor(Record):
+    """A sensor and the correction that is applied to its values."""
+
+    sensor: DeviceId
+    parameters: tuple[Parameter, ...]
+    correction: Annotated[
+        str, Field(description="id of a named correction, such as identity or linear:slope=0.8,offset=1.5")
+    ] = "identity"
+
+
+class Station(Record):
+    """A station record; the newest per key on the compacted topic aq.stations.v1 counts."""
+
+    station: StationId
+    name: str = ""
+    city: str = ""
+    latitude: Annotated[float, Field(ge=-90, le=90, description="degrees north, WGS 84")] | None = None
+    longitude: Annotated[float, Field(ge=-180, le=180, description="degrees east, WGS 84")] | None = None
+    timezone: Annotated[str, Field(description="IANA zone of the station's civil time")] = "UTC"
+    kind: Literal["reference", "low-cost", "camera-only", "simulated"] = "low-cost"
+    standards: Annotated[
+        tuple[str, ...], Field(min_length=1, description="AQI standards, the first one leads")
+    ] = ("us-epa-2024",)
+    cameras: tuple[Camera, ...] = ()
+    sensors: tuple[Sensor, ...] = ()

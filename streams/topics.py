@@ -1,0 +1,67 @@
+"""The one table of topics. Creation, checks and the AsyncAPI document are all made from it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+_HOUR: Final = 3_600_000
+_DAY: Final = 24 * _HOUR
+_MIB: Final = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic and its configuration.
+
+    Every topic has the same number of partitions and is keyed by station, so that what is joined lies on the
+    same partition number. Record timestamps are the broker's (LogAppendTime): retention would otherwise
+    delete a replay of last year as it arrives.
+    """
+
+    name: str
+    holds: str
+    cleanup: Literal["delete", "compact"] = "delete"
+    retention_ms: int = 7 * _DAY
+    max_bytes: int = 1 * _MIB
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+    def config(self) -> dict[str, str]:
+        """Kafka topic configuration."""
+        return {
+            "cleanup.policy": self.cleanup,
+            "retention.ms": str(self.retention_ms if self.cleanup == "delete" else -1),
+            "max.message.bytes": str(self.max_bytes),
+            "message.timestamp.type": "LogAppendTime",
+            **self.extra,
+        }
+
+
+STATIONS: Final = Topic("aq.stations.v1", "Station records, the newest per station counts", cleanup="compact")
+FRAMES: Final = Topic(
+    "aq.frames.v1",
+    "camera frames: raw image bytes, metadata in headers",
+    retention_ms=6 * _HOUR,
+    max_bytes=12 * _MIB,
+)
+#: Larger than any single reading need be, so that an oversized one is refused with a reason, not by the broker.
+READINGS: Final = Topic("aq.readings.v1", "sensor readings", max_bytes=12 * _MIB)
+FEATURES: Final = Topic("aq.features.v1", "features of frames")
+ESTIMATES: Final = Topic("aq.estimates.v1", "estimates, every revision", retention_ms=30 * _DAY)
+ALERTS: Final = Topic("aq.alerts.v1", "alert events, the newest per alert counts", cleanup="compact")
+LATE: Final = Topic("aq.late.v1", "readings and features too late for a revision", retention_ms=30 * _DAY)
+DEAD_LETTERS: Final = Topic(
+    "aq.dlq.v1",
+    "refused records: original bytes, reason in headers",
+    retention_ms=30 * _DAY,
+    max_bytes=13 * _MIB,
+)
+STATE: Final = Topic(
+    "aq.state.v1",
+    "checkpoints of what outlives a window, per station",
+    cleanup="compact",
+    max_bytes=4 * _MIB,
+    extra={"segment.ms": str(_HOUR), "min.cleanable.dirty.ratio": "0.2"},
+)
+TOPICS: Final = (STATIONS, FRAMES, READINGS, FEATURES, ESTIMATES, ALERTS, LATE, DEAD_LETTERS, STATE)
+#: The largest record any worker has to be able to fetch or produce.
+MAX_RECORD_BYTES: Final = 14 * _MIB
