@@ -1,0 +1,96 @@
+"""Twenty plain haze statistics of a frame.
+
+Haze adds airlight to every pixel, more of it the farther the scene (Koschmieder's law): dark pixels
+brighten (He, Sun and Tang's dark channel, 2009), contrast and gradients fall, colours wash out. The
+statistics are taken per horizontal third, because in a street scene the thirds are roughly sky, far and
+near ground. On india-nepal they carry more about the air than a frozen ImageNet embedding does.
+"""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.errors import InputError
+
+#: Side in pixels of the patches over which the dark channel takes its minimum.
+PATCH: Final = 7
+
+HAZE_NAMES: Final[tuple[str, ...]] = (
+    "dark_top",
+    "dark_middle",
+    "dark_bottom",
+    "dark_p95",
+    "luminance_top",
+    "luminance_middle",
+    "luminance_bottom",
+    "luminance_range",
+    "contrast_top",
+    "contrast_middle",
+    "contrast_bottom",
+    "saturation_top",
+    "saturation_middle",
+    "saturation_bottom",
+    "gradient_top",
+    "gradient_middle",
+    "gradient_bottom",
+    "gradient_p95",
+    "blue_minus_red_top",
+    "blue_minus_red_bottom",
+)
+HAZE_SIZE: Final = len(HAZE_NAMES)
+
+
+def haze(whole: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Haze statistics of one frame.
+
+    Args:
+        whole: RGB frame, uint8 (H, W, 3), at least 24 x 24.
+
+    Returns:
+        float32 (20,), in the order of `HAZE_NAMES`. All are fractions of full scale: 0..1, the two
+        blue-minus-red differences -1..1.
+    """
+    height, width = whole.shape[:2]
+    if (
+        whole.dtype != np.uint8
+        or whole.ndim != 3
+        or whole.shape[2] != 3
+        or min(height, width) < 3 * PATCH + 3
+    ):
+        raise InputError(
+            f"haze needs a uint8 (H, W, 3) frame of at least 24 x 24, got {whole.dtype} {whole.shape}"
+        )
+    # Contiguous planes: strided access to interleaved RGB costs more than the arithmetic.
+    red, green, blue = (np.ascontiguousarray(whole[:, :, channel]) for channel in range(3))
+    low = np.minimum(np.minimum(red, green), blue)
+    high = np.maximum(np.maximum(red, green), blue)
+
+    rows, columns = height // PATCH, width // PATCH
+    patches = low[: rows * PATCH, : columns * PATCH].reshape(rows, PATCH, columns, PATCH)
+    dark = patches.min(axis=1).min(axis=2).astype(np.float32)
+    # BT.601 luma in integers: (77 R + 150 G + 29 B) / 256.
+    luma = (red * np.uint16(77) + green * np.uint16(150) + blue * np.uint16(29)).astype(np.float32) / 256.0
+    saturation = (high - low).astype(np.float32) / np.maximum(high, 1).astype(np.float32)
+    gradient = np.abs(luma[1:, :-1] - luma[:-1, :-1]) + np.abs(luma[:-1, 1:] - luma[:-1, :-1])
+
+    def thirds(plane: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        cut = [len(plane) * k // 3 for k in range(4)]
+        return [plane[a:b] for a, b in zip(cut, cut[1:], strict=False)]
+
+    luma_thirds = thirds(luma)
+    brightness = [float(part.mean()) for part in luma_thirds]
+    spread = np.percentile(luma[::2, ::2], (5.0, 95.0))
+    top, bottom = slice(0, height // 3), slice(2 * height // 3, height)
+    values = (
+        *(float(part.mean()) / 255.0 for part in thirds(dark)),
+        float(np.percentile(dark, 95.0)) / 255.0,
+        *(mean / 255.0 for mean in brightness),
+        float(spread[1] - spread[0]) / 255.0,
+        *(float(part.std()) / 255.0 for part in luma_thirds),
+        *(float(part.mean()) for part in thirds(saturation)),
+        *(float(part.mean()) / 255.0 for part in thirds(gradient)),
+        float(np.percentile(gradient[::2, ::2], 95.0)) / 255.0,
+        *((float(blue[part].mean()) - float(red[part].mean())) / 255.0 for part in (top, bottom)),
+    )
+    return np.asarray(values, dtype=np.float32)
