@@ -43,7 +43,7 @@ FRAMES: Final = Topic(
     retention_ms=6 * _HOUR,
     max_bytes=12 * _MIB,
 )
-#: Larger than any single reading need be, so that an oversized one is refused with a reason, not by the broker.
+#: Larger than any reading need be: an oversized one is refused with a reason, not by the broker.
 READINGS: Final = Topic("aq.readings.v1", "sensor readings", max_bytes=12 * _MIB)
 FEATURES: Final = Topic("aq.features.v1", "features of frames")
 ESTIMATES: Final = Topic("aq.estimates.v1", "estimates, every revision", retention_ms=30 * _DAY)

@@ -1,0 +1,28 @@
+"""What can go wrong in `streams`.
+
+StreamError
+├── TopicError            topics are missing or differ from the table
+├── CommitMetadataError   a committed offset carries metadata this version cannot read
+├── DeliveryError         the broker did not confirm a record: the worker stops, nothing is settled
+└── StoreError            the local store cannot be used
+"""
+
+
+class StreamError(Exception):
+    """Root of everything `streams` raises."""
+
+
+class TopicError(StreamError):
+    """Topics are missing or differ from the table in `streams.topics`."""
+
+
+class CommitMetadataError(StreamError):
+    """A committed offset carries metadata that this version cannot read."""
+
+
+class DeliveryError(StreamError):
+    """The broker did not confirm a record. The worker stops before any offset moves past its cause."""
+
+
+class StoreError(StreamError):
+    """The local store cannot be used."""

@@ -1,0 +1,337 @@
+"""The event-time join of one partition: a plain object without I/O, clock or Kafka.
+
+Sources (the readings and the features partition of the same number) are fed as lists of items in log order.
+Items are put into tumbling windows per station. Times are integer milliseconds of event time.
+
+Rules
+-----
+* A source's *watermark* is the highest event time it has shown, less its bounded disorder.
+* The *combined* watermark is the minimum over the sources that are not idle. A window closes when it reaches
+  ``end + grace`` and is final (*expired*) when it reaches ``end + grace + allowed lateness``.
+* An item is *late* if its own source's watermark, just before it, had already made its window final. That
+  depends on the source's log alone, so a re-read after a crash decides the same, whatever the interleaving of
+  the sources.
+* A window holds a set of inputs: a repeated identity changes nothing. Its *revision* is the size of that set.
+
+Recovery
+--------
+`settled` says per source from which offset a successor has to read to see every input of every window
+that is not yet final, and of the final windows of the last `hold` ms (from which state is rebuilt). With the
+offset goes that source's watermark just before it, the position reached, and the horizon up to which windows
+are final and were delivered. The caller asks for it only after everything that was put out is confirmed.
+"""
+
+import heapq
+import json
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from streams.errors import CommitMetadataError
+
+#: Before any event time.
+BEGINNING: Final = -(2**62)
+_EXPIRE, _CLOSE = 0, 1
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Event-time rules, all in ms. `idle_timeout` is processing time; None: idleness is off (replay)."""
+
+    size: int
+    grace: int
+    lateness: int
+    disorder: Mapping[str, int]
+    idle_timeout: int | None = None
+    hold: int = 0
+
+    def __post_init__(self) -> None:
+        if self.size <= 0 or min(self.grace, self.lateness, self.hold, *self.disorder.values()) < 0:
+            raise ValueError("window size must be positive; grace, lateness, disorder and hold not negative")
+
+
+class Item(NamedTuple):
+    """One input. `seen` is the time it may vouch for (never later than its arrival at the broker)."""
+
+    station: str
+    time: int
+    seen: int
+    identity: tuple[Any, ...]
+    mark: Any
+    payload: Any
+    offset: int
+
+
+class Settled(NamedTuple):
+    """Where a successor starts to read a source, and what it has to know of the past."""
+
+    offset: int
+    watermark: int
+    position: int
+    done: int
+
+    def metadata(self) -> str:
+        """The part that travels in the commit's metadata."""
+        return json.dumps({"v": 1, "wm": self.watermark, "pos": self.position, "done": self.done})
+
+    @classmethod
+    def parse(cls, offset: int, metadata: str) -> "Settled":
+        """Inverse of `metadata`; an empty text is a commit made by another tool: only the offset counts."""
+        if not metadata:
+            return cls(offset, BEGINNING, offset, BEGINNING)
+        try:
+            plain = json.loads(metadata)
+            if plain["v"] != 1:
+                raise CommitMetadataError(
+                    f"commit metadata version {plain['v']} is not known to this version"
+                )
+            return cls(offset, int(plain["wm"]), int(plain["pos"]), int(plain["done"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise CommitMetadataError(f"unreadable commit metadata {metadata[:80]!r}: {error}") from error
+
+
+@dataclass(frozen=True)
+class WindowView:
+    """A window's content at one moment; `inputs` per source, sorted by identity."""
+
+    station: str
+    start: int
+    end: int
+    revision: int
+    inputs: Mapping[str, tuple[Item, ...]]
+
+
+@dataclass
+class Output:
+    """What a step puts out. `steps` in order: ("close", view) to publish, ("expire", view) to learn from."""
+
+    steps: list[tuple[str, WindowView]] = field(default_factory=list)
+    late: list[tuple[str, Item]] = field(default_factory=list)
+    conflicts: list[tuple[str, Item]] = field(default_factory=list)
+
+
+class _Window:
+    __slots__ = ("closed", "dirty", "firsts", "inputs", "size")
+
+    def __init__(self) -> None:
+        self.inputs: dict[str, dict[tuple[Any, ...], Item]] = {}
+        self.firsts: dict[str, tuple[int, int]] = {}
+        self.closed = False
+        self.dirty = False
+        self.size = 0
+
+
+class _Source:
+    __slots__ = ("active_at", "position", "restored", "watermark")
+
+    def __init__(self, restored: Settled | None, now: int) -> None:
+        self.restored = restored
+        self.watermark = restored.watermark if restored else BEGINNING
+        self.position = restored.offset if restored else 0
+        self.active_at = now
+
+
+class Join:
+    """The join of one partition number over its sources."""
+
+    def __init__(self, rules: Rules, restored: Mapping[str, Settled] | None = None, now: int = 0) -> None:
+        restored = restored or {}
+        self._rules = rules
+        self._sources = {name: _Source(restored.get(name), now) for name in rules.disorder}
+        self._windows: dict[tuple[str, int], _Window] = {}
+        self._agenda: list[tuple[int, int, int, str]] = []
+        self._watermark = BEGINNING
+        #: Ends up to here are final: nothing of them is open any more.
+        self._done = BEGINNING
+        #: Ends up to here were final and delivered before this object was made.
+        self._done_before = max((settled.done for settled in restored.values()), default=BEGINNING)
+        self._skip_to = self._done_before - rules.hold
+        self._held: deque[tuple[int, dict[str, tuple[int, int]]]] = deque()
+        self._count = 0
+
+    # -- input ---------------------------------------------------------------------------------------------
+
+    def feed(self, source: str, items: Iterable[Item], position: int, now: int) -> Output:
+        """Take items of one source in log order; `position` is the offset after the last record read."""
+        output = Output()
+        state = self._sources[source]
+        state.active_at = now
+        size = self._rules.size
+        final_after = self._rules.grace + self._rules.lateness
+        disorder = self._rules.disorder[source]
+        watermark = state.watermark
+        done, done_before, skip_to = self._done, self._done_before, self._skip_to
+        known_to = state.restored.position if state.restored else 0
+        windows, agenda = self._windows, self._agenda
+        touched: dict[tuple[str, int], _Window] = {}
+        for item in items:
+            start = item.time // size * size
+            end = start + size
+            if end + final_after <= watermark:
+                output.late.append((source, item))
+            elif end <= done_before and (end <= skip_to or item.offset >= known_to):
+                # Final and delivered in an earlier life: read there already, or new and therefore late.
+                if item.offset >= known_to:
+                    output.late.append((source, item))
+            elif end <= done:
+                output.late.append((source, item))
+            else:
+                key = (item.station, start)
+                window = windows.get(key)
+                if window is None:
+                    window = windows[key] = _Window()
+                    heapq.heappush(agenda, (end + self._rules.grace, _CLOSE, start, item.station))
+                    heapq.heappush(agenda, (end + final_after, _EXPIRE, start, item.station))
+                side = window.inputs.get(source)
+                if side is None:
+                    side = window.inputs[source] = {}
+                    window.firsts[source] = (item.offset, watermark)
+                known = side.get(item.identity)
+                if known is None:
+                    side[item.identity] = item
+                    window.size += 1
+                    self._count += 1
+                    if window.closed:
+                        window.dirty = True
+                        touched[key] = window
+                elif known.mark != item.mark:
+                    output.conflicts.append((source, item))
+            vouched = item.seen - disorder
+            if vouched > watermark:
+                watermark = vouched
+        state.watermark = watermark
+        state.position = max(state.position, position)
+        self._advance(now, output)
+        for key, window in touched.items():
+            if window.dirty:
+                self._publish(key, window, output)
+        return output
+
+    def punctuate(self, source: str, at: int | None, position: int, now: int) -> Output:
+        """Progress without data: nothing earlier than `at` follows (None: only a sign of life)."""
+        state = self._sources[source]
+        state.active_at = now
+        state.position = max(state.position, position)
+        if at is not None and at > state.watermark:
+            state.watermark = at
+        output = Output()
+        self._advance(now, output)
+        return output
+
+    def tick(self, now: int) -> Output:
+        """Let processing time pass: only this can make a source idle."""
+        output = Output()
+        self._advance(now, output)
+        return output
+
+    # -- progress ------------------------------------------------------------------------------------------
+
+    def _combined(self, now: int) -> int:
+        timeout = self._rules.idle_timeout
+        sources = self._sources.values()
+        if timeout is None:
+            return min(source.watermark for source in sources)
+        active = [source.watermark for source in sources if now - source.active_at < timeout]
+        if active:
+            return min(active)
+        # Everything is silent: event time goes on at the pace of processing time, so the last windows close.
+        newest = max(source.watermark for source in sources)
+        if newest == BEGINNING:
+            return BEGINNING
+        return newest + now - max(source.active_at for source in sources)
+
+    def _advance(self, now: int, output: Output) -> None:
+        combined = self._combined(now)
+        if combined <= self._watermark:
+            return
+        self._watermark = combined
+        agenda = self._agenda
+        while agenda and agenda[0][0] <= combined:
+            _, kind, start, station = heapq.heappop(agenda)
+            key = (station, start)
+            window = self._windows[key]
+            if kind == _CLOSE:
+                window.closed = True
+                self._publish(key, window, output)
+                continue
+            if window.dirty:
+                self._publish(key, window, output)
+            output.steps.append(("expire", self._view(key, window)))
+            self._held.append((start + self._rules.size, window.firsts))
+            self._count -= window.size
+            del self._windows[key]
+        self._done = max(self._done, combined - self._rules.grace - self._rules.lateness)
+        forget = self._done - self._rules.hold
+        while self._held and self._held[0][0] <= forget:
+            self._held.popleft()
+
+    def _publish(self, key: tuple[str, int], window: _Window, output: Output) -> None:
+        window.dirty = False
+        # What an earlier life delivered is rebuilt for its state's sake only.
+        if key[1] + self._rules.size > self._done_before:
+            output.steps.append(("close", self._view(key, window)))
+
+    def _view(self, key: tuple[str, int], window: _Window) -> WindowView:
+        station, start = key
+        return WindowView(
+            station=station,
+            start=start,
+            end=start + self._rules.size,
+            revision=window.size,
+            inputs={
+                source: tuple(side[identity] for identity in sorted(side))
+                for source, side in sorted(window.inputs.items())
+            },
+        )
+
+    # -- what others ask -----------------------------------------------------------------------------------
+
+    @property
+    def watermark(self) -> int:
+        """The combined watermark (BEGINNING before there is one)."""
+        return self._watermark
+
+    @property
+    def done(self) -> int:
+        """Windows that end here or earlier are final."""
+        return self._done
+
+    @property
+    def open_windows(self) -> int:
+        """Windows that are open or may still be revised."""
+        return len(self._windows)
+
+    @property
+    def buffered(self) -> int:
+        """Inputs held in those windows."""
+        return self._count
+
+    def leading(self, by: int) -> Sequence[str]:
+        """Sources whose watermark is more than `by` ms ahead of the slowest one: to be paused when full."""
+        slowest = min(source.watermark for source in self._sources.values())
+        return [name for name, source in self._sources.items() if source.watermark > slowest + by]
+
+    def source_watermark(self, source: str) -> int:
+        """One source's own watermark."""
+        return self._sources[source].watermark
+
+    def settled(self) -> dict[str, Settled]:
+        """Per source, where a successor has to start. Ask only when all output so far is confirmed."""
+        floors = {name: (source.position, source.watermark) for name, source in self._sources.items()}
+        for firsts in (
+            *(window.firsts for window in self._windows.values()),
+            *(firsts for _, firsts in self._held),
+        ):
+            for name, first in firsts.items():
+                if first[0] < floors[name][0]:
+                    floors[name] = first
+        done = max(self._done, self._done_before)
+        return {
+            name: Settled(offset, watermark, self._known(name), done)
+            for name, (offset, watermark) in floors.items()
+        }
+
+    def _known(self, name: str) -> int:
+        source = self._sources[name]
+        return max(source.position, source.restored.position if source.restored else 0)

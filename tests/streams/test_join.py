@@ -1,0 +1,275 @@
+"""The join against a batch oracle, under every interleaving, disorder, lateness and crash hypothesis can find."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streams.errors import CommitMetadataError
+from streams.join import BEGINNING, Item, Join, Output, Rules, Settled, WindowView
+
+A, B = "features", "readings"
+SOURCES = (A, B)
+
+
+def rules(**changes: int | None) -> Rules:
+    plain = {"size": 10, "grace": 2, "lateness": 15, "hold": 15, "idle_timeout": None} | changes
+    return Rules(disorder={A: 3, B: 3}, **plain)  # type: ignore[arg-type]
+
+
+Log = list[Item | int]  # an int is a punctuation
+
+
+@st.composite
+def logs(draw: st.DrawFn, late: bool = True) -> dict[str, Log]:
+    """Two logs; each item's time wanders around a clock that only moves forward, repeats included."""
+    made: dict[str, Log] = {}
+    for source in SOURCES:
+        log: Log = []
+        clock = 0
+        for offset in range(draw(st.integers(0, 40))):
+            kind = draw(st.integers(0, 20))
+            clock += draw(st.integers(0, 7))
+            if kind == 0:
+                log.append(clock - 3)
+                continue
+            behind = draw(st.integers(0, 60 if late and kind < 6 else 3))
+            earlier = [
+                entry for entry in log if isinstance(entry, Item) and (late or clock - entry.time <= 3)
+            ]
+            if kind == 1 and earlier:
+                log.append(draw(st.sampled_from(earlier))._replace(offset=offset))
+                continue
+            time = max(0, clock - behind)
+            station = draw(st.sampled_from("xyz"))
+            log.append(Item(station, time, time, (source, offset), None, offset, offset))
+        log.append(clock + 10_000)
+        made[source] = log
+    return made
+
+
+def oracle(made: dict[str, Log], how: Rules) -> tuple[dict[tuple[str, int], set[object]], set[object]]:
+    """The final windows and the late inputs, in a few lines of batch code."""
+    windows: dict[tuple[str, int], set[object]] = defaultdict(set)
+    late = set()
+    for source, log in made.items():
+        watermark = BEGINNING
+        for entry in log:
+            if isinstance(entry, int):
+                watermark = max(watermark, entry)
+                continue
+            start = entry.time // how.size * how.size
+            if start + how.size + how.grace + how.lateness <= watermark:
+                late.add((source, entry.offset))
+            else:
+                windows[entry.station, start].add(entry.identity)
+            watermark = max(watermark, entry.seen - how.disorder[source])
+    return dict(windows), late
+
+
+@dataclass
+class World:
+    """What the outside sees: topics that only grow, and committed offsets."""
+
+    made: dict[str, Log]
+    how: Rules
+    estimates: dict[tuple[str, int], WindowView] = field(default_factory=dict)
+    finals: dict[tuple[str, int], list[WindowView]] = field(default_factory=lambda: defaultdict(list))
+    late: list[tuple[str, int]] = field(default_factory=list)
+    committed: dict[str, Settled] = field(default_factory=dict)
+
+    def start(self) -> None:
+        restored = {
+            name: Settled.parse(settled.offset, settled.metadata())
+            for name, settled in self.committed.items()
+        }
+        self.join = Join(self.how, restored)
+        self.at = {name: restored[name].offset if name in restored else 0 for name in SOURCES}
+
+    def step(self, source: str, count: int) -> Output:
+        log, start = self.made[source], self.at[source]
+        output = Output()
+        for offset in range(start, min(start + count, len(log))):
+            entry = log[offset]
+            if isinstance(entry, int):
+                more = self.join.punctuate(source, entry, offset + 1, 0)
+            else:
+                more = self.join.feed(source, [entry], offset + 1, 0)
+            output.steps += more.steps
+            output.late += more.late
+            self.at[source] = offset + 1
+        return output
+
+    def publish(self, output: Output) -> None:
+        for kind, view in output.steps:
+            key = (view.station, view.start)
+            if kind == "expire":
+                self.finals[key].append(view)
+            elif key not in self.estimates or view.revision >= self.estimates[key].revision:
+                self.estimates[key] = view
+        self.late += [(source, item.offset) for source, item in output.late]
+
+    def finish(self) -> None:
+        while any(self.at[name] < len(self.made[name]) for name in SOURCES):
+            for name in SOURCES:
+                self.publish(self.step(name, 5))
+
+
+def content(view: WindowView) -> set[object]:
+    return {item.identity for side in view.inputs.values() for item in side}
+
+
+def check(world: World) -> None:
+    windows, late = oracle(world.made, world.how)
+    assert {key: content(view) for key, view in world.estimates.items()} == windows
+    assert set(world.late) == late
+    assert set(world.finals) == set(windows)
+    for key, views in world.finals.items():
+        assert all(content(view) == windows[key] for view in views)
+        assert views[-1].revision == len(windows[key])
+
+
+steps = st.lists(st.tuples(st.sampled_from(SOURCES), st.integers(1, 12)), max_size=40)
+
+
+@given(logs(), steps)
+@settings(max_examples=100)
+def test_any_interleaving_gives_the_oracles_windows_and_late_items(
+    made: dict[str, Log], plan: list[tuple[str, int]]
+) -> None:
+    world = World(made, rules())
+    world.start()
+    for source, count in plan:
+        world.publish(world.step(source, count))
+    world.finish()
+    check(world)
+    assert len(world.late) == len(set(world.late))
+    assert world.join.open_windows == world.join.buffered == 0
+
+
+@given(logs(late=False), steps)
+def test_within_the_disorder_bound_nothing_is_late_and_each_window_is_published_once(
+    made: dict[str, Log], plan: list[tuple[str, int]]
+) -> None:
+    world = World(made, rules(grace=0))
+    world.start()
+    published: list[tuple[str, int]] = []
+    for source, count in [*plan, *[(name, 100) for name in SOURCES]]:
+        output = world.step(source, count)
+        published += [(view.station, view.start) for kind, view in output.steps if kind == "close"]
+        world.publish(output)
+    check(world)
+    assert not world.late
+    assert len(published) == len(set(published))
+
+
+@given(
+    logs(),
+    st.lists(
+        st.tuples(
+            st.sampled_from(SOURCES), st.integers(1, 12), st.sampled_from(["", "commit", "crash", "torn"])
+        ),
+        max_size=40,
+    ),
+    st.sampled_from([0, 15, 40]),
+)
+@settings(max_examples=200)
+def test_a_crash_anywhere_changes_nothing(
+    made: dict[str, Log], plan: list[tuple[str, int, str]], hold: int
+) -> None:
+    """`torn`: the outputs were produced, the worker died before it committed; `crash`: before it produced."""
+    world = World(made, rules(hold=hold))
+    world.start()
+    for source, count, fate in plan:
+        output = world.step(source, count)
+        if fate != "crash":
+            world.publish(output)
+        if fate == "commit":
+            world.committed = world.join.settled()
+        elif fate:
+            world.start()
+    world.finish()
+    check(world)
+
+
+@given(logs(), steps)
+def test_settled_offsets_only_grow_and_end_at_the_end(
+    made: dict[str, Log], plan: list[tuple[str, int]]
+) -> None:
+    world = World(made, rules(hold=0))
+    world.start()
+    last = dict.fromkeys(SOURCES, 0)
+    for source, count in [*plan, *[(name, 100) for name in SOURCES]]:
+        world.publish(world.step(source, count))
+        settled = world.join.settled()
+        for name in SOURCES:
+            assert last[name] <= settled[name].offset <= world.at[name]
+            last[name] = settled[name].offset
+    assert last == {name: len(made[name]) for name in SOURCES}
+
+
+def item(time: int, offset: int, station: str = "x", mark: object = None, seen: int | None = None) -> Item:
+    return Item(station, time, time if seen is None else seen, (offset,), mark, offset, offset)
+
+
+def test_a_silent_source_holds_the_watermark_until_it_is_idle() -> None:
+    join = Join(rules(idle_timeout=100))
+    assert not join.feed(B, [item(5, 0), item(40, 1)], 2, now=0).steps
+    assert not join.tick(99).steps
+    closed = join.feed(B, [item(41, 2)], 3, now=100).steps
+    assert [(kind, view.start) for kind, view in closed] == [("close", 0), ("expire", 0)]
+
+
+def test_when_everything_is_silent_the_last_windows_close_by_processing_time() -> None:
+    join = Join(rules(idle_timeout=100))
+    join.feed(A, [item(5, 0)], 1, now=0)
+    join.feed(B, [item(6, 0)], 1, now=0)
+    assert not join.tick(99).steps
+    assert [kind for kind, _ in join.tick(100).steps] == ["close", "expire"]
+
+
+def test_a_clock_that_runs_ahead_does_not_move_the_watermark_past_the_brokers_time() -> None:
+    join = Join(rules())
+    join.feed(B, [item(1_000_000, 0, seen=20)], 1, now=0)
+    assert join.source_watermark(B) == 17
+
+
+def test_a_repeat_changes_nothing_and_a_contradiction_is_reported() -> None:
+    join = Join(rules())
+    join.feed(B, [item(5, 0, mark=1.0)], 1, now=0)
+    again = item(5, 0, mark=1.0)._replace(offset=1)
+    other = item(5, 0, mark=2.0)._replace(offset=2)
+    assert join.feed(B, [again, other], 3, now=0).conflicts == [(B, other)]
+    assert join.buffered == 1
+
+
+def test_a_late_input_within_the_allowed_lateness_makes_a_revision() -> None:
+    join = Join(rules())
+    join.feed(A, [item(30, 0)], 1, now=0)
+    first = join.feed(B, [item(5, 0), item(20, 1)], 2, now=0).steps
+    assert [(kind, view.revision) for kind, view in first] == [("close", 1)]
+    second = join.feed(B, [item(6, 2)], 3, now=0).steps
+    assert [(kind, view.revision) for kind, view in second] == [("close", 2)]
+
+
+def test_a_leading_source_is_named_so_that_it_can_be_paused() -> None:
+    join = Join(rules())
+    join.feed(A, [item(5, 0)], 1, now=0)
+    join.feed(B, [item(5, 0), item(500, 1)], 2, now=0)
+    assert join.leading(100) == [B]
+    assert join.leading(1000) == []
+
+
+def test_metadata_of_another_tool_or_version() -> None:
+    assert Settled.parse(7, "") == Settled(7, BEGINNING, 7, BEGINNING)
+    with pytest.raises(CommitMetadataError, match="version 2"):
+        Settled.parse(7, '{"v": 2}')
+    with pytest.raises(CommitMetadataError, match="unreadable"):
+        Settled.parse(7, "not json")
+
+
+def test_rules_are_checked() -> None:
+    with pytest.raises(ValueError, match="window size"):
+        rules(size=0)
