@@ -34,6 +34,9 @@ class Features(Record):
     ]
     haze: Annotated[Float32Bytes, Field(description="plain haze statistics, order in model.haze.NAMES")] = b""
     quality: Quality
+    digest: Annotated[
+        str, Field(description="of the picture's middle, equal for a frozen camera's frames; empty: unknown")
+    ] = ""
 
 
 class Punctuation(Record):
