@@ -1,0 +1,279 @@
+"""The local store: one SQLite file that holds the newest revision of every window, whole.
+
+The estimate is kept as its JSON; the views `aq`, `aqi` and `station_state` show the same points that go to
+InfluxDB (docs/outputs.md), computed from it, so a revision replaces all of them at once.
+
+Durability: WAL with ``synchronous=FULL``. A sink acknowledges after `write`, and then the broker may forget;
+with NORMAL a power cut could take back commits whose offsets have already moved. FULL costs one fsync per
+batch, not per estimate. Readers (``skyfuse query``, the web page) never block the writer and are not blocked.
+Several workers of one machine may write the same file: they queue for the lock.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from schemas.base import to_ms
+from schemas.estimate import Estimate
+from schemas.parameters import PARAMETERS
+from schemas.station import Station
+from streams.errors import StoreError
+from streams.sinks.patience import Patience
+
+SCHEMA_VERSION: Final = 1
+#: "SkyF": lets `file` and us tell this file from any other SQLite database.
+APPLICATION_ID: Final = 0x536B7946
+_LOCK_WAIT_S: Final = 10.0
+#: Conditions of the disk or of another process that pass: waited for. Anything else is an error.
+_PASSING: Final = frozenset(
+    {sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR}
+)
+
+_TABLES: Final = """
+CREATE TABLE estimate (
+    station  TEXT NOT NULL,
+    end      INTEGER NOT NULL, -- window end, ms since the epoch
+    revision INTEGER NOT NULL,
+    body     TEXT NOT NULL,    -- the estimate, JSON
+    PRIMARY KEY (station, end)
+);
+CREATE INDEX estimate_by_end ON estimate (end);
+CREATE TABLE station (
+    station TEXT PRIMARY KEY,
+    body    TEXT NOT NULL      -- the station record, JSON
+);
+"""
+_VIEWS: Final = f"""
+CREATE VIEW aq AS
+WITH parameter(parameter) AS (VALUES {",".join(f"('{name}')" for name in PARAMETERS)})
+SELECT e.station, p.parameter, e.end / 1000 AS time,
+    j.value ->> 'value' AS value, coalesce(j.value ->> 'kind', 'missing') AS kind,
+    coalesce(j.value ->> 'qc', 9) AS qc, coalesce(j.value ->> 'qc_tests', 0) AS qc_tests,
+    j.value ->> 'lo' AS lo, j.value ->> 'hi' AS hi, j.value ->> 'method' AS method, j.value ->> 'raw' AS raw,
+    coalesce(j.value ->> 'n', 0) AS n, e.revision, e.body ->> 'bundle' AS bundle
+FROM estimate e CROSS JOIN parameter p
+LEFT JOIN json_each(e.body, '$.pollutants') j ON j.key = p.parameter;
+CREATE VIEW aqi AS
+SELECT e.station, j.value ->> 'standard' AS standard, e.end / 1000 AS time,
+    j.value ->> 'index' AS "index", j.value ->> 'category' AS category, j.value ->> 'level' AS level,
+    (SELECT group_concat(d.value, ',') FROM json_each(j.value, '$.dominant') d) AS dominant,
+    j.value ->> 'status' AS status, j.value ->> 'reason' AS reason,
+    j.value ->> 'imputed_share' AS imputed_share, j.value ->> 'nowcast' AS nowcast,
+    {", ".join(f"j.value ->> '$.subindices.{name}' AS sub_{name}" for name in PARAMETERS)},
+    j.key = 0 AS leading, e.revision, e.body ->> 'bundle' AS bundle
+FROM estimate e, json_each(e.body, '$.indices') j;
+CREATE VIEW station_state AS
+SELECT e.station, e.end / 1000 AS time, e.body ->> 'sides' AS sides,
+    e.body ->> '$.inputs.readings' AS readings, json_array_length(e.body, '$.inputs.frames') AS frames,
+    (SELECT count(*) FROM json_each(e.body, '$.inputs.frames') f WHERE f.value ->> 'usable') AS frames_used,
+    e.body ->> '$.inputs.humidity' AS humidity,
+    {", ".join(
+        f"(SELECT count(*) FROM json_each(e.body, '$.pollutants') p WHERE p.value ->> 'kind' = '{kind}')"
+        f" AS {kind}" for kind in ("measured", "corrected", "imputed")
+    )},
+    {len(PARAMETERS)} - (SELECT count(*) FROM json_each(e.body, '$.pollutants')) AS missing,
+    e.body ->> '$.model.aqi' AS model_aqi, e.body ->> '$.model.lo' AS model_lo,
+    e.body ->> '$.model.hi' AS model_hi, e.revision, e.body ->> 'bundle' AS bundle
+FROM estimate e;
+"""  # fmt: skip
+
+
+class Store:
+    """The store at `path`, made if it is missing. `read_only`: as a reader beside the running workers.
+
+    Raises StoreError where the file is missing (reader), not a store, of another schema version, or broken.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False, patience: Patience | None = None) -> None:
+        self._path = path
+        self._patience = patience or Patience.until(threading.Event())
+        self._lock = threading.Lock()
+        if read_only and not path.is_file():
+            raise StoreError(f"there is no store at {path}: run `skyfuse up` first, or set data_dir")
+        try:
+            if not read_only:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}",
+                uri=True, timeout=_LOCK_WAIT_S, isolation_level=None, check_same_thread=False,
+            )  # fmt: skip
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"the store {path} cannot be opened: {error}") from error
+        try:
+            self._prepare(read_only)
+        except BaseException:
+            self._db.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._db.close()
+
+    def write(self, estimates: Sequence[Estimate]) -> list[Estimate]:
+        """Keep the highest revision of each (station, window), durably; blocks while the disk is full.
+
+        An equal revision replaces the kept one (after a new bundle it may differ; otherwise it is the same
+        bytes and nothing is written). Returns those that are not older than what is kept now, in order: a
+        second sink writes these. Raises SinkStopped, StoreError.
+        """
+        rows = [
+            (estimate.station, to_ms(estimate.window.end), estimate.revision, estimate.model_dump_json())
+            for estimate in estimates
+        ]
+        self._transact(
+            "INSERT INTO estimate (station, end, revision, body) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (station, end) DO UPDATE SET revision = excluded.revision, body = excluded.body"
+            " WHERE excluded.revision > revision OR (excluded.revision = revision AND excluded.body <> body)",
+            rows,
+        )
+        newest: dict[tuple[str, int], int] = {}
+        with self._lock, self._explained():
+            for station, end, _, _ in rows:
+                if (station, end) not in newest:
+                    (newest[station, end],) = self._db.execute(
+                        "SELECT revision FROM estimate WHERE station = ? AND end = ?", (station, end)
+                    ).fetchone()
+        return [
+            estimate
+            for estimate, (station, end, revision, _) in zip(estimates, rows, strict=True)
+            if revision >= newest[station, end]
+        ]
+
+    def write_stations(self, stations: Sequence[Station]) -> None:
+        """Keep the newest record of each station. Raises SinkStopped, StoreError."""
+        self._transact(
+            "INSERT INTO station (station, body) VALUES (?, ?)"
+            " ON CONFLICT (station) DO UPDATE SET body = excluded.body",
+            [(station.station, station.model_dump_json()) for station in stations],
+        )
+
+    def read(
+        self,
+        station: str | None = None,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = None,
+    ) -> list[Estimate]:
+        """Estimates by window end in [since, until), oldest first; `limit` keeps the newest ones."""
+        conditions, values = ["1"], list[str | int]()
+        if station is not None:
+            conditions.append("station = ?")
+            values.append(station)
+        if since is not None:
+            conditions.append("end >= ?")
+            values.append(to_ms(since))
+        if until is not None:
+            conditions.append("end < ?")
+            values.append(to_ms(until))
+        values.append(-1 if limit is None else limit)
+        rows = self._select(
+            f"SELECT body FROM estimate WHERE {' AND '.join(conditions)}"
+            " ORDER BY end DESC, station DESC LIMIT ?",
+            values,
+        )
+        return [Estimate.model_validate_json(body) for (body,) in reversed(rows)]
+
+    def latest(self) -> list[Estimate]:
+        """The newest window of each station, by station."""
+        rows = self._select(
+            "SELECT e.body FROM (SELECT station, max(end) AS end FROM estimate GROUP BY station) newest"
+            " JOIN estimate e USING (station, end) ORDER BY e.station"
+        )
+        return [Estimate.model_validate_json(body) for (body,) in rows]
+
+    def stations(self) -> dict[str, Station]:
+        """The newest record of each station, by id."""
+        rows = self._select("SELECT body FROM station ORDER BY station")
+        return {
+            station.station: station for (body,) in rows for station in [Station.model_validate_json(body)]
+        }
+
+    def _select(self, sql: str, values: Sequence[str | int] = ()) -> list[tuple[str]]:
+        with self._lock, self._explained():
+            return self._db.execute(sql, values).fetchall()
+
+    def _transact(self, sql: str, rows: Sequence[tuple[str | int, ...]]) -> None:
+        if not rows:
+            return
+        attempt = 0
+        while True:
+            try:
+                with self._lock, self._transaction():
+                    self._db.executemany(sql, rows)
+                return
+            except sqlite3.Error as error:
+                if _primary_code(error) not in _PASSING:
+                    raise StoreError(f"the store {self._path} cannot be written: {error}") from error
+                reason = f"the store {self._path} cannot be written: {error} (free some space, or wait)"
+            self._patience.pause(attempt, reason)
+            attempt += 1
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StoreError(f"the store {self._path} cannot be read: {error}") from error
+
+    def _prepare(self, read_only: bool) -> None:
+        with self._explained():
+            if not read_only:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.execute("PRAGMA synchronous = FULL")
+            version, application = self._identity()
+            if not read_only and (version, application) == (0, 0):
+                with self._transaction():
+                    # Another worker may have been here while this one waited for the lock.
+                    version, application = self._identity()
+                    if (version, application) == (0, 0) and not self._db.execute(
+                        "SELECT 1 FROM sqlite_schema"
+                    ).fetchone():
+                        for statement in filter(str.strip, (_TABLES + _VIEWS).split(";\n")):
+                            self._db.execute(statement)
+                        self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                        self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                version, application = self._identity()
+        if application != APPLICATION_ID:
+            raise StoreError(f"{self._path} is a SQLite file, but not a skyfuse store: move it away")
+        if version != SCHEMA_VERSION:
+            raise StoreError(
+                f"the store {self._path} has schema version {version}, this skyfuse needs {SCHEMA_VERSION}:"
+                " move it away and let the estimates topic fill a new one, or use the skyfuse that made it"
+            )
+
+    def _identity(self) -> tuple[int, int]:
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        (application,) = self._db.execute("PRAGMA application_id").fetchone()
+        return version, application
+
+
+def _primary_code(error: sqlite3.Error) -> int | None:
+    """SQLite's primary result code (extended codes carry it in their low byte)."""
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
