@@ -1,0 +1,1 @@
+"""The commands of `skyfuse`, one module each; infra.cli mounts them."""

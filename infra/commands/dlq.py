@@ -1,0 +1,254 @@
+"""`skyfuse dlq`: what was refused and why, its exact bytes, and its way back.
+
+A dead letter is named by where its original stood: topic/partition/offset. A record that was refused twice
+(re-read after a crash) is one dead letter.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, NamedTuple
+
+import typer
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition  # type: ignore[import-untyped]
+from kafka.errors import KafkaError  # type: ignore[import-untyped]
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from infra.commands.connection import consumer_limits, kafka_connection
+from infra.errors import DeadLetterError
+from infra.settings import Settings
+from schemas.dead_letter import DeadLetter
+from streams.topics import DEAD_LETTERS, MAX_RECORD_BYTES
+
+#: Set on a record that came back from the dead letters; the value is the dead letter's id.
+REDRIVEN_FROM: Final = "x-redriven-from"
+_CONFIRM_S: Final = 30.0
+_PREVIEW_BYTES: Final = 512
+
+app = typer.Typer(help="Refused records: list them, look at one, send it back.", no_args_is_help=True)
+
+
+class Dead(NamedTuple):
+    """A dead letter with its record as it was refused."""
+
+    story: DeadLetter
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes]]  #: the original ones
+
+
+class Contents(NamedTuple):
+    """What lies on the topic of dead letters."""
+
+    dead: list[Dead]  #: once per id (its newest refusal), oldest first within a partition
+    alien: list[str]  #: what and where, for each record that skyfuse did not put there
+
+
+def read_all(connection: Mapping[str, Any], topic: str) -> Contents:
+    """Everything that is on `topic` now.
+
+    Raises DeadLetterError if the topic does not exist or the broker cannot be reached.
+    """
+    found: dict[str, Dead] = {}
+    alien: list[str] = []
+    try:
+        consumer = KafkaConsumer(**connection, **consumer_limits(), group_id=None, enable_auto_commit=False)
+    except KafkaError as error:
+        raise DeadLetterError(f"the broker cannot be reached: {error}") from error
+    try:
+        numbers = consumer.partitions_for_topic(topic)
+        if not numbers:
+            raise DeadLetterError(f"there is no topic {topic}: run `skyfuse topics` to create the topics")
+        partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
+        consumer.assign(partitions)
+        consumer.seek_to_beginning()
+        ends = consumer.end_offsets(partitions)
+        while any(consumer.position(partition) < ends[partition] for partition in partitions):
+            for records in consumer.poll(timeout_ms=500).values():
+                for record in records:
+                    headers = list(record.headers)
+                    try:
+                        story = DeadLetter.from_headers(headers)
+                    except (KeyError, ValueError) as error:
+                        alien.append(f"{topic}/{record.partition}/{record.offset}: {error!r}")
+                        continue
+                    found.pop(story.id, None)
+                    found[story.id] = Dead(
+                        story, record.key, record.value, DeadLetter.original_headers(headers)
+                    )
+    except KafkaError as error:
+        raise DeadLetterError(f"the dead letters cannot be read: {error}") from error
+    finally:
+        consumer.close()
+    return Contents(list(found.values()), alien)
+
+
+def find(connection: Mapping[str, Any], topic: str, ids: Sequence[str]) -> list[Dead]:
+    """The dead letters `ids`, in that order. Raises DeadLetterError naming those that are not there."""
+    found = {dead.story.id: dead for dead in read_all(connection, topic).dead if dead.story.id in ids}
+    missing = [id for id in ids if id not in found]
+    if missing:
+        raise DeadLetterError(
+            f"no dead letter {', '.join(missing)} on {topic}: `skyfuse dlq list` names those that are there"
+        )
+    return [found[id] for id in ids]
+
+
+def redrive(connection: Mapping[str, Any], dead: Sequence[Dead]) -> None:
+    """Send records back to where they came from, each confirmed by all replicas.
+
+    A keyed record goes where its key belongs, one without a key to the partition it came from.
+    Raises DeadLetterError for the first that is not confirmed; those before it are sent.
+    """
+    producer = KafkaProducer(**connection, acks="all", max_request_size=MAX_RECORD_BYTES)
+    try:
+        for one in dead:
+            headers = [(name, raw) for name, raw in one.headers if name != REDRIVEN_FROM]
+            producer.send(
+                one.story.topic,
+                key=one.key,
+                value=one.value,
+                headers=[*headers, (REDRIVEN_FROM, one.story.id.encode())],
+                partition=one.story.partition if one.key is None else None,
+            ).get(timeout=_CONFIRM_S)
+    except KafkaError as error:
+        raise DeadLetterError(f"{one.story.id} was not confirmed by the broker: {error}") from error
+    finally:
+        producer.close()
+
+
+def mend(
+    dead: Dead, *, value: bytes | None = None, key: bytes | None = None, headers: Mapping[str, str]
+) -> Dead:
+    """`dead` with what is given put in place of the original (a header that is set appears once)."""
+    kept = [(name, raw) for name, raw in dead.headers if name not in headers]
+    return dead._replace(
+        value=dead.value if value is None else value,
+        key=dead.key if key is None else key,
+        headers=kept + [(name, text.encode()) for name, text in headers.items()],
+    )
+
+
+def preview(value: bytes) -> str:
+    """The start of a value: as text where it is UTF-8, else as a hex dump."""
+    head = value[:_PREVIEW_BYTES]
+    try:
+        # A multi-byte character may be cut in two by the limit; that does not make the text binary.
+        text = head.decode() if len(head) == len(value) else head.decode(errors="ignore")
+        if all(char.isprintable() or char in "\n\t\r" for char in text):
+            return text + (" ..." if len(value) > len(head) else "")
+    except UnicodeDecodeError:
+        pass
+    rows = []
+    for start in range(0, len(head), 16):
+        row = head[start : start + 16]
+        plain = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in row)
+        rows.append(f"{start:08x}  {row.hex(' '):<47}  {plain}")
+    return "\n".join(rows) + ("\n..." if len(value) > len(head) else "")
+
+
+def _text(raw: bytes | None) -> str:
+    return "(none)" if raw is None else raw.decode(errors="backslashreplace")
+
+
+def _place() -> tuple[dict[str, Any], str]:
+    settings = Settings()
+    return kafka_connection(settings), settings.kafka.prefix + DEAD_LETTERS.name
+
+
+@app.command("list")
+def list_command(
+    stage: Annotated[
+        str | None, typer.Option(help="Only what this stage refused: vision, fusion ...")
+    ] = None,
+    code: Annotated[str | None, typer.Option(help="Only this reason code.")] = None,
+) -> None:
+    """List the dead letters."""
+    connection, topic = _place()
+    table = Table("id", "stage", "code", "key", "refused at", "reason", box=None, header_style="bold")
+    count = 0
+    contents = read_all(connection, topic)
+    for dead in contents.dead:
+        story = dead.story
+        if (stage and story.stage != stage) or (code and story.code != code):
+            continue
+        count += 1
+        cells = (
+            story.id,
+            story.stage,
+            story.code,
+            _text(dead.key),
+            story.failed_at.isoformat(timespec="seconds"),
+        )
+        table.add_row(*map(escape, cells), escape(story.reason))
+    console = Console()
+    if count:
+        console.print(table)
+    console.print(f"{count} dead letter{'' if count == 1 else 's'}")
+    for place in contents.alien:
+        console.print(f"[yellow]not a dead letter of skyfuse:[/yellow] {escape(place)}")
+
+
+@app.command()
+def show(
+    id: Annotated[str, typer.Argument(help="topic/partition/offset, as `list` prints it.")],
+    raw: Annotated[Path | None, typer.Option(help="Write the record's exact bytes to this file.")] = None,
+) -> None:
+    """Show one dead letter: why it was refused, its headers and its value."""
+    connection, topic = _place()
+    (dead,) = find(connection, topic, [id])
+    story, value = dead.story, dead.value
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(
+        f"[bold]{escape(story.id)}[/bold]  refused by {story.stage} at {story.failed_at.isoformat()}"
+    )
+    console.print(f"[bold]reason[/bold]   {escape(f'{story.code}: {story.reason}')}")
+    if story.partly_used:
+        console.print("[bold]note[/bold]     the good values of this message were used")
+    console.print(f"[bold]key[/bold]      {escape(_text(dead.key))}")
+    for name, header in dead.headers:
+        console.print(f"[bold]header[/bold]   {escape(f'{name}: {_text(header)}')}")
+    if value is None:
+        console.print("[bold]value[/bold]    (none)")
+    else:
+        console.print(f"[bold]value[/bold]    {len(value)} bytes")
+        console.print(escape(preview(value)))
+    if raw is not None:
+        try:
+            raw.write_bytes(value or b"")
+        except OSError as error:
+            raise DeadLetterError(f"{raw} cannot be written: {error}") from error
+        console.print(f"wrote {len(value or b'')} bytes to {escape(str(raw))}")
+
+
+@app.command("redrive")
+def redrive_command(
+    ids: Annotated[list[str], typer.Argument(help="topic/partition/offset, one or more.")],
+    value_file: Annotated[Path | None, typer.Option(help="Send this file's bytes as the value.")] = None,
+    set_header: Annotated[
+        list[str] | None, typer.Option(help="name=value; replaces the header of that name.")
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="Send with this key (the station).")] = None,
+) -> None:
+    """Send dead letters back to their topic, as they were or mended."""
+    headers: dict[str, str] = {}
+    for pair in set_header or ():
+        name, equals, text = pair.partition("=")
+        if not (name and equals):
+            raise typer.BadParameter(f"{pair!r} is not name=value", param_hint="--set-header")
+        headers[name] = text
+    if value_file is not None and len(ids) > 1:
+        raise typer.BadParameter("mends one dead letter, but several are named", param_hint="--value-file")
+    try:
+        value = None if value_file is None else value_file.read_bytes()
+    except OSError as error:
+        raise DeadLetterError(f"{value_file} cannot be read: {error}") from error
+    connection, topic = _place()
+    mended = [
+        mend(dead, value=value, key=None if key is None else key.encode(), headers=headers)
+        for dead in find(connection, topic, ids)
+    ]
+    redrive(connection, mended)
+    for dead in mended:
+        Console().print(f"sent {escape(dead.story.id)} back to {escape(dead.story.topic)}", highlight=False)

@@ -1,0 +1,38 @@
+"""What `infra` raises.
+
+InfraError
+├── StackError       something of the local stack cannot be started, or died
+│   ├── BrokerError      the embedded Apache Kafka
+│   └── CacheError       the embedded cache
+├── DeadLetterError  a dead letter is not there, cannot be read, or could not be sent back
+├── QueryError       what was asked of the store cannot be answered
+└── SourceError      a folder cannot be replayed, or a record could not be delivered
+"""
+
+
+class InfraError(Exception):
+    """Root of everything `infra` raises; the message says what, where, and how to mend it."""
+
+
+class StackError(InfraError):
+    """Something of the local stack cannot be started, or died."""
+
+
+class BrokerError(StackError):
+    """The embedded Apache Kafka cannot be started, stopped or reached."""
+
+
+class CacheError(StackError):
+    """The embedded cache cannot be started."""
+
+
+class SourceError(InfraError):
+    """A source cannot be read, or what it sent was not confirmed by the broker."""
+
+
+class DeadLetterError(InfraError):
+    """A dead letter is not there, cannot be read, or could not be sent back."""
+
+
+class QueryError(InfraError):
+    """What was asked of the store cannot be answered."""
