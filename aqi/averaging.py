@@ -1,0 +1,148 @@
+"""Running means over 15 minutes, 1, 8 and 24 hours with the completeness a standard asks for.
+
+Regulatory means are made of clock periods (hours of UTC; quarter hours for 15 minutes). A period *counts* when
+a stated share of it has data. A mean at time t is, in this order:
+
+1. `VALID`: enough counting, *measured* periods in the window that ends with the last complete one, or in the
+   window one period earlier (the last hour may still be arriving);
+2. `INDICATIVE`: enough counting periods in the same windows when imputed seconds are allowed too;
+3. otherwise the mean, by seconds, of all there is in the window and the period in progress: `INDICATIVE` from
+   half of the seconds that a complete mean needs, `INSUFFICIENT` below that, `NOTHING` without any.
+
+More data never lowers the status. All sums run in a fixed order, so the same history gives the same bits
+whatever other stations are computed beside it.
+"""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from aqi.history import HOUR_MS, QUARTER_MS, History, Slots
+from schemas.parameters import PARAMETERS
+
+NOTHING: Final = 0
+INSUFFICIENT: Final = 1
+INDICATIVE: Final = 2
+VALID: Final = 3
+
+#: Part of the seconds a complete mean needs from which an incomplete one is worth showing.
+INDICATIVE_SHARE: Final = 0.5
+#: How many periods before the last complete one a window may end.
+LOOKBACK: Final = 1
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
+
+class Block(NamedTuple):
+    """Aligned periods of S stations: arrays (S, rows, 6); the last row is the period in progress."""
+
+    slot_ms: int
+    end_ms: Integers  # (S,) end of the last complete period, that of row -2
+    mean: Floats  # ug/m3, zero where there is no data
+    measured_s: Integers
+    imputed_s: Integers
+
+
+class Averages(NamedTuple):
+    """Running means of S stations and six pollutants: arrays (S, 6)."""
+
+    mean: Floats  # ug/m3, NaN with status NOTHING
+    status: npt.NDArray[np.int8]
+    counting: Integers  # periods that count (measured ones for VALID, else imputed included)
+    imputed_share: Floats
+    end_ms: Integers
+
+
+def block(histories: Sequence[History], at_ms: Sequence[int], rows: int, slot_ms: int) -> Block:
+    """The last `rows` periods of each history at its time, the period in progress included as the last row."""
+    shape = (len(histories), rows, len(PARAMETERS))
+    mean, measured, imputed = np.zeros(shape), np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    ends = np.empty(len(histories), np.int64)
+    for station, (history, now) in enumerate(zip(histories, at_ms, strict=True)):
+        slots: Slots = history.hours if slot_ms == HOUR_MS else history.quarters
+        end = now // slot_ms * slot_ms
+        ends[station] = end
+        same = slots.rows(end + slot_ms, rows)
+        if same is not None:
+            here, there = same
+            mean[station, here] = slots.mean[there]
+            measured[station, here] = slots.measured_s[there]
+            imputed[station, here] = slots.imputed_s[there]
+    np.nan_to_num(mean, copy=False, nan=0.0)
+    return Block(slot_ms, ends, mean, measured, imputed)
+
+
+def running(periods: Block, length: int, needed: int, share: float) -> Averages:
+    """Means over `length` periods, `needed` of which must count, a period counting from `share` of its seconds."""
+    rows = periods.mean.shape[1]
+    full_s = periods.slot_ms // 1000
+    everything_s = periods.measured_s + periods.imputed_s
+    measured_counts = periods.measured_s >= share * full_s
+    any_counts = everything_s >= share * full_s
+
+    shape = (periods.mean.shape[0], periods.mean.shape[2])
+    mean, imputed_share = np.full(shape, np.nan), np.zeros(shape)
+    status, counting = np.zeros(shape, np.int8), np.zeros(shape, np.int64)
+    end_ms = np.repeat(periods.end_ms[:, None], shape[1], axis=1)
+
+    def take(
+        where: Flags, grade: int, count: Integers, total: Floats, weight: Floats, imputed: Floats
+    ) -> None:
+        mean[where] = total[where] / weight[where]
+        imputed_share[where] = imputed[where]
+        status[where], counting[where] = grade, count[where]
+
+    for grade, counts in ((VALID, measured_counts), (INDICATIVE, any_counts)):
+        for back in range(LOOKBACK + 1):
+            open_ = status == NOTHING
+            if not open_.any():
+                break
+            window = slice(rows - 1 - back - length, rows - 1 - back)
+            chosen = counts[:, window]
+            count = chosen.sum(axis=1)
+            enough = open_ & (count >= needed)
+            if enough.any():
+                total = _ordered_sum(np.where(chosen, periods.mean[:, window], 0.0))
+                imputed = _share(periods, window, chosen)
+                take(enough, grade, count, total, np.maximum(count, 1).astype(np.float64), imputed)
+                end_ms[enough] -= back * periods.slot_ms
+    rest = status == NOTHING
+    if rest.any():
+        window = slice(rows - 1 - length, rows)
+        seconds = everything_s[:, window]
+        total_s = seconds.sum(axis=1)
+        count = any_counts[:, window].sum(axis=1)
+        some = rest & (total_s > 0)
+        total = _ordered_sum(periods.mean[:, window] * seconds)
+        imputed = _share(periods, window, seconds > 0)
+        half = total_s >= INDICATIVE_SHARE * needed * share * full_s
+        weight = np.maximum(total_s, 1).astype(np.float64)
+        take(some & half, INDICATIVE, count, total, weight, imputed)
+        take(some & ~half, INSUFFICIENT, count, total, weight, imputed)
+    return Averages(mean, status, counting, imputed_share, end_ms)
+
+
+def _ordered_sum(values: Floats) -> Floats:
+    # Accumulation is sequential by definition; a plain sum may group terms by the shape of the whole batch.
+    result: Floats = np.add.accumulate(values, axis=1)[:, -1]
+    return result
+
+
+def _share(periods: Block, window: slice, chosen: Flags) -> Floats:
+    imputed = np.where(chosen, periods.imputed_s[:, window], 0).sum(axis=1)
+    everything = np.where(chosen, periods.measured_s[:, window], 0).sum(axis=1) + imputed
+    result: Floats = imputed / np.maximum(everything, 1)
+    return result
+
+
+#: Periods of which each averaging is made, and how many.
+PERIODS: Final[dict[str, tuple[int, int]]] = {
+    "15min": (QUARTER_MS, 1),
+    "1h": (HOUR_MS, 1),
+    "8h": (HOUR_MS, 8),
+    "24h": (HOUR_MS, 24),
+}

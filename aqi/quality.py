@@ -1,0 +1,434 @@
+"""Quality control of readings as they arrive: QARTOD primary flags and a bitmask of the tests that objected.
+
+    1 good · 2 not evaluated (no test could run) · 3 suspect · 4 fail · 9 missing
+
+`step` judges one reading of one sensor with a constant amount of state and returns the new state; only `FAIL`
+makes a value missing. Tests and their meaning are those of QARTOD as `ioos_qc` has them, made incremental:
+
+- gross range, rate of change, flat line and stuck are known when the reading arrives;
+- a spike is a reading that stands out from *both* neighbours on the same side (the "differential" method: its
+  neighbours are not blamed for it), so it is known one reading later: `step` then
+  returns the revised verdict of the previous reading. `judge` applies that within a list of readings, so only
+  the last reading of a window waits for the next window; the rate of change speaks for it at once;
+- a reading that fails the gross range, or is missing, is no neighbour for the other tests, and neither is one
+  further away than `gap_s`. (ioos_qc lets an error code spoil both its neighbours.)
+
+The A/B channel and neighbour tests need other values and are functions of their own; `combine` merges verdicts.
+"""
+
+import math
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any, Final, NamedTuple
+
+from aqi.errors import QualityError
+
+GOOD: Final = 1
+NOT_EVALUATED: Final = 2
+SUSPECT: Final = 3
+FAIL: Final = 4
+MISSING: Final = 9
+
+GROSS_RANGE: Final = 1
+RATE_OF_CHANGE: Final = 2
+SPIKE: Final = 4
+FLAT_LINE: Final = 8
+STUCK: Final = 16
+GAP: Final = 32
+TIME: Final = 64
+CHANNELS: Final = 128
+NEIGHBOURS: Final = 256
+
+#: Bit of each test, by name.
+TESTS: Final[dict[str, int]] = {
+    "gross_range": GROSS_RANGE,
+    "rate_of_change": RATE_OF_CHANGE,
+    "spike": SPIKE,
+    "flat_line": FLAT_LINE,
+    "stuck": STUCK,
+    "gap": GAP,
+    "time": TIME,
+    "channels": CHANNELS,
+    "neighbours": NEIGHBOURS,
+}
+
+#: Most readings that the flat-line test remembers; beyond, it starts again (it then objects later, never wrongly).
+_FLAT_MEMORY: Final = 64
+
+
+def tests_in(bits: int) -> tuple[str, ...]:
+    """Names of the tests whose bits are set."""
+    return tuple(name for name, bit in TESTS.items() if bits & bit)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of one parameter. A limit that is None switches its test off. Values in ug/m3, times in seconds."""
+
+    fail_span: tuple[float, float] | None = None
+    suspect_span: tuple[float, float] | None = None
+    rate: float | None = None
+    rate_floor: float = 0.0
+    spike: float | None = None
+    spike_fail: float | None = None
+    flat_tolerance: float | None = None
+    flat_suspect_s: int | None = None
+    flat_fail_s: int | None = None
+    stuck_above: float = -math.inf
+    stuck_suspect_s: int | None = None
+    stuck_fail_s: int | None = None
+    gap_s: int | None = None
+    future_s: int | None = None
+    stale_s: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("fail_span", "suspect_span"):
+            span = getattr(self, name)
+            if span is not None and not span[0] < span[1]:
+                raise QualityError(f"{name} {list(span)} must be [lowest, highest]")
+        inside, outside = self.suspect_span, self.fail_span
+        if inside and outside and (inside[0] < outside[0] or inside[1] > outside[1]):
+            raise QualityError(f"suspect_span {list(inside)} must lie within fail_span {list(outside)}")
+        if (self.flat_tolerance is None) != (self.flat_suspect_s is None and self.flat_fail_s is None):
+            raise QualityError("flat_tolerance needs flat_suspect_s or flat_fail_s, and they need it")
+
+
+class SensorState(NamedTuple):
+    """What the tests remember of one sensor's past. Plain data; times in ms, -1 where there is none yet."""
+
+    t_ms: int = -1  # newest reading of any kind
+    last_ms: int = -1  # newest usable reading and its value; -1 after a missing or failed one
+    last: float = 0.0
+    before_ms: int = -1  # the usable reading right before it
+    before: float = 0.0
+    last_flag: int = 0  # verdict of the newest reading, to be revised by the spike test
+    last_tests: int = 0
+    stuck_ms: int = -1  # since when the value has been the same
+    flat_ms: int = -1  # newest reading that was out of tolerance of the present run
+    lows: tuple[tuple[int, float], ...] = ()  # candidates for the lowest and highest of the run, oldest first
+    highs: tuple[tuple[int, float], ...] = ()
+
+    def to_plain(self) -> list[Any]:
+        """JSON-able data that `from_plain` turns into an equal state."""
+        return [*self[:9], [list(point) for point in self.lows], [list(point) for point in self.highs]]
+
+    @classmethod
+    def from_plain(cls, plain: Sequence[Any]) -> "SensorState":
+        """What `to_plain` wrote."""
+        if len(plain) != len(cls._fields):
+            raise QualityError(
+                f"stored sensor state has {len(plain)} fields, this code reads {len(cls._fields)}: rebuild it from the log"
+            )
+        *scalars, lows, highs = plain
+        return cls._make(
+            [*scalars, tuple((int(t), v) for t, v in lows), tuple((int(t), v) for t, v in highs)]
+        )
+
+
+#: State of a sensor that has not been heard yet.
+FRESH: Final = SensorState()
+
+
+class Verdict(NamedTuple):
+    """Flag of a reading, and the bits of the tests that found it suspect or failed it."""
+
+    flag: int
+    tests: int
+
+
+class Step(NamedTuple):
+    """Verdict of the reading just given, the state to keep, and the final verdict of the reading before if it changed."""
+
+    flag: int
+    tests: int
+    state: SensorState
+    revised: Verdict | None
+
+
+def step(
+    limits: Limits, state: SensorState, t_ms: int, value: float | None, received_ms: int | None = None
+) -> Step:
+    """Judges the reading `value` (ug/m3; None or NaN is missing) at event time `t_ms`.
+
+    With `received_ms` the time test compares event time with reception; without (replay) only order is tested.
+    A reading not after the newest one is suspect and changes no state: other tests cannot say anything about it.
+    """
+    if t_ms <= state.t_ms:
+        if value is None or value != value:
+            return Step(MISSING, 0, state, None)
+        flag, tests = _range(limits, value)
+        return Step(max(flag, SUSPECT), tests | TIME, state, None)
+
+    tests = 0
+    if value is None or value != value:
+        return Step(MISSING, 0, _after_unusable(state, t_ms, MISSING, 0), None)
+    flag, tests = _range(limits, value)
+    if received_ms is not None:
+        if limits.future_s is not None and t_ms > received_ms + limits.future_s * 1000:
+            flag, tests = FAIL, tests | TIME
+        elif limits.stale_s is not None and t_ms < received_ms - limits.stale_s * 1000:
+            flag, tests = max(flag, SUSPECT), tests | TIME
+    if flag == FAIL:
+        return Step(FAIL, tests, _after_unusable(state, t_ms, FAIL, tests), None)
+
+    (_, last_ms, last, before_ms, before, last_flag, last_tests, stuck_ms, flat_ms, lows, highs) = state
+    gap_ms = limits.gap_s * 1000 if limits.gap_s is not None else None
+    if gap_ms is not None and state.t_ms >= 0 and t_ms - state.t_ms > gap_ms:
+        tests |= GAP  # says that the reading follows a gap; it does not speak against the reading
+        flag = flag or GOOD
+    if last_ms >= 0 and gap_ms is not None and t_ms - last_ms > gap_ms:
+        last_ms, before_ms, stuck_ms, lows, highs = -1, -1, -1, (), ()
+
+    revised: Verdict | None = None
+    if last_ms >= 0:
+        change = abs(value - last)
+        if limits.rate is not None:
+            flag = flag or GOOD
+            if change > limits.rate_floor and change > limits.rate * (t_ms - last_ms) / 1000.0:
+                flag, tests = SUSPECT, tests | RATE_OF_CHANGE
+        if before_ms >= 0 and limits.spike is not None:
+            rise, fall = last - before, last - value
+            height = min(abs(rise), abs(fall)) if rise * fall > 0 else 0.0
+            if limits.spike_fail is not None and height > limits.spike_fail:
+                revised = Verdict(FAIL, last_tests | SPIKE)
+            elif height > limits.spike:
+                revised = Verdict(max(last_flag, SUSPECT), last_tests | SPIKE)
+            elif last_flag == NOT_EVALUATED:
+                revised = Verdict(GOOD, last_tests)
+
+    if stuck_ms < 0 or value != last or last_ms < 0:
+        stuck_ms = t_ms
+    elif value > limits.stuck_above:
+        flag, tests = _lasting(
+            flag, tests, STUCK, t_ms - stuck_ms, limits.stuck_suspect_s, limits.stuck_fail_s
+        )
+    if limits.stuck_suspect_s is not None or limits.stuck_fail_s is not None:
+        flag = flag or GOOD
+
+    if limits.flat_tolerance is not None:
+        flag = flag or GOOD
+        flat_ms, lows, highs = _flat_run(limits, flat_ms, lows, highs, t_ms, value)
+        if value > limits.stuck_above:
+            flag, tests = _lasting(
+                flag, tests, FLAT_LINE, t_ms - flat_ms - 1, limits.flat_suspect_s, limits.flat_fail_s
+            )
+    flag = flag or NOT_EVALUATED
+    return Step(
+        flag,
+        tests,
+        SensorState(t_ms, t_ms, value, last_ms, last, flag, tests, stuck_ms, flat_ms, lows, highs),
+        revised,
+    )
+
+
+def _range(limits: Limits, value: float) -> tuple[int, int]:
+    """Flag and bits of the gross range test; flag 0 where it is switched off."""
+    flag = 0
+    if limits.fail_span is not None:
+        flag = GOOD
+        if not limits.fail_span[0] <= value <= limits.fail_span[1]:
+            return FAIL, GROSS_RANGE
+    if limits.suspect_span is not None:
+        flag = GOOD
+        if not limits.suspect_span[0] <= value <= limits.suspect_span[1]:
+            return SUSPECT, GROSS_RANGE
+    return flag, 0
+
+
+def _lasting(
+    flag: int, tests: int, bit: int, lasted_ms: int, suspect_s: int | None, fail_s: int | None
+) -> tuple[int, int]:
+    if fail_s is not None and lasted_ms >= fail_s * 1000:
+        return FAIL, tests | bit
+    if suspect_s is not None and lasted_ms >= suspect_s * 1000:
+        return max(flag, SUSPECT), tests | bit
+    return flag, tests
+
+
+def _after_unusable(state: SensorState, t_ms: int, flag: int, tests: int) -> SensorState:
+    # The run of equal or flat values goes on behind a missing reading: a dead sensor that also drops packets.
+    return state._replace(t_ms=t_ms, last_ms=-1, before_ms=-1, last_flag=flag, last_tests=tests)
+
+
+Points = tuple[tuple[int, float], ...]
+
+
+def _flat_run(
+    limits: Limits, flat_ms: int, lows: Points, highs: Points, t_ms: int, value: float
+) -> tuple[int, Points, Points]:
+    """The longest run of readings, ending now, whose range is below the tolerance: monotonic queues of its extremes.
+
+    `flat_ms` is the time of the newest reading outside the run (or just before the first reading ever): the run
+    has lasted since then. Same verdict as ioos_qc's rolling window, without keeping the window.
+    """
+    tolerance = limits.flat_tolerance
+    assert tolerance is not None
+    if not lows:
+        return t_ms - 1, ((t_ms, value),), ((t_ms, value),)
+    longest_ms = 1000 * max(limits.flat_suspect_s or 0, limits.flat_fail_s or 0)
+    low, high = len(lows), len(highs)
+    while low and lows[low - 1][1] >= value:
+        low -= 1
+    while high and highs[high - 1][1] <= value:
+        high -= 1
+    point = (t_ms, value)
+    lows, highs = (*lows[:low], point), (*highs[:high], point)
+    while highs[0][1] - lows[0][1] >= tolerance:
+        if highs[0][0] < lows[0][0]:
+            flat_ms, highs = max(flat_ms, highs[0][0]), highs[1:]
+        else:
+            flat_ms, lows = max(flat_ms, lows[0][0]), lows[1:]
+        if not lows or not highs:  # a tolerance of zero: no reading is within it
+            return t_ms - 1, (), ()
+    while lows[0][0] < t_ms - longest_ms:
+        lows = lows[1:]
+    while highs[0][0] < t_ms - longest_ms:
+        highs = highs[1:]
+    if len(lows) > _FLAT_MEMORY or len(highs) > _FLAT_MEMORY:
+        return t_ms - 1, (point,), (point,)
+    return flat_ms, lows, highs
+
+
+def judge(
+    limits: Limits,
+    state: SensorState,
+    readings: Iterable[tuple[int, float | None]],
+    received_ms: int | None = None,
+) -> tuple[list[Verdict], SensorState]:
+    """Verdicts of the readings (t_ms, value) of a window, in order of time, and the state after them.
+
+    A spike inside the window is in its verdict already; the last reading is judged without the spike test.
+    """
+    verdicts: list[Verdict] = []
+    for t_ms, value in readings:
+        flag, tests, state, revised = step(limits, state, t_ms, value, received_ms)
+        if revised is not None and verdicts:
+            verdicts[-1] = revised
+        verdicts.append(Verdict(flag, tests))
+    return verdicts, state
+
+
+#: Worst last; a flag of one test only ever makes the whole worse. (Missing is decided before any test runs.)
+_PRECEDENCE: Final[dict[int, int]] = {MISSING: 0, NOT_EVALUATED: 1, GOOD: 2, SUSPECT: 3, FAIL: 4}
+
+
+def combine(*verdicts: Verdict) -> Verdict:
+    """The verdict of several groups of tests on one reading: the worst flag (fail, suspect, good, not evaluated)."""
+    flag, tests = MISSING, 0
+    for verdict in verdicts:
+        tests |= verdict.tests
+        if _PRECEDENCE[verdict.flag] > _PRECEDENCE[flag]:
+            flag = verdict.flag
+    return Verdict(flag, tests)
+
+
+class ChannelRule(NamedTuple):
+    """Two channels disagree when they differ by more than `absolute` (ug/m3) *and* by more than `relative`."""
+
+    absolute: float
+    relative: float
+
+
+def channels(a: float | None, b: float | None, rule: ChannelRule) -> Verdict:
+    """Whether the two channels of one sensor agree (ug/m3); without both there is nothing to compare."""
+    if a is None or b is None or a != a or b != b:
+        return Verdict(NOT_EVALUATED, 0)
+    difference, mean = abs(a - b), (a + b) / 2.0
+    if difference > rule.absolute and difference > rule.relative * abs(mean):
+        return Verdict(FAIL, CHANNELS)
+    return Verdict(GOOD, 0)
+
+
+class NeighbourRule(NamedTuple):
+    """When a station stands out from those around it (AirGradient's published rule). Values in ug/m3."""
+
+    stations: int
+    radius_km: float
+    age_s: float
+    low_mean: float
+    absolute: float
+    deviations: float
+
+
+class Neighbour(NamedTuple):
+    """A reading of another station: how far away (km), how old (s) and its value (ug/m3)."""
+
+    distance_km: float
+    age_s: float
+    value: float
+
+
+def neighbours(value: float | None, around: Iterable[Neighbour], rule: NeighbourRule) -> Verdict:
+    """Whether `value` stands out from the stations around; suspect at most, as a local source is real too."""
+    if value is None or value != value:
+        return Verdict(MISSING, 0)
+    near = [
+        other.value
+        for other in around
+        if other.distance_km <= rule.radius_km
+        and 0 <= other.age_s <= rule.age_s
+        and other.value == other.value
+    ]
+    if len(near) < rule.stations:
+        return Verdict(NOT_EVALUATED, 0)
+    mean = math.fsum(near) / len(near)
+    if mean < rule.low_mean:
+        out = abs(value - mean) > rule.absolute
+    else:
+        spread = math.sqrt(math.fsum((x - mean) ** 2 for x in near) / (len(near) - 1))
+        # Neighbours that agree to the last digit must not make everyone else an outlier.
+        out = abs(value - mean) > max(rule.deviations * spread, rule.absolute)
+    return Verdict(SUSPECT, NEIGHBOURS) if out else Verdict(GOOD, 0)
+
+
+EARTH_RADIUS_KM: Final = 6371.0088
+
+
+def distance_km(latitude: float, longitude: float, latitude_b: float, longitude_b: float) -> float:
+    """Great-circle distance between two places given in degrees (haversine)."""
+    phi, phi_b = math.radians(latitude), math.radians(latitude_b)
+    half = (
+        math.sin((phi_b - phi) / 2) ** 2
+        + math.cos(phi) * math.cos(phi_b) * math.sin(math.radians(longitude_b - longitude) / 2) ** 2
+    )
+    return 2 * EARTH_RADIUS_KM * math.asin(min(1.0, math.sqrt(half)))
+
+
+class Defaults(NamedTuple):
+    """The limits that come with the package."""
+
+    limits: Mapping[str, Limits]
+    channels: ChannelRule
+    neighbours: NeighbourRule
+
+
+@cache
+def defaults() -> Defaults:
+    """Limits per pollutant and the rules of the A/B and neighbour tests, from quality.toml."""
+    data = tomllib.loads(resources.files("aqi").joinpath("quality.toml").read_text(encoding="utf-8"))
+    pair, around = data.pop("channels"), data.pop("neighbours")
+    return Defaults(
+        {
+            parameter: limits_from(table, f"aqi/quality.toml: [{parameter}]")
+            for parameter, table in data.items()
+        },
+        ChannelRule(**pair),
+        NeighbourRule(**around),
+    )
+
+
+def limits_from(table: Mapping[str, Any], where: str) -> Limits:
+    """Limits from a table of settings (names of `Limits`); QualityError names what is wrong in `where`."""
+    unknown = table.keys() - Limits.__dataclass_fields__.keys()
+    if unknown:
+        raise QualityError(
+            f"{where}: no such limit: {', '.join(sorted(unknown))}; there are {', '.join(Limits.__dataclass_fields__)}"
+        )
+    spans = {name: tuple(span) for name, span in table.items() if name.endswith("_span")}
+    try:
+        return Limits(**{**table, **spans})
+    except (QualityError, TypeError, IndexError) as refused:
+        raise QualityError(f"{where}: {refused}") from refused
