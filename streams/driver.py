@@ -60,6 +60,9 @@ class Stage(Protocol):
     async def settle(self) -> Mapping[str, tuple[int, str]]:
         """Per topic the offset to commit and its metadata, when everything before it is out and confirmed."""
 
+    def committed(self) -> None:
+        """What `settle` gave last is committed."""
+
     def paused(self) -> set[str]:
         """Topics of which no more can be taken for now."""
 
@@ -294,18 +297,22 @@ class Host:
         """Commit everything that is settled and has changed since; sources of a stage always together."""
         async with self._commit_lock:
             offsets: dict[TP, tuple[int, str]] = {}
+            settling: list[Stage] = []
             for partition, entry in list(self._running.items()):
                 async with entry.lock:
                     settled = await entry.stage.settle()
                 kept = {TP(topic, partition): value for topic, value in settled.items()}
                 if any(self._committed.get(tp) != value for tp, value in kept.items()):
                     offsets |= kept
+                    settling.append(entry.stage)
             if not offsets:
                 self.committed_at = time.monotonic()
                 return False
             if not await self._thread.commit_with_metadata(offsets):
                 return False
             self._committed |= offsets
+            for stage in settling:
+                stage.committed()
             self.committed_at = time.monotonic()
             self.app.monitor.on_tp_commit({tp: offset for tp, (offset, _) in offsets.items()})
             return True

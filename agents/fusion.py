@@ -1,0 +1,196 @@
+"""The fusion stage: readings and features in, estimates out.
+
+Thin: records become items, the join says which windows to publish and to learn from, the assessor (pure) makes
+estimates of them in a thread, and everything is confirmed before any offset settles.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+
+from aiokafka import ConsumerRecord
+from pydantic import ValidationError
+
+from agents.assessment import Assessor
+from schemas.base import first_error, to_ms
+from schemas.errors import Refused
+from schemas.features import Features, Punctuation
+from streams.accept import Keys, check_time, dead_letter, is_punctuation, reading_items
+from streams.checkpoint import Checkpoints
+from streams.driver import Out, Publish
+from streams.join import Item, Join, Output
+from streams.stations import StationBook
+
+#: Inputs held in open windows before a source that runs ahead is paused.
+_MAX_BUFFERED = 200_000
+
+
+def features_items(record: ConsumerRecord[bytes, bytes], keys: Keys) -> list[Item]:
+    """The join's item of a features record. Raises Refused."""
+    if record.value is None:
+        raise Refused("empty", "the record has no value")
+    try:
+        features = Features.model_validate_json(record.value)
+    except ValidationError as error:
+        details = list(error.errors(include_url=False, include_context=False))
+        raise Refused(*first_error(details)) from error
+    keys.check(record, features.station)
+    at = to_ms(features.captured_at)
+    seen = check_time(at, record)
+    return [Item(features.station, at, seen, (features.camera, at), features.sha256, features, record.offset)]
+
+
+class FusionStage:
+    """One partition number of readings and features."""
+
+    def __init__(
+        self,
+        join: Join,
+        assessor: Assessor,
+        stations: StationBook,
+        checkpoints: Checkpoints,
+        keys: Keys,
+        publish: Publish,
+        executor: Executor,
+        *,
+        readings_topic: str,
+        features_topic: str,
+        late_topic: str,
+        dead_letter_topic: str,
+        lead_ms: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.join = join
+        self.assessor = assessor
+        self._stations = stations
+        self._checkpoints = checkpoints
+        self._keys = keys
+        self._publish = publish
+        self._executor = executor
+        self._readings_topic = readings_topic
+        self._features_topic = features_topic
+        self._late_topic = late_topic
+        self._dead_letter_topic = dead_letter_topic
+        self._lead_ms = lead_ms
+        self._clock = clock
+        self.late = 0
+        self.dead_letters = 0
+
+    def _now(self) -> int:
+        return int(self._clock() * 1000)
+
+    async def handle(self, topic: str, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
+        """Take the records of one poll."""
+        out: list[Out] = []
+        if topic == self._stations.topic:
+            for record, refused in self._stations.apply(records):
+                out.append(dead_letter(self._dead_letter_topic, "fusion", record, refused))
+            await self._send(out, Output())
+            return
+        source = "readings" if topic == self._readings_topic else "features"
+        output = Output()
+        items: list[Item] = []
+        position = records[0].offset
+        for record in records:
+            if is_punctuation(record):
+                _extend(output, self.join.feed(source, items, position, self._now()))
+                items = []
+                _extend(output, self._punctuate(source, record, out))
+            else:
+                try:
+                    if source == "readings":
+                        made, refused = reading_items(record, self._keys)
+                        if refused is not None:
+                            out.append(
+                                dead_letter(self._dead_letter_topic, "fusion", record, refused, partly_used=True)
+                            )
+                        items += made
+                    else:
+                        items += features_items(record, self._keys)
+                except Refused as refused:
+                    out.append(dead_letter(self._dead_letter_topic, "fusion", record, refused))
+            position = record.offset + 1
+        _extend(output, self.join.feed(source, items, position, self._now()))
+        by_offset = {record.offset: record for record in records}
+        out += self._late_records(output, by_offset)
+        self.dead_letters += len(out)
+        await self._send(out, output)
+
+    def _punctuate(self, source: str, record: ConsumerRecord[bytes, bytes], out: list[Out]) -> Output:
+        at = None
+        try:
+            if record.value is not None:
+                what = Punctuation.model_validate_json(record.value)
+                at = None if what.at is None else to_ms(what.at)
+        except ValidationError as error:
+            details = list(error.errors(include_url=False, include_context=False))
+            out.append(dead_letter(self._dead_letter_topic, "fusion", record, Refused(*first_error(details))))
+        return self.join.punctuate(source, at, record.offset + 1, self._now())
+
+    def _late_records(
+        self, output: Output, records: Mapping[int, ConsumerRecord[bytes, bytes]]
+    ) -> list[Out]:
+        out = []
+        for offset in dict.fromkeys(item.offset for _, item in output.late):
+            record = records[offset]
+            origin = f"{record.topic}/{record.partition}/{record.offset}".encode()
+            out.append(
+                Out(self._late_topic, record.key, record.value, [*record.headers, ("x-late-from", origin)])
+            )
+            self.late += 1
+        for _, item in output.conflicts:
+            record = records[item.offset]
+            name = "/".join(str(part) for part in item.identity)
+            reason = f"{name} was sent before with another value; the first one counts"
+            out.append(
+                dead_letter(self._dead_letter_topic, "fusion", record, Refused("conflict", reason), partly_used=True)
+            )
+        return out
+
+    async def _send(self, out: list[Out], output: Output) -> None:
+        if output.steps:
+            loop = asyncio.get_running_loop()
+            out += await loop.run_in_executor(
+                self._executor, self.assessor.run, output.steps, self.join.done, self._stations.get
+            )
+        if out:
+            await self._publish(out)
+
+    async def tick(self) -> None:
+        """Let processing time pass: sources may become idle."""
+        output = self.join.tick(self._now())
+        await self._send([], output)
+
+    async def settle(self) -> Mapping[str, tuple[int, str]]:
+        """Write the checkpoints that go with the settled offsets, then give those offsets."""
+        settled = self.join.settled()
+        done = next(iter(settled.values())).done
+        snapshots = self._checkpoints.write(self.assessor.snapshots(done))
+        if snapshots:
+            await self._publish(snapshots)
+        topics = {"readings": self._readings_topic, "features": self._features_topic}
+        return {
+            **{topics[name]: (kept.offset, kept.metadata()) for name, kept in settled.items()},
+            **self._stations.settled(),
+        }
+
+    def committed(self) -> None:
+        """The checkpoints written last go with what is committed."""
+        self._checkpoints.committed()
+
+    def paused(self) -> set[str]:
+        """The source that runs ahead while the other one holds its windows open."""
+        if self.join.buffered < _MAX_BUFFERED:
+            return set()
+        topics = {"readings": self._readings_topic, "features": self._features_topic}
+        return {topics[name] for name in self.join.leading(self._lead_ms)}
+
+    async def close(self) -> None:
+        """State lives in this object only: dropping it is all."""
+
+
+def _extend(output: Output, more: Output) -> None:
+    output.steps += more.steps
+    output.late += more.late
+    output.conflicts += more.conflicts

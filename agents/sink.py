@@ -1,0 +1,110 @@
+"""The sink stage: estimates into the local store, InfluxDB and the latest-state cache, then acknowledge."""
+
+import asyncio
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+
+from aiokafka import ConsumerRecord
+from pydantic import ValidationError
+
+from schemas.base import first_error
+from schemas.errors import Refused
+from schemas.estimate import Estimate
+from streams import metrics
+from streams.accept import dead_letter
+from streams.driver import Out, Publish
+from streams.sinks.cache import LatestCache
+from streams.sinks.errors import SinkStopped
+from streams.sinks.influx import InfluxSink
+from streams.sinks.store import Store
+
+
+class SinkStage:
+    """Estimates of one partition. One batch at a time; while a sink waits, nothing more is read."""
+
+    def __init__(
+        self,
+        store: Store,
+        influx: InfluxSink | None,
+        cache: LatestCache | None,
+        publish: Publish,
+        executor: Executor,
+        stopping: threading.Event,
+        *,
+        topic: str,
+        dead_letter_topic: str,
+        start: int,
+    ) -> None:
+        self._store = store
+        self._influx = influx
+        self._cache = cache
+        self._publish = publish
+        self._executor = executor
+        self._stopping = stopping
+        self._topic = topic
+        self._dead_letter_topic = dead_letter_topic
+        self._written = start
+
+    async def handle(self, topic: str, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
+        """Write one poll's estimates to every sink."""
+        out: list[Out] = []
+        estimates: list[Estimate] = []
+        origins: list[ConsumerRecord[bytes, bytes]] = []
+        for record in records:
+            try:
+                estimates.append(Estimate.model_validate_json(record.value or b""))
+                origins.append(record)
+            except ValidationError as error:
+                details = list(error.errors(include_url=False, include_context=False))
+                refused = Refused(*first_error(details))
+                out.append(dead_letter(self._dead_letter_topic, "sink", record, refused))
+        metrics.SINK_POINTS.labels("all").set(len(estimates))
+        loop = asyncio.get_running_loop()
+        try:
+            rejected = await loop.run_in_executor(self._executor, self._write, estimates)
+        except SinkStopped:
+            return  # the worker or the assignment ends: nothing is acknowledged, it will be read again
+        for position, reason in rejected:
+            refused = Refused("sink_rejected", f"InfluxDB refused a point of this estimate: {reason}")
+            out.append(dead_letter(self._dead_letter_topic, "sink", origins[position], refused, partly_used=True))
+        for letter in out:
+            metrics.DEAD_LETTERS.labels("sink", dict(letter.headers)["x-dlq-code"].decode()).inc()
+        metrics.MESSAGES.labels(topic, "used").inc(len(estimates))
+        metrics.MESSAGES.labels(topic, "refused").inc(len(out))
+        await self._publish(out)
+        metrics.SINK_POINTS.labels("all").set(0)
+        self._written = records[-1].offset + 1
+
+    def _write(self, estimates: Sequence[Estimate]) -> list[tuple[int, str]]:
+        with metrics.SINK_SECONDS.labels("store").time():
+            newest = self._store.write(estimates)
+        rejected = []
+        if self._influx is not None and newest:
+            positions = {id(estimate): position for position, estimate in enumerate(estimates)}
+            with metrics.SINK_SECONDS.labels("influx").time():
+                rejected = [
+                    (positions[id(newest[rejection.position])], rejection.reason)
+                    for rejection in self._influx.write(newest)
+                ]
+        if self._cache is not None:
+            self._cache.write(newest)
+        return rejected
+
+    async def tick(self) -> None:
+        """Nothing happens by time alone."""
+
+    async def settle(self) -> Mapping[str, tuple[int, str]]:
+        """Everything before this offset is in every sink."""
+        return {self._topic: (self._written, "")}
+
+    def committed(self) -> None:
+        """Nothing hangs on a commit here."""
+
+    def paused(self) -> set[str]:
+        """Never: `handle` waits instead."""
+        return set()
+
+    async def close(self) -> None:
+        """Let a waiting write go."""
+        self._stopping.set()

@@ -1,0 +1,267 @@
+"""The vision stage: frames in, features out. Pixels end here.
+
+Decoding (a thread) of the next chunk overlaps encoding (another thread) of this one; the event loop only moves
+chunks. Chunks leave in the order they came, so a partition's features are in the order of its frames. All
+queues are bounded: when the encoder is busy, `handle` waits, and Kafka is not read.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from aiokafka import ConsumerRecord
+
+from model.errors import ImageRefused
+from model.far_band import FarBand
+from model.gate import Verdict, judge
+from model.haze import haze
+from model.image import DecodedFrame, decode
+from model.runtime import Bundle, Encoder
+from schemas.base import to_ms
+from schemas.errors import Refused
+from schemas.features import Features, Punctuation, Quality
+from schemas.frame import MAX_FRAME_BYTES, FrameHeader, accept_header
+from schemas.station import Station
+from streams.accept import PUNCTUATION_TYPE, Keys, check_time, dead_letter, is_punctuation
+from streams.driver import Out, Publish
+from streams.stations import StationBook
+
+_LE32: Final = np.dtype("<f4")
+#: Seconds between two signs of life on the features topic while frames wait.
+_BUSY_EVERY: Final = 2.0
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A frame that is decoded and judged."""
+
+    header: FrameHeader
+    sha256: str
+    frame: DecodedFrame
+    haze: bytes
+    verdict: Verdict
+
+
+@dataclass
+class _Chunk:
+    """Some consecutive records of one partition on their way through the pipeline."""
+
+    stage: "VisionStage"
+    records: Sequence[ConsumerRecord[bytes, bytes]]
+    prepared: list[_Prepared | Out] = field(default_factory=list)
+
+
+class VisionPipeline:
+    """Decode, encode, publish: one for all partitions of a worker."""
+
+    def __init__(self, bundle: Bundle, publish: Publish, *, batch: int, threads: int) -> None:
+        self.bundle = bundle
+        self.batch = batch
+        self._publish = publish
+        self._encoder = Encoder(bundle, threads=threads)
+        self._decoders = ThreadPoolExecutor(1, thread_name_prefix="decode")
+        self._encoders = ThreadPoolExecutor(1, thread_name_prefix="encode")
+        self._raw: asyncio.Queue[_Chunk] = asyncio.Queue(2)
+        self._ready: asyncio.Queue[_Chunk] = asyncio.Queue(2)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def put(self, chunk: _Chunk) -> None:
+        """Hand over a chunk; waits while the pipeline is full. Raises what broke the pipeline."""
+        if not self._tasks:
+            self._tasks = [asyncio.create_task(self._decode_all()), asyncio.create_task(self._encode_all())]
+        waiting = asyncio.ensure_future(self._raw.put(chunk))
+        await asyncio.wait([waiting, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
+        self.check()
+        await waiting
+
+    def check(self) -> None:
+        """Raise what broke the pipeline, if anything did."""
+        for task in self._tasks:
+            if task.done():
+                task.result()
+
+    async def _decode_all(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            chunk = await self._raw.get()
+            chunk.prepared = await loop.run_in_executor(
+                self._decoders, lambda c: [c.stage.prepare(record) for record in c.records], chunk
+            )
+            await self._ready.put(chunk)
+
+    async def _encode_all(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            chunk = await self._ready.get()
+            out = await loop.run_in_executor(self._encoders, self._encode, chunk)
+            await self._publish(out)
+            chunk.stage.finished(chunk.records[-1].offset + 1)
+
+    def _encode(self, chunk: _Chunk) -> list[Out]:
+        usable = [p for p in chunk.prepared if isinstance(p, _Prepared) and p.verdict.usable]
+        pictures = [p.frame.whole for p in usable]
+        bands = [p.frame.far for p in usable if p.frame.far is not None]
+        embedded = self._encoder.encode([*pictures, *bands])
+        wholes = iter(embedded[: len(pictures)])
+        fars = iter(embedded[len(pictures) :])
+        out = []
+        for prepared in chunk.prepared:
+            if isinstance(prepared, Out):
+                out.append(prepared)
+                continue
+            embeddings = {}
+            if prepared.verdict.usable:
+                whole = next(wholes)
+                embeddings["frame"] = whole.embedding.astype(_LE32).tobytes()
+                embeddings["frame_projection"] = whole.projection.astype(_LE32).tobytes()
+                if prepared.frame.far is not None:
+                    embeddings["far_projection"] = next(fars).projection.astype(_LE32).tobytes()
+            header = prepared.header
+            features = Features(
+                station=header.station,
+                camera=header.camera,
+                captured_at=header.time,
+                frame_id=header.id,
+                sha256=prepared.sha256,
+                bundle=self.bundle.id,
+                embeddings=embeddings,
+                haze=prepared.haze,
+                quality=Quality(
+                    usable=prepared.verdict.usable,
+                    reasons=prepared.verdict.reasons,
+                    scores={name: round(float(score), 4) for name, score in prepared.verdict.scores.items()},
+                ),
+                digest=prepared.verdict.digest,
+            )
+            out.append(Out(chunk.stage.features_topic, header.station.encode(), features.model_dump_json().encode()))
+        return out
+
+    async def close(self) -> None:
+        """Stop the tasks and threads."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._decoders.shutdown(wait=False, cancel_futures=True)
+        self._encoders.shutdown(wait=False, cancel_futures=True)
+
+
+class VisionStage:
+    """Frames of one partition."""
+
+    def __init__(
+        self,
+        pipeline: VisionPipeline,
+        publish: Publish,
+        stations: StationBook,
+        keys: Keys,
+        *,
+        frames_topic: str,
+        features_topic: str,
+        dead_letter_topic: str,
+        partition: int,
+        start: int,
+        waiting: Any,
+    ) -> None:
+        self.features_topic = features_topic
+        self._pipeline = pipeline
+        self._publish = publish
+        self._stations = stations
+        self._keys = keys
+        self._frames_topic = frames_topic
+        self._dead_letter_topic = dead_letter_topic
+        self._partition = partition
+        self._taken = start
+        self._finished = start
+        #: Whether more frames than were taken lie in the log (None: not known yet).
+        self._waiting = waiting
+        self._busy_at = 0.0
+
+    async def handle(self, topic: str, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
+        """Take the frames of one poll, or station records."""
+        if topic == self._stations.topic:
+            self._stations.apply(records)  # the fusion stage reads them too and dead-letters the unreadable
+            return
+        for start in range(0, len(records), self._pipeline.batch):
+            chunk = records[start : start + self._pipeline.batch]
+            await self._pipeline.put(_Chunk(self, chunk))
+            self._taken = chunk[-1].offset + 1
+
+    def prepare(self, record: ConsumerRecord[bytes, bytes]) -> _Prepared | Out:
+        """Decode and judge one record (in the decoding thread); what is no frame becomes a record to produce."""
+        if is_punctuation(record):
+            return Out(self.features_topic, None, record.value, list(record.headers), self._partition)
+        try:
+            header = accept_header(record.headers)
+            self._keys.check(record, header.station)
+            check_time(to_ms(header.time), record)
+            if record.value is None:
+                raise Refused("empty", "the record has no value: the frame's bytes are missing")
+            if len(record.value) > MAX_FRAME_BYTES:
+                raise Refused(
+                    "too_large",
+                    f"a frame of {len(record.value)} bytes; the limit is {MAX_FRAME_BYTES}: scale it down",
+                )
+            station = self._stations.get(header.station)
+            frame = decode(record.value, 224, 224, _far_band(station, header.camera))
+        except Refused as refused:
+            return dead_letter(self._dead_letter_topic, "vision", record, refused)
+        except ImageRefused as refused:
+            return dead_letter(self._dead_letter_topic, "vision", record, Refused(refused.code, str(refused)))
+        position = None
+        if station is not None and station.latitude is not None and station.longitude is not None:
+            position = (station.latitude, station.longitude)
+        return _Prepared(
+            header=header,
+            sha256=hashlib.sha256(record.value).hexdigest(),
+            frame=frame,
+            haze=haze(frame.whole).astype(_LE32).tobytes(),
+            verdict=judge(frame, to_ms(header.time), position),
+        )
+
+    def finished(self, offset: int) -> None:
+        """Everything before `offset` is published and confirmed."""
+        self._finished = max(self._finished, offset)
+
+    async def tick(self) -> None:
+        """While frames wait, tell the join that this camera side is slow, not silent."""
+        self._pipeline.check()
+        now = time.monotonic()
+        if now - self._busy_at < _BUSY_EVERY:
+            return
+        if self._finished < self._taken or self._waiting(self._taken):
+            self._busy_at = now
+            await self._publish([punctuation(self.features_topic, self._partition, Punctuation(kind="busy"))])
+
+    async def settle(self) -> Mapping[str, tuple[int, str]]:
+        """Offsets up to which features are out and confirmed."""
+        self._pipeline.check()
+        return {self._frames_topic: (self._finished, ""), **self._stations.settled()}
+
+    def committed(self) -> None:
+        """Nothing hangs on a commit here."""
+
+    def paused(self) -> set[str]:
+        """Never: `handle` waits instead."""
+        return set()
+
+    async def close(self) -> None:
+        """Nothing is held here; chunks on their way are published and not committed."""
+
+
+def punctuation(topic: str, partition: int, what: Punctuation) -> Out:
+    """The record that carries progress without data."""
+    value = what.model_dump_json().encode()
+    return Out(topic, None, value, [("ce_type", PUNCTUATION_TYPE)], partition)
+
+
+def _far_band(station: Station | None, camera: str) -> FarBand | None:
+    for known in station.cameras if station else ():
+        if known.camera == camera and known.far_band is not None:
+            band = known.far_band
+            return FarBand(band.top, band.bottom, band.left, band.right)
+    return None

@@ -1,0 +1,40 @@
+"""Read one partition of a compacted topic to its end: the newest record of every key."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka.structs import TopicPartition
+
+from streams.topics import MAX_RECORD_BYTES
+
+
+async def read_compacted(
+    bootstrap: str, topic: str, partition: int, auth: Mapping[str, Any]
+) -> dict[bytes, ConsumerRecord[bytes, bytes]]:
+    """Newest record per key; keys whose newest record is a tombstone are left out."""
+    tp = TopicPartition(topic, partition)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap,
+        enable_auto_commit=False,
+        max_partition_fetch_bytes=MAX_RECORD_BYTES,
+        **auth,
+    )
+    await consumer.start()
+    try:
+        consumer.assign([tp])
+        await consumer.seek_to_beginning(tp)
+        end = (await consumer.end_offsets([tp]))[tp]
+        newest: dict[bytes, ConsumerRecord[bytes, bytes]] = {}
+        while await consumer.position(tp) < end:
+            for records in (await consumer.getmany(tp, timeout_ms=1000)).values():
+                for record in records:
+                    if record.key is None:
+                        continue
+                    if record.value is None:
+                        newest.pop(record.key, None)
+                    else:
+                        newest[record.key] = record
+        return newest
+    finally:
+        await consumer.stop()

@@ -1,0 +1,64 @@
+"""What a worker counts, under the names that the dashboards and docs/outputs.md use."""
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REGISTRY: Final = CollectorRegistry()
+
+MESSAGES: Final = Counter(
+    "aq_messages_total", "Records read", ["topic", "result"], registry=REGISTRY
+)  # result: used, partly_used, refused, punctuation
+LAG_MESSAGES: Final = Gauge(
+    "aq_consumer_lag_messages", "Records in the log that were not read yet", ["topic", "partition"], registry=REGISTRY
+)
+LAG_SECONDS: Final = Gauge(
+    "aq_consumer_lag_seconds", "Age of the newest record read, by the broker's clock; 0 at the end of the log",
+    ["topic"], registry=REGISTRY,
+)  # fmt: skip
+WATERMARK: Final = Gauge(
+    "aq_watermark_timestamp_seconds", "Watermark, seconds since 1970", ["source", "partition"], registry=REGISTRY
+)
+WATERMARK_LAG: Final = Gauge(
+    "aq_watermark_lag_seconds", "Now less the watermark", ["source", "partition"], registry=REGISTRY
+)
+LATE: Final = Counter(
+    "aq_late_events_total", "Inputs after their window closed", ["source", "outcome"], registry=REGISTRY
+)  # outcome: revised, dropped (to aq.late.v1)
+WINDOWS_OPEN: Final = Gauge(
+    "aq_window_open", "Windows that are open or may be revised", ["partition"], registry=REGISTRY
+)
+WINDOWS: Final = Counter("aq_window_emitted_total", "Estimates published", ["kind"], registry=REGISTRY)
+JOINED: Final = Counter("aq_join_result_total", "Estimates by the sides they rest on", ["result"], registry=REGISTRY)
+INFERENCE_SECONDS: Final = Histogram(
+    "aq_inference_seconds", "Time of one inference batch", ["model"], registry=REGISTRY,
+    buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3),
+)  # fmt: skip
+INFERENCE_BATCH: Final = Histogram(
+    "aq_inference_batch_size", "Rows of one inference batch", ["model"], registry=REGISTRY,
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128),
+)  # fmt: skip
+INFERENCE_QUEUE: Final = Gauge(
+    "aq_inference_queue_depth", "Chunks of frames that wait for the encoder", registry=REGISTRY
+)
+FRAMES: Final = Counter("aq_frames_total", "Frames by verdict of the quality gate", ["verdict"], registry=REGISTRY)
+IMPUTED: Final = Counter("aq_imputed_values_total", "Values imputed", ["parameter", "method"], registry=REGISTRY)
+QC_FLAGS: Final = Counter("aq_qc_flags_total", "Quality flags given", ["test", "flag"], registry=REGISTRY)
+DEAD_LETTERS: Final = Counter("aq_dlq_total", "Records refused", ["stage", "reason"], registry=REGISTRY)
+SINK_SECONDS: Final = Histogram(
+    "aq_sink_write_seconds", "Time of one write, waiting included", ["sink"], registry=REGISTRY,
+    buckets=(0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 60, 300),
+)  # fmt: skip
+SINK_ERRORS: Final = Counter("aq_sink_errors_total", "Failed attempts to write", ["sink"], registry=REGISTRY)
+SINK_POINTS: Final = Gauge("aq_sink_buffer_points", "Estimates taken but not written yet", ["sink"], registry=REGISTRY)
+COMMIT_AGE: Final = Gauge(
+    "aq_commit_age_seconds", "Since offsets were committed or there was nothing to commit", registry=REGISTRY
+)
+DELAY: Final = Histogram(
+    "aq_estimate_delay_seconds", "From the end of a window to its estimate on the topic", registry=REGISTRY,
+    buckets=(1, 2, 5, 10, 20, 30, 60, 120, 300, 900, 3600),
+)  # fmt: skip
+STATIONS: Final = Gauge("aq_station_state", "Stations by state", ["state"], registry=REGISTRY)
+ALERTS: Final = Gauge("aq_alerts", "Alerts by state", ["state"], registry=REGISTRY)
+ALERT_TRANSITIONS: Final = Counter("aq_alert_transitions_total", "Alert events", ["to"], registry=REGISTRY)
+BUILD: Final = Gauge("aq_build_info", "Always 1", ["version", "model", "role"], registry=REGISTRY)
