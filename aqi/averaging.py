@@ -1,7 +1,7 @@
 """Running means over 15 minutes, 1, 8 and 24 hours with the completeness a standard asks for.
 
-Regulatory means are made of clock periods (hours of UTC; quarter hours for 15 minutes). A period *counts* when
-a stated share of it has data. A mean at time t is, in this order:
+Regulatory means are made of clock periods (hours of UTC; quarter hours for 15 minutes). A period *counts*
+when a stated share of it has data. A mean at time t is, in this order:
 
 1. `VALID`: enough counting, *measured* periods in the window that ends with the last complete one, or in the
    window one period earlier (the last hour may still be arriving);
@@ -58,7 +58,7 @@ class Averages(NamedTuple):
 
 
 def block(histories: Sequence[History], at_ms: Sequence[int], rows: int, slot_ms: int) -> Block:
-    """The last `rows` periods of each history at its time, the period in progress included as the last row."""
+    """The last `rows` periods of each history at its time; the last row is the period in progress."""
     shape = (len(histories), rows, len(PARAMETERS))
     mean, measured, imputed = np.zeros(shape), np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     ends = np.empty(len(histories), np.int64)
@@ -77,7 +77,7 @@ def block(histories: Sequence[History], at_ms: Sequence[int], rows: int, slot_ms
 
 
 def running(periods: Block, length: int, needed: int, share: float) -> Averages:
-    """Means over `length` periods, `needed` of which must count, a period counting from `share` of its seconds."""
+    """Means over `length` periods, of which `needed` must count; one counts from `share` of its seconds."""
     rows = periods.mean.shape[1]
     full_s = periods.slot_ms // 1000
     everything_s = periods.measured_s + periods.imputed_s

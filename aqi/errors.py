@@ -1,4 +1,4 @@
-"""What can go wrong in the air-quality package: one small tree, every message says what, where and how to mend."""
+"""What can go wrong in the air-quality package. Every message says what, where and how to mend."""
 
 
 class AqiError(Exception):

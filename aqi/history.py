@@ -35,7 +35,7 @@ class Mean(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Slots:
-    """Consecutive equal periods, oldest first, the last one ending at `end_ms`. Arrays are (slots, 6), read-only."""
+    """Equal periods in a row, oldest first, the last ending at `end_ms`. Arrays are (slots, 6), read-only."""
 
     slot_ms: int
     end_ms: int
@@ -64,7 +64,7 @@ class Slots:
         return hash((self.slot_ms, self.end_ms, self.mean.tobytes(), self.measured_s.tobytes()))
 
     def rows(self, last_end_ms: int, count: int) -> "tuple[slice, slice] | None":
-        """(rows of a `count`-row block whose last row ends at `last_end_ms`, rows here) that are the same periods."""
+        """(rows of a block of `count` ending at `last_end_ms`, rows here) that are the same periods."""
         size = len(self.mean)
         shift = (last_end_ms - self.end_ms) // self.slot_ms  # rows that the block's end lies after ours
         first = max(0, size - count + shift)
@@ -75,7 +75,7 @@ class Slots:
         return slice(first + offset, last + offset), slice(first, last)
 
     def ending(self, end_ms: int) -> "Slots":
-        """The same number of slots, moved so that the last ends at `end_ms`; what falls out at either end is gone."""
+        """As many slots, moved so that the last ends at `end_ms`; what falls out at either end is gone."""
         if end_ms == self.end_ms:
             return self
         moved = Slots.empty(self.slot_ms, len(self.mean))
@@ -107,8 +107,8 @@ class Slots:
             before = int(measured[row, column]) + int(imputed[row, column])
             if before + seconds > self.slot_ms // 1000:
                 raise HistoryError(
-                    f"{parameter}: {before + seconds} s of data for a period of {self.slot_ms // 1000} s ending at "
-                    f"{end_ms} ms: give every second once"
+                    f"{parameter}: {before + seconds} s of data for a period of {self.slot_ms // 1000} s "
+                    f"ending at {end_ms} ms: give every second once"
                 )
             old = float(mean[row, column])
             mean[row, column] = (
@@ -151,7 +151,7 @@ class Slots:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Hourly means of one station over `horizon_hours` (the hour in progress included), and recent quarter hours.
+    """Hourly means of one station over `horizon_hours` (that in progress included), and recent quarter hours.
 
     Immutable: `with_hour` and `with_window` give a new value. 48 hours serve every standard here; the ozone
     NowCast by partial least squares needs 337 (336 complete ones) and falls back to its surrogate with less.
@@ -168,7 +168,7 @@ class History:
         """Nothing measured yet. `reference_celsius` is the temperature at which the network reports gases."""
         if horizon_hours < 26:
             raise HistoryError(
-                f"a horizon of {horizon_hours} h is too short: 24-hour means need at least 26 (one hour late, one begun)"
+                f"a horizon of {horizon_hours} h is too short: 24-hour means need 26 (one late, one begun)"
             )
         return cls(
             horizon_hours,
@@ -178,7 +178,7 @@ class History:
         )
 
     def with_hour(self, hour_end_ms: int, means: Mapping[str, Mean]) -> "History":
-        """This history with the hour ending at `hour_end_ms` replaced by `means` (a pollutant left out is missing).
+        """This history with the hour ending at `hour_end_ms` set to `means` (what is left out is missing).
 
         An hour older than the horizon changes nothing. HistoryError for a time that ends no hour, an unknown
         pollutant, a mean that is no finite number, or more seconds than the hour has.
@@ -197,9 +197,9 @@ class History:
     def with_window(self, end_ms: int, width_ms: int, means: Mapping[str, Mean]) -> "History":
         """This history with the window [end_ms - width_ms, end_ms) averaged into its hour and quarter hour.
 
-        Windows come in order of time: one that ends at or before `through_ms` is already in, so that reading it
-        again after a crash changes nothing. A window lies in one hour (HistoryError otherwise); one longer than
-        a quarter hour leaves the quarters alone, so that no 15-minute mean is made of hourly data.
+        Windows come in order of time: one that ends at or before `through_ms` is already in, so that reading
+        it again after a crash changes nothing. A window lies in one hour (HistoryError otherwise); one longer
+        than a quarter hour leaves the quarters alone, so that no 15-minute mean is made of hourly data.
         """
         if end_ms <= self.through_ms:
             return self
@@ -211,7 +211,7 @@ class History:
             )
         if start_ms < self.through_ms:
             raise HistoryError(
-                f"window starting at {start_ms} ms overlaps what the history has, which ends at {self.through_ms} ms"
+                f"window starting at {start_ms} ms overlaps the history, which ends at {self.through_ms} ms"
             )
         _check(means)
         quarters = self.quarters
@@ -256,7 +256,7 @@ class History:
         }
 
     def to_state(self) -> dict[str, Any]:
-        """Plain JSON-able data, from which `from_state` makes an equal value; equal values give equal data."""
+        """Plain JSON-able data for `from_state`, without loss; equal values give equal data."""
         return {
             "v": _STATE_VERSION,
             "horizon_hours": self.horizon_hours,
@@ -271,7 +271,7 @@ class History:
         """What `to_state` wrote. HistoryError for anything else."""
         if state.get("v") != _STATE_VERSION:
             raise HistoryError(
-                f"stored history has version {state.get('v')!r}, this code reads {_STATE_VERSION}: rebuild it from the log"
+                f"stored history is of version {state.get('v')!r}, not {_STATE_VERSION}: rebuild it by replay"
             )
         try:
             horizon = int(state["horizon_hours"])

@@ -3,9 +3,10 @@
 `assess` makes a running index at one time from a station's hourly history; `index_of` makes one directly from
 concentrations that are already averaged; `subindices` is the bare table look-up over arrays.
 
-Which numbers count: the index is the highest sub-index among the pollutants whose mean is *valid* (complete and
-measured), when those satisfy what the standard asks for. Otherwise all pollutants with an indicative mean count
-too and the result is `indicative`; with nothing better than fragments it is `insufficient`. Its reason says why.
+Which numbers count: the index is the highest sub-index among the pollutants whose mean is *valid* (complete
+and measured), when those satisfy what the standard asks for. Otherwise all pollutants with an indicative mean
+count too and the result is `indicative`; with nothing better than fragments it is `insufficient`. Its reason
+says why.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,7 +47,7 @@ class SubIndex(NamedTuple):
 
 
 class IndexResult(NamedTuple):
-    """An index at `at_ms` with everything needed to judge it. `index` is None only when there is no data at all."""
+    """An index at `at_ms` with all that is needed to judge it. `index` is None only without any data."""
 
     standard: str
     report: str
@@ -75,7 +76,7 @@ class IndexResult(NamedTuple):
 def subindices(
     standard: Standard, parameter: str, averaging: str, concentrations: npt.ArrayLike
 ) -> npt.NDArray[np.float64]:
-    """Sub-indices of many concentrations in the unit of the table; NaN where missing or below what it indexes."""
+    """Sub-indices of concentrations in the table's unit, NaN where missing or too low for that table."""
     return standard.measure(parameter, averaging).indices(concentrations)
 
 
@@ -87,8 +88,8 @@ def index_of(
 ) -> IndexResult:
     """The index of means that the caller vouches for: {(parameter, averaging): value in the table's unit}.
 
-    StandardError for a (parameter, averaging) the standard has no table for, ValueError for a value that is not
-    a finite number or is negative.
+    StandardError for a (parameter, averaging) the standard has no table for, ValueError for a value that is
+    not a finite number or is negative.
     """
     found = []
     for (parameter, period), value in concentrations.items():
@@ -99,7 +100,7 @@ def index_of(
             )
         index = measure.index(value)
         if index is not None:
-            beyond = measure.quanta(value) > measure.segments[-1][1]
+            beyond = measure.beyond(value)
             found.append(
                 SubIndex(parameter, period, index, value, measure.unit, "valid", "", 0.0, 1, 1, 0, beyond)
             )
@@ -169,7 +170,6 @@ def _grade(
     column = COLUMN[measure.parameter]
     values = means.mean[:, column] * _factors(standard, measure, references)
     indices = measure.indices(values)
-    top = measure.segments[-1][1] * 10.0**-measure.digits
     rows = zip(
         found,
         indices.tolist(),
@@ -197,7 +197,7 @@ def _grade(
                 counting,
                 needed,
                 end_ms,
-                value > top and measure.quanta(value) > measure.segments[-1][1],
+                measure.beyond(value),
             )
         )
 
@@ -244,25 +244,25 @@ def _result(
             f"no data for any pollutant of {standard.id}", 0.0, (), cast,
         )  # fmt: skip
     need = standard.requires(site)
-    valid = [sub for sub in subs if sub.status == "valid"]
+    valid = tuple([sub for sub in subs if sub.status == "valid"])
     reasons: list[str] = []
-    lacking = need.lacking(frozenset(sub.parameter for sub in valid))
+    lacking = need.lacking([sub.parameter for sub in valid])
     status: Status
     if not lacking:
         counted, status = valid, "valid"
-        left_out = [sub for sub in subs if sub.status != "valid"]
-        if left_out:
+        if len(valid) < len(subs):
+            left_out = [sub for sub in subs if sub.status != "valid"]
             reasons.append(
                 "not counted: " + "; ".join(f"{sub.parameter} {sub.index} ({sub.reason})" for sub in left_out)
             )
     else:
-        counted = [sub for sub in subs if sub.status != "insufficient"]
+        counted = tuple([sub for sub in subs if sub.status != "insufficient"])
         status = "indicative" if counted else "insufficient"
-        counted = counted or list(subs)
-        still = need.lacking(frozenset(sub.parameter for sub in counted))
+        counted = counted or subs
+        still = need.lacking([sub.parameter for sub in counted])
         reasons.append(f"{standard.id} is not met: {still or lacking + ' with a valid mean'}")
         reasons.extend(sub.reason for sub in subs if sub.reason)
-    index = max(sub.index for sub in counted)
+    index = max([sub.index for sub in counted])
     low = standard.dominant_above is not None and index <= standard.dominant_above
     return IndexResult(
         standard.id,
@@ -271,13 +271,24 @@ def _result(
         index,
         standard.category(index),
         standard.colour(index),
-        () if low else tuple(sub.parameter for sub in counted if sub.index == index),
+        () if low else tuple([sub.parameter for sub in counted if sub.index == index]),
         status,
         "; ".join(reasons),
-        sum(sub.imputed_share for sub in counted) / len(counted),
+        sum([sub.imputed_share for sub in counted]) / len(counted),
         subs,
         cast,
     )
+
+
+class _Casts(NamedTuple):
+    """NowCasts of one pollutant for S stations; values in the unit of the table, NaN where not defined."""
+
+    values: npt.NDArray[np.float64]
+    imputed_share: npt.NDArray[np.float64]
+    measured: npt.NDArray[np.bool_]  # the newest hours that decide were measured, not imputed
+    method: list[str]
+    hours: npt.NDArray[np.int64]
+    end_ms: npt.NDArray[np.int64]
 
 
 def _nowcasts(
@@ -287,90 +298,100 @@ def _nowcasts(
     hours: averaging.Block,
     references: Sequence[float],
 ) -> "list[IndexResult | None]":
-    """Per station the index of its NowCasts, None where the standard has no NowCast or none is defined now."""
+    """Per station the index of its NowCasts; None where the standard has no NowCast or none is defined."""
     if not standard.nowcast:
         return [None] * len(histories)
     found: list[list[SubIndex]] = [[] for _ in histories]
-    full_s = standard.hour_share * HOUR_MS / 1000
-    everything = hours.measured_s + hours.imputed_s
-    counts = everything >= full_s
     for parameter, rule in standard.nowcast.items():
-        measure, column = standard.measure(parameter, rule.averaging), COLUMN[parameter]
+        measure = standard.measure(parameter, rule.averaging)
         if rule.method == "epa-pm":
-            newest = slice(-2, -2 - nowcast.PM_HOURS, -1)
-            present, total = counts[:, newest, column], everything[:, newest, column]
-            values = nowcast.particles(np.where(present, hours.mean[:, newest, column], np.nan)).value
-            values = values * _factors(standard, measure, references)
-            measured = hours.measured_s[:, newest, column] >= full_s
-            certain = measured[:, : nowcast.PM_NEWEST].sum(axis=1) >= nowcast.PM_NEWEST_NEEDED
-            shares = np.where(present, hours.imputed_s[:, newest, column], 0).sum(axis=1) / np.maximum(
-                np.where(present, total, 0).sum(axis=1), 1
-            )
-            methods, ends, used = (
-                ["nowcast"] * len(histories),
-                hours.end_ms.tolist(),
-                present.sum(axis=1).tolist(),
-            )
+            casts, needed = _particles(standard, measure, hours, references), nowcast.PM_NEWEST_NEEDED
         else:
-            values, shares, certain, methods, ends, used = _ozone(measure, standard, histories, at_ms)
-        rows = zip(
-            found, measure.indices(values).tolist(), values.tolist(), shares.tolist(), certain.tolist(), methods, ends,
-            used, strict=True,
-        )  # fmt: skip
-        for subs, index, value, share, sure, method, end_ms, count in rows:
+            casts, needed = _ozone(standard, measure, hours, histories, at_ms), 1
+        columns = (
+            found,
+            measure.indices(casts.values).tolist(),
+            casts.values.tolist(),
+            casts.imputed_share.tolist(),
+            casts.measured.tolist(),
+            casts.method,
+            casts.hours.tolist(),
+            casts.end_ms.tolist(),
+        )
+        for subs, index, value, imputed, measured, method, count, end_ms in zip(*columns, strict=True):
             if index != index:
                 continue
-            status: Status = "valid" if sure else "indicative"
-            reason = "" if sure else f"{parameter} NowCast: newest hours imputed"
-            beyond = measure.quanta(value) > measure.segments[-1][1]
+            status: Status = "valid" if measured else "indicative"
+            reason = "" if measured else f"{parameter} NowCast: its newest hours are imputed"
             subs.append(
                 SubIndex(
-                    parameter,
-                    method,
-                    int(index),
-                    value,
-                    measure.unit,
-                    status,
-                    reason,
-                    share,
-                    count,
-                    2,
-                    end_ms,
-                    beyond,
+                    parameter, method, int(index), value, measure.unit, status, reason, imputed, count,
+                    needed, end_ms, measure.beyond(value),
                 )
-            )
+            )  # fmt: skip
     return [
         _result(standard, "nowcast", now, subs, None, None) if subs else None
         for now, subs in zip(at_ms, found, strict=True)
     ]
 
 
+def _particles(
+    standard: Standard, measure: Measure, hours: averaging.Block, references: Sequence[float]
+) -> _Casts:
+    column, full_s = COLUMN[measure.parameter], standard.hour_share * HOUR_MS / 1000
+    newest = slice(-2, -2 - nowcast.PM_HOURS, -1)
+    measured_s, imputed_s = hours.measured_s[:, newest, column], hours.imputed_s[:, newest, column]
+    present = measured_s + imputed_s >= full_s
+    cast = nowcast.particles(np.where(present, hours.mean[:, newest, column], np.nan))
+    decides = (measured_s >= full_s)[:, : nowcast.PM_NEWEST].sum(axis=1) >= nowcast.PM_NEWEST_NEEDED
+    imputed = np.where(present, imputed_s, 0).sum(axis=1)
+    everything = np.where(present, measured_s, 0).sum(axis=1) + imputed
+    return _Casts(
+        cast.value * _factors(standard, measure, references),
+        imputed / np.maximum(everything, 1),
+        decides,
+        ["nowcast"] * len(references),
+        present.sum(axis=1),
+        hours.end_ms,
+    )
+
+
 def _ozone(
-    measure: Measure, standard: Standard, histories: Sequence[History], at_ms: Sequence[int]
-) -> "tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_], list[str], list[int], list[int]]":
-    values, shares = np.full(len(histories), np.nan), np.zeros(len(histories))
-    certain = np.zeros(len(histories), dtype=bool)
-    methods, ends, used = [""] * len(histories), [0] * len(histories), [0] * len(histories)
+    standard: Standard,
+    measure: Measure,
+    hours: averaging.Block,
+    histories: Sequence[History],
+    at_ms: Sequence[int],
+) -> _Casts:
     column, full_s = COLUMN["o3"], standard.hour_share * HOUR_MS / 1000
-    for station, (history, now) in enumerate(zip(histories, at_ms, strict=True)):
-        # Regression reaches back 336 hours from the newest of the last three.
-        rows = min(history.horizon_hours, nowcast.OZONE_HOURS + nowcast.OZONE_BACK + 1)
-        periods = averaging.block([history], [now], rows, HOUR_MS)
-        measured, imputed = periods.measured_s[0, :-1, column], periods.imputed_s[0, :-1, column]
-        present = measured + imputed >= full_s
-        to_ppb = factor("o3", CANONICAL_UNIT, "ppb", history.reference_celsius, standard.reference_celsius)
-        cast = nowcast.ozone(np.where(present, periods.mean[0, :-1, column] * to_ppb, np.nan))
-        if cast is None:
+    to_ppb = np.array(
+        [
+            factor("o3", CANONICAL_UNIT, "ppb", history.reference_celsius, standard.reference_celsius)
+            for history in histories
+        ]
+    )
+    newest = slice(-2, -3 - nowcast.OZONE_BACK, -1)
+    measured_s, imputed_s = hours.measured_s[:, newest, column], hours.imputed_s[:, newest, column]
+    present = measured_s + imputed_s >= full_s
+    back, station = present.argmax(axis=1), np.arange(len(histories))  # the newest hour that is there
+    ppb = np.where(present.any(axis=1), hours.mean[:, newest, column][station, back] * to_ppb, np.nan)
+    values = np.maximum(nowcast.surrogate(ppb), 0.0)
+    used_s = measured_s[station, back] + imputed_s[station, back]
+    shares = imputed_s[station, back] / np.maximum(used_s, 1)
+    measured = measured_s[station, back] >= full_s
+    count, method = np.ones(len(histories), np.int64), ["nowcast-surrogate"] * len(histories)
+    for place, (history, now) in enumerate(zip(histories, at_ms, strict=True)):
+        if history.horizon_hours <= nowcast.OZONE_HOURS or np.isnan(ppb[place]):
             continue
-        ends[station] = int(periods.end_ms[0]) - cast.hours_back * HOUR_MS
-        newest = len(measured) - 1 - cast.hours_back
-        rest = slice(0, newest + 1) if cast.method == "regression" else slice(newest, newest + 1)
-        seconds = int((measured + imputed)[rest].sum())
-        shares[station] = float(imputed[rest].sum()) / max(seconds, 1)
-        certain[station] = bool(measured[newest] >= full_s)
-        used[station] = int(present[rest].sum())
-        methods[station] = f"nowcast-{cast.method}"
-        values[station] = cast.value * factor(
-            "o3", "ppb", measure.unit, standard.reference_celsius, standard.reference_celsius
-        )
-    return values, shares, certain, methods, ends, used
+        rows = min(history.horizon_hours, nowcast.OZONE_HOURS + nowcast.OZONE_BACK + 1)
+        long = averaging.block([history], [now], rows, HOUR_MS)
+        real, filled = long.measured_s[0, :-1, column], long.imputed_s[0, :-1, column]
+        there = real + filled >= full_s
+        cast = nowcast.ozone(np.where(there, long.mean[0, :-1, column] * to_ppb[place], np.nan))
+        if cast is not None and cast.method == "regression":
+            window = slice(len(there) - cast.hours_back - nowcast.OZONE_HOURS, len(there) - cast.hours_back)
+            values[place], method[place] = cast.value, "nowcast-regression"
+            shares[place] = filled[window].sum() / max(int((real + filled)[window].sum()), 1)
+            count[place] = there[window].sum()
+    scale = factor("o3", "ppb", measure.unit, standard.reference_celsius, standard.reference_celsius)
+    return _Casts(values * scale, shares, measured, method, count, hours.end_ms - back * HOUR_MS)

@@ -4,13 +4,14 @@ Particles: EPA-454/B-24-002. With c1 the newest of twelve hourly values, w = max
 present, NowCast = sum(w^(i-1) c_i) / sum(w^(i-1)); valid when two of the newest three hours are there.
 With max = 0 all values are zero and any weight gives zero; w is then 1.
 
-Ozone: EPA's method of 2019 (white paper and the R code of USEPA/O3-Nowcast). Over the last 336 hours the mean of
-the eight hours around an hour (four before it to three after) is regressed on the 96 hours up to it, and that
-regression is asked about the current hour, whose mean lies half in the future. The R code fits partial least
-squares with as many components as predictors, which is ordinary least squares; it is solved as such here.
-Where the series is too thin, a fixed line through the current hour is the surrogate.
+Ozone: EPA's method of 2019 (white paper and the R code of USEPA/O3-Nowcast). Over the last 336 hours the mean
+of the eight hours around an hour (four before it to three after) is regressed on the 96 hours up to it, and
+that regression is asked about the current hour, whose mean lies half in the future. The R code fits partial
+least squares with as many components as predictors, which is ordinary least squares; it is solved as such
+here. Where the series is too thin, a fixed line through the current hour is the surrogate.
 """
 
+from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
@@ -31,8 +32,9 @@ GAP_NEIGHBOURS: Final = 4
 #: Hours before and after an hour whose mean is the target (itself included), and how many must be there.
 TARGET: Final = (4, 3)
 TARGET_NEEDED: Final = 6
-#: Hours present from which the regression is used, unless more than this many in a row are missing (the R code's
-#: limit; its white paper says 8 in one place and 7 in another), and the share of targets that must exist.
+#: Hours present from which the regression is used, unless more than this many in a row are missing (the R
+#: code's limit; its white paper says 8 in one place and 7 in another), and the share of targets that must
+#: exist.
 REGRESSION_NEEDED: Final = 252
 LONGEST_GAP: Final = 7
 TARGETS_NEEDED: Final = 0.75
@@ -43,14 +45,14 @@ OZONE_BACK: Final = 2
 
 
 class PmNowCast(NamedTuple):
-    """NowCast of S series and whether two of the newest three hours were there; NaN where nothing is defined."""
+    """NowCast of S series, NaN where it is not defined, and whether two of the newest three hours exist."""
 
     value: Floats
     valid: Flags
 
 
 def particles(newest_first: npt.ArrayLike) -> PmNowCast:
-    """NowCast of (S, 12) hourly concentrations, newest first, NaN where missing; unit in, unit out, untruncated.
+    """NowCast of (S, 12) hourly concentrations, newest first, NaN where missing; same unit, not truncated.
 
     `value` is NaN where fewer than two of the newest three hours are present: it is then not defined.
     """
@@ -92,16 +94,28 @@ def ozone(oldest_first: npt.ArrayLike) -> OzoneNowCast | None:
     for back in range(min(OZONE_BACK + 1, len(series))):
         until = series[: len(series) - back]
         if not np.isnan(until[-1]):
-            predicted = _regression(until[-OZONE_HOURS:]) if len(until) >= OZONE_HOURS else None
+            enough = len(until) >= OZONE_HOURS
+            predicted = _remembered(until[-OZONE_HOURS:].tobytes()) if enough else None
             if predicted is not None:
                 return OzoneNowCast(max(predicted, 0.0), "regression", back)
-            slope, offset = SURROGATE
-            return OzoneNowCast(max(slope * float(until[-1]) + offset, 0.0), "surrogate", back)
+            return OzoneNowCast(max(float(surrogate(until[-1])), 0.0), "surrogate", back)
     return None
 
 
+def surrogate(ppb: Floats) -> Floats:
+    """Ozone NowCast from the current hour alone, ppb."""
+    slope, offset = SURROGATE
+    return slope * ppb + offset
+
+
+@lru_cache(maxsize=4096)
+def _remembered(series: bytes) -> float | None:
+    # The regression costs milliseconds and is asked for in every window of an hour with the same series.
+    return _regression(np.frombuffer(series))
+
+
 def _regression(series: Floats) -> float | None:
-    """The target of the newest hour as the series' own regression predicts it, ppb; None for too thin a series."""
+    """What the series' own regression predicts as target of its newest hour, ppb; None if it is too thin."""
     missing = np.isnan(series)
     if OZONE_HOURS - int(missing.sum()) < REGRESSION_NEEDED or _longest_run(missing) > LONGEST_GAP:
         return None
@@ -127,7 +141,7 @@ def _regression(series: Floats) -> float | None:
 
 
 def _fill(series: Floats) -> Floats:
-    """Gaps filled with the mean of up to four neighbours each side, weighted 1/2 per hour of distance (imputeTS)."""
+    """Gaps filled with the mean of up to four neighbours each side, weight halving per hour (imputeTS)."""
     missing = np.isnan(series)
     filled = series.copy()
     for gap in np.flatnonzero(missing):

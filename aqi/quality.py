@@ -13,7 +13,8 @@ makes a value missing. Tests and their meaning are those of QARTOD as `ioos_qc` 
 - a reading that fails the gross range, or is missing, is no neighbour for the other tests, and neither is one
   further away than `gap_s`. (ioos_qc lets an error code spoil both its neighbours.)
 
-The A/B channel and neighbour tests need other values and are functions of their own; `combine` merges verdicts.
+The A/B channel and neighbour tests need other values and are functions of their own; `combine` merges
+verdicts.
 """
 
 import math
@@ -55,7 +56,8 @@ TESTS: Final[dict[str, int]] = {
     "neighbours": NEIGHBOURS,
 }
 
-#: Most readings that the flat-line test remembers; beyond, it starts again (it then objects later, never wrongly).
+#: Most readings that the flat-line test remembers; beyond, it starts again (it then objects later, never
+#: wrongly).
 _FLAT_MEMORY: Final = 64
 
 
@@ -66,7 +68,7 @@ def tests_in(bits: int) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of one parameter. A limit that is None switches its test off. Values in ug/m3, times in seconds."""
+    """Limits of one parameter; None switches a test off. Values in ug/m3, times in seconds."""
 
     fail_span: tuple[float, float] | None = None
     suspect_span: tuple[float, float] | None = None
@@ -120,7 +122,7 @@ class SensorState(NamedTuple):
         """What `to_plain` wrote."""
         if len(plain) != len(cls._fields):
             raise QualityError(
-                f"stored sensor state has {len(plain)} fields, this code reads {len(cls._fields)}: rebuild it from the log"
+                f"stored sensor state has {len(plain)} fields, not {len(cls._fields)}: rebuild it from the log"
             )
         *scalars, lows, highs = plain
         return cls._make(
@@ -140,7 +142,7 @@ class Verdict(NamedTuple):
 
 
 class Step(NamedTuple):
-    """Verdict of the reading just given, the state to keep, and the final verdict of the reading before if it changed."""
+    """Verdict of a reading, the state to keep, and the new verdict of the reading before if that changed."""
 
     flag: int
     tests: int
@@ -153,8 +155,9 @@ def step(
 ) -> Step:
     """Judges the reading `value` (ug/m3; None or NaN is missing) at event time `t_ms`.
 
-    With `received_ms` the time test compares event time with reception; without (replay) only order is tested.
-    A reading not after the newest one is suspect and changes no state: other tests cannot say anything about it.
+    With `received_ms` the time test compares event time with reception; without (replay) only order is
+    tested. A reading not after the newest one is suspect and changes no state: other tests cannot say
+    anything about it.
     """
     if t_ms <= state.t_ms:
         if value is None or value != value:
@@ -259,10 +262,10 @@ Points = tuple[tuple[int, float], ...]
 def _flat_run(
     limits: Limits, flat_ms: int, lows: Points, highs: Points, t_ms: int, value: float
 ) -> tuple[int, Points, Points]:
-    """The longest run of readings, ending now, whose range is below the tolerance: monotonic queues of its extremes.
+    """The longest run of readings, ending now, with a range below the tolerance: queues of its extremes.
 
-    `flat_ms` is the time of the newest reading outside the run (or just before the first reading ever): the run
-    has lasted since then. Same verdict as ioos_qc's rolling window, without keeping the window.
+    `flat_ms` is the time of the newest reading outside the run (or just before the first reading ever): the
+    run has lasted since then. Same verdict as ioos_qc's rolling window, without keeping the window.
     """
     tolerance = limits.flat_tolerance
     assert tolerance is not None
@@ -316,7 +319,7 @@ _PRECEDENCE: Final[dict[int, int]] = {MISSING: 0, NOT_EVALUATED: 1, GOOD: 2, SUS
 
 
 def combine(*verdicts: Verdict) -> Verdict:
-    """The verdict of several groups of tests on one reading: the worst flag (fail, suspect, good, not evaluated)."""
+    """Verdict of several groups of tests on one reading: the worst (fail, suspect, good, not evaluated)."""
     flag, tests = MISSING, 0
     for verdict in verdicts:
         tests |= verdict.tests
@@ -326,7 +329,7 @@ def combine(*verdicts: Verdict) -> Verdict:
 
 
 class ChannelRule(NamedTuple):
-    """Two channels disagree when they differ by more than `absolute` (ug/m3) *and* by more than `relative`."""
+    """Two channels disagree when they differ by more than `absolute` (ug/m3) *and* `relative`."""
 
     absolute: float
     relative: float
@@ -425,7 +428,8 @@ def limits_from(table: Mapping[str, Any], where: str) -> Limits:
     unknown = table.keys() - Limits.__dataclass_fields__.keys()
     if unknown:
         raise QualityError(
-            f"{where}: no such limit: {', '.join(sorted(unknown))}; there are {', '.join(Limits.__dataclass_fields__)}"
+            f"{where}: no such limit: {', '.join(sorted(unknown))}; "
+            f"there are {', '.join(Limits.__dataclass_fields__)}"
         )
     spans = {name: tuple(span) for name, span in table.items() if name.endswith("_span")}
     try:

@@ -65,7 +65,8 @@ def factor(
     """What a value of `parameter` in `unit` is multiplied by to be in `to_unit`.
 
     `reference_celsius` is the temperature at which a mass in `unit` is expressed, `to_reference_celsius` the
-    one for a mass in `to_unit`; a mixing ratio depends on neither. UnitError for a unit `parameter` cannot have.
+    one for a mass in `to_unit`; a mixing ratio depends on neither. UnitError for a unit `parameter` cannot
+    have.
     """
     if parameter not in MOLAR_MASS and parameter not in PARTICULATE:
         known = ", ".join(sorted(PARTICULATE | MOLAR_MASS.keys()))
@@ -94,7 +95,7 @@ def convert(
     reference_celsius: float,
     to_reference_celsius: float | None = None,
 ) -> float:
-    """`value` of `parameter` from `unit` to `to_unit`; both masses at `reference_celsius` unless told otherwise."""
+    """`value` of `parameter` from `unit` to `to_unit`; masses at `reference_celsius` unless told else."""
     if unit == to_unit and (to_reference_celsius is None or to_reference_celsius == reference_celsius):
         factor(parameter, unit, to_unit, reference_celsius, reference_celsius)  # refuses an impossible unit
         return value

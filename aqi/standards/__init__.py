@@ -56,7 +56,7 @@ def available() -> tuple[str, ...]:
 
 
 def load(id: str, at_ms: int | None = None) -> Standard:
-    """The standard `id`; an alias (`cn`, `us-epa`) gives the edition in force at `at_ms` (event time, UTC ms).
+    """The standard `id`; an alias (`cn`, `us-epa`) gives the edition in force at `at_ms` (event time, UTC).
 
     StandardError for an unknown id, and for an alias without a time: the newest edition is no safe guess.
     """
@@ -73,7 +73,7 @@ def load(id: str, at_ms: int | None = None) -> Standard:
 
 
 def parse(text: str, where: str) -> Standard:
-    """The standard that the TOML `text` defines; `where` names it in errors. For files outside the package."""
+    """The standard that the TOML `text` defines, for files outside the package; errors name it `where`."""
     try:
         data: dict[str, Any] = tomllib.loads(text, parse_float=Decimal)
     except tomllib.TOMLDecodeError as refused:

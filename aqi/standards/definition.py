@@ -1,14 +1,14 @@
 """What a standard's data file may say, and the form it takes once read: exact integer tables.
 
 A concentration is brought to whole *quanta* of 10**-digits of the measure's unit, by the standard's own rule
-(truncate, round half up, round half to even) or, where the standard rounds nothing, to a millionth. From there
-on everything is integer arithmetic, so no binary fraction can move an index: 0.078 ppm is 78 quanta. Before
-the rule is applied, a value within 1e-9 (relative) of a whole quantum *is* that quantum: 0.07 ppm that went
-through ug/m3 and came back as 0.06999999999999999 must not be truncated to 0.069.
+(truncate, round half up, round half to even) or, where the standard rounds nothing, to a millionth. From
+there on everything is integer arithmetic, so no binary fraction can move an index: 0.078 ppm is 78 quanta.
+Before the rule is applied, a value within 1e-9 (relative) of a whole quantum *is* that quantum: 0.07 ppm that
+went through ug/m3 and came back as 0.06999999999999999 must not be truncated to 0.069.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
@@ -179,15 +179,19 @@ class Requirement:
     all_of: tuple[str, ...]
     any_of: tuple[tuple[str, ...], ...]
 
-    def lacking(self, present: frozenset[str]) -> str:
+    def lacking(self, present: Sequence[str]) -> str:
         """In words, what `present` (parameters with a usable sub-index) lacks; empty when nothing."""
+        if len(present) >= self.pollutants and not self.all_of and not self.any_of:
+            return ""
         lacks = []
         if len(present) < self.pollutants:
             lacks.append(f"{len(present)} of at least {self.pollutants} pollutants")
         missing = [parameter for parameter in self.all_of if parameter not in present]
         if missing:
             lacks.append("no " + " and no ".join(missing))
-        lacks.extend(f"none of {' or '.join(group)}" for group in self.any_of if present.isdisjoint(group))
+        lacks.extend(
+            f"none of {' or '.join(group)}" for group in self.any_of if not set(present) & set(group)
+        )
         return ", ".join(lacks)
 
 
@@ -241,7 +245,7 @@ class Measure:
         return upper, table[:, 0].copy(), table[:, 2].copy(), table[:, 3] - table[:, 2], run
 
     def quanta(self, value: float | Decimal) -> int:
-        """`value` (in `unit`) in whole quanta, by the standard's rounding rule; negatives are zero. Decimal path."""
+        """`value` (in `unit`) in whole quanta by the standard's rounding rule; negatives are zero. Exact."""
         exact = value if isinstance(value, Decimal) else Decimal(value)
         if exact.is_nan():
             raise ValueError("a missing value has no quanta")
@@ -281,6 +285,11 @@ class Measure:
         low, high, first, last = self.segments[-1]
         return self._round((last - first) * (quanta - low), high - low, first)
 
+    def beyond(self, value: float) -> bool:
+        """Whether `value` (in `unit`) lies above the last concentration that the table has an index for."""
+        top = self.segments[-1][1]
+        return value * 10.0**self.digits > top * (1 - 1e-6) and self.quanta(value) > top
+
     def _round(self, rise: int, run: int, first: int) -> int:
         if run == 0 or rise == 0:
             return first
@@ -289,7 +298,7 @@ class Measure:
         return first + (2 * rise + run) // (2 * run)
 
     def indices(self, values: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Sub-indices of an array of concentrations in `unit`; NaN where missing or ignored. Equals `index`."""
+        """Sub-indices of concentrations in `unit`, NaN where missing or ignored; equal to `index`."""
         array = np.asarray(values, dtype=np.float64)
         flat = np.atleast_1d(array).ravel()
         missing = np.isnan(flat)
@@ -310,8 +319,9 @@ class Measure:
         else:
             up = ~below & ((off_half > slack) | ((np.abs(off_half) <= slack) & (quanta % 2 == 1)))
         quanta += up & ~below
-        # Scaling and subtracting in binary are off by at most a few ulp of `scaled`; where that could decide, ask
-        # the decimal path. Such values do not occur by chance: they sit on the border of the slack itself.
+        # Scaling and subtracting in binary are off by at most a few ulp of `scaled`; where that could decide,
+        # ask the decimal path. Such values do not occur by chance: they sit on the border of the slack
+        # itself.
         doubt = 8.0 * np.finfo(np.float64).eps * np.maximum(1.0, scaled)
         borders = (np.abs(part - slack), np.abs(1.0 - part - slack), np.abs(np.abs(off_half) - slack))
         for place in np.flatnonzero(np.minimum.reduce(borders) <= doubt):
@@ -471,7 +481,7 @@ def _check_categories(categories: tuple[Category, ...], where: str) -> None:
     for before, after in pairwise(categories):
         if before.high is None or after.low != before.high + 1:
             raise StandardError(
-                f"{where}: category {after.key} starts at {after.low}, but {before.key} ends at {before.high}: "
+                f"{where}: category {after.key} starts at {after.low}, {before.key} ends at {before.high}: "
                 "categories must follow each other without gap or overlap"
             )
     if categories[-1].high is not None:
@@ -561,7 +571,8 @@ def _check_segments(segments: tuple[tuple[int, int, int, int], ...], table: _Mea
         # In whole quanta nothing lies between n and n+1; a wider gap needs a stated rule.
         if after > before + 1 and table.between is None:
             raise StandardError(
-                f'{where}: nothing covers the concentrations just below index {first}: close the gap or say between = "upper"'
+                f"{where}: nothing covers the concentrations just below index {first}: "
+                'close the gap or say between = "upper"'
             )
     if segments[0][0] != 0 and table.below is None:
         raise StandardError(f'{where}: the table starts above zero: say below = "ignore" or start it at 0')
