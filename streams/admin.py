@@ -1,0 +1,153 @@
+"""Create and check the topics of `streams.topics` with kafka-python's admin client."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from kafka import KafkaAdminClient  # type: ignore[import-untyped]
+from kafka.admin import ConfigResource, ConfigResourceType, NewTopic  # type: ignore[import-untyped]
+from kafka.errors import KafkaError, TopicAlreadyExistsError  # type: ignore[import-untyped]
+
+from infra.settings import KafkaSettings, Settings
+from streams.errors import TopicError
+from streams.topics import TOPICS, Topic
+
+_TIMEOUT_MS: Final = 15_000
+
+
+def client_arguments(kafka: KafkaSettings) -> dict[str, Any]:
+    """Connection arguments for kafka-python's clients. Raises TopicError where no broker is named."""
+    if kafka.bootstrap is None:
+        raise TopicError(
+            "no broker to talk to: set kafka.bootstrap (SKYFUSE_KAFKA__BOOTSTRAP=host:port), "
+            "or run `skyfuse up`, which starts one"
+        )
+    arguments: dict[str, Any] = {
+        "bootstrap_servers": [address.strip() for address in kafka.bootstrap.split(",")],
+        "security_protocol": kafka.security_protocol,
+        # The default of half a minute between tries is long for a broker that is just restarting.
+        "reconnect_backoff_max_ms": 2_000,
+    }
+    if kafka.ssl_cafile is not None:
+        arguments["ssl_cafile"] = str(kafka.ssl_cafile)
+    if kafka.security_protocol.startswith("SASL"):
+        password = kafka.sasl_password
+        arguments |= {
+            "sasl_mechanism": kafka.sasl_mechanism,
+            "sasl_plain_username": kafka.sasl_username,
+            "sasl_plain_password": None if password is None else password.get_secret_value(),
+        }
+    return arguments
+
+
+@contextmanager
+def admin_client(kafka: KafkaSettings, timeout_ms: int = _TIMEOUT_MS) -> Iterator[Any]:
+    """A KafkaAdminClient, closed at the end. Raises TopicError where the broker does not answer."""
+    arguments = client_arguments(kafka)
+    _dial(kafka, timeout_ms / 1000)
+    try:
+        client = KafkaAdminClient(**arguments, bootstrap_timeout_ms=timeout_ms, request_timeout_ms=timeout_ms)
+    except (KafkaError, OSError) as error:
+        raise TopicError(f"no Kafka broker answers at {kafka.bootstrap}: {error}") from error
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def _dial(kafka: KafkaSettings, timeout: float) -> None:
+    """Raise TopicError unless one of the bootstrap addresses takes a connection.
+
+    kafka-python, refused, tries on until its time is up, says no more than that, and leaks the sockets.
+    """
+    assert kafka.bootstrap is not None
+    refusals = []
+    for address in kafka.bootstrap.split(","):
+        host, _, port = address.strip().rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout).close()
+            return
+        except (OSError, ValueError) as error:
+            refusals.append(f"{address.strip()}: {error}")
+    raise TopicError(
+        f"no Kafka broker answers ({'; '.join(refusals)}). "
+        "Is it running, and is kafka.bootstrap its host:port?"
+    )
+
+
+def create_topics(settings: Settings) -> list[str]:
+    """Create the topics that are missing and wait until each has a leader; the names of those created.
+
+    Existing topics are left as they are (`check_topics` judges them). Raises TopicError.
+    """
+    kafka = settings.kafka
+    with admin_client(kafka) as client:
+        try:
+            present = set(client.list_topics())
+            missing = [topic for topic in TOPICS if kafka.prefix + topic.name not in present]
+            created = []
+            for topic in missing:
+                name = kafka.prefix + topic.name
+                try:
+                    client.create_topics(
+                        [NewTopic(name, kafka.partitions, kafka.replication, topic_configs=topic.config())]
+                    )
+                except TopicAlreadyExistsError:  # another worker was faster
+                    continue
+                created.append(name)
+            client.wait_for_topics([kafka.prefix + topic.name for topic in TOPICS], timeout_ms=_TIMEOUT_MS)
+        except KafkaError as error:
+            raise TopicError(
+                f"cannot create the topics at {kafka.bootstrap}: {error}. "
+                "The account needs CREATE and DESCRIBE, "
+                f"and the cluster at least {kafka.replication} broker(s) (kafka.replication)"
+            ) from error
+    return created
+
+
+def check_topics(settings: Settings) -> list[str]:
+    """What is wrong with the topics, one sentence each; empty when all is right. Raises TopicError."""
+    kafka = settings.kafka
+    with admin_client(kafka) as client:
+        try:
+            present = set(client.list_topics())
+            known = [topic for topic in TOPICS if kafka.prefix + topic.name in present]
+            names = [kafka.prefix + topic.name for topic in known]
+            partitions = {
+                found["name"]: len(found["partitions"]) for found in client.describe_topics(names) if names
+            }
+            resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+            configs = client.describe_configs(resources, config_filter="all")["topic"] if names else {}
+        except KafkaError as error:
+            raise TopicError(f"cannot describe the topics at {kafka.bootstrap}: {error}") from error
+    problems = [
+        f"{kafka.prefix}{topic.name} does not exist: run `skyfuse topics create`"
+        for topic in TOPICS
+        if topic not in known
+    ]
+    for topic, name in zip(known, names, strict=True):
+        if partitions[name] != kafka.partitions:
+            problems.append(
+                f"{name} has {partitions[name]} partitions, not {kafka.partitions}: joined topics "
+                "need the same number; set kafka.partitions, or add partitions to an empty topic"
+            )
+        problems += _differences(topic, name, {key: entry["value"] for key, entry in configs[name].items()})
+    return problems
+
+
+def _differences(topic: Topic, name: str, found: dict[str, str | None]) -> list[str]:
+    problems = []
+    for key, wanted in topic.config().items():
+        have = found.get(key)
+        # More room or longer retention than asked for is the operator's choice.
+        if key == "max.message.bytes" and have is not None and int(have) >= int(wanted):
+            continue
+        if key == "retention.ms" and have is not None and (have == "-1" or int(have) >= int(wanted) > 0):
+            continue
+        if have != wanted:
+            problems.append(
+                f"{name}: {key} is {have}, should be {wanted}: mend it with "
+                f"kafka-configs --alter --entity-type topics --entity-name {name} --add-config {key}={wanted}"
+            )
+    return problems

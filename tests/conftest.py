@@ -1,0 +1,47 @@
+"""Fixtures for tests against the real broker: the embedded Apache Kafka, one for the whole session."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.settings import KafkaSettings, Settings
+from infra.stack.broker import EmbeddedBroker
+from streams.admin import admin_client
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
+    """The session's Apache Kafka; tests keep apart by `topic_prefix`. Mark such tests `broker`."""
+    with EmbeddedBroker(tmp_path_factory.mktemp("kafka")) as running:
+        yield running
+
+
+@pytest.fixture
+def topic_prefix(broker: EmbeddedBroker) -> Iterator[str]:
+    """A prefix for topics and groups that no other test has; its topics are deleted afterwards."""
+    prefix = f"t{uuid.uuid4().hex[:10]}."
+    yield prefix
+    with admin_client(KafkaSettings(bootstrap=broker.bootstrap)) as client:
+        own = [name for name in client.list_topics() if name.startswith(prefix)]
+        if own:
+            client.delete_topics(own)
+
+
+@pytest.fixture
+def kafka_settings(broker: EmbeddedBroker, topic_prefix: str, tmp_path: Path) -> Callable[..., Settings]:
+    """Settings for this test's broker and prefix; keyword arguments replace sections."""
+
+    def make(*, partitions: int = 4, **sections: object) -> Settings:
+        kafka = KafkaSettings(bootstrap=broker.bootstrap, prefix=topic_prefix, partitions=partitions)
+        return Settings(**({"data_dir": tmp_path / "data", "kafka": kafka} | sections))  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def restartable_broker(tmp_path: Path) -> Iterator[EmbeddedBroker]:
+    """A running Apache Kafka of this test's own, to be killed and started again (`kill()`, `start()`)."""
+    with EmbeddedBroker(tmp_path / "kafka") as running:
+        yield running
