@@ -1,0 +1,173 @@
+"""The shipped bundle through the run-time classes: shapes, refusals, bytes that never depend on the batch."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from model.bundle import PATTERNS, Bundle
+from model.errors import InputError
+from model.runtime import Encoder, Head, HeadOutput, pattern_index, pool
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return Bundle.load()
+
+
+@pytest.fixture(scope="module")
+def head(bundle: Bundle) -> Head:
+    return Head(bundle)
+
+
+def pictures(count: int, height: int = 224, width: int = 224, seed: int = 0) -> list[NDArray[np.uint8]]:
+    """Smooth random pictures: noise alone would drive every activation to the same place."""
+    rng = np.random.default_rng(seed)
+    small = rng.integers(0, 256, (count, -(-height // 16), -(-width // 16), 3), dtype=np.uint8)
+    return list(np.repeat(np.repeat(small, 16, axis=1), 16, axis=2)[:, :height, :width])
+
+
+class Inputs:
+    """Random head inputs with every kind of gap."""
+
+    def __init__(self, rows: int, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        self.embedding = rng.normal(size=(rows, 128)).astype(np.float32)
+        self.image = rng.random(rows) < 0.6
+        self.sensors = rng.gamma(2.0, 30.0, (rows, 6)).astype(np.float32)
+        self.sensors[rng.random((rows, 6)) < 0.4] = np.nan
+        self.sensors[~self.image & np.isnan(self.sensors).all(axis=1), 0] = 12.0
+        self.haze = rng.random((rows, 20)).astype(np.float32)
+        self.haze[rng.random(rows) < 0.3] = np.nan
+        self.hour = (rng.random(rows) * 24).astype(np.float32)
+        self.hour[rng.random(rows) < 0.3] = np.nan
+
+    def predict(self, head: Head, rows: slice = slice(None)) -> HeadOutput:
+        return head.predict(
+            self.embedding[rows], self.image[rows], self.sensors[rows], self.haze[rows], self.hour[rows]
+        )
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 7, 16, 33, 100, 399])
+def test_head_row_is_the_same_bytes_in_any_batch(bundle: Bundle, head: Head, batch: int) -> None:
+    inputs = Inputs(400, seed=1)
+    whole = inputs.predict(head)
+    other = Head(bundle)
+    for start in range(0, 400, batch):
+        rows = slice(start, start + batch)
+        for name, array in inputs.predict(other, rows)._asdict().items():
+            assert array.tobytes() == getattr(whole, name)[rows].tobytes(), name
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_encoder_row_is_the_same_bytes_in_any_batch(bundle: Bundle, threads: int) -> None:
+    images = pictures(16)
+    alone = [Encoder(bundle).encode([image])[0] for image in images]
+    encoder = Encoder(bundle, threads)
+    for batch in (2, 7, 16):
+        for start in range(0, 16, batch):
+            for offset, result in enumerate(encoder.encode(images[start : start + batch])):
+                assert result.embedding.tobytes() == alone[start + offset].embedding.tobytes()
+                assert result.projection.tobytes() == alone[start + offset].projection.tobytes()
+
+
+def test_encoder_takes_mixed_sizes_in_one_call(bundle: Bundle) -> None:
+    encoder = Encoder(bundle)
+    whole, bands = pictures(3), pictures(2, 96, 448, seed=5)
+    mixed = encoder.encode([whole[0], bands[0], whole[1], bands[1], whole[2]])
+    apart = encoder.encode(whole) + encoder.encode(bands)
+    for result, expected in zip(mixed, [apart[i] for i in (0, 3, 1, 4, 2)], strict=True):
+        assert result.embedding.shape == (128,)
+        assert result.projection.shape == (64,)
+        assert result.embedding.tobytes() == expected.embedding.tobytes()
+        assert result.projection.tobytes() == expected.projection.tobytes()
+    assert encoder.encode([]) == []
+
+
+def test_feature_map_belongs_to_the_embedding(bundle: Bundle) -> None:
+    encoder = Encoder(bundle)
+    image = pictures(1)[0]
+    features, embedding = encoder.feature_map(image)
+    assert features.shape == (bundle.manifest.backbone.channels, 7, 7)
+    assert embedding.tobytes() == encoder.encode([image])[0].embedding.tobytes()
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((224, 224, 3), np.float32),
+        np.zeros((224, 224), np.uint8),
+        np.zeros((224, 224, 4), np.uint8),
+        np.zeros((31, 224, 3), np.uint8),
+    ],
+)
+def test_encoder_refuses_what_is_no_picture(bundle: Bundle, image: NDArray[np.uint8]) -> None:
+    with pytest.raises(InputError, match="image 0"):
+        Encoder(bundle).encode([image])
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.integers(0, 40), seed=st.integers(0, 2**32 - 1))
+def test_every_row_with_any_input_gets_a_finite_ordered_estimate(head: Head, rows: int, seed: int) -> None:
+    out = Inputs(rows, seed).predict(head)
+    assert out.aqi.shape == (rows,)
+    assert out.sensors.shape == (rows, 6)
+    for name, array in out._asdict().items():
+        assert np.isfinite(array).all(), name
+    assert (out.aqi_lo >= 0).all()
+    assert (out.aqi_lo <= out.aqi).all()
+    assert (out.aqi <= out.aqi_hi).all()
+    assert (out.sensors_lo >= 0).all()
+    assert (out.sensors_lo <= out.sensors).all()
+    assert (out.sensors <= out.sensors_hi).all()
+
+
+def test_values_behind_a_mask_change_nothing(head: Head) -> None:
+    inputs = Inputs(20, seed=3)
+    before = inputs.predict(head)
+    inputs.embedding[~inputs.image] = 1e6
+    inputs.haze[~inputs.image] = 7.0
+    after = inputs.predict(head)
+    assert before.aqi.tobytes() == after.aqi.tobytes()
+    assert before.sensors.tobytes() == after.sensors.tobytes()
+
+
+def test_a_row_with_nothing_is_refused_by_its_number(head: Head) -> None:
+    inputs = Inputs(5, seed=4)
+    inputs.image[3] = False
+    inputs.sensors[3] = np.nan
+    with pytest.raises(InputError, match="row 3"):
+        inputs.predict(head)
+
+
+def test_wrong_shapes_and_infinities_are_refused(head: Head) -> None:
+    inputs = Inputs(4, seed=5)
+    with pytest.raises(InputError, match="sensors has shape"):
+        head.predict(inputs.embedding, inputs.image, inputs.sensors[:, :5])
+    inputs.sensors[0, 0] = np.inf
+    with pytest.raises(InputError, match="infinite"):
+        inputs.predict(head)
+    inputs.sensors[0, 0] = 1.0
+    inputs.image[0], inputs.embedding[0, 0] = True, np.nan
+    with pytest.raises(InputError, match="NaN"):
+        inputs.predict(head)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.tuples(*[st.booleans()] * 6)), min_size=1, max_size=8))
+def test_pattern_index_against_its_definition(rows: list[tuple[bool, tuple[bool, ...]]]) -> None:
+    rows = [row for row in rows if row[0] or any(row[1])] or [(True, (False,) * 6)]
+    got = pattern_index(np.array([row[0] for row in rows]), np.array([row[1] for row in rows]))
+    for index, (image, present) in zip(got, rows, strict=True):
+        name = ("pm_full", "pm_part", "gas", "image")[
+            0 if all(present[:2]) else 1 if any(present[:2]) else 2 if any(present[2:]) else 3
+        ]
+        assert PATTERNS[index] == (f"{name}+image" if image and name != "image" else name)
+
+
+def test_pool_is_the_mean_in_double_precision() -> None:
+    rows = [np.full(3, 16777216.0, np.float32), np.ones(3, np.float32), np.full(3, -16777216.0, np.float32)]
+    assert np.array_equal(pool(rows), np.full(3, 1 / 3, np.float32))
+    assert pool(rows[:1]).tobytes() == rows[0].tobytes()
+    with pytest.raises(InputError, match="no frame"):
+        pool([])
