@@ -1,21 +1,26 @@
 """The fusion stage: readings and features in, estimates out.
 
-Thin: records become items, the join says which windows to publish and to learn from, the assessor (pure) makes
-estimates of them in a thread, and everything is confirmed before any offset settles.
+Thin: records become items, the join says which windows to publish and to learn from, the assessor (pure)
+makes estimates of them in a thread, and everything is confirmed before any offset settles.
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from datetime import datetime
+from typing import Final
 
 from aiokafka import ConsumerRecord
 from pydantic import ValidationError
 
 from agents.assessment import Assessor
+from aqi.quality import tests_in
 from schemas.base import first_error, to_ms
 from schemas.errors import Refused
+from schemas.estimate import Estimate
 from schemas.features import Features, Punctuation
+from streams import metrics
 from streams.accept import Keys, check_time, dead_letter, is_punctuation, reading_items
 from streams.checkpoint import Checkpoints
 from streams.driver import Out, Publish
@@ -23,7 +28,10 @@ from streams.join import Item, Join, Output
 from streams.stations import StationBook
 
 #: Inputs held in open windows before a source that runs ahead is paused.
-_MAX_BUFFERED = 200_000
+_MAX_BUFFERED: Final = 200_000
+#: Windows remembered to tell revisions from first estimates in the metrics.
+_REMEMBERED: Final = 10_000
+_JOINED: Final = {"both": "both", "image": "camera_only", "sensors": "sensor_only", "none": "none"}
 
 
 def features_items(record: ConsumerRecord[bytes, bytes], keys: Keys) -> list[Item]:
@@ -56,8 +64,10 @@ class FusionStage:
         *,
         readings_topic: str,
         features_topic: str,
+        estimates_topic: str,
         late_topic: str,
         dead_letter_topic: str,
+        partition: int,
         lead_ms: int,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -70,12 +80,13 @@ class FusionStage:
         self._executor = executor
         self._readings_topic = readings_topic
         self._features_topic = features_topic
+        self._estimates_topic = estimates_topic
         self._late_topic = late_topic
         self._dead_letter_topic = dead_letter_topic
         self._lead_ms = lead_ms
+        self._partition = str(partition)
+        self._published: dict[tuple[str, datetime], None] = {}
         self._clock = clock
-        self.late = 0
-        self.dead_letters = 0
 
     def _now(self) -> int:
         return int(self._clock() * 1000)
@@ -85,7 +96,7 @@ class FusionStage:
         out: list[Out] = []
         if topic == self._stations.topic:
             for record, refused in self._stations.apply(records):
-                out.append(dead_letter(self._dead_letter_topic, "fusion", record, refused))
+                out.append(self._dead_letter(record, refused))
             await self._send(out, Output())
             return
         source = "readings" if topic == self._readings_topic else "features"
@@ -100,21 +111,19 @@ class FusionStage:
             else:
                 try:
                     if source == "readings":
-                        made, refused = reading_items(record, self._keys)
-                        if refused is not None:
-                            out.append(
-                                dead_letter(self._dead_letter_topic, "fusion", record, refused, partly_used=True)
-                            )
+                        made, partly = reading_items(record, self._keys)
                         items += made
+                        if partly is not None:
+                            out.append(self._dead_letter(record, partly, partly_used=True))
                     else:
                         items += features_items(record, self._keys)
                 except Refused as refused:
-                    out.append(dead_letter(self._dead_letter_topic, "fusion", record, refused))
+                    out.append(self._dead_letter(record, refused))
             position = record.offset + 1
         _extend(output, self.join.feed(source, items, position, self._now()))
         by_offset = {record.offset: record for record in records}
         out += self._late_records(output, by_offset)
-        self.dead_letters += len(out)
+        self._measure(source, records, out)
         await self._send(out, output)
 
     def _punctuate(self, source: str, record: ConsumerRecord[bytes, bytes], out: list[Out]) -> Output:
@@ -125,12 +134,15 @@ class FusionStage:
                 at = None if what.at is None else to_ms(what.at)
         except ValidationError as error:
             details = list(error.errors(include_url=False, include_context=False))
-            out.append(dead_letter(self._dead_letter_topic, "fusion", record, Refused(*first_error(details))))
+            out.append(self._dead_letter(record, Refused(*first_error(details))))
         return self.join.punctuate(source, at, record.offset + 1, self._now())
 
-    def _late_records(
-        self, output: Output, records: Mapping[int, ConsumerRecord[bytes, bytes]]
-    ) -> list[Out]:
+    def _dead_letter(
+        self, record: ConsumerRecord[bytes, bytes], refused: Refused, partly_used: bool = False
+    ) -> Out:
+        return dead_letter(self._dead_letter_topic, "fusion", record, refused, partly_used)
+
+    def _late_records(self, output: Output, records: Mapping[int, ConsumerRecord[bytes, bytes]]) -> list[Out]:
         out = []
         for offset in dict.fromkeys(item.offset for _, item in output.late):
             record = records[offset]
@@ -138,24 +150,60 @@ class FusionStage:
             out.append(
                 Out(self._late_topic, record.key, record.value, [*record.headers, ("x-late-from", origin)])
             )
-            self.late += 1
+            metrics.LATE.labels(record.topic, "dropped").inc()
         for _, item in output.conflicts:
             record = records[item.offset]
             name = "/".join(str(part) for part in item.identity)
             reason = f"{name} was sent before with another value; the first one counts"
-            out.append(
-                dead_letter(self._dead_letter_topic, "fusion", record, Refused("conflict", reason), partly_used=True)
-            )
+            out.append(self._dead_letter(record, Refused("conflict", reason), partly_used=True))
         return out
 
     async def _send(self, out: list[Out], output: Output) -> None:
         if output.steps:
             loop = asyncio.get_running_loop()
-            out += await loop.run_in_executor(
+            estimates = await loop.run_in_executor(
                 self._executor, self.assessor.run, output.steps, self.join.done, self._stations.get
             )
+            out += [
+                Out(self._estimates_topic, estimate.station.encode(), estimate.model_dump_json().encode())
+                for estimate in estimates
+            ]
+            self._count(estimates)
         if out:
             await self._publish(out)
+
+    def _measure(
+        self, source: str, records: Sequence[ConsumerRecord[bytes, bytes]], out: Sequence[Out]
+    ) -> None:
+        topic = records[0].topic
+        letters = [record for record in out if record.topic == self._dead_letter_topic]
+        for letter in letters:
+            metrics.DEAD_LETTERS.labels("fusion", dict(letter.headers)["x-dlq-code"].decode()).inc()
+        metrics.MESSAGES.labels(topic, "refused").inc(len(letters))
+        metrics.MESSAGES.labels(topic, "used").inc(len(records) - len(letters))
+        metrics.WINDOWS_OPEN.labels(self._partition).set(self.join.open_windows)
+        mark = self.join.source_watermark(source) / 1000
+        if mark > 0:
+            metrics.WATERMARK.labels(source, self._partition).set(mark)
+            metrics.WATERMARK_LAG.labels(source, self._partition).set(self._clock() - mark)
+
+    def _count(self, estimates: Sequence[Estimate]) -> None:
+        now = self._clock()
+        for estimate in estimates:
+            key = (estimate.station, estimate.window.end)
+            revised = key in self._published
+            self._published[key] = None
+            while len(self._published) > _REMEMBERED:
+                del self._published[next(iter(self._published))]
+            metrics.WINDOWS.labels("late_revision" if revised else "on_time").inc()
+            metrics.JOINED.labels(_JOINED[estimate.sides]).inc()
+            if not revised:
+                metrics.DELAY.observe(max(0.0, now - estimate.window.end.timestamp()))
+            for name, pollutant in estimate.pollutants.items():
+                if pollutant.kind == "imputed":
+                    metrics.IMPUTED.labels(name, pollutant.method).inc()
+                for test in tests_in(pollutant.qc_tests):
+                    metrics.QC_FLAGS.labels(test, str(pollutant.qc)).inc()
 
     async def tick(self) -> None:
         """Let processing time pass: sources may become idle."""
@@ -166,7 +214,7 @@ class FusionStage:
         """Write the checkpoints that go with the settled offsets, then give those offsets."""
         settled = self.join.settled()
         done = next(iter(settled.values())).done
-        snapshots = self._checkpoints.write(self.assessor.snapshots(done))
+        snapshots = self._checkpoints.write(self.assessor.horizons(done), self.assessor.dump)
         if snapshots:
             await self._publish(snapshots)
         topics = {"readings": self._readings_topic, "features": self._features_topic}

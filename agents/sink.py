@@ -67,7 +67,9 @@ class SinkStage:
             return  # the worker or the assignment ends: nothing is acknowledged, it will be read again
         for position, reason in rejected:
             refused = Refused("sink_rejected", f"InfluxDB refused a point of this estimate: {reason}")
-            out.append(dead_letter(self._dead_letter_topic, "sink", origins[position], refused, partly_used=True))
+            out.append(
+                dead_letter(self._dead_letter_topic, "sink", origins[position], refused, partly_used=True)
+            )
         for letter in out:
             metrics.DEAD_LETTERS.labels("sink", dict(letter.headers)["x-dlq-code"].decode()).inc()
         metrics.MESSAGES.labels(topic, "used").inc(len(estimates))

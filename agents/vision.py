@@ -1,8 +1,8 @@
 """The vision stage: frames in, features out. Pixels end here.
 
-Decoding (a thread) of the next chunk overlaps encoding (another thread) of this one; the event loop only moves
-chunks. Chunks leave in the order they came, so a partition's features are in the order of its frames. All
-queues are bounded: when the encoder is busy, `handle` waits, and Kafka is not read.
+Decoding (a thread) of the next chunk overlaps encoding (another thread) of this one; the event loop only
+moves chunks. Chunks leave in the order they came, so a partition's features are in the order of its frames.
+All queues are bounded: when the encoder is busy, `handle` waits, and Kafka is not read.
 """
 
 import asyncio
@@ -16,12 +16,13 @@ from typing import Any, Final
 import numpy as np
 from aiokafka import ConsumerRecord
 
+from model.bundle import Bundle
 from model.errors import ImageRefused
 from model.far_band import FarBand
 from model.gate import Verdict, judge
 from model.haze import haze
 from model.image import DecodedFrame, decode
-from model.runtime import Bundle, Encoder
+from model.runtime import Encoder
 from schemas.base import to_ms
 from schemas.errors import Refused
 from schemas.features import Features, Punctuation, Quality
@@ -138,7 +139,9 @@ class VisionPipeline:
                 ),
                 digest=prepared.verdict.digest,
             )
-            out.append(Out(chunk.stage.features_topic, header.station.encode(), features.model_dump_json().encode()))
+            out.append(
+                Out(chunk.stage.features_topic, header.station.encode(), features.model_dump_json().encode())
+            )
         return out
 
     async def close(self) -> None:
@@ -192,7 +195,7 @@ class VisionStage:
             self._taken = chunk[-1].offset + 1
 
     def prepare(self, record: ConsumerRecord[bytes, bytes]) -> _Prepared | Out:
-        """Decode and judge one record (in the decoding thread); what is no frame becomes a record to produce."""
+        """Decode and judge one record, in the decoding thread; what is no frame becomes a record to send."""
         if is_punctuation(record):
             return Out(self.features_topic, None, record.value, list(record.headers), self._partition)
         try:

@@ -8,7 +8,7 @@ from schemas.base import DeviceId, Record, StationId, UtcTime
 from schemas.parameters import Pollutant
 
 Kind = Literal["measured", "corrected", "imputed"]
-Sides = Literal["both", "image", "sensors"]
+Sides = Literal["both", "image", "sensors", "none"]
 Status = Literal["valid", "indicative", "insufficient"]
 QualityFlag = Annotated[
     int, Field(description="QARTOD: 1 pass, 2 not evaluated, 3 suspect, 4 fail, 9 missing")
@@ -104,7 +104,7 @@ class Estimate(Record):
     station: StationId
     window: Window
     revision: Annotated[int, Field(ge=1)]
-    sides: Annotated[Sides, Field(description="which sides of the join carried usable data")]
+    sides: Annotated[Sides, Field(description="sides with usable data; none: data came, but was not usable")]
     pollutants: dict[Pollutant, PollutantEstimate]
     model: ModelOutput | None = None
     indices: Annotated[

@@ -7,7 +7,7 @@ which is not, and learns the windows in between again from the log. So recovery 
 last bit, wherever the crash falls.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Protocol
 
 from streams.driver import Out
@@ -42,16 +42,16 @@ class Checkpoints:
                 self._safe[station] = (int(slot), at)
         return found
 
-    def write(self, states: Mapping[str, tuple[int, bytes]]) -> list[Out]:
-        """Records to produce before the commit, for the states whose horizon moved since the last one."""
+    def write(self, horizons: Mapping[str, int], dump: Callable[[str, int], bytes]) -> list[Out]:
+        """Records to produce before the commit, for the stations whose horizon moved since the last one."""
         out = []
-        for station, (at, data) in states.items():
+        for station, at in horizons.items():
             slot, safe_at = self._safe.get(station, (1, None))
             if safe_at == at:
                 continue
             self._pending[station] = (1 - slot, at)
             key = f"{station}#{1 - slot}".encode()
-            out.append(Out(self._topic, key, data, [(_AT, str(at).encode())], self._partition))
+            out.append(Out(self._topic, key, dump(station, at), [(_AT, str(at).encode())], self._partition))
         return out
 
     def committed(self) -> None:

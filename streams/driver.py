@@ -25,6 +25,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
+from streams import metrics
 from streams.errors import DeliveryError
 from streams.topics import MAX_RECORD_BYTES
 
@@ -166,18 +167,6 @@ class _Thread(driver.AIOKafkaConsumerThread):
             return False
         return True
 
-    async def end_offsets(self, tps: Sequence[TP]) -> dict[TP, int]:
-        """End of each partition's log."""
-
-        async def fetch() -> Mapping[TopicPartition, int]:
-            return cast(
-                Mapping[TopicPartition, int],
-                await self._ensure_consumer().end_offsets([TopicPartition(*tp) for tp in tps]),
-            )
-
-        found = await self.call_thread(fetch)
-        return {TP(*tp): offset for tp, offset in found.items()}
-
 
 class IdempotentProducer(driver.Producer):
     """Retries neither duplicate nor reorder."""
@@ -216,8 +205,9 @@ class Host:
         self._running: dict[int, _Running] = {}
         self._committed: dict[TP, tuple[int, str]] = {}
         self._commit_lock = asyncio.Lock()
-        #: Monotonic time of the last progress: something handled, or nothing to do.
-        self.progress_at = time.monotonic()
+        #: Per partition: offset after the last record handled, and its broker time in seconds.
+        self._seen: dict[TP, tuple[int, float]] = {}
+        #: Monotonic time of the last commit, or of the last time when there was nothing to commit.
         self.committed_at = time.monotonic()
 
     # -- life cycle ----------------------------------------------------------------------------------------
@@ -268,7 +258,7 @@ class Host:
             return
         async with entry.lock:
             await entry.stage.handle(message.topic, message.value)
-        self.progress_at = time.monotonic()
+        self._seen[message.tp] = message.offset + 1, message.timestamp
         self._apply_pauses()
 
     async def tick(self) -> None:
@@ -317,9 +307,30 @@ class Host:
             self.app.monitor.on_tp_commit({tp: offset for tp, (offset, _) in offsets.items()})
             return True
 
-    async def end_offsets(self) -> dict[TP, int]:
-        """End of the log of every assigned partition."""
-        return await self._thread.end_offsets(sorted(self.app.consumer.assignment()))
+    def highwater(self, topic: str, partition: int) -> int:
+        """End of the partition's log as of the last fetch; huge while nothing was fetched yet."""
+        consumer = self._thread._consumer
+        mark = None if consumer is None else consumer.highwater(TopicPartition(topic, partition))
+        return 2**62 if mark is None else int(mark)
+
+    def measure(self) -> None:
+        """Refresh the gauges that are read, not counted."""
+        metrics.COMMIT_AGE.set(time.monotonic() - self.committed_at)
+        consumer = self._thread._consumer
+        if consumer is None or self.app.rebalancing:
+            return
+        oldest: dict[str, float] = {}
+        for tp in consumer.assignment():
+            mark = consumer.highwater(tp)
+            seen = self._seen.get(TP(*tp))
+            if mark is None or seen is None:
+                continue
+            behind = max(0, mark - seen[0])
+            metrics.LAG_MESSAGES.labels(tp.topic, str(tp.partition)).set(behind)
+            age = time.time() - seen[1] if behind else 0.0
+            oldest[tp.topic] = max(oldest.get(tp.topic, 0.0), age)
+        for topic, age in oldest.items():
+            metrics.LAG_SECONDS.labels(topic).set(age)
 
     async def publish(self, records: Iterable[Out]) -> None:
         """Produce in order, wait for every confirmation. DeliveryError stops the worker."""

@@ -10,14 +10,20 @@ MESSAGES: Final = Counter(
     "aq_messages_total", "Records read", ["topic", "result"], registry=REGISTRY
 )  # result: used, partly_used, refused, punctuation
 LAG_MESSAGES: Final = Gauge(
-    "aq_consumer_lag_messages", "Records in the log that were not read yet", ["topic", "partition"], registry=REGISTRY
+    "aq_consumer_lag_messages",
+    "Records in the log that were not read yet",
+    ["topic", "partition"],
+    registry=REGISTRY,
 )
 LAG_SECONDS: Final = Gauge(
-    "aq_consumer_lag_seconds", "Age of the newest record read, by the broker's clock; 0 at the end of the log",
+    "aq_consumer_lag_seconds", "Age of the newest record read; 0 at the end of the log",
     ["topic"], registry=REGISTRY,
 )  # fmt: skip
 WATERMARK: Final = Gauge(
-    "aq_watermark_timestamp_seconds", "Watermark, seconds since 1970", ["source", "partition"], registry=REGISTRY
+    "aq_watermark_timestamp_seconds",
+    "Watermark, seconds since 1970",
+    ["source", "partition"],
+    registry=REGISTRY,
 )
 WATERMARK_LAG: Final = Gauge(
     "aq_watermark_lag_seconds", "Now less the watermark", ["source", "partition"], registry=REGISTRY
@@ -29,7 +35,9 @@ WINDOWS_OPEN: Final = Gauge(
     "aq_window_open", "Windows that are open or may be revised", ["partition"], registry=REGISTRY
 )
 WINDOWS: Final = Counter("aq_window_emitted_total", "Estimates published", ["kind"], registry=REGISTRY)
-JOINED: Final = Counter("aq_join_result_total", "Estimates by the sides they rest on", ["result"], registry=REGISTRY)
+JOINED: Final = Counter(
+    "aq_join_result_total", "Estimates by the sides they rest on", ["result"], registry=REGISTRY
+)
 INFERENCE_SECONDS: Final = Histogram(
     "aq_inference_seconds", "Time of one inference batch", ["model"], registry=REGISTRY,
     buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3),
@@ -41,8 +49,12 @@ INFERENCE_BATCH: Final = Histogram(
 INFERENCE_QUEUE: Final = Gauge(
     "aq_inference_queue_depth", "Chunks of frames that wait for the encoder", registry=REGISTRY
 )
-FRAMES: Final = Counter("aq_frames_total", "Frames by verdict of the quality gate", ["verdict"], registry=REGISTRY)
-IMPUTED: Final = Counter("aq_imputed_values_total", "Values imputed", ["parameter", "method"], registry=REGISTRY)
+FRAMES: Final = Counter(
+    "aq_frames_total", "Frames by verdict of the quality gate", ["verdict"], registry=REGISTRY
+)
+IMPUTED: Final = Counter(
+    "aq_imputed_values_total", "Values imputed", ["parameter", "method"], registry=REGISTRY
+)
 QC_FLAGS: Final = Counter("aq_qc_flags_total", "Quality flags given", ["test", "flag"], registry=REGISTRY)
 DEAD_LETTERS: Final = Counter("aq_dlq_total", "Records refused", ["stage", "reason"], registry=REGISTRY)
 SINK_SECONDS: Final = Histogram(
@@ -50,7 +62,9 @@ SINK_SECONDS: Final = Histogram(
     buckets=(0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 60, 300),
 )  # fmt: skip
 SINK_ERRORS: Final = Counter("aq_sink_errors_total", "Failed attempts to write", ["sink"], registry=REGISTRY)
-SINK_POINTS: Final = Gauge("aq_sink_buffer_points", "Estimates taken but not written yet", ["sink"], registry=REGISTRY)
+SINK_POINTS: Final = Gauge(
+    "aq_sink_buffer_points", "Estimates taken but not written yet", ["sink"], registry=REGISTRY
+)
 COMMIT_AGE: Final = Gauge(
     "aq_commit_age_seconds", "Since offsets were committed or there was nothing to commit", registry=REGISTRY
 )

@@ -42,6 +42,8 @@ FRAMES: Final = Topic(
     "camera frames: raw image bytes, metadata in headers",
     retention_ms=6 * _HOUR,
     max_bytes=12 * _MIB,
+    # Only closed segments can be dropped: without this, pixels would stay for a week.
+    extra={"segment.ms": str(_HOUR)},
 )
 #: Larger than any reading need be: an oversized one is refused with a reason, not by the broker.
 READINGS: Final = Topic("aq.readings.v1", "sensor readings", max_bytes=12 * _MIB)

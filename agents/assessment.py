@@ -1,0 +1,473 @@
+"""From a window's inputs to its estimate, and from final windows to what a station has learned. Pure.
+
+Two rules make a re-read after a crash give the same bytes:
+
+* An estimate of window *w* reads the state as of the last window that ended at least one allowed lateness
+  before *w* ended: by then that window was final, whatever revision of *w* this is.
+* State moves on only when a window is final (``expire``), window by window in order of time, and is never
+  changed in place. A short ring of versions per station is kept for the windows that are still open.
+
+Work is done in two passes with one batched inference between them: quality control decides which readings the
+network sees, and what the network says is needed to fill what is missing.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aqi import standards
+from aqi.history import History, Mean
+from aqi.index import IndexResult, assess_many
+from aqi.quality import FAIL, FRESH, MISSING, SensorState, Verdict, combine, defaults, judge
+from aqi.units import to_canonical
+from model.data import solar_hour
+from model.gate import GateState
+from model.haze import HAZE_SIZE
+from model.runtime import Head, HeadOutput
+from schemas.base import from_ms
+from schemas.estimate import (
+    Estimate,
+    FrameUse,
+    IndexBlock,
+    Inputs,
+    ModelOutput,
+    PollutantEstimate,
+    Window,
+)
+from schemas.features import Features
+from schemas.parameters import PARAMETERS, WEATHER, Pollutant
+from schemas.reading import Value
+from schemas.station import Station
+from streams import metrics
+from streams.join import WindowView
+
+Float32 = NDArray[np.float32]
+Step = tuple[str, WindowView]
+StationOf = Callable[[str], Station | None]
+
+_EMBEDDING: Final = 128
+_STATE_VERSION: Final = 1
+#: Rows of one inference.
+_ROWS_A_RUN: Final = 256
+
+
+@dataclass(frozen=True)
+class Intake:
+    """What quality control remembers: per (sensor, parameter) and per camera."""
+
+    sensors: Mapping[tuple[str, str], SensorState] = field(default_factory=dict)
+    cameras: Mapping[str, GateState] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Air:
+    """What is known of a station's air: hourly means for averaging."""
+
+    history: History
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A pollutant's usable readings in a window."""
+
+    value: float
+    raw: float
+    flag: int
+    tests: int
+    n: int
+    sensors: tuple[str, ...]
+    method: str
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A window after quality control: what the network will see."""
+
+    view: WindowView
+    station: Station | None
+    measured: Mapping[str, Measured]
+    failed: Mapping[str, Measured]
+    frames: tuple[FrameUse, ...]
+    readings: int
+    humidity: float | None
+    embedding: Float32 | None
+    haze: Float32
+    vector: Float32
+    hour: float
+
+    @property
+    def usable(self) -> bool:
+        """Whether there is anything to estimate from."""
+        return self.embedding is not None or bool(self.measured)
+
+
+V = TypeVar("V")
+
+
+class Ring(Generic[V]):
+    """Versions of a value by the end of the window after which they hold."""
+
+    def __init__(self, at: int, value: V) -> None:
+        self._versions: list[tuple[int, V]] = [(at, value)]
+
+    def latest(self) -> tuple[int, V]:
+        """The newest version."""
+        return self._versions[-1]
+
+    def as_of(self, horizon: int) -> tuple[int, V]:
+        """The newest version not after `horizon` (the oldest one kept, if all are)."""
+        for version in reversed(self._versions):
+            if version[0] <= horizon:
+                return version
+        return self._versions[0]
+
+    def put(self, at: int, value: V) -> None:
+        """A version that holds from `at` on."""
+        self._versions.append((at, value))
+
+    def prune(self, horizon: int) -> None:
+        """Forget what no question at or after `horizon` can reach."""
+        keep = 0
+        for index, (at, _) in enumerate(self._versions):
+            if at <= horizon:
+                keep = index
+        del self._versions[:keep]
+
+
+class Assessor:
+    """Makes the estimates of one partition and keeps what its stations have learned."""
+
+    def __init__(
+        self, head: Head, *, size_ms: int, lateness_ms: int, snapshots: Mapping[str, tuple[int, bytes]]
+    ) -> None:
+        self._head = head
+        self._size = size_ms
+        self._lateness = lateness_ms
+        self._limits = defaults().limits
+        self._intake: dict[str, Ring[Intake]] = {}
+        self._air: dict[str, Ring[Air]] = {}
+        for station, (at, data) in snapshots.items():
+            intake, air = _load(data)
+            self._intake[station] = Ring(at, intake)
+            self._air[station] = Ring(at, air)
+
+    # -- the two passes ------------------------------------------------------------------------------------
+
+    def run(self, steps: Sequence[Step], done: int, station_of: StationOf) -> list[Estimate]:
+        """Estimates of the windows to publish, in order; learns from the windows that are final."""
+        prepared = [self._take_in(kind, view, station_of(view.station)) for kind, view in steps]
+        said = self._infer(prepared)
+        estimates = [
+            estimate
+            for (kind, _), window, output in zip(steps, prepared, said, strict=True)
+            if (estimate := self._conclude(kind, window, output)) is not None
+        ]
+        horizon = done - self._lateness
+        for name in {view.station for _, view in steps}:
+            self._intake[name].prune(horizon)
+            self._air[name].prune(horizon)
+        return estimates
+
+    def _take_in(self, kind: str, view: WindowView, station: Station | None) -> Prepared:
+        ring = self._intake.get(view.station)
+        if ring is None:
+            ring = self._intake[view.station] = Ring(-(2**62), Intake())
+        final = kind == "expire"
+        _, intake = ring.latest() if final else ring.as_of(view.end - self._lateness)
+        prepared, after = take_in(view, station, intake, self._limits)
+        if final:
+            ring.put(view.end, after)
+        return prepared
+
+    def _infer(self, prepared: Sequence[Prepared]) -> list["Said | None"]:
+        said: list[Said | None] = [None] * len(prepared)
+        rows = [index for index, window in enumerate(prepared) if window.usable]
+        for start in range(0, len(rows), _ROWS_A_RUN):
+            part = rows[start : start + _ROWS_A_RUN]
+            windows = [prepared[index] for index in part]
+            with metrics.INFERENCE_SECONDS.labels("head").time():
+                output = predict(self._head, windows)
+            metrics.INFERENCE_BATCH.labels("head").observe(len(part))
+            for row, index in enumerate(part):
+                said[index] = Said(output, row)
+        return said
+
+    def _conclude(self, kind: str, window: Prepared, said: "Said | None") -> Estimate | None:
+        view = window.view
+        ring = self._air.get(view.station)
+        if ring is None:
+            ring = self._air[view.station] = Ring(
+                -(2**62), Air(History.empty(48, _reference(window.station)))
+            )
+        final = kind == "expire"
+        _, air = ring.latest() if final else ring.as_of(view.end - self._lateness)
+        pollutants = conclude(window, said)
+        means: dict[str, Mean] = {
+            name: Mean(estimate.value, *_seconds(estimate, self._size))
+            for name, estimate in pollutants.items()
+        }
+        history = air.history.with_window(view.end, self._size, means) if means else air.history
+        if final:
+            ring.put(view.end, Air(history))
+            return None
+        return Estimate(
+            station=view.station,
+            window=Window(start=from_ms(view.start), end=from_ms(view.end)),
+            revision=view.revision,
+            sides=_sides(window),
+            pollutants=pollutants,
+            model=None if said is None else said.output_model(),
+            indices=tuple(indices(window.station, history, view.end)),
+            inputs=Inputs(
+                readings=window.readings,
+                frames=window.frames,
+                humidity=None if window.humidity is None else _tidy(window.humidity),
+            ),
+            bundle=self._head.bundle.id,
+        )
+
+    # -- checkpoints ---------------------------------------------------------------------------------------
+
+    def horizons(self, done: int) -> dict[str, int]:
+        """Per station, the horizon of the state that goes with windows up to `done` being final."""
+        at = {name: ring.as_of(done - self._lateness)[0] for name, ring in self._air.items()}
+        return {name: horizon for name, horizon in at.items() if -(2**62) < horizon <= done - self._lateness}
+
+    def dump(self, station: str, horizon: int) -> bytes:
+        """The state of a station at one of `horizons`."""
+        _, intake = self._intake[station].as_of(horizon)
+        _, air = self._air[station].as_of(horizon)
+        plain = {
+            "v": _STATE_VERSION,
+            "sensors": [[*key, state.to_plain()] for key, state in sorted(intake.sensors.items())],
+            "cameras": {name: state.to_state() for name, state in sorted(intake.cameras.items())},
+            "history": air.history.to_state(),
+        }
+        return json.dumps(plain, separators=(",", ":")).encode()
+
+
+def _load(data: bytes) -> tuple[Intake, Air]:
+    plain: dict[str, Any] = json.loads(data)
+    if plain.get("v") != _STATE_VERSION:
+        raise ValueError(
+            f"checkpoint version {plain.get('v')!r}, this code reads {_STATE_VERSION}:"
+            " delete the topic aq.state.v1 and let the worker learn again"
+        )
+    return (
+        Intake(
+            {(sensor, name): SensorState.from_plain(state) for sensor, name, state in plain["sensors"]},
+            {name: GateState.from_state(state) for name, state in plain["cameras"].items()},
+        ),
+        Air(History.from_state(plain["history"])),
+    )
+
+
+# -- first pass: quality control -----------------------------------------------------------------------------
+
+
+def take_in(
+    view: WindowView, station: Station | None, intake: Intake, limits: Mapping[str, Any]
+) -> tuple[Prepared, Intake]:
+    """Judge a window's readings and frames; gives what is usable, and what quality control remembers."""
+    series: dict[tuple[str, str], list[tuple[int, float]]] = {}
+    reference = _reference(station)
+    for item in view.inputs.get("readings", ()):
+        value: Value = item.payload
+        canonical = to_canonical(value.parameter, value.value, value.unit, reference)
+        series.setdefault((value.sensor, value.parameter), []).append((item.time, canonical))
+    sensors = dict(intake.sensors)
+    used: dict[str, list[tuple[float, int, int, str]]] = {}
+    refused: dict[str, list[tuple[float, int, int, str]]] = {}
+    weather: dict[str, list[float]] = {name: [] for name in WEATHER}
+    for key in sorted(series):
+        sensor, parameter = key
+        if parameter in weather:
+            weather[parameter] += [value for _, value in series[key]]
+            continue
+        verdicts, sensors[key] = judge(limits[parameter], sensors.get(key, FRESH), series[key])
+        for (_, value_), verdict in zip(series[key], verdicts, strict=True):
+            side = refused if verdict.flag in (FAIL, MISSING) else used
+            side.setdefault(parameter, []).append((value_, verdict.flag, verdict.tests, sensor))
+    cameras = dict(intake.cameras)
+    frames, embeddings, hazes = [], [], []
+    for item in view.inputs.get("features", ()):
+        features: Features = item.payload
+        reasons = features.quality.reasons
+        seen = dict(intake.cameras[features.camera].seen) if features.camera in intake.cameras else {}
+        first = seen.get(features.digest)
+        if features.digest and first is not None and first < view.start:
+            reasons = (*reasons, "frozen")
+        usable = features.quality.usable and not reasons and "frame" in features.embeddings
+        frames.append(
+            FrameUse(camera=features.camera, captured_at=features.captured_at, usable=usable, reasons=reasons)
+        )
+        if features.digest:
+            before = cameras.get(features.camera, GateState())
+            known = dict(before.seen)
+            known[features.digest] = min(item.time, known.get(features.digest, item.time))
+            latest = sorted(known.items(), key=lambda pair: (pair[1], pair[0]))[-16:]
+            cameras[features.camera] = GateState(tuple(latest))
+        if usable:
+            embeddings.append(np.frombuffer(features.embeddings["frame"], "<f4"))
+            hazes.append(np.frombuffer(features.haze, "<f4"))
+    measured = {name: _mean(values) for name, values in used.items()}
+    vector = np.full(len(PARAMETERS), np.nan, np.float32)
+    for index, name in enumerate(PARAMETERS):
+        if name in measured:
+            vector[index] = measured[name].value
+    humidity = weather["relativehumidity"]
+    return (
+        Prepared(
+            view=view,
+            station=station,
+            measured=measured,
+            failed={name: _mean(values) for name, values in refused.items()},
+            frames=tuple(frames),
+            readings=sum(len(values) for values in series.values()),
+            humidity=math.fsum(humidity) / len(humidity) if humidity else None,
+            embedding=_pool(embeddings) if embeddings else None,
+            haze=(_pool(hazes) if hazes else np.full(HAZE_SIZE, np.nan, np.float32)),
+            vector=vector,
+            hour=solar_hour(from_ms(view.start), station.longitude if station else None),
+        ),
+        replace(intake, sensors=sensors, cameras=cameras),
+    )
+
+
+def _pool(rows: Sequence[Float32]) -> Float32:
+    pooled: Float32 = np.stack(rows).mean(axis=0, dtype=np.float64).astype(np.float32)
+    return pooled
+
+
+def _mean(values: Sequence[tuple[float, int, int, str]]) -> Measured:
+    value = math.fsum(value for value, *_ in values) / len(values)
+    verdict = combine(*(Verdict(flag, tests) for _, flag, tests, _ in values))
+    return Measured(
+        value=value,
+        raw=value,
+        flag=verdict.flag,
+        tests=verdict.tests,
+        n=len(values),
+        sensors=tuple(sorted({sensor for *_, sensor in values})),
+        method="mean",
+    )
+
+
+# -- inference -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Said:
+    """One row of the head's output."""
+
+    output: HeadOutput
+    row: int
+
+    def output_model(self) -> ModelOutput:
+        """The network's own say, for the record."""
+        output, row = self.output, self.row
+        return ModelOutput(
+            aqi=_tidy(output.aqi[row]),
+            lo=_tidy(output.aqi_lo[row]),
+            hi=_tidy(output.aqi_hi[row]),
+            sensors={name: _tidy(output.sensors[row, index]) for index, name in enumerate(PARAMETERS)},
+        )
+
+
+def predict(head: Head, windows: Sequence[Prepared]) -> HeadOutput:
+    """The head's say on windows that have something to estimate from."""
+    none = np.zeros(_EMBEDDING, np.float32)
+    return head.predict(
+        np.stack([none if window.embedding is None else window.embedding for window in windows]),
+        np.array([window.embedding is not None for window in windows]),
+        np.stack([window.vector for window in windows]),
+        np.stack([window.haze for window in windows]),
+        np.array([window.hour for window in windows], np.float32),
+    )
+
+
+# -- second pass: conclusions --------------------------------------------------------------------------------
+
+
+def conclude(window: Prepared, said: Said | None) -> dict[Pollutant, PollutantEstimate]:
+    """Measured where there is a usable measurement, otherwise imputed from what the network says."""
+    pollutants: dict[Pollutant, PollutantEstimate] = {}
+    for index, name in enumerate(PARAMETERS):
+        measured, failed = window.measured.get(name), window.failed.get(name)
+        if measured is not None:
+            pollutants[name] = PollutantEstimate(
+                value=_tidy(measured.value),
+                kind="measured" if measured.method == "mean" else "corrected",
+                qc=measured.flag,
+                qc_tests=measured.tests | (failed.tests if failed else 0),
+                method=measured.method,
+                raw=_tidy(measured.raw),
+                n=measured.n,
+                sensors=measured.sensors,
+            )
+        elif said is not None:
+            output, row = said.output, said.row
+            pollutants[name] = PollutantEstimate(
+                value=_tidy(output.sensors[row, index]),
+                kind="imputed",
+                qc=failed.flag if failed else MISSING,
+                qc_tests=failed.tests if failed else 0,
+                lo=_tidy(output.sensors_lo[row, index]),
+                hi=_tidy(output.sensors_hi[row, index]),
+                method="head",
+                raw=_tidy(failed.raw) if failed else None,
+            )
+    return pollutants
+
+
+def indices(station: Station | None, history: History, end: int) -> Iterable[IndexBlock]:
+    """The station's standards at the end of a window."""
+    for name in station.standards if station else ("us-epa-2024",):
+        standard = standards.load(name, at_ms=end)
+        (result,) = assess_many(standard, [history], [end])
+        yield _block(standard, result)
+
+
+def _block(standard: standards.Standard, result: IndexResult) -> IndexBlock:
+    best: dict[Pollutant, int] = {}
+    for sub in result.subindices:
+        for name in PARAMETERS:
+            if name == sub.parameter:
+                best[name] = max(sub.index, best.get(name, 0))
+    return IndexBlock(
+        standard=result.standard,
+        index=result.index,
+        category=None if result.category is None else result.category.name,
+        level=None if result.category is None else standard.categories.index(result.category),
+        dominant=tuple(name for name in PARAMETERS if name in result.dominant),
+        status=result.status,
+        reason=result.reason,
+        imputed_share=_tidy(result.imputed_share),
+        nowcast=None if result.nowcast is None else result.nowcast.index,
+        subindices=best,
+    )
+
+
+def _reference(station: Station | None) -> float:
+    return standards.load(station.standards[0] if station else "us-epa-2024", at_ms=0).reference_celsius
+
+
+def _sides(window: Prepared) -> Any:
+    image, sensors = window.embedding is not None, bool(window.measured)
+    return {(True, True): "both", (True, False): "image", (False, True): "sensors"}.get(
+        (image, sensors), "none"
+    )
+
+
+def _seconds(estimate: PollutantEstimate, size: int) -> tuple[int, int]:
+    whole = size // 1000
+    return (0, whole) if estimate.kind == "imputed" else (whole, 0)
+
+
+def _tidy(value: Any) -> float:
+    return round(float(value), 6)

@@ -1,0 +1,252 @@
+"""Build the Faust app of a role from settings: what `skyfuse worker ROLE` runs."""
+
+import functools
+import ssl
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import faust
+from pydantic import SecretStr
+
+from agents.assessment import Assessor
+from agents.fusion import FusionStage
+from agents.sink import SinkStage
+from agents.vision import VisionPipeline, VisionStage
+from infra.settings import KafkaSettings, Settings, WindowSettings
+from model.bundle import DEFAULT_BUNDLE, Bundle
+from model.runtime import Head
+from streams import topics
+from streams.accept import Keys
+from streams.checkpoint import Checkpoints
+from streams.compacted import read_compacted
+from streams.driver import BatchApp, Committed, Out, Stage, build_app
+from streams.join import Join, Rules, Settled
+from streams.sinks.cache import LatestCache
+from streams.sinks.influx import InfluxSink
+from streams.sinks.patience import Patience
+from streams.sinks.store import Store
+from streams.stations import StationBook
+from streams.web import add_pages
+
+Role = Literal["vision", "fusion", "sink"]
+ROLES: Final[tuple[Role, ...]] = ("vision", "fusion", "sink")
+
+
+def build(role: Role, settings: Settings, web_port: int) -> BatchApp:
+    """The app of one role. It starts when it is handed to a Faust worker."""
+    builder = {"vision": _Vision, "fusion": _Fusion, "sink": _Sink}[role](settings)
+    kafka = settings.kafka
+    assert kafka.bootstrap is not None
+    app = build_app(
+        f"{kafka.prefix}skyfuse-{role}",
+        kafka.bootstrap,
+        [kafka.prefix + topic.name for topic in builder.inputs],
+        builder.open,
+        data_dir=str(settings.data_dir / "faust" / role),
+        credentials=_faust_credentials(kafka),
+        max_poll_records=builder.max_poll_records,
+        web_port=web_port,
+    )
+    builder.app = app
+    add_pages(app, role, builder.model)
+    return app
+
+
+class _Builder:
+    inputs: tuple[topics.Topic, ...]
+    max_poll_records = 2000
+    model = ""
+    app: BatchApp
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.keys = Keys(settings.kafka.partitions)
+
+    async def open(self, partition: int, committed: Committed) -> Stage:
+        raise NotImplementedError
+
+    def name(self, topic: topics.Topic) -> str:
+        return self.settings.kafka.prefix + topic.name
+
+    async def publish(self, records: Iterable[Out]) -> None:
+        await self.app.host.publish(records)
+
+    async def compacted(self, topic: topics.Topic, partition: int) -> Mapping[bytes, Any]:
+        kafka = self.settings.kafka
+        assert kafka.bootstrap is not None
+        return await read_compacted(kafka.bootstrap, self.name(topic), partition, aiokafka_auth(kafka))
+
+    async def stations(self, partition: int) -> StationBook:
+        book = StationBook(self.name(topics.STATIONS), self.keys)
+        book.apply((await self.compacted(topics.STATIONS, partition)).values())
+        return book
+
+
+class _Vision(_Builder):
+    inputs = (topics.FRAMES, topics.STATIONS)
+    max_poll_records = 64
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        bundle = load_bundle(settings)
+        self.model = bundle.id
+        self._pipeline = VisionPipeline(
+            bundle, self.publish, batch=settings.vision.batch, threads=settings.vision.threads
+        )
+
+    async def open(self, partition: int, committed: Committed) -> Stage:
+        frames = self.name(topics.FRAMES)
+        return VisionStage(
+            self._pipeline,
+            self.publish,
+            await self.stations(partition),
+            self.keys,
+            frames_topic=frames,
+            features_topic=self.name(topics.FEATURES),
+            dead_letter_topic=self.name(topics.DEAD_LETTERS),
+            partition=partition,
+            start=committed.get(frames, (0, ""))[0],
+            waiting=functools.partial(self._waiting, frames, partition),
+        )
+
+    def _waiting(self, topic: str, partition: int, position: int) -> bool:
+        return self.app.host.highwater(topic, partition) > position
+
+
+class _Fusion(_Builder):
+    inputs = (topics.FEATURES, topics.READINGS, topics.STATIONS)
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        bundle = load_bundle(settings)
+        self.model = bundle.id
+        self._head = Head(bundle)
+        self._rules = join_rules(settings.window)
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="assess")
+
+    async def open(self, partition: int, committed: Committed) -> Stage:
+        sides = {"features": self.name(topics.FEATURES), "readings": self.name(topics.READINGS)}
+        restored = {
+            side: Settled.parse(*committed[topic]) for side, topic in sides.items() if topic in committed
+        }
+        horizon = min((kept.done for kept in restored.values()), default=-(2**62)) - self._rules.hold
+        checkpoints = Checkpoints(self.name(topics.STATE), partition)
+        snapshots = checkpoints.load((await self.compacted(topics.STATE, partition)).values(), horizon)
+        return FusionStage(
+            Join(self._rules, restored, int(time.time() * 1000)),
+            Assessor(
+                self._head, size_ms=self._rules.size, lateness_ms=self._rules.lateness, snapshots=snapshots
+            ),
+            await self.stations(partition),
+            checkpoints,
+            self.keys,
+            self.publish,
+            self._executor,
+            readings_topic=sides["readings"],
+            features_topic=sides["features"],
+            estimates_topic=self.name(topics.ESTIMATES),
+            late_topic=self.name(topics.LATE),
+            dead_letter_topic=self.name(topics.DEAD_LETTERS),
+            partition=partition,
+            lead_ms=5 * self._rules.size + self._rules.lateness,
+        )
+
+
+class _Sink(_Builder):
+    inputs = (topics.ESTIMATES,)
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="sink")
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        self._store_path = settings.store_path
+
+    async def open(self, partition: int, committed: Committed) -> Stage:
+        del partition
+        # Each assignment has its own patience: a write that waits is let go when the partition moves on.
+        stopping = threading.Event()
+        patience = Patience.until(stopping)
+        influx = self.settings.influx
+        topic = self.name(topics.ESTIMATES)
+        return SinkStage(
+            Store(self._store_path, patience=patience),
+            None
+            if influx.url is None
+            else InfluxSink(
+                influx.url,
+                org=influx.org,
+                bucket=influx.bucket,
+                token=_secret(influx.token) or "",
+                patience=patience,
+            ),
+            None if self.settings.redis.url is None else LatestCache(self.settings.redis.url),
+            self.publish,
+            self._executor,
+            stopping,
+            topic=topic,
+            dead_letter_topic=self.name(topics.DEAD_LETTERS),
+            start=committed.get(topic, (0, ""))[0],
+        )
+
+
+def join_rules(window: WindowSettings) -> Rules:
+    """The join's rules in ms. State is rebuilt from the last allowed lateness of final windows."""
+    lateness = int(window.allowed_lateness.total_seconds() * 1000)
+    disorder = int(window.disorder.total_seconds() * 1000)
+    idle = window.idle_timeout
+    return Rules(
+        size=int(window.size.total_seconds() * 1000),
+        grace=int(window.grace.total_seconds() * 1000),
+        lateness=lateness,
+        disorder={"features": disorder, "readings": disorder},
+        idle_timeout=None if idle is None else int(idle.total_seconds() * 1000),
+        hold=lateness,
+    )
+
+
+def load_bundle(settings: Settings) -> Bundle:
+    """The bundle that settings name, or the shipped one."""
+    return Bundle.load(DEFAULT_BUNDLE if settings.bundle is None else settings.bundle)
+
+
+def aiokafka_auth(kafka: KafkaSettings) -> dict[str, Any]:
+    """Connection security for a plain aiokafka client."""
+    auth: dict[str, Any] = {"security_protocol": kafka.security_protocol}
+    if kafka.security_protocol.endswith("SSL"):
+        auth["ssl_context"] = ssl.create_default_context(cafile=kafka.ssl_cafile)
+    if kafka.security_protocol.startswith("SASL"):
+        auth |= {
+            "sasl_mechanism": kafka.sasl_mechanism,
+            "sasl_plain_username": kafka.sasl_username,
+            "sasl_plain_password": _secret(kafka.sasl_password),
+        }
+    return auth
+
+
+def _secret(value: SecretStr | None) -> str | None:
+    return None if value is None else value.get_secret_value()
+
+
+def _faust_credentials(kafka: KafkaSettings) -> Any:
+    secure = kafka.security_protocol.endswith("SSL")
+    context = ssl.create_default_context(cafile=kafka.ssl_cafile) if secure else None
+    if kafka.security_protocol.startswith("SASL"):
+        return faust.SASLCredentials(
+            username=kafka.sasl_username,
+            password=_secret(kafka.sasl_password),
+            mechanism=kafka.sasl_mechanism,
+            ssl_context=context,
+        )
+    return faust.SSLCredentials(context) if context else None
+
+
+def run(role: Role, settings: Settings, web_port: int, loglevel: str = "INFO") -> None:
+    """Run a role's worker in this process until it is told to stop. Exits with 1 where it crashed."""
+    app = build(role, settings, web_port)
+    Path(settings.data_dir).mkdir(parents=True, exist_ok=True)
+    worker = faust.Worker(app, loglevel=loglevel, redirect_stdouts=False, quiet=False)
+    worker.execute_from_commandline()
