@@ -91,7 +91,7 @@ def index_of(
     StandardError for a (parameter, averaging) the standard has no table for, ValueError for a value that is
     not a finite number or is negative.
     """
-    found = []
+    found, ignored = [], []
     for (parameter, period), value in concentrations.items():
         measure = standard.measure(parameter, period)
         if not 0 <= value < float("inf"):
@@ -99,12 +99,15 @@ def index_of(
                 f"{measure.key}: {value} is no concentration: give a finite number, zero or more"
             )
         index = measure.index(value)
-        if index is not None:
-            beyond = measure.beyond(value)
+        if index is None:
+            least = measure.segments[0][0] * 10.0**-measure.digits
+            ignored.append(f"{measure.key} is indexed from {least:g} {measure.unit} on only")
+        else:
+            beyond = measure.quanta(value) > measure.segments[-1][1]
             found.append(
                 SubIndex(parameter, period, index, value, measure.unit, "valid", "", 0.0, 1, 1, 0, beyond)
             )
-    return _result(standard, standard.default_report, 0, found, site, None)
+    return _result(standard, standard.default_report, 0, found, site, None, tuple(ignored))
 
 
 def assess(
@@ -178,10 +181,11 @@ def _grade(
         means.imputed_share[:, column].tolist(),
         means.counting[:, column].tolist(),
         means.end_ms[:, column].tolist(),
+        measure.beyond(values).tolist(),
         strict=True,
     )
     parameter, period, unit, needed = measure.parameter, measure.averaging, measure.unit, measure.slots_needed
-    for subs, index, value, status, imputed, counting, end_ms in rows:
+    for subs, index, value, status, imputed, counting, end_ms, beyond in rows:
         if index != index:  # NaN: no data, or so low that this table does not speak
             continue
         subs.append(
@@ -197,7 +201,7 @@ def _grade(
                 counting,
                 needed,
                 end_ms,
-                measure.beyond(value),
+                beyond,
             )
         )
 
@@ -231,6 +235,7 @@ def _result(
     found: Sequence[SubIndex],
     site: str | None,
     cast: "IndexResult | None",
+    ignored: tuple[str, ...] = (),
 ) -> IndexResult:
     best: dict[str, SubIndex] = {}
     for sub in found:
@@ -241,11 +246,11 @@ def _result(
     if not subs:
         return IndexResult(
             standard.id, report, at_ms, None, None, None, (), "insufficient",
-            f"no data for any pollutant of {standard.id}", 0.0, (), cast,
+            "; ".join(ignored) or f"no data for any pollutant of {standard.id}", 0.0, (), cast,
         )  # fmt: skip
     need = standard.requires(site)
     valid = tuple([sub for sub in subs if sub.status == "valid"])
-    reasons: list[str] = []
+    reasons = list(ignored)
     lacking = need.lacking([sub.parameter for sub in valid])
     status: Status
     if not lacking:
@@ -263,14 +268,15 @@ def _result(
         reasons.append(f"{standard.id} is not met: {still or lacking + ' with a valid mean'}")
         reasons.extend(sub.reason for sub in subs if sub.reason)
     index = max([sub.index for sub in counted])
+    category, colour = standard.look(index)
     low = standard.dominant_above is not None and index <= standard.dominant_above
     return IndexResult(
         standard.id,
         report,
         at_ms,
         index,
-        standard.category(index),
-        standard.colour(index),
+        category,
+        colour,
         () if low else tuple([sub.parameter for sub in counted if sub.index == index]),
         status,
         "; ".join(reasons),
@@ -317,8 +323,11 @@ def _nowcasts(
             casts.method,
             casts.hours.tolist(),
             casts.end_ms.tolist(),
+            measure.beyond(casts.values).tolist(),
         )
-        for subs, index, value, imputed, measured, method, count, end_ms in zip(*columns, strict=True):
+        for subs, index, value, imputed, measured, method, count, end_ms, beyond in zip(
+            *columns, strict=True
+        ):
             if index != index:
                 continue
             status: Status = "valid" if measured else "indicative"
@@ -326,7 +335,7 @@ def _nowcasts(
             subs.append(
                 SubIndex(
                     parameter, method, int(index), value, measure.unit, status, reason, imputed, count,
-                    needed, end_ms, measure.beyond(value),
+                    needed, end_ms, beyond,
                 )
             )  # fmt: skip
     return [

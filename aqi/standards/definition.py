@@ -3,8 +3,8 @@
 A concentration is brought to whole *quanta* of 10**-digits of the measure's unit, by the standard's own rule
 (truncate, round half up, round half to even) or, where the standard rounds nothing, to a millionth. From
 there on everything is integer arithmetic, so no binary fraction can move an index: 0.078 ppm is 78 quanta.
-Before the rule is applied, a value within 1e-9 (relative) of a whole quantum *is* that quantum: 0.07 ppm that
-went through ug/m3 and came back as 0.06999999999999999 must not be truncated to 0.069.
+Before the rule is applied, a value within 1e-12 (relative) of a whole quantum *is* that quantum: 0.07 ppm
+that went through ug/m3 and came back as 0.06999999999999999 must not be truncated to 0.069.
 """
 
 import math
@@ -31,7 +31,7 @@ AVERAGING_MS: Final[dict[str, int]] = {"15min": 900_000, "1h": 3_600_000, "8h": 
 #: Digits kept where a standard rounds no concentration.
 EXACT_DIGITS: Final = 6
 #: A value this close to a whole quantum, relatively, is that quantum.
-SNAP: Final = 1e-9
+SNAP: Final = 1e-12
 #: Largest count of quanta that still leaves the integer arithmetic exact in 64 bits; more is taken as this.
 MOST_QUANTA: Final = 10**13
 
@@ -285,10 +285,13 @@ class Measure:
         low, high, first, last = self.segments[-1]
         return self._round((last - first) * (quanta - low), high - low, first)
 
-    def beyond(self, value: float) -> bool:
-        """Whether `value` (in `unit`) lies above the last concentration that the table has an index for."""
+    def beyond(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+        """Which `values` (in `unit`) lie above the last concentration that the table has an index for."""
         top = self.segments[-1][1]
-        return value * 10.0**self.digits > top * (1 - 1e-6) and self.quanta(value) > top
+        high: npt.NDArray[np.bool_] = values * 10.0**self.digits > top * (1 - 1e-6)
+        for place in np.flatnonzero(high):
+            high[place] = self.quanta(float(values[place])) > top
+        return high
 
     def _round(self, rise: int, run: int, first: int) -> int:
         if run == 0 or rise == 0:
@@ -376,6 +379,16 @@ class Standard:
     def default_report(self) -> str:
         """The report that a running index makes: the first one the data file names."""
         return next(iter(self.reports))
+
+    @cached_property
+    def _looks(self) -> dict[int, tuple[Category, str]]:
+        """Category and colour of the indices that occur: every one up to a bit beyond the defined scale."""
+        lowest = self.categories[0].low
+        return {i: (self.category(i), self.colour(i)) for i in range(lowest, 2 * self.maximum_defined)}
+
+    def look(self, index: int) -> tuple[Category, str]:
+        """(`category(index)`, `colour(index)`), from a table."""
+        return self._looks.get(index) or (self.category(index), self.colour(index))
 
     def category(self, index: int) -> Category:
         """The category that `index` lies in. ValueError for an index below the scale."""

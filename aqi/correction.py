@@ -1,0 +1,87 @@
+"""Corrections of raw sensor values: named, versioned algorithms whose id is stored with the corrected value.
+
+"The EPA correction" means four different formulas in public code, fed from two different channels; so an id
+says exactly which algorithm it is, and an algorithm says which channel it takes. An id never changes its
+meaning.
+"""
+
+import math
+import re
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from aqi.errors import CorrectionError
+
+#: Channel of sensors that have only one.
+PLAIN: Final = "value"
+#: Plantower's "CF=1" mass concentration, as PurpleAir reports it; not its `atm` channel.
+CF_1: Final = "cf_1"
+
+
+class Correction(NamedTuple):
+    """A correction of one sensor: `id` to be stored, the input `channel` it is defined for, what it is for."""
+
+    id: str
+    channel: str
+    parameters: tuple[str, ...]  # empty: any
+    needs_humidity: bool
+    formula: Callable[[float, float], float]
+
+    def apply(
+        self, parameter: str, value: float, channel: str, humidity: float | None = None
+    ) -> float | None:
+        """The corrected value, in the unit of `value`; None where the humidity (%) it needs is not known.
+
+        CorrectionError when `value` is of another parameter or channel than the algorithm is defined for:
+        that is a mistake of configuration, and a number would come out of it.
+        """
+        if self.parameters and parameter not in self.parameters:
+            raise CorrectionError(f"{self.id} corrects {', '.join(self.parameters)}, not {parameter}")
+        if channel != self.channel:
+            raise CorrectionError(
+                f"{self.id} takes channel {self.channel!r}, got {channel!r}: send that channel or use another correction"
+            )
+        if not self.needs_humidity:
+            return self.formula(value, math.nan)
+        if humidity is None or not 0.0 <= humidity <= 100.0:
+            return None
+        return self.formula(value, humidity)
+
+
+IDENTITY: Final = Correction("identity", PLAIN, (), False, lambda value, _: value)
+
+#: Barkjohn, Gantt, Clements 2021 (Atmos. Meas. Tech. 14, 4617, eq. 8), the US-wide correction of EPA: PM2.5
+#: from the mean of a PurpleAir's two cf_1 channels and the sensor's own relative humidity. Fitted on 24-h
+#: means up to 250 ug/m3; not the later piecewise version of the AirNow fire and smoke map. Not clamped at
+#: zero.
+BARKJOHN_2021: Final = Correction(
+    "barkjohn-2021", CF_1, ("pm25",), True, lambda cf_1, humidity: 0.524 * cf_1 - 0.0862 * humidity + 5.75
+)
+
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_LINEAR = re.compile(rf"linear:slope=({_NUMBER}),offset=({_NUMBER})")
+
+
+def linear(slope: float, offset: float) -> Correction:
+    """slope * value + offset, fitted for one sensor; slope and offset (ug/m3) are in the id."""
+    if not (math.isfinite(slope) and math.isfinite(offset)) or slope <= 0:
+        raise CorrectionError(
+            f"linear correction: slope {slope} must be above zero and offset {offset} finite"
+        )
+    return Correction(
+        f"linear:slope={slope!r},offset={offset!r}", PLAIN, (), False, lambda value, _: slope * value + offset
+    )
+
+
+def correction(id: str) -> Correction:
+    """The correction that `id` names: `identity`, `barkjohn-2021` or `linear:slope=1.05,offset=-2.0`."""
+    if id == IDENTITY.id:
+        return IDENTITY
+    if id == BARKJOHN_2021.id:
+        return BARKJOHN_2021
+    found = _LINEAR.fullmatch(id)
+    if found:
+        return linear(float(found[1]), float(found[2]))
+    raise CorrectionError(
+        f"no correction {id!r}: there are {IDENTITY.id}, {BARKJOHN_2021.id} and linear:slope=NUMBER,offset=NUMBER"
+    )
