@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Final
 
@@ -35,7 +36,7 @@ def _say(text: str) -> None:
     print(f"skyfuse: {text}", file=sys.stderr, flush=True)
 
 
-def _run(command: Sequence[str | Path], **extra: str) -> bool:
+def _run(command: Sequence[str | PathLike[str]], **extra: str) -> bool:
     # Settings that would make pip install somewhere else than into this environment.
     away = ("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PYTHONPATH", "PYTHONHOME")
     environment = {key: value for key, value in os.environ.items() if key not in away}
@@ -49,7 +50,12 @@ def _works() -> bool:
     """Whether the environment has a Python that runs (the one it was made from may have been removed)."""
     if not os.access(_PYTHON, os.X_OK):
         return False
-    probe = [_PYTHON, "-I", "-c", "import sys; sys.exit(sys.version_info < (3, 11))"]
+    probe: list[str | PathLike[str]] = [
+        _PYTHON,
+        "-I",
+        "-c",
+        "import sys; sys.exit(sys.version_info < (3, 11))",
+    ]
     return subprocess.run(probe, stderr=subprocess.DEVNULL, check=False).returncode == 0
 
 
@@ -101,12 +107,12 @@ def _pip_options() -> list[str]:
 
 
 def _install(lock: Path) -> None:
-    pip: list[str | Path] = [_PYTHON, "-I", "-m", "pip", "install", "--disable-pip-version-check"]
+    pip: list[str | PathLike[str]] = [_PYTHON, "-I", "-m", "pip", "install", "--disable-pip-version-check"]
     uv = _VENV / "bin" / "uv"
     has_uv = os.access(uv, os.X_OK) or _run([*pip, "--quiet", "-r", _ROOT / "requirements" / "uv.lock"])
     if has_uv:
         # The wheels of one lock file may lie on several indexes; the hashes say which files are right.
-        command: list[str | Path] = [
+        command: list[str | PathLike[str]] = [
             uv,
             "pip",
             "install",
@@ -121,7 +127,8 @@ def _install(lock: Path) -> None:
     if not _run([*pip, "--progress-bar", "on" if sys.stderr.isatty() else "off", "-r", lock]):
         raise SetupError(
             f"cannot install {lock.relative_to(_ROOT)}; see above. It needs the Python package index, "
-            "or an index of your own named in pip's settings (PIP_INDEX_URL); what was fetched is kept, so run this again"
+            "or an index of your own named in pip's settings (PIP_INDEX_URL). "
+            "What was fetched is kept: run this again"
         )
 
 

@@ -95,7 +95,8 @@ def test_a_crash_is_restarted_and_reported_with_its_log(
     counter = tmp_path / "runs"
     # Crashes twice, then ends well.
     script = (
-        f"import pathlib, sys; f = pathlib.Path({str(counter)!r}); n = int(f.read_text()) if f.exists() else 0;"
+        f"import pathlib, sys; f = pathlib.Path({str(counter)!r});"
+        "n = int(f.read_text()) if f.exists() else 0;"
         "f.write_text(str(n + 1)); print(f'run {n}'); sys.exit(3 if n < 2 else 0)"
     )
     with Supervisor(tmp_path, on_crash=lambda *crash: crashes.append(crash)) as supervisor:
