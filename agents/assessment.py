@@ -15,21 +15,36 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aqi import standards
+from aqi.correction import IDENTITY, Correction, correction
+from aqi.errors import AqiError
 from aqi.history import History, Mean
 from aqi.index import IndexResult, assess_many
-from aqi.quality import FAIL, FRESH, MISSING, SensorState, Verdict, combine, defaults, judge
+from aqi.quality import (
+    FAIL,
+    FRESH,
+    MISSING,
+    SUSPECT,
+    Defaults,
+    SensorState,
+    Verdict,
+    channels,
+    combine,
+    defaults,
+    judge,
+)
 from aqi.units import to_canonical
 from model.data import solar_hour
 from model.gate import GateState
 from model.haze import HAZE_SIZE
-from model.runtime import Head, HeadOutput
+from model.runtime import Head, HeadOutput, pool
 from schemas.base import from_ms
+from schemas.errors import Refused
 from schemas.estimate import (
     Estimate,
     FrameUse,
@@ -148,7 +163,7 @@ class Assessor:
         self._head = head
         self._size = size_ms
         self._lateness = lateness_ms
-        self._limits = defaults().limits
+        self._limits = defaults()
         self._intake: dict[str, Ring[Intake]] = {}
         self._air: dict[str, Ring[Air]] = {}
         for station, (at, data) in snapshots.items():
@@ -271,28 +286,31 @@ def _load(data: bytes) -> tuple[Intake, Air]:
 
 
 def take_in(
-    view: WindowView, station: Station | None, intake: Intake, limits: Mapping[str, Any]
+    view: WindowView, station: Station | None, intake: Intake, limits: Defaults
 ) -> tuple[Prepared, Intake]:
     """Judge a window's readings and frames; gives what is usable, and what quality control remembers."""
-    series: dict[tuple[str, str], list[tuple[int, float]]] = {}
-    reference = _reference(station)
-    for item in view.inputs.get("readings", ()):
-        value: Value = item.payload
-        canonical = to_canonical(value.parameter, value.value, value.unit, reference)
-        series.setdefault((value.sensor, value.parameter), []).append((item.time, canonical))
+    series, humidity, count = _series(view, station)
     sensors = dict(intake.sensors)
-    used: dict[str, list[tuple[float, int, int, str]]] = {}
-    refused: dict[str, list[tuple[float, int, int, str]]] = {}
-    weather: dict[str, list[float]] = {name: [] for name in WEATHER}
+    used: dict[str, list[_Judged]] = {}
+    refused: dict[str, list[_Judged]] = {}
     for key in sorted(series):
         sensor, parameter = key
-        if parameter in weather:
-            weather[parameter] += [value for _, value in series[key]]
-            continue
-        verdicts, sensors[key] = judge(limits[parameter], sensors.get(key, FRESH), series[key])
-        for (_, value_), verdict in zip(series[key], verdicts, strict=True):
+        rule = _correction(station, sensor, parameter)
+        points = sorted((time, _twins(values)) for time, values in series[key].items())
+        means = [(time, value) for time, (value, _) in points]
+        verdicts, sensors[key] = judge(limits.limits[parameter], sensors.get(key, FRESH), means)
+        for (_, (value, twins)), verdict in zip(points, verdicts, strict=True):
+            if twins is not None:
+                verdict = combine(verdict, channels(*twins, limits.channels))
+            corrected = rule.apply(parameter, value, rule.channel, humidity)
+            if corrected is None:  # its humidity is missing: the raw value stands, and is suspect
+                verdict = Verdict(
+                    max(verdict.flag, SUSPECT) if verdict.flag != MISSING else MISSING, verdict.tests
+                )
             side = refused if verdict.flag in (FAIL, MISSING) else used
-            side.setdefault(parameter, []).append((value_, verdict.flag, verdict.tests, sensor))
+            method = rule.id if corrected is not None and rule is not IDENTITY else "mean"
+            final = value if corrected is None else corrected
+            side.setdefault(parameter, []).append(_Judged(max(0.0, final), value, verdict, sensor, method))
     cameras = dict(intake.cameras)
     frames, embeddings, hazes = [], [], []
     for item in view.inputs.get("features", ()):
@@ -320,7 +338,6 @@ def take_in(
     for index, name in enumerate(PARAMETERS):
         if name in measured:
             vector[index] = measured[name].value
-    humidity = weather["relativehumidity"]
     return (
         Prepared(
             view=view,
@@ -328,10 +345,10 @@ def take_in(
             measured=measured,
             failed={name: _mean(values) for name, values in refused.items()},
             frames=tuple(frames),
-            readings=sum(len(values) for values in series.values()),
-            humidity=math.fsum(humidity) / len(humidity) if humidity else None,
-            embedding=_pool(embeddings) if embeddings else None,
-            haze=(_pool(hazes) if hazes else np.full(HAZE_SIZE, np.nan, np.float32)),
+            readings=count,
+            humidity=humidity,
+            embedding=pool(embeddings) if embeddings else None,
+            haze=(pool(hazes) if hazes else np.full(HAZE_SIZE, np.nan, np.float32)),
             vector=vector,
             hour=solar_hour(from_ms(view.start), station.longitude if station else None),
         ),
@@ -339,23 +356,78 @@ def take_in(
     )
 
 
-def _pool(rows: Sequence[Float32]) -> Float32:
-    pooled: Float32 = np.stack(rows).mean(axis=0, dtype=np.float64).astype(np.float32)
-    return pooled
+class _Judged(NamedTuple):
+    value: float
+    raw: float
+    verdict: Verdict
+    sensor: str
+    method: str
 
 
-def _mean(values: Sequence[tuple[float, int, int, str]]) -> Measured:
-    value = math.fsum(value for value, *_ in values) / len(values)
-    verdict = combine(*(Verdict(flag, tests) for _, flag, tests, _ in values))
+def _series(
+    view: WindowView, station: Station | None
+) -> tuple[dict[tuple[str, str], dict[int, dict[str, float]]], float | None, int]:
+    """Values in ug/m3 per (sensor, pollutant), time and channel; mean humidity in %; how many values."""
+    series: dict[tuple[str, str], dict[int, dict[str, float]]] = {}
+    humidity = []
+    count = 0
+    reference = _reference(station)
+    for item in view.inputs.get("readings", ()):
+        value: Value = item.payload
+        count += 1
+        if value.parameter in WEATHER:
+            if value.parameter == "relativehumidity":
+                humidity.append(value.value)
+            continue
+        wanted = _correction(station, value.sensor, value.parameter)
+        if wanted is not IDENTITY and value.channel.removesuffix("_a").removesuffix("_b") != wanted.channel:
+            continue  # a correction takes its own channel; the others are alternatives to it
+        canonical = to_canonical(value.parameter, value.value, value.unit, reference)
+        times = series.setdefault((value.sensor, value.parameter), {})
+        times.setdefault(item.time, {})[value.channel] = canonical
+    return series, math.fsum(humidity) / len(humidity) if humidity else None, count
+
+
+def _twins(values: Mapping[str, float]) -> tuple[float, tuple[float, float] | None]:
+    """The mean over the channels of one time, and the pair of twin channels where there is one."""
+    mean = math.fsum(values[name] for name in sorted(values)) / len(values)
+    for name in sorted(values):
+        if name.endswith("_a") and (other := name[:-1] + "b") in values:
+            return mean, (values[name], values[other])
+    return mean, None
+
+
+def _correction(station: Station | None, sensor: str, parameter: str) -> Correction:
+    for known in station.sensors if station else ():
+        if known.sensor == sensor and parameter in known.parameters:
+            found = correction(known.correction)
+            return found if not found.parameters or parameter in found.parameters else IDENTITY
+    return IDENTITY
+
+
+def _mean(values: Sequence[_Judged]) -> Measured:
+    verdict = combine(*(judged.verdict for judged in values))
+    methods = sorted({judged.method for judged in values})
     return Measured(
-        value=value,
-        raw=value,
+        value=math.fsum(judged.value for judged in values) / len(values),
+        raw=math.fsum(judged.raw for judged in values) / len(values),
         flag=verdict.flag,
         tests=verdict.tests,
         n=len(values),
-        sensors=tuple(sorted({sensor for *_, sensor in values})),
-        method="mean",
+        sensors=tuple(sorted({judged.sensor for judged in values})),
+        method=" + ".join(methods),
     )
+
+
+def check_station(station: Station) -> None:
+    """Refused where a station names a standard or a correction that does not exist."""
+    try:
+        for name in station.standards:
+            standards.load(name, at_ms=0)
+        for sensor in station.sensors:
+            correction(sensor.correction)
+    except AqiError as error:
+        raise Refused("unknown_name", f"station {station.station}: {error}") from error
 
 
 # -- inference -----------------------------------------------------------------------------------------------

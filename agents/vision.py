@@ -28,6 +28,7 @@ from schemas.errors import Refused
 from schemas.features import Features, Punctuation, Quality
 from schemas.frame import MAX_FRAME_BYTES, FrameHeader, accept_header
 from schemas.station import Station
+from streams import metrics
 from streams.accept import PUNCTUATION_TYPE, Keys, check_time, dead_letter, is_punctuation
 from streams.driver import Out, Publish
 from streams.stations import StationBook
@@ -99,15 +100,19 @@ class VisionPipeline:
         loop = asyncio.get_running_loop()
         while True:
             chunk = await self._ready.get()
+            metrics.INFERENCE_QUEUE.set(self._raw.qsize() + self._ready.qsize())
             out = await loop.run_in_executor(self._encoders, self._encode, chunk)
             await self._publish(out)
+            chunk.stage.count(chunk.prepared)
             chunk.stage.finished(chunk.records[-1].offset + 1)
 
     def _encode(self, chunk: _Chunk) -> list[Out]:
         usable = [p for p in chunk.prepared if isinstance(p, _Prepared) and p.verdict.usable]
         pictures = [p.frame.whole for p in usable]
         bands = [p.frame.far for p in usable if p.frame.far is not None]
-        embedded = self._encoder.encode([*pictures, *bands])
+        with metrics.INFERENCE_SECONDS.labels("encoder").time():
+            embedded = self._encoder.encode([*pictures, *bands])
+        metrics.INFERENCE_BATCH.labels("encoder").observe(len(embedded))
         wholes = iter(embedded[: len(pictures)])
         fars = iter(embedded[len(pictures) :])
         out = []
@@ -225,6 +230,17 @@ class VisionStage:
             haze=haze(frame.whole).astype(_LE32).tobytes(),
             verdict=judge(frame, to_ms(header.time), position),
         )
+
+    def count(self, prepared: Sequence[_Prepared | Out]) -> None:
+        """Add a chunk that is out to the metrics."""
+        for one in prepared:
+            if isinstance(one, _Prepared):
+                reasons = one.verdict.reasons or ("usable",)
+                metrics.FRAMES.labels(reasons[0]).inc()
+                metrics.MESSAGES.labels(self._frames_topic, "used").inc()
+            elif one.topic == self._dead_letter_topic:
+                metrics.DEAD_LETTERS.labels("vision", dict(one.headers)["x-dlq-code"].decode()).inc()
+                metrics.MESSAGES.labels(self._frames_topic, "refused").inc()
 
     def finished(self, offset: int) -> None:
         """Everything before `offset` is published and confirmed."""

@@ -6,13 +6,12 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import faust
 from pydantic import SecretStr
 
-from agents.assessment import Assessor
+from agents.assessment import Assessor, check_station
 from agents.fusion import FusionStage
 from agents.sink import SinkStage
 from agents.vision import VisionPipeline, VisionStage
@@ -49,6 +48,7 @@ def build(role: Role, settings: Settings, web_port: int) -> BatchApp:
         data_dir=str(settings.data_dir / "faust" / role),
         credentials=_faust_credentials(kafka),
         max_poll_records=builder.max_poll_records,
+        session_timeout=kafka.session_timeout.total_seconds(),
         web_port=web_port,
     )
     builder.app = app
@@ -81,7 +81,7 @@ class _Builder:
         return await read_compacted(kafka.bootstrap, self.name(topic), partition, aiokafka_auth(kafka))
 
     async def stations(self, partition: int) -> StationBook:
-        book = StationBook(self.name(topics.STATIONS), self.keys)
+        book = StationBook(self.name(topics.STATIONS), self.keys, check_station)
         book.apply((await self.compacted(topics.STATIONS, partition)).values())
         return book
 
@@ -246,7 +246,7 @@ def _faust_credentials(kafka: KafkaSettings) -> Any:
 
 def run(role: Role, settings: Settings, web_port: int, loglevel: str = "INFO") -> None:
     """Run a role's worker in this process until it is told to stop. Exits with 1 where it crashed."""
+    (settings.data_dir / "faust" / role).mkdir(parents=True, exist_ok=True)
     app = build(role, settings, web_port)
-    Path(settings.data_dir).mkdir(parents=True, exist_ok=True)
     worker = faust.Worker(app, loglevel=loglevel, redirect_stdouts=False, quiet=False)
     worker.execute_from_commandline()

@@ -1,4 +1,4 @@
-"""Settings: one TOML file (`skyfuse.toml`, or the one SKYFUSE_CONFIG names) and SKYFUSE_* environment variables.
+"""Settings: one TOML file (`skyfuse.toml`, or what SKYFUSE_CONFIG names) and SKYFUSE_* environment variables.
 
 The environment wins. Nested names are joined by two underscores: SKYFUSE_KAFKA__BOOTSTRAP=broker:9092.
 With nothing set, everything runs on this machine under `data_dir`.
@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -33,6 +33,10 @@ class KafkaSettings(_Section):
     ssl_cafile: Path | None = None
     partitions: Annotated[int, Field(ge=1, le=1024)] = 4
     replication: Annotated[int, Field(ge=1)] = 1
+    session_timeout: Annotated[
+        timedelta,
+        Field(description="how long a dead worker keeps its partitions; the broker allows 6 s or more"),
+    ] = timedelta(seconds=10)
     prefix: Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9_.-]*\.)?$")] = ""
 
 
@@ -59,6 +63,15 @@ class WindowSettings(_Section):
     allowed_lateness: timedelta = timedelta(minutes=10)
     disorder: timedelta = timedelta(seconds=2)
     idle_timeout: timedelta | None = timedelta(seconds=20)
+
+    @model_validator(mode="after")
+    def _whole_parts_of_an_hour(self) -> "WindowSettings":
+        seconds = self.size.total_seconds()
+        if seconds < 1 or 3600 % seconds:
+            raise ValueError(
+                f"a window of {seconds:g} s: it must be whole seconds that divide an hour, such as 60 s"
+            )
+        return self
 
 
 class VisionSettings(_Section):

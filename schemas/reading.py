@@ -46,6 +46,13 @@ class Value(Record):
     value: Annotated[float, Field(description="in `unit`; finite, within the physical limits")]
     unit: Annotated[str, Field(description="ug/m3, mg/m3, ppb, ppm; weather: %, Cel, hPa")]
     sensor: DeviceId = "main"
+    channel: Annotated[
+        str,
+        Field(
+            pattern=r"^[a-z0-9_]{1,16}$",
+            description="of sensors with several, such as cf_1 or atm; _a and _b at the end: twin channels",
+        ),
+    ] = "value"
 
     @model_validator(mode="after")
     def _physical(self) -> "Value":

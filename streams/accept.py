@@ -122,6 +122,8 @@ def reading_items(record: KafkaRecord, keys: Keys) -> tuple[list[Item], Refused 
     seen = check_time(time_ms, record)
     offset = record.offset
     return [
-        Item(station, time_ms, seen, (v.sensor, v.parameter, time_ms), (v.value, v.unit), v, offset)
+        Item(
+            station, time_ms, seen, (v.sensor, v.parameter, v.channel, time_ms), (v.value, v.unit), v, offset
+        )
         for v in reading.values
     ], refused

@@ -358,6 +358,7 @@ def build_app(
     data_dir: str,
     credentials: Any = None,
     max_poll_records: int = 2000,
+    session_timeout: float = 10.0,
     commit_interval: float = 1.0,
     web_port: int = 0,
 ) -> BatchApp:
@@ -378,7 +379,7 @@ def build_app(
         table_standby_replicas=0,
         broker_max_poll_records=max_poll_records,
         broker_commit_interval=commit_interval,
-        broker_session_timeout=10.0,
+        broker_session_timeout=session_timeout,
         broker_heartbeat_interval=2.0,
         broker_request_timeout=40.0,
         broker_rebalance_timeout=30.0,

@@ -1,6 +1,6 @@
 """The station records of one partition, as the compacted topic has them."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -14,11 +14,15 @@ _R = TypeVar("_R", bound=KafkaRecord)
 
 
 class StationBook:
-    """Newest record per station. A record that cannot be read leaves the one before in force."""
+    """Newest record per station. A record that is refused leaves the one before in force.
 
-    def __init__(self, topic: str, keys: Keys) -> None:
+    `check` raises Refused for what the schema cannot know, such as a standard that does not exist.
+    """
+
+    def __init__(self, topic: str, keys: Keys, check: Callable[[Station], None] = lambda _: None) -> None:
         self.topic = topic
         self._keys = keys
+        self._check = check
         self._stations: dict[str, Station] = {}
         self._position = 0
 
@@ -33,6 +37,7 @@ class StationBook:
             try:
                 station = Station.model_validate_json(record.value or b"")
                 self._keys.check(record, station.station)
+                self._check(station)
                 self._stations[station.station] = station
             except ValidationError as error:
                 details = list(error.errors(include_url=False, include_context=False))

@@ -1,0 +1,129 @@
+"""The command line: `skyfuse COMMAND`. Each command lives in a module of its own and is mounted here."""
+
+import importlib
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from aqi.command import aqi_command
+from aqi.errors import AqiError
+from infra.commands import dlq
+from infra.commands.query import query
+from infra.connect import with_broker
+from infra.errors import InfraError
+from infra.settings import Settings
+from model.errors import ModelError
+from schemas.base import first_error
+from streams.errors import StreamError
+
+app = typer.Typer(
+    help="Camera frames and pollutant readings in, continuous air-quality series out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.add_typer(dlq.app, name="dlq")
+app.command("query")(query)
+app.command("aqi")(aqi_command)
+
+
+class RoleName(StrEnum):
+    """Which part of the pipeline a worker runs."""
+
+    vision = "vision"
+    fusion = "fusion"
+    sink = "sink"
+
+
+@app.command()
+def up(
+    seconds: Annotated[
+        float | None, typer.Option("--for", min=1, help="End by itself after so many seconds.")
+    ] = None,
+    stations: Annotated[int, typer.Option(min=1, max=500, help="Simulated stations.")] = 6,
+    history: Annotated[int, typer.Option(min=0, help="Minutes of simulated past to begin with.")] = 60,
+    simulate: Annotated[bool, typer.Option(help="Feed it with the simulated city.")] = True,
+) -> None:
+    """Run everything on this machine and show it live."""
+    from infra.up import up as run_up
+
+    run_up(Settings(), seconds, stations, history, simulate)
+
+
+@app.command()
+def worker(
+    role: Annotated[RoleName, typer.Argument(help="vision, fusion or sink.")],
+    web_port: Annotated[int, typer.Option(help="Port for /livez, /readyz and /metrics; 0: none.")] = 0,
+    log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
+) -> None:
+    """Run one worker until it is told to stop."""
+    from agents.worker import run
+
+    run(role.value, with_broker(Settings()), web_port, log_level)
+
+
+@app.command()
+def topics(
+    check: Annotated[bool, typer.Option(help="Only compare with the broker, create nothing.")] = False,
+) -> None:
+    """Create the topics that are missing, and say what differs from the table."""
+    from streams.admin import check_topics, create_topics
+    from streams.topics import TOPICS
+
+    settings = with_broker(Settings())
+    created = [] if check else create_topics(settings)
+    table = Table("topic", "holds", "cleanup", "kept")
+    for topic in TOPICS:
+        hours = topic.retention_ms // 3_600_000
+        kept = "newest per key" if topic.cleanup == "compact" else f"{hours} h"
+        table.add_row(settings.kafka.prefix + topic.name, topic.holds, topic.cleanup, kept)
+    console = Console()
+    console.print(table)
+    for name in created:
+        console.print(f"created {name}")
+    problems = check_topics(settings)
+    for problem in problems:
+        console.print(f"[red]{problem}")
+    if problems:
+        raise typer.Exit(1)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def bench(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(help="Which benchmark; none: list them.")] = None,
+) -> None:
+    """Run a benchmark; it ends in one JSON line."""
+    folder = Path(__file__).resolve().parent.parent / "benchmarks"
+    names = sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
+    if name is None:
+        typer.echo("\n".join(names))
+        return
+    if name not in names:
+        raise typer.BadParameter(f"no benchmark {name!r}; there are: {', '.join(names)}")
+    # A checkout's folder, not an installed package: the wrapper keeps it off the path.
+    sys.path.insert(0, str(folder.parent))
+    raise typer.Exit(importlib.import_module(f"benchmarks.{name}").main(context.args))
+
+
+def main() -> None:
+    """Entry point. An error that was foreseen is one sentence, not a traceback."""
+    try:
+        app()
+    except (InfraError, StreamError, ModelError, AqiError) as error:
+        typer.echo(f"skyfuse: {error}", err=True)
+        sys.exit(1)
+    except ValidationError as error:
+        code, message = first_error(list(error.errors(include_url=False, include_context=False)))
+        typer.echo(f"skyfuse: settings ({error.title}): {message} [{code}]", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

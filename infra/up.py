@@ -1,0 +1,141 @@
+"""`skyfuse up`: the whole pipeline on this machine, until Ctrl-C."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.live import Live
+
+from agents.worker import ROLES
+from infra.connect import environment
+from infra.live import Freshness, Pipeline, line, picture, utc_now
+from infra.settings import Settings
+from infra.stack.broker import EmbeddedBroker
+from infra.stack.cache import EmbeddedCache
+from infra.stack.ports import free_port
+from infra.stack.processes import Status, Supervisor, ended_by_signals
+from schemas.estimate import Estimate
+from streams.admin import create_topics
+from streams.errors import StoreError
+from streams.sinks.store import Store
+
+
+@dataclass(frozen=True)
+class Running:
+    """A running pipeline: its settings, completed, and where its workers answer."""
+
+    settings: Settings
+    supervisor: Supervisor
+    pipeline: Pipeline
+
+
+@contextmanager
+def running(settings: Settings, say: Callable[[str], None], note: Callable[[str], None]) -> Iterator[Running]:
+    """Start what settings do not name (broker, cache), the topics and the workers; end all of it on exit."""
+    with ExitStack() as stack:
+        stack.enter_context(ended_by_signals())
+        if settings.kafka.bootstrap is None:
+            say("starting Apache Kafka")
+            broker = EmbeddedBroker(settings.data_dir / "kafka")
+            broker.start(progress=say)
+            stack.callback(broker.stop)
+            kafka = settings.kafka.model_copy(update={"bootstrap": broker.bootstrap})
+            settings = settings.model_copy(update={"kafka": kafka})
+        if settings.redis.url is None:
+            say("starting the cache")
+            cache = stack.enter_context(EmbeddedCache(settings.data_dir / "cache"))
+            settings = settings.model_copy(
+                update={"redis": settings.redis.model_copy(update={"url": cache.url})}
+            )
+        create_topics(settings)
+        say("starting the workers")
+
+        def crashed(status: Status, tail: str) -> None:
+            last = tail.strip().splitlines()[-1:] or ["(its log is empty)"]
+            note(f"{status.name} crashed and is restarted: {last[0]}")
+
+        supervisor = stack.enter_context(Supervisor(settings.data_dir / "log", crashed))
+        urls = {}
+        for role in ROLES:
+            port = free_port()
+            urls[role] = f"http://127.0.0.1:{port}/metrics"
+            supervisor.add(
+                role,
+                [sys.executable, "-m", "infra.cli", "worker", role, "--web-port", str(port)],
+                environment(settings),
+            )
+        yield Running(settings, supervisor, Pipeline(urls))
+
+
+def up(
+    settings: Settings, seconds: float | None, stations: int, history_minutes: int, simulate: bool
+) -> None:
+    """Run until Ctrl-C or for `seconds`, showing what the network shows."""
+    console = Console()
+    notes: list[str] = []
+    started = time.monotonic()
+    with running(
+        settings, lambda text: console.print(f"skyfuse: {text}", style="dim"), notes.append
+    ) as stack:
+        settings = stack.settings
+        if simulate:
+            console.print(f"skyfuse: simulating {stations} stations", style="dim")
+            stack.supervisor.add(
+                "simulate",
+                [
+                    sys.executable, "-m", "infra.cli", "simulate",
+                    "--stations", str(stations), "--history", str(history_minutes),
+                ],
+                environment(settings),
+            )  # fmt: skip
+        try:
+            _watch(console, stack, notes, started, seconds)
+        except (KeyboardInterrupt, SystemExit):
+            console.print("skyfuse: ending", style="dim")
+        stack.pipeline.read()
+        summary = stack.pipeline.line()
+    console.print(f"skyfuse: ran {time.monotonic() - started:.0f} s: {summary}")
+    console.print(f"skyfuse: the data stays in {settings.data_dir}; see ./skyfuse query", style="dim")
+
+
+def _watch(console: Console, stack: Running, notes: list[str], started: float, seconds: float | None) -> None:
+    freshness = Freshness()
+    printed: set[tuple[str, object, int]] = set()
+    first = True
+    terminal = console.is_terminal
+    with Live(console=console, auto_refresh=False, screen=False) if terminal else ExitStack() as live:
+        while seconds is None or time.monotonic() - started < seconds:
+            now = utc_now()
+            estimates = _latest(stack.settings)
+            freshness.note(estimates, now)
+            stack.pipeline.read()
+            if estimates and first:
+                first = False
+                notes.append(f"first estimates {time.monotonic() - started:.0f} s after the start")
+            if isinstance(live, Live):
+                live.update(picture(estimates, freshness, stack.pipeline, notes[-4:], now), refresh=True)
+            else:
+                for text in notes:
+                    console.print(f"skyfuse: {text}", highlight=False)
+                notes.clear()
+                for estimate in estimates:
+                    key = (estimate.station, estimate.window.end, estimate.revision)
+                    if key not in printed:
+                        printed.add(key)
+                        console.print(
+                            line(estimate, freshness), highlight=False, soft_wrap=True, markup=False
+                        )
+            time.sleep(1.0)
+
+
+def _latest(settings: Settings) -> list[Estimate]:
+    if not settings.store_path.exists():
+        return []
+    try:
+        with Store(settings.store_path, read_only=True) as store:
+            return store.latest()
+    except StoreError:
+        return []  # the sink worker is just creating it
