@@ -33,7 +33,8 @@ def concentration(standard: Standard, text: str) -> tuple[Measure, float]:
     )
     if found is None:
         raise InputError(
-            f"{text!r} is no concentration: write parameter[_averaging]=value[unit], e.g. pm25=35.9 or o3_1h=0.162ppm"
+            f"{text!r} is no concentration: write parameter[_averaging]=value[unit], "
+            "e.g. pm25=35.9 or o3_1h=0.162ppm"
         )
     parameter, averaging = found["parameter"], found["averaging"]
     tables = [m for m in standard.reports[standard.default_report] if m.parameter == parameter]
@@ -100,8 +101,7 @@ def aqi_command(
         list[str],
         typer.Argument(
             metavar="PARAMETER[_AVERAGING]=VALUE[UNIT]...",
-            help="Averaged concentrations, e.g. pm25=35.9 o3_1h=0.162ppm; unit and averaging default to the
-            standard's.",
+            help="Means, e.g. pm25=35.9 o3_1h=0.162ppm; averaging and unit default to the standard's.",
         ),
     ],
     standard: Annotated[
@@ -116,7 +116,7 @@ def aqi_command(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
 ) -> None:
-    """Explain an air-quality index: sub-indices, averaging, dominant pollutant, validity, source of the table."""
+    """Explain an air-quality index: sub-indices, averaging, dominant pollutant, validity, source."""
     try:
         chosen = standards.load(standard, None if date is None else _noon(date))
         explained = explain(chosen, concentrations, site)

@@ -19,7 +19,7 @@ CF_1: Final = "cf_1"
 
 
 class Correction(NamedTuple):
-    """A correction of one sensor: `id` to be stored, the input `channel` it is defined for, what it is for."""
+    """A correction of one sensor: the `id` to store, the input `channel` and parameters it is for."""
 
     id: str
     channel: str
@@ -39,7 +39,8 @@ class Correction(NamedTuple):
             raise CorrectionError(f"{self.id} corrects {', '.join(self.parameters)}, not {parameter}")
         if channel != self.channel:
             raise CorrectionError(
-                f"{self.id} takes channel {self.channel!r}, got {channel!r}: send that channel or use another correction"
+                f"{self.id} takes channel {self.channel!r}, got {channel!r}: "
+                "send that channel or use another correction"
             )
         if not self.needs_humidity:
             return self.formula(value, math.nan)
@@ -83,5 +84,6 @@ def correction(id: str) -> Correction:
     if found:
         return linear(float(found[1]), float(found[2]))
     raise CorrectionError(
-        f"no correction {id!r}: there are {IDENTITY.id}, {BARKJOHN_2021.id} and linear:slope=NUMBER,offset=NUMBER"
+        f"no correction {id!r}: there are {IDENTITY.id}, {BARKJOHN_2021.id} "
+        "and linear:slope=NUMBER,offset=NUMBER"
     )

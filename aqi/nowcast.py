@@ -2,7 +2,9 @@
 
 Particles: EPA-454/B-24-002. With c1 the newest of twelve hourly values, w = max(min/max, 1/2) over those
 present, NowCast = sum(w^(i-1) c_i) / sum(w^(i-1)); valid when two of the newest three hours are there.
-With max = 0 all values are zero and any weight gives zero; w is then 1.
+With max = 0 all values are zero and any weight gives zero; w is then 1. Monitors drift a little below zero in
+clean air; such hours enter as they are and a NowCast below zero is zero, as AirNow publishes it. (AirNow also
+repeats its last NowCast for some hours when data are missing; that is not in the document and not done here.)
 
 Ozone: EPA's method of 2019 (white paper and the R code of USEPA/O3-Nowcast). Over the last 336 hours the mean
 of the eight hours around an hour (four before it to three after) is regressed on the 96 hours up to it, and
@@ -72,7 +74,7 @@ def particles(newest_first: npt.ArrayLike) -> PmNowCast:
         weights += np.where(present[:, hour], power, 0.0)
         power = power * weight
     value = np.full(len(hours), np.nan)
-    value[valid] = total[valid] / weights[valid]
+    value[valid] = np.maximum(total[valid] / weights[valid], 0.0)
     return PmNowCast(value, valid)
 
 

@@ -122,7 +122,7 @@ class SensorState(NamedTuple):
         """What `to_plain` wrote."""
         if len(plain) != len(cls._fields):
             raise QualityError(
-                f"stored sensor state has {len(plain)} fields, not {len(cls._fields)}: rebuild it from the log"
+                f"stored sensor state has {len(plain)} fields, not {len(cls._fields)}: rebuild it by replay"
             )
         *scalars, lows, highs = plain
         return cls._make(

@@ -1,4 +1,4 @@
-"""The published tables, typed in a second time and in the documents' own form, and the rules as plain fractions.
+"""The published tables, typed in a second time in the documents' form, and the rules as plain fractions.
 
 An oracle for the data files and for the integer arithmetic of `aqi.standards`: it shares no code with them.
 """

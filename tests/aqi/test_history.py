@@ -1,0 +1,149 @@
+"""The hourly history: folding windows into hours, pruning, idempotence, lossless state."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aqi.errors import HistoryError
+from aqi.history import HOUR_MS, QUARTER_MS, History, Mean
+from schemas.parameters import PARAMETERS
+
+T0 = 1_700_000_000_000 // HOUR_MS * HOUR_MS
+MINUTE_MS = 60_000
+
+windows = st.lists(
+    st.tuples(
+        st.integers(0, 30 * 60),  # minutes after T0, made unique and ordered below
+        st.dictionaries(
+            st.sampled_from(PARAMETERS), st.tuples(st.floats(0, 1000), st.booleans()), min_size=0, max_size=6
+        ),
+    ),
+    max_size=60,
+    unique_by=lambda window: window[0],
+).map(sorted)
+
+
+def means_of(values: dict[str, tuple[float, bool]]) -> dict[str, Mean]:
+    return {p: Mean(v, 0, 60) if imputed else Mean(v, 60, 0) for p, (v, imputed) in values.items()}
+
+
+def fold(history: History, given_windows: list[tuple[int, dict[str, tuple[float, bool]]]]) -> History:
+    for minute, values in given_windows:
+        history = history.with_window(T0 + (minute + 1) * MINUTE_MS, MINUTE_MS, means_of(values))
+    return history
+
+
+@given(windows)
+def test_hours_are_the_means_of_their_windows(given_windows: Any) -> None:
+    history = fold(History.empty(48), given_windows)
+    for hour in range(31):
+        end_ms = T0 + (hour + 1) * HOUR_MS
+        inside = [values for minute, values in given_windows if minute // 60 == hour]
+        found = history.hour(end_ms)
+        for parameter in PARAMETERS:
+            parts = [values[parameter] for values in inside if parameter in values]
+            if not parts:
+                assert parameter not in found
+                continue
+            mean = found[parameter]
+            assert mean.value == pytest.approx(sum(v for v, _ in parts) / len(parts), rel=1e-9, abs=1e-9)
+            assert mean.imputed_s == 60 * sum(imputed for _, imputed in parts)
+            assert mean.measured_s == 60 * len(parts) - mean.imputed_s
+
+
+@given(windows, st.integers(0, 59))
+def test_reading_windows_again_changes_nothing(given_windows: Any, start: int) -> None:
+    once = fold(History.empty(30), given_windows)
+    assert fold(once, given_windows[start:]) == once
+    assert fold(once, given_windows[start:]).to_state() == once.to_state()
+
+
+@given(windows)
+def test_state_is_lossless_plain_and_the_same_for_equal_values(given_windows: Any) -> None:
+    history = fold(History.empty(26, 20.0), given_windows)
+    text = json.dumps(history.to_state())
+    again = History.from_state(json.loads(text))
+    assert again == history
+    assert json.dumps(again.to_state()) == text
+    assert again.reference_celsius == 20.0
+    later = T0 + 31 * HOUR_MS
+    more = {"pm25": Mean(7.0, 60)}
+    assert again.with_window(later, MINUTE_MS, more) == history.with_window(later, MINUTE_MS, more)
+
+
+def test_what_is_older_than_the_horizon_is_gone() -> None:
+    history = History.empty(26)
+    for hour in range(1, 41):
+        history = history.with_hour(T0 + hour * HOUR_MS, {"o3": Mean(float(hour), 3600)})
+    assert history.hour(T0 + 14 * HOUR_MS) == {}
+    assert history.hour(T0 + 15 * HOUR_MS) == {"o3": Mean(15.0, 3600)}
+    assert history.with_hour(T0 + 14 * HOUR_MS, {"o3": Mean(1.0, 3600)}) == history
+    far = history.with_hour(T0 + 1000 * HOUR_MS, {"o3": Mean(1.0, 3600)})
+    assert [h for h in range(1, 41) if far.hour(T0 + h * HOUR_MS)] == []
+    assert len(far.to_state()["hours"]["mean"]) < 20
+
+
+def test_an_hour_is_replaced_a_window_is_added() -> None:
+    history = History.empty(48).with_hour(T0, {"co": Mean(400.0, 1800), "no2": Mean(9.0, 3600)})
+    replaced = history.with_hour(T0, {"co": Mean(500.0, 3600)})
+    assert replaced.hour(T0) == {"co": Mean(500.0, 3600)}
+    assert history.hour(T0) == {"co": Mean(400.0, 1800), "no2": Mean(9.0, 3600)}  # the old value is untouched
+    added = history.with_window(T0 + MINUTE_MS, MINUTE_MS, {"co": Mean(1.0, 30, 30)})
+    assert added.hour(T0 + HOUR_MS) == {"co": Mean(1.0, 30, 30)}
+
+
+def test_as_of_forgets_what_came_after() -> None:
+    before = fold(History.empty(48), [(m, {"pm25": (5.0, False)}) for m in range(60)])
+    after = fold(before, [(m, {"pm25": (9.0, False)}) for m in range(60, 200)])
+    past = after.as_of(T0 + HOUR_MS)
+    assert past.hour(T0 + HOUR_MS) == {"pm25": Mean(5.0, 3600)}
+    assert past.hour(T0 + 2 * HOUR_MS) == {}
+    assert past.through_ms == T0 + HOUR_MS
+    assert past.quarters.end_ms <= T0 + HOUR_MS
+    assert after.as_of(T0 + 10 * HOUR_MS) == after
+
+
+def test_a_long_window_makes_no_quarter_hours() -> None:
+    hourly = History.empty(48).with_window(T0 + HOUR_MS, HOUR_MS, {"so2": Mean(100.0, 3600)})
+    assert hourly.hour(T0 + HOUR_MS) == {"so2": Mean(100.0, 3600)}
+    assert not hourly.quarters.measured_s.any()
+    quarterly = History.empty(48).with_window(T0 + QUARTER_MS, QUARTER_MS, {"so2": Mean(100.0, 900)})
+    assert quarterly.quarters.measured_s.sum() == 900
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda h: h.with_window(T0 + 30_000, MINUTE_MS, {}), "does not lie within one hour"),
+        (lambda h: h.with_window(T0 + 60_000, 0, {}), "does not lie within one hour"),
+        (
+            lambda h: h.with_window(T0 + 90_000, MINUTE_MS, {}).with_window(T0 + 120_000, MINUTE_MS, {}),
+            "overlaps",
+        ),
+        (lambda h: h.with_hour(T0 + 1, {}), "does not end an hour"),
+        (lambda h: h.as_of(T0 + 1), "does not end an hour"),
+        (lambda h: h.with_hour(T0, {"no": Mean(1.0, 60)}), "'no' is no pollutant"),
+        (lambda h: h.with_hour(T0, {"co": Mean(float("nan"), 60)}), "nan is no concentration"),
+        (lambda h: h.with_hour(T0, {"co": Mean(1.0, -60)}), "cannot be negative"),
+        (lambda h: h.with_hour(T0, {"co": Mean(1.0, 3600, 1)}), "3601 s of data for a period of 3600 s"),
+        (lambda _: History.empty(25), "too short"),
+        (lambda h: History.from_state({**h.to_state(), "v": 0}), "version 0"),
+        (lambda _: History.from_state({"v": 1}), "damaged"),
+        (lambda h: History.from_state({**h.to_state(), "hours": {"rows": 99, "parameters": []}}), "99 rows"),
+        (
+            lambda h: History.from_state({**h.to_state(), "hours": {**h.to_state()["hours"], "rows": 1}}),
+            "6 numbers, not 1 x 1",
+        ),
+        (
+            lambda h: History.from_state({**h.to_state(), "hours": {**h.to_state()["hours"], "mean": "!!"}}),
+            "damaged",
+        ),
+    ],
+)
+def test_refusals_say_what_and_where(change: Any, message: str) -> None:
+    history = History.empty(48).with_hour(T0 - 5 * HOUR_MS, {"co": Mean(1.0, 60)}).with_hour(T0, {})
+    with pytest.raises(HistoryError, match=message):
+        change(history)
