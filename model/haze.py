@@ -6,7 +6,8 @@ statistics are taken per horizontal third, because in a street scene the thirds 
 near ground. On india-nepal they carry more about the air than a frozen ImageNet embedding does.
 """
 
-from typing import Final
+import itertools
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,14 +70,13 @@ def haze(whole: NDArray[np.uint8]) -> NDArray[np.float32]:
     rows, columns = height // PATCH, width // PATCH
     patches = low[: rows * PATCH, : columns * PATCH].reshape(rows, PATCH, columns, PATCH)
     dark = patches.min(axis=1).min(axis=2).astype(np.float32)
-    # BT.601 luma in integers: (77 R + 150 G + 29 B) / 256.
-    luma = (red * np.uint16(77) + green * np.uint16(150) + blue * np.uint16(29)).astype(np.float32) / 256.0
+    luma = _luma(whole)
     saturation = (high - low).astype(np.float32) / np.maximum(high, 1).astype(np.float32)
     gradient = np.abs(luma[1:, :-1] - luma[:-1, :-1]) + np.abs(luma[:-1, 1:] - luma[:-1, :-1])
 
-    def thirds(plane: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    def thirds(plane: NDArray[Any]) -> list[NDArray[Any]]:
         cut = [len(plane) * k // 3 for k in range(4)]
-        return [plane[a:b] for a, b in zip(cut, cut[1:], strict=False)]
+        return [plane[a:b] for a, b in itertools.pairwise(cut)]
 
     luma_thirds = thirds(luma)
     brightness = [float(part.mean()) for part in luma_thirds]
@@ -94,3 +94,44 @@ def haze(whole: NDArray[np.uint8]) -> NDArray[np.float32]:
         *((float(blue[part].mean()) - float(red[part].mean())) / 255.0 for part in (top, bottom)),
     )
     return np.asarray(values, dtype=np.float32)
+
+
+def _luma(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """BT.601 luma, 0..255, float32 (H, W): (77 R + 150 G + 29 B) / 256 in integers."""
+    red, green, blue = (picture[:, :, channel] for channel in range(3))
+    total = red * np.uint16(77) + green * np.uint16(150) + blue * np.uint16(29)
+    return total.astype(np.float32) / np.float32(256.0)
+
+
+#: Tiles (rows, columns) of `contrast`.
+TILES: Final = (6, 4)
+
+
+def contrast(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Log local contrast over a grid of tiles.
+
+    An object's contrast falls as exp(-extinction x distance) (Koschmieder), so its logarithm is linear in the
+    extinction, with a slope that is the tile's own distance: what a linear readout can learn.
+
+    Args:
+        picture: RGB, uint8 (H, W, 3), at least 12 x 8; usually the far band.
+
+    Returns:
+        float32 (24,), row by row: natural log of the mean absolute luminance step to the right and down neighbours
+        (levels of 0..255) plus 0.3, which is about the noise of a camera.
+    """
+    rows, columns = TILES
+    height, width = picture.shape[:2]
+    if picture.dtype != np.uint8 or picture.ndim != 3 or height < 2 * rows or width < 2 * columns:
+        raise InputError(f"contrast needs a uint8 (H, W, 3) picture of 12 x 8 or more, got {picture.shape}")
+    luma = _luma(picture)
+    right = np.abs(luma[:, 1:] - luma[:, :-1])
+    down = np.abs(luma[1:] - luma[:-1])
+    values = np.empty(rows * columns, dtype=np.float32)
+    for row in range(rows):
+        top, bottom = height * row // rows, height * (row + 1) // rows
+        for column in range(columns):
+            left, end = width * column // columns, width * (column + 1) // columns
+            step = right[top:bottom, left : end - 1].mean() + down[top : bottom - 1, left:end].mean()
+            values[row * columns + column] = np.log(step + 0.3)
+    return values

@@ -1,0 +1,666 @@
+"""The camera as a virtual sensor: per station and pollutant, learned from the station's own paired history.
+
+Two parts, both of bounded memory and moved in event time, once an hour:
+
+*Readout.* Recursive ridge regression of log1p(concentration) on a camera vector: principal components of the
+network's pooled features of the far band (or the whole frame), log contrast of its tiles and its haze statistics.
+Kept as exponentially forgotten moments, so that the state is the sufficient statistic and nothing else.
+
+*Level.* A Kalman filter over the logarithm of the concentration (an Ornstein-Uhlenbeck level around a slow mean) and
+the camera's own slowly changing error. Sensor values, the readout and the global head are observations, each with
+the variance of its recent errors: so the estimate follows the sensor while there is one, leans on the last value for
+an hour and on the camera after that, and says which of them carried it.
+
+Intervals: the filter's standard deviation times a conformal factor. While the sensor is there, shadow filters are
+kept that pretend it fell silent a while ago; their errors at their ages are the calibration.
+
+All functions are pure; `VirtualSensor` is immutable and `to_bytes` keeps it to the last bit.
+"""
+
+import json
+import math
+import struct
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.conformal import Conformal
+from model.errors import InputError, StateError
+from model.far_band import FarBand
+from model.haze import HAZE_SIZE, TILES, contrast, haze
+
+#: Leading principal components of the network's pooled features that enter the camera vector.
+COMPONENTS: Final = 19
+#: Length of the camera vector: components, tile contrasts, haze statistics.
+CAMERA_SIZE: Final = COMPONENTS + TILES[0] * TILES[1] + HAZE_SIZE
+
+#: Inputs of the readout: the camera vector and humidity.
+_INPUTS: Final = CAMERA_SIZE + 1
+
+#: Ridge penalty on standardised inputs, in pairs.
+RIDGE: Final = 20.0
+#: Share of the readout's memory kept at each pair: half is gone after about 700 paired hours.
+MEMORY: Final = 0.999
+#: Pairs before the readout says anything.
+MIN_PAIRS: Final = 30
+#: Pairs before its errors are counted: those of a readout that knows nothing yet say nothing about a later one.
+ERRORS_FROM: Final = 15
+#: Leverage (1: as far out as the ridge's own prior, in units of it) beyond which a picture is unlike all seen.
+MAX_LEVERAGE: Final = 3.0
+#: The readout may leave the range of the concentrations seen by this much (log).
+MARGIN: Final = 0.5
+
+_HOUR: Final = 3_600_000.0
+#: Memory of error moments, in outcomes, and the weight of their starting values.
+_ERRORS: Final = 100.0
+_START_WEIGHT: Final = 10.0
+#: Starting values: random-walk variance of the log level an hour, and error variances (log) of camera and global head.
+_START_WALK: Final = 0.04
+_START_CAMERA: Final = 0.20
+_START_GLOBAL: Final = 1.0
+#: Concentration (ug/m3, above -1) at which the camera's relative error variance has doubled.
+_CAMERA_FLOOR: Final = 5.0
+#: Part of the camera's error variance that lasts, and the hours it lasts (weather that looks like haze).
+_LASTING: Final = 0.5
+_LASTING_HOURS: Final = 12.0
+#: Hours after which the level is back at the slow mean, and hours of memory of that mean.
+_REVERT_HOURS: Final = 168.0
+_MEAN_HOURS: Final = 240.0
+#: Largest gap in hours between two values whose difference counts for the random-walk variance.
+_WALK_HOURS: Final = 3.0
+#: Error of a sensor's hourly mean against the air at the window asked for: a share, and ug/m3.
+_SENSOR_SHARE: Final = 0.05
+_SENSOR_FLOOR: Final = 1.0
+#: Ages in hours of a made outage at which shadow filters are scored: (from, up to]; a shadow restarts at its end.
+_AGES: Final[tuple[tuple[float, float], ...]] = ((0.0, 3.0), (3.0, 24.0), (24.0, 168.0))
+#: Age that parts the conditions of the intervals.
+_YOUNG_HOURS: Final = 3.0
+#: Hours after which the settled readout is replaced.
+_SETTLED_HOURS: Final = 24.0
+_TRIANGLE: Final = np.triu_indices(_INPUTS + 2)
+_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sight:
+    """What a camera shows: a vector (`camera_vector`, or the mean of several), the layout it was made with, and the
+    relative humidity (%) at the time where the station measures it: droplets swell and look like dust."""
+
+    layout: str
+    vector: NDArray[np.float32]
+    humidity: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Estimate of one pollutant.
+
+    Attributes:
+        value: ug/m3.
+        lo, hi: 90 % interval, ug/m3.
+        method: what carries the estimate, the largest of the weights: "camera", "last" or "global".
+        weights: shares of the three, summing to 1 ("last" stands for the sensor's history: last value and mean).
+    """
+
+    value: float
+    lo: float
+    hi: float
+    method: str
+    weights: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """Kalman state at `t_ms`: log level `x`, lasting camera error `c`, their covariance, shares of x, and when the
+    camera and the sensor were last heard (ms; NaN: never)."""
+
+    t_ms: float
+    x: float
+    c: float
+    pxx: float
+    pxc: float
+    pcc: float
+    last: float = 1.0
+    camera: float = 0.0
+    overall: float = 0.0
+    camera_ms: float = math.nan
+    overall_ms: float = math.nan
+    sensor_ms: float = math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class _Errors:
+    """Running moments behind the filter's variances."""
+
+    mean: float
+    mean_hours: float = 0.0
+    walk: float = _START_WALK
+    walk_count: float = 0.0
+    anchor_ms: float = math.nan
+    anchor: float = math.nan
+    camera: float = _START_CAMERA
+    camera_count: float = 0.0
+    bias: float = 0.0
+    overall: float = _START_GLOBAL
+    overall_count: float = 0.0
+    lowest: float = math.inf
+    highest: float = -math.inf
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VirtualSensor:
+    """State of one station and pollutant as of the end of an hour; immutable.
+
+    Attributes:
+        t_ms: end of the last hour taken in.
+        layout: layout of the camera vectors that the readout is learned on ("" before the first).
+        moments: float32, upper triangle of the forgotten sum of z z', z = (1, camera vector, humidity, log1p value).
+        pairs: (camera vector, value) pairs taken in.
+        settled: float32, the readout as it was up to a day before: its errors are those of a sensor that fell silent
+            yesterday, while the errors of the newest readout are flattered by the hour before.
+        settled_ms: when `settled` was taken; 0: not yet.
+    """
+
+    t_ms: int
+    layout: str
+    moments: NDArray[np.float32]
+    pairs: int
+    level: _Level
+    errors: _Errors
+    shadows: tuple[_Level, ...]
+    conformal: Conformal
+    settled: NDArray[np.float32]
+    settled_ms: int
+    _readout: "_Readout | None" = field(default=None, repr=False)
+
+    def to_bytes(self) -> bytes:
+        """Lossless form with a checksum, under 10 kB."""
+        rest = {
+            "t_ms": self.t_ms,
+            "layout": self.layout,
+            "pairs": self.pairs,
+            "settled_ms": self.settled_ms,
+            "conformal": [[name, count] for name, _, count, _ in self.conformal.to_state()],
+        }
+        numbers = [
+            *_floats(self.level),
+            *_floats(self.errors),
+            *(value for shadow in self.shadows for value in _floats(shadow)),
+            *(
+                value
+                for _, threshold, _, rolling in self.conformal.to_state()
+                for value in (threshold, rolling)
+            ),
+        ]
+        text = json.dumps(rest, separators=(",", ":")).encode()
+        body = struct.pack("<BH", _VERSION, len(text)) + text
+        body += np.asarray(numbers, dtype="<f8").tobytes()
+        body += self.settled.astype("<f4").tobytes() + self.moments.astype("<f4").tobytes()
+        return body + struct.pack("<I", zlib.crc32(body))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "VirtualSensor":
+        """Inverse of `to_bytes`; StateError when the bytes are not its."""
+        if len(data) < 8 or zlib.crc32(data[:-4]) != struct.unpack("<I", data[-4:])[0]:
+            raise StateError("the virtual sensor's state is damaged (checksum); drop it to start afresh")
+        version, length = struct.unpack_from("<BH", data)
+        if version != _VERSION:
+            raise StateError(
+                f"the virtual sensor's state has version {version}, not {_VERSION}; drop it to start afresh"
+            )
+        rest = json.loads(data[3 : 3 + length])
+        singles = np.frombuffer(data[:-4][-4 * (_INPUTS + 1 + len(_TRIANGLE[0])) :], dtype="<f4").astype(
+            np.float32
+        )
+        settled, moments = singles[: _INPUTS + 1], singles[_INPUTS + 1 :]
+        tail = len(data) - 4 - 4 * len(singles)
+        numbers = np.frombuffer(data[3 + length : tail], dtype="<f8").tolist()
+        wide, errors = len(_Level.__slots__), len(_Errors.__slots__)
+        levels = [_Level(*numbers[:wide])]
+        at = wide + errors
+        for _ in _AGES:
+            levels.append(_Level(*numbers[at : at + wide]))
+            at += wide
+        conformal = Conformal.from_state(
+            [
+                [name, numbers[at + 2 * k], count, numbers[at + 2 * k + 1]]
+                for k, (name, count) in enumerate(rest["conformal"])
+            ]
+        )
+        return cls(
+            t_ms=rest["t_ms"],
+            layout=rest["layout"],
+            moments=moments,
+            pairs=rest["pairs"],
+            level=levels[0],
+            errors=_Errors(*numbers[wide : wide + errors]),
+            shadows=tuple(levels[1:]),
+            conformal=conformal,
+            settled=settled,
+            settled_ms=rest["settled_ms"],
+            _readout=_Readout.of(moments, rest["pairs"]),
+        )
+
+
+def _floats(record: _Level | _Errors) -> list[float]:
+    return [float(getattr(record, name)) for name in record.__slots__]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Readout:
+    """The regression that the moments imply: weights on the raw vector, and what is needed for the leverage."""
+
+    weights: NDArray[np.float64]
+    offset: float
+    mean: NDArray[np.float64]
+    spread: NDArray[np.float64]
+    gram: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, moments: NDArray[np.float32], pairs: int) -> "_Readout | None":
+        if pairs < ERRORS_FROM:
+            return None
+        full = np.zeros((_INPUTS + 2, _INPUTS + 2))
+        full[_TRIANGLE] = moments
+        count = full[0, 0]
+        mean = full[0, 1:-1] / count
+        level = full[0, -1] / count
+        scatter = np.triu(full[1:-1, 1:-1]) - count * np.triu(np.outer(mean, mean))
+        scatter += np.triu(scatter, 1).T
+        spread = np.sqrt(np.maximum(np.diag(scatter), 0.0) / count) + 1e-3
+        gram = scatter / np.outer(spread, spread)
+        gram[np.diag_indices_from(gram)] += RIDGE
+        slope = (full[1:-1, -1] - count * mean * level) / spread
+        weights = np.linalg.solve(gram, slope) / spread
+        return cls(weights, float(level - weights @ mean), mean, spread, gram)
+
+    def __call__(self, inputs: NDArray[np.float64]) -> float:
+        return float(self.weights @ inputs) + self.offset
+
+    def line(self) -> NDArray[np.float32]:
+        """Weights and offset as they are stored."""
+        return np.append(self.weights, self.offset).astype(np.float32)
+
+    def leverage(self, inputs: NDArray[np.float64]) -> float:
+        """Variance of the prediction that the readout's own uncertainty adds, over the error variance."""
+        standard = (inputs - self.mean) / self.spread
+        return float(standard @ np.linalg.solve(self.gram, standard))
+
+
+def camera_vector(pixels: NDArray[np.uint8], projection: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What the readout sees of a picture.
+
+    Args:
+        pixels: uint8 (H, W, 3): the far band if the camera has one, else the whole frame.
+        projection: the encoder's projection of the same pixels, (64,), components in order of falling variance.
+
+    Returns:
+        float32 (64,): leading components, tile contrasts, haze statistics.
+    """
+    if projection.ndim != 1 or projection.shape[0] < COMPONENTS:
+        raise InputError(
+            f"the projection needs {COMPONENTS} components or more, got shape {projection.shape}"
+        )
+    return np.concatenate((projection[:COMPONENTS].astype(np.float32), contrast(pixels), haze(pixels)))
+
+
+def layout(far_band: FarBand | None) -> str:
+    """Name of the layout of a camera vector: vectors of different bands must not be mixed."""
+    if far_band is None:
+        return "whole"
+    return f"far:{far_band.top:.3f}-{far_band.bottom:.3f},{far_band.left:.3f}-{far_band.right:.3f}"
+
+
+def update(
+    state: VirtualSensor | None,
+    t_ms: int,
+    camera: Sight | None = None,
+    measured: float | None = None,
+    global_estimate: float | None = None,
+) -> VirtualSensor | None:
+    """Take in one hour.
+
+    Args:
+        state: the state before, None at the start.
+        t_ms: end of the hour, event time; later than the state's.
+        camera: mean camera vector over the hour's usable frames, None without one.
+        measured: mean over the hour's good sensor values, ug/m3, None without one.
+        global_estimate: what the global head says for the hour without this sensor, ug/m3.
+
+    Returns:
+        The new state; None while there has been no measurement to start from.
+
+    Raises:
+        InputError: time runs back, or a value is negative or not finite.
+    """
+    if measured is not None and not (math.isfinite(measured) and measured >= 0.0):
+        raise InputError(f"a measured concentration is finite and not negative, got {measured}")
+    if state is None:
+        if measured is None:
+            return None
+        state = _fresh(t_ms, math.log1p(measured))
+    elif t_ms <= state.t_ms:
+        raise InputError(f"hours go forward: the state is at {state.t_ms}, the update at {t_ms}")
+    if camera is not None:
+        _check(camera)
+        if camera.layout != state.layout:
+            state = _new_layout(state, camera.layout)
+    seen = _observed(state, camera)
+    early = _observed(state, camera, settled=True)
+    overall = None if global_estimate is None else math.log1p(max(global_estimate, 0.0))
+
+    level = _advanced(state.level, t_ms, state.errors)
+    shadows = [_advanced(shadow, t_ms, state.errors) for shadow in state.shadows]
+    level = _with_global(_with_camera(level, seen, state.errors), overall, state.errors)
+    shadows = [
+        _with_global(
+            _with_camera(shadow, seen if oldest <= _YOUNG_HOURS else early, state.errors),
+            overall,
+            state.errors,
+        )
+        for shadow, (_, oldest) in zip(shadows, _AGES, strict=True)
+    ]
+    if measured is None:
+        return replace(state, t_ms=t_ms, level=level, shadows=tuple(shadows))
+
+    value = math.log1p(measured)
+    conformal = state.conformal
+    for shadow, (youngest, oldest) in zip(shadows, _AGES, strict=True):
+        age = (t_ms - shadow.sensor_ms) / _HOUR
+        if youngest < age <= oldest:
+            conformal = conformal.after(_condition(shadow), abs(value - shadow.x) / _deviation(shadow))
+    errors = _learned(state.errors, t_ms, value, early, overall)
+    level = _with_sensor(level, value, t_ms)
+    shadows = [
+        level if (t_ms - shadow.sensor_ms) / _HOUR >= oldest else shadow
+        for shadow, (_, oldest) in zip(shadows, _AGES, strict=True)
+    ]
+    moments, pairs, readout = state.moments, state.pairs, state._readout
+    settled, settled_ms = state.settled, state.settled_ms
+    if camera is not None:
+        if readout is not None and t_ms - settled_ms >= _SETTLED_HOURS * _HOUR:
+            settled, settled_ms = readout.line(), t_ms
+        z = np.concatenate(((1.0,), _inputs(camera, moments), (value,)))
+        moments = (moments.astype(np.float64) * MEMORY + np.outer(z, z)[_TRIANGLE]).astype(np.float32)
+        pairs += 1
+        readout = _Readout.of(moments, pairs)
+    return VirtualSensor(
+        t_ms=t_ms,
+        layout=state.layout,
+        moments=moments,
+        pairs=pairs,
+        level=level,
+        errors=errors,
+        shadows=tuple(shadows),
+        conformal=conformal,
+        settled=settled,
+        settled_ms=settled_ms,
+        _readout=readout,
+    )
+
+
+def predict(
+    state: VirtualSensor,
+    t_ms: int,
+    camera: Sight | None = None,
+    last: tuple[float, int] | None = None,
+    global_estimate: float | None = None,
+) -> Prediction | None:
+    """Estimate the concentration at a window that has no (good) value of its own.
+
+    Args:
+        state: as of an hour that ended at or before `t_ms`.
+        t_ms: end of the window.
+        camera: camera vector of the window, None without a usable frame.
+        last: last measured value (ug/m3) and its time (ms), if one came after the state's hour.
+        global_estimate: what the global head says for the window, ug/m3.
+
+    Returns:
+        The estimate, or None when nothing supports one: no usable picture and neither a measurement nor a global
+        estimate within a week.
+    """
+    level = state.level
+    if last is not None and last[1] > state.t_ms:
+        level = _with_sensor(
+            _advanced(level, min(last[1], t_ms), state.errors), math.log1p(max(last[0], 0.0)), last[1]
+        )
+    level = _advanced(level, max(t_ms, int(level.t_ms)), state.errors)
+    if camera is not None:
+        _check(camera)
+    seen = _observed(state, camera) if camera is not None and camera.layout == state.layout else None
+    level = _with_camera(level, seen, state.errors)
+    if global_estimate is not None:
+        level = _with_global(level, math.log1p(max(global_estimate, 0.0)), state.errors)
+    heard = max(
+        (at for at in (level.sensor_ms, level.camera_ms, level.overall_ms) if not math.isnan(at)),
+        default=-math.inf,
+    )
+    if (t_ms - heard) / _HOUR > _AGES[-1][1]:
+        return None
+    half = state.conformal.of(_condition(level)).threshold * _deviation(level)
+    weights = {"camera": level.camera, "last": level.last, "global": level.overall}
+    return Prediction(
+        value=max(math.expm1(level.x), 0.0),
+        lo=max(math.expm1(level.x - half), 0.0),
+        hi=max(math.expm1(level.x + half), 0.0),
+        method=max(weights, key=lambda name: weights[name]),
+        weights=weights,
+    )
+
+
+def _check(camera: Sight) -> None:
+    if camera.vector.shape != (CAMERA_SIZE,) or not np.isfinite(camera.vector).all():
+        raise InputError(f"a camera vector is {CAMERA_SIZE} finite numbers, got shape {camera.vector.shape}")
+
+
+def _fresh(t_ms: int, value: float) -> VirtualSensor:
+    level = _Level(
+        float(t_ms), value, 0.0, _sensor_variance(value), 0.0, _START_CAMERA * _LASTING, sensor_ms=float(t_ms)
+    )
+    return VirtualSensor(
+        t_ms=t_ms,
+        layout="",
+        moments=np.zeros(len(_TRIANGLE[0]), dtype=np.float32),
+        pairs=0,
+        level=level,
+        errors=_Errors(mean=value),
+        shadows=(level,) * len(_AGES),
+        conformal=Conformal(),
+        settled=np.zeros(_INPUTS + 1, dtype=np.float32),
+        settled_ms=0,
+    )
+
+
+def _new_layout(state: VirtualSensor, name: str) -> VirtualSensor:
+    """Forget the readout and its errors; keep the level."""
+    errors = replace(state.errors, camera=_START_CAMERA, camera_count=0.0)
+    moments = np.zeros_like(state.moments)
+    return replace(state, layout=name, moments=moments, pairs=0, errors=errors, settled_ms=0, _readout=None)
+
+
+def _observed(
+    state: VirtualSensor, camera: Sight | None, settled: bool = False
+) -> tuple[float, float, bool] | None:
+    """What the readout (or the settled one) says of a picture (log), the factor on its error variance, and whether it
+    may be used. None where there is no readout yet or the picture is unlike all it has seen."""
+    if camera is None or state._readout is None or (settled and state.settled_ms == 0):
+        return None
+    inputs = _inputs(camera, state.moments)
+    leverage = state._readout.leverage(inputs)
+    if leverage > MAX_LEVERAGE:
+        return None
+    if settled:
+        line = state.settled.astype(np.float64)
+        value = float(line[:-1] @ inputs) + float(line[-1])
+    else:
+        value = state._readout(inputs)
+    value = min(max(value, state.errors.lowest - MARGIN), state.errors.highest + MARGIN)
+    return value, 1.0 + leverage, state.pairs >= MIN_PAIRS
+
+
+def _inputs(camera: Sight, moments: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Inputs of the readout. Light scattered by hygroscopic particles grows about as a power of 1 / (1 - RH): its
+    logarithm enters, as the logarithm of the concentration comes out. Unknown humidity takes its mean so far."""
+    if camera.humidity is not None:
+        wet = -math.log(1.0 - min(max(camera.humidity, 0.0), 99.0) / 100.0)
+    else:
+        wet = float(moments[_INPUTS] / moments[0]) if moments[0] > 0.0 else 0.0
+    return np.concatenate((camera.vector.astype(np.float64), (wet,)))
+
+
+def _advanced(level: _Level, t_ms: float, errors: _Errors) -> _Level:
+    """The filter carried to a later time without news."""
+    hours = (t_ms - level.t_ms) / _HOUR
+    if hours <= 0.0:
+        return level
+    keep, lasting = math.exp(-hours / _REVERT_HOURS), math.exp(-hours / _LASTING_HOURS)
+    walk = errors.walk * _REVERT_HOURS / 2.0 * (1.0 - keep * keep)
+    return replace(
+        level,
+        t_ms=float(t_ms),
+        x=errors.mean + keep * (level.x - errors.mean),
+        c=lasting * level.c,
+        pxx=keep * keep * level.pxx + walk,
+        pxc=keep * lasting * level.pxc,
+        pcc=lasting * lasting * level.pcc + errors.camera * _LASTING * (1.0 - lasting * lasting),
+        last=1.0 - keep * (level.camera + level.overall),
+        camera=keep * level.camera,
+        overall=keep * level.overall,
+    )
+
+
+def _low(value: float) -> float:
+    """Factor on the camera's error variance at low concentrations, where clear air and the lens, not dust, decide."""
+    return 1.0 + (_CAMERA_FLOOR / math.exp(value)) ** 2
+
+
+def _rarer(level_ms: float, since_ms: float) -> float:
+    """Factor on the error variance of an observation less than an hour after one like it: an hour of frames is worth
+    one observation, however many there are."""
+    hours = (level_ms - since_ms) / _HOUR
+    return 1.0 if math.isnan(hours) or hours >= 1.0 else 1.0 / max(hours, 1e-3)
+
+
+def _with_camera(level: _Level, seen: tuple[float, float, bool] | None, errors: _Errors) -> _Level:
+    """Kalman update with the readout's value z = x + c + noise."""
+    if seen is None or not seen[2]:
+        return level
+    value, factor, _ = seen
+    factor *= _low(value)
+    noise = errors.camera * (1.0 - _LASTING) * factor * _rarer(level.t_ms, level.camera_ms)
+    sx, sc = level.pxx + level.pxc, level.pxc + level.pcc
+    total = sx + sc + noise
+    kx, kc = sx / total, sc / total
+    surprise = value - level.x - level.c
+    return replace(
+        level,
+        x=level.x + kx * surprise,
+        c=level.c + kc * surprise,
+        pxx=level.pxx - kx * sx,
+        pxc=level.pxc - kx * sc,
+        pcc=level.pcc - kc * sc,
+        last=(1.0 - kx) * level.last,
+        camera=(1.0 - kx) * level.camera + kx,
+        overall=(1.0 - kx) * level.overall,
+        camera_ms=level.t_ms,
+    )
+
+
+def _with_global(level: _Level, value: float | None, errors: _Errors) -> _Level:
+    """Kalman update with the global head's value less its recent bias."""
+    if value is None:
+        return level
+    noise = errors.overall * _rarer(level.t_ms, level.overall_ms)
+    total = level.pxx + noise
+    kx, kc = level.pxx / total, level.pxc / total
+    surprise = value - errors.bias - level.x
+    return replace(
+        level,
+        x=level.x + kx * surprise,
+        c=level.c + kc * surprise,
+        pxx=level.pxx * (1.0 - kx),
+        pxc=level.pxc * (1.0 - kx),
+        pcc=level.pcc - kc * level.pxc,
+        last=(1.0 - kx) * level.last,
+        camera=(1.0 - kx) * level.camera,
+        overall=(1.0 - kx) * level.overall + kx,
+        overall_ms=level.t_ms,
+    )
+
+
+def _with_sensor(level: _Level, value: float, at_ms: float) -> _Level:
+    """Kalman update with a measured value."""
+    total = level.pxx + _sensor_variance(value)
+    kx, kc = level.pxx / total, level.pxc / total
+    surprise = value - level.x
+    return replace(
+        level,
+        x=level.x + kx * surprise,
+        c=level.c + kc * surprise,
+        pxx=level.pxx * (1.0 - kx),
+        pxc=level.pxc * (1.0 - kx),
+        pcc=level.pcc - kc * level.pxc,
+        last=1.0,
+        camera=0.0,
+        overall=0.0,
+        sensor_ms=float(at_ms),
+    )
+
+
+def _learned(
+    errors: _Errors,
+    t_ms: int,
+    value: float,
+    seen: tuple[float, float, bool] | None,
+    overall: float | None,
+) -> _Errors:
+    """Error moments after an hour with a measurement."""
+    hours = min(errors.mean_hours + 1.0, _MEAN_HOURS)
+    changed = replace(
+        errors,
+        mean=errors.mean + (value - errors.mean) / hours,
+        mean_hours=hours,
+        lowest=min(errors.lowest, value),
+        highest=max(errors.highest, value),
+    )
+    apart = (t_ms - errors.anchor_ms) / _HOUR
+    if apart <= _WALK_HOURS:
+        walk, count = _running(errors.walk, errors.walk_count, (value - errors.anchor) ** 2 / apart)
+        changed = replace(changed, walk=walk, walk_count=count)
+    changed = replace(changed, anchor_ms=float(t_ms), anchor=value)
+    if seen is not None:
+        camera, count = _running(errors.camera, errors.camera_count, (seen[0] - value) ** 2 / (seen[1] * _low(seen[0])))
+        changed = replace(changed, camera=camera, camera_count=count)
+    if overall is not None:
+        bias = errors.bias + (overall - value - errors.bias) / min(
+            errors.overall_count + 1.0 + _START_WEIGHT, _ERRORS
+        )
+        variance, count = _running(errors.overall, errors.overall_count, (overall - value - errors.bias) ** 2)
+        changed = replace(changed, bias=bias, overall=variance, overall_count=count)
+    return changed
+
+
+def _running(mean: float, count: float, value: float) -> tuple[float, float]:
+    """Running mean that starts with the weight of a prior and forgets."""
+    return mean + (value - mean) / min(count + 1.0 + _START_WEIGHT, _ERRORS), count + 1.0
+
+
+def _sensor_variance(value: float) -> float:
+    """Error variance, on the log scale, of a sensor that reads expm1(value) ug/m3: d log1p(y) = dy / (1 + y)."""
+    return _SENSOR_SHARE**2 + (_SENSOR_FLOOR / math.exp(max(value, 0.0))) ** 2
+
+
+def _deviation(level: _Level) -> float:
+    """Standard deviation (log) of what the sensor would read."""
+    return math.sqrt(level.pxx + _sensor_variance(level.x))
+
+
+def _condition(level: _Level) -> str:
+    """Condition for the conformal tracker: age of the last measurement, and whether the camera saw the hour."""
+    age = (level.t_ms - level.sensor_ms) / _HOUR
+    camera = "camera" if level.t_ms - level.camera_ms < _HOUR else "blind"
+    return f"{camera}, {'young' if age <= _YOUNG_HOURS else 'old'}"
