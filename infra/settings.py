@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -62,7 +62,11 @@ class WindowSettings(_Section):
     grace: timedelta = timedelta(seconds=5)
     allowed_lateness: timedelta = timedelta(minutes=10)
     disorder: timedelta = timedelta(seconds=2)
-    idle_timeout: timedelta | None = timedelta(seconds=20)
+    idle_timeout: Annotated[
+        timedelta | None,
+        BeforeValidator(lambda value: None if value == "off" else value),
+        Field(description='silence after which a source holds nothing up; "off" in a replay'),
+    ] = timedelta(seconds=20)
 
     @model_validator(mode="after")
     def _whole_parts_of_an_hour(self) -> "WindowSettings":
