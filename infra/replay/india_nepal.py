@@ -1,0 +1,68 @@
+"""The folder of the India-Nepal data set as it is: labels.csv beside images/, read by `model.data`.
+
+The frames of one group (one site and moment) come from one video and share one reading. They go into the
+60-second window that begins at the group's time, as distinct captures; the reading carries the group's time.
+"""
+
+import math
+from pathlib import Path
+from typing import Final
+
+from infra.errors import SourceError
+from infra.replay.events import FrameRow, Problem, ReadingRow
+from infra.replay.plain import Contents
+from infra.replay.spool import Spool
+from model.data import Site, india_nepal
+from model.errors import ModelError
+from schemas.base import format_time, from_ms, to_ms
+from schemas.parameters import PARAMETERS
+from schemas.station import Camera, Sensor, Station
+
+_CAMERA: Final = "video"
+_SENSOR: Final = "portal"
+#: The frames of a group are spread over this much event time.
+_SPREAD_MS: Final = 50_000
+
+
+def read_india_nepal(root: Path, spool: Spool) -> Contents:
+    """Read the whole folder into `spool`. Raises SourceError."""
+    sites: dict[str, Site] = {}
+    problems: list[Problem] = []
+    blanks = 0
+    spool.begin()
+    try:
+        for group in india_nepal(root):
+            station = group.site.station
+            sites[station] = group.site
+            start_ms = to_ms(group.time)
+            stated = format_time(from_ms(start_ms))
+            for parameter, value in zip(PARAMETERS, group.readings, strict=True):
+                if math.isnan(value):
+                    blanks += 1
+                else:
+                    spool.add(ReadingRow(station, stated, parameter, value, "ug/m3", _SENSOR))
+            for number, file in enumerate(group.frames):
+                if not file.is_file():
+                    problems.append(
+                        Problem(str(root / "labels.csv"), f"frame {file} does not exist; not sent")
+                    )
+                    continue
+                taken = from_ms(start_ms + number * _SPREAD_MS // len(group.frames))
+                spool.add(FrameRow(station, format_time(taken), _CAMERA, str(file), file.name))
+    except (ModelError, OSError) as error:
+        raise SourceError(str(error)) from error
+    return Contents([_station(sites[name]) for name in sorted(sites)], problems, blanks)
+
+
+def _station(site: Site) -> Station:
+    return Station(
+        station=site.station,
+        name=site.name,
+        latitude=site.latitude,
+        longitude=site.longitude,
+        timezone=site.zone,
+        kind="reference",
+        standards=("us-epa-2024", "in-naqi-2014"),
+        cameras=(Camera(camera=_CAMERA),),
+        sensors=(Sensor(sensor=_SENSOR, parameters=PARAMETERS),),
+    )

@@ -1,0 +1,139 @@
+"""From events in order to Kafka messages in order, with the watermarks in between. Pure."""
+
+import json
+import mimetypes
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from infra.replay.events import FrameRow, ReadingRow
+from infra.replay.spool import Spooled
+from infra.settings import WindowSettings
+from schemas.base import format_time, from_ms
+from schemas.features import Punctuation
+from schemas.frame import FrameHeader
+from schemas.station import Station
+from streams.accept import PUNCTUATION_TYPE
+from streams.topics import FRAMES, READINGS, STATIONS
+
+Headers = list[tuple[str, bytes]]
+#: schemas.reading.Reading takes no more in one message.
+_MOST_VALUES: Final = 256
+_TEMPLATE: Final = FrameHeader(
+    id="template", source="template", time=datetime(2000, 1, 3, tzinfo=UTC), station="template"
+).to_headers()
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A record to produce. `value` is a path where the bytes are those of a file."""
+
+    topic: str  #: name in streams.topics, without prefix
+    key: bytes | None
+    value: bytes | Path
+    headers: Headers
+    time_ms: int | None  #: event time of its place in the replay; None: before all
+    partition: int | None = None
+    values: int = 0  #: readings it carries
+
+
+def stations(records: Iterable[Station]) -> Iterator[Message]:
+    """Station records, to be sent before everything else."""
+    for record in records:
+        yield Message(STATIONS.name, record.station.encode(), record.model_dump_json().encode(), [], None)
+
+
+def timeline(
+    events: Iterable[Spooled],
+    span: tuple[int, int] | None,
+    *,
+    partitions: int,
+    window: WindowSettings,
+    source: str,
+) -> Iterator[Message]:
+    """Messages of `events` in the order given, and watermarks on every partition of both input topics.
+
+    A watermark says that nothing earlier follows: one at the first event time before everything, one each
+    time event time has moved on by a window, and at the end one that closes and expires every window. With
+    them no idle time-out is needed, and a replay gives the same windows at any speed. `span`: first and last
+    event time (ms) of `events`. `source`: ce_source of the frames.
+    """
+    size_ms = _ms(window.size)
+    marked: int | None = None
+    if span is not None:
+        marked = span[0]
+        yield from _watermarks(marked, partitions)
+    together: list[Spooled] = []
+    for event in events:
+        if together and not _same_message(together, event):
+            yield _reading(together)
+            together = []
+        if marked is not None and event.timed and event.time_ms >= marked + size_ms:
+            marked = event.time_ms
+            yield from _watermarks(marked, partitions)
+        if isinstance(event.row, FrameRow):
+            yield _frame(event, event.row, source)
+        else:
+            together.append(event)
+    if together:
+        yield _reading(together)
+    if span is not None:
+        settled = window.grace + window.allowed_lateness + window.disorder
+        # Two windows more: the last event's own, and one for the strict inequalities on the way.
+        yield from _watermarks(span[1] + _ms(settled) + 2 * size_ms, partitions)
+
+
+def _ms(delta: timedelta) -> int:
+    return round(delta.total_seconds() * 1000)
+
+
+def _watermarks(at_ms: int, partitions: int) -> Iterator[Message]:
+    value = Punctuation(kind="watermark", at=from_ms(at_ms)).model_dump_json().encode()
+    for topic in (FRAMES.name, READINGS.name):
+        for partition in range(partitions):
+            yield Message(topic, None, value, [("ce_type", PUNCTUATION_TYPE)], at_ms, partition)
+
+
+def _same_message(together: list[Spooled], event: Spooled) -> bool:
+    first, row = together[0], event.row
+    return (
+        isinstance(row, ReadingRow)
+        and len(together) < _MOST_VALUES
+        and (first.time_ms, first.timed, first.row.station, first.row.stated)
+        == (event.time_ms, event.timed, row.station, row.stated)
+    )
+
+
+def _reading(together: list[Spooled]) -> Message:
+    rows = [event.row for event in together if isinstance(event.row, ReadingRow)]
+    values = []
+    for row in rows:
+        value: dict[str, Any] = {"parameter": row.parameter, "value": row.value, "unit": row.unit}
+        if row.sensor is not None:
+            value["sensor"] = row.sensor
+        if row.channel is not None:
+            value["channel"] = row.channel
+        values.append(value)
+    # By hand, not through schemas.Reading: a bad value is the pipeline's to refuse, with its reason.
+    body = {"station": rows[0].station, "observed_at": rows[0].stated, "values": values}
+    return Message(
+        READINGS.name, rows[0].station.encode(), json.dumps(body, ensure_ascii=False).encode(), [],
+        together[0].time_ms, values=len(values),
+    )  # fmt: skip
+
+
+def _frame(event: Spooled, row: FrameRow, source: str) -> Message:
+    kind = mimetypes.guess_type(row.file)[0] or "image/jpeg"
+    stated = {
+        "ce_id": row.id,
+        "ce_source": source,
+        # Headers are text: milliseconds become RFC 3339, what is no time stays as it is.
+        "ce_time": format_time(from_ms(event.time_ms)) if event.timed else str(row.stated),
+        "ce_station": row.station,
+        "ce_camera": row.camera,
+        "content-type": kind,
+    }
+    headers = [(name, stated[name].encode() if name in stated else raw) for name, raw in _TEMPLATE]
+    return Message(FRAMES.name, row.station.encode(), Path(row.file), headers, event.time_ms)
