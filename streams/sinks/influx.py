@@ -95,18 +95,16 @@ class InfluxSink:
             key = estimate.station, to_ms(estimate.window.end)
             if key not in newest or estimate.revision >= estimates[newest[key]].revision:
                 newest[key] = position
-        owners: list[int] = []
-        lines: list[str] = []
+        made: list[tuple[str, int]] = []
         rejections: list[Rejection] = []
         for position in sorted(newest.values()):
             try:
-                made = [point.line() for point in window_points(estimates[position])]
+                made += [(point.line(), position) for point in window_points(estimates[position])]
             except PointError as error:
                 rejections.append(Rejection(position, "", str(error)))
-                continue
-            lines += made
-            owners += [position] * len(made)
-        rejections += self._send(self._bucket, lines, owners)
+        # A conflict of field types spoils a whole measurement: side by side, its lines are found in few steps.
+        made.sort(key=_measurement)
+        rejections += self._send(self._bucket, [line for line, _ in made], [position for _, position in made])
         return sorted(rejections)
 
     def write_points(self, points: Sequence[Point], bucket: str | None = None) -> list[Rejection]:
@@ -169,6 +167,10 @@ class InfluxSink:
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
         return max(0.0, (moment - self._now()).total_seconds())
+
+
+def _measurement(made: tuple[str, int]) -> str:
+    return made[0].partition(",")[0]
 
 
 def _advice(status: int | None) -> str:

@@ -9,10 +9,11 @@ batch, not per estimate. Readers (``skyfuse query``, the web page) never block t
 Several workers of one machine may write the same file: they queue for the lock.
 """
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -95,17 +96,17 @@ class Store:
         self._lock = threading.Lock()
         if read_only and not path.is_file():
             raise StoreError(f"there is no store at {path}: run `skyfuse up` first, or set data_dir")
+        if not read_only and not path.exists():
+            _create(path)
         try:
-            if not read_only:
-                path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}",
+                f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}",
                 uri=True, timeout=_LOCK_WAIT_S, isolation_level=None, check_same_thread=False,
             )  # fmt: skip
-        except (sqlite3.Error, OSError) as error:
+        except sqlite3.Error as error:
             raise StoreError(f"the store {path} cannot be opened: {error}") from error
         try:
-            self._prepare(read_only)
+            self._check()
         except BaseException:
             self._db.close()
             raise
@@ -241,24 +242,11 @@ class Store:
         except sqlite3.Error as error:
             raise StoreError(f"the store {self._path} cannot be read: {error}") from error
 
-    def _prepare(self, read_only: bool) -> None:
+    def _check(self) -> None:
         with self._explained():
-            if not read_only:
-                self._db.execute("PRAGMA journal_mode = WAL")
-                self._db.execute("PRAGMA synchronous = FULL")
-            version, application = self._identity()
-            if not read_only and (version, application) == (0, 0):
-                with self._transaction():
-                    # Another worker may have been here while this one waited for the lock.
-                    version, application = self._identity()
-                    if (version, application) == (0, 0) and not self._db.execute(
-                        "SELECT 1 FROM sqlite_schema"
-                    ).fetchone():
-                        for statement in filter(str.strip, (_TABLES + _VIEWS).split(";\n")):
-                            self._db.execute(statement)
-                        self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                        self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-                version, application = self._identity()
+            self._db.execute("PRAGMA synchronous = FULL")
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+            (application,) = self._db.execute("PRAGMA application_id").fetchone()
         if application != APPLICATION_ID:
             raise StoreError(f"{self._path} is a SQLite file, but not a skyfuse store: move it away")
         if version != SCHEMA_VERSION:
@@ -267,10 +255,27 @@ class Store:
                 " move it away and let the estimates topic fill a new one, or use the skyfuse that made it"
             )
 
-    def _identity(self) -> tuple[int, int]:
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        (application,) = self._db.execute("PRAGMA application_id").fetchone()
-        return version, application
+
+def _create(path: Path) -> None:
+    """An empty store at `path`, there at once or not at all: workers that start together do not collide."""
+    fresh = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        db = sqlite3.connect(fresh, isolation_level=None)
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.executescript(
+                f"BEGIN; {_TABLES} {_VIEWS} PRAGMA application_id = {APPLICATION_ID};"
+                f" PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+            )
+        finally:
+            db.close()
+        with suppress(FileExistsError):  # another worker was faster: its store is as good
+            os.link(fresh, path)
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(f"no store can be made at {path}: {error}") from error
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def _primary_code(error: sqlite3.Error) -> int | None:
