@@ -4,6 +4,7 @@ A dead letter is named by where its original stood: topic/partition/offset. A re
 (re-read after a crash) is one dead letter.
 """
 
+import codecs
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple
@@ -101,6 +102,11 @@ def redrive(connection: Mapping[str, Any], dead: Sequence[Dead]) -> None:
     A keyed record goes where its key belongs, one without a key to the partition it came from.
     Raises DeadLetterError for the first that is not confirmed; those before it are sent.
     """
+    for one in dead:
+        if one.key is None and one.value is None:
+            raise DeadLetterError(
+                f"{one.story.id} has neither key nor value: mend it with --value-file or --key"
+            )
     producer = KafkaProducer(**connection, acks="all", max_request_size=MAX_RECORD_BYTES)
     try:
         for one in dead:
@@ -134,8 +140,8 @@ def preview(value: bytes) -> str:
     """The start of a value: as text where it is UTF-8, else as a hex dump."""
     head = value[:_PREVIEW_BYTES]
     try:
-        # A multi-byte character may be cut in two by the limit; that does not make the text binary.
-        text = head.decode() if len(head) == len(value) else head.decode(errors="ignore")
+        # Incremental: the limit may cut a character in two, and that does not make the text binary.
+        text = codecs.getincrementaldecoder("utf-8")().decode(head, final=len(head) == len(value))
         if all(char.isprintable() or char in "\n\t\r" for char in text):
             return text + (" ..." if len(value) > len(head) else "")
     except UnicodeDecodeError:

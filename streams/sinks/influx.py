@@ -102,7 +102,7 @@ class InfluxSink:
                 made += [(point.line(), position) for point in window_points(estimates[position])]
             except PointError as error:
                 rejections.append(Rejection(position, "", str(error)))
-        # A conflict of field types spoils a whole measurement: side by side, its lines are found in few steps.
+        # A conflict of field types spoils a whole measurement: side by side, its lines are soon found.
         made.sort(key=_measurement)
         rejections += self._send(self._bucket, [line for line, _ in made], [position for _, position in made])
         return sorted(rejections)

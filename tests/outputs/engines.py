@@ -88,7 +88,8 @@ class Influx1:
             "GET", f"{self.url}/query", fields={"db": database or self.database, "q": text, "epoch": "s"}
         )
         body = json.loads(answer.data)
-        assert answer.status == 200 and "error" not in body, (text, body)
+        assert answer.status == 200, (text, body)
+        assert "error" not in body, (text, body)
         (result,) = body["results"]
         assert "error" not in result, (text, result)
         series: list[dict[str, Any]] = result.get("series", [])

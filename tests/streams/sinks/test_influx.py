@@ -26,7 +26,7 @@ pytestmark = pytest.mark.engine
 class Clockless:
     """Patience without real time: notes what was waited for and calls `then` on each wait."""
 
-    def __init__(self, then=lambda count: None):
+    def __init__(self, then=lambda _: None):
         self.waits = []
         self.reasons = []
         self._then = then
@@ -85,7 +85,7 @@ def expected(kept):
     }
 
 
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(estimates(), max_size=5), max_size=3))
 def test_influx_holds_the_last_revision_whole(influx_server, batches):
     """A revision replaces every field of its points, also those that went from a value to missing."""
@@ -283,7 +283,7 @@ def test_older_revisions_in_a_batch_are_not_sent(influx, proxy, sink_to):
     assert everything(influx) == expected([newest])
 
 
-def test_a_worker_that_stops_does_not_wait(proxy, influx, sink_to):
+def test_a_worker_that_stops_does_not_wait(proxy, influx):
     through = proxy(influx.url, influx1=True)
     through.down()
     stopping = threading.Event()

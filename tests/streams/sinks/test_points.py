@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from schemas.parameters import PARAMETERS
 from schemas.station import Station
@@ -12,6 +12,7 @@ from streams.sinks.points import Point, station_point, window_points
 from tests.outputs.samples import T0, estimate, estimates, imputed, index, measured
 
 
+@settings(max_examples=30, deadline=None)
 @given(estimates(), estimates())
 def test_every_point_of_a_measurement_has_the_same_fields_of_the_same_types(one, other):
     shapes = {}
@@ -20,6 +21,7 @@ def test_every_point_of_a_measurement_has_the_same_fields_of_the_same_types(one,
         assert shapes.setdefault(point.measurement, shape) == shape
 
 
+@settings(max_examples=30, deadline=None)
 @given(estimates())
 def test_what_may_change_in_a_revision_is_never_a_tag(one):
     tags = {(p.measurement, tuple(name for name, _ in p.tags)) for p in window_points(one)}
@@ -59,8 +61,8 @@ def test_lines():
     )
     lines = [point.line() for point in window_points(one)]
     assert lines[0] == (
-        'aq,parameter=pm25,station=s1 value=34.0,has_value=t,kind="imputed",qc=9i,qc_tests=0i,lo=20.0,hi=50.5,'
-        'has_interval=t,method="camera",raw=-1.0,has_raw=f,n=0i,sensors="",revision=1i,bundle="bundle-1"'
+        'aq,parameter=pm25,station=s1 value=34.0,has_value=t,kind="imputed",qc=9i,qc_tests=0i,lo=20.0,'
+        'hi=50.5,has_interval=t,method="camera",raw=-1.0,has_raw=f,n=0i,sensors="",revision=1i,bundle="bundle-1"'
         f" {T0 + 60}"
     )
     assert ',reason="only \\"PM\\" measured \\\\ nothing else",' in lines[6]
@@ -68,6 +70,7 @@ def test_lines():
     assert lines[6].startswith("aqi,standard=us-epa-2024,station=s1 ")
 
 
+@settings(max_examples=30, deadline=None)
 @given(estimates())
 def test_a_line_is_one_line(one):
     assert all("\n" not in point.line() and "\r" not in point.line() for point in window_points(one))

@@ -37,7 +37,7 @@ def keep_newest(batches):
     return kept
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.lists(estimates(), max_size=6), max_size=5))
 def test_the_store_keeps_what_the_oracle_keeps(tmp_path_factory, batches):
     with Store(tmp_path_factory.mktemp("store") / "s.sqlite") as store:
@@ -60,7 +60,7 @@ def test_the_store_keeps_what_the_oracle_keeps(tmp_path_factory, batches):
         }
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(estimates(), min_size=1, max_size=4))
 def test_the_views_show_the_points_that_influx_gets(tmp_path_factory, batch):
     path = tmp_path_factory.mktemp("store") / "s.sqlite"

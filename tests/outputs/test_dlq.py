@@ -1,0 +1,138 @@
+"""`skyfuse dlq` on a real broker: exact bytes out, and back to where they came from."""
+
+import hashlib
+import re
+
+import pytest
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from typer.testing import CliRunner
+
+from infra.commands import dlq
+from infra.commands.connection import kafka_connection
+from infra.commands.dlq import REDRIVEN_FROM, app, preview
+from infra.errors import BrokerError, DeadLetterError
+from infra.settings import Settings
+from schemas.base import from_ms
+from schemas.dead_letter import DeadLetter
+from streams.admin import create_topics
+from streams.topics import DEAD_LETTERS, FRAMES, READINGS
+from tests.outputs.samples import T0
+
+BINARY = bytes(range(256)) * 8
+
+
+def story(settings, topic, offset, code="not_json", **more):
+    return DeadLetter(
+        stage="fusion", code=code, reason=f"reason of {offset} [not markup]", offset=offset, partition=1,
+        topic=settings.kafka.prefix + topic.name, failed_at=from_ms(T0 * 1000), **more,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def letters(kafka_settings, monkeypatch):
+    """Three dead letters, one of them refused twice, and one record that is none of ours."""
+    settings = kafka_settings()
+    create_topics(settings)
+    monkeypatch.setenv("SKYFUSE_KAFKA__BOOTSTRAP", settings.kafka.bootstrap)
+    monkeypatch.setenv("SKYFUSE_KAFKA__PREFIX", settings.kafka.prefix)
+    monkeypatch.setenv("SKYFUSE_CONFIG", "/nonexistent.toml")
+    producer = KafkaProducer(**kafka_connection(settings))
+    topic = settings.kafka.prefix + DEAD_LETTERS.name
+    for one, key, value, headers in (
+        (story(settings, READINGS, 7), b"milan", b'{"station": "milan"', [("traceparent", b"00-1")]),
+        (story(settings, FRAMES, 8, "not_an_image"), b"milan", BINARY, [("ce_id", b"f1"), ("ce_time", b"x")]),
+        (story(settings, READINGS, 9, partly_used=True), None, b"{}", []),
+        (story(settings, READINGS, 7), b"milan", b'{"station": "milan"', [("traceparent", b"00-1")]),
+    ):
+        producer.send(topic, key=key, value=value, headers=[*headers, *one.to_headers()]).get(30)
+    producer.send(topic, value=b"alien").get(30)
+    producer.close()
+    return settings
+
+
+def run(*arguments):
+    result = CliRunner(env={"COLUMNS": "250"}).invoke(app, arguments)
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def returned(settings, topic):
+    """Records now on `topic`, with the partition each lies on."""
+    consumer = KafkaConsumer(**kafka_connection(settings), enable_auto_commit=False, group_id=None)
+    name = settings.kafka.prefix + topic.name
+    partitions = [TopicPartition(name, number) for number in consumer.partitions_for_topic(name)]
+    consumer.assign(partitions)
+    consumer.seek_to_beginning()
+    ends = consumer.end_offsets(partitions)
+    found = []
+    while any(consumer.position(p) < ends[p] for p in partitions):
+        found += [record for records in consumer.poll(500).values() for record in records]
+    consumer.close()
+    return found
+
+
+@pytest.mark.broker
+def test_list_show_and_redrive(letters, tmp_path):
+    prefix = letters.kafka.prefix
+    ids = {n: f"{prefix}{t.name}/1/{n}" for n, t in ((7, READINGS), (8, FRAMES), (9, READINGS))}
+
+    listed = run("list").output
+    assert "3 dead letters" in listed
+    assert all(id in listed for id in ids.values())
+    assert "[not markup]" in listed
+    assert "not a dead letter of skyfuse" in listed
+    assert "1 dead letter" in run("list", "--code", "not_an_image").output
+
+    shown = run("show", ids[7])
+    assert '{"station": "milan"' in shown.output
+    assert "traceparent: 00-1" in shown.output
+    assert "x-dlq" not in shown.output
+    raw = tmp_path / "frame.bin"
+    assert "00000000  00 01 02" in run("show", ids[8], "--raw", str(raw)).output
+    assert raw.read_bytes() == BINARY
+    assert "the good values of this message were used" in run("show", ids[9]).output
+
+    mended = tmp_path / "mended.json"
+    mended.write_bytes(b'{"station": "milan", "mended": true}')
+    run("redrive", ids[7], "--value-file", str(mended))
+    run("redrive", ids[8], ids[9], "--set-header", "ce_time=2026-01-01T00:00:00Z")
+    (reading, keyless) = sorted(returned(letters, READINGS), key=lambda record: record.key is None)
+    assert (reading.key, reading.value) == (b"milan", mended.read_bytes())
+    assert dict(reading.headers) == {"traceparent": b"00-1", REDRIVEN_FROM: ids[7].encode()}
+    assert (keyless.value, keyless.partition) == (b"{}", 1)
+    (frame,) = returned(letters, FRAMES)
+    assert hashlib.sha256(frame.value).digest() == hashlib.sha256(BINARY).digest()
+    assert dict(frame.headers)["ce_time"] == b"2026-01-01T00:00:00Z"
+    # The key decides the partition as for any other record of that station.
+    assert frame.partition == reading.partition
+
+    with pytest.raises(DeadLetterError, match="no dead letter x/1/2"):
+        run("show", "x/1/2")
+
+
+@pytest.mark.broker
+def test_a_missing_topic_is_named(kafka_settings):
+    settings = kafka_settings()
+    with pytest.raises(DeadLetterError, match="skyfuse topics"):
+        dlq.read_all(kafka_connection(settings), settings.kafka.prefix + DEAD_LETTERS.name)
+
+
+def test_without_a_broker_one_is_told_so(tmp_path):
+    with pytest.raises(BrokerError, match="skyfuse up"):
+        kafka_connection(Settings(data_dir=tmp_path))
+
+
+def test_a_mended_value_for_several_is_refused():
+    result = CliRunner().invoke(app, ["redrive", "a/0/1", "a/0/2", "--value-file", "x"])
+    assert result.exit_code == 2
+    result = CliRunner().invoke(app, ["redrive", "a/0/1", "--set-header", "nonsense"])
+    assert result.exit_code == 2
+
+
+def test_previews():
+    assert preview(b'{"a": 1}') == '{"a": 1}'
+    assert preview("é".encode() * 1000).endswith("é ...")
+    dump = preview(b"\xff\xd8\xff\xe0" + b"JFIF" * 200)
+    assert dump.startswith("00000000  ff d8 ff e0 4a 46 49 46")
+    assert re.search(r"\n\.\.\.$", dump)
