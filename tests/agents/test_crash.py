@@ -1,0 +1,75 @@
+"""kill -9 of workers and of the broker at random points: the series comes out as if nothing had happened."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from infra.settings import KafkaSettings, Settings
+from infra.stack.broker import EmbeddedBroker
+from tests.agents.harness import REPLAY, city, expected_windows, fleet, send, stored, until
+
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
+
+KILLS = 20
+PARTITIONS = 2
+
+
+def test_twenty_kills_change_nothing(restartable_broker: EmbeddedBroker, tmp_path: Path) -> None:
+    dice = random.Random(20)
+    records = city(seed=2, stations=6, minutes=40, partitions=PARTITIONS)
+    wanted = expected_windows(records)
+
+    def settings(name: str) -> Settings:
+        kafka = KafkaSettings(
+            bootstrap=restartable_broker.bootstrap, prefix=f"{name}.", partitions=PARTITIONS
+        )
+        return Settings(data_dir=tmp_path / name, kafka=kafka, window=REPLAY)
+
+    (tmp_path / "calm-logs").mkdir()
+    (tmp_path / "storm-logs").mkdir()
+    calm = settings("calm")
+    with fleet(calm, tmp_path / "calm-logs") as workers:
+        send(calm, records)
+        until("the undisturbed run", lambda: workers.check() and set(stored(calm)) >= wanted, 120)
+    undisturbed = stored(calm)
+    assert set(undisturbed) == wanted
+
+    storm = settings("storm")
+    victims = ["vision", "fusion", "sink", "broker"]
+    size = -(-len(records) // KILLS)
+    with fleet(storm, tmp_path / "storm-logs") as workers:
+        for number in range(KILLS):
+            send(storm, records[number * size : (number + 1) * size])
+            before, more = len(stored(storm)), dice.randrange(1, 8)
+            pause = dice.uniform(0.1, 4.0)
+            _either(lambda: len(stored(storm)) >= before + more, pause)  # noqa: B023
+            victim = victims[number] if number < len(victims) else dice.choice(victims)
+            if victim == "broker":
+                restartable_broker.kill()
+                restartable_broker.start()
+            else:
+                workers.kill(victim)
+            workers.revive()
+
+        def finished() -> bool:
+            workers.revive()  # as the supervisor of `up`, or Kubernetes, would
+            return stored(storm) == undisturbed
+
+        try:
+            until("the disturbed run to equal the undisturbed one", finished, 120)
+        except AssertionError:
+            found = stored(storm)
+            differing = {key for key in wanted & set(found) if found[key] != undisturbed[key]}
+            missing, surplus = wanted - set(found), set(found) - wanted
+            for key in sorted(differing)[:2]:
+                print(undisturbed[key].model_dump_json(), found[key].model_dump_json(), sep="\n")
+            raise AssertionError(f"{missing=} {surplus=} {differing=}") from None
+
+
+def _either(condition: object, seconds: float) -> None:
+    """Go on at the first of: the condition holds, the time is over."""
+    try:
+        until("some progress", condition, seconds)  # type: ignore[arg-type]
+    except AssertionError:
+        return
