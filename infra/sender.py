@@ -9,7 +9,8 @@ from kafka.errors import KafkaError, MessageSizeTooLargeError  # type: ignore[im
 
 from infra.errors import SourceError
 from infra.settings import KafkaSettings
-from streams.admin import client_arguments
+from streams.admin import admin_client, client_arguments
+from streams.errors import TopicError
 from streams.topics import MAX_RECORD_BYTES
 
 #: Unconfirmed at most: half a second of a fast replay, and a third of an embedded broker's heap.
@@ -34,14 +35,19 @@ class Sender:
     """
 
     def __init__(self, kafka: KafkaSettings, *, linger_ms: int = 20) -> None:
+        self._kafka = kafka
         self._prefix = kafka.prefix
         self._pending: deque[_Pending] = deque()
         self._bytes = 0
         self._partitions: dict[str, int] = {}
         self.confirmed = 0
         try:
+            arguments = client_arguments(kafka)
+        except TopicError as error:
+            raise SourceError(str(error)) from error
+        try:
             self._producer = KafkaProducer(
-                **client_arguments(kafka),
+                **arguments,
                 acks="all",
                 enable_idempotence=True,
                 linger_ms=linger_ms,
@@ -69,13 +75,16 @@ class Sender:
     def partitions(self, topic: str) -> int:
         """How many partitions a topic (named without prefix) has. Raises SourceError where it is missing."""
         if topic not in self._partitions:
+            name = self._prefix + topic
             try:
-                found = self._producer.partitions_for(self._prefix + topic)
-            except KafkaError as error:
-                raise SourceError(f"topic {self._prefix}{topic} cannot be looked up: {error}") from error
-            if not found:
-                raise SourceError(f"topic {self._prefix}{topic} does not exist: run `skyfuse topics create`")
-            self._partitions[topic] = len(found)
+                # The producer would ask for a missing topic again and again until its time is up.
+                with admin_client(self._kafka) as client:
+                    [found] = client.describe_topics([name])
+            except (KafkaError, TopicError) as error:
+                raise SourceError(f"topic {name} cannot be looked up: {error}") from error
+            if found["error_code"] != 0 or not found["partitions"]:
+                raise SourceError(f"topic {name} does not exist: run `skyfuse topics create`")
+            self._partitions[topic] = len(found["partitions"])
         return self._partitions[topic]
 
     def send(

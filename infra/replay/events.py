@@ -53,7 +53,7 @@ def stated_time(cell: str) -> str | int:
 
 
 def event_ms(stated: str | int, latest_ms: int) -> int | None:
-    """Event time in ms since the epoch; None where the pipeline would refuse it or it is after `latest_ms`."""
+    """Event time in ms since the epoch; None where it is no time or after `latest_ms`."""
     try:
         ms = to_ms(parse_time(stated))
     except PydanticCustomError:

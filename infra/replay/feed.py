@@ -135,7 +135,7 @@ class _Pace:
         if self._speed is None or self._span is None or message.time_ms is None:
             return not self._stop.is_set()
         first_ms, last_ms = self._span
-        # The last watermarks lie beyond the data, so that all windows close: they are due with the last of it.
+        # The last watermarks lie beyond the data so that all windows close: due with the last of it.
         elapsed_s = (min(message.time_ms, last_ms) - first_ms) / 1000 / self._speed
         return not self._stop.wait(max(0.0, self._began + elapsed_s - time.monotonic()))
 

@@ -25,7 +25,7 @@ class Spooled(NamedTuple):
 
 
 class Spool:
-    """A temporary SQLite file that sorts events by time, station, time as stated, readings first, and arrival.
+    """A temporary SQLite file that sorts events by time, station, stated time, readings first, arrival.
 
     A context manager; the file goes away with it. A time after `latest_ms` (the clock of a device that lives
     in 2100) is no event time: such a row is sent for the pipeline to refuse, but moves no watermark.
