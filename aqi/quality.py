@@ -102,9 +102,10 @@ class SensorState(NamedTuple):
     """What the tests remember of one sensor's past. Plain data; times in ms, -1 where there is none yet."""
 
     t_ms: int = -1  # newest reading of any kind
-    last_ms: int = -1  # newest usable reading and its value; -1 after a missing or failed one
+    last_ms: int = -1  # newest usable reading and its value
     last: float = 0.0
-    before_ms: int = -1  # the usable reading right before it
+    follows: bool = False  # whether that is the newest reading: nothing missing or failed came after it
+    before_ms: int = -1  # the usable reading right before it, -1 where that was missing or failed
     before: float = 0.0
     last_flag: int = 0  # verdict of the newest reading, to be revised by the spike test
     last_tests: int = 0
@@ -115,7 +116,7 @@ class SensorState(NamedTuple):
 
     def to_plain(self) -> list[Any]:
         """JSON-able data that `from_plain` turns into an equal state."""
-        return [*self[:9], [list(point) for point in self.lows], [list(point) for point in self.highs]]
+        return [*self[:10], [list(point) for point in self.lows], [list(point) for point in self.highs]]
 
     @classmethod
     def from_plain(cls, plain: Sequence[Any]) -> "SensorState":
@@ -171,22 +172,25 @@ def step(
     flag, tests = _range(limits, value)
     if received_ms is not None:
         if limits.future_s is not None and t_ms > received_ms + limits.future_s * 1000:
-            flag, tests = FAIL, tests | TIME
+            # Its time is wrong, so it must not become the newest: all that follows would look old.
+            return Step(FAIL, tests | TIME, state, None)
         elif limits.stale_s is not None and t_ms < received_ms - limits.stale_s * 1000:
             flag, tests = max(flag, SUSPECT), tests | TIME
     if flag == FAIL:
         return Step(FAIL, tests, _after_unusable(state, t_ms, FAIL, tests), None)
 
-    (_, last_ms, last, before_ms, before, last_flag, last_tests, stuck_ms, flat_ms, lows, highs) = state
+    (_, last_ms, last, follows, before_ms, before, last_flag, last_tests, stuck_ms, flat_ms, lows, highs) = (
+        state
+    )
     gap_ms = limits.gap_s * 1000 if limits.gap_s is not None else None
     if gap_ms is not None and state.t_ms >= 0 and t_ms - state.t_ms > gap_ms:
         tests |= GAP  # says that the reading follows a gap; it does not speak against the reading
         flag = flag or GOOD
     if last_ms >= 0 and gap_ms is not None and t_ms - last_ms > gap_ms:
-        last_ms, before_ms, stuck_ms, lows, highs = -1, -1, -1, (), ()
+        follows, before_ms, stuck_ms, lows, highs = False, -1, -1, (), ()
 
     revised: Verdict | None = None
-    if last_ms >= 0:
+    if follows:
         change = abs(value - last)
         if limits.rate is not None:
             flag = flag or GOOD
@@ -202,12 +206,12 @@ def step(
             elif last_flag == NOT_EVALUATED:
                 revised = Verdict(GOOD, last_tests)
 
-    if stuck_ms < 0 or value != last or last_ms < 0:
+    if stuck_ms < 0 or value != last:
         stuck_ms = t_ms
-    elif value > limits.stuck_above:
-        flag, tests = _lasting(
-            flag, tests, STUCK, t_ms - stuck_ms, limits.stuck_suspect_s, limits.stuck_fail_s
-        )
+    elif value > limits.stuck_above or value <= 0.0:
+        # Zero for hours is a dead sensor or very clean air: suspect, but not thrown away.
+        fail_s = limits.stuck_fail_s if value > limits.stuck_above else None
+        flag, tests = _lasting(flag, tests, STUCK, t_ms - stuck_ms, limits.stuck_suspect_s, fail_s)
     if limits.stuck_suspect_s is not None or limits.stuck_fail_s is not None:
         flag = flag or GOOD
 
@@ -222,7 +226,20 @@ def step(
     return Step(
         flag,
         tests,
-        SensorState(t_ms, t_ms, value, last_ms, last, flag, tests, stuck_ms, flat_ms, lows, highs),
+        SensorState(
+            t_ms,
+            t_ms,
+            value,
+            True,
+            last_ms if follows else -1,
+            last,
+            flag,
+            tests,
+            stuck_ms,
+            flat_ms,
+            lows,
+            highs,
+        ),
         revised,
     )
 
@@ -253,7 +270,7 @@ def _lasting(
 
 def _after_unusable(state: SensorState, t_ms: int, flag: int, tests: int) -> SensorState:
     # The run of equal or flat values goes on behind a missing reading: a dead sensor that also drops packets.
-    return state._replace(t_ms=t_ms, last_ms=-1, before_ms=-1, last_flag=flag, last_tests=tests)
+    return state._replace(t_ms=t_ms, follows=False, before_ms=-1, last_flag=flag, last_tests=tests)
 
 
 Points = tuple[tuple[int, float], ...]
@@ -306,10 +323,16 @@ def judge(
     A spike inside the window is in its verdict already; the last reading is judged without the spike test.
     """
     verdicts: list[Verdict] = []
+    newest = (
+        -1
+    )  # place of the reading that the state holds as its last; -1 while that is of an earlier window
     for t_ms, value in readings:
+        before = state
         flag, tests, state, revised = step(limits, state, t_ms, value, received_ms)
-        if revised is not None and verdicts:
-            verdicts[-1] = revised
+        if revised is not None and newest >= 0:
+            verdicts[newest] = revised
+        if state is not before:
+            newest = len(verdicts)
         verdicts.append(Verdict(flag, tests))
     return verdicts, state
 

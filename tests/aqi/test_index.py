@@ -29,7 +29,7 @@ EDITIONS = (
 US, INDIA, CHINA, EAQI, DAQI = (
     standards.load(id) for id in ("us-epa-2024", "in-naqi-2014", "cn-hj633-2026", "eaqi-2025", "uk-daqi")
 )
-ALL = dict.fromkeys(PARAMETERS, 20.0)
+ALL: dict[str, float] = dict.fromkeys(PARAMETERS, 20.0)
 RANK = {"insufficient": 0, "indicative": 1, "valid": 2}
 
 
@@ -77,9 +77,8 @@ def test_a_full_day_is_valid_and_explains_itself(standard: str) -> None:
     loaded = standards.load(standard)
     result = assess(loaded, history, T0 + 3 * QUARTER_MS)
     assert (result.status, result.reason, result.imputed_share) == ("valid", "", 0.0)
-    assert {s.parameter for s in result.subindices} == {m.parameter for m in loaded.measures.values()} & set(
-        PARAMETERS
-    )
+    indexed = {m.parameter for m in loaded.measures.values()}
+    assert {s.parameter for s in result.subindices} == indexed & set(PARAMETERS)
     assert result.index == max(s.index for s in result.subindices)
     assert result.category == loaded.category(result.index)
     plain = json.loads(json.dumps(result.to_plain()))
@@ -151,7 +150,8 @@ def test_imputed_hours_never_make_a_valid_index() -> None:
     for back in range(18):
         mixed = mixed.with_hour(T0 - back * HOUR_MS, {"pm25": Mean(30.0, 2700, 900)})
     pm25 = sub(assess(US, mixed, T0), "pm25")
-    # 18 hours are measured for three quarters: enough. The imputed six are left out, the imputed quarters are told.
+    # 18 hours are measured for three quarters: enough. The six imputed ones are left out, the imputed
+    # quarters of the others are told.
     assert (pm25.status, pm25.value, pm25.imputed_share) == ("valid", 30.0, 0.25)
 
 
@@ -325,7 +325,7 @@ def test_sub_indices_follow_the_plain_definition_when_hours_are_complete(by_hour
 
 @given(stations, st.integers(0, 26), hour_values, st.sampled_from(EDITIONS), st.booleans())
 def test_completeness_is_monotone(by_hour: Any, back: int, extra: Any, standard: str, fresh: bool) -> None:
-    """Measuring more never lowers a status: neither a new hour, nor more seconds or real data in an old one."""
+    """Measuring more never lowers a status: a new hour, more seconds or real data in an old one."""
     loaded, before = standards.load(standard), by_hour
     hour = dict(before.get(back, {}))
     for parameter, (value, seconds, _) in extra.items():
