@@ -19,7 +19,7 @@ from aiokafka import ConsumerRecord
 from model.bundle import Bundle
 from model.errors import ImageRefused
 from model.far_band import FarBand
-from model.gate import Verdict, judge
+from model.gate import REASONS, Verdict, judge
 from model.haze import haze
 from model.image import DecodedFrame, decode
 from model.runtime import Encoder
@@ -34,6 +34,10 @@ from streams.driver import Out, Publish
 from streams.stations import StationBook
 
 _LE32: Final = np.dtype("<f4")
+#: Verdicts that speak of a broken camera, not of the hour or the weather …
+_FAULTS: Final = ("card", "corrupt", "greyscale", "blocked")
+#: … unless it is dark: then grey and empty pictures are to be expected, every night.
+_DIMNESS: Final = {"night", "dark"}
 #: Seconds between two signs of life on the features topic while frames wait.
 _BUSY_EVERY: Final = 2.0
 
@@ -47,6 +51,8 @@ class _Prepared:
     frame: DecodedFrame
     haze: bytes
     verdict: Verdict
+    #: The dead letter of a frame that shows a fault of the camera; its features say so too.
+    fault: Out | None
 
 
 @dataclass
@@ -120,6 +126,8 @@ class VisionPipeline:
             if isinstance(prepared, Out):
                 out.append(prepared)
                 continue
+            if prepared.fault is not None:
+                out.append(prepared.fault)
             embeddings = {}
             if prepared.verdict.usable:
                 whole = next(wholes)
@@ -223,17 +231,27 @@ class VisionStage:
         position = None
         if station is not None and station.latitude is not None and station.longitude is not None:
             position = (station.latitude, station.longitude)
+        verdict = judge(frame, to_ms(header.time), position)
+        fault = None
+        found = [reason for reason in verdict.reasons if reason in _FAULTS]
+        if found and not _DIMNESS & set(verdict.reasons):
+            words = "; ".join(REASONS[reason] for reason in found)
+            reason = Refused(found[0], f"camera {header.camera} of {header.station}: {words}")
+            fault = dead_letter(self._dead_letter_topic, "vision", record, reason)
         return _Prepared(
             header=header,
             sha256=hashlib.sha256(record.value).hexdigest(),
             frame=frame,
             haze=haze(frame.whole).astype(_LE32).tobytes(),
-            verdict=judge(frame, to_ms(header.time), position),
+            verdict=verdict,
+            fault=fault,
         )
 
     def count(self, prepared: Sequence[_Prepared | Out]) -> None:
         """Add a chunk that is out to the metrics."""
         for one in prepared:
+            if isinstance(one, _Prepared) and one.fault is not None:
+                metrics.DEAD_LETTERS.labels("vision", dict(one.fault.headers)["x-dlq-code"].decode()).inc()
             if isinstance(one, _Prepared):
                 reasons = one.verdict.reasons or ("usable",)
                 metrics.FRAMES.labels(reasons[0]).inc()
