@@ -58,15 +58,18 @@ _HOUR: Final = 3_600_000.0
 #: Memory of error moments, in outcomes, and the weight of their starting values.
 _ERRORS: Final = 100.0
 _START_WEIGHT: Final = 10.0
-#: Starting values: random-walk variance of the log level an hour, and error variances (log) of camera and global head.
+#: Starting values: random-walk variance of the log level an hour, and error variance (log) of the camera.
 _START_WALK: Final = 0.04
 _START_CAMERA: Final = 0.20
-_START_GLOBAL: Final = 1.0
 #: Concentration (ug/m3, above -1) at which the camera's relative error variance has doubled.
 _CAMERA_FLOOR: Final = 5.0
 #: Part of the camera's error variance that lasts, and the hours it lasts (weather that looks like haze).
 _LASTING: Final = 0.5
 _LASTING_HOURS: Final = 12.0
+#: Pairs and correlation from which the global head is heard, and hours of it that are worth one observation.
+_GLOBAL_PAIRS: Final = 24.0
+_GLOBAL_CORRELATION: Final = 0.5
+_GLOBAL_HOURS: Final = 12.0
 #: Hours after which the level is back at the slow mean, and hours of memory of that mean.
 _REVERT_HOURS: Final = 168.0
 _MEAN_HOURS: Final = 240.0
@@ -144,9 +147,12 @@ class _Errors:
     anchor: float = math.nan
     camera: float = _START_CAMERA
     camera_count: float = 0.0
-    bias: float = 0.0
-    overall: float = _START_GLOBAL
-    overall_count: float = 0.0
+    global_count: float = 0.0
+    global_mean: float = 0.0
+    global_var: float = 0.0
+    global_cov: float = 0.0
+    global_level: float = 0.0
+    global_level_var: float = 0.0
     lowest: float = math.inf
     highest: float = -math.inf
 
@@ -538,11 +544,11 @@ def _low(value: float) -> float:
     return 1.0 + (_CAMERA_FLOOR / math.exp(value)) ** 2
 
 
-def _rarer(level_ms: float, since_ms: float) -> float:
-    """Factor on the error variance of an observation less than an hour after one like it: an hour of frames is worth
-    one observation, however many there are."""
-    hours = (level_ms - since_ms) / _HOUR
-    return 1.0 if math.isnan(hours) or hours >= 1.0 else 1.0 / max(hours, 1e-3)
+def _rarer(t_ms: float, since_ms: float, worth_hours: float = 1.0) -> float:
+    """Factor on the error variance of an observation that follows one like it: `worth_hours` of pictures are worth one
+    observation, however many there are, for their errors are alike."""
+    hours = (t_ms - since_ms) / _HOUR
+    return 1.0 if math.isnan(hours) or hours >= worth_hours else worth_hours / max(hours, 1e-3)
 
 
 def _with_camera(level: _Level, seen: tuple[float, float, bool] | None, errors: _Errors) -> _Level:
@@ -571,13 +577,25 @@ def _with_camera(level: _Level, seen: tuple[float, float, bool] | None, errors: 
 
 
 def _with_global(level: _Level, value: float | None, errors: _Errors) -> _Level:
-    """Kalman update with the global head's value less its recent bias."""
-    if value is None:
+    """Kalman update with the global head's value g.
+
+    At a camera it was not trained on, the head is biased, off in scale, or blind. So g = a + b x + noise is fitted to
+    the recent hours with a measurement, and (g - a) / b observed with its noise; where g does not follow x there is
+    no observation.
+    """
+    if value is None or errors.global_count < _GLOBAL_PAIRS:
         return level
-    noise = errors.overall * _rarer(level.t_ms, level.overall_ms)
+    product = math.sqrt(errors.global_var * errors.global_level_var)
+    if product <= 0.0 or errors.global_cov / product < _GLOBAL_CORRELATION:
+        return level
+    fit = (errors.global_cov / product) ** 2
+    observed = (
+        errors.global_level + (value - errors.global_mean) * errors.global_level_var / errors.global_cov
+    )
+    noise = errors.global_level_var * (1.0 - fit) / fit * _rarer(level.t_ms, level.overall_ms, _GLOBAL_HOURS)
     total = level.pxx + noise
     kx, kc = level.pxx / total, level.pxc / total
-    surprise = value - errors.bias - level.x
+    surprise = observed - level.x
     return replace(
         level,
         x=level.x + kx * surprise,
@@ -633,14 +651,23 @@ def _learned(
         changed = replace(changed, walk=walk, walk_count=count)
     changed = replace(changed, anchor_ms=float(t_ms), anchor=value)
     if seen is not None:
-        camera, count = _running(errors.camera, errors.camera_count, (seen[0] - value) ** 2 / (seen[1] * _low(seen[0])))
+        camera, count = _running(
+            errors.camera, errors.camera_count, (seen[0] - value) ** 2 / (seen[1] * _low(seen[0]))
+        )
         changed = replace(changed, camera=camera, camera_count=count)
     if overall is not None:
-        bias = errors.bias + (overall - value - errors.bias) / min(
-            errors.overall_count + 1.0 + _START_WEIGHT, _ERRORS
+        count = errors.global_count + 1.0
+        share = 1.0 / min(count, _ERRORS)
+        off, apart = overall - errors.global_mean, value - errors.global_level
+        changed = replace(
+            changed,
+            global_count=count,
+            global_mean=errors.global_mean + share * off,
+            global_level=errors.global_level + share * apart,
+            global_var=(1.0 - share) * (errors.global_var + share * off * off),
+            global_level_var=(1.0 - share) * (errors.global_level_var + share * apart * apart),
+            global_cov=(1.0 - share) * (errors.global_cov + share * off * apart),
         )
-        variance, count = _running(errors.overall, errors.overall_count, (overall - value - errors.bias) ** 2)
-        changed = replace(changed, bias=bias, overall=variance, overall_count=count)
     return changed
 
 

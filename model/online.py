@@ -1,0 +1,607 @@
+"""Honest measurement of the virtual sensor: a replay in time order with made outages.
+
+A folder of frames and readings of one station is played through the same pure code that the agents run: decode,
+gate, encoder, camera vector, far-band finder, one `virtual_sensor.update` an hour. The state after every hour is
+kept. An outage is then made by going on from the state of its start with frames but without readings, and what comes
+out is set beside what the sensor really read, and beside three rivals that know the same past: the last value before
+the outage, the mean of that hour of the day over 30 days before it, and the global head of the bundle.
+
+Nothing is shuffled, nothing is fitted on later hours, and no figure depends on a parameter chosen here.
+"""
+
+import csv
+import gzip
+import json
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model import far_band as bands
+from model import virtual_sensor as virtual
+from model.bundle import Bundle
+from model.data import solar_hour
+from model.errors import ImageRefused, InputError, LayoutError
+from model.far_band import BandFinder, FarBand
+from model.gate import GateState, judge, remember
+from model.haze import haze
+from model.image import decode
+from model.runtime import Encoder, Head, pool
+from model.virtual_sensor import Prediction, Sight, VirtualSensor
+from schemas.parameters import PARAMETERS, Pollutant
+
+#: Lengths of the made outages, hours.
+OUTAGES: Final = (1, 6, 24, 168)
+#: Days with pairs that are only learned from; scoring begins on the next.
+LEARNING_DAYS: Final = 8
+
+_HOUR: Final = 3_600_000
+#: Readings this long before the first frame are played too, so that the level starts with a history.
+_HISTORY_MS: Final = 60 * 24 * _HOUR
+_MEAN_DAYS: Final = 30
+#: The skyline of milan-webcam: rows 150 to 300 of 540.
+_MILAN_BAND: Final = FarBand(0.278, 0.556)
+#: The camera's own place is not published; the city's is near enough for the sun.
+_MILAN_POSITION: Final = (45.46, 9.19)
+
+
+@dataclass(frozen=True)
+class OnlineData:
+    """One station's history.
+
+    Attributes:
+        station: its name.
+        zone: time zone whose midnights part the days.
+        position: (latitude, longitude), degrees, or None.
+        far_band: the camera's far band, if it is set.
+        frames: (captured, ms; file), any order.
+        readings: per pollutant, hour end (ms) to the hour's mean in ug/m3.
+        humidity: hour end (ms) to relative humidity, %.
+    """
+
+    station: str
+    zone: tzinfo
+    position: tuple[float, float] | None
+    far_band: FarBand | None
+    frames: tuple[tuple[int, Path], ...]
+    readings: Mapping[Pollutant, Mapping[int, float]]
+    humidity: Mapping[int, float] = field(default_factory=dict)
+
+
+class _Hour(NamedTuple):
+    """One hour as the fusion agent would see it."""
+
+    end_ms: int
+    sight: Sight | None
+    global_estimate: float | None
+    measured: float | None
+
+
+class _Scored(NamedTuple):
+    """One scored hour of one protocol."""
+
+    end_ms: int
+    measured: float
+    estimate: Prediction | None
+    last: float | None
+    of_day: float | None
+    overall: float | None
+
+
+@dataclass(frozen=True)
+class Skill:
+    """How one predictor did: hours it answered, and over those RMSE and MAE (ug/m3) and R2."""
+
+    hours: int
+    rmse: float
+    mae: float
+    r2: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One protocol's result.
+
+    Attributes:
+        name: "next day" or the outage's length.
+        skills: per predictor ("virtual sensor", "last value", "hour-of-day mean", "global head").
+        coverage: share of hours whose measured value lies in the 90 % interval.
+        width: mean width of the interval, ug/m3.
+        weights: mean shares of camera, last and global.
+        refused: hours without an estimate.
+        series: (hour end, measured, estimate, lo, hi), for plots.
+    """
+
+    name: str
+    skills: Mapping[str, Skill]
+    coverage: float
+    width: float
+    weights: Mapping[str, float]
+    refused: int
+    series: tuple[tuple[int, float, float, float, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class OnlineReport:
+    """What `evaluate_online` found.
+
+    Attributes:
+        station, pollutant, bundle: what was measured with which bundle.
+        far_band: the band in use at the end, None: the whole frame.
+        frames: frames read; `refused`: refusals of decoder and gate by reason.
+        first, last: first and last scored hour (end, UTC).
+        outcomes: the protocols.
+        state_bytes: size of the state at the end.
+    """
+
+    station: str
+    pollutant: Pollutant
+    bundle: str
+    far_band: FarBand | None
+    frames: int
+    refused: Mapping[str, int]
+    first: datetime | None
+    last: datetime | None
+    outcomes: tuple[Outcome, ...]
+    state_bytes: int
+
+    def to_plain(self) -> dict[str, Any]:
+        """JSON-able form, without the series."""
+        band = self.far_band
+        return {
+            "station": self.station,
+            "pollutant": self.pollutant,
+            "unit": "ug/m3",
+            "bundle": self.bundle,
+            "far_band": None if band is None else [band.top, band.bottom, band.left, band.right],
+            "frames": self.frames,
+            "refused": dict(self.refused),
+            "first": self.first.isoformat() if self.first else None,
+            "last": self.last.isoformat() if self.last else None,
+            "state_bytes": self.state_bytes,
+            "outcomes": [
+                {
+                    "protocol": outcome.name,
+                    "skills": {name: vars(skill) for name, skill in outcome.skills.items()},
+                    "coverage": outcome.coverage,
+                    "width": outcome.width,
+                    "weights": dict(outcome.weights),
+                    "refused": outcome.refused,
+                }
+                for outcome in self.outcomes
+            ],
+        }
+
+    def to_json(self) -> str:
+        """The report as JSON."""
+        return json.dumps(self.to_plain(), indent=2)
+
+    def to_markdown(self) -> str:
+        """The report as Markdown."""
+        band = self.far_band
+        where = (
+            "the whole frame" if band is None else f"rows {band.top:.3f} to {band.bottom:.3f} of the picture"
+        )
+        lines = [
+            f"## Virtual sensor online: {self.station}, {self.pollutant}",
+            "",
+            f"Bundle {self.bundle}; camera looks at {where}; {self.frames} frames, refused: "
+            + (", ".join(f"{count} {reason}" for reason, count in sorted(self.refused.items())) or "none")
+            + f"; scored from {self.first:%Y-%m-%d} to {self.last:%Y-%m-%d}; state {self.state_bytes} bytes."
+            if self.first and self.last
+            else "Nothing could be scored: too few days with both frames and readings.",
+            "",
+            "RMSE in ug/m3 / R2 over the same hours (those with a usable frame and a measurement).",
+            "",
+            "| sensor silent | hours | virtual sensor | last value | hour-of-day mean | global head "
+            "| 90 % interval holds | mean width | camera's share |",
+            "|---|---|---|---|---|---|---|---|---|",
+        ]
+        for outcome in self.outcomes:
+            cells = [
+                f"{skill.rmse:.2f} / {skill.r2:.2f}" if skill.hours else "–"
+                for skill in (outcome.skills[name] for name in _PREDICTORS)
+            ]
+            lines.append(
+                f"| {outcome.name} | {outcome.skills['virtual sensor'].hours} | "
+                + " | ".join(cells)
+                + f" | {outcome.coverage:.1%} | {outcome.width:.1f} | {outcome.weights['camera']:.0%} |"
+            )
+        return "\n".join(lines) + "\n"
+
+
+_PREDICTORS: Final = ("virtual sensor", "last value", "hour-of-day mean", "global head")
+
+
+def read_milan(root: Path) -> OnlineData:
+    """The folder milan-webcam as it is: `frames/YYYYMMDD-HHMM.jpg`, named by the webcam's clock (Europe/Rome), and
+    `pm25-hourly.csv.gz` in UTC+1 all year. A frame at 12:00 is paired with the reading labelled 12:00 of the same
+    moment.
+
+    Raises:
+        LayoutError: a file is missing or a name or row cannot be read.
+    """
+    table = root / "pm25-hourly.csv.gz"
+    rome = ZoneInfo("Europe/Rome")
+    readings: dict[int, float] = {}
+    try:
+        with gzip.open(table, "rt", encoding="utf-8", newline="") as stream:
+            for row in csv.DictReader(stream):
+                if row["pm25_ug_m3"].strip():
+                    at = datetime.fromisoformat(row["time_local"]).replace(
+                        tzinfo=timezone(timedelta(hours=1))
+                    )
+                    readings[_ms(at) + _HOUR] = float(row["pm25_ug_m3"])
+    except (OSError, EOFError, KeyError, ValueError) as error:
+        raise LayoutError(f"{table}: not a table of time_local, pm25_ug_m3 ({error!r})") from error
+    frames = []
+    for path in sorted((root / "frames").glob("*.jpg")):
+        try:
+            at = datetime.strptime(path.stem, "%Y%m%d-%H%M").replace(tzinfo=rome)
+        except ValueError as error:
+            raise LayoutError(f"{path}: a frame is named YYYYMMDD-HHMM.jpg") from error
+        frames.append((_ms(at), path))
+    if not frames:
+        raise LayoutError(f"{root / 'frames'}: no frames named YYYYMMDD-HHMM.jpg")
+    return OnlineData("milan", rome, _MILAN_POSITION, _MILAN_BAND, tuple(frames), {"pm25": readings})
+
+
+def read_layout(root: Path) -> list[OnlineData]:
+    """The stations of a folder in the plain layout (docs/data-layout.md) that have both frames and readings.
+
+    Reads `readings.csv`, `readings/*.csv`, `frames.csv` and `stations.json`; concentrations in ug/m3 or mg/m3, all
+    sensors of a station and hour averaged. A reading belongs to the hour it ends in.
+
+    Raises:
+        LayoutError: no such table, a column is missing, a time has no zone, or a unit would need a conversion.
+    """
+    tables = [
+        path for path in (root / "readings.csv", *sorted((root / "readings").glob("*.csv"))) if path.is_file()
+    ]
+    if not tables or not (root / "frames.csv").is_file():
+        raise LayoutError(
+            f"{root}: needs frames.csv and readings.csv or readings/*.csv (docs/data-layout.md)"
+        )
+    sums: dict[tuple[str, str, int], list[float]] = defaultdict(list)
+    for table in tables:
+        for line, row in _rows(table, ("station", "time", "parameter", "value", "unit")):
+            parameter, text = row["parameter"], row["value"].strip()
+            if not text or parameter not in (*PARAMETERS, "relativehumidity"):
+                continue
+            scale = {"ug/m3": 1.0, "mg/m3": 1000.0, "%": 1.0}.get(row["unit"])
+            if scale is None:
+                raise LayoutError(f"{table}, line {line}: {parameter} in {row['unit']}; give ug/m3 here")
+            end = -(-_time(row["time"], f"{table}, line {line}") // _HOUR) * _HOUR
+            try:
+                value = float(text) * scale
+            except ValueError as error:
+                raise LayoutError(f"{table}, line {line}: {text!r} is not a number") from error
+            if math.isfinite(value) and value >= 0.0:
+                sums[row["station"], parameter, end].append(value)
+    frames: dict[str, list[tuple[int, Path]]] = defaultdict(list)
+    for line, row in _rows(root / "frames.csv", ("station", "time", "path")):
+        frames[row["station"]].append(
+            (_time(row["time"], f"{root / 'frames.csv'}, line {line}"), root / row["path"])
+        )
+    means: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
+    for (station, parameter, end), values in sums.items():
+        means[station][parameter][end] = sum(values) / len(values)
+    known = _stations(root / "stations.json")
+    found = []
+    for station in sorted(frames.keys() & means.keys()):
+        record = known.get(station, {})
+        cameras = [camera for camera in record.get("cameras", []) if camera.get("far_band")]
+        place = (record.get("latitude"), record.get("longitude"))
+        found.append(
+            OnlineData(
+                station=station,
+                zone=ZoneInfo(record["timezone"]) if record.get("timezone") else UTC,
+                position=None if place[0] is None or place[1] is None else (float(place[0]), float(place[1])),
+                far_band=FarBand(**cameras[0]["far_band"]) if cameras else None,
+                frames=tuple(frames[station]),
+                readings={name: means[station][name] for name in PARAMETERS if name in means[station]},
+                humidity=means[station].get("relativehumidity", {}),
+            )
+        )
+    if not found:
+        raise LayoutError(f"{root}: no station has both frames and readings")
+    return found
+
+
+def evaluate_online(
+    data: OnlineData,
+    bundle: Bundle,
+    *,
+    pollutant: Pollutant = "pm25",
+    find_band: bool = False,
+    outages: Sequence[int] = OUTAGES,
+    learning_days: int = LEARNING_DAYS,
+    progress: Callable[[int, int], None] | None = None,
+) -> OnlineReport:
+    """Replay one station and measure its virtual sensor.
+
+    Protocols, all scored on the hours that have a usable frame and a measurement, from the day after
+    `learning_days` days with pairs on:
+
+    - next day: the sensor falls silent at local midnight and stays so for the day; everything before is known.
+    - an outage of k hours: the sensor is silent for the k hours up to and including the scored one.
+
+    Args:
+        data: the station's history.
+        bundle: encoder and global head.
+        pollutant: which one.
+        find_band: ignore a set far band and let the finder look for it.
+        outages: lengths in hours.
+        learning_days: days that are only learned from.
+        progress: told (frames done, frames in all).
+
+    Raises:
+        InputError: the station has no reading of the pollutant.
+    """
+    measured = data.readings.get(pollutant, {})
+    if not measured:
+        raise InputError(f"station {data.station} has no reading of {pollutant}")
+    hours, refused, band = _hours(data, bundle, pollutant, find_band, progress)
+    states: dict[int, VirtualSensor] = {}
+    state: VirtualSensor | None = None
+    for hour in hours:
+        state = virtual.update(state, hour.end_ms, hour.sight, hour.measured, hour.global_estimate)
+        if state is not None:
+            states[hour.end_ms] = state
+    replayed = _Replayed(hours, states)
+
+    paired = [hour for hour in hours if hour.sight is not None and hour.measured is not None]
+    days = sorted({_day(hour.end_ms, data.zone) for hour in paired})
+    tested = [hour for hour in paired if _day(hour.end_ms, data.zone) in set(days[learning_days:])]
+    protocols: list[tuple[str, Callable[[_Hour], int]]] = [
+        ("next day", lambda hour: _midnight(hour.end_ms, data.zone))
+    ]
+    for length in outages:
+        protocols.append((_span(length), lambda hour, length=length: hour.end_ms - length * _HOUR))  # type: ignore[misc]
+    outcomes = [
+        _outcome(
+            name, [scored for hour in tested if (scored := replayed.score(hour, start(hour))) is not None]
+        )
+        for name, start in protocols
+    ]
+    return OnlineReport(
+        station=data.station,
+        pollutant=pollutant,
+        bundle=bundle.id,
+        far_band=band,
+        frames=len(data.frames),
+        refused=refused,
+        first=_utc(tested[0].end_ms) if tested else None,
+        last=_utc(tested[-1].end_ms) if tested else None,
+        outcomes=tuple(outcomes),
+        state_bytes=len(state.to_bytes()) if state is not None else 0,
+    )
+
+
+class _Replayed:
+    """The undisturbed run, from whose states outages branch off."""
+
+    def __init__(self, hours: Sequence[_Hour], states: Mapping[int, VirtualSensor]) -> None:
+        self._seen = [hour for hour in hours if hour.sight is not None or hour.global_estimate is not None]
+        self._ends = np.array([hour.end_ms for hour in self._seen], dtype=np.int64)
+        self._states = states
+        self._measured = {hour.end_ms: hour.measured for hour in hours if hour.measured is not None}
+
+    def score(self, hour: _Hour, start_ms: int) -> _Scored | None:
+        """Estimate of the hour when the sensor is silent from `start_ms` on; None without any state by then."""
+        state = self._states.get(start_ms)
+        if state is None:
+            earlier = [end for end in self._states if end <= start_ms]
+            if not earlier:
+                return None
+            state = self._states[max(earlier)]
+        first, end = np.searchsorted(self._ends, (state.t_ms, hour.end_ms - 1), side="right")
+        for between in self._seen[int(first) : int(end)]:
+            moved = virtual.update(state, between.end_ms, between.sight, None, between.global_estimate)
+            assert moved is not None  # only a start without a measurement gives None
+            state = moved
+        estimate = virtual.predict(state, hour.end_ms, hour.sight, None, hour.global_estimate)
+        assert hour.measured is not None
+        return _Scored(
+            end_ms=hour.end_ms,
+            measured=hour.measured,
+            estimate=estimate,
+            last=self._last(start_ms),
+            of_day=self._of_day(hour.end_ms, start_ms),
+            overall=hour.global_estimate,
+        )
+
+    def _last(self, start_ms: int) -> float | None:
+        for end in range(start_ms, start_ms - 7 * 24 * _HOUR, -_HOUR):
+            if end in self._measured:
+                return self._measured[end]
+        return None
+
+    def _of_day(self, end_ms: int, start_ms: int) -> float | None:
+        back = range(end_ms - 24 * _HOUR, start_ms - (_MEAN_DAYS + 1) * 24 * _HOUR, -24 * _HOUR)
+        values = [self._measured[end] for end in back if end <= start_ms and end in self._measured]
+        return sum(values) / len(values) if values else None
+
+
+def _hours(
+    data: OnlineData,
+    bundle: Bundle,
+    pollutant: Pollutant,
+    find_band: bool,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[list[_Hour], dict[str, int], FarBand | None]:
+    """Play the frames and readings; hours in time order, refusals by reason, the band at the end."""
+    encoder, head = Encoder(bundle), Head(bundle)
+    width, height = bundle.manifest.input.width, bundle.manifest.input.height
+    measured = data.readings[pollutant]
+    frames: dict[int, list[tuple[int, Path]]] = defaultdict(list)
+    for at, path in sorted(data.frames):
+        frames[at // _HOUR * _HOUR + _HOUR].append((at, path))
+    if not frames:
+        raise InputError(f"station {data.station} has no frames")
+    begin = min(frames) - _HISTORY_MS
+    ends = sorted({end for end in measured if end >= begin} | frames.keys())
+    band = None if find_band else data.far_band
+    finder: BandFinder | None = None
+    gate: GateState | None = None
+    refused: dict[str, int] = defaultdict(int)
+    hours, done = [], 0
+    for end in ends:
+        vectors: list[NDArray[np.float32]] = []
+        rows: list[NDArray[np.float32]] = []
+        embeddings: list[NDArray[np.float32]] = []
+        statistics: list[NDArray[np.float32]] = []
+        for at, path in frames.get(end, ()):
+            done += 1
+            if progress is not None:
+                progress(done, len(data.frames))
+            try:
+                frame = decode(path.read_bytes(), width, height, band)
+            except OSError as error:
+                raise LayoutError(f"{path}: cannot be read ({error})") from error
+            except ImageRefused as error:
+                refused[error.code] += 1
+                continue
+            verdict = judge(frame, at, data.position, gate)
+            gate = remember(gate, verdict, at)
+            if not verdict.usable:
+                for reason in verdict.reasons:
+                    refused[reason] += 1
+                continue
+            whole = encoder.encode([frame.whole])[0]
+            looked = frame.whole if frame.far is None else frame.far
+            projection = whole.projection if frame.far is None else encoder.encode([frame.far])[0].projection
+            vectors.append(virtual.camera_vector(looked, projection))
+            rows.append(bands.row_profile(frame.luminance))
+            embeddings.append(whole.embedding)
+            statistics.append(haze(frame.whole))
+        sight, overall = None, None
+        if vectors:
+            sight = Sight(virtual.layout(band), pool(vectors), data.humidity.get(end))
+            overall = _global(head, pollutant, data, end, pool(embeddings), pool(statistics))
+        hours.append(_Hour(end, sight, overall, measured.get(end)))
+        pm25 = data.readings.get("pm25", {}).get(end)
+        if rows and pm25 is not None and (find_band or data.far_band is None):
+            finder = bands.observe(finder, pool(rows), pm25)
+            band = finder.band() or band
+    return hours, dict(refused), band
+
+
+def _global(
+    head: Head,
+    pollutant: Pollutant,
+    data: OnlineData,
+    end_ms: int,
+    embedding: NDArray[np.float32],
+    statistics: NDArray[np.float32],
+) -> float:
+    """The global head's value of the pollutant for an hour, from the picture and the other sensors."""
+    sensors = np.full((1, len(PARAMETERS)), np.nan, dtype=np.float32)
+    for index, name in enumerate(PARAMETERS):
+        if name != pollutant:
+            sensors[0, index] = data.readings.get(name, {}).get(end_ms, math.nan)
+    longitude = None if data.position is None else data.position[1]
+    hour = np.array([solar_hour(_utc(end_ms - _HOUR), longitude)], dtype=np.float32)
+    output = head.predict(embedding[None], np.array([True]), sensors, statistics[None], hour)
+    return float(output.sensors[0, PARAMETERS.index(pollutant)])
+
+
+def _outcome(name: str, scored: Sequence[_Scored]) -> Outcome:
+    answered = [(row, row.estimate) for row in scored if row.estimate is not None]
+    columns: dict[str, list[tuple[float, float | None]]] = {
+        "virtual sensor": [(row.measured, row.estimate.value if row.estimate else None) for row in scored],
+        "last value": [(row.measured, row.last) for row in scored],
+        "hour-of-day mean": [(row.measured, row.of_day) for row in scored],
+        "global head": [(row.measured, row.overall) for row in scored],
+    }
+    count = max(len(answered), 1)
+    return Outcome(
+        name=name,
+        skills={predictor: _skill(pairs) for predictor, pairs in columns.items()},
+        coverage=sum(p.lo <= row.measured <= p.hi for row, p in answered) / count,
+        width=sum(p.hi - p.lo for _, p in answered) / count,
+        weights={
+            key: sum(p.weights[key] for _, p in answered) / count for key in ("camera", "last", "global")
+        },
+        refused=len(scored) - len(answered),
+        series=tuple((row.end_ms, row.measured, p.value, p.lo, p.hi) for row, p in answered),
+    )
+
+
+def _skill(pairs: Iterable[tuple[float, float | None]]) -> Skill:
+    both = np.array([(truth, guess) for truth, guess in pairs if guess is not None], dtype=np.float64)
+    if len(both) == 0:
+        return Skill(0, math.nan, math.nan, math.nan)
+    truth, error = both[:, 0], both[:, 1] - both[:, 0]
+    spread = float(((truth - truth.mean()) ** 2).sum())
+    return Skill(
+        hours=len(both),
+        rmse=float(np.sqrt((error**2).mean())),
+        mae=float(np.abs(error).mean()),
+        r2=1.0 - float((error**2).sum()) / spread if spread > 0.0 else math.nan,
+    )
+
+
+def _rows(table: Path, columns: Sequence[str]) -> Iterable[tuple[int, dict[str, str]]]:
+    try:
+        with table.open(encoding="utf-8", newline="") as stream:
+            reader = csv.DictReader(stream)
+            missing = [name for name in columns if name not in (reader.fieldnames or ())]
+            if missing:
+                raise LayoutError(f"{table}: no column {', '.join(missing)}")
+            for line, row in enumerate(reader, start=2):
+                if any(row[name] is None for name in columns):
+                    raise LayoutError(f"{table}, line {line}: cells are missing")
+                yield line, row
+    except UnicodeDecodeError as error:
+        raise LayoutError(f"{table}: not UTF-8 ({error})") from error
+
+
+def _stations(path: Path) -> dict[str, dict[str, Any]]:
+    if not path.is_file():
+        return {}
+    try:
+        return {str(record["station"]): record for record in json.loads(path.read_text(encoding="utf-8"))}
+    except (ValueError, TypeError, KeyError) as error:
+        raise LayoutError(f"{path}: not a list of station records ({error!r})") from error
+
+
+def _time(text: str, where: str) -> int:
+    if text.strip().lstrip("-").isdigit():
+        return int(text)
+    try:
+        at = datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        raise LayoutError(f"{where}: {text!r} is not a time (RFC 3339 or ms since 1970)") from error
+    if at.tzinfo is None:
+        raise LayoutError(f"{where}: {text!r} has no time zone")
+    return _ms(at)
+
+
+def _ms(at: datetime) -> int:
+    return round(at.timestamp() * 1000)
+
+
+def _utc(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def _day(end_ms: int, zone: tzinfo) -> str:
+    return _utc(end_ms - _HOUR).astimezone(zone).date().isoformat()
+
+
+def _midnight(end_ms: int, zone: tzinfo) -> int:
+    """Local midnight before the hour, in whole hours of UTC."""
+    local = _utc(end_ms - _HOUR).astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
+    return _ms(local) // _HOUR * _HOUR
+
+
+def _span(hours: int) -> str:
+    return f"{hours // 24} days" if hours % 24 == 0 and hours > 24 else f"{hours} h"
