@@ -10,6 +10,7 @@ says why.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
@@ -24,7 +25,8 @@ from aqi.units import CANONICAL_UNIT, factor
 
 Status = Literal["valid", "indicative", "insufficient"]
 
-_STATUS: Final[dict[int, Status]] = {VALID: "valid", INDICATIVE: "indicative", INSUFFICIENT: "insufficient"}
+#: By grade of `averaging`; NOTHING has no sub-index to be written on.
+_STATUS: Final[tuple[Status, ...]] = ("insufficient", "insufficient", "indicative", "valid")
 #: Rows of hours that running means and the particle NowCast read: 24, one of lookback, the one in progress.
 _HOUR_ROWS: Final = 24 + averaging.LOOKBACK + 1
 
@@ -44,6 +46,10 @@ class SubIndex(NamedTuple):
     periods_needed: int
     end_ms: int  # end of the period averaged over; 0 where the caller averaged
     beyond: bool  # above the last concentration that the standard gives an index for
+
+
+#: Per pollutant the sub-index of its best-founded, then highest mean.
+Found = dict[str, SubIndex]
 
 
 class IndexResult(NamedTuple):
@@ -91,7 +97,8 @@ def index_of(
     StandardError for a (parameter, averaging) the standard has no table for, ValueError for a value that is
     not a finite number or is negative.
     """
-    found, ignored = [], []
+    found: Found = {}
+    ignored = []
     for (parameter, period), value in concentrations.items():
         measure = standard.measure(parameter, period)
         if not 0 <= value < float("inf"):
@@ -102,10 +109,10 @@ def index_of(
         if index is None:
             least = measure.segments[0][0] * 10.0**-measure.digits
             ignored.append(f"{measure.key} is indexed from {least:g} {measure.unit} on only")
-        else:
+        elif parameter not in found or index > found[parameter].index:
             beyond = measure.quanta(value) > measure.segments[-1][1]
-            found.append(
-                SubIndex(parameter, period, index, value, measure.unit, "valid", "", 0.0, 1, 1, 0, beyond)
+            found[parameter] = SubIndex(
+                parameter, period, index, value, measure.unit, "valid", "", 0.0, 1, 1, 0, beyond
             )
     return _result(standard, standard.default_report, 0, found, site, None, tuple(ignored))
 
@@ -152,7 +159,7 @@ def assess_many(
                 periods, length, measure.slots_needed, standard.hour_share
             )
     references = [history.reference_celsius for history in histories]
-    found: list[list[SubIndex]] = [[] for _ in histories]
+    found: list[Found] = [{} for _ in histories]
     for measure in measures:
         _grade(standard, measure, means[measure.averaging], references, found)
     nowcasts = _nowcasts(standard, histories, at_ms, hours, references)
@@ -163,47 +170,60 @@ def assess_many(
 
 
 def _grade(
-    standard: Standard,
-    measure: Measure,
-    means: Averages,
-    references: Sequence[float],
-    found: list[list[SubIndex]],
+    standard: Standard, measure: Measure, means: Averages, references: Sequence[float], found: list[Found]
 ) -> None:
     """Adds the sub-index of one measure to what was found per station."""
     column = COLUMN[measure.parameter]
-    values = means.mean[:, column] * _factors(standard, measure, references)
-    indices = measure.indices(values)
-    rows = zip(
+    status = means.status[:, column]
+    _add(
+        measure,
+        measure.averaging,
+        means.mean[:, column] * _factors(standard, measure, references),
+        status,
+        _reasons(measure, status, means.counting[:, column], means.imputed_share[:, column]),
+        means.imputed_share[:, column],
+        means.counting[:, column],
+        measure.slots_needed,
+        means.end_ms[:, column],
         found,
-        indices.tolist(),
-        values.tolist(),
-        means.status[:, column].tolist(),
-        means.imputed_share[:, column].tolist(),
-        means.counting[:, column].tolist(),
-        means.end_ms[:, column].tolist(),
-        measure.beyond(values).tolist(),
-        strict=True,
     )
-    parameter, period, unit, needed = measure.parameter, measure.averaging, measure.unit, measure.slots_needed
-    for subs, index, value, status, imputed, counting, end_ms, beyond in rows:
-        if index != index:  # NaN: no data, or so low that this table does not speak
-            continue
-        subs.append(
-            SubIndex(
-                parameter,
-                period,
-                int(index),
-                value,
-                unit,
-                _STATUS[status],
-                "" if status == VALID else _why(measure, status, counting, imputed),
-                imputed,
-                counting,
-                needed,
-                end_ms,
-                beyond,
-            )
-        )
+
+
+def _add(
+    measure: Measure,
+    averaged: str | list[str],
+    values: npt.NDArray[np.float64],
+    status: npt.NDArray[np.int8],
+    reasons: list[str],
+    imputed_share: npt.NDArray[np.float64],
+    periods: npt.NDArray[np.int64],
+    needed: int,
+    end_ms: npt.NDArray[np.int64],
+    found: list[Found],
+) -> None:
+    """Looks S values up and adds a sub-index to every station that has one."""
+    indices = measure.indices(values)
+    there = ~np.isnan(indices)  # not: no data, or so low that this table does not speak
+    rows = zip(
+        repeat(measure.parameter),
+        repeat(averaged) if isinstance(averaged, str) else averaged,
+        np.where(there, indices, 0).astype(np.int64).tolist(),
+        values.tolist(),
+        repeat(measure.unit),
+        [_STATUS[grade] for grade in status.tolist()],
+        reasons,
+        imputed_share.tolist(),
+        periods.tolist(),
+        repeat(needed),
+        end_ms.tolist(),
+        measure.beyond(values).tolist(),
+        strict=False,
+    )
+    for best, sub, ok in zip(found, map(SubIndex._make, rows), there.tolist(), strict=True):
+        if ok:
+            other = best.get(sub.parameter)
+            if other is None or (_GRADE[sub.status], sub.index) > (_GRADE[other.status], other.index):
+                best[sub.parameter] = sub
 
 
 def _factors(standard: Standard, measure: Measure, references: Sequence[float]) -> npt.NDArray[np.float64]:
@@ -215,14 +235,27 @@ def _factors(standard: Standard, measure: Measure, references: Sequence[float]) 
     )
 
 
-def _why(measure: Measure, status: int, counting: int, imputed: float) -> str:
+def _reasons(
+    measure: Measure,
+    status: npt.NDArray[np.int8],
+    counting: npt.NDArray[np.int64],
+    imputed: npt.NDArray[np.float64],
+) -> list[str]:
+    """Per station why a mean is not valid, in words; empty for those that are."""
+    reasons = [""] * len(status)
     period = "quarter hours" if measure.averaging == "15min" else "hours"
     length = PERIODS[measure.averaging][1]
-    if status == INDICATIVE and counting >= measure.slots_needed:
-        return f"{measure.key}: complete only with imputed values ({imputed:.0%} of its input)"
-    if length == 1:
-        return f"{measure.key}: no complete {period[:-1]} yet"
-    return f"{measure.key}: {counting} of {length} {period}, {measure.slots_needed} needed"
+    for place in np.flatnonzero(status != VALID).tolist():
+        if status[place] == INDICATIVE and counting[place] >= measure.slots_needed:
+            share = f"{imputed[place]:.0%} of its input"
+            reasons[place] = f"{measure.key}: complete only with imputed values ({share})"
+        elif length == 1:
+            reasons[place] = f"{measure.key}: no complete {period[:-1]} yet"
+        else:
+            reasons[place] = (
+                f"{measure.key}: {counting[place]} of {length} {period}, {measure.slots_needed} needed"
+            )
+    return reasons
 
 
 _GRADE: Final[dict[str, int]] = {"valid": VALID, "indicative": INDICATIVE, "insufficient": INSUFFICIENT}
@@ -232,17 +265,12 @@ def _result(
     standard: Standard,
     report: str,
     at_ms: int,
-    found: Sequence[SubIndex],
+    found: Found,
     site: str | None,
     cast: "IndexResult | None",
     ignored: tuple[str, ...] = (),
 ) -> IndexResult:
-    best: dict[str, SubIndex] = {}
-    for sub in found:
-        other = best.get(sub.parameter)
-        if other is None or (_GRADE[sub.status], sub.index) > (_GRADE[other.status], other.index):
-            best[sub.parameter] = sub
-    subs = tuple(best.values())
+    subs = tuple(found.values())
     if not subs:
         return IndexResult(
             standard.id, report, at_ms, None, None, None, (), "insufficient",
@@ -292,7 +320,7 @@ class _Casts(NamedTuple):
     values: npt.NDArray[np.float64]
     imputed_share: npt.NDArray[np.float64]
     measured: npt.NDArray[np.bool_]  # the newest hours that decide were measured, not imputed
-    method: list[str]
+    method: str | list[str]
     hours: npt.NDArray[np.int64]
     end_ms: npt.NDArray[np.int64]
 
@@ -307,37 +335,20 @@ def _nowcasts(
     """Per station the index of its NowCasts; None where the standard has no NowCast or none is defined."""
     if not standard.nowcast:
         return [None] * len(histories)
-    found: list[list[SubIndex]] = [[] for _ in histories]
+    found: list[Found] = [{} for _ in histories]
     for parameter, rule in standard.nowcast.items():
         measure = standard.measure(parameter, rule.averaging)
         if rule.method == "epa-pm":
             casts, needed = _particles(standard, measure, hours, references), nowcast.PM_NEWEST_NEEDED
         else:
             casts, needed = _ozone(standard, measure, hours, histories, at_ms), 1
-        columns = (
-            found,
-            measure.indices(casts.values).tolist(),
-            casts.values.tolist(),
-            casts.imputed_share.tolist(),
-            casts.measured.tolist(),
-            casts.method,
-            casts.hours.tolist(),
-            casts.end_ms.tolist(),
-            measure.beyond(casts.values).tolist(),
-        )
-        for subs, index, value, imputed, measured, method, count, end_ms, beyond in zip(
-            *columns, strict=True
-        ):
-            if index != index:
-                continue
-            status: Status = "valid" if measured else "indicative"
-            reason = "" if measured else f"{parameter} NowCast: its newest hours are imputed"
-            subs.append(
-                SubIndex(
-                    parameter, method, int(index), value, measure.unit, status, reason, imputed, count,
-                    needed, end_ms, beyond,
-                )
-            )  # fmt: skip
+        status = np.where(casts.measured, VALID, INDICATIVE).astype(np.int8)
+        imputed = f"{parameter} NowCast: its newest hours are imputed"
+        reasons = ["" if measured else imputed for measured in casts.measured.tolist()]
+        _add(
+            measure, casts.method, casts.values, status, reasons, casts.imputed_share, casts.hours, needed,
+            casts.end_ms, found,
+        )  # fmt: skip
     return [
         _result(standard, "nowcast", now, subs, None, None) if subs else None
         for now, subs in zip(at_ms, found, strict=True)
@@ -359,7 +370,7 @@ def _particles(
         cast.value * _factors(standard, measure, references),
         imputed / np.maximum(everything, 1),
         decides,
-        ["nowcast"] * len(references),
+        "nowcast",
         present.sum(axis=1),
         hours.end_ms,
     )

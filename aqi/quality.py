@@ -20,7 +20,7 @@ verdicts.
 import math
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from functools import cache
 from importlib import resources
 from typing import Any, Final, NamedTuple
@@ -85,6 +85,9 @@ class Limits:
     gap_s: int | None = None
     future_s: int | None = None
     stale_s: int | None = None
+    #: The same as plain numbers, for `step` is called for every reading: a switched-off test has a limit that
+    #: nothing exceeds. Times in milliseconds.
+    plan: tuple[Any, ...] = field(init=False, repr=False, compare=False, default=())
 
     def __post_init__(self) -> None:
         for name in ("fail_span", "suspect_span"):
@@ -96,6 +99,49 @@ class Limits:
             raise QualityError(f"suspect_span {list(inside)} must lie within fail_span {list(outside)}")
         if (self.flat_tolerance is None) != (self.flat_suspect_s is None and self.flat_fail_s is None):
             raise QualityError("flat_tolerance needs flat_suspect_s or flat_fail_s, and they need it")
+        if self.flat_tolerance is not None and not self.flat_tolerance > 0:
+            raise QualityError(
+                "flat_tolerance must be above zero: exactly equal readings are the stuck test's"
+            )
+        object.__setattr__(self, "plan", self._plan())
+
+    def _plan(self) -> tuple[Any, ...]:
+        def number_or_inf(number: float | None) -> float:
+            return math.inf if number is None else number
+
+        def ms(seconds: int | None) -> float:
+            return math.inf if seconds is None else seconds * 1000
+
+        # Whether a test runs on any reading at all, so that the flag is at least GOOD.
+        always = any(
+            limit is not None
+            for limit in (
+                self.fail_span,
+                self.suspect_span,
+                self.flat_tolerance,
+                self.stuck_suspect_s,
+                self.stuck_fail_s,
+            )
+        )
+        return (
+            *(self.fail_span or (-math.inf, math.inf)),
+            *(self.suspect_span or (-math.inf, math.inf)),
+            GOOD if always else 0,
+            number_or_inf(self.rate),
+            self.rate_floor,
+            number_or_inf(self.spike),
+            number_or_inf(self.spike_fail),
+            self.flat_tolerance,
+            ms(self.flat_suspect_s),
+            ms(self.flat_fail_s),
+            1000 * max(self.flat_suspect_s or 0, self.flat_fail_s or 0),
+            self.stuck_above,
+            ms(self.stuck_suspect_s),
+            ms(self.stuck_fail_s),
+            ms(self.gap_s),
+            ms(self.future_s),
+            ms(self.stale_s),
+        )
 
 
 class SensorState(NamedTuple):
@@ -160,68 +206,70 @@ def step(
     tested. A reading not after the newest one is suspect and changes no state: other tests cannot say
     anything about it.
     """
-    if t_ms <= state.t_ms:
-        if value is None or value != value:
-            return Step(MISSING, 0, state, None)
-        flag, tests = _range(limits, value)
-        return Step(max(flag, SUSPECT), tests | TIME, state, None)
+    if value is None or value != value:
+        return Step(
+            MISSING, 0, state if t_ms <= state.t_ms else _after_unusable(state, t_ms, MISSING, 0), None
+        )
+    (
+        fail_low, fail_high, low, high, flag, rate, rate_floor, spike, spike_fail, tolerance, flat_suspect,
+        flat_fail, flat_longest, stuck_above, stuck_suspect, stuck_fail, gap, future, stale,
+    ) = limits.plan  # fmt: skip
+    (
+        newest_ms, last_ms, last, follows, before_ms, before, last_flag, last_tests, stuck_ms, flat_ms,
+        lows, highs,
+    ) = state  # fmt: skip
 
     tests = 0
-    if value is None or value != value:
-        return Step(MISSING, 0, _after_unusable(state, t_ms, MISSING, 0), None)
-    flag, tests = _range(limits, value)
+    if not low <= value <= high:
+        flag, tests = SUSPECT, GROSS_RANGE
+    if not fail_low <= value <= fail_high:
+        flag, tests = FAIL, GROSS_RANGE
+    if t_ms <= newest_ms:
+        return Step(max(flag, SUSPECT), tests | TIME, state, None)
     if received_ms is not None:
-        if limits.future_s is not None and t_ms > received_ms + limits.future_s * 1000:
+        if t_ms - received_ms > future:
             # Its time is wrong, so it must not become the newest: all that follows would look old.
             return Step(FAIL, tests | TIME, state, None)
-        elif limits.stale_s is not None and t_ms < received_ms - limits.stale_s * 1000:
+        if received_ms - t_ms > stale:
             flag, tests = max(flag, SUSPECT), tests | TIME
     if flag == FAIL:
         return Step(FAIL, tests, _after_unusable(state, t_ms, FAIL, tests), None)
-
-    (_, last_ms, last, follows, before_ms, before, last_flag, last_tests, stuck_ms, flat_ms, lows, highs) = (
-        state
-    )
-    gap_ms = limits.gap_s * 1000 if limits.gap_s is not None else None
-    if gap_ms is not None and state.t_ms >= 0 and t_ms - state.t_ms > gap_ms:
+    if newest_ms >= 0 and t_ms - newest_ms > gap:
         tests |= GAP  # says that the reading follows a gap; it does not speak against the reading
         flag = flag or GOOD
-    if last_ms >= 0 and gap_ms is not None and t_ms - last_ms > gap_ms:
+    if last_ms >= 0 and t_ms - last_ms > gap:
         follows, before_ms, stuck_ms, lows, highs = False, -1, -1, (), ()
 
     revised: Verdict | None = None
     if follows:
-        change = abs(value - last)
-        if limits.rate is not None:
-            flag = flag or GOOD
-            if change > limits.rate_floor and change > limits.rate * (t_ms - last_ms) / 1000.0:
-                flag, tests = SUSPECT, tests | RATE_OF_CHANGE
-        if before_ms >= 0 and limits.spike is not None:
+        change = value - last
+        if change < 0:
+            change = -change
+        if change > rate_floor and change > rate * (t_ms - last_ms) / 1000.0:
+            flag, tests = SUSPECT, tests | RATE_OF_CHANGE
+        elif flag == 0 and limits.rate is not None:
+            flag = GOOD
+        if before_ms >= 0:
             rise, fall = last - before, last - value
-            height = min(abs(rise), abs(fall)) if rise * fall > 0 else 0.0
-            if limits.spike_fail is not None and height > limits.spike_fail:
-                revised = Verdict(FAIL, last_tests | SPIKE)
-            elif height > limits.spike:
-                revised = Verdict(max(last_flag, SUSPECT), last_tests | SPIKE)
-            elif last_flag == NOT_EVALUATED:
+            if rise * fall > 0:
+                height = min(abs(rise), abs(fall))
+                if height > spike_fail:
+                    revised = Verdict(FAIL, last_tests | SPIKE)
+                elif height > spike:
+                    revised = Verdict(max(last_flag, SUSPECT), last_tests | SPIKE)
+            if revised is None and last_flag == NOT_EVALUATED and limits.spike is not None:
                 revised = Verdict(GOOD, last_tests)
 
     if stuck_ms < 0 or value != last:
         stuck_ms = t_ms
-    elif value > limits.stuck_above or value <= 0.0:
-        # Zero for hours is a dead sensor or very clean air: suspect, but not thrown away.
-        fail_s = limits.stuck_fail_s if value > limits.stuck_above else None
-        flag, tests = _lasting(flag, tests, STUCK, t_ms - stuck_ms, limits.stuck_suspect_s, fail_s)
-    if limits.stuck_suspect_s is not None or limits.stuck_fail_s is not None:
-        flag = flag or GOOD
-
-    if limits.flat_tolerance is not None:
-        flag = flag or GOOD
-        flat_ms, lows, highs = _flat_run(limits, flat_ms, lows, highs, t_ms, value)
-        if value > limits.stuck_above:
-            flag, tests = _lasting(
-                flag, tests, FLAT_LINE, t_ms - flat_ms - 1, limits.flat_suspect_s, limits.flat_fail_s
-            )
+    elif value > stuck_above:
+        flag, tests = _lasting(flag, tests, STUCK, t_ms - stuck_ms, stuck_suspect, stuck_fail)
+    elif value <= 0.0:  # a dead sensor or very clean air: suspect, but not thrown away
+        flag, tests = _lasting(flag, tests, STUCK, t_ms - stuck_ms, stuck_suspect, math.inf)
+    if tolerance is not None:
+        flat_ms, lows, highs = _flat_run(tolerance, flat_longest, flat_ms, lows, highs, t_ms, value)
+        if value > stuck_above:
+            flag, tests = _lasting(flag, tests, FLAT_LINE, t_ms - flat_ms - 1, flat_suspect, flat_fail)
     flag = flag or NOT_EVALUATED
     return Step(
         flag,
@@ -244,26 +292,12 @@ def step(
     )
 
 
-def _range(limits: Limits, value: float) -> tuple[int, int]:
-    """Flag and bits of the gross range test; flag 0 where it is switched off."""
-    flag = 0
-    if limits.fail_span is not None:
-        flag = GOOD
-        if not limits.fail_span[0] <= value <= limits.fail_span[1]:
-            return FAIL, GROSS_RANGE
-    if limits.suspect_span is not None:
-        flag = GOOD
-        if not limits.suspect_span[0] <= value <= limits.suspect_span[1]:
-            return SUSPECT, GROSS_RANGE
-    return flag, 0
-
-
 def _lasting(
-    flag: int, tests: int, bit: int, lasted_ms: int, suspect_s: int | None, fail_s: int | None
+    flag: int, tests: int, bit: int, lasted_ms: int, suspect_ms: float, fail_ms: float
 ) -> tuple[int, int]:
-    if fail_s is not None and lasted_ms >= fail_s * 1000:
+    if lasted_ms >= fail_ms:
         return FAIL, tests | bit
-    if suspect_s is not None and lasted_ms >= suspect_s * 1000:
+    if lasted_ms >= suspect_ms:
         return max(flag, SUSPECT), tests | bit
     return flag, tests
 
@@ -277,38 +311,37 @@ Points = tuple[tuple[int, float], ...]
 
 
 def _flat_run(
-    limits: Limits, flat_ms: int, lows: Points, highs: Points, t_ms: int, value: float
+    tolerance: float, longest_ms: int, flat_ms: int, lows: Points, highs: Points, t_ms: int, value: float
 ) -> tuple[int, Points, Points]:
     """The longest run of readings, ending now, with a range below the tolerance: queues of its extremes.
 
     `flat_ms` is the time of the newest reading outside the run (or just before the first reading ever): the
     run has lasted since then. Same verdict as ioos_qc's rolling window, without keeping the window.
     """
-    tolerance = limits.flat_tolerance
-    assert tolerance is not None
+    point = (t_ms, value)
+    alone = (point,)
     if not lows:
-        return t_ms - 1, ((t_ms, value),), ((t_ms, value),)
-    longest_ms = 1000 * max(limits.flat_suspect_s or 0, limits.flat_fail_s or 0)
+        return t_ms - 1, alone, alone
+    if value - lows[-1][1] >= tolerance or highs[-1][1] - value >= tolerance:
+        # The newest reading is in both queues, at the end: nothing before it can be in the run either.
+        return max(lows[-1][0], highs[-1][0]), alone, alone
     low, high = len(lows), len(highs)
     while low and lows[low - 1][1] >= value:
         low -= 1
     while high and highs[high - 1][1] <= value:
         high -= 1
-    point = (t_ms, value)
     lows, highs = (*lows[:low], point), (*highs[:high], point)
     while highs[0][1] - lows[0][1] >= tolerance:
         if highs[0][0] < lows[0][0]:
             flat_ms, highs = max(flat_ms, highs[0][0]), highs[1:]
         else:
             flat_ms, lows = max(flat_ms, lows[0][0]), lows[1:]
-        if not lows or not highs:  # a tolerance of zero: no reading is within it
-            return t_ms - 1, (), ()
     while lows[0][0] < t_ms - longest_ms:
         lows = lows[1:]
     while highs[0][0] < t_ms - longest_ms:
         highs = highs[1:]
     if len(lows) > _FLAT_MEMORY or len(highs) > _FLAT_MEMORY:
-        return t_ms - 1, (point,), (point,)
+        return t_ms - 1, alone, alone
     return flat_ms, lows, highs
 
 
@@ -446,13 +479,15 @@ def defaults() -> Defaults:
     )
 
 
+_SETTINGS: Final = tuple(limit.name for limit in fields(Limits) if limit.init)
+
+
 def limits_from(table: Mapping[str, Any], where: str) -> Limits:
     """Limits from a table of settings (names of `Limits`); QualityError names what is wrong in `where`."""
-    unknown = table.keys() - Limits.__dataclass_fields__.keys()
+    unknown = table.keys() - set(_SETTINGS)
     if unknown:
         raise QualityError(
-            f"{where}: no such limit: {', '.join(sorted(unknown))}; "
-            f"there are {', '.join(Limits.__dataclass_fields__)}"
+            f"{where}: no such limit: {', '.join(sorted(unknown))}; there are {', '.join(_SETTINGS)}"
         )
     spans = {name: tuple(span) for name, span in table.items() if name.endswith("_span")}
     try:
