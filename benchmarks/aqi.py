@@ -62,11 +62,11 @@ def look_ups(count: int, repeats: int) -> tuple[float, float]:
                 index(value)
 
     total = len(tables) * count
-    return total / best_of(repeats, vectorised), len(tables) * 50 / best_of(repeats, one_by_one)
+    return total / best_of(repeats, vectorised), 50 * len(tables) / best_of(repeats, one_by_one)
 
 
 class City:
-    """Stations with a day and a bit of history, each having one reading per pollutant in the window to come."""
+    """Stations with a day and a bit of history, and one reading per pollutant in the window to come."""
 
     def __init__(self, stations: int, seed: int) -> None:
         random = np.random.default_rng(seed)
@@ -81,7 +81,7 @@ class City:
             history = History.empty(48)
             levels = random.lognormal(0, 0.5, (26, len(PARAMETERS)))
             for hour in range(26):
-                means = {
+                means: dict[str, Mean] = {
                     parameter: Mean(float(TYPICAL[parameter] * levels[hour, column]), 3540)
                     for column, parameter in enumerate(PARAMETERS)
                     if (station + hour) % 11  # some hours are missing
