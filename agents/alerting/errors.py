@@ -1,0 +1,13 @@
+"""What `agents.alerting` raises.
+
+AlertError
+└── RulesError      the rules file is wrong; says in which line
+"""
+
+
+class AlertError(Exception):
+    """Root of everything `agents.alerting` raises."""
+
+
+class RulesError(AlertError):
+    """The rules file is wrong; the message names the file, the line, what is wrong and how to mend it."""

@@ -1,0 +1,99 @@
+"""What one window says about one rule: an interval of the rule's number, or why it says nothing."""
+
+from typing import NamedTuple
+
+from agents.alerting.rules import Rule
+from aqi.quality import TESTS
+from schemas.estimate import Estimate, IndexBlock
+from schemas.parameters import PARAMETERS
+
+
+class Evidence(NamedTuple):
+    """The number of a rule in a window. It is surely at least `low` and at most `high`.
+
+    For measured values, and where a rule rests on any value, all three are equal. A bound that is not known
+    is infinite.
+    """
+
+    low: float
+    value: float
+    high: float
+
+    @classmethod
+    def exact(cls, value: float) -> "Evidence":
+        """A value that is taken as it is."""
+        return cls(value, value, value)
+
+
+def weigh(rule: Rule, estimate: Estimate) -> Evidence | str:
+    """The evidence in `estimate` for `rule`, or in words why there is none.
+
+    Silence is not weighed: it is the absence of estimates.
+    """
+    match rule.what:
+        case "index" | "nowcast":
+            return _index(rule, estimate)
+        case "concentration":
+            return _concentration(rule, estimate)
+        case "imputed_share":
+            kinds = [pollutant.kind for pollutant in estimate.pollutants.values()]
+            if not kinds:
+                return "no pollutant has a value"
+            return Evidence.exact(kinds.count("imputed") / len(kinds))
+        case "flagged":
+            mask = sum(TESTS[name] for name in rule.tests)
+            read = [p for p in estimate.pollutants.values() if p.n or p.raw is not None]
+            if not read:
+                return "no sensor was read"
+            return Evidence.exact(float(sum(bool(pollutant.qc_tests & mask) for pollutant in read)))
+        case "frames":
+            frames = estimate.inputs.frames
+            if not frames:
+                return "no frame was taken"
+            hit = sum(
+                not frame.usable and not set(rule.reasons).isdisjoint(frame.reasons) for frame in frames
+            )
+            return Evidence.exact(hit / len(frames))
+        case "silence":
+            raise ValueError("silence is told from the absence of estimates")
+
+
+def block_of(rule: Rule, estimate: Estimate) -> IndexBlock | None:
+    """The index block that an index rule looks at."""
+    return next((block for block in estimate.indices if block.standard == rule.standard), None)
+
+
+def _index(rule: Rule, estimate: Estimate) -> Evidence | str:
+    block = block_of(rule, estimate)
+    if block is None:
+        return f"{rule.standard} is not computed for this station"
+    index = block.index if rule.what == "index" else block.nowcast
+    if index is None:
+        return f"{rule.standard} gives no {rule.what}: {block.reason or block.status}"
+    if rule.rests_on == "any" or block.imputed_share == 0:
+        return Evidence.exact(float(index))
+    if rule.rests_on == "measured":
+        return f"{block.imputed_share:.0%} of the {rule.what}'s input was imputed"
+    sure = [
+        sub
+        for parameter, sub in block.subindices.items()
+        if parameter in estimate.pollutants and estimate.pollutants[parameter].kind != "imputed"
+    ]
+    low = min(float(max(sure)), float(index)) if sure else float("-inf")
+    return Evidence(low, float(index), float(index))
+
+
+def _concentration(rule: Rule, estimate: Estimate) -> Evidence | str:
+    assert rule.parameter in PARAMETERS
+    pollutant = estimate.pollutants.get(rule.parameter)
+    if pollutant is None:
+        return f"{rule.parameter} has no value"
+    if rule.rests_on == "any" or pollutant.kind != "imputed":
+        return Evidence.exact(pollutant.value)
+    if rule.rests_on == "measured":
+        return f"{rule.parameter} was imputed"
+    return Evidence(
+        float("-inf") if pollutant.lo is None else pollutant.lo,
+        pollutant.value,
+        float("inf") if pollutant.hi is None else pollutant.hi,
+    )

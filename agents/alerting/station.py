@@ -1,0 +1,364 @@
+"""All alerts of one station: windows in, in any order and revised, events out; immutable, serialisable state.
+
+Windows that may still be revised are kept with their evidence. Whenever one arrives or changes, each rule is
+run again over them from a checkpoint (`machine.Progress`), and the episodes that come out are compared with
+what was told before. What is told therefore never depends on the order in which windows arrived, and a
+revision mends what it changes:
+
+* an episode has grown: the new entries are told, as ``open``, ``update``, ``clear``;
+* an entry that was told is different now (other numbers, other windows): one ``update``, or ``clear`` if the
+  episode is over;
+* an episode that was told does not exist any more: ``retract``.
+
+An event's id is ``station/rule/end of the window that opened the alert`` and its `sequence` grows by one with
+every event of that alert, so the same windows in the same order give the same events, byte for byte.
+Windows further back than `horizon` are final; the checkpoint moves over them.
+"""
+
+import bisect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal, NamedTuple, Self
+
+from agents.alerting.evidence import Evidence, weigh
+from agents.alerting.machine import Entry, Episode, Progress, hear, miss, observe
+from agents.alerting.membership import membership
+from agents.alerting.rules import Rule, Rules, Severity
+from agents.alerting.words import reason_of, retired, retracted
+from aqi import standards
+from schemas.alert import Alert
+from schemas.base import format_time, from_ms, to_ms
+from schemas.estimate import Estimate
+
+STATE_VERSION: Final = 1
+
+
+class Window(NamedTuple):
+    """What is kept of a window that may still be revised. Times in ms; evidence by rule id, or why none."""
+
+    end: int
+    size: int
+    revision: int
+    evidence: Mapping[str, Evidence | str]
+
+
+class Told(NamedTuple):
+    """What the world knows of one alert. `entries` is empty after a retraction."""
+
+    sequence: int
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RuleState:
+    """One rule: the checkpoint before the kept windows, and what was told of episodes that are not final."""
+
+    digest: str
+    base: Progress
+    told: Mapping[int, Told] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StationAlerts:
+    """The state of one station. Times in ms.
+
+    `folded`: windows that end here or earlier are final. `watermark`: end of the latest window that had been
+    seen at any station when this state was made. `due`: the watermark above which silence opens or escalates.
+    """
+
+    station: str
+    windows: tuple[Window, ...] = ()
+    rules: Mapping[str, RuleState] = field(default_factory=dict)
+    folded: int = 0
+    watermark: int = 0
+    due: int | None = None
+
+    def take(
+        self, rules: Rules, estimate: Estimate, watermark: int, horizon: int
+    ) -> tuple["StationAlerts", list[Alert]]:
+        """The state and the events after `estimate`.
+
+        `watermark`: end of the latest window seen at any station; `horizon`: how far back windows may be
+        revised, ms. A revision that is not newer, or of a final window, changes nothing.
+        """
+        end = to_ms(estimate.window.end)
+        ends = [window.end for window in self.windows]
+        place = bisect.bisect_left(ends, end)
+        known = place < len(ends) and ends[place] == end
+        final = max(self.folded, watermark - horizon)
+        if end <= final or (known and self.windows[place].revision >= estimate.revision):
+            return self, []
+        window = Window(
+            end,
+            end - to_ms(estimate.window.start),
+            estimate.revision,
+            {rule.id: weigh(rule, estimate) for rule in rules.of(self.station) if rule.what != "silence"},
+        )
+        state = replace(self, windows=(*self.windows[:place], window, *self.windows[place + known :]))
+        return state._retell(rules, max(self.watermark, watermark, end), horizon, end)
+
+    def advance(self, rules: Rules, watermark: int, horizon: int) -> tuple["StationAlerts", list[Alert]]:
+        """The state and the events when the latest window seen at any station ends at `watermark`."""
+        if watermark <= self.watermark:
+            return self, []
+        return self._retell(rules, watermark, horizon, watermark)
+
+    def progress(self, rule: Rule) -> Progress:
+        """Where `rule` stands after all windows known now."""
+        state = self.rules.get(rule.id)
+        base = state.base if state and state.digest == rule.digest else Progress.fresh(rule)
+        return _run(rule, base, self.windows, self.watermark)[0]
+
+    def _retell(
+        self, rules: Rules, watermark: int, horizon: int, cause: int
+    ) -> tuple["StationAlerts", list[Alert]]:
+        events: list[Alert] = []
+        states: dict[str, RuleState] = {}
+        current = {rule.id: rule for rule in rules.of(self.station)}
+        windows = self.windows
+        for name, state in self.rules.items():
+            if name in current and state.digest == current[name].digest:
+                states[name] = state
+                continue
+            told = {}
+            for opened, before in state.told.items():
+                if before.entries and before.entries[-1].event != "clear":
+                    before = Told(before.sequence + 1, ())
+                    events.append(self._over("clear", name, opened, before, "info", cause, retired(name)))
+                told[opened] = before
+            if name in current:
+                # The numbers of its sequence go on; evidence that the old rule weighed is worth nothing.
+                states[name] = RuleState(current[name].digest, Progress.fresh(current[name]), told)
+                windows = tuple(
+                    window._replace(
+                        evidence={
+                            k: e for k, e in window.evidence.items() if k != name or window.end == cause
+                        }
+                    )
+                    for window in windows
+                )
+        folded = max(self.folded, watermark - horizon)
+        final = bisect.bisect_right([window.end for window in windows], folded)
+        due = []
+        for rule in current.values():
+            state = states.get(rule.id) or RuleState(rule.digest, Progress.fresh(rule))
+            progress, closed = _run(rule, state.base, windows, watermark)
+            episodes = {episode.opened: episode for episode in closed}
+            if progress.episode is not None:
+                episodes[progress.episode.opened] = progress.episode
+            told = dict(state.told)
+            for opened in sorted(episodes.keys() | told.keys()):
+                entries = episodes[opened].entries if opened in episodes else ()
+                for after, event in self._tell(
+                    rules, rule, opened, told.get(opened, Told(-1, ())), entries, cause
+                ):
+                    told[opened] = after
+                    events.append(event)
+            # What a final window opened and a final window closed can never change again.
+            kept = {
+                opened: after
+                for opened, after in told.items()
+                if opened > folded
+                or (after.entries and (after.entries[-1].event != "clear" or after.entries[-1].at > folded))
+            }
+            base, _ = _run(rule, state.base, windows[:final], 0)
+            states[rule.id] = RuleState(rule.digest, base, kept)
+            due.append(_due(rule, progress))
+        return StationAlerts(
+            self.station,
+            windows[final:],
+            states,
+            folded,
+            watermark,
+            min((one for one in due if one is not None), default=None),
+        ), events
+
+    def _tell(
+        self, rules: Rules, rule: Rule, opened: int, told: Told, entries: tuple[Entry, ...], cause: int
+    ) -> Iterator[tuple[Told, Alert]]:
+        """What has to be said so that the world, which was told `told`, knows `entries`."""
+        if entries == told.entries:
+            return
+        if not entries:
+            severity = rule.steps[told.entries[-1].level].severity
+            told = Told(told.sequence + 1, ())
+            yield told, self._over("retract", rule.id, opened, told, severity, cause, retracted())
+            return
+        if entries[: len(told.entries)] == told.entries:
+            for count in range(len(told.entries) + 1, len(entries) + 1):
+                told = Told(told.sequence + 1, entries[:count])
+                yield told, self._event(rules, rule, opened, told, revised=False)
+            return
+        told = Told(told.sequence + 1, entries)
+        yield told, self._event(rules, rule, opened, told, revised=True)
+
+    def _over(
+        self,
+        event: Literal["clear", "retract"],
+        rule: str,
+        opened: int,
+        told: Told,
+        severity: Severity,
+        at: int,
+        reason: str,
+    ) -> Alert:
+        """The end of an alert that no evidence cleared."""
+        id = _id(self.station, rule, opened)
+        return Alert(
+            id=id, sequence=told.sequence, supersedes=_superseded(id, told.sequence), event=event,
+            station=self.station, rule=rule, severity=severity, at=from_ms(at), since=from_ms(opened),
+            reason=reason,
+        )  # fmt: skip
+
+    def _event(self, rules: Rules, rule: Rule, opened: int, told: Told, *, revised: bool) -> Alert:
+        """The newest of `told.entries` as an event."""
+        entry, sequence = told.entries[-1], told.sequence
+        lowered = len(told.entries) > 1 and entry.level < told.entries[-2].level
+        step = rule.steps[entry.level]
+        id = _id(self.station, rule.id, opened)
+        values = {"value": entry.evidence.value, "enter": step.enter}
+        if rule.what != "silence":
+            values["leave"] = step.left_below
+        for name in ("low", "high"):
+            bound = getattr(entry.evidence, name)
+            if bound != entry.evidence.value and abs(bound) != float("inf"):
+                values[name] = bound
+        shares = {}
+        if rule.what in ("index", "nowcast"):
+            assert rule.standard is not None
+            shares = membership(standards.load(rule.standard, entry.at), entry.evidence.value)
+        at = from_ms(entry.at)
+        filling = {"station": self.station, "rule": rule.id, "at": format_time(at)}
+        return Alert(
+            id=id,
+            sequence=sequence,
+            supersedes=_superseded(id, sequence),
+            event="update" if revised and entry.event == "open" else entry.event,
+            station=self.station,
+            rule=rule.id,
+            severity=step.severity,
+            at=at,
+            since=from_ms(entry.since),
+            reason=reason_of(rule, entry, lowered=lowered, revised=revised),
+            values=values,
+            membership=shares,
+            links={name: template.format(**filling) for name, template in rules.links.items()},
+        )
+
+    def to_plain(self) -> dict[str, Any]:
+        """JSON-able and lossless."""
+        return {
+            "version": STATE_VERSION,
+            "station": self.station,
+            "folded": self.folded,
+            "watermark": self.watermark,
+            "due": self.due,
+            "windows": [
+                [window.end, window.size, window.revision, {k: _plain(e) for k, e in window.evidence.items()}]
+                for window in self.windows
+            ],
+            "rules": {
+                name: {
+                    "digest": state.digest,
+                    "base": {
+                        "above": state.base.above, "below": state.base.below, "last": state.base.last,
+                        "size": state.base.size,
+                        "episode": state.base.episode and _plain_entries(state.base.episode.entries),
+                    },
+                    "told": [
+                        [opened, told.sequence, _plain_entries(told.entries)]
+                        for opened, told in sorted(state.told.items())
+                    ],
+                }
+                for name, state in sorted(self.rules.items())
+            },
+        }  # fmt: skip
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
+        """The inverse of `to_plain`. ValueError for another version's state."""
+        if plain["version"] != STATE_VERSION:
+            raise ValueError(f"alert state of version {plain['version']}, this skyfuse reads {STATE_VERSION}")
+        return cls(
+            plain["station"],
+            tuple(
+                Window(end, size, revision, {name: _evidence(one) for name, one in evidence.items()})
+                for end, size, revision, evidence in plain["windows"]
+            ),
+            {
+                name: RuleState(
+                    state["digest"],
+                    Progress(
+                        tuple(state["base"]["above"]),
+                        tuple(state["base"]["below"]),
+                        state["base"]["last"],
+                        state["base"]["size"],
+                        Episode(_entries(state["base"]["episode"])) if state["base"]["episode"] else None,
+                    ),
+                    {opened: Told(number, _entries(entries)) for opened, number, entries in state["told"]},
+                )
+                for name, state in plain["rules"].items()
+            },
+            plain["folded"],
+            plain["watermark"],
+            plain["due"],
+        )
+
+
+def _run(
+    rule: Rule, progress: Progress, windows: tuple[Window, ...], watermark: int
+) -> tuple[Progress, list[Episode]]:
+    """`rule` over `windows`: where it stands then, and the episodes that ended in them."""
+    closed = []
+    for window in windows:
+        episode = None
+        if rule.what == "silence":
+            progress, episode = hear(rule, progress, window.end, window.size)
+        else:
+            evidence = window.evidence.get(rule.id, "")
+            if isinstance(evidence, Evidence):
+                progress, episode = observe(rule, progress, window.end, evidence)
+        if episode is not None:
+            closed.append(episode)
+    if rule.what == "silence":
+        progress = miss(rule, progress, watermark)
+    return progress, closed
+
+
+def _id(station: str, rule: str, opened: int) -> str:
+    return f"{station}/{rule}/{format_time(from_ms(opened))}"
+
+
+def _superseded(id: str, sequence: int) -> str | None:
+    return f"{id}/{sequence - 1}" if sequence else None
+
+
+def _due(rule: Rule, progress: Progress) -> int | None:
+    """The watermark above which silence opens or escalates next."""
+    if rule.what != "silence" or progress.last is None or progress.level + 1 >= len(rule.steps):
+        return None
+    return progress.last + int(rule.steps[progress.level + 1].enter) * progress.size
+
+
+def _plain(evidence: Evidence | str) -> list[float | str] | str:
+    if isinstance(evidence, str):
+        return evidence
+    # JSON has no infinity.
+    return [number if abs(number) != float("inf") else str(number) for number in evidence]
+
+
+def _evidence(plain: list[float | str] | str) -> Evidence | str:
+    return plain if isinstance(plain, str) else Evidence(*(float(number) for number in plain))
+
+
+def _plain_entries(entries: tuple[Entry, ...]) -> list[list[Any]]:
+    return [[entry.event, entry.at, entry.since, entry.level, _plain(entry.evidence)] for entry in entries]
+
+
+def _entries(plain: list[list[Any]]) -> tuple[Entry, ...]:
+    entries = []
+    for event, at, since, level, numbers in plain:
+        evidence = _evidence(numbers)
+        assert isinstance(evidence, Evidence)
+        entries.append(Entry(event, at, since, level, evidence))
+    return tuple(entries)

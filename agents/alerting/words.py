@@ -1,0 +1,162 @@
+"""Alerts in words, with the numbers: the reason of an event, and why an alert is or is not open now."""
+
+from typing import NamedTuple
+
+from agents.alerting.evidence import Evidence
+from agents.alerting.machine import Entry, Progress
+from agents.alerting.rules import Rule
+from schemas.base import format_time, from_ms
+
+_UNIT = {"concentration": " ug/m3"}
+
+
+def subject(rule: Rule) -> str:
+    """What the rule looks at."""
+    match rule.what:
+        case "index":
+            return f"index {rule.standard}"
+        case "nowcast":
+            return f"NowCast {rule.standard}"
+        case "concentration":
+            return str(rule.parameter)
+        case "imputed_share":
+            return "share of pollutants imputed"
+        case "flagged":
+            return f"sensors failing {' or '.join(rule.tests)}"
+        case "frames":
+            return f"share of frames {' or '.join(rule.reasons)}"
+        case "silence":
+            return "windows without data"
+
+
+def number(rule: Rule, value: float) -> str:
+    """A number of the rule with its unit."""
+    return f"{value:.4g}{_UNIT.get(rule.what, '')}"
+
+
+def seen(rule: Rule, evidence: Evidence) -> str:
+    """The evidence with its interval, where it is one."""
+    if evidence.low == evidence.value == evidence.high:
+        return number(rule, evidence.value)
+    if evidence.high == evidence.value or evidence.high == float("inf"):
+        return f"{number(rule, evidence.value)} (surely {number(rule, evidence.low)} or more)"
+    return f"{number(rule, evidence.value)} ({evidence.low:.4g} to {evidence.high:.4g}, imputed)"
+
+
+def lasting(ms: int) -> str:
+    """A length of time: 90 s, 15 min, 2 h 30 min."""
+    seconds = ms // 1000
+    if seconds < 120:
+        return f"{seconds} s"
+    minutes = seconds // 60
+    if minutes < 120:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+def reason_of(rule: Rule, entry: Entry, *, lowered: bool, revised: bool) -> str:
+    """Why an event happened. `lowered`: the severity fell; `revised`: late data changed what was told."""
+    step = rule.steps[entry.level]
+    since = f"since {format_time(from_ms(entry.since))} ({lasting(entry.at - entry.since)})"
+    after = "after late data: " if revised else ""
+    if rule.what == "silence":
+        if entry.event == "clear":
+            return f"{after}data has been coming again {since}"
+        return f"{after}no data for {step.enter:.0f} windows, {since}"
+    what = f"{subject(rule)} is {seen(rule, entry.evidence)}"
+    if entry.event == "clear":
+        return f"{after}{what}, below {number(rule, step.left_below)} {since}"
+    if lowered:
+        bound = number(rule, rule.steps[entry.level + 1].left_below)
+        return f"{after}{what}, below {bound} {since}: {step.severity} now"
+    return f"{after}{what}, at or above {number(rule, step.enter)} {since}"
+
+
+def retracted() -> str:
+    """Why an alert is withdrawn."""
+    return "withdrawn: late data changed the windows this alert rested on, and they do not open it any more"
+
+
+def retired(rule: str) -> str:
+    """Why the alert of a rule that is no more is withdrawn."""
+    return f"withdrawn: the rule {rule} was changed or removed"
+
+
+class Explanation(NamedTuple):
+    """Why the alert of a rule is or is not open."""
+
+    rule: str
+    open: bool
+    severity: str
+    text: str
+
+
+def explain(
+    rule: Rule, progress: Progress, latest: Evidence | str | None, end: int | None, now: int
+) -> Explanation:
+    """The state of `rule` in words.
+
+    `latest`, `end`: evidence and end of the last window; `now`: end of the latest window anywhere (ms).
+    """
+    level = progress.level
+    severity = rule.steps[level].severity if level >= 0 else ""
+    if rule.what == "silence":
+        text = _silence(rule, progress, now)
+    elif end is None:
+        text = "no window has been seen"
+    else:
+        text = _threshold(rule, progress, latest, end)
+    if progress.episode is not None:
+        opened = f"open since {format_time(from_ms(progress.episode.opened))}, {severity}: "
+    else:
+        opened = "not open: "
+    return Explanation(rule.id, level >= 0, severity, opened + text)
+
+
+def _silence(rule: Rule, progress: Progress, now: int) -> str:
+    if progress.last is None:
+        return "no window has been seen"
+    missing = max(0, (now - progress.last) // progress.size)
+    text = f"the last data is of {format_time(from_ms(progress.last))}, {missing} windows ago"
+    if progress.level + 1 < len(rule.steps):
+        step = rule.steps[progress.level + 1]
+        text += f"; {step.severity} once more than {step.enter:.0f} are missing"
+    if progress.episode is not None:
+        text += f"; clears {lasting(rule.clear_after)} after data came back"
+    return text
+
+
+def _threshold(rule: Rule, progress: Progress, latest: Evidence | str | None, end: int) -> str:
+    if not isinstance(latest, Evidence):
+        text = f"the last window says nothing: {latest or 'the rule is new'}"
+        if progress.last is not None:
+            text += f"; the last evidence is of {format_time(from_ms(progress.last))}"
+        return text
+    parts = [f"{subject(rule)} is {seen(rule, latest)}"]
+    level = progress.level
+    if level + 1 < len(rule.steps):
+        step = rule.steps[level + 1]
+        since = progress.above[level + 1]
+        if since is None:
+            parts.append(
+                f"{step.severity} needs {number(rule, step.enter)} or more for {lasting(rule.open_after)}"
+            )
+        else:
+            left = rule.open_after - (end - since)
+            parts.append(
+                f"at or above {number(rule, step.enter)} since {format_time(from_ms(since))};"
+                f" {step.severity} in {lasting(left)} if it lasts"
+            )
+    if level >= 0:
+        step = rule.steps[level]
+        since = progress.below[level]
+        if since is None:
+            parts.append(f"clears once below {number(rule, step.left_below)} for {lasting(rule.clear_after)}")
+        else:
+            left = rule.clear_after - (end - since)
+            parts.append(
+                f"below {number(rule, step.left_below)} since {format_time(from_ms(since))};"
+                f" clears in {lasting(left)} if it lasts"
+            )
+    return "; ".join(parts)

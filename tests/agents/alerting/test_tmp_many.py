@@ -1,0 +1,378 @@
+"""Alerts against small oracles: dwell, hysteresis, order, revisions, crashes."""
+
+import json
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agents.alerting.evidence import Evidence
+from agents.alerting.machine import Progress, hear, miss, observe
+from agents.alerting.rules import Rule, Rules, parse
+from agents.alerting.station import StationAlerts
+from agents.alerting.watch import Watch
+from schemas.base import to_ms
+from tests.outputs.samples import T0, estimate, imputed, index, measured
+
+MINUTE = 60_000
+FAST = settings(max_examples=1500, deadline=None)
+
+
+def rule(open_after=0, clear_after=0, steps=((100, 90),), max_gap=5 * MINUTE, **more):
+    severities = ("info", "minor", "moderate", "severe", "extreme")
+    fields = {
+        "id": "r", "what": "concentration", "parameter": "pm25", "open_after": f"{open_after // 1000}s",
+        "clear_after": f"{clear_after // 1000}s", "max_gap": f"{max_gap // 1000}s",
+        "steps": [
+            {"severity": severities[n], "enter": enter, "leave": leave}
+            for n, (enter, leave) in enumerate(steps)
+        ],
+    }  # fmt: skip
+    return Rule.model_validate_json(json.dumps(fields | more))
+
+
+def silence(windows=(3,), clear_after=0):
+    severities = ("minor", "moderate", "severe")
+    return Rule.model_validate_json(
+        json.dumps(
+            {
+                "id": "quiet", "what": "silence", "clear_after": f"{clear_after // 1000}s",
+                "steps": [{"severity": severities[n], "enter": count} for n, count in enumerate(windows)],
+            }
+        )
+    )  # fmt: skip
+
+
+def run(one, series):
+    """Entries of all episodes that `one` makes of (end, evidence) pairs, in order."""
+    progress, closed = Progress.fresh(one), []
+    for end, evidence in series:
+        progress, episode = observe(one, progress, end, evidence)
+        closed += [episode] if episode else []
+    return closed + ([progress.episode] if progress.episode else [])
+
+
+def oracle(one, series):
+    """(event, end, level) by looking back over the whole series at every window."""
+    told, level = [], -1
+    for position, (end, _) in enumerate(series):
+        stretch = [series[position]]
+        for earlier in reversed(series[:position]):
+            if stretch[-1][0] - earlier[0] > one.max_gap:
+                break
+            stretch.append(earlier)
+
+        def held(test, dwell, stretch=stretch, end=end):
+            since = None
+            for moment, evidence in stretch:
+                if not test(evidence):
+                    break
+                since = moment
+            return since is not None and end - since >= dwell
+
+        up = [
+            k for k, step in enumerate(one.steps) if held(lambda e, s=step: e.low >= s.enter, one.open_after)
+        ]
+        down = [
+            k for k, step in enumerate(one.steps) if held(lambda e, s=step: e.high < s.leave, one.clear_after)
+        ]
+        if up and up[-1] > level:
+            told.append(("update" if level >= 0 else "open", end, up[-1]))
+            level = up[-1]
+        elif level >= 0 and level in down:
+            kept = [k for k in range(level) if k not in down]
+            told.append(("update", end, kept[-1]) if kept else ("clear", end, level))
+            level = kept[-1] if kept else -1
+    return told
+
+
+values = st.integers(70, 230).map(float)
+
+
+@st.composite
+def evidence(draw):
+    value = draw(values)
+    if draw(st.booleans()):
+        return Evidence.exact(value)
+    return Evidence(value - draw(st.integers(0, 40)), value, value + draw(st.integers(0, 40)))
+
+
+@st.composite
+def rules(draw):
+    dwell = st.sampled_from([0, MINUTE, 3 * MINUTE, 210_000])
+    steps = draw(
+        st.sampled_from(
+            [((100, 90),), ((100, 100),), ((100, 90), (150, 140)), ((100, 80), (120, 80), (200, 150))]
+        )
+    )
+    return rule(draw(dwell), draw(dwell), steps, draw(st.sampled_from([MINUTE, 2 * MINUTE, 10 * MINUTE])))
+
+
+@st.composite
+def series(draw):
+    """Windows, some of them missing or without evidence."""
+    ends = sorted(draw(st.sets(st.integers(1, 30), max_size=25)))
+    return [(n * MINUTE, draw(evidence())) for n in ends]
+
+
+@FAST
+@given(rules(), series())
+def test_the_machine_equals_the_oracle(one, windows):
+    entries = [entry for episode in run(one, windows) for entry in episode.entries]
+    assert [(entry.event, entry.at, entry.level) for entry in entries] == oracle(one, windows)
+
+
+@FAST
+@given(rules(), series())
+def test_nothing_opens_or_clears_before_its_dwell(one, windows):
+    for episode in run(one, windows):
+        for before, entry in pairwise((None, *episode.entries)):
+            between = [e for end, e in windows if entry.since <= end <= entry.at]
+            if before is None or entry.level > before.level:
+                assert entry.at - entry.since >= one.open_after
+                assert all(e.low >= one.steps[entry.level].enter for e in between)
+            else:
+                assert entry.at - entry.since >= one.clear_after
+                left = one.steps[before.level if entry.event == "clear" else entry.level + 1]
+                assert all(e.high < left.leave for e in between)
+
+
+@FAST
+@given(rules(), st.lists(st.integers(0, 9), max_size=30), st.booleans())
+def test_inside_the_hysteresis_nothing_is_told(one, steps, opened):
+    band = [s for s in one.steps[:1] if s.enter > s.leave]
+    if not band:
+        return
+    low, high = band[0].leave, band[0].enter
+    start = [(n * MINUTE, Evidence.exact(one.steps[0].enter)) for n in range(1, 8)] if opened else []
+    inside = [
+        ((8 + n) * MINUTE, Evidence.exact(low + (high - low) * share / 10)) for n, share in enumerate(steps)
+    ]
+    told = [entry.event for episode in run(one, start + inside) for entry in episode.entries]
+    assert told == (["open"] if opened else [])
+
+
+def test_escalation_and_the_way_down():
+    one = rule(2 * MINUTE, MINUTE, ((100, 90), (150, 140)))
+    numbers = [100, 160, 160, 160, 145, 120, 120, 80, 80]
+    (episode,) = run(one, [(n * MINUTE, Evidence.exact(float(v))) for n, v in enumerate(numbers, 1)])
+    assert [(e.event, e.at // MINUTE, e.since // MINUTE, e.level) for e in episode.entries] == [
+        ("open", 3, 1, 0),
+        ("update", 4, 2, 1),
+        ("update", 7, 6, 0),
+        ("clear", 9, 8, 0),
+    ]
+
+
+def test_an_interval_opens_by_its_lower_end_and_clears_by_its_upper_end():
+    one = rule()
+    wide = Evidence(80.0, 120.0, 160.0)
+    assert run(one, [(MINUTE, wide)]) == []
+    (episode,) = run(one, [(MINUTE, Evidence(100, 120, 160)), (2 * MINUTE, Evidence(10, 50, 95))])
+    assert episode.active
+    (episode,) = run(one, [(MINUTE, Evidence(100, 120, 160)), (2 * MINUTE, Evidence(10, 50, 89))])
+    assert not episode.active
+
+
+# --- silence ------------------------------------------------------------------------------------------------
+
+
+@FAST
+@given(st.sets(st.integers(1, 40), min_size=1), st.integers(0, 60), st.sampled_from([0, MINUTE, 3 * MINUTE]))
+def test_silence_equals_its_oracle(present, watermark, clear_after):
+    one = silence((3, 8), clear_after)
+    progress, told = Progress.fresh(one), []
+    for n in sorted(present):
+        progress, episode = hear(one, progress, n * MINUTE, MINUTE)
+        told += episode.entries if episode else ()
+    progress = miss(one, progress, watermark * MINUTE)
+    told += progress.episode.entries if progress.episode else ()
+
+    wanted, level, resumed, last = [], -1, None, None
+    for n in range(min(present), max(max(present), watermark) + 1):
+        # At minute n, the windows after `last` up to n - 1 are known to be missing.
+        missing = 0 if last is None else n - 1 - last
+        for k, count in enumerate((3, 8)):
+            if k > level and missing >= count:
+                wanted.append(("update" if level >= 0 else "open", last + count, k))
+                level, resumed = k, None
+        if missing >= 3:
+            resumed = None
+        if n in present:
+            resumed, last = (n if resumed is None else resumed), n
+            if level >= 0 and (n - resumed) * MINUTE >= clear_after:
+                wanted.append(("clear", n, level))
+                level = -1
+    assert [(e.event, e.at // MINUTE, e.level) for e in told] == wanted
+
+
+# --- arrival order, revisions, crashes ----------------------------------------------------------------------
+
+RULES = Rules(
+    rule=(
+        rule(2 * MINUTE, 2 * MINUTE, ((100, 90), (150, 140))),
+        rule(id="guessed", what="imputed_share", parameter=None, steps=((1, 0.5),)),
+        silence((3, 6), MINUTE),
+    ),
+    links={"series": "/s/{station}?{rule}&{at}"},
+)
+HORIZON = 60 * MINUTE
+
+
+@st.composite
+def logs(draw, horizon_minutes=60):
+    """Estimates as they may lie in a log: out of order and revised, none later than the horizon."""
+    events = []
+    for station in ("a", "b"):
+        for n in draw(st.sets(st.integers(1, 25), max_size=14)):
+            revisions = draw(st.integers(1, 3))
+            arrival = n
+            for revision in range(1, revisions + 1):
+                arrival += draw(st.integers(0, horizon_minutes // 4))
+                kind = measured if draw(st.booleans()) else lambda v: imputed(v, v - 20, v + 20)
+                one = estimate(station, T0 + 60 * n, revision, {"pm25": kind(draw(values))}, indices=())
+                events.append((arrival, len(events), one))
+    return [one for _, _, one in sorted(events, key=lambda event: event[:2])]
+
+
+def view(events):
+    """What a consumer that keeps the newest event per alert holds: its active alerts, and those that ended."""
+    newest = {}
+    for event in events:
+        newest[event.id] = event
+    return {
+        id: (event.event in ("open", "update"), event.severity, event.at, event.since, event.values)
+        for id, event in newest.items()
+        if event.event != "retract"
+    }
+
+
+@FAST
+@given(logs())
+def test_whatever_the_order_of_arrival_the_world_ends_up_knowing_the_same(log):
+    last = {(one.station, one.window.end): one for one in sorted(log, key=lambda one: one.revision)}
+    ordered = sorted(last.values(), key=lambda one: (one.window.end, one.station))
+    assert view(Watch(RULES, HORIZON).feed(log)) == view(Watch(RULES, HORIZON).feed(ordered))
+
+
+@FAST
+@given(logs(horizon_minutes=16), st.lists(st.tuples(st.integers(1, 9), st.booleans()), min_size=60))
+def test_killed_at_random_and_restarted_from_its_checkpoints_it_tells_the_same_events(log, cuts):
+    horizon = 10 * MINUTE
+    undisturbed = Watch(RULES, horizon).feed(log)
+    told, saved, settled, position = [], {}, 0, 0
+    watch = Watch(RULES, horizon)
+    for count, killed in cuts:
+        told += watch.feed(log[position : position + count])
+        position = min(position + count, len(log))
+        if killed:  # after telling, before the checkpoint was saved
+            watch, position = Watch(RULES, horizon, json.loads(json.dumps(saved))), settled
+        else:
+            saved |= watch.changes()
+            settled = position
+    told += watch.feed(log[position:])
+    unique = {}
+    for event in told:
+        assert unique.setdefault((event.id, event.sequence), event) == event
+    assert unique == {(event.id, event.sequence): event for event in undisturbed}
+
+
+@FAST
+@given(logs(horizon_minutes=16))
+def test_events_of_an_alert_follow_each_other(log):
+    sequences = {}
+    for event in Watch(RULES, 10 * MINUTE).feed(log):
+        assert event.sequence == sequences.get(event.id, -1) + 1
+        assert event.supersedes == (f"{event.id}/{event.sequence - 1}" if event.sequence else None)
+        assert event.id.startswith(f"{event.station}/{event.rule}/")
+        assert event.since <= event.at or event.event in ("clear", "retract")
+        sequences[event.id] = event.sequence
+
+
+@FAST
+@given(logs(horizon_minutes=16))
+def test_state_survives_json(log):
+    watch = Watch(RULES, 10 * MINUTE)
+    watch.feed(log)
+    for state in watch.states().values():
+        assert StationAlerts.from_plain(json.loads(json.dumps(state.to_plain()))) == state
+
+
+def minutes(*numbers, station="s", revision=1):
+    return [estimate(station, T0 + 60 * n, revision, {"pm25": measured(float(v))}) for n, v in numbers]
+
+
+def test_late_data_withdraw_an_alert_that_would_not_have_opened():
+    watch = Watch(Rules(rule=(rule(2 * MINUTE),)), HORIZON)
+    (opened,) = watch.feed(minutes((1, 120), (2, 120), (3, 120)))
+    assert (opened.event, opened.reason) == (
+        "open",
+        "pm25 is 120 ug/m3, at or above 100 ug/m3 since 2026-01-01T00:01:00Z (2 min)",
+    )
+    (withdrawn,) = watch.feed(minutes((2, 50), revision=2))
+    assert (withdrawn.event, withdrawn.id, withdrawn.sequence) == ("retract", opened.id, 1)
+    assert withdrawn.supersedes == f"{opened.id}/0"
+    (again,) = watch.feed(minutes((2, 130), revision=3))
+    assert (again.event, again.id, again.sequence) == ("open", opened.id, 2)
+
+
+def test_late_data_mend_the_numbers_of_an_open_alert():
+    watch = Watch(Rules(rule=(rule(),)), HORIZON)
+    (opened,) = watch.feed(minutes((1, 120)))
+    (mended,) = watch.feed(minutes((1, 125), revision=2))
+    assert (mended.event, mended.id, mended.values["value"]) == ("update", opened.id, 125)
+    assert mended.reason.startswith("after late data: pm25 is 125 ug/m3")
+
+
+def test_a_silent_station_is_told_by_the_others():
+    watch = Watch(Rules(rule=(silence((3,)),)), HORIZON)
+    assert watch.feed(minutes((1, 1), station="quiet")) == []
+    assert watch.feed(minutes((1, 1), (2, 1), (3, 1), (4, 1), station="busy")) == []
+    (told,) = watch.feed(minutes((5, 1), station="busy"))
+    assert (told.event, told.station, told.severity) == ("open", "quiet", "minor")
+    assert told.reason == "no data for 3 windows, since 2026-01-01T00:01:00Z (3 min)"
+    (cleared,) = watch.feed(minutes((6, 1), station="quiet"))
+    assert (cleared.event, cleared.id) == ("clear", told.id)
+
+
+def test_a_changed_rule_ends_its_alerts_and_starts_anew():
+    watch = Watch(Rules(rule=(rule(),)), HORIZON)
+    (opened,) = watch.feed(minutes((1, 120)))
+    watch.rules = Rules(rule=(rule(steps=((110, 90),)),))
+    ended, anew = watch.feed(minutes((2, 120)))
+    assert (ended.event, ended.id, ended.sequence) == ("clear", opened.id, 1)
+    assert (anew.event, anew.at) == ("open", estimate(end=T0 + 120).window.end)
+    watch.rules = Rules()
+    (removed,) = watch.feed(minutes((3, 120)))
+    assert (removed.event, removed.id) == ("clear", anew.id)
+    assert watch.feed(minutes((4, 120))) == []
+
+
+def test_states_stay_small():
+    """What is final is folded away: a state does not grow with time."""
+    watch = Watch(Rules(rule=(rule(), silence())), 10 * MINUTE)
+    sizes = []
+    for n in range(1, 2000):
+        watch.feed(minutes((n, 120 if n % 7 < 3 else 50)))
+        sizes.append(len(json.dumps(watch.states()["s"].to_plain())))
+    assert max(sizes[100:]) < 3_000
+
+
+def test_membership_and_links_of_an_index_alert():
+    rules = parse(
+        """
+        [links]
+        page = "https://air.example/{station}?rule={rule}&at={at}"
+        [[rule]]
+        id = "us"
+        what = "index"
+        standard = "us-epa-2024"
+        steps = [{ severity = "minor", enter = 101, leave = 96 }]
+        """,
+        "rules.toml",
+    )
+    (event,) = Watch(rules, HORIZON).feed([estimate(indices=(index(102),))])
+    assert event.membership == pytest.approx({"moderate": 0.35, "unhealthy_sensitive": 0.65})
+    assert event.links == {"page": "https://air.example/s1?rule=us&at=2026-01-01T00:01:00Z"}
+    assert to_ms(event.at) == (T0 + 60) * 1000
