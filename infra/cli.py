@@ -68,6 +68,38 @@ def worker(
     run(role.value, with_broker(Settings()), web_port, log_level)
 
 
+class Layout(StrEnum):
+    """How the folder is laid out."""
+
+    plain = "layout"
+    india_nepal = "india-nepal"
+
+
+def _speed(text: str) -> float | None:
+    if text == "max":
+        return None
+    try:
+        return float(text.removesuffix("x"))
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is neither max nor a number such as 60") from error
+
+
+@app.command()
+def replay(
+    folder: Annotated[Path, typer.Argument(help="Frames and readings (docs/data-layout.md).")],
+    format: Annotated[Layout, typer.Option(help="Layout of the folder.")] = Layout.plain,
+    speed: Annotated[str, typer.Option(help="max, or event seconds per second: 60.")] = "max",
+    feed_only: Annotated[
+        bool, typer.Option("--feed-only", help="Only send, to the topics of running workers.")
+    ] = False,
+) -> None:
+    """Send history on disk through the pipeline, event time kept; without workers of its own: --feed-only."""
+    from infra.replaying import replay as run_replay
+
+    settings = with_broker(Settings()) if feed_only else Settings()
+    raise typer.Exit(run_replay(settings, folder, format.value, _speed(speed), feed_only))
+
+
 @app.command()
 def topics(
     check: Annotated[bool, typer.Option(help="Only compare with the broker, create nothing.")] = False,

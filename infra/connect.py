@@ -20,7 +20,9 @@ def with_broker(settings: Settings) -> Settings:
 
 def environment(settings: Settings) -> dict[str, str]:
     """What a child process has to know: the addresses that were found or started."""
+    idle = settings.window.idle_timeout
     known = {
+        "SKYFUSE_WINDOW__IDLE_TIMEOUT": "off" if idle is None else f"PT{idle.total_seconds():g}S",
         "SKYFUSE_DATA_DIR": str(settings.data_dir.absolute()),
         "SKYFUSE_KAFKA__BOOTSTRAP": settings.kafka.bootstrap or "",
         "SKYFUSE_KAFKA__PREFIX": settings.kafka.prefix,

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -30,11 +30,19 @@ class Running:
     settings: Settings
     supervisor: Supervisor
     pipeline: Pipeline
+    workers: Mapping[str, Sequence[str]]
+
+    def start_workers(self) -> None:
+        """Start those that do not run yet."""
+        known = {status.name for status in self.supervisor.status()}
+        for role, command in self.workers.items():
+            if role not in known:
+                self.supervisor.add(role, command, environment(self.settings))
 
 
 @contextmanager
 def running(settings: Settings, say: Callable[[str], None], note: Callable[[str], None]) -> Iterator[Running]:
-    """Start what settings do not name (broker, cache), the topics and the workers; end all of it on exit."""
+    """Start what settings do not name (broker, cache) and the topics; end everything on exit."""
     with ExitStack() as stack:
         stack.enter_context(ended_by_signals())
         if settings.kafka.bootstrap is None:
@@ -51,23 +59,22 @@ def running(settings: Settings, say: Callable[[str], None], note: Callable[[str]
                 update={"redis": settings.redis.model_copy(update={"url": cache.url})}
             )
         create_topics(settings)
-        say("starting the workers")
 
         def crashed(status: Status, tail: str) -> None:
             last = tail.strip().splitlines()[-1:] or ["(its log is empty)"]
             note(f"{status.name} crashed and is restarted: {last[0]}")
 
         supervisor = stack.enter_context(Supervisor(settings.data_dir / "log", crashed))
-        urls = {}
-        for role in ROLES:
-            port = free_port()
-            urls[role] = f"http://127.0.0.1:{port}/metrics"
-            supervisor.add(
-                role,
-                [sys.executable, "-m", "infra.cli", "worker", role, "--web-port", str(port)],
-                environment(settings),
-            )
-        yield Running(settings, supervisor, Pipeline(urls))
+        ports = {role: free_port() for role in ROLES}
+        yield Running(
+            settings,
+            supervisor,
+            Pipeline({role: f"http://127.0.0.1:{port}/metrics" for role, port in ports.items()}),
+            {
+                role: [sys.executable, "-m", "infra.cli", "worker", role, "--web-port", str(port)]
+                for role, port in ports.items()
+            },
+        )
 
 
 def up(
@@ -81,6 +88,7 @@ def up(
         settings, lambda text: console.print(f"skyfuse: {text}", style="dim"), notes.append
     ) as stack:
         settings = stack.settings
+        stack.start_workers()
         if simulate:
             console.print(f"skyfuse: simulating {stations} stations", style="dim")
             stack.supervisor.add(

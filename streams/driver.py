@@ -27,7 +27,7 @@ from faust.types import TP, ConsumerMessage
 
 from streams import metrics
 from streams.errors import DeliveryError
-from streams.topics import MAX_RECORD_BYTES
+from streams.topics import MAX_RECORD_BYTES, STATIONS
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,10 @@ class BatchConsumer(driver.Consumer):
         if not self.flow_active:
             # A rebalance is under way; Faust seeks to the committed offsets when it is over.
             return
-        for tp, batch in records.items():
+        # Station records first: what follows in this poll may depend on them.
+        for tp, batch in sorted(
+            records.items(), key=lambda polled: not polled[0].topic.endswith(STATIONS.name)
+        ):
             if not self.flow_active or self.app.consumer_generation_id != generation:
                 return
             if active is not None and tp not in active:
