@@ -1,10 +1,11 @@
 """Adaptive conformal intervals for streams: bounded memory, one number a condition.
 
-Gibbs and Candes (2021) keep the coverage of a stream right under drift by moving the level after each outcome; here,
-as in Angelopoulos, Candes and Tibshirani (2023, quantile tracking), the threshold itself is moved, so that no scores
-need be kept. The threshold lives on a log scale: q <- q * exp(step * (missed - alpha)). After T outcomes the share of
-misses differs from alpha by |log(q_T / q_0)| / (step * T) whatever the data do, and a jump of the errors' size by a
-factor f is followed within about log(f) / (step * (1 - alpha)) misses.
+Gibbs and Candes (2021) keep the coverage of a stream right under drift by moving the level after each
+outcome; here, as in Angelopoulos, Candes and Tibshirani (2023, quantile tracking), the threshold itself
+is moved, so that no scores need be kept. The threshold lives on a log scale: q <- q * exp(step *
+(missed - alpha)). After T outcomes the share of misses differs from alpha by |log(q_T / q_0)| / (step *
+T) whatever the data do, and a jump of the errors' size by a factor f is followed within about log(f) /
+(step * (1 - alpha)) misses.
 """
 
 import math
@@ -85,5 +86,7 @@ class Conformal:
 
 
 def pattern(present: Mapping[str, bool]) -> str:
-    """Condition name of a mask pattern: the names of what is present, sorted, joined by '+' ('none' if nothing is)."""
+    """Condition name of a mask pattern: the names of what is present, sorted, joined by '+' ('none' if
+    nothing is).
+    """
     return "+".join(sorted(name for name, there in present.items() if there)) or "none"

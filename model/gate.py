@@ -1,8 +1,9 @@
 """The image quality gate: may this frame be used to say anything about the air?
 
-Each test looks for one way in which a camera fails; haze and fog are not failures, so no test may rest on low
-contrast alone. Thresholds were set on trafficcams, india-nepal and milan-webcam (docs/camera.md has the measured
-precision and recall). Pure: what must be remembered between frames is a small `GateState` passed in and out.
+Each test looks for one way in which a camera fails; haze and fog are not failures, so no test may rest
+on low contrast alone. Thresholds were set on trafficcams, india-nepal and milan-webcam (docs/camera.md
+has the measured precision and recall). Pure: what must be remembered between frames is a small
+`GateState` passed in and out.
 """
 
 import hashlib
@@ -30,21 +31,23 @@ REASONS: Final[dict[str, str]] = {
     "stale": "the scene has been frozen for an hour or more",
 }
 
-#: Sun elevation in degrees below which a frame counts as night. Street lamps take over from skylight at about -5.
+#: Sun elevation in degrees below which a frame counts as night. Street lamps take over from skylight at
+#: about -5.
 NIGHT_ELEVATION: Final = -3.0
 #: Luminance (0-255) that the brightest tenth of a daylight frame exceeds.
 DAYLIGHT_P90: Final = 136.0
-#: Laplacian over gradient at the strongest edges: a sharp edge has 1 or more, a Gaussian blur of 1 px 0.5, of 2 px
-#: 0.25. Weak edges may be clouds, which are soft by themselves.
+#: Laplacian over gradient at the strongest edges: a sharp edge has 1 or more, a Gaussian blur of 1 px
+#: 0.5, of 2 px 0.25. Weak edges may be clouds, which are soft by themselves.
 SHARP_RATIO: Final = 0.62
 SHARP_RATIO_WEAK: Final = 0.45
-#: Gradient (levels a pixel) of the strongest edges: below the first sharpness cannot be judged, from the second
-#: on they are things, not clouds.
+#: Gradient (levels a pixel) of the strongest edges: below the first sharpness cannot be judged, from
+#: the second on they are things, not clouds.
 STRUCTURE: Final = 2.0
 STRONG_EDGE: Final = 10.0
 #: Standard deviation of luminance below which nothing is in the picture.
 BLOCKED_SPREAD: Final = 3.0
-#: Share of pixels within one level of the commonest luminance that makes a card, and the contrast it has beside.
+#: Share of pixels within one level of the commonest luminance that makes a card, and the contrast it
+#: has beside.
 CARD_SHARE: Final = 0.55
 CARD_EDGE: Final = 30.0
 #: Mean distance of the channels from their mean below which there is no colour.
@@ -178,8 +181,8 @@ def _scene(luminance: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _sharpness(scene: NDArray[np.uint8]) -> tuple[float, float]:
     """Gradient of the strongest 3 % of edges, and Laplacian over gradient there.
 
-    Blurring with sigma scales an edge's gradient by 1/sigma and its Laplacian by 1/sigma^2, haze scales both alike:
-    so the ratio sees blur and is blind to haze.
+    Blurring with sigma scales an edge's gradient by 1/sigma and its Laplacian by 1/sigma^2, haze scales
+    both alike: so the ratio sees blur and is blind to haze.
     """
     plane = scene.astype(np.float32)
     centre = plane[1:-1, 1:-1]
@@ -196,13 +199,15 @@ def _sharpness(scene: NDArray[np.uint8]) -> tuple[float, float]:
 
 
 def _card(luminance: NDArray[np.uint8]) -> tuple[float, float]:
-    """Share of pixels on the commonest luminance (one level either side), and the 97th percentile of the distance
-    of all pixels from it: a card is one flat colour with lettering on it, a hazy sky has no lettering."""
+    """Share of pixels on the commonest luminance (one level either side), and the 99th percentile of
+    the distance of all pixels from it: a card is one flat colour with lettering on it, a hazy sky has
+    no lettering.
+    """
     counts = np.bincount(luminance.ravel(), minlength=256)
     runs = np.convolve(counts, (1, 1, 1), mode="same")
     mode = int(runs.argmax())
     away = np.abs(luminance.astype(np.int16) - mode)
-    return float(runs[mode]) / luminance.size, float(np.percentile(away, 97.0))
+    return float(runs[mode]) / luminance.size, float(np.percentile(away, 99.0))
 
 
 def _chroma(whole: NDArray[np.uint8]) -> float:
@@ -212,8 +217,9 @@ def _chroma(whole: NDArray[np.uint8]) -> float:
 
 
 def _repeated_rows(luminance: NDArray[np.float32]) -> float:
-    """Share of rows that equal the row above although the picture varies along them: what a decoder or encoder that
-    lost its data paints."""
+    """Share of rows that equal the row above although the picture varies along them: what a decoder or
+    encoder that lost its data paints.
+    """
     down = np.abs(luminance[1:] - luminance[:-1]).mean(axis=1)
     along = np.abs(luminance[:, 1:] - luminance[:, :-1]).mean(axis=1)[1:]
     return float(((down < 0.3) & (along > 1.5)).mean())
@@ -222,7 +228,8 @@ def _repeated_rows(luminance: NDArray[np.float32]) -> float:
 def sun_elevation(at_ms: int, latitude: float, longitude: float) -> float:
     """Elevation of the sun's centre above the horizon, degrees, without refraction.
 
-    NOAA's solar calculator (after Meeus, Astronomical Algorithms, chapter 25): good to 0.02 degrees from 1900 to 2100.
+    NOAA's solar calculator (after Meeus, Astronomical Algorithms, chapter 25): good to 0.02 degrees
+    from 1900 to 2100.
 
     Args:
         at_ms: ms since the epoch, UTC.

@@ -100,7 +100,8 @@ def _luma(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
     """BT.601 luma, 0..255, float32 (H, W): (77 R + 150 G + 29 B) / 256 in integers."""
     red, green, blue = (picture[:, :, channel] for channel in range(3))
     total = red * np.uint16(77) + green * np.uint16(150) + blue * np.uint16(29)
-    return total.astype(np.float32) / np.float32(256.0)
+    luma: NDArray[np.float32] = total.astype(np.float32) / np.float32(256.0)
+    return luma
 
 
 #: Tiles (rows, columns) of `contrast`.
@@ -116,9 +117,8 @@ def contrast(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
     Args:
         picture: RGB, uint8 (H, W, 3), at least 12 x 8; usually the far band.
 
-    Returns:
-        float32 (24,), row by row: natural log of the mean absolute luminance step to the right and down neighbours
-        (levels of 0..255) plus 0.3, which is about the noise of a camera.
+    Returns: float32 (24,), row by row: natural log of the mean absolute luminance step to the right and
+        down neighbours (levels of 0..255) plus 0.3, which is about the noise of a camera.
     """
     rows, columns = TILES
     height, width = picture.shape[:2]

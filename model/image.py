@@ -1,9 +1,10 @@
 """From a frame's bytes to the few pixels the encoder needs, or a reasoned refusal.
 
-Frames come from cameras and so from strangers: sizes and structure are read from the header by our own walk
-before Pillow sees a byte, metadata segments are dropped (nothing here needs EXIF, and its parser is the part of an
-image library that breaks most), and a JPEG is decoded at the DCT scale (1/1 to 1/8) that just covers what is asked.
-Pure and thread-safe: no Pillow limit or flag is read or changed, so the same bytes give the same pixels anywhere.
+Frames come from cameras and so from strangers: sizes and structure are read from the header by our own
+walk before Pillow sees a byte, metadata segments are dropped (nothing here needs EXIF, and its parser
+is the part of an image library that breaks most), and a JPEG is decoded at the DCT scale (1/1 to 1/8)
+that just covers what is asked. Pure and thread-safe: no Pillow limit or flag is read or changed, so the
+same bytes give the same pixels anywhere.
 """
 
 import io
@@ -216,7 +217,8 @@ def _inspect_jpeg(data: bytes) -> tuple[bytes, tuple[int, int]]:
         at = end
     if size is None:
         raise ImageRefused("corrupt", "the JPEG has a scan but no frame header")
-    # Within entropy-coded data FF is followed by 00 or a restart marker, so FF D9 there is the end of the image.
+    # Within entropy-coded data FF is followed by 00 or a restart marker, so FF D9 there is the end of
+    # the image.
     finish = data.rfind(b"\xff\xd9", end)
     if finish < 0:
         raise ImageRefused("truncated", f"the JPEG file stops after {len(data)} bytes, before its end marker")

@@ -1,10 +1,11 @@
 """Honest measurement of the virtual sensor: a replay in time order with made outages.
 
-A folder of frames and readings of one station is played through the same pure code that the agents run: decode,
-gate, encoder, camera vector, far-band finder, one `virtual_sensor.update` an hour. The state after every hour is
-kept. An outage is then made by going on from the state of its start with frames but without readings, and what comes
-out is set beside what the sensor really read, and beside three rivals that know the same past: the last value before
-the outage, the mean of that hour of the day over 30 days before it, and the global head of the bundle.
+A folder of frames and readings of one station is played through the same pure code that the agents run:
+decode, gate, encoder, camera vector, far-band finder, one `virtual_sensor.update` an hour. The state
+after every hour is kept. An outage is then made by going on from the state of its start with frames but
+without readings, and what comes out is set beside what the sensor really read, and beside three rivals
+that know the same past: the last value before the outage, the mean of that hour of the day over 30 days
+before it, and the global head of the bundle.
 
 Nothing is shuffled, nothing is fitted on later hours, and no figure depends on a parameter chosen here.
 """
@@ -221,9 +222,9 @@ _PREDICTORS: Final = ("virtual sensor", "last value", "hour-of-day mean", "globa
 
 
 def read_milan(root: Path) -> OnlineData:
-    """The folder milan-webcam as it is: `frames/YYYYMMDD-HHMM.jpg`, named by the webcam's clock (Europe/Rome), and
-    `pm25-hourly.csv.gz` in UTC+1 all year. A frame at 12:00 is paired with the reading labelled 12:00 of the same
-    moment.
+    """The folder milan-webcam as it is: `frames/YYYYMMDD-HHMM.jpg`, named by the webcam's clock
+    (Europe/Rome), and `pm25-hourly.csv.gz` in UTC+1 all year. A frame at 12:00 is paired with the
+    reading labelled 12:00 of the same moment.
 
     Raises:
         LayoutError: a file is missing or a name or row cannot be read.
@@ -256,11 +257,12 @@ def read_milan(root: Path) -> OnlineData:
 def read_layout(root: Path) -> list[OnlineData]:
     """The stations of a folder in the plain layout (docs/data-layout.md) that have both frames and readings.
 
-    Reads `readings.csv`, `readings/*.csv`, `frames.csv` and `stations.json`; concentrations in ug/m3 or mg/m3, all
-    sensors of a station and hour averaged. A reading belongs to the hour it ends in.
+    Reads `readings.csv`, `readings/*.csv`, `frames.csv` and `stations.json`; concentrations in ug/m3 or
+    mg/m3, all sensors of a station and hour averaged. A reading belongs to the hour it ends in.
 
     Raises:
-        LayoutError: no such table, a column is missing, a time has no zone, or a unit would need a conversion.
+        LayoutError: no such table, a column is missing, a time has no zone, or a unit would need a
+        conversion.
     """
     tables = [
         path for path in (root / "readings.csv", *sorted((root / "readings").glob("*.csv"))) if path.is_file()
@@ -330,7 +332,8 @@ def evaluate_online(
     Protocols, all scored on the hours that have a usable frame and a measurement, from the day after
     `learning_days` days with pairs on:
 
-    - next day: the sensor falls silent at local midnight and stays so for the day; everything before is known.
+    - next day: the sensor falls silent at local midnight and stays so for the day; everything before is
+    known.
     - an outage of k hours: the sensor is silent for the k hours up to and including the scored one.
 
     Args:
@@ -361,10 +364,9 @@ def evaluate_online(
     days = sorted({_day(hour.end_ms, data.zone) for hour in paired})
     tested = [hour for hour in paired if _day(hour.end_ms, data.zone) in set(days[learning_days:])]
     protocols: list[tuple[str, Callable[[_Hour], int]]] = [
-        ("next day", lambda hour: _midnight(hour.end_ms, data.zone))
+        ("next day", lambda hour: _midnight(hour.end_ms, data.zone)),
+        *((_span(length), _before(length)) for length in outages),
     ]
-    for length in outages:
-        protocols.append((_span(length), lambda hour, length=length: hour.end_ms - length * _HOUR))  # type: ignore[misc]
     outcomes = [
         _outcome(
             name, [scored for hour in tested if (scored := replayed.score(hour, start(hour))) is not None]
@@ -395,7 +397,9 @@ class _Replayed:
         self._measured = {hour.end_ms: hour.measured for hour in hours if hour.measured is not None}
 
     def score(self, hour: _Hour, start_ms: int) -> _Scored | None:
-        """Estimate of the hour when the sensor is silent from `start_ms` on; None without any state by then."""
+        """Estimate of the hour when the sensor is silent from `start_ms` on; None without any state by
+        then.
+        """
         state = self._states.get(start_ms)
         if state is None:
             earlier = [end for end in self._states if end <= start_ms]
@@ -455,6 +459,7 @@ def _hours(
     hours, done = [], 0
     for end in ends:
         vectors: list[NDArray[np.float32]] = []
+        wholes: list[NDArray[np.float32]] = []
         rows: list[NDArray[np.float32]] = []
         embeddings: list[NDArray[np.float32]] = []
         statistics: list[NDArray[np.float32]] = []
@@ -476,15 +481,19 @@ def _hours(
                     refused[reason] += 1
                 continue
             whole = encoder.encode([frame.whole])[0]
-            looked = frame.whole if frame.far is None else frame.far
-            projection = whole.projection if frame.far is None else encoder.encode([frame.far])[0].projection
-            vectors.append(virtual.camera_vector(looked, projection))
+            wholes.append(virtual.camera_vector(frame.whole, whole.projection))
+            if frame.far is None:
+                vectors.append(wholes[-1])
+            else:
+                vectors.append(virtual.camera_vector(frame.far, encoder.encode([frame.far])[0].projection))
             rows.append(bands.row_profile(frame.luminance))
             embeddings.append(whole.embedding)
             statistics.append(haze(frame.whole))
         sight, overall = None, None
         if vectors:
-            sight = Sight(virtual.layout(band), pool(vectors), data.humidity.get(end))
+            humidity = data.humidity.get(end)
+            fallback = None if band is None else Sight(virtual.layout(None), pool(wholes), humidity)
+            sight = Sight(virtual.layout(band), pool(vectors), humidity, fallback)
             overall = _global(head, pollutant, data, end, pool(embeddings), pool(statistics))
         hours.append(_Hour(end, sight, overall, measured.get(end)))
         pm25 = data.readings.get("pm25", {}).get(end)
@@ -601,6 +610,10 @@ def _midnight(end_ms: int, zone: tzinfo) -> int:
     """Local midnight before the hour, in whole hours of UTC."""
     local = _utc(end_ms - _HOUR).astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
     return _ms(local) // _HOUR * _HOUR
+
+
+def _before(hours: int) -> Callable[[_Hour], int]:
+    return lambda hour: hour.end_ms - hours * _HOUR
 
 
 def _span(hours: int) -> str:

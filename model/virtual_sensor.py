@@ -2,17 +2,20 @@
 
 Two parts, both of bounded memory and moved in event time, once an hour:
 
-*Readout.* Recursive ridge regression of log1p(concentration) on a camera vector: principal components of the
-network's pooled features of the far band (or the whole frame), log contrast of its tiles and its haze statistics.
-Kept as exponentially forgotten moments, so that the state is the sufficient statistic and nothing else.
+*Readout.* Recursive ridge regression of log1p(concentration) on a camera vector: principal components
+of the network's pooled features of the far band (or the whole frame), log contrast of its tiles and its
+haze statistics. Kept as exponentially forgotten moments, so that the state is the sufficient statistic
+and nothing else.
 
-*Level.* A Kalman filter over the logarithm of the concentration (an Ornstein-Uhlenbeck level around a slow mean) and
-the camera's own slowly changing error. Sensor values, the readout and the global head are observations, each with
-the variance of its recent errors: so the estimate follows the sensor while there is one, leans on the last value for
-an hour and on the camera after that, and says which of them carried it.
+*Level.* A Kalman filter over the logarithm of the concentration (an Ornstein-Uhlenbeck level around a
+slow mean) and the camera's own slowly changing error. Sensor values, the readout and the global head
+are observations, each with the variance of its recent errors: so the estimate follows the sensor while
+there is one, leans on the last value for an hour and on the camera after that, and says which of them
+carried it.
 
-Intervals: the filter's standard deviation times a conformal factor. While the sensor is there, shadow filters are
-kept that pretend it fell silent a while ago; their errors at their ages are the calibration.
+Intervals: the filter's standard deviation times a conformal factor. While the sensor is there, shadow
+filters are kept that pretend it fell silent a while ago; their errors at their ages are the
+calibration.
 
 All functions are pure; `VirtualSensor` is immutable and `to_bytes` keeps it to the last bit.
 """
@@ -34,7 +37,7 @@ from model.far_band import FarBand
 from model.haze import HAZE_SIZE, TILES, contrast, haze
 
 #: Leading principal components of the network's pooled features that enter the camera vector.
-COMPONENTS: Final = 19
+COMPONENTS: Final = 18
 #: Length of the camera vector: components, tile contrasts, haze statistics.
 CAMERA_SIZE: Final = COMPONENTS + TILES[0] * TILES[1] + HAZE_SIZE
 
@@ -47,10 +50,15 @@ RIDGE: Final = 20.0
 MEMORY: Final = 0.999
 #: Pairs before the readout says anything.
 MIN_PAIRS: Final = 30
-#: Pairs before its errors are counted: those of a readout that knows nothing yet say nothing about a later one.
+#: Pairs before its errors are counted: those of a readout that knows nothing yet say nothing about a
+#: later one.
 ERRORS_FROM: Final = 15
-#: Leverage (1: as far out as the ridge's own prior, in units of it) beyond which a picture is unlike all seen.
+#: Leverage (1: as far out as the ridge's own prior, in units of it) beyond which a picture is unlike
+#: all seen.
 MAX_LEVERAGE: Final = 3.0
+#: Hours on end in another layout after which the readout starts afresh on it: a stray frame must not
+#: cost it all.
+SWITCH_HOURS: Final = 6
 #: The readout may leave the range of the concentrations seen by this much (log).
 MARGIN: Final = 0.5
 
@@ -73,12 +81,15 @@ _GLOBAL_HOURS: Final = 12.0
 #: Hours after which the level is back at the slow mean, and hours of memory of that mean.
 _REVERT_HOURS: Final = 168.0
 _MEAN_HOURS: Final = 240.0
-#: Largest gap in hours between two values whose difference counts for the random-walk variance.
-_WALK_HOURS: Final = 3.0
+#: Gap in hours, from and to, between two values whose difference counts for the random-walk variance.
+_WALK_HOURS: Final = (0.5, 3.0)
+#: No estimate goes beyond a gram in a cubic metre (log1p of ug/m3).
+_HIGHEST: Final = math.log1p(1e6)
 #: Error of a sensor's hourly mean against the air at the window asked for: a share, and ug/m3.
 _SENSOR_SHARE: Final = 0.05
 _SENSOR_FLOOR: Final = 1.0
-#: Ages in hours of a made outage at which shadow filters are scored: (from, up to]; a shadow restarts at its end.
+#: Ages in hours of a made outage at which shadow filters are scored: (from, up to]; a shadow restarts
+#: at its end.
 _AGES: Final[tuple[tuple[float, float], ...]] = ((0.0, 3.0), (3.0, 24.0), (24.0, 168.0))
 #: Age that parts the conditions of the intervals.
 _YOUNG_HOURS: Final = 3.0
@@ -90,12 +101,20 @@ _VERSION: Final = 1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sight:
-    """What a camera shows: a vector (`camera_vector`, or the mean of several), the layout it was made with, and the
-    relative humidity (%) at the time where the station measures it: droplets swell and look like dust."""
+    """What a camera shows.
+
+    Attributes:
+        layout: what `vector` was made of (`layout`).
+        vector: `camera_vector`, or the mean of several.
+        humidity: relative humidity (%) at the time, where it is measured: droplets swell and look like dust.
+        fallback: the same pictures in an older layout (the whole frame, after a far band was set), so
+            that the estimate does not go blind while the readout learns the new one.
+    """
 
     layout: str
     vector: NDArray[np.float32]
     humidity: float | None = None
+    fallback: "Sight | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +125,8 @@ class Prediction:
         value: ug/m3.
         lo, hi: 90 % interval, ug/m3.
         method: what carries the estimate, the largest of the weights: "camera", "last" or "global".
-        weights: shares of the three, summing to 1 ("last" stands for the sensor's history: last value and mean).
+        weights: shares of the three, summing to 1 ("last" stands for the sensor's history: last value
+        and mean).
     """
 
     value: float
@@ -118,8 +138,9 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class _Level:
-    """Kalman state at `t_ms`: log level `x`, lasting camera error `c`, their covariance, shares of x, and when the
-    camera and the sensor were last heard (ms; NaN: never)."""
+    """Kalman state at `t_ms`: log level `x`, lasting camera error `c`, their covariance, shares of x,
+    and when the camera and the sensor were last heard (ms; NaN: never).
+    """
 
     t_ms: float
     x: float
@@ -164,11 +185,16 @@ class VirtualSensor:
     Attributes:
         t_ms: end of the last hour taken in.
         layout: layout of the camera vectors that the readout is learned on ("" before the first).
-        moments: float32, upper triangle of the forgotten sum of z z', z = (1, camera vector, humidity, log1p value).
+        moments: float32, upper triangle of the forgotten sum of z z', z = (1, camera vector, humidity,
+        log1p value).
         pairs: (camera vector, value) pairs taken in.
-        settled: float32, the readout as it was up to a day before: its errors are those of a sensor that fell silent
-            yesterday, while the errors of the newest readout are flattered by the hour before.
+        settled: float32, the readout as it was up to a day before: its errors are those of a sensor
+            that fell silent yesterday, while the errors of the newest readout are flattered by the hour
+            before.
         settled_ms: when `settled` was taken; 0: not yet.
+        former_layout, former: the last readout of the layout before, float32, used until the new one is
+        ready.
+        strange: hours on end that came in another layout.
     """
 
     t_ms: int
@@ -181,6 +207,9 @@ class VirtualSensor:
     conformal: Conformal
     settled: NDArray[np.float32]
     settled_ms: int
+    former_layout: str
+    former: NDArray[np.float32]
+    strange: int
     _readout: "_Readout | None" = field(default=None, repr=False)
 
     def to_bytes(self) -> bytes:
@@ -190,6 +219,8 @@ class VirtualSensor:
             "layout": self.layout,
             "pairs": self.pairs,
             "settled_ms": self.settled_ms,
+            "former": self.former_layout,
+            "strange": self.strange,
             "conformal": [[name, count] for name, _, count, _ in self.conformal.to_state()],
         }
         numbers = [
@@ -205,7 +236,7 @@ class VirtualSensor:
         text = json.dumps(rest, separators=(",", ":")).encode()
         body = struct.pack("<BH", _VERSION, len(text)) + text
         body += np.asarray(numbers, dtype="<f8").tobytes()
-        body += self.settled.astype("<f4").tobytes() + self.moments.astype("<f4").tobytes()
+        body += np.concatenate((self.settled, self.former, self.moments)).astype("<f4").tobytes()
         return body + struct.pack("<I", zlib.crc32(body))
 
     @classmethod
@@ -219,13 +250,14 @@ class VirtualSensor:
                 f"the virtual sensor's state has version {version}, not {_VERSION}; drop it to start afresh"
             )
         rest = json.loads(data[3 : 3 + length])
-        singles = np.frombuffer(data[:-4][-4 * (_INPUTS + 1 + len(_TRIANGLE[0])) :], dtype="<f4").astype(
+        wide, line = len(_Level.__slots__), _INPUTS + 1
+        singles = np.frombuffer(data[:-4][-4 * (2 * line + len(_TRIANGLE[0])) :], dtype="<f4").astype(
             np.float32
         )
-        settled, moments = singles[: _INPUTS + 1], singles[_INPUTS + 1 :]
+        settled, former, moments = singles[:line], singles[line : 2 * line], singles[2 * line :]
         tail = len(data) - 4 - 4 * len(singles)
         numbers = np.frombuffer(data[3 + length : tail], dtype="<f8").tolist()
-        wide, errors = len(_Level.__slots__), len(_Errors.__slots__)
+        errors = len(_Errors.__slots__)
         levels = [_Level(*numbers[:wide])]
         at = wide + errors
         for _ in _AGES:
@@ -248,6 +280,9 @@ class VirtualSensor:
             conformal=conformal,
             settled=settled,
             settled_ms=rest["settled_ms"],
+            former_layout=rest["former"],
+            former=former,
+            strange=rest["strange"],
             _readout=_Readout.of(moments, rest["pairs"]),
         )
 
@@ -258,7 +293,9 @@ def _floats(record: _Level | _Errors) -> list[float]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Readout:
-    """The regression that the moments imply: weights on the raw vector, and what is needed for the leverage."""
+    """The regression that the moments imply: weights on the raw vector, and what is needed for the
+    leverage.
+    """
 
     weights: NDArray[np.float64]
     offset: float
@@ -302,7 +339,8 @@ def camera_vector(pixels: NDArray[np.uint8], projection: NDArray[np.float32]) ->
 
     Args:
         pixels: uint8 (H, W, 3): the far band if the camera has one, else the whole frame.
-        projection: the encoder's projection of the same pixels, (64,), components in order of falling variance.
+        projection: the encoder's projection of the same pixels, (64,), components in order of falling
+        variance.
 
     Returns:
         float32 (64,): leading components, tile contrasts, haze statistics.
@@ -353,8 +391,7 @@ def update(
         raise InputError(f"hours go forward: the state is at {state.t_ms}, the update at {t_ms}")
     if camera is not None:
         _check(camera)
-        if camera.layout != state.layout:
-            state = _new_layout(state, camera.layout)
+        state = _with_layout(state, camera.layout)
     seen = _observed(state, camera)
     early = _observed(state, camera, settled=True)
     overall = None if global_estimate is None else math.log1p(max(global_estimate, 0.0))
@@ -387,7 +424,7 @@ def update(
     ]
     moments, pairs, readout = state.moments, state.pairs, state._readout
     settled, settled_ms = state.settled, state.settled_ms
-    if camera is not None:
+    if camera is not None and camera.layout == state.layout:
         if readout is not None and t_ms - settled_ms >= _SETTLED_HOURS * _HOUR:
             settled, settled_ms = readout.line(), t_ms
         z = np.concatenate(((1.0,), _inputs(camera, moments), (value,)))
@@ -405,6 +442,9 @@ def update(
         conformal=conformal,
         settled=settled,
         settled_ms=settled_ms,
+        former_layout=state.former_layout,
+        former=state.former,
+        strange=state.strange,
         _readout=readout,
     )
 
@@ -426,8 +466,8 @@ def predict(
         global_estimate: what the global head says for the window, ug/m3.
 
     Returns:
-        The estimate, or None when nothing supports one: no usable picture and neither a measurement nor a global
-        estimate within a week.
+        The estimate, or None when nothing supports one: no usable picture and neither a measurement nor
+        a global estimate within a week.
     """
     level = state.level
     if last is not None and last[1] > state.t_ms:
@@ -437,8 +477,7 @@ def predict(
     level = _advanced(level, max(t_ms, int(level.t_ms)), state.errors)
     if camera is not None:
         _check(camera)
-    seen = _observed(state, camera) if camera is not None and camera.layout == state.layout else None
-    level = _with_camera(level, seen, state.errors)
+    level = _with_camera(level, _observed(state, camera), state.errors)
     if global_estimate is not None:
         level = _with_global(level, math.log1p(max(global_estimate, 0.0)), state.errors)
     heard = max(
@@ -450,17 +489,24 @@ def predict(
     half = state.conformal.of(_condition(level)).threshold * _deviation(level)
     weights = {"camera": level.camera, "last": level.last, "global": level.overall}
     return Prediction(
-        value=max(math.expm1(level.x), 0.0),
-        lo=max(math.expm1(level.x - half), 0.0),
-        hi=max(math.expm1(level.x + half), 0.0),
+        value=_concentration(level.x),
+        lo=_concentration(level.x - half),
+        hi=_concentration(level.x + half),
         method=max(weights, key=lambda name: weights[name]),
         weights=weights,
     )
 
 
+def _concentration(log: float) -> float:
+    """ug/m3."""
+    return math.expm1(min(max(log, 0.0), _HIGHEST))
+
+
 def _check(camera: Sight) -> None:
     if camera.vector.shape != (CAMERA_SIZE,) or not np.isfinite(camera.vector).all():
         raise InputError(f"a camera vector is {CAMERA_SIZE} finite numbers, got shape {camera.vector.shape}")
+    if camera.fallback is not None:
+        _check(camera.fallback)
 
 
 def _fresh(t_ms: int, value: float) -> VirtualSensor:
@@ -478,39 +524,74 @@ def _fresh(t_ms: int, value: float) -> VirtualSensor:
         conformal=Conformal(),
         settled=np.zeros(_INPUTS + 1, dtype=np.float32),
         settled_ms=0,
+        former_layout="",
+        former=np.zeros(_INPUTS + 1, dtype=np.float32),
+        strange=0,
     )
 
 
-def _new_layout(state: VirtualSensor, name: str) -> VirtualSensor:
-    """Forget the readout and its errors; keep the level."""
-    errors = replace(state.errors, camera=_START_CAMERA, camera_count=0.0)
-    moments = np.zeros_like(state.moments)
-    return replace(state, layout=name, moments=moments, pairs=0, errors=errors, settled_ms=0, _readout=None)
+def _with_layout(state: VirtualSensor, name: str) -> VirtualSensor:
+    """Follow the camera to another layout, once it has come for some hours on end: then the readout
+    starts afresh and its last line is kept. The level stays.
+    """
+    if name == state.layout:
+        return replace(state, strange=0) if state.strange else state
+    if state.pairs and state.strange + 1 < SWITCH_HOURS:
+        return replace(state, strange=state.strange + 1)
+    former_layout, former = state.former_layout, state.former
+    if state._readout is not None and state.pairs >= MIN_PAIRS:
+        former_layout, former = state.layout, state._readout.line()
+    return replace(
+        state,
+        layout=name,
+        moments=np.zeros_like(state.moments),
+        pairs=0,
+        settled_ms=0,
+        former_layout=former_layout,
+        former=former,
+        strange=0,
+        _readout=None,
+    )
 
 
 def _observed(
     state: VirtualSensor, camera: Sight | None, settled: bool = False
 ) -> tuple[float, float, bool] | None:
-    """What the readout (or the settled one) says of a picture (log), the factor on its error variance, and whether it
-    may be used. None where there is no readout yet or the picture is unlike all it has seen."""
-    if camera is None or state._readout is None or (settled and state.settled_ms == 0):
+    """What the readout (or the settled one) says of a picture (log), the factor on its error variance,
+    and whether it may be used. None where there is no readout yet or the picture is unlike all it has
+    seen.
+    """
+    if camera is None:
+        return None
+    if state.pairs < MIN_PAIRS and state.former_layout:
+        old = camera if camera.layout == state.former_layout else camera.fallback
+        if old is not None and old.layout == state.former_layout:
+            return _within(_on_line(state.former, _inputs(old, state.moments)), state.errors), 1.0, True
+    if camera.layout != state.layout or state._readout is None or (settled and state.settled_ms == 0):
         return None
     inputs = _inputs(camera, state.moments)
     leverage = state._readout.leverage(inputs)
     if leverage > MAX_LEVERAGE:
         return None
-    if settled:
-        line = state.settled.astype(np.float64)
-        value = float(line[:-1] @ inputs) + float(line[-1])
-    else:
-        value = state._readout(inputs)
-    value = min(max(value, state.errors.lowest - MARGIN), state.errors.highest + MARGIN)
-    return value, 1.0 + leverage, state.pairs >= MIN_PAIRS
+    value = _on_line(state.settled, inputs) if settled else state._readout(inputs)
+    return _within(value, state.errors), 1.0 + leverage, state.pairs >= MIN_PAIRS
+
+
+def _on_line(line: NDArray[np.float32], inputs: NDArray[np.float64]) -> float:
+    wide = line.astype(np.float64)
+    return float(wide[:-1] @ inputs) + float(wide[-1])
+
+
+def _within(value: float, errors: _Errors) -> float:
+    """No further than `MARGIN` outside the concentrations ever measured."""
+    return min(max(value, errors.lowest - MARGIN), errors.highest + MARGIN)
 
 
 def _inputs(camera: Sight, moments: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Inputs of the readout. Light scattered by hygroscopic particles grows about as a power of 1 / (1 - RH): its
-    logarithm enters, as the logarithm of the concentration comes out. Unknown humidity takes its mean so far."""
+    """Inputs of the readout. Light scattered by hygroscopic particles grows about as a power of 1 / (1
+    - RH): its logarithm enters, as the logarithm of the concentration comes out. Unknown humidity takes
+    its mean so far.
+    """
     if camera.humidity is not None:
         wet = -math.log(1.0 - min(max(camera.humidity, 0.0), 99.0) / 100.0)
     else:
@@ -540,13 +621,16 @@ def _advanced(level: _Level, t_ms: float, errors: _Errors) -> _Level:
 
 
 def _low(value: float) -> float:
-    """Factor on the camera's error variance at low concentrations, where clear air and the lens, not dust, decide."""
+    """Factor on the camera's error variance at low concentrations, where clear air and the lens, not
+    dust, decide.
+    """
     return 1.0 + (_CAMERA_FLOOR / math.exp(value)) ** 2
 
 
 def _rarer(t_ms: float, since_ms: float, worth_hours: float = 1.0) -> float:
-    """Factor on the error variance of an observation that follows one like it: `worth_hours` of pictures are worth one
-    observation, however many there are, for their errors are alike."""
+    """Factor on the error variance of an observation that follows one like it: `worth_hours` of
+    pictures are worth one observation, however many there are, for their errors are alike.
+    """
     hours = (t_ms - since_ms) / _HOUR
     return 1.0 if math.isnan(hours) or hours >= worth_hours else worth_hours / max(hours, 1e-3)
 
@@ -579,9 +663,9 @@ def _with_camera(level: _Level, seen: tuple[float, float, bool] | None, errors: 
 def _with_global(level: _Level, value: float | None, errors: _Errors) -> _Level:
     """Kalman update with the global head's value g.
 
-    At a camera it was not trained on, the head is biased, off in scale, or blind. So g = a + b x + noise is fitted to
-    the recent hours with a measurement, and (g - a) / b observed with its noise; where g does not follow x there is
-    no observation.
+    At a camera it was not trained on, the head is biased, off in scale, or blind. So g = a + b x +
+    noise is fitted to the recent hours with a measurement, and (g - a) / b observed with its noise;
+    where g does not follow x there is no observation.
     """
     if value is None or errors.global_count < _GLOBAL_PAIRS:
         return level
@@ -646,10 +730,11 @@ def _learned(
         highest=max(errors.highest, value),
     )
     apart = (t_ms - errors.anchor_ms) / _HOUR
-    if apart <= _WALK_HOURS:
+    if _WALK_HOURS[0] <= apart <= _WALK_HOURS[1]:
         walk, count = _running(errors.walk, errors.walk_count, (value - errors.anchor) ** 2 / apart)
         changed = replace(changed, walk=walk, walk_count=count)
-    changed = replace(changed, anchor_ms=float(t_ms), anchor=value)
+    if not apart < _WALK_HOURS[0]:
+        changed = replace(changed, anchor_ms=float(t_ms), anchor=value)
     if seen is not None:
         camera, count = _running(
             errors.camera, errors.camera_count, (seen[0] - value) ** 2 / (seen[1] * _low(seen[0]))
@@ -677,7 +762,9 @@ def _running(mean: float, count: float, value: float) -> tuple[float, float]:
 
 
 def _sensor_variance(value: float) -> float:
-    """Error variance, on the log scale, of a sensor that reads expm1(value) ug/m3: d log1p(y) = dy / (1 + y)."""
+    """Error variance, on the log scale, of a sensor that reads expm1(value) ug/m3: d log1p(y) = dy / (1
+    + y).
+    """
     return _SENSOR_SHARE**2 + (_SENSOR_FLOOR / math.exp(max(value, 0.0))) ** 2
 
 
@@ -687,7 +774,9 @@ def _deviation(level: _Level) -> float:
 
 
 def _condition(level: _Level) -> str:
-    """Condition for the conformal tracker: age of the last measurement, and whether the camera saw the hour."""
+    """Condition for the conformal tracker: age of the last measurement, and whether the camera saw the
+    hour.
+    """
     age = (level.t_ms - level.sensor_ms) / _HOUR
     camera = "camera" if level.t_ms - level.camera_ms < _HOUR else "blind"
     return f"{camera}, {'young' if age <= _YOUNG_HOURS else 'old'}"

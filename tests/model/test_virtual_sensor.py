@@ -1,0 +1,365 @@
+"""The virtual sensor on made stations: learns, beats the last value, refuses, is calibrated, survives a
+crash.
+"""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model import virtual_sensor as virtual
+from model.errors import InputError, StateError
+from model.far_band import FarBand
+from model.haze import contrast, haze
+from model.virtual_sensor import (
+    CAMERA_SIZE,
+    COMPONENTS,
+    MEMORY,
+    MIN_PAIRS,
+    RIDGE,
+    SWITCH_HOURS,
+    Sight,
+    VirtualSensor,
+    camera_vector,
+    layout,
+    predict,
+    update,
+)
+from tests.model.cameras import HOUR, MadeStation, scene
+
+
+def learned(station: MadeStation, hours: int, name: str = "whole") -> VirtualSensor:
+    state = None
+    for _ in range(hours):
+        end, value, vector, day = station.step()
+        state = update(state, end, Sight(name, vector) if day else None, value)
+    assert state is not None
+    return state
+
+
+def rmse(pairs: list[tuple[float, float]]) -> float:
+    return math.sqrt(sum((a - b) ** 2 for a, b in pairs) / len(pairs))
+
+
+def test_beats_the_last_value_in_outages_of_hours_and_days() -> None:
+    station = MadeStation(1)
+    state = learned(station, 24 * 30)
+    for silent, times in ((6, 60), (24, 20), (168, 5)):
+        ours, last = [], []
+        for _ in range(times):
+            now, value = state, state.level.x
+            for _ in range(silent):
+                end, truth, vector, day = station.step()
+                sight = Sight("whole", vector) if day else None
+                guess = predict(now, end, sight)
+                assert guess is not None
+                if day:
+                    ours.append((truth, guess.value))
+                    last.append((truth, math.expm1(value)))
+                moved = update(now, end, sight, None)
+                assert moved is not None
+                now = moved
+            for _ in range(30):
+                end, truth, vector, day = station.step()
+                again = update(now, end, Sight("whole", vector) if day else None, truth)
+                assert again is not None
+                now = again
+            state = now
+        assert rmse(ours) < (0.9 if silent < 24 else 0.7) * rmse(last), (
+            silent,
+            rmse(ours),
+            rmse(last),
+            len(ours),
+        )
+
+
+def test_weights_move_from_the_last_value_to_the_camera() -> None:
+    station = MadeStation(2)
+    state = learned(station, 24 * 20)
+    while True:
+        end, _, vector, day = station.step()
+        if day:
+            break
+        state = update(state, end, None, 20.0) or state
+    young = predict(state, end, Sight("whole", vector))
+    assert young is not None
+    old = predict(state, end + 48 * HOUR, Sight("whole", vector))
+    assert old is not None
+    blind = predict(state, end)
+    assert blind is not None
+    assert young.weights["camera"] < old.weights["camera"]
+    assert old.method == "camera"
+    assert blind.method == "last"
+    assert blind.weights["camera"] == 0.0
+    for guess in (young, old, blind):
+        assert sum(guess.weights.values()) == pytest.approx(1.0)
+        assert 0 <= guess.lo <= guess.value <= guess.hi
+
+
+def test_intervals_cover_nine_in_ten_in_an_outage_of_a_day() -> None:
+    held = []
+    for seed in range(4):
+        station = MadeStation(100 + seed)
+        state = learned(station, 24 * 40)
+        for _ in range(20):
+            now = state
+            steps = [station.step() for _ in range(24)]
+            for end, truth, vector, day in steps:
+                sight = Sight("whole", vector) if day else None
+                guess = predict(now, end, sight)
+                assert guess is not None
+                if day:
+                    held.append(guess.lo <= truth <= guess.hi)
+                now = update(now, end, sight, None) or now
+            for end, truth, vector, day in steps:
+                state = update(state, end, Sight("whole", vector) if day else None, truth) or state
+    assert 0.86 <= np.mean(held) <= 0.94
+
+
+def test_readout_equals_batch_ridge() -> None:
+    """The recursion is ridge regression on all pairs with forgotten weights, to the precision of its
+    float32 state.
+    """
+    station = MadeStation(3)
+    state, vectors, values = None, [], []
+    for _ in range(200):
+        end, value, vector, day = station.step()
+        state = update(state, end, Sight("whole", vector) if day else None, value)
+        if day:
+            vectors.append(vector.astype(float))
+            values.append(math.log1p(value))
+    assert state is not None
+    assert state._readout is not None
+    inputs = np.column_stack((np.stack(vectors), np.zeros(len(vectors))))
+    weight = MEMORY ** np.arange(len(values) - 1, -1, -1)
+    mean = weight @ inputs / weight.sum()
+    level = weight @ np.array(values) / weight.sum()
+    spread = np.sqrt(weight @ (inputs - mean) ** 2 / weight.sum()) + 1e-3
+    standard = (inputs - mean) / spread
+    gram = standard.T @ (weight[:, None] * standard) + RIDGE * np.eye(CAMERA_SIZE + 1)
+    slope = np.linalg.solve(gram, standard.T @ (weight * (np.array(values) - level)))
+    probe = np.append(vectors[3], 0.0)
+    assert state._readout(probe) == pytest.approx(level + slope @ ((probe - mean) / spread), abs=2e-3)
+
+
+def test_humidity_is_learned_where_it_is_measured() -> None:
+    random = np.random.default_rng(4)
+    errors = {}
+    for measured in (True, False):
+        station, state, pairs = MadeStation(5, noise=0.05), None, []
+        for hour in range(24 * 40):
+            end, value, vector, day = station.step()
+            humidity = float(random.uniform(30, 95))
+            # Wet particles scatter more: the picture shows more than there is.
+            wet = -math.log(1 - humidity / 100)
+            shown = (vector + station._slopes * 0.4 * (wet - 1.0)).astype(np.float32)
+            sight = Sight("whole", shown, humidity if measured else None) if day else None
+            if hour > 24 * 25 and sight is not None and state is not None:
+                guess = predict(state, end + 96 * HOUR, sight)
+                assert guess is not None
+                pairs.append((math.log1p(value), math.log1p(guess.value)))
+            state = update(state, end, sight, value)
+        errors[measured] = rmse(pairs)
+    assert errors[True] < 0.8 * errors[False]
+
+
+def test_says_nothing_of_the_camera_before_enough_pairs() -> None:
+    station, state, pairs = MadeStation(6), None, 0
+    while pairs < MIN_PAIRS - 1:
+        end, value, vector, day = station.step()
+        state = update(state, end, Sight("whole", vector) if day else None, value)
+        pairs += day
+    guess = predict(state, end + 48 * HOUR, Sight("whole", vector))  # type: ignore[arg-type]
+    assert guess is not None
+    assert guess.weights["camera"] == 0.0
+
+
+def test_a_picture_unlike_all_seen_is_not_listened_to() -> None:
+    state = learned(MadeStation(7), 24 * 20)
+    odd = Sight("whole", np.full(CAMERA_SIZE, 300.0, np.float32))
+    with_it, without = predict(state, state.t_ms + 24 * HOUR, odd), predict(state, state.t_ms + 24 * HOUR)
+    assert with_it == without
+
+
+def test_refuses_when_nothing_was_heard_for_more_than_a_week() -> None:
+    state = learned(MadeStation(8), 24 * 20)
+    assert predict(state, state.t_ms + 167 * HOUR) is not None
+    assert predict(state, state.t_ms + 169 * HOUR) is None
+
+
+def test_starts_with_the_first_measurement() -> None:
+    assert update(None, HOUR, Sight("whole", np.zeros(CAMERA_SIZE, np.float32)), None, 12.0) is None
+    state = update(None, HOUR, None, 12.0)
+    assert state is not None
+    guess = predict(state, HOUR)
+    assert guess is not None
+    assert guess.value == pytest.approx(12.0)
+
+
+def test_a_value_within_the_hour_is_used() -> None:
+    state = learned(MadeStation(9), 48)
+    end = state.t_ms + HOUR
+    guess = predict(state, end, None, (80.0, end - 5 * 60_000))
+    assert guess is not None
+    assert guess.value == pytest.approx(80.0, rel=0.15)
+
+
+def test_global_head_is_heard_only_where_it_follows_the_sensor() -> None:
+    for follows in (True, False):
+        station, random, state = MadeStation(10), np.random.default_rng(10), None
+        for _ in range(24 * 15):
+            end, value, _, _ = station.step()
+            guess = 5 * value**0.5 if follows else float(random.uniform(5, 300))
+            state = update(state, end, None, value, guess)
+        assert state is not None
+        answer = predict(state, state.t_ms + 24 * HOUR, None, None, 5 * 60.0**0.5)
+        assert answer is not None
+        if follows:
+            assert answer.method == "global"
+            assert answer.value == pytest.approx(60.0, rel=0.2)
+        else:
+            assert answer.weights["global"] < 0.1
+
+
+def test_an_hour_of_frames_is_one_observation_however_often_asked() -> None:
+    station = MadeStation(11)
+    state = learned(station, 24 * 20 - 4)
+    _, _, vector, _ = station.step()
+    sight = Sight("whole", vector)
+    hourly, minutely = state, state
+    for minute in range(1, 61):
+        minutely = update(minutely, state.t_ms + minute * HOUR // 60, sight, None) or minutely
+    hourly = update(hourly, state.t_ms + HOUR, sight, None) or hourly
+    assert minutely.level.camera == pytest.approx(hourly.level.camera, abs=0.25)
+
+
+def test_new_layout_falls_back_then_takes_over() -> None:
+    station = MadeStation(12)
+    state = learned(station, 24 * 20)
+    other = np.random.default_rng(0).permutation(CAMERA_SIZE)
+    seen = 0
+    while seen < MIN_PAIRS + SWITCH_HOURS + 30:
+        end, value, vector, day = station.step()
+        sight = Sight("far", vector[other], None, Sight("whole", vector)) if day else None
+        if sight is not None:
+            seen += 1
+            guess = predict(state, end + 48 * HOUR, sight)
+            assert guess is not None
+            assert guess.method == "camera" or seen <= SWITCH_HOURS
+        state = update(state, end, sight, value) or state
+    assert (state.layout, state.former_layout) == ("far", "whole")
+    bare = predict(state, state.t_ms + 48 * HOUR, Sight("far", vector[other]))
+    assert bare is not None
+    assert bare.method == "camera"
+
+
+def test_a_stray_layout_costs_nothing() -> None:
+    station = MadeStation(13)
+    state = learned(station, 24 * 20)
+    pairs = state.pairs
+    for _ in range(SWITCH_HOURS - 1):
+        end, value, vector, _ = station.step()
+        state = update(state, end, Sight("far", vector), value) or state
+    assert (state.layout, state.pairs) == ("whole", pairs)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 400), st.integers(1, 60))
+def test_a_crash_changes_nothing(seed: int, before: int, after: int) -> None:
+    station = MadeStation(seed)
+    whole = learned(station, before)
+    back = VirtualSensor.from_bytes(whole.to_bytes())
+    assert back.to_bytes() == whole.to_bytes()
+    for _ in range(after):
+        end, value, vector, day = station.step()
+        sight = Sight("whole", vector) if day else None
+        assert predict(whole, end, sight, None, 30.0) == predict(back, end, sight, None, 30.0)
+        measured = value if end % 7 else None
+        whole, back = (update(state, end, sight, measured, 30.0) or state for state in (whole, back))
+        back = VirtualSensor.from_bytes(back.to_bytes())
+    assert back.to_bytes() == whole.to_bytes()
+
+
+def test_update_leaves_the_old_state_alone() -> None:
+    station = MadeStation(14)
+    state = learned(station, 24 * 10)
+    before = state.to_bytes()
+    end, value, vector, _ = station.step()
+    update(state, end, Sight("whole", vector), value)
+    assert state.to_bytes() == before
+
+
+def test_state_is_small() -> None:
+    station = MadeStation(15)
+    state = learned(station, 24 * 20, "far:0.278-0.556,0.000-1.000")
+    for _ in range(24 * 20):
+        end, value, vector, day = station.step()
+        state = (
+            update(state, end, Sight("far:0.235-0.515,0.000-1.000", vector) if day else None, value, 9.0)
+            or state
+        )
+    assert state.former_layout
+    assert len(state.to_bytes()) <= 10_000
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_irregular_hours_and_any_values_stay_finite_and_ordered(data: st.DataObject) -> None:
+    state, at = None, 0
+    values = st.one_of(st.none(), st.floats(0, 1e5))
+    for _ in range(data.draw(st.integers(1, 30))):
+        at += data.draw(st.integers(1, 10 * 24 * HOUR))
+        vector = data.draw(st.none() | st.floats(-1e3, 1e3))
+        sight = None if vector is None else Sight("whole", np.full(CAMERA_SIZE, vector, np.float32))
+        state = update(state, at, sight, data.draw(values), data.draw(values))
+        if state is not None:
+            guess = predict(
+                state, at + data.draw(st.integers(0, 8 * 24 * HOUR)), sight, None, data.draw(values)
+            )
+            if guess is not None:
+                assert math.isfinite(guess.hi)
+                assert 0 <= guess.lo <= guess.value <= guess.hi
+                assert all(0 <= share <= 1 + 1e-9 for share in guess.weights.values())
+
+
+def test_damaged_states_are_refused() -> None:
+    good = learned(MadeStation(16), 24).to_bytes()
+    for bad in (b"", good[:-1], good[:50] + bytes([good[50] ^ 1]) + good[51:]):
+        with pytest.raises(StateError):
+            VirtualSensor.from_bytes(bad)
+
+
+def test_nonsense_is_refused() -> None:
+    state = learned(MadeStation(17), 10)
+    with pytest.raises(InputError, match="forward"):
+        update(state, state.t_ms, None, 1.0)
+    with pytest.raises(InputError):
+        update(state, state.t_ms + HOUR, None, -1.0)
+    with pytest.raises(InputError):
+        update(state, state.t_ms + HOUR, Sight("whole", np.zeros(3, np.float32)), 1.0)
+    with pytest.raises(InputError):
+        predict(state, state.t_ms, Sight("whole", np.full(CAMERA_SIZE, np.nan, np.float32)))
+
+
+def test_camera_vector_and_layout() -> None:
+    picture, projection = scene(size=(448, 96)), np.arange(64, dtype=np.float32)
+    vector = camera_vector(picture, projection)
+    assert vector.dtype == np.float32
+    assert np.array_equal(vector, np.concatenate((projection[:COMPONENTS], contrast(picture), haze(picture))))
+    assert len(vector) == CAMERA_SIZE
+    assert layout(None) == "whole"
+    assert layout(FarBand(0.25, 0.5)) != layout(FarBand(0.25, 0.51))
+    with pytest.raises(InputError):
+        camera_vector(picture, projection[:4])
+
+
+def test_parameters_are_within_reach_of_each_other() -> None:
+    """The ages at which shadows are scored join without gap from 0 to the week after which nothing is
+    said.
+    """
+    ends = [age for span in virtual._AGES for age in span]
+    assert ends[0] == 0.0
+    assert ends[1:-1:2] == ends[2::2]
+    assert ends[-1] == 168.0
