@@ -281,19 +281,24 @@ def _result(
     reasons = list(ignored)
     lacking = need.lacking([sub.parameter for sub in valid])
     status: Status
-    if not lacking:
+    left_out = [sub for sub in subs if sub.status != "valid"]
+    worse = [sub for sub in left_out if valid and sub.index > max([good.index for good in valid])]
+    if not lacking and not worse:
         counted, status = valid, "valid"
-        if len(valid) < len(subs):
-            left_out = [sub for sub in subs if sub.status != "valid"]
+        if left_out:
             reasons.append(
                 "not counted: " + "; ".join(f"{sub.parameter} {sub.index} ({sub.reason})" for sub in left_out)
             )
     else:
-        counted = tuple([sub for sub in subs if sub.status != "insufficient"])
-        status = "indicative" if counted else "insufficient"
-        counted = counted or subs
-        still = need.lacking([sub.parameter for sub in counted])
-        reasons.append(f"{standard.id} is not met: {still or lacking + ' with a valid mean'}")
+        # What is known least must not hide the worst: an hour of clean NO2 says nothing of the PM2.5 that
+        # has no complete day yet. So everything counts, and the status says how much that is worth.
+        counted = subs
+        highest = max([sub.index for sub in subs])
+        shaky = any([sub.status == "insufficient" for sub in subs if sub.index == highest])
+        status = "insufficient" if shaky else "indicative"
+        if lacking:
+            still = need.lacking([sub.parameter for sub in subs])
+            reasons.append(f"{standard.id} is not met: {still or lacking + ' with a valid mean'}")
         reasons.extend(sub.reason for sub in subs if sub.reason)
     index = max([sub.index for sub in counted])
     category, colour = standard.look(index)

@@ -18,6 +18,7 @@ from infra.commands.query import query
 from infra.connect import with_broker
 from infra.errors import InfraError
 from infra.settings import Settings
+from infra.stack.processes import ended_by_signals
 from model.errors import ModelError
 from schemas.base import first_error
 from streams.errors import StreamError
@@ -66,6 +67,38 @@ def worker(
     from agents.worker import run
 
     run(role.value, with_broker(Settings()), web_port, log_level)
+
+
+@app.command()
+def simulate(
+    stations: Annotated[int, typer.Option(min=1, max=500, help="How many stations.")] = 6,
+    seed: Annotated[int, typer.Option(help="Another city.")] = 7,
+    history: Annotated[float, typer.Option(min=0, help="Minutes of the past to begin with.")] = 0.0,
+    speed: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="Event seconds per second after the history; 1 if not given."),
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option("--for", min=0.1, help="End after so many seconds.")
+    ] = None,
+    every: Annotated[float, typer.Option(min=1, help="Seconds between two frames of a camera.")] = 60.0,
+) -> None:
+    """Send a small made-up city's frames and readings, as its stations would."""
+    import threading
+
+    from infra.simulate.city import build
+    from infra.simulate.feed import feed
+
+    stop = threading.Event()
+    with ended_by_signals():
+        try:
+            summary = feed(
+                with_broker(Settings()), build(stations, seed),
+                history_min=history, speed=speed, seconds=seconds, frame_period_s=every, stop=stop,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            return
+    typer.echo(f"sent {summary.frames} frames and {summary.readings} readings of {summary.stations} stations")
 
 
 class Layout(StrEnum):

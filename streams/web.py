@@ -3,7 +3,7 @@
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import generate_latest
 
 from streams import metrics
 
@@ -36,7 +36,7 @@ def add_pages(app: "BatchApp", role: str, model: str) -> None:
     async def exposition(self: Any, request: Any) -> Any:
         del request
         app.host.measure()
-        return self.bytes(generate_latest(metrics.REGISTRY), content_type=CONTENT_TYPE_LATEST)
+        return self.bytes(generate_latest(metrics.REGISTRY), content_type="text/plain")
 
 
 def not_ready(app: "BatchApp") -> list[str]:

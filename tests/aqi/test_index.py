@@ -155,14 +155,23 @@ def test_imputed_hours_never_make_a_valid_index() -> None:
     assert (pm25.status, pm25.value, pm25.imputed_share) == ("valid", 30.0, 0.25)
 
 
-def test_an_incomplete_pollutant_is_named_and_not_counted() -> None:
+def with_three_hours_of_ozone(value: float) -> IndexResult:
     history = hours(24, {"pm25": 20.0})
     for back in range(3):
-        history = history.with_hour(T0 - back * HOUR_MS, {"pm25": Mean(20.0, 3600), "o3": Mean(200.0, 3600)})
-    result = assess(US, history, T0)
+        history = history.with_hour(T0 - back * HOUR_MS, {"pm25": Mean(20.0, 3600), "o3": Mean(value, 3600)})
+    return assess(US, history, T0)
+
+
+def test_an_incomplete_pollutant_below_the_index_is_named_and_not_counted() -> None:
+    result = with_three_hours_of_ozone(60.0)
     assert (result.index, result.status, result.dominant) == (71, "valid", ("pm25",))
     assert "not counted: o3" in result.reason
-    assert sub(result, "o3").index > 71
+
+
+def test_an_incomplete_pollutant_above_the_index_is_not_hidden() -> None:
+    result = with_three_hours_of_ozone(200.0)
+    assert (result.status, result.dominant) == ("indicative", ("o3",))
+    assert result.index == sub(result, "o3").index > 71
 
 
 def test_epa_ozone_takes_the_larger_of_8_and_1_hours_and_ignores_low_1_hour_values() -> None:
