@@ -38,7 +38,7 @@ Flags = npt.NDArray[np.bool_]
 
 
 class Block(NamedTuple):
-    """Aligned periods of S stations: arrays (S, rows, 6); the last row is the period in progress."""
+    """Aligned periods of S stations: arrays (rows, S, 6); the last row is the period in progress."""
 
     slot_ms: int
     end_ms: Integers  # (S,) end of the last complete period, that of row -2
@@ -59,7 +59,7 @@ class Averages(NamedTuple):
 
 def block(histories: Sequence[History], at_ms: Sequence[int], rows: int, slot_ms: int) -> Block:
     """The last `rows` periods of each history at its time; the last row is the period in progress."""
-    shape = (len(histories), rows, len(PARAMETERS))
+    shape = (rows, len(histories), len(PARAMETERS))
     mean, measured, imputed = np.zeros(shape), np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     ends = np.empty(len(histories), np.int64)
     for station, (history, now) in enumerate(zip(histories, at_ms, strict=True)):
@@ -69,22 +69,22 @@ def block(histories: Sequence[History], at_ms: Sequence[int], rows: int, slot_ms
         same = slots.rows(end + slot_ms, rows)
         if same is not None:
             here, there = same
-            mean[station, here] = slots.mean[there]
-            measured[station, here] = slots.measured_s[there]
-            imputed[station, here] = slots.imputed_s[there]
+            mean[here, station] = slots.mean[there]
+            measured[here, station] = slots.measured_s[there]
+            imputed[here, station] = slots.imputed_s[there]
     np.nan_to_num(mean, copy=False, nan=0.0)
     return Block(slot_ms, ends, mean, measured, imputed)
 
 
 def running(periods: Block, length: int, needed: int, share: float) -> Averages:
     """Means over `length` periods, of which `needed` must count; one counts from `share` of its seconds."""
-    rows = periods.mean.shape[1]
+    rows = len(periods.mean)
     full_s = periods.slot_ms // 1000
     everything_s = periods.measured_s + periods.imputed_s
     measured_counts = periods.measured_s >= share * full_s
     any_counts = everything_s >= share * full_s
 
-    shape = (periods.mean.shape[0], periods.mean.shape[2])
+    shape = periods.mean.shape[1:]
     mean, imputed_share = np.full(shape, np.nan), np.zeros(shape)
     status, counting = np.zeros(shape, np.int8), np.zeros(shape, np.int64)
     end_ms = np.repeat(periods.end_ms[:, None], shape[1], axis=1)
@@ -102,22 +102,22 @@ def running(periods: Block, length: int, needed: int, share: float) -> Averages:
             if not open_.any():
                 break
             window = slice(rows - 1 - back - length, rows - 1 - back)
-            chosen = counts[:, window]
-            count = chosen.sum(axis=1)
+            chosen = counts[window]
+            count = chosen.sum(axis=0)
             enough = open_ & (count >= needed)
             if enough.any():
-                total = _ordered_sum(np.where(chosen, periods.mean[:, window], 0.0))
+                total = _ordered_sum(np.where(chosen, periods.mean[window], 0.0))
                 imputed = _share(periods, window, chosen)
                 take(enough, grade, count, total, np.maximum(count, 1).astype(np.float64), imputed)
                 end_ms[enough] -= back * periods.slot_ms
     rest = status == NOTHING
     if rest.any():
         window = slice(rows - 1 - length, rows)
-        seconds = everything_s[:, window]
-        total_s = seconds.sum(axis=1)
-        count = any_counts[:, window].sum(axis=1)
+        seconds = everything_s[window]
+        total_s = seconds.sum(axis=0)
+        count = any_counts[window].sum(axis=0)
         some = rest & (total_s > 0)
-        total = _ordered_sum(periods.mean[:, window] * seconds)
+        total = _ordered_sum(periods.mean[window] * seconds)
         imputed = _share(periods, window, seconds > 0)
         half = total_s >= INDICATIVE_SHARE * needed * share * full_s
         weight = np.maximum(total_s, 1).astype(np.float64)
@@ -127,14 +127,18 @@ def running(periods: Block, length: int, needed: int, share: float) -> Averages:
 
 
 def _ordered_sum(values: Floats) -> Floats:
-    # Accumulation is sequential by definition; a plain sum may group terms by the shape of the whole batch.
-    result: Floats = np.add.accumulate(values, axis=1)[:, -1]
-    return result
+    # Period by period: a plain sum may group its terms by the shape of the whole batch.
+    total = np.zeros(values.shape[1:])
+    for period in values:
+        total += period
+    return total
 
 
 def _share(periods: Block, window: slice, chosen: Flags) -> Floats:
-    imputed = np.where(chosen, periods.imputed_s[:, window], 0).sum(axis=1)
-    everything = np.where(chosen, periods.measured_s[:, window], 0).sum(axis=1) + imputed
+    imputed = np.where(chosen, periods.imputed_s[window], 0).sum(axis=0)
+    if not imputed.any():
+        return np.zeros(imputed.shape)
+    everything = np.where(chosen, periods.measured_s[window], 0).sum(axis=0) + imputed
     result: Floats = imputed / np.maximum(everything, 1)
     return result
 

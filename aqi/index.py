@@ -365,9 +365,9 @@ def _particles(
 ) -> _Casts:
     column, full_s = COLUMN[measure.parameter], standard.hour_share * HOUR_MS / 1000
     newest = slice(-2, -2 - nowcast.PM_HOURS, -1)
-    measured_s, imputed_s = hours.measured_s[:, newest, column], hours.imputed_s[:, newest, column]
+    measured_s, imputed_s = hours.measured_s[newest, :, column].T, hours.imputed_s[newest, :, column].T
     present = measured_s + imputed_s >= full_s
-    cast = nowcast.particles(np.where(present, hours.mean[:, newest, column], np.nan))
+    cast = nowcast.particles(np.where(present, hours.mean[newest, :, column].T, np.nan))
     decides = (measured_s >= full_s)[:, : nowcast.PM_NEWEST].sum(axis=1) >= nowcast.PM_NEWEST_NEEDED
     imputed = np.where(present, imputed_s, 0).sum(axis=1)
     everything = np.where(present, measured_s, 0).sum(axis=1) + imputed
@@ -396,10 +396,10 @@ def _ozone(
         ]
     )
     newest = slice(-2, -3 - nowcast.OZONE_BACK, -1)
-    measured_s, imputed_s = hours.measured_s[:, newest, column], hours.imputed_s[:, newest, column]
+    measured_s, imputed_s = hours.measured_s[newest, :, column].T, hours.imputed_s[newest, :, column].T
     present = measured_s + imputed_s >= full_s
     back, station = present.argmax(axis=1), np.arange(len(histories))  # the newest hour that is there
-    ppb = np.where(present.any(axis=1), hours.mean[:, newest, column][station, back] * to_ppb, np.nan)
+    ppb = np.where(present.any(axis=1), hours.mean[newest, :, column][back, station] * to_ppb, np.nan)
     values = np.maximum(nowcast.surrogate(ppb), 0.0)
     used_s = measured_s[station, back] + imputed_s[station, back]
     shares = imputed_s[station, back] / np.maximum(used_s, 1)
@@ -410,9 +410,9 @@ def _ozone(
             continue
         rows = min(history.horizon_hours, nowcast.OZONE_HOURS + nowcast.OZONE_BACK + 1)
         long = averaging.block([history], [now], rows, HOUR_MS)
-        real, filled = long.measured_s[0, :-1, column], long.imputed_s[0, :-1, column]
+        real, filled = long.measured_s[:-1, 0, column], long.imputed_s[:-1, 0, column]
         there = real + filled >= full_s
-        cast = nowcast.ozone(np.where(there, long.mean[0, :-1, column] * to_ppb[place], np.nan))
+        cast = nowcast.ozone(np.where(there, long.mean[:-1, 0, column] * to_ppb[place], np.nan))
         if cast is not None and cast.method == "regression":
             window = slice(len(there) - cast.hours_back - nowcast.OZONE_HOURS, len(there) - cast.hours_back)
             values[place], method[place] = cast.value, "nowcast-regression"

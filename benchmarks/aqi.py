@@ -66,7 +66,11 @@ def look_ups(count: int, repeats: int) -> tuple[float, float]:
 
 
 class City:
-    """Stations with a day and a bit of history, and one reading per pollutant in the window to come."""
+    """Stations and one reading per pollutant in the window to come.
+
+    The costly mixture: a third are complete, a third rest on imputed hours, a third have just begun; those that
+    are not valid have reasons to be written. And the window is the first of its hour, so no hour is at hand.
+    """
 
     def __init__(self, stations: int, seed: int) -> None:
         random = np.random.default_rng(seed)
@@ -80,9 +84,12 @@ class City:
         for station in range(stations):
             history = History.empty(48)
             levels = random.lognormal(0, 0.5, (26, len(PARAMETERS)))
-            for hour in range(26):
+            for hour in range(21 if station % 3 == 0 else 0, 26):
+                imputed_s = 3540 if station % 3 == 1 and hour > 12 else 0
                 means: dict[str, Mean] = {
-                    parameter: Mean(float(TYPICAL[parameter] * levels[hour, column]), 3540)
+                    parameter: Mean(
+                        float(TYPICAL[parameter] * levels[hour, column]), 3540 - imputed_s, imputed_s
+                    )
                     for column, parameter in enumerate(PARAMETERS)
                     if (station + hour) % 11  # some hours are missing
                 }
