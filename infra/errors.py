@@ -5,6 +5,8 @@ InfraError
 │   ├── BrokerError      the embedded Apache Kafka
 │   └── CacheError       the embedded cache
 ├── DeadLetterError  a dead letter is not there, cannot be read, or could not be sent back
+├── TopicReadError   a topic is not there or cannot be read
+├── NotifyError      alerts cannot be passed on
 ├── QueryError       what was asked of the store cannot be answered
 └── SourceError      a folder cannot be replayed, or a record could not be delivered
 """
@@ -32,6 +34,14 @@ class SourceError(InfraError):
 
 class DeadLetterError(InfraError):
     """A dead letter is not there, cannot be read, or could not be sent back."""
+
+
+class TopicReadError(InfraError):
+    """A topic is not there or cannot be read."""
+
+
+class NotifyError(InfraError):
+    """Alerts cannot be passed on."""
 
 
 class QueryError(InfraError):

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple
 
 import typer
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition  # type: ignore[import-untyped]
+from kafka import KafkaProducer  # type: ignore[import-untyped]
 from kafka.errors import KafkaError  # type: ignore[import-untyped]
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from infra.commands.connection import consumer_limits, kafka_connection
+from infra.commands.connection import kafka_connection
+from infra.commands.topic import read_to_end
 from infra.errors import DeadLetterError
 from infra.settings import Settings
 from schemas.dead_letter import DeadLetter
@@ -49,39 +50,19 @@ class Contents(NamedTuple):
 def read_all(connection: Mapping[str, Any], topic: str) -> Contents:
     """Everything that is on `topic` now.
 
-    Raises DeadLetterError if the topic does not exist or the broker cannot be reached.
+    Raises TopicReadError if the topic does not exist or the broker cannot be reached.
     """
     found: dict[str, Dead] = {}
     alien: list[str] = []
-    try:
-        consumer = KafkaConsumer(**connection, **consumer_limits(), group_id=None, enable_auto_commit=False)
-    except KafkaError as error:
-        raise DeadLetterError(f"the broker cannot be reached: {error}") from error
-    try:
-        numbers = consumer.partitions_for_topic(topic)
-        if not numbers:
-            raise DeadLetterError(f"there is no topic {topic}: run `skyfuse topics` to create the topics")
-        partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
-        consumer.assign(partitions)
-        consumer.seek_to_beginning()
-        ends = consumer.end_offsets(partitions)
-        while any(consumer.position(partition) < ends[partition] for partition in partitions):
-            for records in consumer.poll(timeout_ms=500).values():
-                for record in records:
-                    headers = list(record.headers)
-                    try:
-                        story = DeadLetter.from_headers(headers)
-                    except (KeyError, ValueError) as error:
-                        alien.append(f"{topic}/{record.partition}/{record.offset}: {error!r}")
-                        continue
-                    found.pop(story.id, None)
-                    found[story.id] = Dead(
-                        story, record.key, record.value, DeadLetter.original_headers(headers)
-                    )
-    except KafkaError as error:
-        raise DeadLetterError(f"the dead letters cannot be read: {error}") from error
-    finally:
-        consumer.close()
+    for record in read_to_end(connection, topic):
+        headers = list(record.headers)
+        try:
+            story = DeadLetter.from_headers(headers)
+        except (KeyError, ValueError) as error:
+            alien.append(f"{topic}/{record.partition}/{record.offset}: {error!r}")
+            continue
+        found.pop(story.id, None)
+        found[story.id] = Dead(story, record.key, record.value, DeadLetter.original_headers(headers))
     return Contents(list(found.values()), alien)
 
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from infra.commands import dlq
 from infra.commands.connection import kafka_connection
 from infra.commands.dlq import REDRIVEN_FROM, app, preview
-from infra.errors import BrokerError, DeadLetterError
+from infra.errors import BrokerError, DeadLetterError, TopicReadError
 from infra.settings import Settings
 from schemas.base import from_ms
 from schemas.dead_letter import DeadLetter
@@ -114,7 +114,7 @@ def test_list_show_and_redrive(letters, tmp_path):
 @pytest.mark.broker
 def test_a_missing_topic_is_named(kafka_settings):
     settings = kafka_settings()
-    with pytest.raises(DeadLetterError, match="skyfuse topics"):
+    with pytest.raises(TopicReadError, match="skyfuse topics"):
         dlq.read_all(kafka_connection(settings), settings.kafka.prefix + DEAD_LETTERS.name)
 
 

@@ -237,7 +237,7 @@ def logs(draw, horizon_minutes=60):
 
 
 def view(events):
-    """What a consumer that keeps the newest event per alert holds: its active alerts, and those that ended."""
+    """What a consumer that keeps the newest event per alert holds: active alerts and those that ended."""
     newest = {}
     for event in events:
         newest[event.id] = event

@@ -1,0 +1,270 @@
+"""`skyfuse alerts`: what is open, why an alert is or is not open, and alerts to others (web hook, CAP)."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition  # type: ignore[import-untyped]
+from kafka.errors import KafkaError  # type: ignore[import-untyped]
+from pydantic import SecretStr, ValidationError
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from agents.alerting import cap
+from agents.alerting import rules as rules_file
+from agents.alerting.rules import Rules
+from agents.alerting.watch import Watch
+from agents.alerting.webhook import Webhook
+from agents.alerting.words import Explanation, explain
+from infra.commands.connection import kafka_connection
+from infra.commands.topic import read_to_end
+from infra.errors import NotifyError, QueryError
+from infra.settings import Settings
+from schemas.alert import Alert
+from schemas.base import first_error, format_time, from_ms
+from schemas.dead_letter import DeadLetter
+from schemas.estimate import Estimate
+from streams.sinks.errors import SinkStopped
+from streams.sinks.patience import Patience
+from streams.sinks.store import Store
+from streams.topics import ALERTS, DEAD_LETTERS, MAX_RECORD_BYTES
+
+app = typer.Typer(
+    help="Open alerts, the reasons behind them, and ways to pass them on.", no_args_is_help=True
+)
+
+#: How much of a station's history `explain` runs the rules over.
+EXPLAIN_OVER: Final = timedelta(hours=24)
+_CONFIRM_S: Final = 30.0
+_COLOURS: Final = {
+    "info": "cyan", "minor": "yellow", "moderate": "dark_orange", "severe": "red", "extreme": "bold red",
+}  # fmt: skip
+RulesOption = Annotated[
+    Path | None, typer.Option("--rules", help="Rules file; the default set if not given.")
+]
+
+
+def newest(connection: dict[str, Any], topic: str) -> list[Alert]:
+    """The newest event of each alert on `topic`, oldest first. Raises TopicReadError."""
+    found: dict[str, Alert] = {}
+    for record in read_to_end(connection, topic):
+        if record.value is None:
+            continue
+        alert = Alert.model_validate_json(record.value)
+        if alert.id not in found or alert.sequence >= found[alert.id].sequence:
+            found[alert.id] = alert
+    return sorted(found.values(), key=lambda alert: (alert.at, alert.id))
+
+
+def explain_station(rules: Rules, estimates: list[Estimate], station: str) -> list[Explanation]:
+    """For each rule of `station` why its alert is or is not open, given estimates (of all stations)."""
+    watch = Watch(rules, horizon=2**53)  # nothing is folded: whatever the store has is final anyway
+    watch.feed(sorted(estimates, key=lambda one: (one.window.end, one.station)))
+    state = watch.states().get(station)
+    if state is None:
+        return []
+    last = state.windows[-1]
+    now = max(one.watermark for one in watch.states().values())
+    return [
+        explain(rule, state.progress(rule), last.evidence.get(rule.id), last.end, now)
+        for rule in rules.of(station)
+    ]
+
+
+@app.command("list")
+def list_command(
+    all: Annotated[bool, typer.Option("--all", help="Also alerts that are over.")] = False,
+) -> None:
+    """List the open alerts."""
+    settings = Settings()
+    alerts = newest(kafka_connection(settings), settings.kafka.prefix + ALERTS.name)
+    shown = [alert for alert in alerts if all or alert.event in ("open", "update")]
+    console = Console()
+    if shown:
+        table = Table(
+            "station", "rule", "state", "severity", "since", "reason", box=None, header_style="bold"
+        )
+        for alert in shown:
+            state = {"clear": "cleared", "retract": "withdrawn"}.get(alert.event, "open")
+            colour = _COLOURS[alert.severity]
+            table.add_row(
+                alert.station, alert.rule, state, f"[{colour}]{alert.severity}[/{colour}]",
+                format_time(alert.since), escape(alert.reason),
+            )  # fmt: skip
+        console.print(table)
+    console.print(f"{len(shown)} {'alerts' if all else 'open alerts'}")
+
+
+@app.command("explain")
+def explain_command(
+    station: Annotated[str, typer.Argument(help="Station id.")], rules: RulesOption = None
+) -> None:
+    """Say for each rule why its alert is or is not open at a station."""
+    chosen = rules_file.default() if rules is None else rules_file.load(rules)
+    with Store(Settings().store_path, read_only=True) as store:
+        latest = store.latest()
+        if not any(one.station == station for one in latest):
+            known = ", ".join(one.station for one in latest) or "none yet"
+            raise QueryError(f"the store has nothing of station {station}; stations with estimates: {known}")
+        newest_end = max(one.window.end for one in latest)
+        own_end = next(one.window.end for one in latest if one.station == station)
+        estimates = store.read(station, since=own_end - EXPLAIN_OVER)
+        estimates += [one for one in latest if one.station != station and one.window.end == newest_end]
+    console = Console(highlight=False, soft_wrap=True)
+    for one in explain_station(chosen, estimates, station):
+        mark = f"[{_COLOURS[one.severity]}]●[/{_COLOURS[one.severity]}]" if one.open else "[green]○[/green]"
+        console.print(f"{mark} [bold]{escape(one.rule)}[/bold]  {escape(one.text)}")
+    if not chosen.of(station):
+        console.print("no rule watches this station")
+
+
+@app.command("cap")
+def cap_command(
+    id: Annotated[str, typer.Argument(help="Alert id, as on the topic: station/rule/time.")],
+    sender: Annotated[str, typer.Option(help="Who answers for the alert: an address or a domain.")],
+    status: Annotated[str, typer.Option(help="Actual, Exercise, System, Test or Draft.")] = "Actual",
+    rules: RulesOption = None,
+) -> None:
+    """Print the newest event of an alert as a CAP 1.2 message."""
+    settings = Settings()
+    chosen = rules_file.default() if rules is None else rules_file.load(rules)
+    alerts = newest(kafka_connection(settings), settings.kafka.prefix + ALERTS.name)
+    alert = next((one for one in alerts if one.id == id), None)
+    if alert is None:
+        raise QueryError(f"no alert {id}: `skyfuse alerts list --all` names those that are there")
+    rule = next((one for one in chosen.rule if one.id == alert.rule), None)
+    if rule is None:
+        raise QueryError(
+            f"the rules have no rule {alert.rule}: name the file that made the alert with --rules"
+        )
+    station = None
+    if settings.store_path.is_file():
+        with Store(settings.store_path, read_only=True) as store:
+            station = store.stations().get(alert.station)
+    try:
+        print(cap.render(alert, rule, station, sender=sender, status=status), end="")
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--sender") from error
+
+
+@app.command("notify")
+def notify_command(
+    url: Annotated[str, typer.Argument(help="Where to POST every alert event.")],
+    secret_file: Annotated[Path, typer.Option(help="File with the shared secret that signs the events.")],
+    group: Annotated[
+        str, typer.Option(help="Consumer group: where it left off is kept under this name.")
+    ] = "skyfuse-webhook",
+) -> None:
+    """Pass every alert event on to a web hook, from where this group left off, until interrupted."""
+    settings = Settings()
+    try:
+        secret = SecretStr(secret_file.read_text(encoding="utf-8").strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise NotifyError(f"the secret {secret_file} cannot be read: {error}") from error
+    if not secret.get_secret_value():
+        raise NotifyError(f"the secret file {secret_file} is empty: write a long random text into it")
+    console = Console(highlight=False)
+    with _until_interrupted() as stopping:
+        webhook = Webhook(
+            url,
+            secret.get_secret_value().encode(),
+            Patience.until(
+                stopping, lambda reason, seconds: console.print(f"waiting {seconds:.0f} s: {escape(reason)}")
+            ),
+            time.time,
+        )
+        notify(
+            kafka_connection(settings),
+            settings.kafka.prefix,
+            group,
+            webhook,
+            stopping,
+            tell=lambda line: console.print(escape(line)),
+        )
+
+
+def notify(
+    connection: dict[str, Any],
+    prefix: str,
+    group: str,
+    webhook: Webhook,
+    stopping: threading.Event,
+    *,
+    tell: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Deliver every event on the alerts topic; what cannot be delivered goes to the dead letters.
+
+    The position is committed after each event, so that an event is sent again only if this process dies
+    between the receiver's answer and the commit; receivers tell repeats by the Skyfuse-Event header.
+    """
+    topic = prefix + ALERTS.name
+    try:
+        consumer = KafkaConsumer(
+            topic, **connection, group_id=prefix + group, enable_auto_commit=False,
+            auto_offset_reset="earliest", max_poll_records=50,
+        )  # fmt: skip
+        producer = KafkaProducer(**connection, acks="all", max_request_size=MAX_RECORD_BYTES)
+    except KafkaError as error:
+        raise NotifyError(f"the broker cannot be reached: {error}") from error
+    try:
+        while not stopping.is_set():
+            for records in consumer.poll(timeout_ms=500).values():
+                for record in records:
+                    code, reason = _deliver(webhook, record)
+                    if reason is not None:
+                        letter = DeadLetter(
+                            stage="alert", code=code, reason=reason, topic=record.topic,
+                            partition=record.partition, offset=record.offset,
+                            failed_at=from_ms(record.timestamp),
+                        )  # fmt: skip
+                        producer.send(
+                            prefix + DEAD_LETTERS.name, key=record.key, value=record.value,
+                            headers=[*record.headers, *letter.to_headers()],
+                        ).get(timeout=_CONFIRM_S)  # fmt: skip
+                        tell(f"dead letter {letter.id}: {reason}")
+                    elif record.value is not None:
+                        tell(f"delivered {record.key.decode()} ({datetime.now(UTC):%H:%M:%S}Z)")
+                    consumer.commit(
+                        {
+                            TopicPartition(record.topic, record.partition): OffsetAndMetadata(
+                                record.offset + 1, "", -1
+                            )
+                        }
+                    )
+    except SinkStopped:
+        tell("stopped while the receiver was away; the event will be sent again")
+    except KafkaError as error:
+        raise NotifyError(f"the broker did not confirm: {error}") from error
+    finally:
+        producer.close()
+        consumer.close()
+
+
+def _deliver(webhook: Webhook, record: Any) -> tuple[str, str | None]:
+    if record.value is None:
+        return "", None  # a tombstone
+    try:
+        alert = Alert.model_validate_json(record.value)
+    except ValidationError as error:
+        return first_error(list(error.errors(include_url=False, include_context=False)))
+    return "webhook_refused", webhook.deliver(alert)
+
+
+@contextmanager
+def _until_interrupted() -> Iterator[threading.Event]:
+    stopping = threading.Event()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, lambda *_: stopping.set())
+    try:
+        yield stopping
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

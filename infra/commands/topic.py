@@ -1,0 +1,38 @@
+"""Reading what a topic holds now, for commands that show it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from kafka import KafkaConsumer, TopicPartition  # type: ignore[import-untyped]
+from kafka.errors import KafkaError  # type: ignore[import-untyped]
+
+from infra.commands.connection import consumer_limits
+from infra.errors import TopicReadError
+
+
+def read_to_end(connection: Mapping[str, Any], topic: str) -> list[Any]:
+    """The records (kafka-python's ConsumerRecord) on `topic` now, in order within each partition.
+
+    Raises TopicReadError where there is no such topic or the broker does not answer.
+    """
+    try:
+        consumer = KafkaConsumer(**connection, **consumer_limits(), group_id=None, enable_auto_commit=False)
+    except KafkaError as error:
+        raise TopicReadError(f"the broker cannot be reached: {error}") from error
+    try:
+        numbers = consumer.partitions_for_topic(topic)
+        if not numbers:
+            raise TopicReadError(f"there is no topic {topic}: `skyfuse topics` creates the topics")
+        partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
+        consumer.assign(partitions)
+        consumer.seek_to_beginning()
+        ends = consumer.end_offsets(partitions)
+        found: list[Any] = []
+        while any(consumer.position(partition) < ends[partition] for partition in partitions):
+            for records in consumer.poll(timeout_ms=500).values():
+                found += records
+        return found
+    except KafkaError as error:
+        raise TopicReadError(f"the topic {topic} cannot be read: {error}") from error
+    finally:
+        consumer.close()
