@@ -1,19 +1,21 @@
 """From a frame's bytes to the few pixels the encoder needs, or a reasoned refusal.
 
 Frames come from cameras and so from strangers: sizes and structure are read from the header by our own
-walk before Pillow sees a byte, metadata segments are dropped (nothing here needs EXIF, and its parser
-is the part of an image library that breaks most), and a JPEG is decoded at the DCT scale (1/1 to 1/8)
-that just covers what is asked. Pure and thread-safe: no Pillow limit or flag is read or changed, so the
-same bytes give the same pixels anywhere.
+walk before an image library sees a byte, and metadata segments are dropped (nothing here needs EXIF, and
+its parser is the part of an image library that breaks most). A JPEG is decoded at the DCT scale (1/1 to
+1/8) that just covers what is asked, and strictly: damaged data is refused, not painted over. Pure and
+thread-safe: no library's limit or flag is changed, so the same bytes give the same pixels anywhere.
 """
 
 import io
+import re
 import struct
 import zlib
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import simplejpeg  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -55,8 +57,11 @@ _PNG_MAGIC: Final = b"\x89PNG\r\n\x1a\n"
 #: Frame headers of Huffman-coded baseline, extended and progressive JPEG; 8 bits a sample.
 _SOF_SUPPORTED: Final = frozenset((0xC0, 0xC1, 0xC2))
 _SOF_ALL: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_COLOUR_MODES: Final = frozenset(("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"))
-#: What Pillow's JPEG and PNG readers raise on broken input.
+_COLOUR_MODES: Final = frozenset(("1", "L", "LA", "P", "PA", "RGB", "RGBA"))
+#: libjpeg's warning of bytes that belong to nothing; cheap cameras pad a frame's end with a few.
+_PADDING: Final = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
+MAX_PADDING: Final = 16
+#: What Pillow's PNG reader raises on broken input.
 _PILLOW_ERRORS: Final = (
     OSError,
     SyntaxError,
@@ -100,21 +105,10 @@ def decode(data: bytes, width: int, height: int, far_band: FarBand | None = None
     """
     lean, size = _inspect(data)
     needed = _needed_size(size, width, height, far_band)
-    try:
-        with Image.open(io.BytesIO(lean), formats=("JPEG", "PNG")) as opened:
-            if opened.mode not in _COLOUR_MODES:
-                raise ImageRefused(
-                    "unsupported_format",
-                    f"the picture has pixel mode {opened.mode}; send 8-bit RGB or greyscale",
-                )
-            # draft() picks the smallest DCT scale that covers the size; it leaves PNG as it is.
-            opened.draft("RGB", needed)
-            opened.load()
-            picture = opened.convert("RGB")
-    except ImageRefused:
-        raise
-    except _PILLOW_ERRORS as error:
-        raise ImageRefused("corrupt", f"the picture's data cannot be decoded: {error}") from error
+    if lean.startswith(_PNG_MAGIC):
+        picture = _decode_png(lean)
+    else:
+        picture = Image.fromarray(_decode_jpeg(lean, needed))
 
     far = None
     if far_band is not None:
@@ -132,6 +126,44 @@ def decode(data: bytes, width: int, height: int, far_band: FarBand | None = None
     )
     grey = picture.convert("L").resize(LUMINANCE_SIZE, Image.Resampling.BILINEAR)
     return DecodedFrame(_pixels(whole), far, _pixels(grey), size)
+
+
+def _decode_jpeg(data: bytes, needed: tuple[int, int]) -> NDArray[np.uint8]:
+    """RGB pixels at the smallest DCT scale that covers `needed` (width, height).
+
+    Strict: libjpeg would fill what is missing with grey, or go on with shifted colours, and only warn.
+    """
+
+    def run(strict: bool) -> NDArray[np.uint8]:
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
+            data, colorspace="RGB", min_width=needed[0], min_height=needed[1], strict=strict
+        )
+        return pixels
+
+    try:
+        return run(strict=True)
+    except ValueError as error:
+        padding = _PADDING.search(str(error))
+        if padding is None or int(padding[1]) > MAX_PADDING:
+            raise ImageRefused("corrupt", f"the JPEG's data is damaged: {error}") from error
+    try:
+        return run(strict=False)
+    except ValueError as error:
+        raise ImageRefused("corrupt", f"the JPEG's data is damaged: {error}") from error
+
+
+def _decode_png(data: bytes) -> Image.Image:
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as opened:
+            if opened.mode not in _COLOUR_MODES:
+                raise ImageRefused(
+                    "unsupported_format",
+                    f"the picture has pixel mode {opened.mode}; send 8-bit RGB or greyscale",
+                )
+            opened.load()
+            return opened.convert("RGB")
+    except _PILLOW_ERRORS as error:
+        raise ImageRefused("corrupt", f"the PNG's data cannot be decoded: {error}") from error
 
 
 def _pixels(picture: Image.Image) -> NDArray[np.uint8]:
@@ -205,7 +237,12 @@ def _inspect_jpeg(data: bytes) -> tuple[bytes, tuple[int, int]]:
                 )
             if length < 8:
                 raise ImageRefused("corrupt", "the JPEG frame header is too short")
-            bits, down, across = struct.unpack(">BHH", data[at + 4 : at + 9])
+            bits, down, across, components = struct.unpack(">BHHB", data[at + 4 : at + 10])
+            if components not in (1, 3):
+                raise ImageRefused(
+                    "unsupported_format",
+                    f"the JPEG has {components} colour components; send RGB or greyscale",
+                )
             if bits != 8:
                 raise ImageRefused("unsupported_format", f"the JPEG has {bits} bits a sample; send 8")
             size = (across, down)

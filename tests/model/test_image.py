@@ -10,13 +10,14 @@ import zlib
 
 import numpy as np
 import pytest
+import simplejpeg
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageFile
+from PIL import Image
 
 from model.errors import ImageRefused
 from model.far_band import BAND_SIZE, FarBand
-from model.image import LUMINANCE_SIZE, MAX_BYTES, REFUSALS, decode
+from model.image import LUMINANCE_SIZE, MAX_BYTES, MAX_PADDING, REFUSALS, decode
 from tests.model.cameras import jpeg, png, scene
 
 GOOD = jpeg(scene())
@@ -74,17 +75,21 @@ def test_far_band_is_the_named_part() -> None:
 
 
 def test_reduced_decode_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes = []
-    load = ImageFile.ImageFile.load
+    """Only as many pixels leave the JPEG decoder as the outputs need."""
+    shapes = []
+    full = simplejpeg.decode_jpeg
 
-    def noted(self: ImageFile.ImageFile) -> object:
-        sizes.append(self.size)
-        return load(self)
+    def noted(*args: object, **options: object) -> np.ndarray:
+        shapes.append(full(*args, **options).shape)
+        return full(*args, **options)
 
-    monkeypatch.setattr(ImageFile.ImageFile, "load", noted)
-    decode(jpeg(scene(size=(1920, 1440))), 224, 224)
-    assert sizes[0] == (240, 180) or sizes[0] == (480, 360)
-    assert sizes[0][0] < 1920
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", noted)
+    big = jpeg(scene(size=(1920, 1440)))
+    decode(big, 224, 224)
+    decode(big, 224, 224, FarBand(0.3, 0.6))
+    assert shapes == [(360, 480, 3), (360, 480, 3)]
+    decode(big, 224, 224, FarBand(0.3, 0.35))
+    assert shapes[-1] == (1440, 1920, 3)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1", "LA"])
@@ -92,11 +97,25 @@ def test_png_modes(mode: str) -> None:
     assert decode(png(scene(), mode), 224, 224).whole.shape == (224, 224, 3)
 
 
-def test_cmyk_and_progressive_jpeg() -> None:
+def test_kinds_of_jpeg() -> None:
     out = io.BytesIO()
     Image.fromarray(scene()).convert("CMYK").save(out, "JPEG")
-    assert decode(out.getvalue(), 224, 224).whole.shape == (224, 224, 3)
+    assert code_of(out.getvalue()) == "unsupported_format"
     assert decode(jpeg(scene(), progressive=True), 224, 224).whole.shape == (224, 224, 3)
+    grey = io.BytesIO()
+    Image.fromarray(scene()).convert("L").save(grey, "JPEG")
+    whole = decode(grey.getvalue(), 480, 360).whole
+    assert (whole[:, :, :1] == whole).all()
+    assert np.array_equal(whole, np.asarray(Image.open(grey).convert("RGB")))
+
+
+def test_damaged_data_is_refused_but_a_cameras_padding_is_not() -> None:
+    middle = len(GOOD) * 2 // 3
+    assert code_of(GOOD[:middle] + b"\xff\xd9") == "corrupt"
+    assert code_of(GOOD[:middle] + GOOD[middle + 400 :]) == "corrupt"
+    padded = GOOD[:-2] + bytes(MAX_PADDING) + GOOD[-2:]
+    assert np.array_equal(decode(padded, 224, 224).whole, decode(GOOD, 224, 224).whole)
+    assert code_of(GOOD[:-2] + bytes(3 * MAX_PADDING) + GOOD[-2:]) == "corrupt"
 
 
 def test_refusals() -> None:
@@ -121,6 +140,7 @@ def test_bomb_is_refused_from_its_header(data: bytes, monkeypatch: pytest.Monkey
         raise AssertionError("the picture was opened")
 
     monkeypatch.setattr(Image, "open", never)
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", never)
     assert code_of(data) == "too_many_pixels"
 
 
