@@ -169,9 +169,12 @@ class EmbeddedBroker:
         runtime = java()
         if not jars.present():
             tell("fetching Apache Kafka (45 MB, once)")
-        class_path = os.pathsep.join(
-            map(str, jars.fetch(lambda here, total: tell(f"fetching Apache Kafka: {here} of {total} jars")))
-        )
+
+        def fetched(here: int, total: int) -> None:
+            if here % 10 == 0 or here == total:
+                tell(f"fetching Apache Kafka: {here} of {total} jars")
+
+        class_path = os.pathsep.join(map(str, jars.fetch(fetched)))
         deadline = time.monotonic() + timeout
         self._prepare(deadline)
         address = self.data_dir / "bootstrap"

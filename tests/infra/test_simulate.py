@@ -272,7 +272,9 @@ def test_history_arrives_and_a_second_run_goes_on_without_a_gap(kafka_settings: 
     stop.clear()
     third = feed(settings, city, history_min=10, frame_period_s=300, progress=until_now, stop=stop)
     assert third.first_ms is not None
-    assert first.last_ms - 2 * MINUTE_MS <= third.first_ms <= first.last_ms + 15_000, "it resumes, not repeats"
+    assert first.last_ms - 2 * MINUTE_MS <= third.first_ms <= first.last_ms + 15_000, (
+        "it resumes, not repeats"
+    )
 
     sent = _records(settings, READINGS.name)
     got = {(key, value) for key, value in sent}
