@@ -4,9 +4,9 @@
 concentrations that are already averaged; `subindices` is the bare table look-up over arrays.
 
 Which numbers count: the index is the highest sub-index among the pollutants whose mean is *valid* (complete
-and measured), when those satisfy what the standard asks for. Otherwise all pollutants with an indicative mean
-count too and the result is `indicative`; with nothing better than fragments it is `insufficient`. Its reason
-says why.
+and measured), when those satisfy what the standard asks for and no incomplete pollutant stands above them.
+Otherwise every pollutant counts and the result is `indicative`, or `insufficient` when the highest of them
+rests on fragments. Its reason says why.
 """
 
 from collections.abc import Mapping, Sequence
@@ -282,8 +282,9 @@ def _result(
     lacking = need.lacking([sub.parameter for sub in valid])
     status: Status
     left_out = [sub for sub in subs if sub.status != "valid"]
-    worse = [sub for sub in left_out if valid and sub.index > max([good.index for good in valid])]
-    if not lacking and not worse:
+    highest = max([sub.index for sub in subs])
+    hidden = bool(left_out) and all(sub.index < highest for sub in valid)
+    if not lacking and not hidden:
         counted, status = valid, "valid"
         if left_out:
             reasons.append(
@@ -293,14 +294,13 @@ def _result(
         # What is known least must not hide the worst: an hour of clean NO2 says nothing of the PM2.5 that
         # has no complete day yet. So everything counts, and the status says how much that is worth.
         counted = subs
-        highest = max([sub.index for sub in subs])
-        shaky = any([sub.status == "insufficient" for sub in subs if sub.index == highest])
+        shaky = any(sub.status == "insufficient" for sub in subs if sub.index == highest)
         status = "insufficient" if shaky else "indicative"
         if lacking:
             still = need.lacking([sub.parameter for sub in subs])
             reasons.append(f"{standard.id} is not met: {still or lacking + ' with a valid mean'}")
         reasons.extend(sub.reason for sub in subs if sub.reason)
-    index = max([sub.index for sub in counted])
+    index = highest
     category, colour = standard.look(index)
     low = standard.dominant_above is not None and index <= standard.dominant_above
     return IndexResult(

@@ -68,8 +68,8 @@ def look_ups(count: int, repeats: int) -> tuple[float, float]:
 class City:
     """Stations and one reading per pollutant in the window to come.
 
-    The costly mixture: a third are complete, a third rest on imputed hours, a third have just begun; those that
-    are not valid have reasons to be written. And the window is the first of its hour, so no hour is at hand.
+    The costly mixture: a third are complete, a third rest on imputed hours, a third have just begun; those
+    that are not valid have reasons to be written. And the window is the first of its hour.
     """
 
     def __init__(self, stations: int, seed: int) -> None:
