@@ -23,6 +23,8 @@ from streams.sinks.errors import PointError
 
 #: Written in place of a number that does not exist.
 NONE: Final = -1
+#: City of a station that names none: a tag that is empty would be no tag.
+NOWHERE: Final = "-"
 
 FieldValue = float | int | str | bool
 
@@ -134,6 +136,8 @@ def index_fields(block: IndexBlock) -> dict[str, FieldValue]:
     return {
         "index": NONE if block.index is None else block.index,
         "category": block.category or "",
+        # Names a colour: the same category key has another colour in another standard.
+        "band": f"{block.standard}/{block.category}" if block.category else "",
         "level": NONE if block.level is None else block.level,
         "dominant": ",".join(block.dominant),
         "status": block.status,
@@ -180,7 +184,7 @@ def station_point(station: Station, time: int) -> Point:
     longitude, has_longitude = _optional(station.longitude)
     return Point(
         "station",
-        (("city", station.city), ("station", station.station)),
+        (("city", station.city or NOWHERE), ("station", station.station)),
         {
             "name": station.name or station.station,
             "latitude": latitude, "longitude": longitude, "has_location": has_latitude and has_longitude,

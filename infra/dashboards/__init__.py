@@ -1,0 +1,1 @@
+"""The Grafana dashboards as code; `python -m infra.dashboards` writes infra/grafana/dashboards."""
