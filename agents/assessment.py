@@ -20,6 +20,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.learning import HOUR_MS, Air, dump_sensors, learned, virtual_estimate
 from aqi import standards
 from aqi.correction import IDENTITY, Correction, correction
 from aqi.errors import AqiError
@@ -40,9 +41,11 @@ from aqi.quality import (
 )
 from aqi.units import to_canonical
 from model.data import solar_hour
+from model.errors import StateError
 from model.gate import GateState
 from model.haze import HAZE_SIZE
 from model.runtime import Head, HeadOutput, pool
+from model.virtual_sensor import Sight
 from schemas.base import from_ms
 from schemas.errors import Refused
 from schemas.estimate import (
@@ -67,23 +70,21 @@ StationOf = Callable[[str], Station | None]
 
 _EMBEDDING: Final = 128
 _STATE_VERSION: Final = 1
+#: Before any window.
+_NEVER: Final = -(2**62)
+#: The virtual sensors' part of a station's checkpoint has a name of its own: it changes once an hour only.
+_SENSORS: Final = "|sensors"
 #: Rows of one inference.
 _ROWS_A_RUN: Final = 256
 
 
 @dataclass(frozen=True)
 class Intake:
-    """What quality control remembers: per (sensor, parameter) and per camera."""
+    """What quality control remembers: per (sensor, parameter) and per camera; and the hour it is in."""
 
     sensors: Mapping[tuple[str, str], SensorState] = field(default_factory=dict)
     cameras: Mapping[str, GateState] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Air:
-    """What is known of a station's air: hourly means for averaging."""
-
-    history: History
+    hour: int = 0
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,8 @@ class Prepared:
     haze: Float32
     vector: Float32
     hour: float
+    sight: Sight | None
+    begins_hour: bool
 
     @property
     def usable(self) -> bool:
@@ -167,7 +170,9 @@ class Assessor:
         self._intake: dict[str, Ring[Intake]] = {}
         self._air: dict[str, Ring[Air]] = {}
         for station, (at, data) in snapshots.items():
-            intake, air = _load(data)
+            if station.endswith(_SENSORS):
+                continue
+            intake, air = _load(data, snapshots.get(station + _SENSORS))
             self._intake[station] = Ring(at, intake)
             self._air[station] = Ring(at, air)
 
@@ -177,10 +182,11 @@ class Assessor:
         """Estimates of the windows to publish, in order; learns from the windows that are final."""
         prepared = [self._take_in(kind, view, station_of(view.station)) for kind, view in steps]
         said = self._infer(prepared)
+        without = self._infer_without([kind for kind, _ in steps], prepared)
         estimates = [
             estimate
-            for (kind, _), window, output in zip(steps, prepared, said, strict=True)
-            if (estimate := self._conclude(kind, window, output)) is not None
+            for (kind, _), window, output, masked in zip(steps, prepared, said, without, strict=True)
+            if (estimate := self._conclude(kind, window, output, masked)) is not None
         ]
         horizon = done - self._lateness
         for name in {view.station for _, view in steps}:
@@ -191,7 +197,7 @@ class Assessor:
     def _take_in(self, kind: str, view: WindowView, station: Station | None) -> Prepared:
         ring = self._intake.get(view.station)
         if ring is None:
-            ring = self._intake[view.station] = Ring(-(2**62), Intake())
+            ring = self._intake[view.station] = Ring(_NEVER, Intake())
         final = kind == "expire"
         _, intake = ring.latest() if final else ring.as_of(view.end - self._lateness)
         prepared, after = take_in(view, station, intake, self._limits)
@@ -212,23 +218,42 @@ class Assessor:
                 said[index] = Said(output, row)
         return said
 
-    def _conclude(self, kind: str, window: Prepared, said: "Said | None") -> Estimate | None:
+    def _infer_without(self, kinds: Sequence[str], prepared: Sequence[Prepared]) -> list[dict[str, float]]:
+        """For final windows that begin an hour: the head on each measured pollutant without its sensor."""
+        without: list[dict[str, float]] = [{} for _ in prepared]
+        rows = []
+        for index, (kind, window) in enumerate(zip(kinds, prepared, strict=True)):
+            if kind != "expire" or not window.begins_hour:
+                continue
+            for column, name in enumerate(PARAMETERS):
+                if name in window.measured and (window.embedding is not None or len(window.measured) > 1):
+                    vector = window.vector.copy()
+                    vector[column] = np.nan
+                    rows.append((index, column, name, replace(window, vector=vector)))
+        for start in range(0, len(rows), _ROWS_A_RUN):
+            part = rows[start : start + _ROWS_A_RUN]
+            output = predict(self._head, [window for *_, window in part])
+            for row, (index, column, name, _) in enumerate(part):
+                without[index][name] = float(output.sensors[row, column])
+        return without
+
+    def _conclude(
+        self, kind: str, window: Prepared, said: "Said | None", without: Mapping[str, float]
+    ) -> Estimate | None:
         view = window.view
         ring = self._air.get(view.station)
         if ring is None:
-            ring = self._air[view.station] = Ring(
-                -(2**62), Air(History.empty(48, _reference(window.station)))
-            )
+            ring = self._air[view.station] = Ring(_NEVER, Air(History.empty(48, _reference(window.station))))
         final = kind == "expire"
         _, air = ring.latest() if final else ring.as_of(view.end - self._lateness)
-        pollutants = conclude(window, said)
+        pollutants = conclude(window, said, air)
         means: dict[str, Mean] = {
             name: Mean(estimate.value, *_seconds(estimate, self._size))
             for name, estimate in pollutants.items()
         }
         history = air.history.with_window(view.end, self._size, means) if means else air.history
         if final:
-            ring.put(view.end, Air(history))
+            ring.put(view.end, learn(replace(air, history=history), window, said, without))
             return None
         return Estimate(
             station=view.station,
@@ -250,26 +275,36 @@ class Assessor:
 
     def horizons(self, done: int) -> dict[str, int]:
         """Per station, the horizon of the state that goes with windows up to `done` being final."""
-        at = {name: ring.as_of(done - self._lateness)[0] for name, ring in self._air.items()}
-        return {name: horizon for name, horizon in at.items() if -(2**62) < horizon <= done - self._lateness}
+        horizons = {}
+        for name, ring in self._air.items():
+            at, air = ring.as_of(done - self._lateness)
+            if _NEVER < at <= done - self._lateness:
+                horizons[name] = at
+                if air.virtual:
+                    horizons[name + _SENSORS] = air.virtual_at
+        return horizons
 
-    def dump(self, station: str, horizon: int) -> bytes:
-        """The state of a station at one of `horizons`."""
-        _, intake = self._intake[station].as_of(horizon)
+    def dump(self, name: str, horizon: int) -> bytes:
+        """The state under a name of `horizons`, at that horizon."""
+        station = name.removesuffix(_SENSORS)
         _, air = self._air[station].as_of(horizon)
+        if station != name:
+            return dump_sensors(air)
+        _, intake = self._intake[station].as_of(horizon)
         plain = {
             "v": _STATE_VERSION,
             "sensors": [[*key, state.to_plain()] for key, state in sorted(intake.sensors.items())],
             "cameras": {name: state.to_state() for name, state in sorted(intake.cameras.items())},
-            "history": air.history.to_state(),
+            "hour": intake.hour,
+            "air": air.to_plain(),
         }
         return json.dumps(plain, separators=(",", ":")).encode()
 
 
-def _load(data: bytes) -> tuple[Intake, Air]:
+def _load(data: bytes, sensors: tuple[int, bytes] | None) -> tuple[Intake, Air]:
     plain: dict[str, Any] = json.loads(data)
     if plain.get("v") != _STATE_VERSION:
-        raise ValueError(
+        raise StateError(
             f"checkpoint version {plain.get('v')!r}, this code reads {_STATE_VERSION}:"
             " delete the topic aq.state.v1 and let the worker learn again"
         )
@@ -277,8 +312,9 @@ def _load(data: bytes) -> tuple[Intake, Air]:
         Intake(
             {(sensor, name): SensorState.from_plain(state) for sensor, name, state in plain["sensors"]},
             {name: GateState.from_state(state) for name, state in plain["cameras"].items()},
+            plain["hour"],
         ),
-        Air(History.from_state(plain["history"])),
+        Air.from_plain(plain["air"], sensors),
     )
 
 
@@ -312,7 +348,9 @@ def take_in(
             final = value if corrected is None else corrected
             side.setdefault(parameter, []).append(_Judged(max(0.0, final), value, verdict, sensor, method))
     cameras = dict(intake.cameras)
+    hour = -(-view.end // HOUR_MS) * HOUR_MS
     frames, embeddings, hazes = [], [], []
+    sights: list[Features] = []
     for item in view.inputs.get("features", ()):
         features: Features = item.payload
         reasons = features.quality.reasons
@@ -333,6 +371,8 @@ def take_in(
         if usable:
             embeddings.append(np.frombuffer(features.embeddings["frame"], "<f4"))
             hazes.append(np.frombuffer(features.haze, "<f4"))
+            if "camera" in features.embeddings:
+                sights.append(features)
     measured = {name: _mean(values) for name, values in used.items()}
     vector = np.full(len(PARAMETERS), np.nan, np.float32)
     for index, name in enumerate(PARAMETERS):
@@ -351,9 +391,31 @@ def take_in(
             haze=(pool(hazes) if hazes else np.full(HAZE_SIZE, np.nan, np.float32)),
             vector=vector,
             hour=solar_hour(from_ms(view.start), station.longitude if station else None),
+            sight=_sight(sights, station, humidity),
+            begins_hour=hour != intake.hour,
         ),
-        replace(intake, sensors=sensors, cameras=cameras),
+        Intake(sensors, cameras, hour),
     )
+
+
+def _sight(usable: Sequence[Features], station: Station | None, humidity: float | None) -> Sight | None:
+    """What the station's first camera shows, pooled over its frames in the newest layout."""
+    if not usable:
+        return None
+    order = [camera.camera for camera in station.cameras] if station else []
+    seen = {features.camera for features in usable}
+    name = next((camera for camera in order if camera in seen), min(seen))
+    frames = [features for features in usable if features.camera == name]
+    newest = frames[-1].camera_layout
+    frames = [features for features in frames if features.camera_layout == newest]
+
+    def pooled(part: str) -> Float32:
+        return pool([np.frombuffer(features.embeddings[part], "<f4") for features in frames])
+
+    fallback = None
+    if all("camera_whole" in features.embeddings for features in frames):
+        fallback = Sight(f"{name}/whole", pooled("camera_whole"), humidity)
+    return Sight(f"{name}/{newest}", pooled("camera"), humidity, fallback)
 
 
 class _Judged(NamedTuple):
@@ -466,8 +528,13 @@ def predict(head: Head, windows: Sequence[Prepared]) -> HeadOutput:
 # -- second pass: conclusions --------------------------------------------------------------------------------
 
 
-def conclude(window: Prepared, said: Said | None) -> dict[Pollutant, PollutantEstimate]:
-    """Measured where there is a usable measurement, otherwise imputed from what the network says."""
+def conclude(window: Prepared, said: Said | None, air: Air) -> dict[Pollutant, PollutantEstimate]:
+    """Measured where there is a usable measurement, otherwise imputed.
+
+    Where the station has ever measured the pollutant, its virtual sensor imputes: camera, last measurement
+    and global head, each by its recent errors. Otherwise the global head alone; without a usable input, and
+    with no past, the pollutant is left out.
+    """
     pollutants: dict[Pollutant, PollutantEstimate] = {}
     for index, name in enumerate(PARAMETERS):
         measured, failed = window.measured.get(name), window.failed.get(name)
@@ -482,19 +549,39 @@ def conclude(window: Prepared, said: Said | None) -> dict[Pollutant, PollutantEs
                 n=measured.n,
                 sensors=measured.sensors,
             )
-        elif said is not None:
-            output, row = said.output, said.row
-            pollutants[name] = PollutantEstimate(
-                value=_tidy(output.sensors[row, index]),
-                kind="imputed",
-                qc=failed.flag if failed else MISSING,
-                qc_tests=failed.tests if failed else 0,
-                lo=_tidy(output.sensors_lo[row, index]),
-                hi=_tidy(output.sensors_hi[row, index]),
-                method="head",
-                raw=_tidy(failed.raw) if failed else None,
-            )
+            continue
+        told = None if said is None else float(said.output.sensors[said.row, index])
+        own = virtual_estimate(air, name, window.view.end, window.sight, told)
+        if own is not None:
+            value, lo, hi, method, weights = own.value, own.lo, own.hi, own.method, own.weights
+        elif said is not None and told is not None:
+            lo, hi = said.output.sensors_lo[said.row, index], said.output.sensors_hi[said.row, index]
+            value, method, weights = told, "head", {}
+        else:
+            continue
+        pollutants[name] = PollutantEstimate(
+            value=_tidy(value),
+            kind="imputed",
+            qc=failed.flag if failed else MISSING,
+            qc_tests=failed.tests if failed else 0,
+            lo=_tidy(lo),
+            hi=_tidy(hi),
+            method=method,
+            weights={source: _tidy(weight) for source, weight in sorted(weights.items())},
+            raw=_tidy(failed.raw) if failed else None,
+        )
     return pollutants
+
+
+def learn(air: Air, window: Prepared, said: Said | None, without: Mapping[str, float]) -> Air:
+    """What is known after a final window."""
+    told = dict(without)
+    if said is not None:
+        for index, name in enumerate(PARAMETERS):
+            if name not in window.measured:
+                told[name] = float(said.output.sensors[said.row, index])
+    measured = {name: found.value for name, found in window.measured.items()}
+    return learned(air, window.view.end, window.sight, measured, told)
 
 
 def indices(station: Station | None, history: History, end: int) -> Iterable[IndexBlock]:

@@ -23,6 +23,7 @@ from model.gate import REASONS, Verdict, judge
 from model.haze import haze
 from model.image import DecodedFrame, decode
 from model.runtime import Encoder
+from model.virtual_sensor import camera_vector, layout
 from schemas.base import to_ms
 from schemas.errors import Refused
 from schemas.features import Features, Punctuation, Quality
@@ -51,6 +52,7 @@ class _Prepared:
     frame: DecodedFrame
     haze: bytes
     verdict: Verdict
+    layout: str
     #: The dead letter of a frame that shows a fault of the camera; its features say so too.
     fault: Out | None
 
@@ -132,9 +134,11 @@ class VisionPipeline:
             if prepared.verdict.usable:
                 whole = next(wholes)
                 embeddings["frame"] = whole.embedding.astype(_LE32).tobytes()
-                embeddings["frame_projection"] = whole.projection.astype(_LE32).tobytes()
+                seen = camera_vector(prepared.frame.whole, whole.projection)
                 if prepared.frame.far is not None:
-                    embeddings["far_projection"] = next(fars).projection.astype(_LE32).tobytes()
+                    embeddings["camera_whole"] = seen.astype(_LE32).tobytes()
+                    seen = camera_vector(prepared.frame.far, next(fars).projection)
+                embeddings["camera"] = seen.astype(_LE32).tobytes()
             header = prepared.header
             features = Features(
                 station=header.station,
@@ -150,6 +154,7 @@ class VisionPipeline:
                     reasons=prepared.verdict.reasons,
                     scores={name: round(float(score), 4) for name, score in prepared.verdict.scores.items()},
                 ),
+                camera_layout=prepared.layout if embeddings else "",
                 digest=prepared.verdict.digest,
             )
             out.append(
@@ -211,6 +216,10 @@ class VisionStage:
         """Decode and judge one record, in the decoding thread; what is no frame becomes a record to send."""
         if is_punctuation(record):
             return Out(self.features_topic, None, record.value, list(record.headers), self._partition)
+        width, height = (
+            self._pipeline.bundle.manifest.input.width,
+            self._pipeline.bundle.manifest.input.height,
+        )
         try:
             header = accept_header(record.headers)
             self._keys.check(record, header.station)
@@ -223,7 +232,8 @@ class VisionStage:
                     f"a frame of {len(record.value)} bytes; the limit is {MAX_FRAME_BYTES}: scale it down",
                 )
             station = self._stations.get(header.station)
-            frame = decode(record.value, 224, 224, _far_band(station, header.camera))
+            band = _far_band(station, header.camera)
+            frame = decode(record.value, width, height, band)
         except Refused as refused:
             return dead_letter(self._dead_letter_topic, "vision", record, refused)
         except ImageRefused as refused:
@@ -244,6 +254,7 @@ class VisionStage:
             frame=frame,
             haze=haze(frame.whole).astype(_LE32).tobytes(),
             verdict=verdict,
+            layout=layout(band),
             fault=fault,
         )
 

@@ -38,9 +38,14 @@ class PollutantEstimate(Record):
     method: Annotated[
         str,
         Field(
-            description="measured: mean; corrected: id of the correction; imputed: camera, head, last, blend"
+            description="measured: mean; corrected: id of the correction;"
+            " imputed: what carried it: camera, last, global, or head (the network alone)"
         ),
     ] = "mean"
+    weights: Annotated[
+        dict[str, float],
+        Field(description="imputed: shares of camera, last and global (the head) in the value"),
+    ] = {}
     raw: Annotated[
         float | None, Field(description="mean of the raw values, ug/m3, also where they failed")
     ] = None

@@ -30,10 +30,14 @@ class Features(Record):
     bundle: Annotated[str, Field(description="id of the model bundle whose encoder made these")]
     embeddings: Annotated[
         dict[str, Float32Bytes],
-        Field(description="frame: 128; frame_projection, far_projection: 64 each (those that were computed)"),
+        Field(
+            description="frame: 128, the network's; camera: 64, what this camera's virtual sensor reads;"
+            " camera_whole: the same of the whole frame where `camera` is of a far band"
+        ),
     ]
     haze: Annotated[Float32Bytes, Field(description="plain haze statistics, order in model.haze.NAMES")] = b""
     quality: Quality
+    camera_layout: Annotated[str, Field(description="which part of the picture `camera` is of")] = ""
     digest: Annotated[
         str, Field(description="of the picture's middle, equal for a frozen camera's frames; empty: unknown")
     ] = ""

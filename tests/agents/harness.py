@@ -30,8 +30,8 @@ from streams.admin import client_arguments, create_topics
 from streams.sinks.store import Store
 from streams.topics import MAX_RECORD_BYTES, Topic
 
-#: Noon at Greenwich on a June day: the quality gate sees daylight.
-NOON = 1_750_248_000_000
+#: Twenty minutes before noon (UTC) on a June day: daylight for the gate, and an hour ends on the way.
+NOON = 1_750_246_800_000
 REPLAY = WindowSettings(
     size=timedelta(seconds=60),
     grace=timedelta(seconds=5),
