@@ -13,7 +13,7 @@ from rich.table import Table
 
 from aqi.command import aqi_command
 from aqi.errors import AqiError
-from infra.commands import dlq
+from infra.commands import alerts, dlq
 from infra.commands.query import query
 from infra.connect import with_broker
 from infra.errors import InfraError
@@ -30,6 +30,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(dlq.app, name="dlq")
+app.add_typer(alerts.app, name="alerts")
 app.command("query")(query)
 app.command("aqi")(aqi_command)
 
@@ -131,6 +132,14 @@ def replay(
 
     settings = with_broker(Settings()) if feed_only else Settings()
     raise typer.Exit(run_replay(settings, folder, format.value, _speed(speed), feed_only))
+
+
+@app.command("doctor")
+def doctor_command() -> None:
+    """Check what skyfuse needs on this machine, and say how to mend what is missing."""
+    from infra.doctor import doctor
+
+    raise typer.Exit(doctor(Settings(), Console()))
 
 
 @app.command()
