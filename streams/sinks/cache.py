@@ -1,7 +1,7 @@
 """Latest state per station in Redis, for the live table, pages and other programs.
 
-A cache: losing it loses nothing, a worker that re-reads the estimates topic fills it again. So a Redis that is
-away is noted and passed over, never waited for.
+A cache: losing it loses nothing, a worker that re-reads the estimates topic fills it again. So a Redis that
+is away is noted and passed over, never waited for.
 """
 
 import logging
@@ -22,7 +22,8 @@ _EXPIRE_SECONDS: Final = 7 * 24 * 3600
 _SET_IF_NEWER: Final = """
 local kept = redis.call('HMGET', KEYS[1], 'end', 'revision')
 local last = tonumber(kept[1])
-if last and (last > tonumber(ARGV[1]) or (last == tonumber(ARGV[1]) and tonumber(kept[2]) > tonumber(ARGV[2]))) then
+local at, revision = tonumber(ARGV[1]), tonumber(ARGV[2])
+if last and (last > at or (last == at and tonumber(kept[2]) > revision)) then
   return 0
 end
 redis.call('HSET', KEYS[1], 'end', ARGV[1], 'revision', ARGV[2], 'estimate', ARGV[3])
@@ -43,12 +44,10 @@ class LatestCache:
         """Keep each estimate that is newer than what is there."""
         try:
             for estimate in estimates:
+                at, data = to_ms(estimate.window.end), estimate.model_dump_json()
                 self._set_if_newer(
-                    keys=[_PREFIX + estimate.station],
-                    args=[
-                        to_ms(estimate.window.end), estimate.revision, estimate.model_dump_json(), _EXPIRE_SECONDS,
-                    ],
-                )  # fmt: skip
+                    keys=[_PREFIX + estimate.station], args=[at, estimate.revision, data, _EXPIRE_SECONDS]
+                )
             self._away = False
         except redis.RedisError as error:
             if not self._away:

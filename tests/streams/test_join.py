@@ -1,4 +1,4 @@
-"""The join against a batch oracle, under every interleaving, disorder, lateness and crash hypothesis can find."""
+"""The join against a batch oracle, under every interleaving, disorder, lateness and crash there may be."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
