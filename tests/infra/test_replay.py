@@ -1,6 +1,7 @@
 """Replay: every event once, in event-time order, between true watermarks; bad rows are sent or reported."""
 
 import csv
+import gc
 import io
 import json
 import threading
@@ -24,7 +25,8 @@ from infra.replay.feed import Progress, feed
 from infra.replay.plain import Contents, read_plain
 from infra.replay.spool import Spool
 from infra.replay.timeline import Message, timeline
-from infra.settings import Settings, WindowSettings
+from infra.settings import KafkaSettings, Settings, WindowSettings
+from infra.stack.broker import EmbeddedBroker
 from schemas.base import to_ms
 from schemas.features import Punctuation
 from schemas.frame import accept_header
@@ -419,3 +421,49 @@ def test_progress_without_a_terminal_is_lines() -> None:
     terminal = Console(file=io.StringIO(), force_terminal=True)
     with shown(terminal, "replay") as update:
         update(Progress(3, 10, None))
+
+
+@pytest.mark.broker
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+def test_a_broker_killed_in_the_middle_costs_nothing(
+    restartable_broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    broker = restartable_broker
+    kafka = KafkaSettings(bootstrap=broker.bootstrap, partitions=2)
+    settings = Settings(kafka=kafka, data_dir=tmp_path)
+    create_topics(settings)
+    times = [(f"s{number % 7}", _START_MS + 1000 * number) for number in range(20_000)]
+    _table(
+        tmp_path / "readings.csv",
+        [
+            ("station", "time", "parameter", "value", "unit"),
+            *((station, at, "pm25", at % 977, "ug/m3") for station, at in times),
+        ],
+    )
+    killer: list[threading.Thread] = []
+
+    def power_cut(progress: Progress) -> None:
+        if progress.sent == 10_000:
+
+            def cut() -> None:
+                broker.kill()
+                broker.start()
+
+            killer.append(threading.Thread(target=cut))
+            killer[0].start()
+
+    summary = feed(settings, tmp_path, progress=power_cut)
+    killer[0].join()
+    assert summary.exit_code == 0
+    got = [
+        (key.decode(), json.loads(value)["observed_at"])
+        for records in _all_records(settings, READINGS.name).values()
+        for key, value, _ in records
+        if key is not None
+    ]
+    assert sorted(got) == sorted(times), "nothing missing, nothing twice"
+    for station in {station for station, _ in times}:
+        own = [at for name, at in got if name == station]
+        assert own == sorted(own), "in order"
+    gc.collect()  # kafka-python leaves each refused connection to the collector; its warning belongs here
