@@ -103,6 +103,14 @@ class StationAlerts:
             return self, []
         return self._retell(rules, watermark, horizon, watermark)
 
+    def active(self) -> int:
+        """How many alerts are open, as far as the world was told."""
+        return sum(
+            bool(told.entries) and told.entries[-1].event != "clear"
+            for state in self.rules.values()
+            for told in state.told.values()
+        )
+
     def progress(self, rule: Rule) -> Progress:
         """Where `rule` stands after all windows known now."""
         state = self.rules.get(rule.id)

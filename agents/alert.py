@@ -1,0 +1,143 @@
+"""The alert stage: estimates through the state machines of `agents.alerting`, events out, then settled."""
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from aiokafka import ConsumerRecord
+from pydantic import ValidationError
+
+from agents.alerting import rules as rules_file
+from agents.alerting.errors import RulesError
+from agents.alerting.rules import Rules
+from agents.alerting.watch import Watch
+from schemas.base import first_error
+from schemas.errors import Refused
+from schemas.estimate import Estimate
+from streams import metrics
+from streams.accept import dead_letter
+from streams.checkpoint import Checkpoints
+from streams.driver import Out, Publish
+
+log = logging.getLogger(__name__)
+
+
+class RulesSource:
+    """The rules of a file, read again when it changes; the default set without a file.
+
+    The first read raises RulesError. Later a file that is wrong or gone leaves the rules before in force, and
+    is complained about once per change: a typing mistake must not end the watch.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._stamp = self._look()
+        self._rules = rules_file.default() if path is None else rules_file.load(path)
+
+    def __call__(self) -> Rules:
+        """The rules in force now."""
+        stamp = self._look()
+        if self._path is not None and stamp != self._stamp:
+            self._stamp = stamp
+            try:
+                self._rules = rules_file.load(self._path)
+                log.info("alert rules read again from %s", self._path)
+            except RulesError as error:
+                log.error("the changed alert rules are not used, those before stay in force:\n%s", error)
+        return self._rules
+
+    def _look(self) -> tuple[int, int] | None:
+        if self._path is None:
+            return None
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size
+
+
+class AlertStage:
+    """Alerts of one partition of the estimates.
+
+    Events are confirmed before anything is settled; the states they left behind are checkpointed with the
+    offset they belong to, so a successor tells the same events again, under the same ids, or none twice.
+    """
+
+    def __init__(
+        self,
+        rules: Callable[[], Rules],
+        checkpoints: Checkpoints,
+        snapshots: Mapping[str, tuple[int, bytes]],
+        publish: Publish,
+        *,
+        horizon_ms: int,
+        topic: str,
+        alerts_topic: str,
+        dead_letter_topic: str,
+        partition: int,
+        start: int,
+    ) -> None:
+        self._rules = rules
+        self._watch = Watch(
+            rules(), horizon_ms, {station: json.loads(state) for station, (_, state) in snapshots.items()}
+        )
+        self._checkpoints = checkpoints
+        self._publish = publish
+        self._topic = topic
+        self._alerts_topic = alerts_topic
+        self._dead_letter_topic = dead_letter_topic
+        self._partition = partition
+        self._read = start
+
+    async def handle(self, topic: str, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
+        """Watch one poll's estimates."""
+        out: list[Out] = []
+        estimates: list[Estimate] = []
+        for record in records:
+            try:
+                estimates.append(Estimate.model_validate_json(record.value or b""))
+            except ValidationError as error:
+                refused = Refused(*first_error(list(error.errors(include_url=False, include_context=False))))
+                out.append(dead_letter(self._dead_letter_topic, "alert", record, refused))
+                metrics.DEAD_LETTERS.labels("alert", refused.code).inc()
+        for event in self._watch.feed(estimates):
+            # The estimates' partition, not that of the id: compaction then sees a station's events in order.
+            out.append(
+                Out(
+                    self._alerts_topic, event.id.encode(), event.model_dump_json().encode(),
+                    partition=self._partition,
+                )
+            )  # fmt: skip
+            metrics.ALERT_TRANSITIONS.labels(event.event).inc()
+        metrics.MESSAGES.labels(topic, "used").inc(len(estimates))
+        metrics.MESSAGES.labels(topic, "refused").inc(len(records) - len(estimates))
+        await self._publish(out)
+        self._read = records[-1].offset + 1
+
+    async def tick(self) -> None:
+        """Rules that have changed hold from the next estimate on."""
+        self._watch.rules = self._rules()
+
+    async def settle(self) -> Mapping[str, tuple[int, str]]:
+        """Everything before this offset is told, and the states it left are checkpointed."""
+        changed = self._watch.changes()
+        await self._publish(
+            self._checkpoints.write(
+                dict.fromkeys(changed, self._read), lambda station, _: json.dumps(changed[station]).encode()
+            )
+        )
+        states = self._watch.states().values()
+        metrics.ALERTS.labels("open").set(sum(state.active() for state in states))
+        return {self._topic: (self._read, "")}
+
+    def committed(self) -> None:
+        """The checkpoints written last go with the committed offset."""
+        self._checkpoints.committed()
+
+    def paused(self) -> set[str]:
+        """Never."""
+        return set()
+
+    async def close(self) -> None:
+        """Nothing is held."""
