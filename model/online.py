@@ -76,8 +76,8 @@ class OnlineData:
     humidity: Mapping[int, float] = field(default_factory=dict)
 
 
-class _Hour(NamedTuple):
-    """One hour as the fusion agent would see it."""
+class Hour(NamedTuple):
+    """One hour as the fusion agent sees it; `end_ms` is its end, concentrations in ug/m3."""
 
     end_ms: int
     sight: Sight | None
@@ -352,27 +352,10 @@ def evaluate_online(
     if not measured:
         raise InputError(f"station {data.station} has no reading of {pollutant}")
     hours, refused, band = _hours(data, bundle, pollutant, find_band, progress)
-    states: dict[int, VirtualSensor] = {}
-    state: VirtualSensor | None = None
-    for hour in hours:
-        state = virtual.update(state, hour.end_ms, hour.sight, hour.measured, hour.global_estimate)
-        if state is not None:
-            states[hour.end_ms] = state
-    replayed = _Replayed(hours, states)
-
     paired = [hour for hour in hours if hour.sight is not None and hour.measured is not None]
     days = sorted({_day(hour.end_ms, data.zone) for hour in paired})
     tested = [hour for hour in paired if _day(hour.end_ms, data.zone) in set(days[learning_days:])]
-    protocols: list[tuple[str, Callable[[_Hour], int]]] = [
-        ("next day", lambda hour: _midnight(hour.end_ms, data.zone)),
-        *((_span(length), _before(length)) for length in outages),
-    ]
-    outcomes = [
-        _outcome(
-            name, [scored for hour in tested if (scored := replayed.score(hour, start(hour))) is not None]
-        )
-        for name, start in protocols
-    ]
+    outcomes, state = score(hours, tested, data.zone, outages)
     return OnlineReport(
         station=data.station,
         pollutant=pollutant,
@@ -382,21 +365,62 @@ def evaluate_online(
         refused=refused,
         first=_utc(tested[0].end_ms) if tested else None,
         last=_utc(tested[-1].end_ms) if tested else None,
-        outcomes=tuple(outcomes),
+        outcomes=outcomes,
         state_bytes=len(state.to_bytes()) if state is not None else 0,
     )
+
+
+def score(
+    hours: Sequence[Hour],
+    tested: Sequence[Hour],
+    zone: tzinfo,
+    outages: Sequence[int] = OUTAGES,
+    during: Sequence[Hour] | None = None,
+) -> tuple[tuple[Outcome, ...], VirtualSensor | None]:
+    """Play hours through the virtual sensor and make the outages of every protocol before each tested one.
+
+    Args:
+        hours: in time order.
+        tested: those of them to score; each has a measurement.
+        zone: time zone whose midnights part the days.
+        outages: lengths in hours.
+        during: what is seen while the sensor is silent, if it is not what `hours` have.
+
+    Returns:
+        the outcomes, "next day" first, and the state at the end.
+    """
+    states: dict[int, VirtualSensor] = {}
+    state: VirtualSensor | None = None
+    for hour in hours:
+        state = virtual.update(state, hour.end_ms, hour.sight, hour.measured, hour.global_estimate)
+        if state is not None:
+            states[hour.end_ms] = state
+    replayed = _Replayed(hours, hours if during is None else during, states)
+    protocols: list[tuple[str, Callable[[Hour], int]]] = [
+        ("next day", lambda hour: _midnight(hour.end_ms, zone)),
+        *((_span(length), _before(length)) for length in outages),
+    ]
+    outcomes = tuple(
+        _outcome(
+            name, [scored for hour in tested if (scored := replayed.score(hour, start(hour))) is not None]
+        )
+        for name, start in protocols
+    )
+    return outcomes, state
 
 
 class _Replayed:
     """The undisturbed run, from whose states outages branch off."""
 
-    def __init__(self, hours: Sequence[_Hour], states: Mapping[int, VirtualSensor]) -> None:
-        self._seen = [hour for hour in hours if hour.sight is not None or hour.global_estimate is not None]
+    def __init__(
+        self, hours: Sequence[Hour], during: Sequence[Hour], states: Mapping[int, VirtualSensor]
+    ) -> None:
+        self._seen = [hour for hour in during if hour.sight is not None or hour.global_estimate is not None]
         self._ends = np.array([hour.end_ms for hour in self._seen], dtype=np.int64)
         self._states = states
         self._measured = {hour.end_ms: hour.measured for hour in hours if hour.measured is not None}
 
-    def score(self, hour: _Hour, start_ms: int) -> _Scored | None:
+    def score(self, hour: Hour, start_ms: int) -> _Scored | None:
         """Estimate of the hour when the sensor is silent from `start_ms` on; None without any state by
         then.
         """
@@ -440,7 +464,7 @@ def _hours(
     pollutant: Pollutant,
     find_band: bool,
     progress: Callable[[int, int], None] | None,
-) -> tuple[list[_Hour], dict[str, int], FarBand | None]:
+) -> tuple[list[Hour], dict[str, int], FarBand | None]:
     """Play the frames and readings; hours in time order, refusals by reason, the band at the end."""
     encoder, head = Encoder(bundle), Head(bundle)
     width, height = bundle.manifest.input.width, bundle.manifest.input.height
@@ -495,7 +519,7 @@ def _hours(
             fallback = None if band is None else Sight(virtual.layout(None), pool(wholes), humidity)
             sight = Sight(virtual.layout(band), pool(vectors), humidity, fallback)
             overall = _global(head, pollutant, data, end, pool(embeddings), pool(statistics))
-        hours.append(_Hour(end, sight, overall, measured.get(end)))
+        hours.append(Hour(end, sight, overall, measured.get(end)))
         pm25 = data.readings.get("pm25", {}).get(end)
         if rows and pm25 is not None and (find_band or data.far_band is None):
             finder = bands.observe(finder, pool(rows), pm25)
@@ -612,7 +636,7 @@ def _midnight(end_ms: int, zone: tzinfo) -> int:
     return _ms(local) // _HOUR * _HOUR
 
 
-def _before(hours: int) -> Callable[[_Hour], int]:
+def _before(hours: int) -> Callable[[Hour], int]:
     return lambda hour: hour.end_ms - hours * _HOUR
 
 

@@ -55,7 +55,7 @@ MIN_PAIRS: Final = 30
 ERRORS_FROM: Final = 15
 #: Leverage (1: as far out as the ridge's own prior, in units of it) beyond which a picture is unlike
 #: all seen.
-MAX_LEVERAGE: Final = 3.0
+MAX_LEVERAGE: Final = 8.0
 #: Hours on end in another layout after which the readout starts afresh on it: a stray frame must not
 #: cost it all.
 SWITCH_HOURS: Final = 6
@@ -778,5 +778,5 @@ def _condition(level: _Level) -> str:
     hour.
     """
     age = (level.t_ms - level.sensor_ms) / _HOUR
-    camera = "camera" if level.t_ms - level.camera_ms < _HOUR else "blind"
-    return f"{camera}, {'young' if age <= _YOUNG_HOURS else 'old'}"
+    span = next((oldest for _, oldest in _AGES if age <= oldest), _AGES[-1][1])
+    return f"{'camera' if level.t_ms - level.camera_ms < _HOUR else 'blind'} {span:.0f}h"
