@@ -70,9 +70,7 @@ def main(argv: list[str] | None = None) -> int:
     print(f"after {options.pairs} pairs:")
     print(f"  update        {found['update']:.3f} ms an hour, station and pollutant (limit 1 ms)")
     print(f"  predict       {found['predict']:.3f} ms")
-    print(
-        f"  refit on all  {found['refit']:.3f} ms (baseline; its memory grows by {4 * CAMERA_SIZE} bytes a pair)"
-    )
+    print(f"  refit on all  {found['refit']:.3f} ms (baseline; it keeps {4 * CAMERA_SIZE} bytes a pair)")
     print(f"  state         {found['bytes']:.0f} bytes (limit 10,000)")
     worth: dict[str, float] = {}
     if options.data.is_dir():
