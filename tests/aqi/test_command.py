@@ -56,6 +56,17 @@ def test_a_table_for_people() -> None:
         assert part in out
 
 
+def test_people_are_told_why_there_is_no_index_or_no_valid_one() -> None:
+    code, out, _ = run("o3_1h=0.1ppm")
+    assert code == 0
+    assert "no index (insufficient)" in out
+    assert "o3_1h is indexed from 0.125 ppm on only" in out
+    assert (
+        "validity: in-naqi-2014 is not met: 1 of at least 3 pollutants"
+        in run("-s", "in-naqi-2014", "pm25=45")[1]
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "index", "status"),
     [

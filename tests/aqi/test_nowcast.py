@@ -189,6 +189,7 @@ def without(series: Series, start: int, count: int) -> Series:
         (sinusoid(335), "surrogate", 0),
         (without(sinusoid(336), 100, 7), "regression", 0),
         (without(sinusoid(336), 100, 8), "surrogate", 0),
+        (without(sinusoid(336), 0, 7), "regression", 0),
         (without(sinusoid(337), 336, 1), "regression", 1),
         (without(sinusoid(338), 336, 2), "regression", 2),
         (without(sinusoid(24), 22, 2), "surrogate", 2),
@@ -209,6 +210,17 @@ def test_ozone_needs_252_hours_for_the_regression() -> None:
     assert cast is not None
     assert cast.method == "regression"
     series[10] = GAP
+    cast = nowcast.ozone(series)
+    assert cast is not None
+    assert cast.method == "surrogate"
+
+
+def test_ozone_needs_enough_targets_too() -> None:
+    """Every third hour missing: 8-hour means lack three of eight, although 256 hours are there."""
+    series = sinusoid(336)
+    series[96::3] = GAP
+    assert np.isfinite(series).sum() == 256
+    series[-1] = 30.0
     cast = nowcast.ozone(series)
     assert cast is not None
     assert cast.method == "surrogate"

@@ -232,6 +232,7 @@ def test_names_of_tests() -> None:
         ({"fail_span": [5, 1]}, "must be .lowest, highest."),
         ({"fail_span": [0, 1], "suspect_span": [0, 2]}, "must lie within"),
         ({"flat_tolerance": 1.0}, "flat_tolerance needs"),
+        ({"flat_tolerance": 0.0, "flat_fail_s": 60}, "must be above zero"),
         ({"fail_span": [1]}, "mine"),
     ],
 )

@@ -166,6 +166,30 @@ def test_arrays_equal_the_decimal_path(oracle: Oracle, values: list[float], digi
             assert (None if np.isnan(index) else index) == measure.index(value)
 
 
+@pytest.mark.parametrize("oracle", ORACLES, ids=name)
+def test_arrays_equal_the_decimal_path_where_the_slack_itself_ends(oracle: Oracle) -> None:
+    measure = measure_of(oracle)
+    edges = [float(high) for _, high, _, _ in oracle.bands] + [
+        float(high) * 1.01 for _, high, _, _ in oracle.bands
+    ]
+    halves = [round(edge) + 0.5 for edge in edges]
+    values = [
+        value * (1 + sign * (1e-12 + ulps * 1.2e-16))
+        for value in edges + halves
+        for sign in (-1, 1)
+        for ulps in range(-12, 13)
+    ]
+    expected = [measure.index(value) for value in values]
+    assert [None if np.isnan(index) else int(index) for index in measure.indices(values)] == expected
+
+
+def test_absurd_and_missing_values() -> None:
+    measure = standards.load("us-epa-2024").measure("pm25", "24h")
+    assert measure.index(1e300) == measure.indices([1e300])[0] > 10**12
+    with pytest.raises(ValueError, match="missing value"):
+        measure.index(float("nan"))
+
+
 @given(oracle=st.sampled_from(ORACLES), low=st.floats(0, 5000), more=st.floats(0, 5000))
 def test_index_never_falls_as_the_concentration_rises(oracle: Oracle, low: float, more: float) -> None:
     measure = measure_of(oracle)
@@ -279,6 +303,27 @@ def text_of(standard: str) -> str:
         ("eaqi-2025", 'kind = "bands"', 'kind = "linear"', "use `segments`"),
         ("uk-daqi", '"#ce30ff"]', "]", "one per index"),
         ("us-epa-2024", "[index]", "[index", "not TOML"),
+        (
+            "us-epa-2024",
+            "segments = [\n    [0.0, 9.0",
+            "bands = [1]\nsegments = [\n    [0.0, 9.0",
+            "not both",
+        ),
+        ("eaqi-2025", "bands = [5,", "above = 6\nbands = [5,", "the last band has no end"),
+        ("eaqi-2025", 'parameter = "pm10"', 'parameter = "pm25"', "two tables for pm25_1h"),
+        ("uk-daqi", "low = 10", "low = 10\nhigh = 10", "must have no `high`"),
+        (
+            "eaqi-2025",
+            "low = 1\nhigh = 1",
+            "low = 2\nhigh = 1",
+            "fair starts at 2, good ends at 1|reach down",
+        ),
+        (
+            "us-epa-2024",
+            'method = "epa-o3", table = "8h"',
+            'method = "epa-o3", table = "24h"',
+            "is not there",
+        ),
     ],
 )
 def test_a_data_file_that_contradicts_itself_is_refused(
