@@ -42,14 +42,12 @@ def until(condition: Callable[[], Any], what: str, deadline_s: float = _DEADLINE
         threading.Event().wait(0.02)
 
 
-def _answers(url: str) -> Callable[[], bool]:
-    def ask() -> bool:
-        try:
-            return HTTP.request("GET", url).status < 400
-        except urllib3.exceptions.HTTPError:
-            return False
-
-    return ask
+def answers(url: str) -> bool:
+    """Whether a server says something good at `url`."""
+    try:
+        return HTTP.request("GET", url).status < 400
+    except urllib3.exceptions.HTTPError:
+        return False
 
 
 @contextmanager
@@ -63,7 +61,7 @@ def server(program: str, *arguments: str, ready: str, folder: Path) -> Iterator[
         subprocess.Popen([binary, *arguments], stdout=log, stderr=log) as process,
     ):
         try:
-            until(lambda: process.poll() is not None or _answers(ready)(), f"{program} to answer")
+            until(lambda: process.poll() is not None or answers(ready), f"{program} to answer")
             assert process.poll() is None, (folder / f"{program}.log").read_text()
             yield process
         finally:
