@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
 from aiokafka import ConsumerRecord
 from pydantic import ValidationError
@@ -12,6 +13,7 @@ from agents.alerting import rules as rules_file
 from agents.alerting.errors import RulesError
 from agents.alerting.rules import Rules
 from agents.alerting.watch import Watch
+from schemas.alert import Alert
 from schemas.base import first_error
 from schemas.errors import Refused
 from schemas.estimate import Estimate
@@ -89,6 +91,10 @@ class AlertStage:
         self._dead_letter_topic = dead_letter_topic
         self._partition = partition
         self._read = start
+        # Counted from zero: a first event is otherwise no increase to Prometheus.
+        for event in get_args(Alert.model_fields["event"].annotation):
+            metrics.ALERT_TRANSITIONS.labels(event)
+        metrics.ALERTS.labels("open").set(self._open())
 
     async def handle(self, topic: str, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
         """Watch one poll's estimates."""
@@ -127,9 +133,11 @@ class AlertStage:
                 dict.fromkeys(changed, self._read), lambda station, _: json.dumps(changed[station]).encode()
             )
         )
-        states = self._watch.states().values()
-        metrics.ALERTS.labels("open").set(sum(state.active() for state in states))
+        metrics.ALERTS.labels("open").set(self._open())
         return {self._topic: (self._read, "")}
+
+    def _open(self) -> int:
+        return sum(state.active() for state in self._watch.states().values())
 
     def committed(self) -> None:
         """The checkpoints written last go with the committed offset."""
