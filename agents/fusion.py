@@ -21,7 +21,7 @@ from schemas.errors import Refused
 from schemas.estimate import Estimate
 from schemas.features import Features, Punctuation
 from streams import metrics
-from streams.accept import Keys, check_time, dead_letter, is_punctuation, reading_items
+from streams.accept import LATE_FROM, Keys, check_time, dead_letter, is_punctuation, reading_items
 from streams.checkpoint import Checkpoints
 from streams.driver import Out, Publish
 from streams.join import Item, Join, Output
@@ -148,7 +148,7 @@ class FusionStage:
             record = records[offset]
             origin = f"{record.topic}/{record.partition}/{record.offset}".encode()
             out.append(
-                Out(self._late_topic, record.key, record.value, [*record.headers, ("x-late-from", origin)])
+                Out(self._late_topic, record.key, record.value, [*record.headers, (LATE_FROM, origin)])
             )
             metrics.LATE.labels(record.topic, "dropped").inc()
         for _, item in output.conflicts:

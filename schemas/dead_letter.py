@@ -8,6 +8,8 @@ from pydantic import Field
 from schemas.base import Record, UtcTime, format_time, parse_time
 
 _PREFIX: Final = "x-dlq-"
+#: Set on a record that came back from the dead letters; the value is the dead letter's id.
+REDRIVEN_FROM: Final = "x-redriven-from"
 
 
 class DeadLetter(Record):
@@ -32,7 +34,12 @@ class DeadLetter(Record):
     def to_headers(self) -> list[tuple[str, bytes]]:
         """Kafka headers to append to the original ones."""
         fields = self.model_dump(mode="python") | {"failed_at": format_time(self.failed_at)}
-        return [(_PREFIX + name.replace("_", "-"), str(value).encode()) for name, value in fields.items()]
+        return [(self.header_name(name), str(value).encode()) for name, value in fields.items()]
+
+    @staticmethod
+    def header_name(field: str) -> str:
+        """The header that carries a field."""
+        return _PREFIX + field.replace("_", "-")
 
     @classmethod
     def from_headers(cls, headers: Iterable[tuple[str, bytes]]) -> "DeadLetter":

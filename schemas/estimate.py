@@ -1,11 +1,14 @@
 """The product: what the air at a station was in one window, on what grounds, and how sure that is."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
 from schemas.base import DeviceId, Record, StationId, UtcTime
 from schemas.parameters import Pollutant
+
+#: Header of an estimate that `skyfuse backfill` made; the value is `true`.
+BACKFILLED: Final = "x-backfilled"
 
 Kind = Literal["measured", "corrected", "imputed"]
 Sides = Literal["both", "image", "sensors", "none"]

@@ -12,7 +12,8 @@ FRAME_TYPE: Final = "skyfuse.frame.v1"
 #: A frame larger than this is refused; stations scale down before they send.
 MAX_FRAME_BYTES: Final = 4 * 1024 * 1024
 
-_HEADERS: Final = {
+#: Kafka header of each attribute.
+HEADERS: Final = {
     "ce_specversion": "specversion",
     "ce_type": "type",
     "ce_id": "id",
@@ -22,6 +23,8 @@ _HEADERS: Final = {
     "ce_camera": "camera",
     "content-type": "content_type",
 }
+#: Those that have no default.
+REQUIRED: Final = ("ce_id", "ce_source", "ce_time", "ce_station")
 Headers = Iterable[tuple[str, bytes]]
 
 
@@ -40,7 +43,7 @@ class FrameHeader(Record):
     def to_headers(self) -> list[tuple[str, bytes]]:
         """The Kafka headers that carry this record."""
         values = self.model_dump(mode="python") | {"time": format_time(self.time)}
-        return [(header, str(values[name]).encode()) for header, name in _HEADERS.items()]
+        return [(header, str(values[name]).encode()) for header, name in HEADERS.items()]
 
 
 def accept_header(headers: Headers) -> FrameHeader:
@@ -50,7 +53,7 @@ def accept_header(headers: Headers) -> FrameHeader:
     """
     found: dict[str, str] = {}
     for key, raw in headers:
-        name = _HEADERS.get(key)
+        name = HEADERS.get(key)
         if name is None:
             continue
         try:
@@ -59,9 +62,7 @@ def accept_header(headers: Headers) -> FrameHeader:
             raise Refused(
                 "not_utf8", f"header {key} is not UTF-8: {error.reason} at byte {error.start}"
             ) from error
-    missing = [
-        header for header in ("ce_id", "ce_source", "ce_time", "ce_station") if _HEADERS[header] not in found
-    ]
+    missing = [header for header in REQUIRED if HEADERS[header] not in found]
     if missing:
         raise Refused(
             "missing_header",

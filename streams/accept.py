@@ -15,6 +15,8 @@ from streams.join import Item
 #: A station's clock may run ahead of the broker's by this much; its watermark never does.
 MAX_AHEAD_MS: Final = 300_000
 MAX_READING_BYTES: Final = 1024 * 1024
+#: Header of a record on aq.late.v1: topic/partition/offset where it stood first.
+LATE_FROM: Final = "x-late-from"
 PUNCTUATION_TYPE: Final = b"skyfuse.punctuation.v1"
 
 

@@ -12,7 +12,8 @@ from typing import Final, Protocol
 
 from streams.driver import Out
 
-_AT: Final = "x-checkpoint-at"
+#: Header of a snapshot: the horizon it belongs to.
+AT: Final = "x-checkpoint-at"
 
 
 class _Record(Protocol):
@@ -36,7 +37,7 @@ class Checkpoints:
         found: dict[str, tuple[int, bytes]] = {}
         for record in records:
             station, _, slot = record.key.decode().rpartition("#")
-            at = int(dict(record.headers)[_AT])
+            at = int(dict(record.headers)[AT])
             if at <= horizon and (station not in found or at > found[station][0]):
                 found[station] = (at, record.value)
                 self._safe[station] = (int(slot), at)
@@ -51,7 +52,7 @@ class Checkpoints:
                 continue
             self._pending[station] = (1 - slot, at)
             key = f"{station}#{1 - slot}".encode()
-            out.append(Out(self._topic, key, dump(station, at), [(_AT, str(at).encode())], self._partition))
+            out.append(Out(self._topic, key, dump(station, at), [(AT, str(at).encode())], self._partition))
         return out
 
     def committed(self) -> None:

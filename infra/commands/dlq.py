@@ -20,11 +20,9 @@ from infra.commands.connection import kafka_connection
 from infra.commands.topic import read_to_end
 from infra.errors import DeadLetterError
 from infra.settings import Settings
-from schemas.dead_letter import DeadLetter
+from schemas.dead_letter import REDRIVEN_FROM, DeadLetter
 from streams.topics import DEAD_LETTERS, MAX_RECORD_BYTES
 
-#: Set on a record that came back from the dead letters; the value is the dead letter's id.
-REDRIVEN_FROM: Final = "x-redriven-from"
 _CONFIRM_S: Final = 30.0
 _PREVIEW_BYTES: Final = 512
 

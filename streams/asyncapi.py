@@ -1,0 +1,336 @@
+"""The AsyncAPI document of all topics, made from the records' schemas and the table of topics.
+
+    python -m streams.asyncapi > docs/asyncapi.json
+
+It describes the whole system: an operation says who performs it, since consumers in another language need
+the messages and their keys, not one program's view of them.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from schemas.alert import Alert
+from schemas.dead_letter import REDRIVEN_FROM, DeadLetter
+from schemas.estimate import BACKFILLED, Estimate
+from schemas.features import Features, Punctuation
+from schemas.frame import HEADERS, MAX_FRAME_BYTES, REQUIRED, FrameHeader
+from schemas.reading import Reading
+from schemas.station import Station
+from streams import topics
+from streams.accept import LATE_FROM, MAX_READING_BYTES, PUNCTUATION_TYPE
+from streams.checkpoint import AT
+from streams.topics import TOPICS, Topic
+
+Plain = dict[str, Any]
+Mode = Literal["validation", "serialization"]
+
+#: Version of the document; the first digit is that of the topics' names.
+_VERSION: Final = "1.0.0"
+_BINDING: Final = "0.5.0"
+_SCHEMAS: Final = "#/components/schemas/"
+_STATION_KEY: Final[Plain] = {
+    "type": "string",
+    "description": "the station id, UTF-8; it decides the partition (murmur2, as Java clients do; librdkafka:"
+    " partitioner=murmur2_random)",
+}
+_TEXT: Final[Plain] = {"type": "string"}
+_REDRIVEN: Final[Plain] = {
+    "type": "string", "description": "id of the dead letter as which this record came before",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Message:
+    """A kind of record: JSON of a model, or raw bytes."""
+
+    summary: str
+    payload: type[BaseModel] | Plain
+    #: What may be sent (validation), or what is written (serialization).
+    mode: Mode = "serialization"
+    content_type: str = "application/json"
+    headers: Plain | None = None
+    key: Plain | None = None
+
+
+def _object(properties: Plain, required: Sequence[str] = ()) -> Plain:
+    return {"type": "object", "properties": properties, **({"required": list(required)} if required else {})}
+
+
+def _frame_headers() -> Plain:
+    fields = FrameHeader.model_json_schema(mode="validation")["properties"]
+    times = {"type": "string", "format": "date-time", "description": fields["time"]["description"]}
+    return _object(
+        {
+            **{header: times if name == "time" else fields[name] for header, name in HEADERS.items()},
+            REDRIVEN_FROM: _REDRIVEN,
+        },
+        REQUIRED,
+    )
+
+
+def _dead_letter_headers() -> Plain:
+    fields = DeadLetter.model_json_schema(mode="serialization")["properties"]
+    as_text: dict[str, Plain] = {
+        "integer": {"type": "string", "pattern": "^[0-9]+$"},
+        "boolean": {"type": "string", "enum": ["True", "False"]},
+    }
+    plain = {}
+    for name, field in fields.items():
+        text = as_text.get(field["type"])
+        kept = {word: field[word] for word in ("title", "description") if word in field}
+        plain[DeadLetter.header_name(name)] = field if text is None else kept | text
+    return _object(plain, list(plain))
+
+
+def _messages() -> dict[str, _Message]:
+    return {
+        "station": _Message("A station: what is installed where", Station, "validation", key=_STATION_KEY),
+        "frame": _Message(
+            "A camera's picture, as the camera made it",
+            {
+                "type": "string",
+                "format": "binary",
+                "maxLength": MAX_FRAME_BYTES,
+                "description": f"the image file's bytes, at most {MAX_FRAME_BYTES} of them",
+            },
+            content_type="image/jpeg",
+            headers=_frame_headers(),
+            key=_STATION_KEY,
+        ),
+        "reading": _Message(
+            f"Values that a station observed at one time, at most {MAX_READING_BYTES} bytes",
+            Reading,
+            "validation",
+            headers=_object({REDRIVEN_FROM: _REDRIVEN}),
+            key=_STATION_KEY,
+        ),
+        "features": _Message("What is kept of a frame", Features, key=_STATION_KEY),
+        "punctuation": _Message(
+            "Progress without data, sent to every partition",
+            Punctuation,
+            "validation",
+            headers=_object({"ce_type": {"type": "string", "const": PUNCTUATION_TYPE.decode()}}, ["ce_type"]),
+            key={"type": "null", "description": "no key: that is how it is told from data"},
+        ),
+        "estimate": _Message(
+            "One revision of one window of one station; the highest per (station, window) counts",
+            Estimate,
+            headers=_object(
+                {BACKFILLED: {"type": "string", "const": "true", "description": "made by skyfuse backfill"}}
+            ),
+            key=_STATION_KEY,
+        ),
+        "alert": _Message(
+            "One event of one alert; the newest per key counts",
+            Alert,
+            key={"type": "string", "description": "the alert's id; it lies on its station's partition"},
+        ),
+        "late": _Message(
+            "A reading or a frame's features, bytes and headers as they were",
+            {"oneOf": [{"$ref": f"{_SCHEMAS}Reading"}, {"$ref": f"{_SCHEMAS}Features"}]},
+            headers=_object(
+                {LATE_FROM: {"type": "string", "description": "topic/partition/offset where it stood first"}},
+                [LATE_FROM],
+            ),
+            key=_STATION_KEY,
+        ),
+        "deadLetter": _Message(
+            "A refused record: its bytes, key and headers untouched, the story in headers of its own",
+            {"type": "string", "format": "binary", "description": "the refused record's value"},
+            content_type="application/octet-stream",
+            headers=_dead_letter_headers(),
+            key={"type": ["string", "null"], "description": "the refused record's key, whatever it was"},
+        ),
+        "checkpoint": _Message(
+            "A snapshot of what a stage knows of a station; skyfuse's own, its form may change",
+            {"type": "object"},
+            headers=_object(
+                {AT: {"type": "string", "pattern": "^-?[0-9]+$", "description": "horizon it belongs to"}},
+                [AT],
+            ),
+            key={"type": "string", "description": "name#slot, two slots in turn"},
+        ),
+    }
+
+
+#: What lies on each topic.
+_CONTENTS: Final[Mapping[str, tuple[str, ...]]] = {
+    topics.STATIONS.name: ("station",),
+    topics.FRAMES.name: ("frame", "punctuation"),
+    topics.READINGS.name: ("reading", "punctuation"),
+    topics.FEATURES.name: ("features", "punctuation"),
+    topics.ESTIMATES.name: ("estimate",),
+    topics.ALERTS.name: ("alert",),
+    topics.LATE.name: ("late",),
+    topics.DEAD_LETTERS.name: ("deadLetter",),
+    topics.STATE.name: ("checkpoint",),
+}
+
+#: (who, what that is, topics it receives from, topics it sends to)
+_ACTORS: Final[Sequence[tuple[str, str, tuple[Topic, ...], tuple[Topic, ...]]]] = (
+    (
+        "station",
+        "a station or its gateway; `skyfuse simulate` and `skyfuse replay` in its place",
+        (),
+        (topics.STATIONS, topics.FRAMES, topics.READINGS),
+    ),
+    (
+        "vision",
+        "looks at frames",
+        (topics.FRAMES, topics.STATIONS),
+        (topics.FEATURES, topics.DEAD_LETTERS),
+    ),
+    (
+        "fusion",
+        "joins features and readings into estimates",
+        (topics.FEATURES, topics.READINGS, topics.STATIONS, topics.STATE),
+        (topics.ESTIMATES, topics.LATE, topics.DEAD_LETTERS, topics.STATE),
+    ),
+    ("sink", "writes estimates into databases", (topics.ESTIMATES,), (topics.DEAD_LETTERS,)),
+    (
+        "alert",
+        "watches estimates",
+        (topics.ESTIMATES,),
+        (topics.ALERTS, topics.DEAD_LETTERS),
+    ),
+    (
+        "backfill",
+        "`skyfuse backfill`: counts what came too late",
+        (topics.LATE, topics.READINGS, topics.FEATURES, topics.STATIONS, topics.STATE, topics.ESTIMATES),
+        (topics.ESTIMATES,),
+    ),
+    (
+        "operator",
+        "`skyfuse dlq`: looks at what was refused and sends it back, mended",
+        (topics.DEAD_LETTERS,),
+        (topics.STATIONS, topics.FRAMES, topics.READINGS),
+    ),
+    ("consumer", "anyone who acts on estimates and alerts", (topics.ESTIMATES, topics.ALERTS), ()),
+)
+
+
+def document() -> Plain:
+    """The AsyncAPI 3.0 document as plain data."""
+    messages = _messages()
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "skyfuse",
+            "version": _VERSION,
+            "description": (
+                "Every record on skyfuse's Kafka topics. All topics have the same number of partitions"
+                " (setting kafka.partitions, 4 if not set), so that what is joined lies on the same number;"
+                " record timestamps are the broker's, event time travels in the message. Where the setting"
+                " kafka.prefix is given, it comes before every topic's name."
+            ),
+            "license": {"name": "Apache-2.0"},
+        },
+        "defaultContentType": "application/json",
+        "channels": {_channel(topic): _describe(topic) for topic in TOPICS},
+        "operations": _operations(),
+        "components": {
+            "messages": {name: _message(name, message) for name, message in messages.items()},
+            "schemas": _schemas(messages),
+        },
+    }
+
+
+def _channel(topic: Topic) -> str:
+    return topic.name.split(".")[1]
+
+
+def _describe(topic: Topic) -> Plain:
+    settings: Plain = {}
+    for name, value in topic.config().items():
+        if name == "cleanup.policy":
+            settings[name] = [value]
+        else:
+            settings[name] = int(value) if value.lstrip("-").isdigit() else value
+    kept = (
+        "the newest record of each key is kept"
+        if topic.cleanup == "compact"
+        else f"kept for {topic.retention_ms // 3_600_000} h after it came to the broker"
+    )
+    return {
+        "address": topic.name,
+        "title": topic.name,
+        "description": f"{topic.holds[0].upper()}{topic.holds[1:]}; {kept}.",
+        "messages": {
+            name: {"$ref": f"#/components/messages/{name}"} for name in _CONTENTS[topic.name]
+        },
+        "bindings": {
+            "kafka": {"topic": topic.name, "topicConfiguration": settings, "bindingVersion": _BINDING}
+        },
+    }  # fmt: skip
+
+
+def _operations() -> Plain:
+    operations = {}
+    for who, what, receives, sends in _ACTORS:
+        directions: tuple[tuple[str, str, tuple[Topic, ...]], ...] = (
+            ("receive", "receives", receives), ("send", "sends", sends),
+        )  # fmt: skip
+        for action, verb, used in directions:
+            for topic in used:
+                channel = _channel(topic)
+                operations[f"{who}-{verb}-{channel}"] = {
+                    "action": action,
+                    "channel": {"$ref": f"#/channels/{channel}"},
+                    "summary": f"{who}: {what}",
+                    "tags": [{"name": who}],
+                    "messages": [
+                        {"$ref": f"#/channels/{channel}/messages/{name}"}
+                        for name in _CONTENTS[topic.name]
+                        # Nobody but a source or a stage sends progress.
+                        if not (name == "punctuation" and who in ("operator", "backfill"))
+                    ],
+                }
+    return operations
+
+
+def _message(name: str, message: _Message) -> Plain:
+    payload = message.payload
+    plain: Plain = {
+        "name": name,
+        "title": name,
+        "summary": message.summary,
+        "contentType": message.content_type,
+        "payload": payload if isinstance(payload, dict) else {"$ref": _SCHEMAS + payload.__name__},
+    }
+    if message.headers is not None:
+        plain["headers"] = message.headers
+    plain["bindings"] = {"kafka": {"key": message.key or _TEXT, "bindingVersion": _BINDING}}
+    return plain
+
+
+def _schemas(messages: Mapping[str, _Message]) -> Plain:
+    models = [(m.payload, m.mode) for m in messages.values() if not isinstance(m.payload, dict)]
+    _, found = models_json_schema(models, ref_template=_SCHEMAS + "{model}")
+    return {name: _draft7(schema) for name, schema in sorted(found["$defs"].items())}
+
+
+def _draft7(schema: Any) -> Any:
+    """AsyncAPI's schemas are JSON Schema draft 7, where nothing may stand beside a `$ref`."""
+    if isinstance(schema, list):
+        return [_draft7(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    plain = {name: _draft7(part) for name, part in schema.items()}
+    if "$ref" in plain and len(plain) > 1:
+        plain["allOf"] = [{"$ref": plain.pop("$ref")}]
+    return plain
+
+
+def text() -> str:
+    """The document as it is checked in."""
+    return json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(text())
