@@ -94,7 +94,8 @@ class AlertStage:
         # Counted from zero: a first event is otherwise no increase to Prometheus.
         for event in get_args(Alert.model_fields["event"].annotation):
             metrics.ALERT_TRANSITIONS.labels(event)
-        metrics.ALERTS.labels("open").set(self._open())
+        self._counted = 0
+        self._count()
 
     async def handle(self, topic: str, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
         """Watch one poll's estimates."""
@@ -133,11 +134,14 @@ class AlertStage:
                 dict.fromkeys(changed, self._read), lambda station, _: json.dumps(changed[station]).encode()
             )
         )
-        metrics.ALERTS.labels("open").set(self._open())
+        self._count()
         return {self._topic: (self._read, "")}
 
-    def _open(self) -> int:
-        return sum(state.active() for state in self._watch.states().values())
+    def _count(self, gone: bool = False) -> None:
+        """This partition's share of the gauge, which the worker's partitions have in common."""
+        now = 0 if gone else sum(state.active() for state in self._watch.states().values())
+        metrics.ALERTS.labels("open").inc(now - self._counted)
+        self._counted = now
 
     def committed(self) -> None:
         """The checkpoints written last go with the committed offset."""
@@ -148,4 +152,5 @@ class AlertStage:
         return set()
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """The alerts of this partition are another worker's to count."""
+        self._count(gone=True)
