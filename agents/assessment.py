@@ -59,7 +59,7 @@ from schemas.estimate import (
 )
 from schemas.features import Features
 from schemas.parameters import PARAMETERS, WEATHER, Pollutant
-from schemas.reading import Value
+from schemas.reading import Quantity
 from schemas.station import Station
 from streams import metrics
 from streams.join import WindowView
@@ -435,7 +435,7 @@ def _series(
     count = 0
     reference = _reference(station)
     for item in view.inputs.get("readings", ()):
-        value: Value = item.payload
+        value: Quantity = item.payload
         count += 1
         if value.parameter in WEATHER:
             if value.parameter == "relativehumidity":

@@ -1,6 +1,7 @@
 """Build the Faust app of a role from settings: what `skyfuse worker ROLE` runs."""
 
 import functools
+import gc
 import ssl
 import threading
 import time
@@ -32,6 +33,8 @@ from streams.stations import StationBook
 from streams.web import add_pages
 
 Role = Literal["vision", "fusion", "sink"]
+#: Python's collector, tuned to long-lived windows.
+GC_THRESHOLDS: Final = (100_000, 50, 100)
 ROLES: Final[tuple[Role, ...]] = ("vision", "fusion", "sink")
 
 
@@ -248,5 +251,9 @@ def run(role: Role, settings: Settings, web_port: int, loglevel: str = "INFO") -
     """Run a role's worker in this process until it is told to stop. Exits with 1 where it crashed."""
     (settings.data_dir / "faust" / role).mkdir(parents=True, exist_ok=True)
     app = build(role, settings, web_port)
+    # Windows hold many small objects for minutes; the default thresholds would walk them again and again
+    # (a third of the join's time: docs/performance.md).
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
     worker = faust.Worker(app, loglevel=loglevel, redirect_stdouts=False, quiet=False)
     worker.execute_from_commandline()

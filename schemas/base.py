@@ -1,14 +1,12 @@
 """Common ground of all records: strictness, identifiers and time."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-#: Event times before this are clock faults (1970, 2000-01-01 of a dead real-time clock …).
-EARLIEST_MS: Final = int(datetime(2000, 1, 2, tzinfo=UTC).timestamp() * 1000)
 #: An integer below this cannot be milliseconds of a plausible date: it is seconds.
 _SECONDS_BELOW: Final = 100_000_000_000
 
@@ -17,6 +15,12 @@ StationId = Annotated[str, Field(pattern=STATION_PATTERN, description="station i
 DeviceId = Annotated[
     str, Field(pattern=STATION_PATTERN, description="id of a sensor or camera, unique in its station")
 ]
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+#: Event times before this are clock faults (1970, 2000-01-01 of a dead real-time clock …).
+_EARLIEST: Final = datetime(2000, 1, 2, tzinfo=UTC)
+EARLIEST_MS: Final = 946_771_200_000
 
 _RFC3339 = re.compile(r"^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})$")
 _NAIVE = re.compile(r"^\d{4}-\d{2}-\d{2}([Tt ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?$")
@@ -68,24 +72,24 @@ def parse_time(value: object) -> datetime:
             "not_a_time", "a time is RFC 3339 text or integer milliseconds, not {kind}",
             {"kind": type(value).__name__},
         )  # fmt: skip
-    if to_ms(parsed) < EARLIEST_MS:
+    if parsed < _EARLIEST:
         raise PydanticCustomError(
             "time_out_of_range",
             "time {text} lies before 2000-01-02: the device's clock was probably never set",
             {"text": parsed.isoformat()},
         )
-    return parsed.replace(microsecond=parsed.microsecond // 1000 * 1000)
+    finer = parsed.microsecond % 1000
+    return parsed - timedelta(microseconds=finer) if finer else parsed
 
 
 def to_ms(moment: datetime) -> int:
     """Integer milliseconds since the epoch (finer digits are cut)."""
-    delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return delta.days * 86_400_000 + delta.seconds * 1000 + delta.microseconds // 1000
+    return (moment - _EPOCH) // _MILLISECOND
 
 
 def from_ms(ms: int) -> datetime:
     """The UTC datetime of integer milliseconds since the epoch."""
-    return datetime.fromtimestamp(ms // 1000, UTC).replace(microsecond=ms % 1000 * 1000)
+    return _EPOCH + timedelta(milliseconds=ms)
 
 
 def format_time(moment: datetime) -> str:

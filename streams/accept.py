@@ -8,7 +8,7 @@ from aiokafka.partitioner import murmur2
 from schemas.base import format_time, from_ms, to_ms
 from schemas.dead_letter import DeadLetter
 from schemas.errors import Refused
-from schemas.reading import Reading, accept
+from schemas.reading import Quantity, accept, decode
 from streams.driver import Out
 from streams.join import Item
 
@@ -113,19 +113,23 @@ def reading_items(record: KafkaRecord, keys: Keys) -> tuple[list[Item], Refused 
         raise Refused(
             "too_large", f"a reading message of {len(value)} bytes; the limit is {MAX_READING_BYTES}"
         )
-    reading: Reading | None
-    reading, refused = accept(value)
-    if reading is None:
-        assert refused is not None
-        raise refused
-    station = reading.station
+    refused = None
+    plain = decode(value)
+    if plain is not None:
+        station, time_ms, values = plain
+    else:
+        reading, refused = accept(value)
+        if reading is None:
+            assert refused is not None
+            raise refused
+        station, time_ms = reading.station, to_ms(reading.observed_at)
+        values = [Quantity(v.parameter, v.value, v.unit, v.sensor, v.channel) for v in reading.values]
     keys.check(record, station)
-    time_ms = to_ms(reading.observed_at)
     seen = check_time(time_ms, record)
     offset = record.offset
     return [
         Item(
             station, time_ms, seen, (v.sensor, v.parameter, v.channel, time_ms), (v.value, v.unit), v, offset
         )
-        for v in reading.values
+        for v in values
     ], refused

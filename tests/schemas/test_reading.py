@@ -1,0 +1,85 @@
+"""Readings: what is accepted, what is refused and in which words; the fast path agrees with the full one."""
+
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.base import from_ms, parse_time, to_ms
+from schemas.reading import LIMITS, accept, decode
+
+MOMENT = 1_750_248_000_123
+
+anything = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8),
+    st.sampled_from(["pm25", "co", "temperature", "ug/m3", "ppb", "%", "st-1", "cf_1", MOMENT, 12.5]),
+)  # fmt: skip
+values = st.fixed_dictionaries(
+    {
+        "parameter": st.sampled_from([*LIMITS, "pm3"]),
+        "value": st.one_of(st.floats(), st.integers(-10, 20_000), st.floats(0, 100)),
+        "unit": st.sampled_from(["ug/m3", "mg/m3", "ppb", "ppm", "%", "Cel", "hPa", "grains"]),
+    },
+    optional={"sensor": anything, "channel": anything, "extra": anything},
+)
+readings = st.fixed_dictionaries(
+    {
+        "station": st.one_of(st.just("st-1"), anything),
+        "observed_at": st.one_of(st.just(MOMENT), st.integers()),
+    },
+    optional={"values": st.one_of(st.lists(values, max_size=4), anything), "extra": anything},
+)
+
+
+@given(st.one_of(readings, anything))
+def test_the_fast_path_never_says_yes_where_the_full_one_says_no_and_says_the_same(plain: Any) -> None:
+    data = json.dumps(plain).encode()
+    fast = decode(data)
+    if fast is None:
+        return
+    reading, refused = accept(data)
+    assert refused is None
+    assert reading is not None
+    station, time_ms, quantities = fast
+    assert (station, time_ms) == (reading.station, to_ms(reading.observed_at))
+    assert [tuple(q) for q in quantities] == [
+        (v.parameter, v.value, v.unit, v.sensor, v.channel) for v in reading.values
+    ]
+
+
+@given(
+    st.lists(
+        st.sampled_from([("pm25", "ug/m3", 12.0), ("co", "ppm", 0.4), ("relativehumidity", "%", 55.0)]),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_good_readings_take_the_fast_path(parts: list[tuple[str, str, float]]) -> None:
+    listed = [{"parameter": p, "unit": u, "value": v} for p, u, v in parts]
+    data = json.dumps({"station": "st-1", "observed_at": MOMENT, "values": listed}).encode()
+    assert decode(data) is not None
+
+
+def test_good_values_beside_a_bad_one_are_kept() -> None:
+    listed = [
+        {"parameter": "pm25", "unit": "ug/m3", "value": 12.0},
+        {"parameter": "no2", "unit": "ppb", "value": -999},
+    ]
+    data = json.dumps({"station": "st-1", "observed_at": MOMENT, "values": listed}).encode()
+    reading, refused = accept(data)
+    assert reading is not None
+    assert [value.parameter for value in reading.values] == ["pm25"]
+    assert refused is not None
+    assert "values.1: no2 = -999.0 ppb is outside the physical range" in refused.message
+
+
+@given(st.integers(946_771_200_000, 4_102_444_800_000))
+def test_times_survive_the_round_trip(ms: int) -> None:
+    assert to_ms(from_ms(ms)) == ms
+    assert parse_time(ms) == from_ms(ms)
+    assert parse_time(from_ms(ms).isoformat()) == from_ms(ms)
+
+
+def test_a_time_with_an_offset_is_turned_into_utc_and_finer_digits_are_cut() -> None:
+    assert to_ms(parse_time("2025-06-18T17:30:00.123999+05:30")) == 1_750_248_000_123
