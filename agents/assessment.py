@@ -69,7 +69,7 @@ Step = tuple[str, WindowView]
 StationOf = Callable[[str], Station | None]
 
 _EMBEDDING: Final = 128
-_STATE_VERSION: Final = 1
+_STATE_VERSION: Final = 2
 #: Before any window.
 _NEVER: Final = -(2**62)
 #: The virtual sensors' part of a station's checkpoint has a name of its own: it changes once an hour only.
@@ -243,33 +243,16 @@ class Assessor:
         view = window.view
         ring = self._air.get(view.station)
         if ring is None:
-            ring = self._air[view.station] = Ring(_NEVER, Air(History.empty(48, _reference(window.station))))
+            ring = self._air[view.station] = Ring(_NEVER, unknown(window.station))
         final = kind == "expire"
         _, air = ring.latest() if final else ring.as_of(view.end - self._lateness)
         pollutants = conclude(window, said, air)
-        means: dict[str, Mean] = {
-            name: Mean(estimate.value, *_seconds(estimate, self._size))
-            for name, estimate in pollutants.items()
-        }
-        history = air.history.with_window(view.end, self._size, means) if means else air.history
+        added = means(pollutants, self._size)
+        history = air.history.with_window(view.end, self._size, added) if added else air.history
         if final:
             ring.put(view.end, learn(replace(air, history=history), window, said, without))
             return None
-        return Estimate(
-            station=view.station,
-            window=Window(start=from_ms(view.start), end=from_ms(view.end)),
-            revision=view.revision,
-            sides=_sides(window),
-            pollutants=pollutants,
-            model=None if said is None else said.output_model(),
-            indices=tuple(indices(window.station, history, view.end)),
-            inputs=Inputs(
-                readings=window.readings,
-                frames=window.frames,
-                humidity=None if window.humidity is None else _tidy(window.humidity),
-            ),
-            bundle=self._head.bundle.id,
-        )
+        return assembled(window, said, pollutants, history, self._head.bundle.id)
 
     # -- checkpoints ---------------------------------------------------------------------------------------
 
@@ -571,6 +554,42 @@ def conclude(window: Prepared, said: Said | None, air: Air) -> dict[Pollutant, P
             raw=_tidy(failed.raw) if failed else None,
         )
     return pollutants
+
+
+def means(pollutants: Mapping[Pollutant, PollutantEstimate], size: int) -> dict[str, Mean]:
+    """What a window of `size` ms adds to the averages; imputed seconds are counted as such."""
+    return {name: Mean(estimate.value, *_seconds(estimate, size)) for name, estimate in pollutants.items()}
+
+
+def assembled(
+    window: Prepared,
+    said: Said | None,
+    pollutants: Mapping[Pollutant, PollutantEstimate],
+    history: History,
+    bundle: str,
+) -> Estimate:
+    """The estimate of a window; `history` has the window itself in it."""
+    view = window.view
+    return Estimate(
+        station=view.station,
+        window=Window(start=from_ms(view.start), end=from_ms(view.end)),
+        revision=view.revision,
+        sides=_sides(window),
+        pollutants=dict(pollutants),
+        model=None if said is None else said.output_model(),
+        indices=tuple(indices(window.station, history, view.end)),
+        inputs=Inputs(
+            readings=window.readings,
+            frames=window.frames,
+            humidity=None if window.humidity is None else _tidy(window.humidity),
+        ),
+        bundle=bundle,
+    )
+
+
+def unknown(station: Station | None) -> Air:
+    """What is known of a station before its first window."""
+    return Air(History.empty(48, _reference(station)))
 
 
 def learn(air: Air, window: Prepared, said: Said | None, without: Mapping[str, float]) -> Air:

@@ -133,7 +133,8 @@ def fill(settings: Settings) -> int:
             if second % FEATURES_EVERY == 0:
                 features = Features(
                     station=name, camera="main", captured_at=from_ms(at), frame_id=str(number),
-                    sha256="0" * 64, bundle="bench", embeddings={"frame": embedding, "camera": camera}, haze=camera[:80],
+                    sha256="0" * 64, bundle="bench", embeddings={"frame": embedding, "camera": camera},
+                    haze=camera[:80],
                     quality=Quality(usable=True), camera_layout="whole", digest=str(number),
                 )  # fmt: skip
                 send(topics.FEATURES, name, features.model_dump_json())

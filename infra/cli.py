@@ -77,7 +77,7 @@ def simulate(
     history: Annotated[float, typer.Option(min=0, help="Minutes of the past to begin with.")] = 0.0,
     speed: Annotated[
         float | None,
-        typer.Option(min=0.001, help="Event seconds per second after the history; 1 if not given."),
+        typer.Option(min=1, help="How fast the history goes by; as fast as it can if not given."),
     ] = None,
     seconds: Annotated[
         float | None, typer.Option("--for", min=0.1, help="End after so many seconds.")

@@ -88,6 +88,7 @@ def _await(running: Running, last_ms: int, notes: list[str], say: Callable[[str]
     """Return when every stage has settled everything. StackError when nothing moves any more."""
     moved, before = time.monotonic(), None
     while True:
+        running.keep_broker(say)
         state = _progress(running.settings)
         if state is not None and _complete(state, last_ms):
             return

@@ -31,6 +31,13 @@ class Running:
     supervisor: Supervisor
     pipeline: Pipeline
     workers: Mapping[str, Sequence[str]]
+    broker: EmbeddedBroker | None
+
+    def keep_broker(self, note: Callable[[str], None]) -> None:
+        """Start the embedded broker again if it has died; the workers wait for it, or are restarted."""
+        if self.broker is not None and not self.broker.running:
+            note("Apache Kafka died and is started again")
+            self.broker.start()
 
     def start_workers(self) -> None:
         """Start those that do not run yet."""
@@ -45,6 +52,7 @@ def running(settings: Settings, say: Callable[[str], None], note: Callable[[str]
     """Start what settings do not name (broker, cache) and the topics; end everything on exit."""
     with ExitStack() as stack:
         stack.enter_context(ended_by_signals())
+        broker = None
         if settings.kafka.bootstrap is None:
             say("starting Apache Kafka")
             broker = EmbeddedBroker(settings.data_dir / "kafka")
@@ -74,6 +82,7 @@ def running(settings: Settings, say: Callable[[str], None], note: Callable[[str]
                 role: [sys.executable, "-m", "infra.cli", "worker", role, "--web-port", str(port)]
                 for role, port in ports.items()
             },
+            broker,
         )
 
 
@@ -120,6 +129,7 @@ def _watch(console: Console, stack: Running, notes: list[str], started: float, s
             estimates = _latest(stack.settings)
             freshness.note(estimates, now)
             stack.pipeline.read()
+            stack.keep_broker(notes.append)
             if estimates and first:
                 first = False
                 notes.append(f"first estimates {time.monotonic() - started:.0f} s after the start")
