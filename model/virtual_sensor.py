@@ -37,7 +37,7 @@ from model.far_band import FarBand
 from model.haze import HAZE_SIZE, TILES, contrast, haze
 
 #: Leading principal components of the network's pooled features that enter the camera vector.
-COMPONENTS: Final = 18
+COMPONENTS: Final = 17
 #: Length of the camera vector: components, tile contrasts, haze statistics.
 CAMERA_SIZE: Final = COMPONENTS + TILES[0] * TILES[1] + HAZE_SIZE
 

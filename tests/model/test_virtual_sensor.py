@@ -292,14 +292,13 @@ def test_update_leaves_the_old_state_alone() -> None:
 
 
 def test_state_is_small() -> None:
-    station = MadeStation(15)
-    state = learned(station, 24 * 20, "far:0.278-0.556,0.000-1.000")
+    """With a layout behind it and names as long as a camera's id may be."""
+    station, camera = MadeStation(15), "c" * 64
+    state = learned(station, 24 * 20, f"{camera}/far:0.278-0.556,0.000-1.000")
     for _ in range(24 * 20):
         end, value, vector, day = station.step()
-        state = (
-            update(state, end, Sight("far:0.235-0.515,0.000-1.000", vector) if day else None, value, 9.0)
-            or state
-        )
+        sight = Sight(f"{camera}/far:0.235-0.515,0.000-1.000", vector) if day else None
+        state = update(state, end, sight, value, 9.0) or state
     assert state.former_layout
     assert len(state.to_bytes()) <= 10_000
 
