@@ -250,14 +250,16 @@ class VirtualSensor:
                 f"the virtual sensor's state has version {version}, not {_VERSION}; drop it to start afresh"
             )
         rest = json.loads(data[3 : 3 + length])
-        wide, line = len(_Level.__slots__), _INPUTS + 1
-        singles = np.frombuffer(data[:-4][-4 * (2 * line + len(_TRIANGLE[0])) :], dtype="<f4").astype(
-            np.float32
-        )
-        settled, former, moments = singles[:line], singles[line : 2 * line], singles[2 * line :]
-        tail = len(data) - 4 - 4 * len(singles)
-        numbers = np.frombuffer(data[3 + length : tail], dtype="<f8").tolist()
-        errors = len(_Errors.__slots__)
+        wide, errors, line = len(_Level.__slots__), len(_Errors.__slots__), _INPUTS + 1
+        doubles = wide * (1 + len(_AGES)) + errors + 2 * len(rest["conformal"])
+        singles = 2 * line + len(_TRIANGLE[0])
+        if len(data) != 3 + length + 8 * doubles + 4 * singles + 4:
+            raise StateError(
+                "the virtual sensor's state was written by another version; drop it to start afresh"
+            )
+        numbers = np.frombuffer(data, "<f8", doubles, 3 + length).tolist()
+        arrays = np.frombuffer(data, "<f4", singles, 3 + length + 8 * doubles).astype(np.float32)
+        settled, former, moments = arrays[:line], arrays[line : 2 * line], arrays[2 * line :]
         levels = [_Level(*numbers[:wide])]
         at = wide + errors
         for _ in _AGES:

@@ -3,6 +3,8 @@ crash.
 """
 
 import math
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -328,6 +330,10 @@ def test_damaged_states_are_refused() -> None:
     for bad in (b"", good[:-1], good[:50] + bytes([good[50] ^ 1]) + good[51:]):
         with pytest.raises(StateError):
             VirtualSensor.from_bytes(bad)
+    # Whole, but of a version with four numbers more.
+    body = good[:-4] + bytes(16)
+    with pytest.raises(StateError, match="version"):
+        VirtualSensor.from_bytes(body + struct.pack("<I", zlib.crc32(body)))
 
 
 def test_nonsense_is_refused() -> None:
