@@ -46,7 +46,7 @@ class Out:
 class Publish(Protocol):
     """Produce records in order and return when the broker has confirmed every one; DeliveryError if not."""
 
-    async def __call__(self, records: Iterable[Out]) -> None: ...
+    async def __call__(self, records: Iterable[Out], /) -> None: ...
 
 
 class Stage(Protocol):
