@@ -15,15 +15,16 @@ from typing import Any, Final
 
 import numpy as np
 from aiokafka import ConsumerRecord
+from numpy.typing import NDArray
 
 from model.bundle import Bundle
 from model.errors import ImageRefused
 from model.far_band import FarBand
 from model.gate import REASONS, Verdict, judge
-from model.haze import haze
+from model.haze import HAZE_SIZE
 from model.image import DecodedFrame, decode
 from model.runtime import Encoder
-from model.virtual_sensor import camera_vector, layout
+from model.virtual_sensor import layout, plain_part, with_projection
 from schemas.base import to_ms
 from schemas.errors import Refused
 from schemas.features import Features, Punctuation, Quality
@@ -50,7 +51,8 @@ class _Prepared:
     header: FrameHeader
     sha256: str
     frame: DecodedFrame
-    haze: bytes
+    whole_part: NDArray[np.float32]
+    far_part: NDArray[np.float32] | None
     verdict: Verdict
     layout: str
     #: The dead letter of a frame that shows a fault of the camera; its features say so too.
@@ -134,10 +136,10 @@ class VisionPipeline:
             if prepared.verdict.usable:
                 whole = next(wholes)
                 embeddings["frame"] = whole.embedding.astype(_LE32).tobytes()
-                seen = camera_vector(prepared.frame.whole, whole.projection)
-                if prepared.frame.far is not None:
+                seen = with_projection(whole.projection, prepared.whole_part)
+                if prepared.far_part is not None:
                     embeddings["camera_whole"] = seen.astype(_LE32).tobytes()
-                    seen = camera_vector(prepared.frame.far, next(fars).projection)
+                    seen = with_projection(next(fars).projection, prepared.far_part)
                 embeddings["camera"] = seen.astype(_LE32).tobytes()
             header = prepared.header
             features = Features(
@@ -148,7 +150,7 @@ class VisionPipeline:
                 sha256=prepared.sha256,
                 bundle=self.bundle.id,
                 embeddings=embeddings,
-                haze=prepared.haze,
+                haze=prepared.whole_part[-HAZE_SIZE:].astype(_LE32).tobytes(),
                 quality=Quality(
                     usable=prepared.verdict.usable,
                     reasons=prepared.verdict.reasons,
@@ -252,7 +254,8 @@ class VisionStage:
             header=header,
             sha256=hashlib.sha256(record.value).hexdigest(),
             frame=frame,
-            haze=haze(frame.whole).astype(_LE32).tobytes(),
+            whole_part=plain_part(frame.whole),
+            far_part=None if frame.far is None else plain_part(frame.far),
             verdict=verdict,
             layout=layout(band),
             fault=fault,

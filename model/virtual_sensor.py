@@ -347,11 +347,21 @@ def camera_vector(pixels: NDArray[np.uint8], projection: NDArray[np.float32]) ->
     Returns:
         float32 (64,): leading components, tile contrasts, haze statistics.
     """
+    return with_projection(projection, plain_part(pixels))
+
+
+def plain_part(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The part of the camera vector that needs no network: tile contrasts and haze statistics."""
+    return np.concatenate((contrast(pixels), haze(pixels)))
+
+
+def with_projection(projection: NDArray[np.float32], plain: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The camera vector of a projection (64,) and the `plain_part` of the same pixels."""
     if projection.ndim != 1 or projection.shape[0] < COMPONENTS:
         raise InputError(
             f"the projection needs {COMPONENTS} components or more, got shape {projection.shape}"
         )
-    return np.concatenate((projection[:COMPONENTS].astype(np.float32), contrast(pixels), haze(pixels)))
+    return np.concatenate((projection[:COMPONENTS].astype(np.float32), plain))
 
 
 def layout(far_band: FarBand | None) -> str:
