@@ -134,6 +134,20 @@ def replay(
     raise typer.Exit(run_replay(settings, folder, format.value, _speed(speed), feed_only))
 
 
+@app.command()
+def backfill(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
+    since: Annotated[
+        str | None, typer.Option(help="First window end: 2026-08-21T10:00:00Z, or an age: 6h.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Windows that end before this.")] = None,
+) -> None:
+    """Count what came too late: its windows are made again, as new revisions."""
+    from infra.commands.backfill import backfill as run_backfill
+
+    run_backfill(Settings(), since, until, dry_run)
+
+
 @app.command("doctor")
 def doctor_command() -> None:
     """Check what skyfuse needs on this machine, and say how to mend what is missing."""

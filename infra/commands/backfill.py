@@ -1,0 +1,290 @@
+"""`skyfuse backfill`: count what came too late, in the windows it belongs to.
+
+It works partition by partition, and in passes over a partition's logs: a pass holds the inputs of a bounded
+number of hours, not those of all late data.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from kafka import KafkaConsumer, TopicPartition  # type: ignore[import-untyped]
+from kafka.errors import KafkaError  # type: ignore[import-untyped]
+from pydantic import ValidationError
+from rich.console import Console
+from rich.markup import escape
+
+from agents.assessment import check_station
+from agents.backfill import Backfill, Key, Outcome, Source, hour
+from agents.fusion import features_items
+from agents.worker import join_rules, load_bundle
+from infra.commands.connection import consumer_limits, kafka_connection
+from infra.commands.query import moment
+from infra.connect import with_broker
+from infra.errors import TopicReadError
+from infra.sender import Sender
+from infra.settings import Settings
+from model.runtime import Head
+from schemas.base import format_time, from_ms, to_ms
+from schemas.errors import Refused
+from schemas.estimate import BACKFILLED, Estimate
+from streams import topics
+from streams.accept import LATE_FROM, Keys, is_punctuation, reading_items
+from streams.admin import admin_client
+from streams.checkpoint import AT
+from streams.join import BEGINNING, Item, Settled
+from streams.stations import StationBook
+
+#: Hours of a station's windows made again in one pass. Each holds two hours of inputs: about 4 MB at six
+#: readings a minute; and the station's averages of two days: about 3 MB.
+_HOURS_A_PASS: Final = 48
+
+
+@dataclass
+class Report:
+    """What a run found and did."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    written: int = 0
+    #: Late windows that the worker may still publish itself.
+    open: set[Key] = field(default_factory=set)
+    #: Where and why, of records on the late topic that cannot be used.
+    unusable: list[str] = field(default_factory=list)
+
+    def count(self, verdict: str) -> int:
+        """How many windows came out so."""
+        return sum(outcome.verdict == verdict for outcome in self.outcomes)
+
+
+class _Late:
+    """The late topic of one partition: which windows, and where its records stood first."""
+
+    def __init__(self) -> None:
+        self.windows: set[Key] = set()
+        self.offsets: dict[Source, set[int]] = {"features": set(), "readings": set()}
+
+
+class _Run:
+    def __init__(self, settings: Settings, consumer: Any, since: int | None, until: int | None) -> None:
+        self._settings = settings
+        self._consumer = consumer
+        self._since, self._until = since, until
+        self._rules = join_rules(settings.window)
+        self._keys = Keys(settings.kafka.partitions)
+        self._names: dict[str, Source] = {
+            self._name(topics.FEATURES): "features", self._name(topics.READINGS): "readings",
+        }  # fmt: skip
+        self._head = Head(load_bundle(settings))
+        self.report = Report()
+
+    def _name(self, topic: topics.Topic) -> str:
+        return self._settings.kafka.prefix + topic.name
+
+    def partition(self, number: int, done: int, sender: Sender | None) -> None:
+        """Make a partition's late windows again; without a sender nothing is written."""
+        late = self._late(number)
+        self.report.open |= {key for key in late.windows if key[1] > done}
+        final = sorted(key for key in late.windows if key[1] <= done)
+        for wanted in _passes(final):
+            work = Backfill(wanted, self._rules.size)
+            for source, item, _ in self._late_items(number, work.stations, []):
+                work.add(source, item, late=True)
+            for name, source in self._names.items():
+                for record in self._scan(name, number, work.stations):
+                    for item in self._items(source, record):
+                        work.add(source, item, late=record.offset in late.offsets[source])
+            complete_since = self._estimates(work, number)
+            outcomes = work.decide(complete_since)
+            self.report.outcomes += outcomes
+            stations = StationBook(self._name(topics.STATIONS), self._keys, check_station)
+            # What is refused here was refused by the workers, with a dead letter.
+            stations.apply(self._scan(stations.topic, number))
+            estimates = work.remake(
+                outcomes, self._head, self._rules.lateness, stations.get, self._checkpoints(number)
+            )
+            if sender is not None:
+                for estimate in estimates:
+                    sender.send(
+                        topics.ESTIMATES.name, estimate.station.encode(), estimate.model_dump_json().encode(),
+                        [(BACKFILLED, b"true")],
+                    )  # fmt: skip
+                sender.flush()
+                self.report.written += len(estimates)
+
+    # -- what lies on the topics ---------------------------------------------------------------------------
+
+    def _late(self, number: int) -> _Late:
+        late = _Late()
+        size = self._rules.size
+        for source, item, origin in self._late_items(number, None, self.report.unusable):
+            late.offsets[source].add(origin)
+            end = (item.time // size + 1) * size
+            if (self._since is None or end >= self._since) and (self._until is None or end < self._until):
+                late.windows.add((item.station, end))
+        return late
+
+    def _late_items(
+        self, number: int, stations: Collection[str] | None, unusable: list[str]
+    ) -> Iterator[tuple[Source, Item, int]]:
+        """Late inputs under the offset at which they stood first; complaints go to `unusable`."""
+        for record in self._scan(self._name(topics.LATE), number, stations):
+            where = f"{record.topic}/{record.partition}/{record.offset}"
+            raw = dict(record.headers).get(LATE_FROM, b"").decode(errors="replace")
+            topic, _, rest = raw.partition("/")
+            partition, _, offset = rest.partition("/")
+            if topic not in self._names or partition != str(number) or not offset.isdigit():
+                unusable.append(f"{where}: {LATE_FROM} says {raw!r}, which is no input of this partition")
+                continue
+            source = self._names[topic]
+            try:
+                items = _items(source, record, self._keys)
+            except Refused as refused:
+                unusable.append(f"{where}: {refused}")
+                continue
+            for item in items:
+                yield source, item._replace(offset=int(offset)), int(offset)
+
+    def _items(self, source: Source, record: Any) -> list[Item]:
+        if is_punctuation(record):
+            return []
+        try:
+            return _items(source, record, self._keys)
+        except Refused:
+            return []  # as the worker did, which also wrote the dead letter
+
+    def _estimates(self, work: Backfill, number: int) -> float:
+        name = self._name(topics.ESTIMATES)
+        complete_since = float("-inf") if self._begins(name, number) == 0 else float("inf")
+        for record in self._scan(name, number):
+            complete_since = min(complete_since, record.timestamp)
+            if (record.key or b"").decode(errors="replace") not in work.stations:
+                continue
+            try:
+                estimate = Estimate.model_validate_json(record.value or b"")
+            except ValidationError:
+                continue  # the sinks refuse it too, with a dead letter: it is in no series
+            work.add_estimate(estimate, backfilled=BACKFILLED in dict(record.headers))
+        return complete_since
+
+    def _checkpoints(self, number: int) -> dict[str, Sequence[tuple[int, bytes]]]:
+        """Per station the virtual sensors' snapshots."""
+        newest = {record.key: record for record in self._scan(self._name(topics.STATE), number)}
+        found: dict[str, list[tuple[int, bytes]]] = {}
+        for key, record in newest.items():
+            name, _, _ = key.decode().rpartition("#")
+            station, _, part = name.rpartition("|")
+            if part == "sensors" and station and record.value is not None:
+                found.setdefault(station, []).append((int(dict(record.headers)[AT]), record.value))
+        return dict(found)
+
+    def _begins(self, topic: str, number: int) -> int:
+        tp = TopicPartition(topic, number)
+        return int(self._consumer.beginning_offsets([tp])[tp])
+
+    def _scan(self, topic: str, number: int, stations: Collection[str] | None = None) -> Iterator[Any]:
+        """A partition's records from its beginning to where it ends now; of all stations or of these."""
+        consumer, tp = self._consumer, TopicPartition(topic, number)
+        keys = None if stations is None else {station.encode() for station in stations}
+        consumer.assign([tp])
+        consumer.seek_to_beginning(tp)
+        end = consumer.end_offsets([tp])[tp]
+        while consumer.position(tp) < end:
+            for records in consumer.poll(timeout_ms=500).values():
+                for record in records:
+                    if keys is None or record.key in keys:
+                        yield record
+
+
+def _items(source: Source, record: Any, keys: Keys) -> list[Item]:
+    return reading_items(record, keys)[0] if source == "readings" else features_items(record, keys)
+
+
+def _passes(windows: Sequence[Key]) -> Iterator[list[Key]]:
+    """The windows in order, so cut that one pass has a bounded number of (station, hour)."""
+    part: list[Key] = []
+    hours: set[Key] = set()
+    for station, end in windows:
+        at = station, hour(end)
+        if at not in hours and len(hours) == _HOURS_A_PASS:
+            yield part
+            part, hours = [], set()
+        hours.add(at)
+        part.append((station, end))
+    if part:
+        yield part
+
+
+def _final(settings: Settings) -> dict[int, int]:
+    """Per partition, the end of the last window that the fusion worker is done with."""
+    kafka = settings.kafka
+    group = f"{kafka.prefix}skyfuse-fusion"
+    names = [kafka.prefix + topic.name for topic in (topics.FEATURES, topics.READINGS)]
+    with admin_client(kafka) as client:
+        tps = [TopicPartition(name, number) for name in names for number in range(kafka.partitions)]
+        committed = client.list_group_offsets({group: tps})[group]
+    done: dict[int, int] = {}
+    for tp, kept in committed.items():
+        if kept is not None and kept.offset >= 0:
+            found = Settled.parse(kept.offset, kept.metadata).done
+            done[tp.partition] = min(found, done.get(tp.partition, found))
+    return done
+
+
+def backfill(settings: Settings, since: str | None, until: str | None, dry_run: bool) -> None:
+    """Make the windows that late data belong to again, as new revisions; print what became of them."""
+    settings = with_broker(settings)
+    now = datetime.now(UTC)
+    bounds = [None if text is None else to_ms(moment(text, now)) for text in (since, until)]
+    _print(run(settings, bounds[0], bounds[1], dry_run=dry_run), dry_run)
+
+
+def run(settings: Settings, since_ms: int | None, until_ms: int | None, *, dry_run: bool) -> Report:
+    """Backfill all partitions. Raises TopicReadError, SourceError; what was written before stays right."""
+    try:
+        consumer = KafkaConsumer(
+            **kafka_connection(settings), **consumer_limits(), group_id=None, enable_auto_commit=False
+        )
+    except KafkaError as error:
+        raise TopicReadError(f"the broker cannot be reached: {error}") from error
+    try:
+        work = _Run(settings, consumer, since_ms, until_ms)
+        done = _final(settings)
+        if dry_run:
+            for number in range(settings.kafka.partitions):
+                work.partition(number, done.get(number, BEGINNING), None)
+        else:
+            with Sender(settings.kafka) as sender:
+                for number in range(settings.kafka.partitions):
+                    work.partition(number, done.get(number, BEGINNING), sender)
+    except KafkaError as error:
+        raise TopicReadError(f"the topics cannot be read: {error}") from error
+    finally:
+        consumer.close()
+    return work.report
+
+
+def _print(report: Report, dry_run: bool) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    for outcome in report.outcomes:
+        station, end = outcome.key
+        what = f"{station} {format_time(from_ms(end))}"
+        if outcome.verdict == "impossible":
+            console.print(f"[yellow]not possible:[/yellow] {escape(f'{what}: {outcome.reason}')}")
+        elif outcome.verdict == "rewrite" and dry_run:
+            before = f"revision {outcome.before}" if outcome.before else "no estimate"
+            console.print(escape(f"{what}: {before} -> revision {outcome.after}"))
+    for text in report.unusable:
+        console.print(f"[yellow]cannot be used:[/yellow] {escape(text)}")
+    if report.open:
+        console.print(
+            f"{len(report.open)} windows are not final yet (or no fusion worker has ever committed):"
+            " run again later"
+        )
+    rewritten = "to rewrite" if dry_run else "rewritten"
+    total = len(report.outcomes) + len(report.open)
+    console.print(
+        f"{total} windows with late data: {report.count('rewrite')} {rewritten},"
+        f" {report.count('counted')} counted already, {len(report.open)} not final yet,"
+        f" {report.count('impossible')} not possible"
+    )

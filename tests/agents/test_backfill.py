@@ -1,0 +1,206 @@
+"""Late data: counted as if they had come in time, or left alone with a reason."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agents.assessment import Assessor
+from agents.backfill import Backfill, Outcome, Source, hour
+from model.bundle import DEFAULT_BUNDLE, Bundle
+from model.haze import HAZE_SIZE
+from model.runtime import Head
+from schemas.base import from_ms
+from schemas.estimate import Estimate
+from schemas.features import Features, Quality
+from schemas.reading import Quantity
+from schemas.station import Station
+from streams.join import Item, Join, Output, Rules
+
+NOON = 1_750_248_000_000  # on the hour
+SIZE, LATENESS, DISORDER = 60_000, 120_000, 10_000
+RULES = Rules(SIZE, 5_000, LATENESS, {"features": DISORDER, "readings": DISORDER}, hold=LATENESS)
+STATIONS = {name: Station(station=name, standards=("us-epa-2024", "in-naqi-2014")) for name in ("a", "b")}
+
+
+@dataclass(frozen=True)
+class Sent:
+    source: Source
+    item: Item
+    late: bool
+
+
+@pytest.fixture(scope="module")
+def head() -> Head:
+    return Head(Bundle.load(DEFAULT_BUNDLE))
+
+
+def log(seed: int, minutes: int, late_share: float) -> list[Sent]:
+    """Readings and features of two stations in order of time, each with its offset on its own log."""
+    dice = random.Random(seed)
+    offsets = {"features": 0, "readings": 0}
+    sent = []
+    for second in range(0, minutes * 60, 20):
+        for station in STATIONS:
+            at = NOON + second * 1000 + dice.randrange(10_000)
+            source: Source = "features" if dice.random() < 0.3 else "readings"
+            offsets[source] += 1
+            late = dice.random() < late_share
+            if source == "readings":
+                name = dice.choice(["pm25", "pm10", "no2", "o3"])
+                value = Quantity(name, round(dice.uniform(5, 80), 1), "ug/m3", "main", "value")
+                item = Item(station, at, at, ("main", name, "value", at), value[1:3], value, offsets[source])
+            else:
+                item = picture(station, at, dice, offsets[source])
+            sent.append(Sent(source, item, late))
+    return sent
+
+
+def picture(station: str, at: int, dice: random.Random, offset: int) -> Item:
+    numbers = np.random.default_rng(dice.randrange(2**30))
+    features = Features(
+        station=station, camera="main", captured_at=from_ms(at), frame_id="f", sha256=f"{at:064x}",
+        bundle="b", quality=Quality(usable=dice.random() < 0.8),
+        embeddings={"frame": numbers.normal(size=128).astype("<f4").tobytes()},
+        haze=numbers.uniform(size=HAZE_SIZE).astype("<f4").tobytes(),
+    )  # fmt: skip
+    return Item(station, at, at, ("main", at), features.sha256, features, offset)
+
+
+def work_through(head: Head, sent: Sequence[Sent]) -> list[Estimate]:
+    """What the worker publishes of these, the newest revision of each window."""
+    join = Join(RULES)
+    assessor = Assessor(head, size_ms=SIZE, lateness_ms=LATENESS, snapshots={})
+    newest: dict[tuple[str, object], Estimate] = {}
+
+    def take(output: Output) -> None:
+        assert not output.late
+        for estimate in assessor.run(output.steps, join.done, STATIONS.get):
+            newest[estimate.station, estimate.window.end] = estimate
+
+    for one in sent:
+        take(join.feed(one.source, [one.item], one.item.offset + 1, 0))
+    for source in RULES.disorder:
+        take(join.punctuate(source, NOON + 7_200_000, 10_000, 0))
+    return list(newest.values())
+
+
+def end_of(item: Item) -> int:
+    return (item.time // SIZE + 1) * SIZE
+
+
+@given(seed=st.integers(0, 2**30), late_share=st.sampled_from([0.05, 0.3, 0.9]), order=st.randoms())
+@settings(max_examples=12, deadline=None)
+def test_late_data_count_as_if_they_had_come_in_time(
+    head: Head, seed: int, late_share: float, order: random.Random
+) -> None:
+    sent = log(seed, 12, late_share)
+    as_if = {(e.station, e.window.end): e for e in work_through(head, sent)}
+    published = work_through(head, [one for one in sent if not one.late])
+    wanted = {(one.item.station, end_of(one.item)) for one in sent if one.late}
+
+    work = Backfill(wanted, SIZE)
+    feeds = [("late", one) for one in sent if one.late] + [("log", one) for one in sent]
+    order.shuffle(feeds)
+    for _, one in feeds:
+        work.add(one.source, one.item, late=one.late)
+    for estimate in published:
+        work.add_estimate(estimate, backfilled=False)
+    outcomes = work.decide(-inf)
+    assert [outcome.key for outcome in outcomes] == sorted(wanted)
+    assert {outcome.verdict for outcome in outcomes} <= {"rewrite"}
+    made = work.remake(outcomes, head, LATENESS, STATIONS.get, {})
+
+    assert {(e.station, int(e.window.end.timestamp() * 1000)) for e in made} == wanted
+    for estimate in made:
+        assert estimate.model_dump_json() == as_if[estimate.station, estimate.window.end].model_dump_json()
+
+    again = Backfill(wanted, SIZE)
+    for _, one in feeds:
+        again.add(one.source, one.item, late=one.late)
+    for estimate in published:
+        again.add_estimate(estimate, backfilled=False)
+    for estimate in made:
+        again.add_estimate(estimate, backfilled=True)
+    assert {outcome.verdict for outcome in again.decide(-inf)} <= {"counted"}
+
+
+INPUTS = st.lists(
+    st.tuples(st.integers(0, 6), st.booleans(), st.booleans(), st.integers(1, 4)), min_size=1, max_size=14
+)
+
+
+@given(inputs=INPUTS)
+def test_the_verdict_is_that_of_the_sets(inputs: list[tuple[int, bool, bool, int]]) -> None:
+    """Each input: identity, whether it came late, whether retention has dropped it, and its value."""
+    key = ("a", NOON + SIZE)
+    work = Backfill([key], SIZE)
+    for offset, (identity, late, gone, value) in enumerate(inputs):
+        at = NOON + identity
+        item = Item("a", at, at, ("main", "pm25", "value", at), (value, "ug/m3"), None, offset)
+        if late:
+            work.add("readings", item, late=True)
+        elif not gone:
+            work.add("readings", item, late=False)
+    in_time = {identity for identity, late, _, _ in inputs if not late}
+    kept = {identity for identity, late, gone, _ in inputs if not late and not gone}
+    all_known = kept | {identity for identity, late, _, _ in inputs if late}
+    if in_time:
+        work.add_estimate(estimate_of("a", key[1], len(in_time)), backfilled=False)
+    [outcome] = work.decide(-inf)
+    if len(kept) < len(in_time):
+        expected = "impossible"
+    elif len(all_known) > len(in_time):
+        expected = "rewrite"
+    else:
+        expected = "counted"
+    assert (outcome.verdict, outcome.before, outcome.after) == (expected, len(in_time), len(all_known))
+    assert bool(outcome.reason) == (expected == "impossible")
+
+
+def estimate_of(station: str, end: int, revision: int) -> Estimate:
+    return Estimate.model_validate_json(
+        f'{{"station":"{station}","window":{{"start":{end - SIZE},"end":{end}}},"revision":{revision},'
+        '"sides":"none","pollutants":{},"indices":[],"inputs":{"readings":0},"bundle":"b"}'
+    )
+
+
+def outcome_of(work: Backfill, complete_since: float) -> Outcome:
+    [outcome] = work.decide(complete_since)
+    return outcome
+
+
+def test_without_an_estimate_it_must_be_known_that_there_was_none() -> None:
+    key = ("a", NOON + SIZE)
+    work = Backfill([key], SIZE)
+    work.add("readings", Item("a", NOON, NOON, ("x", NOON), 1, None, 3), late=True)
+    assert outcome_of(work, -inf).verdict == "rewrite"
+    assert outcome_of(work, NOON + SIZE).verdict == "rewrite"
+    gone = outcome_of(work, NOON + SIZE + 1)
+    assert gone.verdict == "impossible"
+    assert "2025-06-18T12:01:00.001Z" in gone.reason
+    assert outcome_of(work, inf).verdict == "impossible"
+
+
+def test_what_backfill_itself_published_may_not_shrink() -> None:
+    key = ("a", NOON + SIZE)
+    work = Backfill([key], SIZE)
+    for number in range(3):
+        item = Item("a", NOON, NOON, ("x", number), 1, None, number)
+        work.add("readings", item, late=number == 2)
+    work.add_estimate(estimate_of("a", key[1], 2), backfilled=False)
+    work.add_estimate(estimate_of("a", key[1], 4), backfilled=True)
+    shrunk = outcome_of(work, -inf)
+    assert (shrunk.verdict, shrunk.before, shrunk.after) == ("impossible", 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("end", "wanted"), [(NOON, NOON), (NOON + 1, NOON + 3_600_000), (NOON + 3_600_000, NOON + 3_600_000)]
+)
+def test_the_hour_of_a_window(end: int, wanted: int) -> None:
+    assert hour(end) == wanted
