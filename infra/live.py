@@ -20,7 +20,7 @@ from schemas.parameters import PARAMETERS
 
 _HEADS: Final = {"pm25": "PM2.5", "pm10": "PM10", "no2": "NO2", "so2": "SO2", "co": "CO", "o3": "O3"}
 #: Seconds over which rates are taken.
-_RATE_SPAN: Final = 10.0
+_RATE_SPAN: Final = 60.0
 
 
 @dataclass

@@ -208,18 +208,13 @@ class Host:
         self._running: dict[int, _Running] = {}
         self._committed: dict[TP, tuple[int, str]] = {}
         self._commit_lock = asyncio.Lock()
+        self._open_lock = asyncio.Lock()
         #: Per partition: offset after the last record handled, and its broker time in seconds.
         self._seen: dict[TP, tuple[int, float]] = {}
         #: Monotonic time of the last commit, or of the last time when there was nothing to commit.
         self.committed_at = time.monotonic()
 
     # -- life cycle ----------------------------------------------------------------------------------------
-
-    async def open_assigned(self) -> None:
-        """Open the stages of all assigned partition numbers, also of those without data so far."""
-        generation = self.app.consumer_generation_id
-        for partition in sorted({tp.partition for tp in self.app.consumer.assignment()}):
-            await self._get(partition, generation)
 
     async def drop(self) -> None:
         """Partitions were revoked: forget everything, the next owner starts from what is committed."""
@@ -229,9 +224,13 @@ class Host:
             await entry.stage.close()
 
     async def _get(self, partition: int, generation: int) -> _Running | None:
-        entry = self._running.get(partition)
-        if entry is not None and entry.generation == generation:
-            return entry
+        async with self._open_lock:
+            entry = self._running.get(partition)
+            if entry is not None and entry.generation == generation:
+                return entry
+            return await self._open(partition, generation)
+
+    async def _open(self, partition: int, generation: int) -> _Running | None:
         tps = [TP(topic, partition) for topic in self.topics]
         found = await self._thread.fetch_committed(tps)
         stage = await self._open_stage(partition, {tp.topic: kept for tp, kept in found.items()})
@@ -265,9 +264,11 @@ class Host:
         self._apply_pauses()
 
     async def tick(self) -> None:
-        """Let processing time pass in every stage."""
-        if self.app.rebalancing:
+        """Let processing time pass in every stage; open those of partitions that have had no data so far."""
+        if self.app.rebalancing or not cast(BatchConsumer, self.app.consumer).flow_active:
             return
+        for partition in {tp.partition for tp in self.app.consumer.assignment()} - set(self._running):
+            await self._get(partition, self.app.consumer_generation_id)
         for entry in list(self._running.values()):
             async with entry.lock:
                 await entry.stage.tick()
@@ -417,10 +418,5 @@ def build_app(
     async def revoked(sender: Any, /, *args: Any, **kwargs: Any) -> None:
         del sender, args, kwargs
         await app.host.drop()
-
-    @app.on_rebalance_complete.connect
-    async def complete(sender: Any, /, *args: Any, **kwargs: Any) -> None:
-        del sender, args, kwargs
-        await app.host.open_assigned()
 
     return app
