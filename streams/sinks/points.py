@@ -11,6 +11,7 @@ Tags and fields, their units and meaning are listed in docs/outputs.md.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -44,36 +45,39 @@ class Point:
         Raises PointError for a number that is not finite: influxdb-client would leave such a field out and
         the database would keep the old value.
         """
-        series = self.measurement + "".join(f",{name}={_escape(value)}" for name, value in self.tags if value)
-        return f"{series} {','.join(self._fields())} {self.time}"
-
-    def _fields(self) -> list[str]:
-        out = []
+        tags = "".join([f",{name}={_escape(value)}" for name, value in self.tags if value])
+        fields = []
         for name, value in self.fields.items():
-            # bool is an int, so it goes first; floats stay floats even when whole (a type conflict is final).
-            if value is True or value is False:
-                out.append(f"{name}={'t' if value else 'f'}")
-            elif isinstance(value, int):
-                out.append(f"{name}={value}i")
-            elif isinstance(value, float):
-                if not math.isfinite(value):
+            kind = type(value)
+            if kind is float:  # floats stay floats even when whole: a conflict of types is final
+                if not math.isfinite(value):  # type: ignore[arg-type]
                     raise PointError(f"{self.measurement} {dict(self.tags)}: {name} is {value}, not a number")
-                out.append(f"{name}={value!r}")
+                fields.append(f"{name}={value!r}")
+            elif kind is int:
+                fields.append(f"{name}={value}i")
+            elif kind is bool:
+                fields.append(f"{name}=t" if value else f"{name}=f")
             else:
-                out.append(f'{name}="{_quote(value)}"')
-        return out
+                fields.append(f'{name}="{_quote(value)}"')  # type: ignore[arg-type]
+        return f"{self.measurement}{tags} {','.join(fields)} {self.time}"
+
+
+_PLAIN = re.compile(r"[\w./:+-]*")
 
 
 def _escape(tag: str) -> str:
-    """A tag value: commas, spaces and equals signs escaped, line ends as spaces."""
-    plain = " ".join(tag.splitlines()) if "\n" in tag or "\r" in tag else tag
-    return plain.replace("\\", "/").replace(",", "\\,").replace(" ", "\\ ").replace("=", "\\=")
+    """A tag value: commas, spaces and equals signs escaped, line ends as spaces, no backslash."""
+    if _PLAIN.fullmatch(tag):
+        return tag
+    plain = " ".join(tag.splitlines()).replace("\\", "/")
+    return plain.replace(",", "\\,").replace(" ", "\\ ").replace("=", "\\=")
 
 
 def _quote(text: str) -> str:
     """A string field: quotes and backslashes escaped, line ends as spaces (a line is a point)."""
-    plain = " ".join(text.splitlines()) if "\n" in text or "\r" in text else text
-    return plain.replace("\\", "\\\\").replace('"', '\\"')
+    if _PLAIN.fullmatch(text):
+        return text
+    return " ".join(text.splitlines()).replace("\\", "\\\\").replace('"', '\\"')
 
 
 def window_points(estimate: Estimate) -> list[Point]:
