@@ -1,8 +1,9 @@
-"""The model bundle: a folder with two ONNX graphs, a manifest that says what they are, and a model card.
+"""The model bundle: a folder with its ONNX graphs, a manifest that says what they are, and a model card.
 
     encoder.onnx   frames (N, H, W, 3) uint8 RGB -> embedding (N, 128), projection (N, 64),
                    feature_map (N, C, h, w)
     head.onnx      pooled image side + sensors + masks + hour -> AQI and six concentrations, with their scales
+    explain.onnx   the head's feeds -> gradient of the AQI by channel of feature_map's mean, for Grad-CAM
     manifest.json  schema version, input spec, parameters, units, training data, metrics, sha256 of each file
     MODEL_CARD.md  for people
 
@@ -36,6 +37,7 @@ EMBEDDING_SIZE: Final = 128
 PROJECTION_SIZE: Final = 64
 ENCODER_FILE: Final = "encoder.onnx"
 HEAD_FILE: Final = "head.onnx"
+EXPLAIN_FILE: Final = "explain.onnx"
 CARD_FILE: Final = "MODEL_CARD.md"
 MANIFEST_FILE: Final = "manifest.json"
 DEFAULT_BUNDLE: Final = Path(__file__).parent / "bundles" / "default"
@@ -203,7 +205,7 @@ def _parse(raw: bytes, folder: Path) -> Manifest:
             raise BundleError(
                 f"{where}: {what} are {list(have)}, this skyfuse has {list(want)}; export again"
             )
-    lacking = {ENCODER_FILE, HEAD_FILE, CARD_FILE} - set(manifest.files)
+    lacking = {ENCODER_FILE, HEAD_FILE, EXPLAIN_FILE, CARD_FILE} - set(manifest.files)
     if lacking:
         raise BundleError(f"{where}: files lacks {', '.join(sorted(lacking))}")
     for name in manifest.files:

@@ -8,7 +8,7 @@ row by row, where a matrix product's kernel changes with the batch; and its rows
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import onnxruntime as ort
@@ -19,7 +19,16 @@ from model.errors import BundleError, InputError
 from model.haze import HAZE_SIZE
 from schemas.parameters import PARAMETERS
 
-__all__ = ["Encoder", "FrameEmbedding", "Head", "HeadOutput", "pattern_index", "pool"]
+__all__ = [
+    "Encoder",
+    "FrameEmbedding",
+    "Head",
+    "HeadOutput",
+    "head_feeds",
+    "pattern_index",
+    "pool",
+    "session",
+]
 
 Float32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
@@ -48,7 +57,8 @@ class HeadOutput(NamedTuple):
     pattern: NDArray[np.int64]  #: (N,), index into `model.bundle.PATTERNS`
 
 
-def _session(content: bytes, threads: int, what: str) -> ort.InferenceSession:
+def session(bundle: Bundle, file: str, threads: int) -> ort.InferenceSession:
+    """ONNX Runtime session on one of the bundle's verified graphs, CPU, without spinning threads."""
     if threads < 1:
         raise InputError(f"threads must be at least 1, got {threads}")
     options = ort.SessionOptions()
@@ -59,9 +69,11 @@ def _session(content: bytes, threads: int, what: str) -> ort.InferenceSession:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     try:
-        return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(bundle.files[file], options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises a class of its own for each kind of failure
-        raise BundleError(f"ONNX Runtime {ort.__version__} cannot load {what}: {error}") from error
+        raise BundleError(
+            f"ONNX Runtime {ort.__version__} cannot load {file} of {bundle.id}: {error}"
+        ) from error
 
 
 def pattern_index(image_present: Bool, sensors_present: Bool) -> NDArray[np.int64]:
@@ -85,7 +97,7 @@ class Encoder:
 
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
         self.bundle = bundle
-        self._session = _session(bundle.files[ENCODER_FILE], threads, f"{ENCODER_FILE} of {bundle.id}")
+        self._session = session(bundle, ENCODER_FILE, threads)
 
     def encode(self, images: Sequence[NDArray[np.uint8]]) -> list[FrameEmbedding]:
         """Embed pictures; sizes may differ within one call.
@@ -124,7 +136,7 @@ class Head:
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
-        self._session = _session(bundle.files[HEAD_FILE], 1, f"{HEAD_FILE} of {bundle.id}")
+        self._session = session(bundle, HEAD_FILE, 1)
         tables = bundle.manifest.intervals
         self._aqi_factor = np.array([tables.aqi[name] for name in PATTERNS], dtype=np.float32)
         self._sensor_factor = np.array(
@@ -180,12 +192,13 @@ class Head:
         pattern = pattern_index(present, sensor_present)
         outputs = self._run(embedding, present, sensors, haze, hour)
         aqi, aqi_scale, log_sensors, log_scale = outputs
-        aqi_half = self._aqi_factor[pattern, None] * aqi_scale
+        # Around the estimate as given: one that was cut at 0 must not carry an interval that lies below 0.
+        aqi, aqi_half = np.maximum(aqi, 0), self._aqi_factor[pattern, None] * aqi_scale
         log_half = self._sensor_factor[pattern] * log_scale
         return HeadOutput(
-            aqi=np.maximum(aqi, 0)[:, 0],
+            aqi=aqi[:, 0],
             aqi_lo=np.maximum(aqi - aqi_half, 0)[:, 0],
-            aqi_hi=np.maximum(aqi + aqi_half, 0)[:, 0],
+            aqi_hi=(aqi + aqi_half)[:, 0],
             sensors=_concentration(log_sensors),
             sensors_lo=_concentration(log_sensors - log_half),
             sensors_hi=_concentration(log_sensors + log_half),
@@ -196,28 +209,35 @@ class Head:
         self, embedding: Float32, present: Bool, sensors: Float32, haze: Float32, hour: Float32
     ) -> list[Float32]:
         """The graph's four outputs, rows padded for the run and cut again."""
-        rows = len(embedding)
-        fill = -rows % _LANES or (_LANES if rows == 0 else 0)
-
-        def padded(array: NDArray[np.generic]) -> Float32:
-            widths = [(0, fill)] + [(0, 0)] * (array.ndim - 1)
-            return np.ascontiguousarray(np.pad(array, widths), dtype=np.float32)
-
-        sensor_present = ~np.isnan(sensors)
-        haze_present = present & ~np.isnan(haze).any(axis=1)
-        angle = padded(hour) * np.float32(2.0 * np.pi / 24.0)
-        feeds = {
-            "embedding": padded(np.where(present[:, None], embedding, 0)),
-            "image_present": padded(present[:, None]),
-            "haze": padded(np.where(haze_present[:, None], haze, 0)),
-            "haze_present": padded(haze_present[:, None]),
-            "sensors": padded(np.where(sensor_present, np.maximum(sensors, 0), 0)),
-            "sensors_present": padded(sensor_present),
-            # The centre of the unit circle stands for an unknown hour.
-            "hour": np.nan_to_num(np.stack([np.sin(angle), np.cos(angle)], axis=1)),
-        }
         names = ["aqi", "aqi_scale", "log_sensors", "log_sensors_scale"]
-        return [output[:rows] for output in self._session.run(names, feeds)]
+        outputs = self._session.run(names, head_feeds(embedding, present, sensors, haze, hour))
+        return [output[: len(embedding)] for output in outputs]
+
+
+def head_feeds(
+    embedding: Float32, present: Bool, sensors: Float32, haze: Float32, hour: Float32
+) -> dict[str, Float32]:
+    """Feeds of head.onnx for N windows, arguments as `Head.predict` takes them; rows padded to full lanes."""
+    rows = len(embedding)
+    fill = -rows % _LANES or (_LANES if rows == 0 else 0)
+
+    def padded(array: NDArray[Any]) -> Float32:
+        widths = [(0, fill)] + [(0, 0)] * (array.ndim - 1)
+        return np.ascontiguousarray(np.pad(array, widths), dtype=np.float32)
+
+    sensor_present = ~np.isnan(sensors)
+    haze_present = present & ~np.isnan(haze).any(axis=1)
+    angle = padded(hour) * np.float32(2.0 * np.pi / 24.0)
+    return {
+        "embedding": padded(np.where(present[:, None], embedding, 0)),
+        "image_present": padded(present[:, None]),
+        "haze": padded(np.where(haze_present[:, None], haze, 0)),
+        "haze_present": padded(haze_present[:, None]),
+        "sensors": padded(np.where(sensor_present, np.maximum(sensors, 0), 0)),
+        "sensors_present": padded(sensor_present),
+        # The centre of the unit circle stands for an unknown hour.
+        "hour": np.nan_to_num(np.stack([np.sin(angle), np.cos(angle)], axis=1)),
+    }
 
 
 def _concentration(log: Float32) -> Float32:

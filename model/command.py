@@ -1,0 +1,211 @@
+"""`skyfuse train`, `evaluate`, `export` and `explain`: thin commands over this package.
+
+Torch is imported inside `train` and `export` only; `evaluate` and `explain` need nothing but the run time.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from model.bundle import DEFAULT_BUNDLE, Bundle
+from model.errors import InputError, TrainingError
+from model.evaluate import Report, evaluate
+from model.online import evaluate_online, read_layout, read_milan
+
+__all__ = ["evaluate_command", "export_command", "train_command"]
+
+DATA: str = "Air Pollution Image Dataset from India and Nepal (Rouniyar, Utomo, John A, Hsiung 2023), developers' part"
+LICENCE: str = "CC BY-NC-SA 3.0 IGO (non-commercial, share alike)"
+
+
+class Layout(StrEnum):
+    """How a folder of frames and readings is laid out."""
+
+    india_nepal = "india-nepal"
+    plain = "layout"
+    milan = "milan"
+
+
+class Ablation(StrEnum):
+    """What is varied while everything else stays as configured."""
+
+    alpha = "alpha"
+    fusion = "fusion"
+    masking = "masking"
+    backbone = "backbone"
+
+
+@contextmanager
+def _bars(console: Console) -> Iterator[Any]:
+    """A progress callback (what, done, total) that shows one bar per kind of work; lines without a terminal."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    ) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def report(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what, total=total)
+            progress.update(tasks[what], completed=done, total=total)
+
+        yield report
+
+
+def evaluate_command(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder, or 'default'.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of frames and readings: one test set.")],
+    layout: Annotated[
+        Layout, typer.Option("--format", help="How the folder is laid out.")
+    ] = Layout.india_nepal,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
+    predictions: Annotated[
+        Path | None, typer.Option(help="Also write one JSON line per window with its estimates.")
+    ] = None,
+    online: Annotated[
+        bool, typer.Option("--online", help="Replay in time order: the virtual sensor with made outages.")
+    ] = False,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the encoder.")] = 1,
+) -> None:
+    """Score a bundle on a folder, through the same code as a worker."""
+    loaded = Bundle.load(DEFAULT_BUNDLE if str(bundle) == "default" else bundle)
+    if online:
+        _evaluate_online(loaded, folder, layout, as_json)
+        return
+    if layout is not Layout.india_nepal:
+        raise InputError(
+            f"--format {layout.value} has no AQI of its own to score against; use it with --online"
+        )
+    with _bars(Console(stderr=True, quiet=as_json)) as progress:
+        report = evaluate(loaded, folder, layout.value, progress, threads)
+    if predictions is not None:
+        predictions.write_text(
+            "".join(json.dumps(row) + "\n" for row in report.predictions), encoding="utf-8"
+        )
+    if as_json:
+        typer.echo(json.dumps({**report.summary, "predictions": report.predictions}, allow_nan=False))
+    else:
+        _show(report)
+
+
+def _show(report: Report) -> None:
+    summary = report.summary
+    table = Table(
+        title=f"{summary['bundle']} on {summary['windows']} windows, {summary['frames']} frames"
+        f" ({summary['frames_refused']} refused): RMSE / accuracy",
+    )
+    names = list(next(iter(summary["masks"].values()))["aqi"])
+    for column in ("inputs", *names, "coverage"):
+        table.add_column(column)
+    for mask, entry in summary["masks"].items():
+        cells = [
+            f"{score['rmse']:.1f} / {100 * score['accuracy']:.0f} %" if score["rmse"] is not None else "-"
+            for score in (entry["aqi"][name] for name in names)
+        ]
+        table.add_row(mask, *cells, f"{100 * entry['coverage']:.0f} %")
+    Console().print(table)
+
+
+def _evaluate_online(bundle: Bundle, folder: Path, layout: Layout, as_json: bool) -> None:
+    if layout is Layout.milan:
+        stations = [read_milan(folder)]
+    elif layout is Layout.plain:
+        stations = read_layout(folder)
+    else:
+        raise InputError(
+            "--online needs frames over many days: --format layout, or milan for the Milan webcam"
+        )
+    for data in stations:
+        report = evaluate_online(data, bundle)
+        typer.echo(report.to_json() if as_json else report.to_markdown())
+
+
+def train_command(
+    config: Annotated[
+        str, typer.Argument(help="'robust', 'paper', or a .toml file like model/configs/robust.toml.")
+    ],
+    folder: Annotated[Path, typer.Argument(help="Folder in the india-nepal layout.")],
+    output: Annotated[Path, typer.Option(help="Run folder: model, report, plots.")] = Path("runs/latest"),
+    cache: Annotated[Path, typer.Option(help="Where encoded frames are kept.")] = Path(".skyfuse/features"),
+    seed: Annotated[int | None, typer.Option(help="Another seed than the configuration's.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Another backbone than the configuration's.")] = None,
+    data: Annotated[str, typer.Option(help="What the data is called in manifest and card.")] = DATA,
+    licence: Annotated[str, typer.Option(help="The data's licence.")] = LICENCE,
+    ablation: Annotated[
+        Ablation | None,
+        typer.Option(help="Compare variants by grouped cross-validation instead of training."),
+    ] = None,
+) -> None:
+    """Train on a folder: cross-validated report, calibrated intervals, and a model to export."""
+    try:
+        import torch
+
+        from model import export, training_run
+    except ImportError as error:
+        raise TrainingError(
+            f"training needs the `train` extra ({error.name} is not installed): pip install 'skyfuse[train]'"
+        ) from error
+    torch.set_num_threads(max(1, torch.get_num_threads()))
+    changes = {key: value for key, value in (("seed", seed), ("backbone", backbone)) if value is not None}
+    console = Console(stderr=True)
+    with _bars(console) as progress:
+        if ablation is not None:
+            rows = training_run.ablation(ablation.value, config, folder, cache, progress, changes)
+        else:
+            trained = training_run.run(config, folder, output, cache, progress, changes, data, licence)
+    if ablation is not None:
+        table = Table(
+            "variant", "all inputs", "no pm", "image only", title=f"{config}: {ablation.value}, grouped"
+        )
+        for name, entry in rows.items():
+            cells = [
+                f"{entry[mask]['rmse']:.1f} / {100 * entry[mask]['accuracy']:.0f} %"
+                for mask in ("all", "no pm", "image only")
+            ]
+            table.add_row(name, *cells)
+        Console().print(table)
+        return
+    export.save(output, trained)
+    all_inputs = trained.report["grouped"]["all"]["aqi"]["model"]
+    console.print(
+        f"grouped: RMSE {all_inputs['rmse']:.1f}, accuracy {100 * all_inputs['accuracy']:.0f} %;"
+        f" report in {output / 'report.md'}; make a bundle with: skyfuse export {output} BUNDLE"
+    )
+
+
+def export_command(
+    run: Annotated[Path, typer.Argument(help="Run folder of skyfuse train.")],
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder to write.")],
+    name: Annotated[str, typer.Option(help="Name in the bundle's id.")] = "city",
+    version: Annotated[str, typer.Option(help="Version in the bundle's id.")] = "1",
+    int8: Annotated[
+        Path | None,
+        typer.Option(
+            "--int8", help="Quantise the encoder, calibrated on frames of this folder (india-nepal layout)."
+        ),
+    ] = None,
+) -> None:
+    """Make a bundle that workers load from a training run."""
+    try:
+        from model import export, training_run
+    except ImportError as error:
+        raise TrainingError(
+            f"exporting needs the `train` extra ({error.name} is not installed): pip install 'skyfuse[train]'"
+        ) from error
+    with _bars(Console(stderr=True)) as progress:
+        written = export.export(bundle, export.load(run), name, version)
+        if int8 is not None:
+            frames = training_run.calibration_frames(int8)
+            written = export.quantise(written, bundle, frames, progress)
+    typer.echo(f"{written.id} in {bundle}: set SKYFUSE_BUNDLE to use it")

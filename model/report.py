@@ -1,0 +1,350 @@
+"""The evaluation report of a training run: every model, every split, every mask pattern (the `train` extra).
+
+Three protocols: a random split of frames (which leaks: frames of one video fall on both sides), folds of whole
+(site, date, hour) groups, and leave-one-site-out. Rivals see exactly what the model sees.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.linear_model import RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from model.crossval import (
+    Fold,
+    calibration_masks,
+    cross_validate,
+    fold_predictor,
+    grouped_folds,
+    interval_tables,
+    site_folds,
+    windows_of,
+)
+from model.evaluate import MASKS, Windows, noise_picture, score_windows
+from model.haze import haze
+from model.metrics import CLASS_NAMES, aqi_class, scores
+from model.network import HeadInputs
+from model.runtime import HeadOutput
+from model.train import (
+    Fitted,
+    FrameTable,
+    Projection,
+    Split,
+    TrainConfig,
+    encode_pictures,
+    fit,
+    hour_circle,
+    load_config,
+)
+from schemas.parameters import PARAMETERS
+
+__all__ = ["full_report", "leaking_figure", "write_report"]
+
+Float64 = NDArray[np.float64]
+Progress = Callable[[str, int, int], None]
+Rival = Callable[[Windows, NDArray[np.int64]], Float64]
+
+FOLDS: Final = 10
+SEEDS: Final = (0, 1, 2)
+
+
+def leaking_figure(table: FrameTable, config: TrainConfig, progress: Progress) -> dict[str, Any]:
+    """The published protocol: frames split 70/15/15 at random, by class. Scores on the test frames."""
+    rng = np.random.default_rng(config.seed)
+    part = np.empty(len(table.group), dtype=np.int64)
+    class_of = aqi_class(table.aqi[table.group].astype(np.float64))
+    for one in np.unique(class_of):
+        rows = rng.permutation(np.flatnonzero(class_of == one))
+        part[rows] = np.select(
+            [np.arange(len(rows)) < 0.70 * len(rows), np.arange(len(rows)) < 0.85 * len(rows)], [0, 1], 2
+        )
+    [fitted] = fit(table, config, [Split(part == 0, part == 1)], progress)
+    test = np.flatnonzero(part == 2)
+    estimate = frame_estimates(fitted, table, test)
+    return {
+        "frames": {"train": int((part == 0).sum()), "validate": int((part == 1).sum()), "test": len(test)},
+        **{
+            name: round(value, 4)
+            for name, value in scores(table.aqi[table.group[test]].astype(np.float64), estimate)
+            ._asdict()
+            .items()
+        },
+    }
+
+
+def frame_estimates(fitted: Fitted, table: FrameTable, frames: NDArray[np.int64]) -> Float64:
+    """AQI of single frames with their group's reading: mean of the members."""
+    group = table.group[frames]
+    known = ~np.isnan(table.sensors[group])
+    one = torch.ones(len(frames), 1)
+    total = np.zeros(len(frames))
+    for number, head in enumerate(fitted.heads):
+        projection = fitted.projection(number)
+        x = HeadInputs(
+            torch.from_numpy(table.features[frames] @ projection.weight + projection.bias),
+            one,
+            torch.from_numpy(table.haze[frames]),
+            one,
+            torch.from_numpy(np.where(known, np.maximum(table.sensors[group], 0), 0).astype(np.float32)),
+            torch.from_numpy(known.astype(np.float32)),
+            torch.from_numpy(hour_circle(table.hour[group])),
+        )
+        with torch.no_grad():
+            total += head(x).aqi[:, 0].numpy()
+    return total / len(fitted.heads)
+
+
+def _plain_features(
+    table: FrameTable, windows: Windows, train: NDArray[np.bool_], image: bool
+) -> NDArray[np.float64]:
+    """Inputs of ridge and trees: log concentrations (median where missing), mask bits, hour; haze, 8 components."""
+    median = np.nanmedian(np.log1p(np.maximum(table.sensors[train], 0)), axis=0)
+    missing = np.isnan(windows.sensors)
+    log = np.where(missing, median, np.log1p(np.maximum(windows.sensors, 0)))
+    parts = [log, missing, hour_circle(windows.hour)]
+    if image:
+        there = windows.image_present[:, None]
+        parts += [np.where(there, windows.haze, 0), np.where(there, windows.embedding[:, :8], 0)]
+    return np.concatenate(parts, axis=1).astype(np.float64)
+
+
+def plain_rivals(table: FrameTable, folds: Sequence[Fold], noise: NDArray[np.float32]) -> dict[str, Rival]:
+    """Ridge and extra trees, fitted on each fold's training groups with every input shown."""
+
+    def rival(make: Callable[[], Any], image: bool) -> Rival:
+        models, embeddings, noises = [], [], []
+        for fold in folds:
+            windows, train = windows_of(table, fold.projection), ~fold.held_out
+            features = _plain_features(table, windows, train, image)
+            models.append(make().fit(features[train], table.aqi[train]))
+            embeddings.append(windows.embedding)
+            noises.append(noise @ fold.projection.weight + fold.projection.bias)
+
+        def predict(shown: Windows, rows: NDArray[np.int64]) -> Float64:
+            result = np.full(len(rows), np.nan)
+            is_noise = shown.image_present & (shown.embedding == 0).all(axis=1)
+            for number, fold in enumerate(folds):
+                mine = fold.held_out[rows]
+                if mine.any():
+                    embedding = np.where(is_noise[:, None], noises[number], embeddings[number][rows])
+                    seen = shown._replace(embedding=embedding.astype(np.float32))
+                    features = _plain_features(table, seen, ~fold.held_out, image)
+                    result[mine] = models[number].predict(features[mine])
+            return result
+
+        return predict
+
+    def trees() -> Any:
+        return ExtraTreesRegressor(200, random_state=0, n_jobs=1)
+
+    def ridge() -> Any:
+        return make_pipeline(StandardScaler(), RidgeCV(np.logspace(-1, 3, 9)))
+
+    return {
+        "ridge (sensors, hour, image)": rival(ridge, True),
+        "extra trees (sensors, hour)": rival(trees, False),
+        "extra trees (sensors, hour, image)": rival(trees, True),
+    }
+
+
+def network_rival(predict: Callable[[Windows, NDArray[np.int64]], HeadOutput]) -> Rival:
+    """Another network's AQI as a rival."""
+    return lambda shown, rows: predict(shown, rows).aqi.astype(np.float64)
+
+
+def held_out_coverage(table: FrameTable, folds: Sequence[Fold], draws: int = 10) -> dict[str, float]:
+    """Coverage of 90 % intervals whose factors come from half of the groups, on the other half."""
+    masks = [mask for mask in MASKS if mask.image != "noise"]
+    none = (np.zeros(table.features.shape[1], np.float32), np.full(20, -1, np.float32))
+    windows = windows_of(table, folds[0].projection)
+    inside: dict[str, list[float]] = {}
+    for draw in range(draws):
+        half = np.random.default_rng(draw).permutation(len(table.aqi)) % 2 == 0
+        tables = interval_tables(table, folds, calibration_masks(), half)
+        shown = score_windows(
+            windows._replace(aqi=np.where(half, np.nan, windows.aqi), sensors=windows.sensors),
+            fold_predictor(table, folds, none, tables),
+            (np.zeros(128, np.float32), none[1]),
+            float(table.aqi.mean()),
+            masks=masks,
+            calculators=(),
+        )
+        for name, entry in shown.items():
+            inside.setdefault(name, []).append(entry["coverage"])
+    return {name: round(float(np.mean(values)), 4) for name, values in inside.items()}
+
+
+def full_report(
+    table: FrameTable,
+    config: TrainConfig,
+    progress: Progress,
+    out: Path,
+    components: dict[bytes, Projection] | None = None,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Everything: (report, interval tables for the bundle). Also writes report.json, report.md and plots to `out`."""
+    components = {} if components is None else components
+    mean = float(table.aqi.mean())
+    picture = noise_picture(224, 224)
+    noise = (encode_pictures([picture], config.backbone)[0], haze(picture))
+    hidden = (np.zeros(128, np.float32), noise[1])
+    report: dict[str, Any] = {
+        "configuration": config.model_dump(mode="json"),
+        "windows": len(table.aqi),
+        "frames": len(table.group),
+        "sites": {site: int(np.sum(np.array(table.site) == site)) for site in sorted(set(table.site))},
+        "random split (leaks)": leaking_figure(
+            table, load_config("paper", backbone=config.backbone), progress
+        ),
+    }
+    fold_of = grouped_folds(len(table.aqi), FOLDS, SEEDS[0])
+    folds = cross_validate(table, config, fold_of, progress, components)
+    tables = interval_tables(table, folds, calibration_masks())
+    rivals = plain_rivals(table, folds, noise[0])
+    for name, change in (
+        ("network, sensors only", {"image": False}),
+        ("network, image only", {"sensors": False}),
+    ):
+        lone = config.model_copy(update={"head": config.head.model_copy(update=change)})
+        rivals[name] = network_rival(
+            fold_predictor(table, cross_validate(table, lone, fold_of, progress, components), noise)
+        )
+    windows = windows_of(table, folds[0].projection)
+    report["grouped"] = score_windows(
+        windows, fold_predictor(table, folds, noise, tables), hidden, mean, rivals
+    )
+    report["coverage on groups not calibrated on"] = held_out_coverage(table, folds)
+    report["grouped, by seed"] = {}
+    for seed in SEEDS:
+        other = cross_validate(
+            table, config, grouped_folds(len(table.aqi), FOLDS, seed), progress, components
+        )
+        entry = score_windows(
+            windows, fold_predictor(table, other, noise), hidden, mean, masks=MASKS[:1], calculators=()
+        )
+        report["grouped, by seed"][str(seed)] = entry["all"]["aqi"]["model"]
+    sites = cross_validate(table, config, site_folds(table), progress, components)
+    report["leave one site out"] = score_windows(
+        windows,
+        fold_predictor(table, sites, noise, tables),
+        hidden,
+        mean,
+        plain_rivals(table, sites, noise[0]),
+    )
+    output = fold_predictor(table, folds, noise, tables)(windows, np.arange(len(table.aqi)))
+    write_report(report, table, output, out)
+    return report, tables
+
+
+def write_report(report: Mapping[str, Any], table: FrameTable, output: HeadOutput, out: Path) -> None:
+    """report.json, report.md and plots."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "report.json").write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    (out / "report.md").write_text(_markdown(report), encoding="utf-8")
+    _plots(table, output, out)
+
+
+def _markdown(report: Mapping[str, Any]) -> str:
+    random = report["random split (leaks)"]
+    lines = [
+        f"# Evaluation of {report['configuration']['name']} ({report['configuration']['backbone']})",
+        "",
+        f"{report['windows']} windows of {report['frames']} frames at {len(report['sites'])} sites."
+        " RMSE in AQI points / accuracy of the six classes; [90 % bootstrap interval of the RMSE over windows].",
+        "",
+        "## Random split of frames: leaks, for comparison with the literature only",
+        "",
+        f"RMSE {random['rmse']:.2f}, accuracy {100 * random['accuracy']:.2f} %, MAE {random['mae']:.2f},"
+        f" R2 {random['r2']:.3f} on {random['frames']['test']} test frames.",
+        "",
+        "Grouped, other fold seeds: "
+        + ", ".join(
+            f"{entry['rmse']:.1f} / {100 * entry['accuracy']:.0f} %"
+            for entry in report["grouped, by seed"].values()
+        ),
+    ]
+    for protocol in ("grouped", "leave one site out"):
+        entries = report[protocol]
+        names = list(entries["all"]["aqi"])
+        lines += [
+            "",
+            f"## {protocol.capitalize()}",
+            "",
+            "| inputs | " + " | ".join(names) + " | coverage |",
+            "|---|" + "---|" * (len(names) + 1),
+        ]
+        for mask, entry in entries.items():
+            cells = []
+            for name in names:
+                score = entry["aqi"][name]
+                cell = f"{score['rmse']:.1f} / {100 * score['accuracy']:.0f} %"
+                if name == "model":
+                    cell += f" [{score['rmse_interval'][0]:.0f}, {score['rmse_interval'][1]:.0f}]"
+                cells.append(cell)
+            lines.append(f"| {mask} | " + " | ".join(cells) + f" | {100 * entry['coverage']:.0f} % |")
+        lines += [
+            "",
+            "Imputation, RMSE of log(1 + ug/m3) / MAE in ug/m3 / coverage of the 90 % interval:",
+            "",
+        ]
+        lines += ["| inputs | " + " | ".join(PARAMETERS) + " |", "|---|" + "---|" * len(PARAMETERS)]
+        for mask, entry in entries.items():
+            if entry["sensors"]:
+                cells = [
+                    f"{s['log_rmse']:.2f} / {s['mae']:.0f} / {100 * s['coverage']:.0f} %"
+                    if (s := entry["sensors"].get(name))
+                    else ""
+                    for name in PARAMETERS
+                ]
+                lines.append(f"| {mask} | " + " | ".join(cells) + " |")
+    lines += ["", "## Coverage with factors from half of the groups, on the other half", ""]
+    lines += [
+        f"- {name}: {100 * value:.0f} %"
+        for name, value in report["coverage on groups not calibrated on"].items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _plots(table: FrameTable, output: HeadOutput, out: Path) -> None:
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    truth, sites = table.aqi.astype(np.float64), np.array(table.site)
+    figure, axes = plt.subplots(2, 2, figsize=(11, 9))
+    for site in sorted(set(table.site)):
+        mine = sites == site
+        error = [output.aqi[mine] - output.aqi_lo[mine], output.aqi_hi[mine] - output.aqi[mine]]
+        axes[0, 0].errorbar(truth[mine], output.aqi[mine], error, fmt="o", ms=4, lw=0.5, label=site)
+    limit = float(truth.max()) * 1.05
+    axes[0, 0].plot([0, limit], [0, limit], "k-", lw=0.8)
+    axes[0, 0].set(
+        title="Estimated and true AQI, grouped folds, 90 % intervals", xlabel="true", ylabel="estimate"
+    )
+    axes[0, 0].legend(fontsize=7)
+    matrix = np.zeros((6, 6), dtype=np.int64)
+    np.add.at(matrix, (aqi_class(truth), aqi_class(output.aqi.astype(np.float64))), 1)
+    axes[0, 1].imshow(matrix, cmap="Blues")
+    for (row, column), count in np.ndenumerate(matrix):
+        axes[0, 1].text(column, row, str(count), ha="center", va="center")
+    axes[0, 1].set(title="Classes: true (rows), estimated", xticks=range(6), yticks=range(6))
+    axes[0, 1].set_yticklabels([name[:14] for name in CLASS_NAMES], fontsize=7)
+    half = np.maximum(output.aqi_hi - output.aqi, 1.0)
+    ratio = np.sort(np.abs(truth - output.aqi) / half)
+    axes[1, 0].plot(ratio, np.arange(1, len(ratio) + 1) / len(ratio))
+    axes[1, 0].axvline(1, color="k", lw=0.8)
+    axes[1, 0].axhline(0.9, color="k", lw=0.8)
+    axes[1, 0].set(title="Calibration: |error| / half interval", xlabel="ratio", ylabel="share of windows")
+    names = sorted(set(table.site))
+    errors = [float(np.sqrt(((output.aqi - truth)[sites == name] ** 2).mean())) for name in names]
+    axes[1, 1].barh(names, errors)
+    axes[1, 1].set(title="RMSE by site, grouped folds", xlabel="AQI points")
+    figure.tight_layout()
+    figure.savefig(out / "report.png", dpi=110)
+    plt.close(figure)

@@ -1,0 +1,106 @@
+"""A bundle that is not whole, not its own or not of this version is refused, and says why."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.bundle import DEFAULT_BUNDLE, PATTERNS, Bundle, write_bundle
+from model.errors import BundleError
+from model.runtime import Encoder
+from schemas.parameters import PARAMETERS
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(DEFAULT_BUNDLE, tmp_path / "bundle"))
+
+
+def change(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    edit(manifest)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_the_shipped_bundle_is_whole_small_and_says_what_it_is() -> None:
+    bundle = Bundle.load()
+    manifest = bundle.manifest
+    assert manifest.parameters == PARAMETERS
+    assert manifest.unit == "ug/m3"
+    assert "NC" in manifest.training.licence
+    assert set(manifest.intervals.aqi) == set(PATTERNS)
+    assert sum(len(content) for content in bundle.files.values()) < 20e6
+    assert bundle.id.startswith(f"{manifest.name}-{manifest.version}+")
+    card = bundle.files["MODEL_CARD.md"].decode()
+    for word in ("Data", "Licence", "Figures", "fails", "night", "rain", "Not for"):
+        assert word in card
+
+
+def test_the_id_follows_the_content(copy: Path) -> None:
+    before = Bundle.load(copy).id
+    assert before == Bundle.load().id
+    change(copy, lambda manifest: manifest.update(version="other"))
+    assert Bundle.load(copy).id.split("+")[1] != before.split("+")[1]
+
+
+def test_one_altered_byte_is_refused_with_the_file_s_name(copy: Path) -> None:
+    content = bytearray((copy / "head.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / "head.onnx").write_bytes(content)
+    with pytest.raises(BundleError, match=r"head\.onnx is not the file .* sha256"):
+        Bundle.load(copy)
+
+
+def test_a_missing_file_or_folder_is_named(copy: Path, tmp_path: Path) -> None:
+    (copy / "encoder.onnx").unlink()
+    with pytest.raises(BundleError, match=r"encoder\.onnx is listed in the manifest but cannot be read"):
+        Bundle.load(copy)
+    with pytest.raises(BundleError, match="no model bundle in"):
+        Bundle.load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda m: m.update(schema_version=2), "schema_version 2, this skyfuse reads 1"),
+        (lambda m: m.pop("schema_version"), "schema_version None"),
+        (lambda m: m.update(unit="ppb"), "unit"),
+        (lambda m: m.update(surprise=1), "surprise"),
+        (lambda m: m["parameters"].reverse(), "parameters are"),
+        (lambda m: m["intervals"]["aqi"].pop("image"), "interval patterns"),
+        (lambda m: m["intervals"]["sensors"]["image"].pop("co"), "interval parameters"),
+        (lambda m: m["files"].pop("head.onnx"), r"files lacks head\.onnx"),
+        (lambda m: m["files"].update({"../x": m["files"]["head.onnx"]}), "outside the bundle"),
+    ],
+)
+def test_a_manifest_that_does_not_fit_is_refused_with_the_reason(
+    copy: Path, edit: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    change(copy, edit)
+    with pytest.raises(BundleError, match=message):
+        Bundle.load(copy)
+
+
+def test_what_is_no_json_is_refused(copy: Path) -> None:
+    (copy / "manifest.json").write_text("{")
+    with pytest.raises(BundleError, match="is not JSON"):
+        Bundle.load(copy)
+
+
+def test_a_graph_that_onnxruntime_cannot_read_is_a_bundle_error(tmp_path: Path) -> None:
+    shipped = Bundle.load()
+    plain = shipped.manifest.model_dump(mode="json", exclude={"schema_version", "files"})
+    bundle = write_bundle(tmp_path / "broken", plain, {**shipped.files, "encoder.onnx": b"not a graph"})
+    with pytest.raises(BundleError, match=r"cannot load encoder\.onnx"):
+        Encoder(bundle)
+
+
+def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
+    shipped = Bundle.load()
+    plain = shipped.manifest.model_dump(mode="json", exclude={"schema_version", "files"})
+    again = write_bundle(tmp_path / "again", plain, shipped.files)
+    assert again.manifest == shipped.manifest
+    assert again.files == shipped.files
