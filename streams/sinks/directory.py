@@ -16,7 +16,7 @@ _DAY_S: Final = 86_400
 
 
 class Directory:
-    """What of the directory was written. Nothing is kept over a restart: a point written twice is one point."""
+    """What of the directory was written. Forgotten at a restart: a point written twice is one point."""
 
     def __init__(self) -> None:
         self._written: dict[str, tuple[int, Station]] = {}

@@ -12,18 +12,19 @@ Several workers of one machine may write the same file: they queue for the lock.
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from schemas.base import to_ms
 from schemas.estimate import Estimate
 from schemas.parameters import PARAMETERS
 from schemas.station import Station
 from streams.errors import StoreError
+from streams.sinks.aggregates import Period, periods_of
 from streams.sinks.patience import Patience
 
 SCHEMA_VERSION: Final = 1
@@ -44,6 +45,13 @@ CREATE TABLE estimate (
     PRIMARY KEY (station, end)
 );
 CREATE INDEX estimate_by_end ON estimate (end);
+CREATE TABLE due (             -- periods whose aggregates are older than their windows
+    kind    TEXT NOT NULL,
+    station TEXT NOT NULL,
+    start   INTEGER NOT NULL,  -- ms
+    stop    INTEGER NOT NULL,
+    PRIMARY KEY (kind, station, start, stop)
+);
 CREATE TABLE station (
     station TEXT PRIMARY KEY,
     body    TEXT NOT NULL      -- the station record, JSON
@@ -87,13 +95,23 @@ FROM estimate e;
 class Store:
     """The store at `path`, made if it is missing. `read_only`: as a reader beside the running workers.
 
+    `aggregates`: note for every window that changes which hour and day have to be computed anew (`due`).
+
     Raises StoreError where the file is missing (reader), not a store, of another schema version, or broken.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False, patience: Patience | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        read_only: bool = False,
+        aggregates: bool = False,
+        patience: Patience | None = None,
+    ) -> None:
         self._path = path
         self._patience = patience or Patience.until(threading.Event())
         self._lock = threading.Lock()
+        self._aggregates = aggregates
         if read_only and not path.is_file():
             raise StoreError(f"there is no store at {path}: run `skyfuse up` first, or set data_dir")
         if not read_only and not path.exists():
@@ -107,6 +125,7 @@ class Store:
             raise StoreError(f"the store {path} cannot be opened: {error}") from error
         try:
             self._check()
+            self._zones = {name: record.timezone for name, record in self.stations().items()}
         except BaseException:
             self._db.close()
             raise
@@ -135,12 +154,23 @@ class Store:
             (estimate.station, to_ms(estimate.window.end), estimate.revision, estimate.model_dump_json())
             for estimate in estimates
         ]
-        self._transact(
-            "INSERT INTO estimate (station, end, revision, body) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT (station, end) DO UPDATE SET revision = excluded.revision, body = excluded.body"
-            " WHERE excluded.revision > revision OR (excluded.revision = revision AND excluded.body <> body)",
-            rows,
-        )
+
+        def upsert(db: sqlite3.Connection) -> None:
+            for row in rows:
+                changed = db.execute(
+                    "INSERT INTO estimate (station, end, revision, body) VALUES (?, ?, ?, ?)"
+                    " ON CONFLICT (station, end)"
+                    " DO UPDATE SET revision = excluded.revision, body = excluded.body"
+                    " WHERE excluded.revision > revision OR"
+                    " (excluded.revision = revision AND excluded.body <> body) RETURNING 1",
+                    row,
+                ).fetchone()
+                if changed and self._aggregates:
+                    periods = periods_of(row[0], row[1], self._zones.get(row[0], "UTC"))
+                    db.executemany("INSERT OR IGNORE INTO due VALUES (?, ?, ?, ?)", periods)
+
+        if rows:
+            self._transact(upsert)
         newest: dict[tuple[str, int], int] = {}
         with self._lock, self._explained():
             for station, end, _, _ in rows:
@@ -156,11 +186,41 @@ class Store:
 
     def write_stations(self, stations: Sequence[Station]) -> None:
         """Keep the newest record of each station. Raises SinkStopped, StoreError."""
-        self._transact(
-            "INSERT INTO station (station, body) VALUES (?, ?)"
-            " ON CONFLICT (station) DO UPDATE SET body = excluded.body",
-            [(station.station, station.model_dump_json()) for station in stations],
+        rows = [(station.station, station.model_dump_json()) for station in stations]
+        if rows:
+            self._transact(
+                lambda db: db.executemany(
+                    "INSERT INTO station (station, body) VALUES (?, ?)"
+                    " ON CONFLICT (station) DO UPDATE SET body = excluded.body",
+                    rows,
+                )
+            )
+            self._zones |= {station.station: station.timezone for station in stations}
+
+    def due(self, watermark: int) -> list[Period]:
+        """Periods that end at or before `watermark` (ms) and have to be computed anew, oldest first."""
+        rows = self._select(
+            "SELECT kind, station, start, stop FROM due WHERE stop <= ? ORDER BY stop, station, kind",
+            (watermark,),
         )
+        return [Period(*row) for row in rows]
+
+    def windows_of(self, period: Period) -> list[Estimate]:
+        """The newest revisions of the windows of a period, oldest first."""
+        rows = self._select(
+            "SELECT body FROM estimate WHERE station = ? AND end > ? AND end <= ? ORDER BY end",
+            (period.station, period.start, period.stop),
+        )
+        return [Estimate.model_validate_json(body) for (body,) in rows]
+
+    def computed(self, periods: Sequence[Period]) -> None:
+        """The aggregates of `periods` are written; nothing is due until one of their windows changes."""
+        if periods:
+            self._transact(
+                lambda db: db.executemany(
+                    "DELETE FROM due WHERE kind = ? AND station = ? AND start = ? AND stop = ?", periods
+                )
+            )
 
     def read(
         self,
@@ -204,18 +264,16 @@ class Store:
             station.station: station for (body,) in rows for station in [Station.model_validate_json(body)]
         }
 
-    def _select(self, sql: str, values: Sequence[str | int] = ()) -> list[tuple[str]]:
+    def _select(self, sql: str, values: Sequence[str | int] = ()) -> list[Any]:
         with self._lock, self._explained():
             return self._db.execute(sql, values).fetchall()
 
-    def _transact(self, sql: str, rows: Sequence[tuple[str | int, ...]]) -> None:
-        if not rows:
-            return
+    def _transact(self, change: Callable[[sqlite3.Connection], object]) -> None:
         attempt = 0
         while True:
             try:
                 with self._lock, self._transaction():
-                    self._db.executemany(sql, rows)
+                    change(self._db)
                 return
             except sqlite3.Error as error:
                 if _primary_code(error) not in _PASSING:
