@@ -6,6 +6,7 @@ InfraError
 │   └── CacheError       the embedded cache
 ├── DeadLetterError  a dead letter is not there, cannot be read, or could not be sent back
 ├── TopicReadError   a topic is not there or cannot be read
+├── InfluxInitError  an InfluxDB cannot be set up
 ├── NotifyError      alerts cannot be passed on
 ├── QueryError       what was asked of the store cannot be answered
 └── SourceError      a folder cannot be replayed, or a record could not be delivered
@@ -38,6 +39,10 @@ class DeadLetterError(InfraError):
 
 class TopicReadError(InfraError):
     """A topic is not there or cannot be read."""
+
+
+class InfluxInitError(InfraError):
+    """An InfluxDB cannot be set up."""
 
 
 class NotifyError(InfraError):
