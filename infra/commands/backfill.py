@@ -215,7 +215,7 @@ def _passes(windows: Sequence[Key]) -> Iterator[list[Key]]:
         yield part
 
 
-def _final(settings: Settings) -> dict[int, int]:
+def final_horizons(settings: Settings) -> dict[int, int]:
     """Per partition, the end of the last window that the fusion worker is done with."""
     kafka = settings.kafka
     group = f"{kafka.prefix}skyfuse-fusion"
@@ -249,7 +249,7 @@ def run(settings: Settings, since_ms: int | None, until_ms: int | None, *, dry_r
         raise TopicReadError(f"the broker cannot be reached: {error}") from error
     try:
         work = _Run(settings, consumer, since_ms, until_ms)
-        done = _final(settings)
+        done = final_horizons(settings)
         if dry_run:
             for number in range(settings.kafka.partitions):
                 work.partition(number, done.get(number, BEGINNING), None)

@@ -15,6 +15,7 @@ from agents.backfill import Backfill, Outcome, Source, hour
 from model.bundle import DEFAULT_BUNDLE, Bundle
 from model.haze import HAZE_SIZE
 from model.runtime import Head
+from model.virtual_sensor import CAMERA_SIZE
 from schemas.base import from_ms
 from schemas.estimate import Estimate
 from schemas.features import Features, Quality
@@ -86,7 +87,7 @@ def work_through(head: Head, sent: Sequence[Sent]) -> list[Estimate]:
     for one in sent:
         take(join.feed(one.source, [one.item], one.item.offset + 1, 0))
     for source in RULES.disorder:
-        take(join.punctuate(source, NOON + 7_200_000, 10_000, 0))
+        take(join.punctuate(source, NOON + 36_000_000, 10_000, 0))
     return list(newest.values())
 
 
@@ -128,6 +129,71 @@ def test_late_data_count_as_if_they_had_come_in_time(
     for estimate in made:
         again.add_estimate(estimate, backfilled=True)
     assert {outcome.verdict for outcome in again.decide(-inf)} <= {"counted"}
+
+
+def test_what_stays_imputed_keeps_what_the_virtual_sensor_of_that_time_said(head: Head) -> None:
+    dice, numbers = random.Random(5), np.random.default_rng(5)
+    sent: list[Sent] = []
+    for minute in range(200):
+        at = NOON + minute * SIZE + 1000
+        seen = picture("a", at, dice, 2 * minute)
+        vector = numbers.normal(size=CAMERA_SIZE).astype("<f4").tobytes()
+        seen.payload.embeddings["camera"] = vector
+        sent.append(Sent("features", seen, False))
+        if minute < 130:
+            value = Quantity("pm25", 20.0 + 5 * dice.random(), "ug/m3", "main", "value")
+            identity = ("main", "pm25", "value", at)
+            sent.append(Sent("readings", Item("a", at, at, identity, value[1:3], value, 2 * minute), False))
+    end = NOON + 180 * SIZE
+    value = Quantity("no2", 31.0, "ug/m3", "main", "value")
+    identity = ("main", "no2", "value", end - 500)
+    late = Sent("readings", Item("a", end - 500, end - 500, identity, value[1:3], value, 900), True)
+    published = {e.window.end: e for e in work_through(head, sent)}
+    place = sent.index(next(one for one in sent if one.item.time > late.item.time))
+    as_if = {e.window.end: e for e in work_through(head, [*sent[:place], late, *sent[place:]])}
+    before, wanted = published[from_ms(end)], as_if[from_ms(end)]
+    assert before.pollutants["pm25"].method != "head"
+    assert wanted.pollutants["no2"].kind == "measured"
+
+    def made(checkpoints: dict[str, list[tuple[int, bytes]]], *, published_before: bool = True) -> Estimate:
+        work = Backfill([("a", end)], SIZE)
+        for one in [*sent, late]:
+            work.add(one.source, one.item, late=one.late)
+        for estimate in published.values():
+            if published_before or estimate.window.end != from_ms(end):
+                work.add_estimate(estimate, backfilled=False)
+        [estimate] = work.remake(work.decide(-inf), head, LATENESS, STATIONS.get, checkpoints)
+        return estimate
+
+    without = made({})
+    assert without.pollutants["pm25"] == before.pollutants["pm25"]
+    assert without.pollutants["no2"] == wanted.pollutants["no2"]
+    assert without.revision == before.revision + 1
+
+    def checkpoint(reached: int) -> tuple[int, bytes]:
+        """What a worker that got so far had in its checkpoint."""
+        assessor = Assessor(head, size_ms=SIZE, lateness_ms=LATENESS, snapshots={})
+        join = Join(RULES)
+        for one in sent:
+            if one.item.time < reached:
+                output = join.feed(one.source, [one.item], one.item.offset + 1, 0)
+                assessor.run(output.steps, join.done, STATIONS.get)
+        for source in RULES.disorder:
+            output = join.punctuate(source, reached, 10_000, 0)
+            assessor.run(output.steps, join.done, STATIONS.get)
+        horizons = assessor.horizons(join.done)
+        return horizons["a|sensors"], assessor.dump("a|sensors", horizons["a|sensors"])
+
+    of_the_time, newer = checkpoint(end), checkpoint(NOON + 200 * SIZE)
+    assert of_the_time[0] <= end - LATENESS < newer[0]
+    assert made({}, published_before=False).pollutants["pm25"].method == "head"
+    ours = made({"a": [newer, of_the_time]}, published_before=False).pollutants
+    assert ours.keys() == wanted.pollutants.keys()
+    for name, theirs in wanted.pollutants.items():
+        # The last value measured comes from an estimate, with six decimals.
+        assert (ours[name].kind, ours[name].method) == (theirs.kind, theirs.method)
+        assert ours[name].value == pytest.approx(theirs.value, abs=1e-5)
+    assert made({"a": [newer]}) == without
 
 
 INPUTS = st.lists(
