@@ -21,6 +21,7 @@ from aqi.units import from_canonical
 from model.bundle import EMBEDDING_SIZE, PATTERNS, Bundle
 from model.data import Group, india_nepal, solar_hour
 from model.errors import ImageRefused, LayoutError
+from model.gate import judge
 from model.haze import HAZE_SIZE, haze
 from model.image import decode
 from model.metrics import aqi_class, bootstrap, scores
@@ -96,13 +97,19 @@ def read_windows(bundle: Bundle, groups: Sequence[Group], progress: Progress, th
     total, done = sum(len(group.frames) for group in groups), 0
     for row, group in enumerate(groups):
         vectors, plain, bad = [], [], 0
+        position = (group.site.latitude, group.site.longitude)
         for path in group.frames:
             done += 1
             try:
-                whole = decode(path.read_bytes(), size.width, size.height).whole
+                frame = decode(path.read_bytes(), size.width, size.height)
             except ImageRefused:
                 bad += 1
                 continue
+            # The gate of the vision stage: what a worker would not use is not used here either.
+            if not judge(frame, int(group.time.timestamp() * 1000), position).usable:
+                bad += 1
+                continue
+            whole = frame.whole
             vectors.append(encoder.encode([whole])[0].embedding)
             plain.append(haze(whole))
         if vectors:
@@ -177,7 +184,8 @@ def calculate(standard_id: str, sensors: Float32) -> Float64:
         values = np.maximum(sensors[known, column].astype(np.float64), 0) * one
         result[known] = np.fmax(result[known], subindices(standard, parameter, measure.averaging, values))
     # The scale of the truth ends at 500.
-    return np.minimum(result, 500.0)
+    result[result > 500.0] = 500.0
+    return result
 
 
 def last_values(windows: Windows) -> Float64:

@@ -1,0 +1,70 @@
+"""Replayed through the broker, every (site, window) of the real folder equals the offline evaluation."""
+
+import csv
+import shutil
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from infra.replay.feed import feed
+from infra.settings import Settings
+from model.bundle import Bundle
+from model.evaluate import evaluate
+from streams.admin import create_topics
+from tests.agents.harness import REPLAY, fleet, stored, until
+
+pytestmark = [pytest.mark.broker, pytest.mark.realdata, pytest.mark.slow]
+
+SOURCE = Path(__file__).parents[2] / ".." / "shared" / "data" / "india-nepal"
+FRAMES = 5
+
+
+def part_of(source: Path, target: Path) -> Path:
+    """All groups of the folder, with a few frames each."""
+    (target / "images").mkdir(parents=True)
+    count: dict[tuple[str, ...], int] = defaultdict(int)
+    with (source / "labels.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    kept = []
+    for row in rows:
+        group = tuple(row[name] for name in ("Location", "Year", "Month", "Day", "Hour"))
+        count[group] += 1
+        if count[group] <= FRAMES:
+            kept.append(row)
+            shutil.copy(source / "images" / row["Filename"], target / "images")
+    with (target / "labels.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(kept)
+    return target
+
+
+def test_a_replay_equals_the_offline_evaluation(
+    kafka_settings: Callable[..., Settings], tmp_path: Path
+) -> None:
+    if not SOURCE.is_dir():
+        pytest.skip("no ../shared/data")
+    folder = part_of(SOURCE, tmp_path / "folder")
+    offline = {
+        (row["station"], int(datetime.fromisoformat(row["time"]).timestamp()) // 60): row
+        for row in evaluate(Bundle.load(), folder).predictions
+    }
+    settings = kafka_settings(partitions=4, window=REPLAY)
+    create_topics(settings)
+    assert feed(settings, folder, "india-nepal").exit_code == 0
+    with fleet(settings, tmp_path) as workers:
+        until("one estimate a group", lambda: workers.check() and len(stored(settings)) >= len(offline), 240)
+    found = {(station, end // 60 - 1): estimate for (station, end), estimate in stored(settings).items()}
+    assert set(found) == set(offline)
+    for key, row in offline.items():
+        model = found[key].model
+        assert model is not None
+        assert model.aqi == pytest.approx(row["aqi"], rel=1e-5)
+        assert model.lo == pytest.approx(row["aqi_lo"], rel=1e-5, abs=1e-5)
+        assert model.hi == pytest.approx(row["aqi_hi"], rel=1e-5)
+        for name, value in row["sensors"].items():
+            assert model.sensors[name] == pytest.approx(value, rel=1e-5)  # type: ignore[index]
+        assert sum(frame.usable for frame in found[key].inputs.frames) == row["frames"]
