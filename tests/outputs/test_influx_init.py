@@ -47,17 +47,17 @@ class Standin:
         asked = parse_qs(parts.query)
         self.writes += method != "GET"
         if parts.path == "/api/v2/orgs":
-            found = [{"id": "0org", "name": "skyfuse"}] if asked["org"] == ["skyfuse"] else []
+            found = [{"id": "00000000000000aa", "name": "skyfuse"}] if asked["org"] == ["skyfuse"] else []
             return 200, {"orgs": found}
         if parts.path == "/api/v2/buckets":
             if method == "POST":
-                self.buckets[body["name"]] = body | {"id": f"0b{len(self.buckets)}"}
+                self.buckets[body["name"]] = body | {"id": f"{len(self.buckets):016x}"}
                 return 201, self.buckets[body["name"]]
             name = asked.get("name", [None])[0]
             return 200, {"buckets": [b for n, b in self.buckets.items() if name in (None, n)]}
         if parts.path == "/api/v2/authorizations":
             if method == "POST":
-                id = f"0a{self.writes}"
+                id = f"{self.writes:016x}"
                 self.authorizations[id] = body | {"id": id}
                 return 201, body | {"id": id, "token": f"secret-{id}"}
             return 200, {"authorizations": list(self.authorizations.values())}
@@ -101,7 +101,7 @@ def test_buckets_and_least_privilege_tokens_are_made(server, tmp_path):
         "skyfuse: read (Grafana)": {("read", "buckets", id) for id in ids},
     }
     for file in ("write.token", "read.token"):
-        assert (tmp_path / "tokens" / file).read_text().startswith("secret-0a")
+        assert (tmp_path / "tokens" / file).read_text().startswith("secret-0")
         assert (tmp_path / "tokens" / file).stat().st_mode & 0o777 == 0o600
     assert len(done) == 5
     assert not any("secret" in line for line in done)
