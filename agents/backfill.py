@@ -227,7 +227,7 @@ class Backfill:
                 if window is None:
                     continue
                 view = self._view(station, end, window)
-                if (station, end) in rewrite:
+                if hour(end) == at and (station, end) in rewrite:
                     horizon = end - lateness_ms
                     intake = next((kept for when, kept in reversed(versions) if when <= horizon), Intake())
                     prepared.append(take_in(view, record, intake, limits)[0])

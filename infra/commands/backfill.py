@@ -36,8 +36,8 @@ from streams.checkpoint import AT
 from streams.join import BEGINNING, Item, Settled
 from streams.stations import StationBook
 
-#: Hours of a station's windows made again in one pass. Each holds two hours of inputs: about 4 MB at six
-#: readings a minute; and the station's averages of two days: about 3 MB.
+#: Hours of a station's windows made again in one pass. Each holds two hours of inputs, 2 MB at 36 values a
+#: minute, and at most the two days of averages before it.
 _HOURS_A_PASS: Final = 48
 
 

@@ -16,7 +16,7 @@ from model.bundle import DEFAULT_BUNDLE, Bundle
 from model.haze import HAZE_SIZE
 from model.runtime import Head
 from model.virtual_sensor import CAMERA_SIZE
-from schemas.base import from_ms
+from schemas.base import from_ms, to_ms
 from schemas.estimate import Estimate
 from schemas.features import Features, Quality
 from schemas.reading import Quantity
@@ -117,7 +117,7 @@ def test_late_data_count_as_if_they_had_come_in_time(
     assert {outcome.verdict for outcome in outcomes} <= {"rewrite"}
     made = work.remake(outcomes, head, LATENESS, STATIONS.get, {})
 
-    assert {(e.station, int(e.window.end.timestamp() * 1000)) for e in made} == wanted
+    assert {(e.station, to_ms(e.window.end)) for e in made} == wanted
     for estimate in made:
         assert estimate.model_dump_json() == as_if[estimate.station, estimate.window.end].model_dump_json()
 
@@ -129,6 +129,18 @@ def test_late_data_count_as_if_they_had_come_in_time(
     for estimate in made:
         again.add_estimate(estimate, backfilled=True)
     assert {outcome.verdict for outcome in again.decide(-inf)} <= {"counted"}
+
+
+def test_each_window_is_made_once_also_across_hours(head: Head) -> None:
+    sent = log(3, 150, 1.0)
+    wanted = {(one.item.station, end_of(one.item)) for one in sent}
+    work = Backfill(wanted, SIZE)
+    for one in sent:
+        work.add(one.source, one.item, late=True)
+    made = work.remake(work.decide(-inf), head, LATENESS, STATIONS.get, {})
+    assert [(e.station, to_ms(e.window.end)) for e in made] == sorted(wanted)
+    # The averages of the last one have those before it in them, which were just made.
+    assert "pm25_24h: 2 of 24 hours" in made[-1].indices[0].reason
 
 
 def test_what_stays_imputed_keeps_what_the_virtual_sensor_of_that_time_said(head: Head) -> None:
