@@ -13,7 +13,7 @@ from rich.table import Table
 
 from aqi.command import aqi_command
 from aqi.errors import AqiError
-from infra.commands import alerts, dlq
+from infra.commands import alerts, dlq, influx
 from infra.commands.query import query
 from infra.connect import with_broker
 from infra.errors import InfraError
@@ -31,6 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(influx.app, name="influx")
 app.command("query")(query)
 app.command("aqi")(aqi_command)
 
