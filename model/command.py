@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -22,8 +22,15 @@ from model.online import evaluate_online, read_layout, read_milan
 
 __all__ = ["evaluate_command", "export_command", "train_command"]
 
-DATA: str = "Air Pollution Image Dataset from India and Nepal (Rouniyar, Utomo, John A, Hsiung 2023), developers' part"
-LICENCE: str = "CC BY-NC-SA 3.0 IGO (non-commercial, share alike)"
+DATA: Final = "Air Pollution Image Dataset from India and Nepal (Rouniyar, Utomo, John A, Hsiung 2023)"
+#: What has to be known of that data; goes into the card.
+REMARKS: Final = (
+    "The AQI values were read off portals of different national scales; classes have US EPA edges."
+    " The concentration columns are taken as ug/m3 as they stand: they look like portal sub-indices, differ"
+    " from official hourly series by factors of 0.8 to 10, and CO has no single unit: an imputed CO is"
+    " no concentration."
+)
+LICENCE: Final = "CC BY-NC-SA 3.0 IGO (non-commercial, share alike)"
 
 
 class Layout(StrEnum):
@@ -45,7 +52,7 @@ class Ablation(StrEnum):
 
 @contextmanager
 def _bars(console: Console) -> Iterator[Any]:
-    """A progress callback (what, done, total) that shows one bar per kind of work; lines without a terminal."""
+    """A progress callback (what, done, total) that shows one bar per kind of work."""
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -142,6 +149,7 @@ def train_command(
     backbone: Annotated[str | None, typer.Option(help="Another backbone than the configuration's.")] = None,
     data: Annotated[str, typer.Option(help="What the data is called in manifest and card.")] = DATA,
     licence: Annotated[str, typer.Option(help="The data's licence.")] = LICENCE,
+    remarks: Annotated[str, typer.Option(help="What a user of the model has to know of the data.")] = REMARKS,
     ablation: Annotated[
         Ablation | None,
         typer.Option(help="Compare variants by grouped cross-validation instead of training."),
@@ -163,7 +171,9 @@ def train_command(
         if ablation is not None:
             rows = training_run.ablation(ablation.value, config, folder, cache, progress, changes)
         else:
-            trained = training_run.run(config, folder, output, cache, progress, changes, data, licence)
+            trained = training_run.run(
+                config, folder, output, cache, progress, changes, data, licence, remarks
+            )
     if ablation is not None:
         table = Table(
             "variant", "all inputs", "no pm", "image only", title=f"{config}: {ablation.value}, grouped"

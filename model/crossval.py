@@ -1,11 +1,13 @@
-"""Cross-validation of fusion heads: out-of-fold estimates under every mask pattern, and what follows from them.
+"""Cross-validation of fusion heads: out-of-fold estimates under every mask pattern, and what follows from
+them.
 
-The folds hold whole (site, date, hour) groups, or whole sites. Principal components, scalings, familiarity and
-heads are all made from a fold's training groups only. The interval tables of an exported bundle come from here.
+The folds hold whole (site, date, hour) groups, or whole sites. Principal components, scalings, familiarity
+and heads are all made from a fold's training groups only. The interval tables of an exported bundle come
+from here.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 from model.bundle import PATTERNS
 from model.errors import TrainingError
 from model.evaluate import Mask, Windows, masked
-from model.network import EnsembleHead, EnsembleOutputs, Familiarity, HeadInputs
+from model.network import EnsembleHead, EnsembleOutputs, Familiarity
 from model.runtime import HeadOutput, pattern_index
 from model.train import Fitted, FrameTable, Projection, Split, TrainConfig, fit, hour_circle, pool_frames
 from schemas.parameters import PARAMETERS
@@ -34,6 +36,8 @@ Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 Progress = Callable[[str, int, int], None]
+#: {"aqi": {pattern: factor}, "sensors": {pattern: {parameter: factor}}}, as the manifest has them.
+Tables = dict[str, dict[str, Any]]
 
 LEVEL: Final = 0.9
 #: Components of h_I in which pictures are compared.
@@ -174,7 +178,7 @@ def fold_predictor(
     table: FrameTable,
     folds: Sequence[Fold],
     noise: tuple[Float32, Float32],
-    tables: dict[str, dict[str, float] | dict[str, dict[str, float]]] | None = None,
+    tables: Tables | None = None,
 ) -> Callable[[Windows, NDArray[np.int64]], HeadOutput]:
     """`predict` for `model.evaluate.score_windows`: every row by the fold that did not see its group.
 
@@ -207,20 +211,22 @@ def fold_predictor(
             for target, value in zip(parts, run_ensemble(fold.ensemble, part)[:4], strict=True):
                 target[mine] = value.numpy()
         pattern = pattern_index(shown.image_present, ~np.isnan(shown.sensors))
-        return with_intervals(*parts, pattern, tables)
+        aqi, aqi_scale, log, log_scale = parts
+        return with_intervals(aqi, aqi_scale, log, log_scale, pattern, tables)
 
     return predict
 
 
 def with_intervals(
     aqi: Float32, aqi_scale: Float32, log: Float32, log_scale: Float32, pattern: NDArray[np.int64],
-    tables: dict[str, dict[str, float] | dict[str, dict[str, float]]] | None,
+    tables: Tables | None,
 ) -> HeadOutput:  # fmt: skip
     """What `model.runtime.Head` makes of the graph's outputs."""
     factor, sensor_factor = np.ones(len(PATTERNS)), np.ones((len(PATTERNS), 6))
     if tables is not None:
         factor = np.array([tables["aqi"][name] for name in PATTERNS])
-        sensor_factor = np.array([list(tables["sensors"][name].values()) for name in PATTERNS])  # type: ignore[union-attr]
+        rows = [[tables["sensors"][name][parameter] for parameter in PARAMETERS] for name in PATTERNS]
+        sensor_factor = np.array(rows)
     aqi = np.maximum(aqi, 0)
     half, log_half = factor[pattern, None] * aqi_scale, sensor_factor[pattern] * log_scale
 
@@ -247,12 +253,12 @@ def calibration_masks() -> list[Mask]:
 
 def interval_tables(
     table: FrameTable, folds: Sequence[Fold], masks: Sequence[Mask], groups: Bool | None = None
-) -> dict[str, dict[str, float] | dict[str, dict[str, float]]]:
+) -> Tables:
     """Split-conformal factors per pattern from out-of-fold residuals over scales.
 
-    A pattern's rows of one group are not independent: the quantile is taken with each group weighing the same,
-    at the level (1 + 1/n) * 0.9 for n groups. A concentration that a pattern never has to fill takes the factor
-    of all patterns together.
+    A pattern's rows of one group are not independent: the quantile is taken with each group weighing the
+    same, at the level (1 + 1/n) * 0.9 for n groups. A concentration that a pattern never has to fill takes
+    the factor of all patterns together.
 
     Args:
         groups: use the residuals of these groups only (to test coverage on the others).

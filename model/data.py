@@ -83,7 +83,9 @@ def solar_hour(time: datetime, longitude: float | None) -> float:
         raise ValueError("solar_hour needs a timezone-aware time")
     utc = time.replace(tzinfo=None) - offset
     midnight = utc.replace(hour=0, minute=0, second=0, microsecond=0)
-    return ((utc - midnight) / timedelta(hours=1) + longitude / 15.0) % 24.0
+    hour = ((utc - midnight) / timedelta(hours=1) + longitude / 15.0) % 24.0
+    # A tiny negative number modulo 24 rounds to 24 itself.
+    return hour if hour < 24.0 else 0.0
 
 
 def _number(text: str, where: str) -> float:
@@ -118,7 +120,7 @@ def _time(row: dict[str, str], zone: str, where: str) -> datetime:
         )
     except ValueError as error:
         raise LayoutError(
-            f"{where}: Year, Month, Day, Hour = {row['Year']!r}, {row['Month']!r}, {row['Day']!r}, {row['Hour']!r}"
+            f"{where}: {row['Year']!r}, {row['Month']!r}, {row['Day']!r}, {row['Hour']!r}"
             f" is no date and hour ({error}); Hour is local, like 8:30"
         ) from None
 

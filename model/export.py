@@ -1,7 +1,7 @@
 """From trained heads to a bundle: ONNX graphs, manifest and model card (torch; the `train` extra).
 
-`export` writes float32 graphs and checks them against torch before it returns; `quantise` makes an int8 encoder
-from calibration frames.
+`export` writes float32 graphs and checks them against torch before it returns; `quantise` makes an int8
+encoder from calibration frames.
 """
 
 import io
@@ -77,7 +77,7 @@ class EncoderGraph(nn.Module):
 
 
 class ExplainGraph(nn.Module):
-    """The head's feeds to the gradient of the AQI by channel of the feature map's mean, and the image's share."""
+    """The head's feeds to the AQI's gradient by channel of the feature map's mean, and the image's share."""
 
     def __init__(self, ensemble: EnsembleHead, projection: Projection) -> None:
         super().__init__()
@@ -193,7 +193,7 @@ def export(folder: Path, trained: Trained, name: str, version: str) -> Bundle:
         EXPLAIN_FILE: _feeds_graph(ExplainGraph(ensemble, projection), ["aqi_gradient", "familiarity"]),
         CARD_FILE: model_card(trained, f"{name} {version}").encode(),
     }
-    aqi_scale, aqi_mean = training.pop("aqi_scale"), training.pop("aqi_mean")
+    aqi_scale, aqi_mean, remarks = (training.pop(key) for key in ("aqi_scale", "aqi_mean", "remarks"))
     manifest = {
         "name": name,
         "version": version,
@@ -218,9 +218,7 @@ def export(folder: Path, trained: Trained, name: str, version: str) -> Bundle:
             "configuration": {**config.model_dump(mode="json"), "aqi_mean": aqi_mean},
         },
         "metrics": _metrics(trained.report),
-        "notes": [
-            "Pollutant columns of the training data are taken as ug/m3 as they stand; see the model card.",
-        ],
+        "notes": [remarks],
     }  # fmt: skip
     bundle = write_bundle(folder, manifest, files)
     _check(bundle, graph, ensemble)
@@ -261,43 +259,49 @@ def model_card(trained: Trained, title: str) -> str:
         "image is noise",
     )
     rows = [
-        f"| {mask} | {figure(grouped[mask])} | {100 * grouped[mask]['coverage']:.0f} % | {figure(sites[mask])} |"
+        f"| {mask} | {figure(grouped[mask])} | {100 * grouped[mask]['coverage']:.0f} %"
+        f" | {figure(sites[mask])} |"
         for mask in shown
     ]
+
+    def average(name: str) -> float:
+        return float(np.mean([entry[name] for entry in report["grouped, by seed"].values()]))
+
+    low, high = grouped["all"]["aqi"]["model"]["rmse_interval"]
     return f"""# Model card: {title}
 
-**What it is.** {config.members} fusion heads on a frozen ImageNet {config.backbone}: six sensors with mask bits, the solar
-hour, {config.head.components} principal components of the picture and 20 haze statistics in; AQI, six concentrations and their
-scales out. A picture that is unlike those of the training cameras counts less and less (a familiarity gate), down
-to the estimate from the sensors alone.
+**What it is.** {config.members} fusion heads on a frozen ImageNet {config.backbone}. In go six sensors with
+mask bits, the solar hour, {config.head.components} principal components of the picture and 20 haze
+statistics; out come the AQI and six concentrations with their scales. A picture that is unlike those of
+the training cameras counts less and less (a familiarity gate), down to the estimate from the sensors alone.
 
-**Data.** {training["data"]}: {training["groups"]} (site, date, hour) windows of {training["frames"]} frames at
-{", ".join(training["sites"])}. **Licence: {training["licence"]}**, and this bundle carries it on.
+**Data.** {training["data"]}: {training["groups"]} (site, date, hour) windows of {training["frames"]} frames
+at {", ".join(training["sites"])}. **Licence: {training["licence"]}**; the bundle carries it on.
 AQI scale: {training["aqi_scale"]}.
-The concentration columns are taken as ug/m3 as they stand. They look like portal sub-indices, disagree with official
-hourly series by factors of 0.8 to 10, and CO has no single unit: do not read an imputed CO as a concentration.
+{training["remarks"]}
 
-**Figures.** RMSE in AQI points / accuracy of six classes. {training["split"]}.
+**Figures.** RMSE in AQI points / accuracy of six classes; {training["split"]}.
 
 | inputs | grouped | coverage of the 90 % interval | a site never seen |
 |---|---|---|---|
 {chr(10).join(rows)}
 
+All inputs, mean of three draws of the folds: {average("rmse"):.1f} / {100 * average("accuracy"):.0f} %.
 Beside it, all inputs, grouped: {"; ".join(f"{name} {figure(grouped['all'], name)}" for name in rivals)}.
 
 On a random split of frames the published configuration reaches RMSE {random["rmse"]:.2f} and
-{100 * random["accuracy"]:.1f} %: frames of one video lie on both sides of such a split, so this figure says nothing about
-new air. The windows are few: a 90 % bootstrap interval of the grouped RMSE is
-{grouped["all"]["aqi"]["model"]["rmse_interval"][0]:.0f} to {grouped["all"]["aqi"]["model"]["rmse_interval"][1]:.0f}.
+{100 * random["accuracy"]:.1f} %: frames of one video lie on both sides of such a split, so this figure says
+nothing about new air. The windows are few: the 90 % bootstrap interval of the grouped RMSE is {low:.0f} to
+{high:.0f}.
 
-**Where it fails.** At a site it never saw, pictures add nothing, and without particle sensors the estimate is no
-better than a guess at the mean: let the station's own virtual sensor learn (docs/model.md). Colourless gases
-leave little trace in a picture. Hazardous air is underestimated: most large errors lie above AQI 250. All training
-frames are daylight without rain; fog and drizzle look like haze. At night, in rain, behind a blocked or
-frozen lens the quality gate has to refuse the picture, and does so by rules of its own.
+**Where it fails.** At a site it never saw, pictures add nothing, and without particle sensors the estimate
+is no better than a guess at the mean: let the station's own virtual sensor learn (docs/model.md). Colourless
+gases leave little trace in a picture. The largest errors lie where the air is worst. Training frames are
+daylight without rain; fog and drizzle look like haze. At night, in rain, behind a blocked or frozen lens
+the quality gate has to refuse the picture, and does so by rules of its own.
 
-**Not for** regulatory reporting, health decisions of single persons, exposure claims in court, indoor air, wildfire smoke
-seen from the air, or any place without a sensor nearby to check it against. Commercial use needs other training data.
+**Not for** regulatory reporting, health decisions of single persons, indoor air, or any place without a
+sensor nearby to check it against; not for commercial use where the data's licence forbids it.
 """
 
 
@@ -357,8 +361,8 @@ def quantise(
         source.write_bytes(bundle.files[ENCODER_FILE])
         quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
         nodes = onnx.load(str(prepared)).graph.node
-        # The last convolution is the projection. The first two see raw pixels, whose range a few bits cut badly:
-        # leaving them in float32 halves the error of the features and costs nothing measurable.
+        # The last convolution is the projection. The first eight (two blocks) have few channels of very unequal
+        # range, which 8 bits cut badly: left in float32 the features' angle to the exact ones falls to a third.
         convolutions = [node.name for node in nodes if node.op_type == "Conv"]
         quantize_static(
             str(prepared),
@@ -369,7 +373,7 @@ def quantise(
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=[*convolutions[:2], *convolutions[-1:]],
+            nodes_to_exclude=[*convolutions[:8], *convolutions[-1:]],
             calibrate_method=CalibrationMethod.MinMax,
             extra_options={"ActivationSymmetric": False, "WeightSymmetric": True},
         )

@@ -1,8 +1,8 @@
 """Grad-CAM of the AQI estimate, from the bundle's ONNX graphs with NumPy (Selvaraju et al. 2017).
 
-The encoder's last feature map A (C, h, w) is an output of encoder.onnx. The gradient of the AQI with respect to
-its global mean is analytic (projection, then the head's ReLU network) and is what explain.onnx computes, so
-that no automatic differentiation is needed:
+The encoder's last feature map A (C, h, w) is an output of encoder.onnx. The gradient of the AQI with
+respect to its global mean is analytic (projection, then the head's ReLU network) and is what explain.onnx
+computes, so that no automatic differentiation is needed:
 
     weight_c = mean over i, j of dAQI / dA_cij = (dAQI / dmean_c) / (h w)
     cam_ij   = ReLU(sum over c of weight_c A_cij)
@@ -69,7 +69,7 @@ class Explainer:
 
 
 def overlay_png(image: NDArray[np.uint8], cam: Float32, strength: float = 0.5) -> bytes:
-    """PNG of the picture with the map laid over it, from clear over yellow to red. uint8 (H, W, 3), (h, w) >= 0."""
+    """PNG of a picture (H, W, 3) uint8 with a map (h, w) >= 0 laid over it, from clear to red."""
     height, width = image.shape[:2]
     peak = float(cam.max())
     heat = np.asarray(

@@ -130,7 +130,7 @@ class _Gated(nn.Module):
 
 
 class _CrossAttention(nn.Module):
-    """h_I asks the six sensors' tokens (missing ones cannot be looked at), four heads, and is added to the answer.
+    """h_I asks the six sensors' tokens (missing ones cannot be looked at) and is added to the answer.
 
     The answer is concatenated with h_S, which the sensors' own encoder made.
     """
@@ -230,7 +230,7 @@ class FusionHead(nn.Module):
         return image, self.fusion(image, self.sensor_encoder(sensors), log, present)
 
     def aqi_gradient(self, x: HeadInputs) -> Tensor:
-        """(N, 128): how the AQI changes with each component of `x.embedding`, analytically; concat fusion only."""
+        """(N, 128) gradient of the AQI with respect to `x.embedding`, analytically; concat fusion only."""
         if not isinstance(self.fusion, _Concat):
             raise TypeError(f"the analytic gradient is written for concat fusion, not {self.config.fusion}")
         _, mixed = self._encode(x)
@@ -246,10 +246,9 @@ class FusionHead(nn.Module):
         image, mixed = self._encode(x)
         mixed = functional.dropout(functional.relu(mixed), self.config.dropout, self.training)
         aqi, aqi_scale, log, log_scale = self.decode(self.aqi_head(mixed), self.sensor_head(mixed))
+        alone = torch.cat([aqi, log], 1) * 0
         if self.config.heteroscedastic:
             alone = self.image_head(image)
-        else:
-            alone = torch.cat([aqi * 0, log * 0], 1)
         return HeadOutputs(
             aqi=aqi,
             aqi_scale=aqi_scale,
@@ -303,10 +302,10 @@ def _without_image(x: HeadInputs) -> HeadInputs:
 
 
 class EnsembleHead(nn.Module):
-    """Mean of several fusion heads, each asked with and without the image, mixed by how familiar the image is.
+    """Mean of several fusion heads, asked with and without the image, mixed by the image's familiarity.
 
-    A camera that was never seen beside a sensor says less than nothing (reference figures in docs/model.md), so
-    its estimate fades into the one from the sensors alone. The scale covers the members' own scales, their
+    A camera that was never seen beside a sensor says less than nothing (figures in docs/model.md), so its
+    estimate fades into the one from the sensors alone. The scale covers the members' own scales, their
     disagreement and the mixture's spread (law of total variance).
     """
 
@@ -342,7 +341,7 @@ class EnsembleHead(nn.Module):
         return mean, ((value - mean) ** 2 + scale**2).mean(0)
 
     def _fold(self) -> None:
-        """Linear encoders and the fusion layer of all members as one matrix, where nothing lies between them."""
+        """Linear encoders and fusion layer of all members as one matrix, where nothing lies between them."""
         config = self.heads[0].config
         foldable = (
             config.fusion == "concat"

@@ -1,7 +1,7 @@
 """The evaluation report of a training run: every model, every split, every mask pattern (the `train` extra).
 
-Three protocols: a random split of frames (which leaks: frames of one video fall on both sides), folds of whole
-(site, date, hour) groups, and leave-one-site-out. Rivals see exactly what the model sees.
+Three protocols: a random split of frames (which leaks: frames of one video fall on both sides), folds of
+whole (site, date, hour) groups, and leave-one-site-out. Rivals see exactly what the model sees.
 """
 
 import json
@@ -105,7 +105,7 @@ def frame_estimates(fitted: Fitted, table: FrameTable, frames: NDArray[np.int64]
 def _plain_features(
     table: FrameTable, windows: Windows, train: NDArray[np.bool_], image: bool
 ) -> NDArray[np.float64]:
-    """Inputs of ridge and trees: log concentrations (median where missing), mask bits, hour; haze, 8 components."""
+    """Inputs of ridge and trees: log concentrations (median where missing), masks, hour; the picture."""
     median = np.nanmedian(np.log1p(np.maximum(table.sensors[train], 0)), axis=0)
     missing = np.isnan(windows.sensors)
     log = np.where(missing, median, np.log1p(np.maximum(windows.sensors, 0)))
@@ -189,7 +189,7 @@ def full_report(
     out: Path,
     components: dict[bytes, Projection] | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Everything: (report, interval tables for the bundle). Also writes report.json, report.md and plots to `out`."""
+    """(report, interval tables for the bundle); also writes report.json, report.md and plots to `out`."""
     components = {} if components is None else components
     mean = float(table.aqi.mean())
     picture = noise_picture(224, 224)
@@ -257,7 +257,7 @@ def _markdown(report: Mapping[str, Any]) -> str:
         f"# Evaluation of {report['configuration']['name']} ({report['configuration']['backbone']})",
         "",
         f"{report['windows']} windows of {report['frames']} frames at {len(report['sites'])} sites."
-        " RMSE in AQI points / accuracy of the six classes; [90 % bootstrap interval of the RMSE over windows].",
+        " RMSE in AQI points / accuracy of the six classes; [90 % bootstrap interval of the RMSE].",
         "",
         "## Random split of frames: leaks, for comparison with the literature only",
         "",

@@ -1,8 +1,8 @@
 """Exact Shapley shares of the seven inputs of an estimate: six sensors and the image.
 
-The game's value v(S) is the head's AQI with only the inputs in S shown; v(empty) is the reference, the training
-mean that the bundle declares (the head itself refuses a row with nothing). Inputs that are missing anyway are
-players without effect. Shapley 1953; 2^7 = 128 evaluations an estimate, in one batch.
+The game's value v(S) is the head's AQI with only the inputs in S shown; v(empty) is the reference, the
+training mean that the bundle declares (the head itself refuses a row with nothing). Inputs that are missing
+anyway are players without effect. Shapley 1953; 2^7 = 128 evaluations an estimate, in one batch.
 """
 
 import math
@@ -68,7 +68,7 @@ def shapley_shares(
     haze: Float32,
     hour: Float32,
 ) -> Shares:
-    """Shares of N estimates; arguments as `Head.predict` takes them. The hour belongs to no player: it is always shown."""
+    """Shares of N estimates; arguments as `Head.predict` takes them. The hour is no player: always shown."""
     rows = len(embedding)
     reference = reference_aqi(head)
     known = np.concatenate([~np.isnan(sensors), np.asarray(image_present, bool)[:, None]], axis=1)

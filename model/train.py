@@ -1,8 +1,8 @@
 """Training fusion heads on cached backbone features (torch; the `train` extra).
 
-A frozen backbone sees every frame once; its pooled features are kept on disk. After that training is a matter of
-seconds: all members of an ensemble and all folds of a cross-validation are stacked and trained as one batched
-network (`torch.func.vmap`), each with its own random masks and its own training rows.
+A frozen backbone sees every frame once; its pooled features are kept on disk. After that training is a
+matter of seconds: all members of an ensemble and all folds of a cross-validation are stacked and trained as
+one batched network (`torch.func.vmap`), each with its own random masks and its own training rows.
 """
 
 import hashlib
@@ -226,8 +226,8 @@ class Fitted(NamedTuple):
 def principal_components(features: Float, size: int) -> Projection:
     """Principal components of (F, C) standardised features, in order of falling variance; signs fixed.
 
-    Standard deviations are raised by a hundredth of the largest, so that a channel that hardly ever fires does
-    not come to dominate. One factor for all components brings the mean variance of the first 64 to 1.
+    Standard deviations are raised by a hundredth of the largest, so that a channel that hardly ever fires
+    does not come to dominate. One factor for all components brings the mean variance of the first 64 to 1.
     """
     mean = features.mean(axis=0, dtype=np.float64)
     std = features.std(axis=0, dtype=np.float64)
@@ -345,9 +345,9 @@ def fit(
     """Train `config.members` networks for each split, all at once.
 
     Args:
-        splits: masks over frames (`rows = "frames"`) or groups (`rows = "windows"`).
-        components: principal components of earlier runs by training mask (seconds each), read and added to.
-        checkpoint: file that is written every tenth of the run and resumed from, if it belongs to the same run.
+        splits: masks over frames (`rows = "frames"`) or groups (`rows = "windows"`). components: principal
+        components of earlier runs by training mask (seconds each), read and added to. checkpoint: file that
+        is written every tenth of the run and resumed from, if it belongs to the same run.
     """
     windows = config.rows == "windows"
     rows = len(table.aqi) if windows else len(table.group)
@@ -407,7 +407,9 @@ def fit(
     sensors = torch.from_numpy(np.where(known, np.maximum(table.sensors, 0), 0).astype(np.float32))
     known_tensor = torch.from_numpy(known.astype(np.float32))
     circle, aqi = torch.from_numpy(hour_circle(table.hour)), torch.from_numpy(table.aqi)
-    train_weight = torch.from_numpy(np.stack([splits[index].train for index in split_of]).astype(np.float32))
+    train_weight = torch.from_numpy(
+        np.stack([splits[int(index)].train for index in split_of]).astype(np.float32)
+    )
     # One embedding a split, or the same features for all.
     shared = config.projection == "learned"
     stacked = embeddings[:1] if shared else embeddings

@@ -26,9 +26,9 @@ _CALIBRATION_FRAMES: Final = 200
 
 def run(
     config: str, folder: Path, output: Path, cache: Path, progress: Progress, changes: Mapping[str, Any],
-    data: str, licence: str,
+    data: str, licence: str, remarks: str,
 ) -> Trained:  # fmt: skip
-    """Report by cross-validation, then the model itself on every group. `changes` replace configuration fields."""
+    """Report by cross-validation, then the model itself on every group. `changes` replace fields."""
     settings = load_config(config, **changes)
     table = read_frames(list(india_nepal(folder)), settings.backbone, cache, progress)
     components: dict[bytes, Projection] = {}
@@ -45,7 +45,8 @@ def run(
         "sites": sorted(set(table.site)),
         "split": f"{FOLDS} folds of whole (site, date, hour) groups; the shipped heads saw every group",
         "aqi_mean": round(float(table.aqi.mean()), 3),
-        "aqi_scale": "as the data states it: portal values with US EPA class edges, mixed sources",
+        "aqi_scale": "as the data states it",
+        "remarks": remarks,
     }
     return Trained(settings, ensemble, projection, intervals, training, report)
 

@@ -1,15 +1,21 @@
 """Scores against definitions written out one pair at a time."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from model.metrics import CLASS_NAMES, aqi_class, bootstrap, scores
 
 pairs = st.lists(st.tuples(st.floats(0, 500), st.floats(0, 500)), min_size=1, max_size=40)
+
+
+def mean_of(sample: NDArray[np.float64], rows: NDArray[np.int64]) -> float:
+    return float(sample[rows].mean())
 
 
 def class_of(aqi: float) -> int:
@@ -52,7 +58,7 @@ def test_bootstrap_covers_the_mean_of_a_known_population() -> None:
     hits = 0
     for seed in range(60):
         sample = np.random.default_rng(seed).normal(3, 1, 50)
-        interval = bootstrap(50, lambda rows, s=sample: float(s[rows].mean()), draws=300)
+        interval = bootstrap(50, partial(mean_of, sample), draws=300)
         assert interval.lo <= interval.value <= interval.hi
         hits += interval.lo <= 3 <= interval.hi
     assert 48 <= hits <= 60
