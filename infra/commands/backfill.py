@@ -38,7 +38,7 @@ from streams.stations import StationBook
 
 #: Hours of a station's windows made again in one pass. Each holds two hours of inputs, 2 MB at 36 values a
 #: minute, and at most the two days of averages before it.
-_HOURS_A_PASS: Final = 48
+HOURS_A_PASS: Final = 48
 
 
 @dataclass
@@ -46,7 +46,6 @@ class Report:
     """What a run found and did."""
 
     outcomes: list[Outcome] = field(default_factory=list)
-    written: int = 0
     #: Late windows that the worker may still publish itself.
     open: set[Key] = field(default_factory=set)
     #: Where and why, of records on the late topic that cannot be used.
@@ -86,7 +85,7 @@ class _Run:
         late = self._late(number)
         self.report.open |= {key for key in late.windows if key[1] > done}
         final = sorted(key for key in late.windows if key[1] <= done)
-        for wanted in _passes(final):
+        for wanted in passes(final):
             work = Backfill(wanted, self._rules.size)
             for source, item, _ in self._late_items(number, work.stations, []):
                 work.add(source, item, late=True)
@@ -110,7 +109,6 @@ class _Run:
                         [(BACKFILLED, b"true")],
                     )  # fmt: skip
                 sender.flush()
-                self.report.written += len(estimates)
 
     # -- what lies on the topics ---------------------------------------------------------------------------
 
@@ -200,13 +198,13 @@ def _items(source: Source, record: Any, keys: Keys) -> list[Item]:
     return reading_items(record, keys)[0] if source == "readings" else features_items(record, keys)
 
 
-def _passes(windows: Sequence[Key]) -> Iterator[list[Key]]:
+def passes(windows: Sequence[Key]) -> Iterator[list[Key]]:
     """The windows in order, so cut that one pass has a bounded number of (station, hour)."""
     part: list[Key] = []
     hours: set[Key] = set()
     for station, end in windows:
         at = station, hour(end)
-        if at not in hours and len(hours) == _HOURS_A_PASS:
+        if at not in hours and len(hours) == HOURS_A_PASS:
             yield part
             part, hours = [], set()
         hours.add(at)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from agents.assessment import Assessor
 from agents.backfill import Backfill, Outcome, Source, hour
+from infra.commands.backfill import HOURS_A_PASS, passes
 from model.bundle import DEFAULT_BUNDLE, Bundle
 from model.haze import HAZE_SIZE
 from model.runtime import Head
@@ -282,3 +283,14 @@ def test_what_backfill_itself_published_may_not_shrink() -> None:
 )
 def test_the_hour_of_a_window(end: int, wanted: int) -> None:
     assert hour(end) == wanted
+
+
+@given(minutes=st.sets(st.tuples(st.sampled_from(["a", "b"]), st.integers(0, 9000)), max_size=400))
+def test_passes_cut_the_windows_into_bounded_parts(minutes: set[tuple[str, int]]) -> None:
+    windows = sorted((station, NOON + minute * SIZE) for station, minute in minutes)
+    parts = list(passes(windows))
+    assert [key for part in parts for key in part] == windows
+    hours = [{(station, hour(end)) for station, end in part} for part in parts]
+    assert all(0 < len(part) <= HOURS_A_PASS for part in hours)
+    # An hour is never cut: its windows share what quality control knows.
+    assert sum(map(len, hours)) == len({at for part in hours for at in part})
