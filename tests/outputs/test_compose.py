@@ -1,0 +1,94 @@
+"""compose.yaml against the compose specification, and against what the rest of the repository expects."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import compose_spec
+import pytest
+import yaml
+
+from infra.cli import app
+from infra.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+FILE = ROOT / "infra" / "compose.yaml"
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    """The file with its anchors merged."""
+    merged: dict[str, Any] = yaml.safe_load(FILE.read_text())
+    return merged
+
+
+def test_it_follows_the_compose_specification(compose):
+    plain = {key: value for key, value in compose.items() if not key.startswith("x-")}
+    parsed = compose_spec.PyCompose.from_yaml(yaml.safe_dump(plain))
+    parsed.validate()
+    assert set(parsed.service_names()) == set(compose["services"])
+
+
+def test_a_mistake_would_be_noticed(compose):
+    plain = {key: value for key, value in compose.items() if not key.startswith("x-")}
+    plain["services"] = plain["services"] | {"kafka": {"image": "apache/kafka", "imagine": True}}
+    with pytest.raises(Exception, match="imagine"):
+        compose_spec.PyCompose.from_yaml(yaml.safe_dump(plain))
+
+
+def test_dependencies_volumes_and_configs_exist(compose):
+    services = compose["services"]
+    for name, service in services.items():
+        assert set(service.get("depends_on", {})) <= set(services), name
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            assert source in compose["volumes"] or (FILE.parent / source).exists(), volume
+        for config in service.get("configs", []):
+            assert config["source"] in compose["configs"]
+
+
+def test_settings_are_ones_that_skyfuse_knows(compose):
+    """An unknown SKYFUSE_ variable would be an error at start, or be ignored."""
+    fields = Settings.model_fields
+    for service in compose["services"].values():
+        for name in service.get("environment", {}):
+            match = re.fullmatch(r"SKYFUSE_([A-Z]+(?:_DIR)?)(?:__([A-Z_]+))?", name)
+            if match is None or name.startswith(("SKYFUSE_GRAFANA", "SKYFUSE_INFLUX_ADMIN")):
+                continue
+            section = fields[match[1].lower()]
+            if match[2]:
+                assert match[2].lower() in section.annotation.model_fields, name
+
+
+def test_workers_run_commands_that_exist(compose):
+    known = {
+        command.name or command.callback.__name__.replace("_command", "")
+        for command in app.registered_commands
+    }
+    known |= {group.name for group in app.registered_groups}
+    for name, service in compose["services"].items():
+        if service.get("image") != "skyfuse":
+            continue
+        text = " ".join(service["command"])
+        command = re.search(r"(?:skyfuse )?(\w+)", text.partition("exec ")[2] or text)[1]
+        assert command in known, name
+
+
+def test_grafana_gets_every_variable_that_its_provisioning_asks_for(compose):
+    grafana = compose["services"]["grafana"]
+    given = set(grafana["environment"]) | set(re.findall(r"(SKYFUSE_\w+)=", " ".join(grafana["command"])))
+    text = (FILE.parent / "grafana/provisioning/datasources/skyfuse.yaml").read_text()
+    assert set(re.findall(r"\$(\w+)", text)) <= given
+    board = yaml.safe_load((FILE.parent / "grafana/provisioning/dashboards/skyfuse.yaml").read_text())
+    (provider,) = board["providers"]
+    assert any(volume.split(":")[1] == provider["options"]["path"] for volume in grafana["volumes"])
+
+
+def test_prometheus_scrapes_every_worker(compose):
+    config = yaml.safe_load(compose["configs"]["prometheus"]["content"])
+    (job,) = config["scrape_configs"]
+    assert job["job_name"] == "skyfuse"
+    workers = {
+        name for name, s in compose["services"].items() if "--web-port" in " ".join(s.get("command", []))
+    }
+    assert {target.split(":")[0] for target in job["static_configs"][0]["targets"]} == workers
