@@ -203,7 +203,15 @@ class Fleet:
                 f"SKYFUSE_WINDOW__{k}": "off" if v is None else f"PT{v.total_seconds():g}S"
                 for k, v in seconds.items()
             },
-            **({"SKYFUSE_INFLUX__URL": influx.url} if influx.url else {}),
+            **(
+                {
+                    "SKYFUSE_INFLUX__URL": influx.url,
+                    "SKYFUSE_INFLUX__BUCKET": influx.bucket,
+                    "SKYFUSE_INFLUX__TOKEN": "test",
+                }
+                if influx.url
+                else {}
+            ),
         }
         self._children[role] = spawn(
             [sys.executable, "-m", "infra.cli", "worker", role],
