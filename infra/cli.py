@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
+from agents.alerting.errors import AlertError
 from aqi.command import aqi_command
 from aqi.errors import AqiError
 from infra.commands import alerts, dlq, influx
@@ -19,6 +20,7 @@ from infra.connect import with_broker
 from infra.errors import InfraError
 from infra.settings import Settings
 from infra.stack.processes import ended_by_signals
+from model.command import evaluate_command, export_command, train_command
 from model.errors import ModelError
 from schemas.base import first_error
 from streams.errors import StreamError
@@ -34,6 +36,9 @@ app.add_typer(alerts.app, name="alerts")
 app.add_typer(influx.app, name="influx")
 app.command("query")(query)
 app.command("aqi")(aqi_command)
+app.command("train")(train_command)
+app.command("evaluate")(evaluate_command)
+app.command("export")(export_command)
 
 
 class RoleName(StrEnum):
@@ -205,7 +210,7 @@ def main() -> None:
     """Entry point. An error that was foreseen is one sentence, not a traceback."""
     try:
         app()
-    except (InfraError, StreamError, ModelError, AqiError) as error:
+    except (InfraError, StreamError, ModelError, AqiError, AlertError) as error:
         typer.echo(f"skyfuse: {error}", err=True)
         sys.exit(1)
     except ValidationError as error:
