@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 import faust
 from pydantic import SecretStr
 
+from agents.alert import AlertStage, RulesSource
 from agents.assessment import Assessor, check_station
 from agents.fusion import FusionStage
 from agents.sink import SinkStage
@@ -32,15 +33,15 @@ from streams.sinks.store import Store
 from streams.stations import StationBook
 from streams.web import add_pages
 
-Role = Literal["vision", "fusion", "sink"]
+Role = Literal["vision", "fusion", "sink", "alert"]
 #: Python's collector, tuned to long-lived windows.
 GC_THRESHOLDS: Final = (100_000, 50, 100)
-ROLES: Final[tuple[Role, ...]] = ("vision", "fusion", "sink")
+ROLES: Final[tuple[Role, ...]] = ("vision", "fusion", "sink", "alert")
 
 
 def build(role: Role, settings: Settings, web_port: int) -> BatchApp:
     """The app of one role. It starts when it is handed to a Faust worker."""
-    builder = {"vision": _Vision, "fusion": _Fusion, "sink": _Sink}[role](settings)
+    builder = {"vision": _Vision, "fusion": _Fusion, "sink": _Sink, "alert": _Alert}[role](settings)
     kafka = settings.kafka
     assert kafka.bootstrap is not None
     app = build_app(
@@ -193,6 +194,33 @@ class _Sink(_Builder):
             topic=topic,
             dead_letter_topic=self.name(topics.DEAD_LETTERS),
             start=committed.get(topic, (0, ""))[0],
+        )
+
+
+class _Alert(_Builder):
+    inputs = (topics.ESTIMATES,)
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._rules = RulesSource(settings.alerts.rules)
+
+    async def open(self, partition: int, committed: Committed) -> Stage:
+        topic = self.name(topics.ESTIMATES)
+        start = committed.get(topic, (0, ""))[0]
+        checkpoints = Checkpoints(self.name(topics.ALERT_STATE), partition)
+        window = self.settings.window
+        return AlertStage(
+            self._rules,
+            checkpoints,
+            checkpoints.load((await self.compacted(topics.ALERT_STATE, partition)).values(), start),
+            self.publish,
+            # A window may be revised until the watermark has passed it by its grace and the allowed lateness.
+            horizon_ms=int((window.size + window.grace + window.allowed_lateness).total_seconds() * 1000),
+            topic=topic,
+            alerts_topic=self.name(topics.ALERTS),
+            dead_letter_topic=self.name(topics.DEAD_LETTERS),
+            partition=partition,
+            start=start,
         )
 
 

@@ -47,6 +47,7 @@ class RoleName(StrEnum):
     vision = "vision"
     fusion = "fusion"
     sink = "sink"
+    alert = "alert"
 
 
 @app.command()
@@ -66,7 +67,7 @@ def up(
 
 @app.command()
 def worker(
-    role: Annotated[RoleName, typer.Argument(help="vision, fusion or sink.")],
+    role: Annotated[RoleName, typer.Argument(help="vision, fusion, sink or alert.")],
     web_port: Annotated[int, typer.Option(help="Port for /livez, /readyz and /metrics; 0: none.")] = 0,
     log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
 ) -> None:

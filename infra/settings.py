@@ -83,6 +83,10 @@ class VisionSettings(_Section):
     threads: Annotated[int, Field(ge=1)] = 1
 
 
+class AlertSettings(_Section):
+    rules: Annotated[Path | None, Field(description="rules file; the default set if not set")] = None
+
+
 class Settings(BaseSettings):
     """Everything that may differ between a laptop and a city."""
 
@@ -97,6 +101,7 @@ class Settings(BaseSettings):
     redis: RedisSettings = RedisSettings()
     window: WindowSettings = WindowSettings()
     vision: VisionSettings = VisionSettings()
+    alerts: AlertSettings = AlertSettings()
 
     @classmethod
     def settings_customise_sources(

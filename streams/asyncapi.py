@@ -170,6 +170,7 @@ _CONTENTS: Final[Mapping[str, tuple[str, ...]]] = {
     topics.LATE.name: ("late",),
     topics.DEAD_LETTERS.name: ("deadLetter",),
     topics.STATE.name: ("checkpoint",),
+    topics.ALERT_STATE.name: ("checkpoint",),
 }
 
 #: (who, what that is, topics it receives from, topics it sends to)
@@ -196,8 +197,8 @@ _ACTORS: Final[Sequence[tuple[str, str, tuple[Topic, ...], tuple[Topic, ...]]]] 
     (
         "alert",
         "watches estimates",
-        (topics.ESTIMATES,),
-        (topics.ALERTS, topics.DEAD_LETTERS),
+        (topics.ESTIMATES, topics.ALERT_STATE),
+        (topics.ALERTS, topics.DEAD_LETTERS, topics.ALERT_STATE),
     ),
     (
         "backfill",

@@ -64,6 +64,23 @@ STATE: Final = Topic(
     max_bytes=4 * _MIB,
     extra={"segment.ms": str(_HOUR), "min.cleanable.dirty.ratio": "0.2"},
 )
-TOPICS: Final = (STATIONS, FRAMES, READINGS, FEATURES, ESTIMATES, ALERTS, LATE, DEAD_LETTERS, STATE)
+ALERT_STATE: Final = Topic(
+    "aq.alert-state.v1",
+    "checkpoints of the alerts, per station",
+    cleanup="compact",
+    extra={"segment.ms": str(_HOUR), "min.cleanable.dirty.ratio": "0.2"},
+)
+TOPICS: Final = (
+    STATIONS,
+    FRAMES,
+    READINGS,
+    FEATURES,
+    ESTIMATES,
+    ALERTS,
+    LATE,
+    DEAD_LETTERS,
+    STATE,
+    ALERT_STATE,
+)
 #: The largest record any worker has to be able to fetch or produce.
 MAX_RECORD_BYTES: Final = 14 * _MIB
