@@ -15,8 +15,8 @@ from agents.alerting.errors import AlertError
 from aqi.command import aqi_command
 from aqi.errors import AqiError
 from infra.commands import alerts, dlq, influx
-from infra.commands.export import export
 from infra.commands.query import query
+from infra.commands.share import share
 from infra.connect import with_broker
 from infra.errors import InfraError
 from infra.settings import Settings
@@ -36,7 +36,7 @@ app.add_typer(dlq.app, name="dlq")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(influx.app, name="influx")
 app.command("query")(query)
-app.command("export")(export)
+app.command("share")(share)
 app.command("aqi")(aqi_command)
 app.command("train")(train_command)
 app.command("evaluate")(evaluate_command)

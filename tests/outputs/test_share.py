@@ -1,4 +1,4 @@
-"""Exports against what their formats ask for, and never an imputed value as a measurement."""
+"""Shared formats against what their formats ask for, and never an imputed value as a measurement."""
 
 import json
 from datetime import datetime
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from infra.commands.export import export
+from infra.commands.share import share
 from infra.outward import ngsi_ld, openaq, sensorthings
 from schemas.estimate import Inputs
 from schemas.parameters import GASES, PARAMETERS
@@ -173,7 +173,7 @@ def test_the_command_writes_each_format(tmp_path, monkeypatch):
         store.write_stations(list(HERE.values()))
         store.write([estimate(name, T0 + 60 * n) for name in HERE for n in (1, 2)])
     app = typer.Typer()
-    app.command()(export)
+    app.command()(share)
 
     def run(*arguments):
         out = tmp_path / "out.json"

@@ -1,4 +1,4 @@
-"""`skyfuse export`: estimates of the local store in the formats of others."""
+"""`skyfuse share`: estimates of the local store in the formats of others."""
 
 import json
 import sys
@@ -43,7 +43,7 @@ def render(target: Target, estimates: Sequence[Estimate], stations: dict[str, St
     return made[target]()
 
 
-def export(
+def share(
     target: Annotated[
         Target, typer.Argument(help="ngsi-ld: the newest window of each station; others: all windows.")
     ],
