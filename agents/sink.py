@@ -1,6 +1,7 @@
 """The sink stage: estimates into the local store, InfluxDB and the latest-state cache, then acknowledge."""
 
 import asyncio
+import logging
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
@@ -14,10 +15,15 @@ from schemas.estimate import Estimate
 from streams import metrics
 from streams.accept import dead_letter
 from streams.driver import Out, Publish
+from streams.sinks.aggregator import Aggregator
 from streams.sinks.cache import LatestCache
+from streams.sinks.directory import Directory
 from streams.sinks.errors import SinkStopped
 from streams.sinks.influx import InfluxSink
 from streams.sinks.store import Store
+from streams.stations import StationBook
+
+log = logging.getLogger(__name__)
 
 
 class SinkStage:
@@ -27,7 +33,9 @@ class SinkStage:
         self,
         store: Store,
         influx: InfluxSink | None,
+        aggregator: Aggregator | None,
         cache: LatestCache | None,
+        stations: StationBook,
         publish: Publish,
         executor: Executor,
         stopping: threading.Event,
@@ -38,7 +46,10 @@ class SinkStage:
     ) -> None:
         self._store = store
         self._influx = influx
+        self._aggregator = aggregator
         self._cache = cache
+        self._stations = stations
+        self._directory = Directory()
         self._publish = publish
         self._executor = executor
         self._stopping = stopping
@@ -47,7 +58,16 @@ class SinkStage:
         self._written = start
 
     async def handle(self, topic: str, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
-        """Write one poll's estimates to every sink."""
+        """Write one poll's estimates to every sink, or keep station records."""
+        loop = asyncio.get_running_loop()
+        if topic == self._stations.topic:
+            self._stations.apply(records)  # the fusion stage reads them too and dead-letters the unreadable
+            known = list(self._stations.all().values())
+            try:
+                await loop.run_in_executor(self._executor, self._store.write_stations, known)
+            except SinkStopped:
+                return
+            return
         out: list[Out] = []
         estimates: list[Estimate] = []
         origins: list[ConsumerRecord[bytes, bytes]] = []
@@ -60,7 +80,6 @@ class SinkStage:
                 refused = Refused(*first_error(details))
                 out.append(dead_letter(self._dead_letter_topic, "sink", record, refused))
         metrics.SINK_POINTS.labels("all").set(len(estimates))
-        loop = asyncio.get_running_loop()
         try:
             rejected = await loop.run_in_executor(self._executor, self._write, estimates)
         except SinkStopped:
@@ -89,16 +108,30 @@ class SinkStage:
                     (positions[id(newest[rejection.position])], rejection.reason)
                     for rejection in self._influx.write(newest)
                 ]
+                self._write_derived(self._influx, newest)
         if self._cache is not None:
             self._cache.write(newest)
         return rejected
+
+    def _write_derived(self, influx: InfluxSink, newest: Sequence[Estimate]) -> None:
+        """The station directory and the aggregates: made from what is written, so a refusal loses nothing."""
+        refused = influx.write_points(self._directory.points(newest, self._stations.all()))
+        if self._aggregator is not None:
+            refused += self._aggregator.after(newest)
+        if refused:
+            metrics.SINK_ERRORS.labels("influx").inc(len(refused))
+            log.error(
+                "InfluxDB refused %d derived points (skyfuse influx init makes the buckets): %s",
+                len(refused),
+                refused[0].reason,
+            )
 
     async def tick(self) -> None:
         """Nothing happens by time alone."""
 
     async def settle(self) -> Mapping[str, tuple[int, str]]:
         """Everything before this offset is in every sink."""
-        return {self._topic: (self._written, "")}
+        return {self._topic: (self._written, ""), **self._stations.settled()}
 
     def committed(self) -> None:
         """Nothing hangs on a commit here."""

@@ -26,6 +26,7 @@ from streams.checkpoint import Checkpoints
 from streams.compacted import read_compacted
 from streams.driver import BatchApp, Committed, Out, Stage, build_app
 from streams.join import Join, Rules, Settled
+from streams.sinks.aggregator import Aggregator
 from streams.sinks.cache import LatestCache
 from streams.sinks.influx import InfluxSink
 from streams.sinks.patience import Patience
@@ -161,33 +162,39 @@ class _Fusion(_Builder):
 
 
 class _Sink(_Builder):
-    inputs = (topics.ESTIMATES,)
+    inputs = (topics.ESTIMATES, topics.STATIONS)
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="sink")
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-        self._store_path = settings.store_path
 
     async def open(self, partition: int, committed: Committed) -> Stage:
-        del partition
         # Each assignment has its own patience: a write that waits is let go when the partition moves on.
         stopping = threading.Event()
         patience = Patience.until(stopping)
-        influx = self.settings.influx
-        topic = self.name(topics.ESTIMATES)
-        return SinkStage(
-            Store(self._store_path, patience=patience),
-            None
-            if influx.url is None
-            else InfluxSink(
-                influx.url,
-                org=influx.org,
-                bucket=influx.bucket,
-                token=_secret(influx.token) or "",
+        settings, topic = self.settings.influx, self.name(topics.ESTIMATES)
+        store = Store(self.settings.store_path, aggregates=settings.url is not None, patience=patience)
+        influx = aggregator = None
+        if settings.url is not None:
+            influx = InfluxSink(
+                settings.url,
+                org=settings.org,
+                bucket=settings.bucket,
+                token=_secret(settings.token) or "",
                 patience=patience,
-            ),
+            )
+            aggregator = Aggregator(
+                store, influx, settings.bucket, lambda station: self.keys.partition(station) == partition
+            )
+        stations = await self.stations(partition)
+        store.write_stations(list(stations.all().values()))
+        return SinkStage(
+            store,
+            influx,
+            aggregator,
             None if self.settings.redis.url is None else LatestCache(self.settings.redis.url),
+            stations,
             self.publish,
             self._executor,
             stopping,

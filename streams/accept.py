@@ -61,6 +61,10 @@ class Keys:
         self._partitions = partitions
         self._known: dict[bytes, tuple[str, int]] = {}
 
+    def partition(self, station: str) -> int:
+        """Where the station's key belongs."""
+        return int((murmur2(station.encode()) & 0x7FFFFFFF) % self._partitions)
+
     def check(self, record: KafkaRecord, station: str) -> None:
         """Refused where the key is missing, names another station, or was partitioned by another rule."""
         key = record.key
@@ -74,7 +78,7 @@ class Keys:
                 raise Refused(
                     "key_mismatch", f"the key {key[:64]!r} is not UTF-8: use the station id"
                 ) from error
-            known = name, (murmur2(key) & 0x7FFFFFFF) % self._partitions
+            known = name, self.partition(name)
             if name == station:
                 self._known[key] = known
         if known[0] != station:

@@ -193,7 +193,12 @@ _ACTORS: Final[Sequence[tuple[str, str, tuple[Topic, ...], tuple[Topic, ...]]]] 
         (topics.FEATURES, topics.READINGS, topics.STATIONS, topics.STATE),
         (topics.ESTIMATES, topics.LATE, topics.DEAD_LETTERS, topics.STATE),
     ),
-    ("sink", "writes estimates into databases", (topics.ESTIMATES,), (topics.DEAD_LETTERS,)),
+    (
+        "sink",
+        "writes estimates into databases",
+        (topics.ESTIMATES, topics.STATIONS),
+        (topics.DEAD_LETTERS,),
+    ),
     (
         "alert",
         "watches estimates",

@@ -1,6 +1,6 @@
 """The station records of one partition, as the compacted topic has them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -49,6 +49,10 @@ class StationBook:
     def get(self, station: str) -> Station | None:
         """The station's record, None where there is none."""
         return self._stations.get(station)
+
+    def all(self) -> Mapping[str, Station]:
+        """Every station's record."""
+        return self._stations
 
     def settled(self) -> dict[str, tuple[int, str]]:
         """The topic's offset to commit (a successor reads the whole topic anyway)."""
