@@ -47,7 +47,7 @@ _COLOURS: Final = {
     "info": "cyan", "minor": "yellow", "moderate": "dark_orange", "severe": "red", "extreme": "bold red",
 }  # fmt: skip
 RulesOption = Annotated[
-    Path | None, typer.Option("--rules", help="Rules file; the default set if not given.")
+    Path | None, typer.Option("--rules", help="Rules file; that of the settings if not given.")
 ]
 
 
@@ -76,6 +76,11 @@ def explain_station(rules: Rules, estimates: list[Estimate], station: str) -> li
         explain(rule, state.progress(rule), last.evidence.get(rule.id), last.end, now)
         for rule in rules.of(station)
     ]
+
+
+def _rules(settings: Settings, file: Path | None) -> Rules:
+    file = file or settings.alerts.rules
+    return rules_file.default() if file is None else rules_file.load(file)
 
 
 @app.command("list")
@@ -107,8 +112,9 @@ def explain_command(
     station: Annotated[str, typer.Argument(help="Station id.")], rules: RulesOption = None
 ) -> None:
     """Say for each rule why its alert is or is not open at a station."""
-    chosen = rules_file.default() if rules is None else rules_file.load(rules)
-    with Store(Settings().store_path, read_only=True) as store:
+    settings = Settings()
+    chosen = _rules(settings, rules)
+    with Store(settings.store_path, read_only=True) as store:
         latest = store.latest()
         if not any(one.station == station for one in latest):
             known = ", ".join(one.station for one in latest) or "none yet"
@@ -134,7 +140,7 @@ def cap_command(
 ) -> None:
     """Print the newest event of an alert as a CAP 1.2 message."""
     settings = Settings()
-    chosen = rules_file.default() if rules is None else rules_file.load(rules)
+    chosen = _rules(settings, rules)
     alerts = newest(kafka_connection(settings), settings.kafka.prefix + ALERTS.name)
     alert = next((one for one in alerts if one.id == id), None)
     if alert is None:
