@@ -109,18 +109,24 @@ def evaluate_command(
 def _show(report: Report) -> None:
     summary = report.summary
     table = Table(
-        title=f"{summary['bundle']} on {summary['windows']} windows, {summary['frames']} frames"
-        f" ({summary['frames_refused']} refused): RMSE / accuracy",
+        title=f"{summary['bundle']}: {summary['windows']} windows, {summary['frames']} frames"
+        f" ({summary['frames_refused']} refused); RMSE / accuracy",
+        caption="* the best of the US EPA (2012, 2024) and India tables on the sensors shown",
     )
-    names = list(next(iter(summary["masks"].values()))["aqi"])
-    for column in ("inputs", *names, "coverage"):
-        table.add_column(column)
+    for column in ("inputs", "model", "tables*", "mean", "last", "in 90 %"):
+        table.add_column(column, no_wrap=True)
     for mask, entry in summary["masks"].items():
-        cells = [
-            f"{score['rmse']:.1f} / {100 * score['accuracy']:.0f} %" if score["rmse"] is not None else "-"
-            for score in (entry["aqi"][name] for name in names)
+        scored = entry["aqi"]
+        tables = [
+            name for name in scored if name.startswith("calculator") and scored[name]["rmse"] is not None
         ]
-        table.add_row(mask, *cells, f"{100 * entry['coverage']:.0f} %")
+        best = min(tables, key=lambda name: float(scored[name]["rmse"]), default="")
+        cells = []
+        for name in ("model", best, "training mean", "last value"):
+            score = scored.get(name)
+            known = score is not None and score["rmse"] is not None
+            cells.append(f"{score['rmse']:.1f}/{100 * score['accuracy']:.0f} %" if known else "-")
+        table.add_row(mask, *cells, f"{100 * entry['coverage']:.0f} %" if "coverage" in entry else "-")
     Console().print(table)
 
 

@@ -361,8 +361,8 @@ def quantise(
         source.write_bytes(bundle.files[ENCODER_FILE])
         quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
         nodes = onnx.load(str(prepared)).graph.node
-        # The last convolution is the projection. The first eight (two blocks) have few channels of very unequal
-        # range, which 8 bits cut badly: left in float32 the features' angle to the exact ones falls to a third.
+        # The last convolution is the projection. The first eight (two blocks) have few channels of very
+        # unequal range, which 8 bits cut badly: in float32 the features stay three times closer.
         convolutions = [node.name for node in nodes if node.op_type == "Conv"]
         quantize_static(
             str(prepared),
