@@ -45,6 +45,7 @@ from model.errors import StateError
 from model.gate import GateState
 from model.haze import HAZE_SIZE
 from model.runtime import Head, HeadOutput, pool
+from model.shapley import PLAYERS, shapley_shares
 from model.virtual_sensor import Sight
 from schemas.base import from_ms
 from schemas.errors import Refused
@@ -181,7 +182,7 @@ class Assessor:
     def run(self, steps: Sequence[Step], done: int, station_of: StationOf) -> list[Estimate]:
         """Estimates of the windows to publish, in order; learns from the windows that are final."""
         prepared = [self._take_in(kind, view, station_of(view.station)) for kind, view in steps]
-        said = self._infer(prepared)
+        said = self._infer([kind for kind, _ in steps], prepared)
         without = self._infer_without([kind for kind, _ in steps], prepared)
         estimates = [
             estimate
@@ -205,17 +206,21 @@ class Assessor:
             ring.put(view.end, after)
         return prepared
 
-    def _infer(self, prepared: Sequence[Prepared]) -> list["Said | None"]:
+    def _infer(self, kinds: Sequence[str], prepared: Sequence[Prepared]) -> list["Said | None"]:
         said: list[Said | None] = [None] * len(prepared)
-        rows = [index for index, window in enumerate(prepared) if window.usable]
-        for start in range(0, len(rows), _ROWS_A_RUN):
-            part = rows[start : start + _ROWS_A_RUN]
-            windows = [prepared[index] for index in part]
-            with metrics.INFERENCE_SECONDS.labels("head").time():
-                output = predict(self._head, windows)
-            metrics.INFERENCE_BATCH.labels("head").observe(len(part))
-            for row, index in enumerate(part):
-                said[index] = Said(output, row)
+        for wanted in ("close", "expire"):  # what is published is explained, what is learned from need not be
+            rows = [
+                index
+                for index, (kind, window) in enumerate(zip(kinds, prepared, strict=True))
+                if kind == wanted and window.usable
+            ]
+            for start in range(0, len(rows), _ROWS_A_RUN):
+                part = rows[start : start + _ROWS_A_RUN]
+                with metrics.INFERENCE_SECONDS.labels("head").time():
+                    told = tell(self._head, [prepared[index] for index in part], wanted == "close")
+                metrics.INFERENCE_BATCH.labels("head").observe(len(part))
+                for index, one in zip(part, told, strict=True):
+                    said[index] = one
         return said
 
     def _infer_without(self, kinds: Sequence[str], prepared: Sequence[Prepared]) -> list[dict[str, float]]:
@@ -484,6 +489,8 @@ class Said:
 
     output: HeadOutput
     row: int
+    #: Shapley shares of the readings and the image in the AQI, by name; those without an effect left out.
+    shares: Mapping[str, float] = field(default_factory=dict)
 
     def output_model(self) -> ModelOutput:
         """The network's own say, for the record."""
@@ -493,13 +500,34 @@ class Said:
             lo=_tidy(output.aqi_lo[row]),
             hi=_tidy(output.aqi_hi[row]),
             sensors={name: _tidy(output.sensors[row, index]) for index, name in enumerate(PARAMETERS)},
+            shares={name: _tidy(share) for name, share in self.shares.items()},
         )
+
+
+def tell(head: Head, windows: Sequence[Prepared], explain: bool) -> list[Said]:
+    """What the head says of each window; with `explain`, also how much each input has to do with it."""
+    output = predict(head, windows)
+    if not explain or "aqi_mean" not in head.bundle.manifest.training.configuration:
+        return [Said(output, row) for row in range(len(windows))]
+    shares = shapley_shares(head, *_inputs(windows)).shares
+    return [
+        Said(
+            output,
+            row,
+            {name: float(share) for name, share in zip(PLAYERS, shares[row], strict=True) if share},
+        )
+        for row in range(len(windows))
+    ]
 
 
 def predict(head: Head, windows: Sequence[Prepared]) -> HeadOutput:
     """The head's say on windows that have something to estimate from."""
+    return head.predict(*_inputs(windows))
+
+
+def _inputs(windows: Sequence[Prepared]) -> tuple[Float32, NDArray[np.bool_], Float32, Float32, Float32]:
     none = np.zeros(_EMBEDDING, np.float32)
-    return head.predict(
+    return (
         np.stack([none if window.embedding is None else window.embedding for window in windows]),
         np.array([window.embedding is not None for window in windows]),
         np.stack([window.vector for window in windows]),

@@ -30,8 +30,8 @@ from agents.assessment import (
     assembled,
     conclude,
     means,
-    predict,
     take_in,
+    tell,
     unknown,
 )
 from agents.learning import HOUR_MS, Air
@@ -299,9 +299,8 @@ def _said(head: Head, prepared: Sequence[Prepared]) -> list[Said | None]:
     rows = [index for index, window in enumerate(prepared) if window.usable]
     for start in range(0, len(rows), _ROWS_A_RUN):
         part = rows[start : start + _ROWS_A_RUN]
-        output = predict(head, [prepared[index] for index in part])
-        for row, index in enumerate(part):
-            said[index] = Said(output, row)
+        for index, told in zip(part, tell(head, [prepared[index] for index in part], True), strict=True):
+            said[index] = told
     return said
 
 
