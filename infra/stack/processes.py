@@ -122,13 +122,17 @@ def tail(log: Path, lines: int = 15, start: int = 0) -> str:
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the block by an exception, as Ctrl-C does: `finally` runs. Main thread only."""
+    """SIGTERM and SIGHUP end the block by an exception, as Ctrl-C does: `finally` runs. Main thread only.
+
+    Ctrl-C itself too: a shell starts background jobs with SIGINT ignored, and Python leaves it so.
+    """
 
     def end(number: int, frame: FrameType | None) -> None:
         del frame
         raise SystemExit(128 + number)
 
     before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:

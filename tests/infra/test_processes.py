@@ -66,12 +66,15 @@ def test_nothing_outlives_the_parent(tmp_path: Path, ending: signal.Signals) -> 
     with subprocess.Popen(
         [sys.executable, "-c", _PARENT, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as parent:
-        assert parent.stdout is not None
-        pids = json.loads(parent.stdout.readline())
-        assert len(pids) == 3
-        assert not any(_gone(pid) for pid in pids)
-        parent.send_signal(ending)
-        parent.wait(_PATIENCE)
+        try:
+            assert parent.stdout is not None
+            pids = json.loads(parent.stdout.readline())
+            assert len(pids) == 3
+            assert not any(_gone(pid) for pid in pids)
+            parent.send_signal(ending)
+            parent.wait(_PATIENCE)
+        finally:
+            parent.kill()
     # A clean end leaves nothing at once; after kill -9 the kernel needs a moment.
     if ending is not signal.SIGKILL:
         assert all(_gone(pid) for pid in pids)
