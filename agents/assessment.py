@@ -40,6 +40,7 @@ from aqi.quality import (
     judge,
 )
 from aqi.units import to_canonical
+from model import gate
 from model.data import solar_hour
 from model.errors import StateError
 from model.gate import GateState
@@ -351,11 +352,8 @@ def take_in(
             FrameUse(camera=features.camera, captured_at=features.captured_at, usable=usable, reasons=reasons)
         )
         if features.digest:
-            before = cameras.get(features.camera, GateState())
-            known = dict(before.seen)
-            known[features.digest] = min(item.time, known.get(features.digest, item.time))
-            latest = sorted(known.items(), key=lambda pair: (pair[1], pair[0]))[-16:]
-            cameras[features.camera] = GateState(tuple(latest))
+            scene = gate.Verdict(True, (), digest=features.digest)
+            cameras[features.camera] = gate.remember(cameras.get(features.camera), scene, item.time)
         if usable:
             embeddings.append(np.frombuffer(features.embeddings["frame"], "<f4"))
             hazes.append(np.frombuffer(features.haze, "<f4"))
