@@ -4,6 +4,7 @@
                    feature_map (N, C, h, w)
     head.onnx      pooled image side + sensors + masks + hour -> AQI and six concentrations, with their scales
     explain.onnx   the head's feeds -> gradient of the AQI by channel of feature_map's mean, for Grad-CAM
+                   (heads with concat fusion only)
     manifest.json  schema version, input spec, parameters, units, training data, metrics, sha256 of each file
     MODEL_CARD.md  for people
 
@@ -205,7 +206,7 @@ def _parse(raw: bytes, folder: Path) -> Manifest:
             raise BundleError(
                 f"{where}: {what} are {list(have)}, this skyfuse has {list(want)}; export again"
             )
-    lacking = {ENCODER_FILE, HEAD_FILE, EXPLAIN_FILE, CARD_FILE} - set(manifest.files)
+    lacking = {ENCODER_FILE, HEAD_FILE, CARD_FILE} - set(manifest.files)
     if lacking:
         raise BundleError(f"{where}: files lacks {', '.join(sorted(lacking))}")
     for name in manifest.files:

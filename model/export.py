@@ -190,9 +190,11 @@ def export(folder: Path, trained: Trained, name: str, version: str) -> Bundle:
     files = {
         ENCODER_FILE: encoder_bytes(graph),
         HEAD_FILE: _feeds_graph(ensemble, EnsembleOutputs._fields),
-        EXPLAIN_FILE: _feeds_graph(ExplainGraph(ensemble, projection), ["aqi_gradient", "familiarity"]),
         CARD_FILE: model_card(trained, f"{name} {version}").encode(),
     }
+    if config.head.fusion == "concat":
+        explain = ExplainGraph(ensemble, projection)
+        files[EXPLAIN_FILE] = _feeds_graph(explain, ["aqi_gradient", "familiarity"])
     aqi_scale, aqi_mean, remarks = (training.pop(key) for key in ("aqi_scale", "aqi_mean", "remarks"))
     manifest = {
         "name": name,

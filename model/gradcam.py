@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.bundle import EXPLAIN_FILE, Bundle
-from model.errors import InputError
+from model.errors import BundleError, InputError
 from model.haze import haze
 from model.runtime import Encoder, head_feeds, session
 
@@ -38,6 +38,10 @@ class Explainer:
     """Grad-CAM for one bundle."""
 
     def __init__(self, bundle: Bundle) -> None:
+        if EXPLAIN_FILE not in bundle.files:
+            raise BundleError(
+                f"bundle {bundle.id} has no {EXPLAIN_FILE}: only heads with concat fusion can be explained"
+            )
         self._encoder = Encoder(bundle)
         self._session = session(bundle, EXPLAIN_FILE, 1)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from model.backbones import BACKBONES, build_backbone, load_pretrained
 from model.bundle import PATTERNS, Bundle
-from model.errors import TrainingError, WeightsError
+from model.errors import BundleError, TrainingError, WeightsError
 from model.export import EncoderGraph, Trained, export, load, quantise, save
 from model.gradcam import Explainer
 from model.haze import haze
@@ -365,6 +365,23 @@ def test_int8_loads_with_the_same_classes_and_stays_close(exported: Bundle, tmp_
         rough, _ = Encoder(small_bundle).feature_map(frame)
         exact, rough = exact.mean(axis=(1, 2)), rough.mean(axis=(1, 2))
         assert exact @ rough / np.linalg.norm(exact) / np.linalg.norm(rough) > 0.9
+
+
+@pytest.mark.parametrize("fusion", ["gated", "cross-attention"])
+def test_every_fusion_exports_and_only_concat_explains(fusion: str, tmp_path: Path, trained: Trained) -> None:
+    from model.crossval import build_ensemble
+
+    table, config = city(), small(epochs=2, head={"fusion": fusion})
+    everything = np.ones(24, dtype=bool)
+    [fitted] = fit(table, config, [Split(everything)], quiet)
+    ensemble, projection = build_ensemble(fitted, table, everything)
+    other = trained._replace(config=config, ensemble=ensemble, projection=projection)
+    try:
+        bundle = export(tmp_path, other, "made", "1")  # proves itself equal to torch
+    except WeightsError as error:
+        pytest.skip(str(error))
+    with pytest.raises(BundleError, match="only heads with concat fusion"):
+        Explainer(bundle)
 
 
 def test_a_projection_per_member_cannot_become_a_bundle() -> None:
