@@ -498,7 +498,7 @@ class Said:
             lo=_tidy(output.aqi_lo[row]),
             hi=_tidy(output.aqi_hi[row]),
             sensors={name: _tidy(output.sensors[row, index]) for index, name in enumerate(PARAMETERS)},
-            shares={name: _tidy(share) for name, share in self.shares.items()},
+            shares={name: share for name, share in self.shares.items() if share},
         )
 
 
@@ -512,7 +512,7 @@ def tell(head: Head, windows: Sequence[Prepared], explain: bool) -> list[Said]:
         Said(
             output,
             row,
-            {name: float(share) for name, share in zip(PLAYERS, shares[row], strict=True) if share},
+            {name: _tidy(share) for name, share in zip(PLAYERS, shares[row], strict=True) if share},
         )
         for row in range(len(windows))
     ]

@@ -90,4 +90,6 @@ def shapley_shares(
     value = np.full((rows, _COALITIONS), reference)
     value[row, coalition] = output.aqi
     value = np.take_along_axis(value, bits, axis=1)
-    return Shares(value @ _WEIGHTS.T, reference, value[:, -1].astype(np.float32))
+    # Row by row: a matrix product of the whole batch may differ in the last bit with the batch's size.
+    shares = np.array([_WEIGHTS @ one for one in value]).reshape(rows, _COUNT)
+    return Shares(shares, reference, value[:, -1].astype(np.float32))
