@@ -19,6 +19,8 @@ from schemas.estimate import Estimate
 from schemas.parameters import PARAMETERS
 
 _HEADS: Final = {"pm25": "PM2.5", "pm10": "PM10", "no2": "NO2", "so2": "SO2", "co": "CO", "o3": "O3"}
+#: A window that ended longer ago is history being caught up with: its age is no delay.
+_HISTORY_SECONDS: Final = 900.0
 #: Seconds over which rates are taken.
 _RATE_SPAN: Final = 60.0
 
@@ -94,7 +96,8 @@ class Freshness:
             if before is None:
                 self._seen[estimate.station] = end, None
             elif end > before[0]:
-                self._seen[estimate.station] = end, (now - end).total_seconds()
+                delay = (now - end).total_seconds()
+                self._seen[estimate.station] = end, delay if delay < _HISTORY_SECONDS else None
 
     def delay(self, station: str) -> float | None:
         """Seconds from the end of the newest window to its being seen (None until one was awaited)."""

@@ -46,7 +46,7 @@ def replay(settings: Settings, root: Path, layout: str, speed: float | None, fee
     notes: list[str] = []
     with ExitStack() as stack:
         say = lambda text: console.print(f"skyfuse: {text}", style="dim")  # noqa: E731
-        pipeline = stack.enter_context(running(settings, say, notes.append))
+        pipeline = stack.enter_context(running(settings, say, notes.append, replay=True))
         with shown(console, "sending") as progress:
 
             def then(state: Progress) -> None:
@@ -95,7 +95,7 @@ def _await(running: Running, last_ms: int, notes: list[str], say: Callable[[str]
         if state != before:
             moved, before = time.monotonic(), state
         if time.monotonic() - moved > _STUCK_SECONDS:
-            logs = running.settings.data_dir / "log"
+            logs = running.settings.data_dir / "log-replay"
             raise StackError(f"nothing has moved for {_STUCK_SECONDS:.0f} s: see the logs in {logs}")
         while notes:
             say(notes.pop(0))

@@ -13,7 +13,7 @@ from agents.worker import ROLES
 from infra.connect import environment
 from infra.live import Freshness, Pipeline, line, picture, utc_now
 from infra.settings import Settings
-from infra.stack.broker import EmbeddedBroker
+from infra.stack.broker import EmbeddedBroker, running_bootstrap
 from infra.stack.cache import EmbeddedCache
 from infra.stack.ports import free_port
 from infra.stack.processes import Status, Supervisor, ended_by_signals
@@ -48,19 +48,28 @@ class Running:
 
 
 @contextmanager
-def running(settings: Settings, say: Callable[[str], None], note: Callable[[str], None]) -> Iterator[Running]:
-    """Start what settings do not name (broker, cache) and the topics; end everything on exit."""
+def running(
+    settings: Settings, say: Callable[[str], None], note: Callable[[str], None], *, replay: bool = False
+) -> Iterator[Running]:
+    """Start what settings do not name (broker, cache) and the topics; end everything on exit.
+
+    A replay may run beside `up`: it uses the broker that is there, logs of its own, and no cache.
+    """
     with ExitStack() as stack:
         stack.enter_context(ended_by_signals())
         broker = None
-        if settings.kafka.bootstrap is None:
+        bootstrap = settings.kafka.bootstrap
+        if bootstrap is None and replay:
+            bootstrap = running_bootstrap(settings.data_dir / "kafka")
+        if bootstrap is None:
             say("starting Apache Kafka")
             broker = EmbeddedBroker(settings.data_dir / "kafka")
             broker.start(progress=say)
             stack.callback(broker.stop)
-            kafka = settings.kafka.model_copy(update={"bootstrap": broker.bootstrap})
-            settings = settings.model_copy(update={"kafka": kafka})
-        if settings.redis.url is None:
+            bootstrap = broker.bootstrap
+        kafka = settings.kafka.model_copy(update={"bootstrap": bootstrap})
+        settings = settings.model_copy(update={"kafka": kafka})
+        if settings.redis.url is None and not replay:
             say("starting the cache")
             cache = stack.enter_context(EmbeddedCache(settings.data_dir / "cache"))
             settings = settings.model_copy(
@@ -72,7 +81,9 @@ def running(settings: Settings, say: Callable[[str], None], note: Callable[[str]
             last = tail.strip().splitlines()[-1:] or ["(its log is empty)"]
             note(f"{status.name} crashed and is restarted: {last[0]}")
 
-        supervisor = stack.enter_context(Supervisor(settings.data_dir / "log", crashed))
+        supervisor = stack.enter_context(
+            Supervisor(settings.data_dir / ("log-replay" if replay else "log"), crashed)
+        )
         ports = {role: free_port() for role in ROLES}
         yield Running(
             settings,
