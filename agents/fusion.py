@@ -79,7 +79,7 @@ class FusionStage:
         self._publish = publish
         self._executor = executor
         self._readings_topic = readings_topic
-        self._features_topic = features_topic
+        self._topics = {"readings": readings_topic, "features": features_topic}
         self._estimates_topic = estimates_topic
         self._late_topic = late_topic
         self._dead_letter_topic = dead_letter_topic
@@ -217,9 +217,8 @@ class FusionStage:
         snapshots = self._checkpoints.write(self.assessor.horizons(done), self.assessor.dump)
         if snapshots:
             await self._publish(snapshots)
-        topics = {"readings": self._readings_topic, "features": self._features_topic}
         return {
-            **{topics[name]: (kept.offset, kept.metadata()) for name, kept in settled.items()},
+            **{self._topics[name]: (kept.offset, kept.metadata()) for name, kept in settled.items()},
             **self._stations.settled(),
         }
 
@@ -231,8 +230,7 @@ class FusionStage:
         """The source that runs ahead while the other one holds its windows open."""
         if self.join.buffered < _MAX_BUFFERED:
             return set()
-        topics = {"readings": self._readings_topic, "features": self._features_topic}
-        return {topics[name] for name in self.join.leading(self._lead_ms)}
+        return {self._topics[name] for name in self.join.leading(self._lead_ms)}
 
     async def close(self) -> None:
         """State lives in this object only: dropping it is all."""

@@ -2,6 +2,7 @@
 
 import functools
 import gc
+import logging
 import ssl
 import threading
 import time
@@ -20,7 +21,7 @@ from agents.vision import VisionPipeline, VisionStage
 from infra.settings import KafkaSettings, Settings, WindowSettings
 from model.bundle import DEFAULT_BUNDLE, Bundle
 from model.runtime import Head
-from streams import topics
+from streams import metrics, topics
 from streams.accept import Keys
 from streams.checkpoint import Checkpoints
 from streams.compacted import read_compacted
@@ -33,6 +34,8 @@ from streams.sinks.patience import Patience
 from streams.sinks.store import Store
 from streams.stations import StationBook
 from streams.web import add_pages
+
+log = logging.getLogger(__name__)
 
 Role = Literal["vision", "fusion", "sink", "alert"]
 #: Python's collector, tuned to long-lived windows.
@@ -172,7 +175,7 @@ class _Sink(_Builder):
     async def open(self, partition: int, committed: Committed) -> Stage:
         # Each assignment has its own patience: a write that waits is let go when the partition moves on.
         stopping = threading.Event()
-        patience = Patience.until(stopping)
+        patience = Patience.until(stopping, _waiting)
         settings, topic = self.settings.influx, self.name(topics.ESTIMATES)
         store = Store(self.settings.store_path, aggregates=settings.url is not None, patience=patience)
         influx = aggregator = None
@@ -229,6 +232,12 @@ class _Alert(_Builder):
             partition=partition,
             start=start,
         )
+
+
+def _waiting(reason: str, seconds: float) -> None:
+    """A sink waits for its server: said and counted, for the operator and the alert rules."""
+    log.warning("a sink waits %.1f s: %s", seconds, reason)
+    metrics.SINK_ERRORS.labels("influx" if "influx" in reason.lower() else "store").inc()
 
 
 def join_rules(window: WindowSettings) -> Rules:

@@ -30,7 +30,7 @@ WATERMARK_LAG: Final = Gauge(
 )
 LATE: Final = Counter(
     "aq_late_events_total", "Inputs after their window closed", ["source", "outcome"], registry=REGISTRY
-)  # outcome: revised, dropped (to aq.late.v1)
+)  # outcome: dropped (to aq.late.v1); what made a revision is in aq_window_emitted_total
 WINDOWS_OPEN: Final = Gauge(
     "aq_window_open", "Windows that are open or may be revised", ["partition"], registry=REGISTRY
 )
@@ -72,7 +72,6 @@ DELAY: Final = Histogram(
     "aq_estimate_delay_seconds", "From the end of a window to its estimate on the topic", registry=REGISTRY,
     buckets=(1, 2, 5, 10, 20, 30, 60, 120, 300, 900, 3600),
 )  # fmt: skip
-STATIONS: Final = Gauge("aq_station_state", "Stations by state", ["state"], registry=REGISTRY)
 ALERTS: Final = Gauge("aq_alerts", "Alerts by state", ["state"], registry=REGISTRY)
 ALERT_TRANSITIONS: Final = Counter("aq_alert_transitions_total", "Alert events", ["to"], registry=REGISTRY)
 BUILD: Final = Gauge("aq_build_info", "Always 1", ["version", "model", "role"], registry=REGISTRY)
