@@ -61,29 +61,30 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
 
     from model.crossval import (
+        NOISE,
+        Fold,
+        Residuals,
         build_ensemble,
         cross_validate,
         fold_predictor,
         grouped_folds,
-        interval_tables,
         windows_of,
     )
     from model.data import india_nepal
     from model.errors import WeightsError
     from model.evaluate import MASKS, score_windows
     from model.export import Trained, export, quantise
-    from model.image import decode
     from model.runtime import Encoder
-    from model.train import FrameTable, Split, fit, load_config, read_frames
-    from model.training_run import calibration_frames
+    from model.train import FrameTable, Split, fit, load_config, read_frames, usable_picture
+    from model.training_run import Folder, calibration_frames
 
     def progress(what: str, done: int, total: int) -> None:
         if done == total:
             print(f"  {what}: {total}", file=sys.stderr)
 
     groups = list(india_nepal(arguments.data))
-    frames = [path for group in groups for path in group.frames]
-    pictures = calibration_frames(arguments.data)
+    frames = [(group, place) for group in groups for place in range(len(group.frames))]
+    pictures = calibration_frames(Folder(arguments.data, "india-nepal"))
     rows: list[dict[str, Any]] = []
     for backbone in BACKBONES:
         config = load_config("robust", backbone=backbone, members=4)
@@ -92,21 +93,17 @@ def main(argv: list[str] | None = None) -> int:
         except WeightsError as error:
             print(f"{backbone}: left out: {error}", file=sys.stderr)
             continue
-        nothing = (np.zeros(table.features.shape[1], np.float32), np.full(20, -1, np.float32))
         draws = [
             cross_validate(table, config, grouped_folds(len(table.aqi), 10, seed), progress)
             for seed in range(arguments.seeds)
         ]
 
-        def grouped(
-            seen: FrameTable, draws: list[Any] = draws, nothing: tuple[Any, Any] = nothing
-        ) -> tuple[float, float]:
+        def grouped(seen: FrameTable, draws: list[list[Fold]] = draws) -> tuple[float, float]:
             scored = []
             for folds in draws:
-                predict = fold_predictor(seen, folds, nothing)
+                predict = fold_predictor([fold._replace(table=seen) for fold in folds])
                 windows = windows_of(seen, folds[0].projection)
-                hidden = (np.zeros(128, np.float32), nothing[1])
-                entry = score_windows(windows, predict, hidden, 0.0, masks=MASKS[:1], calculators=())
+                entry = score_windows(windows, predict, NOISE, 0.0, masks=MASKS[:1], calculators=())
                 scored.append(entry["all"]["aqi"]["model"])
             rmse, accuracy = (float(np.mean([one[name] for one in scored])) for name in ("rmse", "accuracy"))
             return rmse, accuracy
@@ -118,9 +115,10 @@ def main(argv: list[str] | None = None) -> int:
         masks = ("all", "sensors only", "no pm25", "no pm", "50 % missing", "80 % missing", "image only")
         protocol = {mask: {"aqi": {"model": score}, "coverage": 0.0} for mask in (*masks, "image is noise")}
         trained = Trained(
-            config, ensemble, projection, interval_tables(table, draws[0], MASKS[:2]),
+            config, ensemble, projection, Residuals(table, draws[0], MASKS[:2]).tables(),
             {"data": "benchmark", "licence": "none", "groups": len(table.aqi), "frames": len(table.group),
-             "sites": [], "split": "none", "remarks": "", "aqi_mean": 0.0, "aqi_scale": ""},
+             "sites": [], "split": "none", "remarks": "", "aqi_mean": 0.0, "aqi_scale": "",
+             "target": "stated"},
             {"random split (leaks)": score, "grouped": protocol, "leave one site out": protocol,
              "grouped, by seed": {"0": score}},
         )  # fmt: skip
@@ -128,10 +126,11 @@ def main(argv: list[str] | None = None) -> int:
             exact = export(Path(scratch) / "fp32", trained, "edge", "0")
             small = quantise(exact, Path(scratch) / "int8", pictures)
             encoder, features = Encoder(small), []
-            for place, path in enumerate(frames):
-                whole = decode(path.read_bytes(), 224, 224).whole
-                features.append(encoder.feature_map(whole)[0].mean(axis=(1, 2)))
-                progress(f"{backbone} in int8", place + 1, len(frames))
+            for number, (group, place) in enumerate(frames):
+                picture = usable_picture(group, place)
+                if not isinstance(picture, str):
+                    features.append(encoder.feature_map(picture)[0].mean(axis=(1, 2)))
+                progress(f"{backbone} in int8", number + 1, len(frames))
             rough = table._replace(features=np.stack(features).astype(np.float32))
             versions = (("fp32", exact, table), ("int8", small, rough))
             for precision, bundle, seen in versions:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from model.errors import WeightsError
 
-__all__ = ["BACKBONES", "BackboneSpec", "build_backbone", "load_pretrained"]
+__all__ = ["BACKBONES", "BackboneSpec", "build_backbone", "load_pretrained", "tail_start"]
 
 
 class BackboneSpec(NamedTuple):
@@ -126,6 +126,19 @@ def build_backbone(name: str) -> nn.Module:
     if name == "efficientnet_lite0":
         return _efficientnet_lite0()
     raise WeightsError(f"unknown backbone {name!r}; known: {', '.join(BACKBONES)}")
+
+
+def tail_start(net: nn.Module, blocks: int) -> int:
+    """Index of the child with which the last `blocks` blocks of a backbone begin.
+
+    A convolution counts as one block with the normalisation and activation that follow it.
+    """
+    children = list(net.children())
+    start = len(children)
+    while blocks and start:
+        start -= 1
+        blocks -= not isinstance(children[start], nn.BatchNorm2d | nn.ReLU6)
+    return start
 
 
 def _packaged(package: str, inside: str, requirement: str) -> Mapping[str, Tensor] | None:

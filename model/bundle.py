@@ -33,7 +33,7 @@ __all__ = [
     "write_bundle",
 ]
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 EMBEDDING_SIZE: Final = 128
 PROJECTION_SIZE: Final = 64
 ENCODER_FILE: Final = "encoder.onnx"
@@ -43,16 +43,11 @@ CARD_FILE: Final = "MODEL_CARD.md"
 MANIFEST_FILE: Final = "manifest.json"
 DEFAULT_BUNDLE: Final = Path(__file__).parent / "bundles" / "default"
 
-#: Mask patterns that have interval tables of their own: what is known of the particle sensors, and whether a
-#: frame is there. Particles decide most of the AQI, so they decide most of its uncertainty.
-PATTERNS: Final = (
-    "pm_full+image",
-    "pm_full",
-    "pm_part+image",
-    "pm_part",
-    "gas+image",
-    "gas",
-    "image",
+#: Mask patterns, each with an interval table of its own: what is shown to the head, sensors in the order of
+#: `PARAMETERS` and then the image. Pattern k shows the inputs whose bits are set in k + 1.
+PATTERNS: Final = tuple(
+    "+".join(name for bit, name in enumerate((*PARAMETERS, "image")) if shown >> bit & 1)
+    for shown in range(1, 2 << len(PARAMETERS))
 )
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -108,6 +103,9 @@ class Training(_Part):
     frames: int = Field(gt=0)
     sites: tuple[str, ...]
     split: str
+    learned: tuple[str, ...] = Field(
+        PARAMETERS, min_length=1, description="pollutants of which the data had concentrations"
+    )
     configuration: dict[str, Any]
 
 
@@ -206,6 +204,9 @@ def _parse(raw: bytes, folder: Path) -> Manifest:
             raise BundleError(
                 f"{where}: {what} are {list(have)}, this skyfuse has {list(want)}; export again"
             )
+    unknown = set(manifest.training.learned) - set(PARAMETERS)
+    if unknown:
+        raise BundleError(f"{where}: training.learned names {', '.join(sorted(unknown))}; export again")
     lacking = {ENCODER_FILE, HEAD_FILE, CARD_FILE} - set(manifest.files)
     if lacking:
         raise BundleError(f"{where}: files lacks {', '.join(sorted(lacking))}")

@@ -4,7 +4,7 @@ Torch is imported inside `train` and `export` only; `evaluate` and `explain` nee
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -33,6 +34,9 @@ REMARKS: Final = (
 LICENCE: Final = "CC BY-NC-SA 3.0 IGO (non-commercial, share alike)"
 
 
+_PROBLEMS_SHOWN: Final = 20
+
+
 class Layout(StrEnum):
     """How a folder of frames and readings is laid out."""
 
@@ -48,6 +52,16 @@ class Ablation(StrEnum):
     fusion = "fusion"
     masking = "masking"
     backbone = "backbone"
+    fine_tuning = "fine-tuning"
+
+
+def _layout(folder: Path, given: Layout | None) -> Layout:
+    """The layout that was named, or the one whose files lie there."""
+    if given is not None:
+        return given
+    if (folder / "labels.csv").is_file():
+        return Layout.india_nepal
+    return Layout.milan if (folder / "pm25-hourly.csv.gz").is_file() else Layout.plain
 
 
 @contextmanager
@@ -74,8 +88,8 @@ def evaluate_command(
     bundle: Annotated[Path, typer.Argument(help="Bundle folder, or 'default'.")],
     folder: Annotated[Path, typer.Argument(help="Folder of frames and readings: one test set.")],
     layout: Annotated[
-        Layout, typer.Option("--format", help="How the folder is laid out.")
-    ] = Layout.india_nepal,
+        Layout | None, typer.Option("--format", help="How the folder is laid out; else its files tell.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
     predictions: Annotated[
         Path | None, typer.Option(help="Also write one JSON line per window with its estimates.")
@@ -83,19 +97,19 @@ def evaluate_command(
     online: Annotated[
         bool, typer.Option("--online", help="Replay in time order: the virtual sensor with made outages.")
     ] = False,
+    standard: Annotated[
+        str | None,
+        typer.Option(help="AQI standard of the truth, computed from the readings; else the stated AQI."),
+    ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the encoder.")] = 1,
 ) -> None:
     """Score a bundle on a folder, through the same code as a worker."""
     loaded = Bundle.load(DEFAULT_BUNDLE if str(bundle) == "default" else bundle)
     if online:
-        _evaluate_online(loaded, folder, layout, as_json)
+        _evaluate_online(loaded, folder, _layout(folder, layout), as_json)
         return
-    if layout is not Layout.india_nepal:
-        raise InputError(
-            f"--format {layout.value} has no AQI of its own to score against; use it with --online"
-        )
     with _bars(Console(stderr=True, quiet=as_json)) as progress:
-        report = evaluate(loaded, folder, layout.value, progress, threads)
+        report = evaluate(loaded, folder, _layout(folder, layout), progress, threads, standard)
     if predictions is not None:
         predictions.write_text(
             "".join(json.dumps(row) + "\n" for row in report.predictions), encoding="utf-8"
@@ -104,6 +118,16 @@ def evaluate_command(
         typer.echo(json.dumps({**report.summary, "predictions": report.predictions}, allow_nan=False))
     else:
         _show(report)
+        _tell(report.summary["left_out"])
+
+
+def _tell(problems: Sequence[str]) -> None:
+    """What of a folder could not be used, on the error stream."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    for problem in problems[:_PROBLEMS_SHOWN]:
+        console.print(f"[yellow]left out:[/yellow] {escape(problem)}")
+    if len(problems) > _PROBLEMS_SHOWN:
+        console.print(f"[yellow]left out:[/yellow] and {len(problems) - _PROBLEMS_SHOWN} more")
 
 
 def _show(report: Report) -> None:
@@ -131,10 +155,11 @@ def _show(report: Report) -> None:
 
 
 def _evaluate_online(bundle: Bundle, folder: Path, layout: Layout, as_json: bool) -> None:
-    if layout is Layout.milan:
+    if layout == Layout.milan:
         stations = [read_milan(folder)]
-    elif layout is Layout.plain:
-        stations = read_layout(folder)
+    elif layout == Layout.plain:
+        stations, problems = read_layout(folder)
+        _tell(problems)
     else:
         raise InputError(
             "--online needs frames over many days: --format layout, or milan for the Milan webcam"
@@ -148,14 +173,28 @@ def train_command(
     config: Annotated[
         str, typer.Argument(help="'robust', 'paper', or a .toml file like model/configs/robust.toml.")
     ],
-    folder: Annotated[Path, typer.Argument(help="Folder in the india-nepal layout.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of frames and readings.")],
+    layout: Annotated[
+        Layout | None, typer.Option("--format", help="How the folder is laid out; else its files tell.")
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="AQI standard to learn, such as in-naqi-2014, instead of the configuration's."),
+    ] = None,
+    concentrations: Annotated[
+        Path | None,
+        typer.Option(help="Plain folder with true concentrations of stations of an india-nepal folder."),
+    ] = None,
+    fine_tune: Annotated[
+        int | None, typer.Option(min=1, max=8, help="Train the backbone's last so many blocks too.")
+    ] = None,
     output: Annotated[Path, typer.Option(help="Run folder: model, report, plots.")] = Path("runs/latest"),
     cache: Annotated[Path, typer.Option(help="Where encoded frames are kept.")] = Path(".skyfuse/features"),
     seed: Annotated[int | None, typer.Option(help="Another seed than the configuration's.")] = None,
     backbone: Annotated[str | None, typer.Option(help="Another backbone than the configuration's.")] = None,
-    data: Annotated[str, typer.Option(help="What the data is called in manifest and card.")] = DATA,
-    licence: Annotated[str, typer.Option(help="The data's licence.")] = LICENCE,
-    remarks: Annotated[str, typer.Option(help="What a user of the model has to know of the data.")] = REMARKS,
+    data: Annotated[str, typer.Option(help="What the data is called in manifest and card.")] = "",
+    licence: Annotated[str, typer.Option(help="The data's licence.")] = "",
+    remarks: Annotated[str, typer.Option(help="What a user of the model has to know of the data.")] = "",
     ablation: Annotated[
         Ablation | None,
         typer.Option(help="Compare variants by grouped cross-validation instead of training."),
@@ -171,20 +210,33 @@ def train_command(
             f"training needs the `train` extra ({error.name} is not installed): pip install 'skyfuse[train]'"
         ) from error
     torch.set_num_threads(max(1, torch.get_num_threads()))
-    changes = {key: value for key, value in (("seed", seed), ("backbone", backbone)) if value is not None}
+    changes: dict[str, Any] = {
+        key: value
+        for key, value in (("seed", seed), ("backbone", backbone), ("target", target))
+        if value is not None
+    }
+    if fine_tune is not None:
+        changes["fine_tune"] = {"blocks": fine_tune}
+    source = training_run.Folder(folder, _layout(folder, layout), concentrations)
+    if source.layout == Layout.india_nepal:
+        data, licence, remarks = data or DATA, licence or LICENCE, remarks or REMARKS
     console = Console(stderr=True)
     with _bars(console) as progress:
         if ablation is not None:
-            rows = training_run.ablation(ablation.value, config, folder, cache, progress, changes)
+            rows = training_run.ablation(ablation.value, config, source, cache, progress, changes)
         else:
-            trained = training_run.run(
-                config, folder, output, cache, progress, changes, data, licence, remarks
-            )
+            trained, problems = training_run.run(
+                config, source, output, cache, progress, changes,
+                data or folder.name, licence or "not stated", remarks,
+            )  # fmt: skip
     if ablation is not None:
         table = Table(
             "variant", "all inputs", "no pm", "image only", title=f"{config}: {ablation.value}, grouped"
         )
         for name, entry in rows.items():
+            if "missing" in entry:
+                console.print(f"{escape(name)}: {escape(entry['missing'])}")
+                continue
             cells = [
                 f"{entry[mask]['rmse']:.1f} / {100 * entry[mask]['accuracy']:.0f} %"
                 for mask in ("all", "no pm", "image only")
@@ -193,6 +245,7 @@ def train_command(
         Console().print(table)
         return
     export.save(output, trained)
+    _tell(problems)
     all_inputs = trained.report["grouped"]["all"]["aqi"]["model"]
     console.print(
         f"grouped: RMSE {all_inputs['rmse']:.1f}, accuracy {100 * all_inputs['accuracy']:.0f} %;"
@@ -207,9 +260,10 @@ def export_command(
     version: Annotated[str, typer.Option(help="Version in the bundle's id.")] = "1",
     int8: Annotated[
         Path | None,
-        typer.Option(
-            "--int8", help="Quantise the encoder, calibrated on frames of this folder (india-nepal layout)."
-        ),
+        typer.Option("--int8", help="Quantise the encoder, calibrated on frames of this folder."),
+    ] = None,
+    layout: Annotated[
+        Layout | None, typer.Option("--format", help="How that folder is laid out; else its files tell.")
     ] = None,
 ) -> None:
     """Make a bundle that workers load from a training run."""
@@ -222,6 +276,6 @@ def export_command(
     with _bars(Console(stderr=True)) as progress:
         written = export.export(bundle, export.load(run), name, version)
         if int8 is not None:
-            frames = training_run.calibration_frames(int8)
+            frames = training_run.calibration_frames(training_run.Folder(int8, _layout(int8, layout)))
             written = export.quantise(written, bundle, frames, progress)
     typer.echo(f"{written.id} in {bundle}: set SKYFUSE_BUNDLE to use it")

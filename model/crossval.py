@@ -13,21 +13,35 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.bundle import PATTERNS
+from model.bundle import EMBEDDING_SIZE, PATTERNS
 from model.errors import TrainingError
-from model.evaluate import Mask, Windows, masked
+from model.evaluate import Mask, Windows, masked, noise_picture
+from model.finetune import fine_tune
+from model.haze import haze
 from model.network import EnsembleHead, EnsembleOutputs, Familiarity
 from model.runtime import HeadOutput, pattern_index
-from model.train import Fitted, FrameTable, Projection, Split, TrainConfig, fit, hour_circle, pool_frames
+from model.train import (
+    INPUT_SIZE,
+    Fitted,
+    FrameTable,
+    Projection,
+    Split,
+    TrainConfig,
+    fit,
+    hour_circle,
+    pool_frames,
+)
 from schemas.parameters import PARAMETERS
 
 __all__ = [
+    "NOISE",
     "Fold",
+    "Residuals",
     "build_ensemble",
     "cross_validate",
     "fold_predictor",
     "grouped_folds",
-    "interval_tables",
+    "held_out_coverage",
     "site_folds",
     "windows_of",
 ]
@@ -40,6 +54,11 @@ Progress = Callable[[str, int, int], None]
 Tables = dict[str, dict[str, Any]]
 
 LEVEL: Final = 0.9
+#: What `model.evaluate.masked` puts in for a picture of noise. The embedding is only a mark: every fold sees
+#: that picture through its own backbone and projection.
+NOISE: Final = (np.zeros(EMBEDDING_SIZE, np.float32), haze(noise_picture(INPUT_SIZE, INPUT_SIZE)))
+#: Groups whose residuals make a pattern's own factor: with fewer, the quantile is all chance.
+OWN_GROUPS: Final = 30
 #: Components of h_I in which pictures are compared.
 FAMILIAR_COMPONENTS: Final = 64
 
@@ -50,6 +69,7 @@ class Fold(NamedTuple):
     ensemble: EnsembleHead
     projection: Projection
     held_out: Bool  #: (G,)
+    table: FrameTable  #: with the features of the fold's own backbone, where that was fine-tuned
 
 
 def grouped_folds(groups: int, count: int, seed: int) -> NDArray[np.int64]:
@@ -80,6 +100,8 @@ def familiarity(
     prototypes, owner, queries, asker = [], [], [], []
     for index in np.flatnonzero(train):
         frames = leading[group == index]
+        if len(frames) == 0:
+            continue
         chosen = [frames.mean(axis=0)]
         distance = ((frames - chosen[0]) ** 2).sum(axis=1)
         for _ in range(min(4, len(frames))):
@@ -125,16 +147,21 @@ def cross_validate(
     components: dict[bytes, Projection] | None = None,
 ) -> list[Fold]:
     """Train one ensemble a fold on the other folds' groups. `config.rows` must be windows or frames."""
-    splits = []
-    for number in range(int(fold_of.max()) + 1):
-        groups = fold_of != number
-        splits.append(Split(groups if config.rows == "windows" else groups[table.group]))
-    fitted = fit(table, config, splits, progress, components=components)
-    folds = []
-    for number, one in enumerate(fitted):
-        train = fold_of != number
-        folds.append(Fold(*build_ensemble(one, table, train), ~train))
-    return folds
+    trains = [fold_of != number for number in range(int(fold_of.max()) + 1)]
+    splits = [Split(train if config.rows == "windows" else train[table.group]) for train in trains]
+    if config.fine_tune is None:
+        tables = [table] * len(trains)
+        fitted = fit(table, config, splits, progress, components=components)
+    else:
+        # Every fold has features of its own, so nothing can be stacked.
+        tables, fitted = [], []
+        for train, split in zip(trains, splits, strict=True):
+            tables.append(fine_tune(table, config, train[table.group], progress).table)
+            fitted += fit(tables[-1], config, [split], progress)
+    return [
+        Fold(*build_ensemble(one, seen, train), ~train, seen)
+        for one, seen, train in zip(fitted, tables, trains, strict=True)
+    ]
 
 
 def windows_of(table: FrameTable, projection: Projection) -> Windows:
@@ -175,27 +202,23 @@ def run_ensemble(ensemble: EnsembleHead, shown: Windows) -> EnsembleOutputs:
 
 
 def fold_predictor(
-    table: FrameTable,
-    folds: Sequence[Fold],
-    noise: tuple[Float32, Float32],
-    tables: Tables | None = None,
+    folds: Sequence[Fold], tables: Tables | None = None
 ) -> Callable[[Windows, NDArray[np.int64]], HeadOutput]:
     """`predict` for `model.evaluate.score_windows`: every row by the fold that did not see its group.
 
     Args:
-        noise: pooled backbone features (C,) and haze (20,) of a picture of noise.
         tables: interval tables as in the manifest; factors of 1 without.
     """
-    embeddings = [windows_of(table, fold.projection).embedding for fold in folds]
-    noises = [noise[0] @ fold.projection.weight + fold.projection.bias for fold in folds]
-    fold_of = np.zeros(len(table.aqi), dtype=np.int64)
+    embeddings = [windows_of(fold.table, fold.projection).embedding for fold in folds]
+    noises = [fold.table.noise @ fold.projection.weight + fold.projection.bias for fold in folds]
+    fold_of = np.zeros(len(folds[0].held_out), dtype=np.int64)
     for number, fold in enumerate(folds):
         fold_of[fold.held_out] = number
 
     def predict(shown: Windows, rows: NDArray[np.int64]) -> HeadOutput:
         parts = [np.zeros((len(rows), width), np.float32) for width in (1, 1, 6, 6)]
         # A picture of noise has its own haze; every fold sees it through its own projection.
-        is_noise = shown.image_present & (shown.haze == noise[1]).all(axis=1)
+        is_noise = shown.image_present & (shown.haze == NOISE[1]).all(axis=1)
         for number, fold in enumerate(folds):
             mine = np.flatnonzero(fold_of[rows] == number)
             if len(mine) == 0:
@@ -251,55 +274,111 @@ def calibration_masks() -> list[Mask]:
     return masks
 
 
-def interval_tables(
-    table: FrameTable, folds: Sequence[Fold], masks: Sequence[Mask], groups: Bool | None = None
-) -> Tables:
-    """Split-conformal factors per pattern from out-of-fold residuals over scales.
-
-    A pattern's rows of one group are not independent: the quantile is taken with each group weighing the
-    same, at the level (1 + 1/n) * 0.9 for n groups. A concentration that a pattern never has to fill takes
-    the factor of all patterns together.
+class Residuals:
+    """Out-of-fold residuals over scales, per mask pattern and group, for AQI and concentrations.
 
     Args:
-        groups: use the residuals of these groups only (to test coverage on the others).
+        masks: what is hidden, mask by mask, from every group.
     """
-    dummy = (np.zeros(table.features.shape[1], np.float32), np.full(20, -1, np.float32))
-    predict = fold_predictor(table, folds, dummy)  # no calibration mask shows noise
+
+    def __init__(self, table: FrameTable, folds: Sequence[Fold], masks: Sequence[Mask]) -> None:
+        predict = fold_predictor(folds)
+        windows = windows_of(table, folds[0].projection)
+        self._aqi, self._sensors = _Ratios(), [_Ratios() for _ in PARAMETERS]
+        for mask in masks:
+            shown, rows = masked(windows, mask, NOISE, seed=0)
+            output = predict(shown, rows)
+            scale = (output.aqi_hi - output.aqi).astype(np.float64)
+            ratio = np.abs(windows.aqi[rows] - output.aqi) / np.maximum(scale, 1e-6)
+            self._aqi.add(output.pattern, rows, ratio, np.ones(len(rows), dtype=bool))
+            log_scale = np.log1p(output.sensors_hi) - np.log1p(output.sensors)
+            log_error = np.abs(np.log1p(np.maximum(windows.sensors[rows], 0)) - np.log1p(output.sensors))
+            for column, ratios in enumerate(self._sensors):
+                hidden = np.isnan(shown.sensors[:, column]) & ~np.isnan(windows.sensors[rows, column])
+                values = log_error[:, column] / np.maximum(log_scale[:, column], 1e-6)
+                ratios.add(output.pattern, rows, values.astype(np.float64), hidden)
+
+    def tables(self, groups: Bool | None = None) -> Tables:
+        """Split-conformal factors per pattern.
+
+        A pattern's rows of one group are not independent: the quantile is taken with each group weighing the
+        same, at the level (1 + 1/n) * 0.9 for n groups. A pattern that fewer than `OWN_GROUPS` groups can
+        show takes the factor of its family (`_family`), and a concentration that a family never has to fill
+        that of all patterns together.
+
+        Args:
+            groups: (G,), from the residuals of these groups only (to test coverage on the others).
+        """
+        aqi, *sensors = [ratios.factors(groups) for ratios in (self._aqi, *self._sensors)]
+        return {
+            "aqi": dict(zip(PATTERNS, aqi, strict=True)),
+            "sensors": {
+                name: dict(zip(PARAMETERS, (factors[index] for factors in sensors), strict=True))
+                for index, name in enumerate(PATTERNS)
+            },
+        }
+
+
+def held_out_coverage(
+    table: FrameTable, folds: Sequence[Fold], residuals: Residuals, masks: Sequence[Mask], parts: int = 10
+) -> dict[str, float]:
+    """Coverage of the AQI by 90 % intervals whose factors come from other groups, per mask.
+
+    The groups are cut into `parts`; each part is judged with factors from all others.
+    """
+    predict = fold_predictor(folds)
     windows = windows_of(table, folds[0].projection)
-    chosen = np.ones(len(table.aqi), dtype=bool) if groups is None else groups
-    ratios: dict[str, list[tuple[Float64, NDArray[np.int64]]]] = {name: [] for name in PATTERNS}
-    hidden: dict[tuple[str, str], list[tuple[Float64, NDArray[np.int64]]]] = {}
-    for mask in masks:
-        shown, rows = masked(windows, mask, dummy, seed=0)
+    part_of = grouped_folds(len(table.aqi), min(parts, len(table.aqi)), seed=1)
+    tables = [residuals.tables(part_of != part) for part in range(int(part_of.max()) + 1)]
+    factors = np.array([[one["aqi"][name] for name in PATTERNS] for one in tables])
+    coverage = {}
+    for number, mask in enumerate(masks):
+        shown, rows = masked(windows, mask, NOISE, seed=1000 + number)
         output = predict(shown, rows)
-        scale = (output.aqi_hi - output.aqi).astype(np.float64)
-        ratio = np.abs(windows.aqi[rows] - output.aqi) / np.maximum(scale, 1e-6)
-        log_scale = np.log1p(output.sensors_hi) - np.log1p(output.sensors)
-        log_error = np.abs(np.log1p(np.maximum(windows.sensors[rows], 0)) - np.log1p(output.sensors))
-        for index, name in enumerate(PATTERNS):
-            mine = (output.pattern == index) & chosen[rows]
-            ratios[name].append((ratio[mine], rows[mine]))
-            for column, parameter in enumerate(PARAMETERS):
-                known = mine & np.isnan(shown.sensors[:, column]) & ~np.isnan(windows.sensors[rows, column])
-                values = log_error[known, column] / np.maximum(log_scale[known, column], 1e-6)
-                hidden.setdefault((name, parameter), []).append((values.astype(np.float64), rows[known]))
-    overall = {
-        parameter: _quantile([part for name in PATTERNS for part in hidden[name, parameter]])
-        for parameter in PARAMETERS
-    }
-    whole = _quantile([part for parts in ratios.values() for part in parts])
-    return {
-        "aqi": {name: _quantile(ratios[name], whole) for name in PATTERNS},
-        "sensors": {
-            name: {
-                parameter: _quantile(hidden[name, parameter], overall[parameter]) for parameter in PARAMETERS
-            }
-            for name in PATTERNS
-        },
-    }
+        half = factors[part_of[rows], output.pattern] * (output.aqi_hi - output.aqi)
+        inside = np.abs(windows.aqi[rows] - output.aqi) <= half
+        coverage[mask.name] = round(float(inside.mean()), 4)
+    return coverage
 
 
-def _quantile(parts: list[tuple[Float64, NDArray[np.int64]]], otherwise: float = 1.0) -> float:
+def _family(pattern: int) -> tuple[int, bool, bool]:
+    """What decides most of a pattern's uncertainty: particles shown, any gas, the image."""
+    shown = pattern + 1
+    return (shown & 3).bit_count(), bool(shown & 0b111100), bool(shown & 1 << len(PARAMETERS))
+
+
+_Part = tuple[Float64, NDArray[np.int64]]
+
+
+class _Ratios:
+    """Residuals over scales by pattern, each with its group."""
+
+    def __init__(self) -> None:
+        self._parts: dict[int, list[_Part]] = {}
+
+    def add(self, pattern: NDArray[np.int64], group: NDArray[np.int64], ratio: Float64, chosen: Bool) -> None:
+        for index in np.unique(pattern[chosen]):
+            mine = chosen & (pattern == index)
+            self._parts.setdefault(int(index), []).append((ratio[mine], group[mine]))
+
+    def factors(self, groups: Bool | None) -> list[float]:
+        """One factor for each of `PATTERNS`, from the groups chosen."""
+        chosen: dict[int, list[_Part]] = {}
+        families: dict[tuple[int, bool, bool], list[_Part]] = {}
+        for index, parts in self._parts.items():
+            chosen[index] = parts if groups is None else [(r[groups[g]], g[groups[g]]) for r, g in parts]
+            families.setdefault(_family(index), []).extend(chosen[index])
+        whole = _quantile([part for parts in chosen.values() for part in parts], 1.0)
+        shared = {family: _quantile(parts, whole) for family, parts in families.items()}
+        found = []
+        for index in range(len(PATTERNS)):
+            otherwise, own = shared.get(_family(index), whole), chosen.get(index, [])
+            enough = len(set().union(*(part[1].tolist() for part in own))) >= OWN_GROUPS
+            found.append(_quantile(own, otherwise) if enough else otherwise)
+        return found
+
+
+def _quantile(parts: list[_Part], otherwise: float) -> float:
     values = np.concatenate([part[0] for part in parts]) if parts else np.zeros(0)
     groups = np.concatenate([part[1] for part in parts]) if parts else np.zeros(0, np.int64)
     if len(values) == 0:

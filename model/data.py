@@ -1,9 +1,9 @@
 """Folders of frames and readings as groups: one group = one (site, moment), its frames and one reading.
 
 Pure reading, no torch: the replay and the offline evaluation walk the same generator, so that both see
-the same inputs. One layout is known so far, `india-nepal`: `labels.csv` beside `images/`
-(Rouniyar, Utomo, John A, Hsiung 2023; Location, Filename, Year, Month, Day, Hour, AQI, PM2.5, PM10, O3, CO,
-SO2, NO2, AQI_Class), where every frame cut from one video repeats the video's one reading.
+the same inputs. This is the layout `india-nepal` (the plain one is in `model.plain`): `labels.csv` beside
+`images/` (Rouniyar, Utomo, John A, Hsiung 2023; Location, Filename, Year, Month, Day, Hour, AQI, PM2.5, PM10,
+O3, CO, SO2, NO2, AQI_Class), where every frame cut from one video repeats the video's one reading.
 """
 
 import csv
@@ -25,8 +25,8 @@ class Site(NamedTuple):
 
     station: str  #: key-safe station id
     name: str
-    latitude: float  #: degrees north
-    longitude: float  #: degrees east
+    latitude: float | None  #: degrees north; None = unknown
+    longitude: float | None  #: degrees east
     zone: str  #: IANA time zone of the layout's local hours
 
 
@@ -69,6 +69,17 @@ class Group(NamedTuple):
     frames: tuple[Path, ...]  #: sorted by file name; files need not exist
     readings: tuple[float, ...]  #: six, in `PARAMETERS` order, ug/m3 as stated by the source; NaN = blank
     aqi: float  #: the source's own AQI; NaN = blank
+    taken_ms: tuple[int, ...] = ()  #: when each frame was taken; empty: all at `time`
+
+    def taken(self, index: int) -> int:
+        """When frame `index` was taken, ms since the epoch."""
+        return self.taken_ms[index] if self.taken_ms else int(self.time.timestamp() * 1000)
+
+    @property
+    def position(self) -> tuple[float, float] | None:
+        """(latitude, longitude), degrees; None where either is unknown."""
+        site = self.site
+        return None if site.latitude is None or site.longitude is None else (site.latitude, site.longitude)
 
 
 def solar_hour(time: datetime, longitude: float | None) -> float:

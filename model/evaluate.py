@@ -15,9 +15,6 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from aqi import standards
-from aqi.index import subindices
-from aqi.units import from_canonical
 from model.bundle import EMBEDDING_SIZE, PATTERNS, Bundle
 from model.data import Group, india_nepal, solar_hour
 from model.errors import ImageRefused, LayoutError
@@ -25,7 +22,9 @@ from model.gate import judge
 from model.haze import HAZE_SIZE, haze
 from model.image import decode
 from model.metrics import aqi_class, bootstrap, scores
+from model.plain import hours, read_folder
 from model.runtime import Encoder, Head, HeadOutput, pool
+from model.targets import DEFAULT_STANDARD, STATED, calculate, describe, with_target
 from schemas.parameters import PARAMETERS
 
 __all__ = ["MASKS", "Mask", "Report", "Windows", "evaluate", "masked", "read_windows", "score_windows"]
@@ -97,8 +96,7 @@ def read_windows(bundle: Bundle, groups: Sequence[Group], progress: Progress, th
     total, done = sum(len(group.frames) for group in groups), 0
     for row, group in enumerate(groups):
         vectors, plain, bad = [], [], 0
-        position = (group.site.latitude, group.site.longitude)
-        for path in group.frames:
+        for index, path in enumerate(group.frames):
             done += 1
             try:
                 frame = decode(path.read_bytes(), size.width, size.height)
@@ -106,7 +104,7 @@ def read_windows(bundle: Bundle, groups: Sequence[Group], progress: Progress, th
                 bad += 1
                 continue
             # The gate of the vision stage: what a worker would not use is not used here either.
-            if not judge(frame, int(group.time.timestamp() * 1000), position).usable:
+            if not judge(frame, group.taken(index), group.position).usable:
                 bad += 1
                 continue
             whole = frame.whole
@@ -165,27 +163,6 @@ def masked(
 def noise_picture(width: int, height: int) -> NDArray[np.uint8]:
     """Uniform noise, always the same."""
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def calculate(standard_id: str, sensors: Float32) -> Float64:
-    """AQI of each row from its present sensors by a standard's tables; NaN where no sensor has a sub-index.
-
-    The values are put in as if they were averages over whatever period the table asks for.
-    """
-    standard = standards.load(standard_id)
-    # The first table a standard has for a parameter is that of its daily or running index.
-    first = {measure.parameter: measure for measure in reversed(list(standard.measures.values()))}
-    result = np.full(len(sensors), np.nan)
-    for column, parameter in enumerate(PARAMETERS):
-        measure, known = first.get(parameter), ~np.isnan(sensors[:, column])
-        if measure is None or not known.any():
-            continue
-        one = from_canonical(parameter, 1.0, measure.unit, standard.reference_celsius)
-        values = np.maximum(sensors[known, column].astype(np.float64), 0) * one
-        result[known] = np.fmax(result[known], subindices(standard, parameter, measure.averaging, values))
-    # The scale of the truth ends at 500.
-    result[result > 500.0] = 500.0
-    return result
 
 
 def last_values(windows: Windows) -> Float64:
@@ -273,7 +250,7 @@ def _with_intervals(truth: Float64, estimate: Float64, group: NDArray[np.int64])
     return plain
 
 
-def _plain(value: float) -> float | None:
+def _plain(value: float | np.floating[Any]) -> float | None:
     return None if math.isnan(value) else round(float(value), 4)
 
 
@@ -314,25 +291,40 @@ def evaluate(
     layout: str = "india-nepal",
     progress: Progress = lambda *_: None,
     threads: int = 1,
+    standard: str | None = None,
 ) -> Report:
     """Score `bundle` on every group of `folder` as one test set.
 
     Whether it was trained on these groups is the caller's to know.
 
+    Args:
+        layout: "india-nepal", or "layout" for the plain one.
+        standard: AQI standard of the truth, recomputed from the readings. None: what the folder states, and
+            where it states none (the plain layout) the scale the bundle was trained on, or else US EPA 2024.
+
     Raises:
         LayoutError: unknown layout, or the folder does not follow it, or has no groups.
     """
-    if layout != "india-nepal":
-        raise LayoutError(f"layout {layout!r} is not known to evaluate; known: india-nepal")
-    groups = list(india_nepal(folder))
+    if layout == "india-nepal":
+        groups, problems = list(india_nepal(folder)), list[str]()
+    elif layout == "layout":
+        histories, problems = read_folder(folder)
+        groups = list(hours(histories))
+        trained = str(bundle.manifest.training.configuration.get("target", STATED))
+        standard = standard or (DEFAULT_STANDARD if trained == STATED else trained)
+    else:
+        raise LayoutError(f"layout {layout!r} is not known to evaluate; known: india-nepal, layout")
     if not groups:
-        raise LayoutError(f"{folder} has no groups: labels.csv holds only its header")
+        raise LayoutError(f"{folder} has no groups: no frames and no readings")
+    if standard is not None:
+        groups = with_target(groups, standard)
     windows = read_windows(bundle, groups, progress, threads)
     picture = noise_picture(bundle.manifest.input.width, bundle.manifest.input.height)
     noise = (Encoder(bundle).encode([picture])[0].embedding, haze(picture))
     head = Head(bundle)
     mean = float(bundle.manifest.training.configuration.get("aqi_mean", math.nan))
-    by_mask = score_windows(windows, bundle_predictor(head), noise, mean)
+    calculators = CALCULATORS if standard in (None, *CALCULATORS) else (*CALCULATORS, str(standard))
+    by_mask = score_windows(windows, bundle_predictor(head), noise, mean, calculators=calculators)
     rows = windows.image_present | ~np.isnan(windows.sensors).all(axis=1)
     output = head.predict(
         windows.embedding[rows],
@@ -352,14 +344,16 @@ def evaluate(
                 "aqi": float(output.aqi[place]),
                 "aqi_lo": float(output.aqi_lo[place]),
                 "aqi_hi": float(output.aqi_hi[place]),
-                "sensors": dict(zip(PARAMETERS, map(float, output.sensors[place]), strict=True)),
-                "sensors_lo": dict(zip(PARAMETERS, map(float, output.sensors_lo[place]), strict=True)),
-                "sensors_hi": dict(zip(PARAMETERS, map(float, output.sensors_hi[place]), strict=True)),
+                "sensors": dict(zip(PARAMETERS, map(_plain, output.sensors[place]), strict=True)),
+                "sensors_lo": dict(zip(PARAMETERS, map(_plain, output.sensors_lo[place]), strict=True)),
+                "sensors_hi": dict(zip(PARAMETERS, map(_plain, output.sensors_hi[place]), strict=True)),
             }
         )
     summary = {
         "bundle": bundle.id,
         "layout": layout,
+        "target": describe(standard or STATED),
+        "left_out": problems,
         "windows": len(groups),
         "frames": int(sum(windows.frames_used)),
         "frames_refused": int(sum(windows.frames_refused)),

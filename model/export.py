@@ -27,7 +27,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.backbones import BACKBONES, build_backbone, load_pretrained
+from model.backbones import BACKBONES, build_backbone, load_pretrained, tail_start
 from model.bundle import (
     CARD_FILE,
     EMBEDDING_SIZE,
@@ -56,11 +56,17 @@ _WIDTHS: Final = (EMBEDDING_SIZE, 1, HAZE_SIZE, 1, SENSORS, SENSORS, 2)
 class EncoderGraph(nn.Module):
     """Frames (N, H, W, 3) uint8 to embedding, projection and feature map; normalisation inside."""
 
-    def __init__(self, backbone: str, projection: Projection) -> None:
+    def __init__(
+        self, backbone: str, projection: Projection, tail: Mapping[str, Tensor] | None = None, blocks: int = 0
+    ) -> None:
         super().__init__()
         spec = BACKBONES[backbone]
         self.backbone = build_backbone(backbone)
         self.weights = load_pretrained(self.backbone, backbone)
+        if tail is not None:
+            children = list(self.backbone.children())
+            nn.Sequential(*children[tail_start(self.backbone, blocks) :]).load_state_dict(tail)
+            self.weights += f", last {blocks} blocks fine-tuned"
         self.embedding = nn.Conv2d(spec.channels, EMBEDDING_SIZE, 1)
         with torch.no_grad():
             self.embedding.weight.copy_(torch.from_numpy(projection.weight.T.copy())[:, :, None, None])
@@ -139,6 +145,7 @@ class Trained(NamedTuple):
     intervals: dict[str, Any]  #: `model.crossval.interval_tables`
     training: dict[str, Any]  #: data, licence, groups, frames, sites, split, aqi_mean, aqi_scale
     report: dict[str, Any]  #: `model.report.full_report`
+    tail: dict[str, Tensor] | None = None  #: of a fine-tuned backbone (`model.finetune`)
 
 
 def save(run: Path, trained: Trained) -> None:
@@ -153,6 +160,7 @@ def save(run: Path, trained: Trained) -> None:
             "radius": ensemble.radius,
             "softness": ensemble.softness,
             "projection": [torch.from_numpy(part) for part in trained.projection],
+            "tail": trained.tail,
             "plain": json.dumps([trained.intervals, trained.training, trained.report]),
         },
         run / "trained.pt",
@@ -175,7 +183,9 @@ def load(run: Path) -> Trained:
         heads.append(head.eval())
     known = Familiarity(stored["prototypes"], stored["radius"], stored["softness"])
     projection = Projection(*(part.numpy() for part in stored["projection"]))
-    return Trained(config, EnsembleHead(heads, known).eval(), projection, *json.loads(stored["plain"]))
+    ensemble = EnsembleHead(heads, known).eval()
+    intervals, training, report = json.loads(stored["plain"])
+    return Trained(config, ensemble, projection, intervals, training, report, stored["tail"])
 
 
 def export(folder: Path, trained: Trained, name: str, version: str) -> Bundle:
@@ -186,7 +196,8 @@ def export(folder: Path, trained: Trained, name: str, version: str) -> Bundle:
     """
     config, ensemble, projection = trained.config, trained.ensemble, trained.projection
     spec, training = BACKBONES[config.backbone], dict(trained.training)
-    graph = EncoderGraph(config.backbone, projection)
+    blocks = 0 if config.fine_tune is None else config.fine_tune.blocks
+    graph = EncoderGraph(config.backbone, projection, trained.tail, blocks)
     files = {
         ENCODER_FILE: encoder_bytes(graph),
         HEAD_FILE: _feeds_graph(ensemble, EnsembleOutputs._fields),
@@ -195,7 +206,9 @@ def export(folder: Path, trained: Trained, name: str, version: str) -> Bundle:
     if config.head.fusion == "concat":
         explain = ExplainGraph(ensemble, projection)
         files[EXPLAIN_FILE] = _feeds_graph(explain, ["aqi_gradient", "familiarity"])
-    aqi_scale, aqi_mean, remarks = (training.pop(key) for key in ("aqi_scale", "aqi_mean", "remarks"))
+    aqi_scale, aqi_mean, target, remarks = (
+        training.pop(key) for key in ("aqi_scale", "aqi_mean", "target", "remarks")
+    )
     manifest = {
         "name": name,
         "version": version,
@@ -217,7 +230,7 @@ def export(folder: Path, trained: Trained, name: str, version: str) -> Bundle:
         "intervals": {"level": 0.9, **trained.intervals},
         "training": {
             **training,
-            "configuration": {**config.model_dump(mode="json"), "aqi_mean": aqi_mean},
+            "configuration": {**config.model_dump(mode="json"), "target": target, "aqi_mean": aqi_mean},
         },
         "metrics": _metrics(trained.report),
         "notes": [remarks],
@@ -230,7 +243,7 @@ def export(folder: Path, trained: Trained, name: str, version: str) -> Bundle:
 def _metrics(report: Mapping[str, Any]) -> dict[str, Any]:
     """The figures that travel with the bundle: the model's own, per protocol and mask pattern."""
     figures: dict[str, Any] = {"random split (leaks)": report["random split (leaks)"]}
-    for protocol in ("grouped", "leave one site out"):
+    for protocol in (name for name in ("grouped", "leave one site out") if name in report):
         figures[protocol] = {
             mask: {**entry["aqi"]["model"], "coverage": round(entry["coverage"], 4)}
             for mask, entry in report[protocol].items()
@@ -243,7 +256,7 @@ def model_card(trained: Trained, title: str) -> str:
     """MODEL_CARD.md from the run's own figures."""
     config, training, report = trained.config, trained.training, trained.report
     random, grouped = report["random split (leaks)"], report["grouped"]
-    sites = report["leave one site out"]
+    sites = report.get("leave one site out", {})
 
     def figure(entry: Mapping[str, Any], name: str = "model") -> str:
         score = entry["aqi"][name]
@@ -262,7 +275,7 @@ def model_card(trained: Trained, title: str) -> str:
     )
     rows = [
         f"| {mask} | {figure(grouped[mask])} | {100 * grouped[mask]['coverage']:.0f} %"
-        f" | {figure(sites[mask])} |"
+        f" | {figure(sites[mask]) if sites else 'one site only'} |"
         for mask in shown
     ]
 
@@ -270,9 +283,12 @@ def model_card(trained: Trained, title: str) -> str:
         return float(np.mean([entry[name] for entry in report["grouped, by seed"].values()]))
 
     low, high = grouped["all"]["aqi"]["model"]["rmse_interval"]
+    backbone = f"a frozen ImageNet {config.backbone}"
+    if config.fine_tune is not None:
+        backbone = f"{config.backbone}, ImageNet weights, last {config.fine_tune.blocks} blocks fine-tuned"
     return f"""# Model card: {title}
 
-**What it is.** {config.members} fusion heads on a frozen ImageNet {config.backbone}. In go six sensors with
+**What it is.** {config.members} fusion heads on {backbone}. In go six sensors with
 mask bits, the solar hour, {config.head.components} principal components of the picture and 20 haze
 statistics; out come the AQI and six concentrations with their scales. A picture that is unlike those of
 the training cameras counts less and less (a familiarity gate), down to the estimate from the sensors alone.

@@ -34,6 +34,7 @@ from model.far_band import BandFinder, FarBand
 from model.gate import GateState, judge, remember
 from model.haze import haze
 from model.image import decode
+from model.plain import read_folder
 from model.runtime import Encoder, Head, pool
 from model.virtual_sensor import Prediction, Sight, VirtualSensor
 from schemas.parameters import PARAMETERS, Pollutant
@@ -254,67 +255,39 @@ def read_milan(root: Path) -> OnlineData:
     return OnlineData("milan", rome, _MILAN_POSITION, _MILAN_BAND, tuple(frames), {"pm25": readings})
 
 
-def read_layout(root: Path) -> list[OnlineData]:
-    """The stations of a folder in the plain layout (docs/data-layout.md) that have both frames and readings.
+def read_layout(root: Path) -> tuple[list[OnlineData], list[str]]:
+    """The stations of a folder in the plain layout (docs/data-layout.md) that have both frames and readings,
+    and what had to be left out. All sensors of a station and hour are averaged; of several cameras the
+    station record's first one counts.
 
-    Reads `readings.csv`, `readings/*.csv`, `frames.csv` and `stations.json`; concentrations in ug/m3 or
-    mg/m3, all sensors of a station and hour averaged. A reading belongs to the hour it ends in.
-
-    Raises:
-        LayoutError: no such table, a column is missing, a time has no zone, or a unit would need a
-        conversion.
+    Raises LayoutError: a table cannot be read, or no station has both.
     """
-    tables = [
-        path for path in (root / "readings.csv", *sorted((root / "readings").glob("*.csv"))) if path.is_file()
-    ]
-    if not tables or not (root / "frames.csv").is_file():
-        raise LayoutError(
-            f"{root}: needs frames.csv and readings.csv or readings/*.csv (docs/data-layout.md)"
-        )
-    sums: dict[tuple[str, str, int], list[float]] = defaultdict(list)
-    for table in tables:
-        for line, row in _rows(table, ("station", "time", "parameter", "value", "unit")):
-            parameter, text = row["parameter"], row["value"].strip()
-            if not text or parameter not in (*PARAMETERS, "relativehumidity"):
-                continue
-            scale = {"ug/m3": 1.0, "mg/m3": 1000.0, "%": 1.0}.get(row["unit"])
-            if scale is None:
-                raise LayoutError(f"{table}, line {line}: {parameter} in {row['unit']}; give ug/m3 here")
-            end = -(-_time(row["time"], f"{table}, line {line}") // _HOUR) * _HOUR
-            try:
-                value = float(text) * scale
-            except ValueError as error:
-                raise LayoutError(f"{table}, line {line}: {text!r} is not a number") from error
-            if math.isfinite(value) and value >= 0.0:
-                sums[row["station"], parameter, end].append(value)
-    frames: dict[str, list[tuple[int, Path]]] = defaultdict(list)
-    for line, row in _rows(root / "frames.csv", ("station", "time", "path")):
-        frames[row["station"]].append(
-            (_time(row["time"], f"{root / 'frames.csv'}, line {line}"), root / row["path"])
-        )
-    means: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
-    for (station, parameter, end), values in sums.items():
-        means[station][parameter][end] = sum(values) / len(values)
-    known = _stations(root / "stations.json")
+    histories, problems = read_folder(root)
     found = []
-    for station in sorted(frames.keys() & means.keys()):
-        record = known.get(station, {})
-        cameras = [camera for camera in record.get("cameras", []) if camera.get("far_band")]
-        place = (record.get("latitude"), record.get("longitude"))
+    for station, history in sorted(histories.items()):
+        record = history.record
+        readings = {name: history.means[name] for name in PARAMETERS if name in history.means}
+        if not history.frames or not readings:
+            continue
+        seen = {camera for _, camera, _ in history.frames}
+        cameras = [camera for camera in record.cameras if camera.camera in seen]
+        name = cameras[0].camera if cameras else min(seen)
+        band = cameras[0].far_band if cameras else None
+        place = (record.latitude, record.longitude)
         found.append(
             OnlineData(
                 station=station,
-                zone=ZoneInfo(record["timezone"]) if record.get("timezone") else UTC,
-                position=None if place[0] is None or place[1] is None else (float(place[0]), float(place[1])),
-                far_band=FarBand(**cameras[0]["far_band"]) if cameras else None,
-                frames=tuple(frames[station]),
-                readings={name: means[station][name] for name in PARAMETERS if name in means[station]},
-                humidity=means[station].get("relativehumidity", {}),
+                zone=ZoneInfo(record.timezone),
+                position=None if place[0] is None or place[1] is None else (place[0], place[1]),
+                far_band=FarBand(**band.model_dump()) if band is not None else None,
+                frames=tuple((at, path) for at, camera, path in history.frames if camera == name),
+                readings=readings,
+                humidity=history.means.get("relativehumidity", {}),
             )
         )
     if not found:
         raise LayoutError(f"{root}: no station has both frames and readings")
-    return found
+    return found, problems
 
 
 def evaluate_online(
@@ -580,42 +553,6 @@ def _skill(pairs: Iterable[tuple[float, float | None]]) -> Skill:
         mae=float(np.abs(error).mean()),
         r2=1.0 - float((error**2).sum()) / spread if spread > 0.0 else math.nan,
     )
-
-
-def _rows(table: Path, columns: Sequence[str]) -> Iterable[tuple[int, dict[str, str]]]:
-    try:
-        with table.open(encoding="utf-8", newline="") as stream:
-            reader = csv.DictReader(stream)
-            missing = [name for name in columns if name not in (reader.fieldnames or ())]
-            if missing:
-                raise LayoutError(f"{table}: no column {', '.join(missing)}")
-            for line, row in enumerate(reader, start=2):
-                if any(row[name] is None for name in columns):
-                    raise LayoutError(f"{table}, line {line}: cells are missing")
-                yield line, row
-    except UnicodeDecodeError as error:
-        raise LayoutError(f"{table}: not UTF-8 ({error})") from error
-
-
-def _stations(path: Path) -> dict[str, dict[str, Any]]:
-    if not path.is_file():
-        return {}
-    try:
-        return {str(record["station"]): record for record in json.loads(path.read_text(encoding="utf-8"))}
-    except (ValueError, TypeError, KeyError) as error:
-        raise LayoutError(f"{path}: not a list of station records ({error!r})") from error
-
-
-def _time(text: str, where: str) -> int:
-    if text.strip().lstrip("-").isdigit():
-        return int(text)
-    try:
-        at = datetime.fromisoformat(text.strip())
-    except ValueError as error:
-        raise LayoutError(f"{where}: {text!r} is not a time (RFC 3339 or ms since 1970)") from error
-    if at.tzinfo is None:
-        raise LayoutError(f"{where}: {text!r} has no time zone")
-    return _ms(at)
 
 
 def _ms(at: datetime) -> int:

@@ -46,7 +46,10 @@ class FrameEmbedding(NamedTuple):
 
 
 class HeadOutput(NamedTuple):
-    """Estimates for N windows with their 90 % intervals. Concentrations in ug/m3."""
+    """Estimates for N windows with their 90 % intervals.
+
+    Concentrations in ug/m3, NaN for a pollutant that the bundle never learned.
+    """
 
     aqi: Float32  #: (N,)
     aqi_lo: Float32  #: (N,), never below 0
@@ -77,11 +80,13 @@ def session(bundle: Bundle, file: str, threads: int) -> ort.InferenceSession:
 
 
 def pattern_index(image_present: Bool, sensors_present: Bool) -> NDArray[np.int64]:
-    """Row by row, which of `PATTERNS` applies. `image_present` (N,), `sensors_present` (N, 6)."""
-    particles = sensors_present[:, :2].sum(axis=1)
-    gases = sensors_present[:, 2:].any(axis=1)
-    base = np.select([particles == 2, particles == 1, gases], [0, 2, 4], default=6)
-    return np.asarray(np.where((base == 6) | image_present, base, base + 1), dtype=np.int64)
+    """Row by row, which of `PATTERNS` applies; -1 where nothing is shown.
+
+    `image_present` (N,), `sensors_present` (N, 6).
+    """
+    shown = np.concatenate([sensors_present, np.asarray(image_present, dtype=bool)[:, None]], axis=1)
+    index: NDArray[np.int64] = shown @ (1 << np.arange(shown.shape[1])) - 1
+    return index
 
 
 def pool(rows: Sequence[Float32]) -> Float32:
@@ -137,6 +142,7 @@ class Head:
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
         self._session = session(bundle, HEAD_FILE, 1)
+        self._learned = np.array([name in bundle.manifest.training.learned for name in PARAMETERS])
         tables = bundle.manifest.intervals
         self._aqi_factor = np.array([tables.aqi[name] for name in PATTERNS], dtype=np.float32)
         self._sensor_factor = np.array(
@@ -190,8 +196,11 @@ class Head:
         if np.isnan(embedding[present]).any():
             raise InputError("embedding has NaN in a row whose image_present is True")
         pattern = pattern_index(present, sensor_present)
-        outputs = self._run(embedding, present, sensors, haze, hour)
+        # Of what was never learned, a reading would only add noise, and an estimate would be made up.
+        shown = np.where(self._learned, sensors, np.float32(np.nan))
+        outputs = self._run(embedding, present, shown, haze, hour)
         aqi, aqi_scale, log_sensors, log_scale = outputs
+        log_sensors = np.where(self._learned, log_sensors, np.float32(np.nan))
         # Around the estimate as given: one that was cut at 0 must not carry an interval that lies below 0.
         aqi, aqi_half = np.maximum(aqi, 0), self._aqi_factor[pattern, None] * aqi_scale
         log_half = self._sensor_factor[pattern] * log_scale

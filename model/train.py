@@ -19,15 +19,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap  # type: ignore[attr-defined]
 
-from model.backbones import BACKBONES, build_backbone, load_pretrained
+from model.backbones import BACKBONES, build_backbone, load_pretrained, tail_start
 from model.bundle import EMBEDDING_SIZE
 from model.data import Group, solar_hour
 from model.errors import ImageRefused, TrainingError
-from model.haze import HAZE_SIZE, haze
+from model.evaluate import noise_picture
+from model.gate import judge
+from model.haze import haze
 from model.image import decode
 from model.network import AQI_UNIT, SENSORS, FusionHead, HeadConfig, HeadInputs, HeadOutputs, Scaling
+from model.targets import STATED
 
 __all__ = [
+    "FineTune",
     "Fitted",
     "FrameTable",
     "Projection",
@@ -36,7 +40,9 @@ __all__ = [
     "fit",
     "load_config",
     "pool_frames",
+    "principal_components",
     "read_frames",
+    "usable_picture",
 ]
 
 Float = NDArray[np.float32]
@@ -47,6 +53,19 @@ INPUT_SIZE: Final = 224
 #: Random poolings of each window's frames that training draws from.
 _DRAWS: Final = 32
 CONFIGS: Final = Path(__file__).parent / "configs"
+
+
+class FineTune(BaseModel):
+    """How the last blocks of the backbone are trained before the heads are (`model.finetune`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    blocks: int = Field(1, ge=1, le=8, description="last blocks that are trained; a convolution is one too")
+    epochs: int = Field(6, gt=0)
+    learning_rate: float = Field(1e-4, gt=0)
+    weight_decay: float = Field(1e-2, ge=0)
+    batch: int = Field(32, gt=0, description="frames a step")
+    frames: int = Field(16, gt=0, description="random frames of each group in an epoch")
 
 
 class TrainConfig(BaseModel):
@@ -63,6 +82,11 @@ class TrainConfig(BaseModel):
     #: "frames": every frame is a row. "windows": all frames of a group are one row, as at run time; training
     #: pools a random few of them.
     rows: Literal["frames", "windows"]
+    #: "stated": the AQI that the data states; or an AQI standard, by which it is computed from the
+    #: concentrations wherever those are true (`model.targets`).
+    target: str = STATED
+    #: None: the backbone stays as ImageNet left it.
+    fine_tune: FineTune | None = None
     alpha: float = Field(0.4, ge=0, le=1, description="loss = (1 - alpha) L_AQI + alpha L_sensor")
     beta: float = Field(
         0.25, ge=0, le=1, description="of the beta-NLL loss (Seitzer 2022); heteroscedastic heads"
@@ -71,7 +95,7 @@ class TrainConfig(BaseModel):
     weight_decay: float = Field(1e-4, ge=0)
     schedule: Literal["cosine", "one-cycle"] = "cosine"
     epochs: int = Field(gt=0, description="passes over frames; steps where rows = windows")
-    batch: int = Field(64, gt=0, description="rows a step; windows always go in one batch")
+    batch: int = Field(64, gt=0, description="rows a step; of more windows, so many at random")
     patience: int | None = Field(
         7, description="epochs without a better validation loss; None: no early stop"
     )
@@ -113,7 +137,10 @@ def load_config(path: Path | str, **changes: Any) -> TrainConfig:
 
 
 class FrameTable(NamedTuple):
-    """Frames as backbone features, and the groups they belong to. F frames, G groups, C channels."""
+    """Frames as backbone features, and the groups they belong to. F frames, G groups, C channels.
+
+    A group may have no frame, or no sensor.
+    """
 
     features: Float  #: (F, C) pooled
     haze: Float  #: (F, 20)
@@ -122,27 +149,42 @@ class FrameTable(NamedTuple):
     hour: Float  #: (G,) solar hour
     aqi: Float  #: (G,)
     site: tuple[str, ...]  #: (G,)
+    noise: Float  #: (C,) of `noise_picture`, to ask what the head makes of a broken camera
+    #: (F + 1, c, h, w) float16, what goes into the last blocks, the noise picture last; None: not asked for
+    activations: NDArray[np.float16] | None = None
 
 
-def read_frames(groups: Sequence[Group], backbone: str, cache: Path, progress: Progress) -> FrameTable:
+def read_frames(
+    groups: Sequence[Group], backbone: str, cache: Path, progress: Progress, blocks: int = 0
+) -> FrameTable:
     """Decode and encode every frame of `groups` with the ImageNet-pretrained backbone, or read the cache.
 
-    The cache file is named after the backbone and the frames' names, sizes and modification times.
-    Groups without a usable frame or without an AQI are refused with a `TrainingError`.
+    The cache file is named after the backbone and the frames' names, sizes, modification times, moments and
+    places. Frames that the quality gate refuses are left out, as a worker would; groups without an AQI too.
+
+    Args:
+        blocks: keep what goes into the last so many blocks too, for fine-tuning them.
+
+    Raises:
+        TrainingError: no frame is left.
     """
     groups = [group for group in groups if group.aqi == group.aqi]
-    frames = [(index, path) for index, group in enumerate(groups) for path in group.frames]
-    if not frames:
-        raise TrainingError("no frames with a known AQI to train on")
+    frames = [(index, place) for index, group in enumerate(groups) for place in range(len(group.frames))]
     key = hashlib.sha256(backbone.encode())
-    for _, path in frames:
-        status = path.stat()
-        key.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    for index, place in frames:
+        group = groups[index]
+        status = group.frames[place].stat()
+        key.update(
+            f"{group.frames[place].name}\0{status.st_size}\0{status.st_mtime_ns}"
+            f"\0{group.taken(place)}\0{group.position}\n".encode()
+        )
     file = cache / f"{backbone}-{key.hexdigest()[:16]}.npz"
-    if not file.exists():
-        _encode_all(frames, backbone, file, progress)
+    activations = file.with_suffix(f".{blocks}.npy") if blocks else None
+    if not file.exists() or (activations is not None and not activations.exists()):
+        _encode_all(groups, frames, backbone, file, activations, blocks, progress)
     with np.load(file) as stored:
-        features, statistics, kept = stored["features"], stored["haze"], stored["kept"]
+        features, statistics = stored["features"], stored["haze"]
+        kept, noise = stored["kept"], stored["noise"]
     return FrameTable(
         features=features,
         haze=statistics,
@@ -151,50 +193,85 @@ def read_frames(groups: Sequence[Group], backbone: str, cache: Path, progress: P
         hour=np.array([solar_hour(group.time, group.site.longitude) for group in groups], dtype=np.float32),
         aqi=np.array([group.aqi for group in groups], dtype=np.float32),
         site=tuple(group.site.station for group in groups),
+        noise=noise,
+        activations=None if activations is None else np.load(activations, mmap_mode="r"),
     )
 
 
-def _encode_all(frames: list[tuple[int, Path]], backbone: str, file: Path, progress: Progress) -> None:
-    spec, net = BACKBONES[backbone], build_backbone(backbone)
+def usable_picture(group: Group, place: int) -> NDArray[np.uint8] | str:
+    """The picture as the encoder takes it, or why a worker would not use it."""
+    path = group.frames[place]
+    try:
+        frame = decode(path.read_bytes(), INPUT_SIZE, INPUT_SIZE)
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    except ImageRefused as error:
+        return f"{path}: {error}"
+    verdict = judge(frame, group.taken(place), group.position)
+    return frame.whole if verdict.usable else f"{path}: {', '.join(verdict.reasons)}"
+
+
+def _encode_all(
+    groups: Sequence[Group], frames: list[tuple[int, int]], backbone: str, file: Path,
+    activations: Path | None, blocks: int, progress: Progress,
+) -> None:  # fmt: skip
+    net = build_backbone(backbone)
     load_pretrained(net, backbone)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     net.eval().to(device)
-    mean = torch.tensor(spec.mean, device=device).view(1, 3, 1, 1)
-    std = torch.tensor(spec.std, device=device).view(1, 3, 1, 1)
-    features, statistics, kept = [], [], []
+    cut = tail_start(net, blocks)
+    front, tail = nn.Sequential(*list(net.children())[:cut]), nn.Sequential(*list(net.children())[cut:])
+    features, inner, statistics, kept, left_out = [], [], [], [], list[str]()
     size = 256 if device.type == "cuda" else 16
+
+    def encode(pixels: Sequence[NDArray[np.uint8]]) -> None:
+        middle = front(normalised(pixels, backbone).to(device))
+        features.append(tail(middle).mean((2, 3)).cpu().numpy())
+        if activations is not None:
+            inner.append(middle.cpu().numpy().astype(np.float16))
+
     with torch.inference_mode():
         for start in range(0, len(frames), size):
             pixels = []
-            for index in range(start, min(start + size, len(frames))):
-                try:
-                    whole = decode(frames[index][1].read_bytes(), INPUT_SIZE, INPUT_SIZE).whole
-                except ImageRefused as error:
-                    progress(f"left out {frames[index][1].name}: {error}", start, len(frames))
+            for number in range(start, min(start + size, len(frames))):
+                index, place = frames[number]
+                picture = usable_picture(groups[index], place)
+                if isinstance(picture, str):
+                    left_out.append(picture)
                     continue
-                pixels.append(whole)
-                statistics.append(haze(whole))
-                kept.append(index)
+                pixels.append(picture)
+                statistics.append(haze(picture))
+                kept.append(number)
             if pixels:
-                x = torch.from_numpy(np.stack(pixels)).to(device).permute(0, 3, 1, 2).to(torch.float32) / 255
-                features.append(net((x - mean) / std).mean((2, 3)).cpu().numpy())
+                encode(pixels)
             progress(f"encoding frames with {backbone}", min(start + size, len(frames)), len(frames))
-    file.parent.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if left_out:
+            reasons = file.with_suffix(".left-out.txt")
+            reasons.write_text("".join(f"{line}\n" for line in left_out), encoding="utf-8")
+            progress(f"frames left out (see {reasons})", len(left_out), len(frames))
+        if not kept:
+            raise TrainingError(
+                f"none of {len(frames)} frames with a known AQI can be used; the first: {left_out[0]}"
+                if frames
+                else "no frames with a known AQI to train on"
+            )
+        encode([noise_picture(INPUT_SIZE, INPUT_SIZE)])
+    if activations is not None:
+        half = activations.with_suffix(".part.npy")
+        np.save(half, np.concatenate(inner))
+        os.replace(half, activations)
     partial = file.with_suffix(".part.npz")
-    np.savez(partial, features=np.concatenate(features), haze=np.stack(statistics), kept=np.array(kept))
+    every = np.concatenate(features)
+    np.savez(partial, features=every[:-1], noise=every[-1], haze=np.stack(statistics), kept=np.array(kept))
     os.replace(partial, file)
 
 
-def encode_pictures(pictures: Sequence[NDArray[np.uint8]], backbone: str) -> Float:
-    """Pooled ImageNet features (N, C) of pictures of one size."""
-    spec, net = BACKBONES[backbone], build_backbone(backbone)
-    load_pretrained(net, backbone)
-    net.eval()
-    x = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).to(torch.float32) / 255
-    mean, std = torch.tensor(spec.mean).view(1, 3, 1, 1), torch.tensor(spec.std).view(1, 3, 1, 1)
-    with torch.inference_mode():
-        features: Float = net((x - mean) / std).mean((2, 3)).numpy()
-    return features
+def normalised(pixels: Sequence[NDArray[np.uint8]], backbone: str) -> Tensor:
+    """(N, 3, H, W) as the backbone's weights were trained, from N uint8 pictures (H, W, 3) of one size."""
+    spec = BACKBONES[backbone]
+    x = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).to(torch.float32) / 255
+    return (x - torch.tensor(spec.mean).view(1, 3, 1, 1)) / torch.tensor(spec.std).view(1, 3, 1, 1)
 
 
 class Split(NamedTuple):
@@ -260,16 +337,17 @@ def _scaling(
 ) -> Scaling:
     """Standardisation from the training groups only."""
     sensors = np.maximum(table.sensors[groups], 0)
-    if np.isnan(sensors).all(axis=0).any():
-        raise TrainingError(
-            "a pollutant has no value in any training group; there is nothing to learn it from"
-        )
+    if np.isnan(sensors).all():
+        raise TrainingError("no concentration in any training group: there is nothing to learn from")
+    if not rows.any():
+        raise TrainingError("no usable frame in any training group: there is no picture to learn from")
 
     def moments(values: Float) -> tuple[Tensor, Tensor]:
-        return (
-            torch.tensor(np.nanmean(values, axis=0), dtype=torch.float32),
-            torch.tensor(np.nanstd(values, axis=0) + 1e-3, dtype=torch.float32),
-        )
+        known = ~np.isnan(values).all(axis=0)
+        mean, std = np.zeros(values.shape[1]), np.ones(values.shape[1])
+        mean[known] = np.nanmean(values[:, known], axis=0)
+        std[known] = np.nanstd(values[:, known], axis=0) + 1e-3
+        return torch.tensor(mean, dtype=torch.float32), torch.tensor(std, dtype=torch.float32)
 
     log_mean, log_std = moments(np.log1p(sensors))
     linear_mean, linear_std = moments(sensors)
@@ -292,15 +370,28 @@ def pool_frames(values: Float, group: NDArray[np.int64], groups: int) -> Float:
     return (total / count[:, None]).astype(np.float32)
 
 
-def _draws(group: NDArray[np.int64], groups: int, rng: np.random.Generator) -> Float:
-    """(draws * groups, F) averaging matrix: draw 0 takes all frames of a group, the others a random few."""
-    matrix = np.zeros((_DRAWS, groups, len(group)), dtype=np.float32)
-    for index in range(groups):
-        frames = np.flatnonzero(group == index)
-        for draw in range(_DRAWS):
-            size = len(frames) if draw == 0 else min(len(frames), int(rng.choice([1, 2, 4, 8, 16, 80])))
-            matrix[draw, index, rng.choice(frames, size, replace=False)] = 1 / size
-    return matrix.reshape(_DRAWS * groups, len(group))
+def _draws(group: NDArray[np.int64], groups: int, rng: np.random.Generator) -> list[list[NDArray[np.int64]]]:
+    """Per group, `_DRAWS` choices of its frames: draw 0 takes all of them, the others a random few."""
+    order = np.argsort(group, kind="stable")
+    ends = np.cumsum(np.bincount(group, minlength=groups))
+    chosen = []
+    for frames in np.split(order, ends[:-1]):
+        sizes = [
+            len(frames) if draw == 0 else min(len(frames), int(rng.choice([1, 2, 4, 8, 16, 80])))
+            for draw in range(_DRAWS)
+        ]
+        chosen.append([rng.choice(frames, size, replace=False) if len(frames) else frames for size in sizes])
+    return chosen
+
+
+def _drawn(values: Float, draws: list[list[NDArray[np.int64]]]) -> Float:
+    """(draws, G, W) means of (F, W); 0 for a group without frames."""
+    means = np.zeros((_DRAWS, len(draws), values.shape[1]), dtype=np.float32)
+    for index, choices in enumerate(draws):
+        if len(choices[0]):
+            for draw, chosen in enumerate(choices):
+                means[draw, index] = values[chosen].mean(axis=0)
+    return means
 
 
 def hour_circle(hour: Float) -> Float:
@@ -361,6 +452,8 @@ def fit(
     rng = np.random.default_rng(config.seed)
     group_of_row = np.arange(rows) if windows else table.group
     draws = _draws(table.group, rows, rng) if windows else None
+    pictured = np.isin(np.arange(rows), table.group) if windows else np.ones(rows, dtype=bool)
+    has_image = torch.from_numpy(pictured.astype(np.float32))[:, None]
 
     projections: list[Projection] = []
     nets: list[_CachedNet] = []
@@ -378,12 +471,11 @@ def fit(
             embedding = table.features
         groups = np.zeros(len(table.aqi), dtype=bool)
         groups[group_of_row[split.train]] = True
-        embeddings.append(
-            embedding if draws is None else (draws @ embedding).reshape(-1, rows, embedding.shape[1])
-        )
+        embeddings.append(embedding if draws is None else _drawn(embedding, draws))
         per_row = pool_frames(embedding, table.group, rows) if windows else embedding
         haze_per_row = pool_frames(table.haze, table.group, rows) if windows else table.haze
-        scaling = _scaling(table, split.train, haze_per_row, per_row, groups)
+        # What a group without a frame looks like is nobody's mean.
+        scaling = _scaling(table, split.train & pictured, haze_per_row, per_row, groups)
         nets += [_CachedNet(config, channels, scaling) for _ in range(members)]
     total = len(nets)
     split_of = np.repeat(np.arange(len(splits)), members)
@@ -413,7 +505,7 @@ def fit(
     # One embedding a split, or the same features for all.
     shared = config.projection == "learned"
     stacked = embeddings[:1] if shared else embeddings
-    haze_bank = table.haze if draws is None else (draws @ table.haze).reshape(-1, rows, HAZE_SIZE)
+    haze_bank = table.haze if draws is None else _drawn(table.haze, draws)
 
     def member_loss(
         parameter: dict[str, Tensor], buffer: dict[str, Tensor], scaling: Scaling, x: HeadInputs,
@@ -435,7 +527,7 @@ def fit(
         embedding = embedding.expand(total, -1, -1) if shared else embedding[split_of]
         statistics = torch.from_numpy(drawn_haze.astype(np.float32)).expand(total, -1, -1)
         there = known_tensor[groups].expand(total, -1, -1)
-        image = torch.ones(total, count, 1)
+        image = has_image[index].expand(total, -1, -1)
         clock = circle[groups].expand(total, -1, -1)
         values = sensors[groups].expand(total, -1, -1)
         log = torch.log1p(sensors[groups])
@@ -445,7 +537,7 @@ def fit(
             keep = whole | (torch.rand(total, count, SENSORS) > rate)
             keep &= torch.rand(total, count, 1) >= config.sensor_dropout
             there = there * keep
-            image = (torch.rand(total, count, 1) >= config.image_dropout).to(torch.float32)
+            image = image * (torch.rand(total, count, 1) >= config.image_dropout)
             clock = clock * (torch.rand(total, count, 1) >= config.hour_dropout)
             if config.sensor_noise:
                 noise = torch.randn(total, count, SENSORS) * config.sensor_noise * scalings.log_std[:, None]
@@ -482,9 +574,11 @@ def fit(
             rng = np.random.default_rng([config.seed, first])
     for epoch in range(first, config.epochs):
         base.train()
-        order = np.arange(rows) if windows else rng.permutation(rows)
-        for start in range(0, rows, rows if windows else config.batch):
-            index = order if windows else order[start : start + config.batch]
+        # Windows: one step an epoch, on all of them or on as many as go into a batch.
+        every = windows and rows <= config.batch
+        order = np.arange(rows) if every else rng.permutation(rows)
+        for start in range(0, 1 if windows else rows, config.batch):
+            index = order[start : start + config.batch]
             x, target = batch(index, train=True)
             optimiser.zero_grad(set_to_none=True)
             loss = losses(parameters, buffers, scalings, x, target, train_weight[:, index])

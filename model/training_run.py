@@ -2,21 +2,36 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.crossval import build_ensemble, cross_validate, fold_predictor, grouped_folds, windows_of
-from model.data import india_nepal
-from model.errors import ImageRefused, TrainingError
+from model.backbones import BACKBONES
+from model.crossval import NOISE, build_ensemble, cross_validate, fold_predictor, grouped_folds, windows_of
+from model.data import Group, india_nepal
+from model.errors import ImageRefused, LayoutError, TrainingError, WeightsError
 from model.evaluate import MASKS, score_windows
 from model.export import Trained
+from model.finetune import fine_tune
 from model.image import decode
+from model.plain import hourly, hours, read_folder
 from model.report import FOLDS, full_report
-from model.train import INPUT_SIZE, FrameTable, Projection, Split, TrainConfig, fit, load_config, read_frames
+from model.targets import DEFAULT_STANDARD, STATED, describe, with_target, with_true_concentrations
+from model.train import (
+    INPUT_SIZE,
+    FineTune,
+    FrameTable,
+    Projection,
+    Split,
+    TrainConfig,
+    fit,
+    load_config,
+    read_frames,
+)
+from schemas.parameters import PARAMETERS
 
-__all__ = ["ablation", "calibration_frames", "run"]
+__all__ = ["ABLATIONS", "Folder", "Learnt", "ablation", "calibration_frames", "read_groups", "run"]
 
 Progress = Callable[[str, int, int], None]
 
@@ -24,19 +39,79 @@ Progress = Callable[[str, int, int], None]
 _CALIBRATION_FRAMES: Final = 200
 
 
+class Folder(NamedTuple):
+    """Where to learn from."""
+
+    root: Path
+    layout: str  #: "india-nepal", or "layout" for the plain one
+    #: Folder in the plain layout with true concentrations of the same stations, or None.
+    concentrations: Path | None = None
+
+
+class Learnt(NamedTuple):
+    """What a folder has to teach."""
+
+    groups: list[Group]
+    target: str  #: the AQI standard, or STATED
+    scale: str  #: the same in words
+    problems: list[str]  #: what had to be left out
+
+
+def read_groups(folder: Folder, target: str) -> Learnt:
+    """Groups with the AQI that is to be learned.
+
+    Raises:
+        LayoutError: the folder does not follow its layout.
+        TrainingError: the target asks for true concentrations where there are none.
+    """
+    if folder.layout == "layout":
+        # The plain layout states no AQI, and its concentrations have units: they are true ones.
+        histories, problems = read_folder(folder.root)
+        target = DEFAULT_STANDARD if target == STATED else target
+        return Learnt(with_target(list(hours(histories)), target), target, describe(target), problems)
+    if folder.layout != "india-nepal":
+        raise LayoutError(f"layout {folder.layout!r} is not known; known: india-nepal, layout")
+    groups = list(india_nepal(folder.root))
+    if folder.concentrations is None:
+        if target != STATED:
+            raise TrainingError(
+                f"target {target}: this layout's columns are no true concentrations;"
+                " name a folder that has them (--concentrations)"
+            )
+        return Learnt(groups, STATED, describe(STATED), [])
+    histories, problems = read_folder(folder.concentrations)
+    target = DEFAULT_STANDARD if target == STATED else target
+    groups, count = with_true_concentrations(groups, hourly(histories), target)
+    if count == 0:
+        raise TrainingError(
+            f"{folder.concentrations} has no hour of any of these stations:"
+            f" {', '.join(sorted({group.site.station for group in groups}))}"
+        )
+    scale = f"{describe(target)}, in {count} of {len(groups)} groups; in the others {describe(STATED)}"
+    return Learnt(groups, target, scale, problems)
+
+
 def run(
-    config: str, folder: Path, output: Path, cache: Path, progress: Progress, changes: Mapping[str, Any],
+    config: str, folder: Folder, output: Path, cache: Path, progress: Progress, changes: Mapping[str, Any],
     data: str, licence: str, remarks: str,
-) -> Trained:  # fmt: skip
-    """Report by cross-validation, then the model itself on every group. `changes` replace fields."""
+) -> tuple[Trained, list[str]]:  # fmt: skip
+    """Report by cross-validation, then the model itself on every group. `changes` replace fields.
+
+    Also gives what of the folder had to be left out.
+    """
     settings = load_config(config, **changes)
-    table = read_frames(list(india_nepal(folder)), settings.backbone, cache, progress)
+    learnt = read_groups(folder, settings.target)
+    table = read_frames(learnt.groups, settings.backbone, cache, progress, _blocks(settings))
     components: dict[bytes, Projection] = {}
     report, intervals = full_report(table, settings, progress, output, components)
-    groups = np.ones(len(table.aqi), dtype=bool)
-    split = Split(groups if settings.rows == "windows" else groups[table.group])
+    everything = np.ones(len(table.aqi), dtype=bool)
+    split = Split(everything if settings.rows == "windows" else everything[table.group])
+    tail = None
+    if settings.fine_tune is not None:
+        table, tail = fine_tune(table, settings, everything[table.group], progress, output / "fine-tuning.pt")
+        components = {}
     [fitted] = fit(table, settings, [split], progress, output / "checkpoint.pt", components)
-    ensemble, projection = build_ensemble(fitted, table, groups)
+    ensemble, projection = build_ensemble(fitted, table, everything)
     training = {
         "data": data,
         "licence": licence,
@@ -44,59 +119,86 @@ def run(
         "frames": len(table.group),
         "sites": sorted(set(table.site)),
         "split": f"{FOLDS} folds of whole (site, date, hour) groups; the shipped heads saw every group",
+        "learned": [
+            name
+            for name, column in zip(PARAMETERS, table.sensors.T, strict=True)
+            if not np.isnan(column).all()
+        ],
         "aqi_mean": round(float(table.aqi.mean()), 3),
-        "aqi_scale": "as the data states it",
+        "aqi_scale": learnt.scale,
+        "target": learnt.target,
         "remarks": remarks,
     }
-    return Trained(settings, ensemble, projection, intervals, training, report)
+    return Trained(settings, ensemble, projection, intervals, training, report, tail), learnt.problems
+
+
+def _blocks(config: TrainConfig) -> int:
+    return 0 if config.fine_tune is None else config.fine_tune.blocks
+
+
+def _variants(kind: str, base: TrainConfig) -> dict[str, TrainConfig]:
+    if kind == "alpha":
+        return {f"alpha {alpha}": base.model_copy(update={"alpha": alpha}) for alpha in (0.0, 0.2, 0.4, 0.6)}
+    if kind == "fusion":
+        return {
+            fusion: base.model_copy(update={"head": base.head.model_copy(update={"fusion": fusion})})
+            for fusion in ("concat", "gated", "cross-attention")
+        }
+    if kind == "masking":
+        open_ = {"unmasked_share": 1.0, "sensor_dropout": 0.0, "image_dropout": 0.0, "hour_dropout": 0.0}
+        return {"as configured": base, "nothing masked in training": base.model_copy(update=open_)}
+    if kind == "backbone":
+        return {name: base.model_copy(update={"backbone": name}) for name in BACKBONES}
+    if kind == "fine-tuning":
+        frozen = base.model_copy(update={"fine_tune": None})
+        return {
+            "frozen": frozen,
+            **{
+                f"last {blocks} blocks": base.model_copy(update={"fine_tune": FineTune(blocks=blocks)})
+                for blocks in (1, 2)
+            },
+        }
+    raise TrainingError(f"unknown ablation {kind!r}: {', '.join(ABLATIONS)}")
+
+
+#: What `ablation` can vary.
+ABLATIONS: Final = ("alpha", "fusion", "masking", "backbone", "fine-tuning")
 
 
 def ablation(
-    kind: str, config: str, folder: Path, cache: Path, progress: Progress, changes: Mapping[str, Any]
+    kind: str, config: str, folder: Folder, cache: Path, progress: Progress, changes: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Grouped scores per variant: {variant: {mask pattern: scores}}."""
-    base = load_config(config, **changes)
-    variants: dict[str, TrainConfig] = {}
-    if kind == "alpha":
-        variants = {
-            f"alpha {alpha}": base.model_copy(update={"alpha": alpha}) for alpha in (0.0, 0.2, 0.4, 0.6)
-        }
-    elif kind == "fusion":
-        for fusion in ("concat", "gated", "cross-attention"):
-            variants[fusion] = base.model_copy(
-                update={"head": base.head.model_copy(update={"fusion": fusion})}
-            )
-    elif kind == "masking":
-        open_ = {"unmasked_share": 1.0, "sensor_dropout": 0.0, "image_dropout": 0.0, "hour_dropout": 0.0}
-        variants = {"as configured": base, "nothing masked in training": base.model_copy(update=open_)}
-    elif kind == "backbone":
-        for name in ("mobilenet_v2", "efficientnet_lite0"):
-            variants[name] = base.model_copy(update={"backbone": name})
-    else:
-        raise TrainingError(f"unknown ablation {kind!r}: alpha, fusion, masking or backbone")
-    groups = list(india_nepal(folder))
-    tables: dict[str, FrameTable] = {}
+    """Grouped scores per variant: {variant: {mask pattern: scores}}.
+
+    A variant whose pretrained weights are not to be had is {"missing": why} instead.
+    """
+    variants = _variants(kind, load_config(config, **changes))
+    groups = read_groups(folder, load_config(config, **changes).target).groups
+    tables: dict[tuple[str, int], FrameTable] = {}
     components: dict[str, dict[bytes, Projection]] = {}
-    result = {}
+    result: dict[str, Any] = {}
     for name, variant in variants.items():
-        if variant.backbone not in tables:
-            tables[variant.backbone] = read_frames(groups, variant.backbone, cache, progress)
-        table = tables[variant.backbone]
+        key = variant.backbone, _blocks(variant)
+        if key not in tables:
+            try:
+                tables[key] = read_frames(groups, variant.backbone, cache, progress, key[1])
+            except WeightsError as error:
+                result[name] = {"missing": str(error)}
+                continue
+        table = tables[key]
         known = components.setdefault(variant.backbone, {})
         folds = cross_validate(table, variant, grouped_folds(len(table.aqi), FOLDS, 0), progress, known)
-        nothing = (np.zeros(table.features.shape[1], np.float32), np.full(20, -1, np.float32))
-        masks = [mask for mask in MASKS if mask.image != "noise"]
         scored = score_windows(
-            windows_of(table, folds[0].projection), fold_predictor(table, folds, nothing),
-            (np.zeros(128, np.float32), nothing[1]), float(table.aqi.mean()), masks=masks, calculators=(),
+            windows_of(table, folds[0].projection), fold_predictor(folds), NOISE, float(table.aqi.mean()),
+            calculators=(), masks=MASKS,
         )  # fmt: skip
         result[name] = {mask: entry["aqi"]["model"] for mask, entry in scored.items()}
     return result
 
 
-def calibration_frames(folder: Path) -> list[NDArray[np.uint8]]:
+def calibration_frames(folder: Folder) -> list[NDArray[np.uint8]]:
     """Decoded frames from all over a folder."""
-    paths = [path for group in india_nepal(folder) for path in group.frames]
+    paths = [path for group in read_groups(folder, STATED).groups for path in group.frames]
     chosen = paths[:: max(1, len(paths) // _CALIBRATION_FRAMES)][:_CALIBRATION_FRAMES]
     frames = []
     for path in chosen:
@@ -105,5 +207,5 @@ def calibration_frames(folder: Path) -> list[NDArray[np.uint8]]:
         except ImageRefused as error:
             raise TrainingError(f"{path} cannot calibrate anything: {error}") from error
     if not frames:
-        raise TrainingError(f"{folder} has no frames to calibrate on")
+        raise TrainingError(f"{folder.root} has no frames to calibrate on")
     return frames

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from model.bundle import DEFAULT_BUNDLE, PATTERNS, Bundle, write_bundle
 from model.errors import BundleError
-from model.runtime import Encoder
+from model.runtime import Encoder, Head
 from schemas.parameters import PARAMETERS
 
 
@@ -23,6 +24,24 @@ def change(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     edit(manifest)
     (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_a_pollutant_that_was_never_learned_is_neither_read_nor_made_up(copy: Path) -> None:
+    change(copy, lambda m: m["training"].update(learned=["pm25", "pm10"]))
+    whole, part = Head(Bundle.load()), Head(Bundle.load(copy))
+    embedding, image = np.zeros((1, 128), np.float32), np.zeros(1, dtype=bool)
+    every = np.array([[30, 50, 20, 5, 300, 60]], np.float32)
+    particles = np.array([[30, 50, np.nan, np.nan, np.nan, np.nan]], np.float32)
+    got, expected = part.predict(embedding, image, every), whole.predict(embedding, image, particles)
+    assert got.aqi == expected.aqi
+    assert np.array_equal(got.sensors[:, :2], expected.sensors[:, :2])
+    assert np.isnan(got.sensors[:, 2:]).all()
+    # A station that has nothing else still gets an answer.
+    gas = np.array([[np.nan, np.nan, 20, np.nan, np.nan, np.nan]], np.float32)
+    assert np.isfinite(part.predict(embedding, image, gas).aqi_hi).all()
+    change(copy, lambda m: m["training"].update(learned=["pm1"]))
+    with pytest.raises(BundleError, match=r"training\.learned names pm1"):
+        Bundle.load(copy)
 
 
 def test_the_shipped_bundle_is_whole_small_and_says_what_it_is() -> None:
@@ -65,7 +84,7 @@ def test_a_missing_file_or_folder_is_named(copy: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda m: m.update(schema_version=2), "schema_version 2, this skyfuse reads 1"),
+        (lambda m: m.update(schema_version=1), "schema_version 1, this skyfuse reads 2"),
         (lambda m: m.pop("schema_version"), "schema_version None"),
         (lambda m: m.update(unit="ppb"), "unit"),
         (lambda m: m.update(surprise=1), "surprise"),

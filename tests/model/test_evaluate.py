@@ -17,11 +17,12 @@ from model.bundle import Bundle
 from model.command import evaluate_command
 from model.data import Group, Site, india_nepal, solar_hour
 from model.errors import LayoutError
-from model.evaluate import MASKS, Mask, Windows, calculate, evaluate, last_values, masked, read_windows
+from model.evaluate import MASKS, Mask, Windows, evaluate, last_values, masked, read_windows
 from model.gradcam import Explainer, overlay_png
 from model.haze import haze
 from model.image import decode
 from model.runtime import Encoder, Head, pool
+from model.targets import calculate
 from schemas.parameters import PARAMETERS
 from tests.model.test_data import HEADER, REAL
 

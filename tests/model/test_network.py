@@ -119,6 +119,7 @@ def city(groups: int = 24, frames: int = 6) -> FrameTable:
         hour=rng.uniform(0, 24, groups).astype(np.float32),
         aqi=np.nan_to_num(pm + 0.75 * pm).astype(np.float32),
         site=tuple("abc"[index] for index in site),
+        noise=rng.normal(size=1280).astype(np.float32),
     )
 
 
@@ -234,7 +235,7 @@ def trained() -> Trained:
         {
             "data": "a made city", "licence": "CC0-1.0", "groups": 24, "frames": 144,
             "sites": ["a", "b", "c"], "remarks": "none", "split": "none", "aqi_mean": 100.0,
-            "aqi_scale": "made",
+            "aqi_scale": "made", "target": "stated",
         },
         {
             "random split (leaks)": score, "grouped": protocol, "leave one site out": protocol,

@@ -3,6 +3,7 @@
 import gzip
 import json
 import math
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -111,7 +112,9 @@ def test_reads_the_plain_layout(tmp_path: Path) -> None:
     record = {"station": "hill", "latitude": 45.0, "longitude": 9.0, "timezone": "Europe/Rome"}
     band = {"cameras": [{"camera": "main", "far_band": {"top": 0.2, "bottom": 0.4}}]}
     (tmp_path / "stations.json").write_text(json.dumps([record | band]))
-    (data,) = read_layout(tmp_path)
+    (tmp_path / "a.jpg").touch()
+    (data,), problems = read_layout(tmp_path)
+    assert problems == []
     ten = int(datetime(2025, 3, 1, 10, tzinfo=UTC).timestamp() * 1000)
     assert data.readings == {"pm25": {ten: 15.0}}
     assert data.humidity == {ten: 60.0}
@@ -122,17 +125,29 @@ def test_reads_the_plain_layout(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "match"),
     [
-        ("hill,2025-03-01T10:00:00,pm25,10,ug/m3", "no time zone"),
-        ("hill,yesterday,pm25,10,ug/m3", "not a time"),
-        ("hill,2025-03-01T10:00:00Z,no2,10,ppb", "ug/m3"),
-        ("hill,2025-03-01T10:00:00Z,pm25,ten,ug/m3", "not a number"),
-        ("hill,2025-03-01T10:00:00Z", "missing"),
+        ("hill,2025-03-01T10:00:00,pm25,10,ug/m3", "no time with a zone"),
+        ("hill,yesterday,pm25,10,ug/m3", "no time with a zone"),
+        ("hill,2025-03-01T10:00:00Z,pm25,10,ppb", "ug/m3"),
+        ("hill,2025-03-01T10:00:00Z,pm25,ten,ug/m3", "number"),
+        ("hill,2025-03-01T10:00:00Z,pm25,-999,ug/m3", "physical range"),
+        ("hill,2025-03-01T10:00:00Z", "ends before column parameter"),
     ],
 )
-def test_bad_rows_are_named(tmp_path: Path, row: str, match: str) -> None:
-    (tmp_path / "frames.csv").write_text("station,time,path\n")
-    (tmp_path / "readings.csv").write_text(f"station,time,parameter,value,unit\n{row}\n")
-    with pytest.raises(LayoutError, match=match):
+def test_bad_rows_are_left_out_and_named(tmp_path: Path, row: str, match: str) -> None:
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / "frames.csv").write_text("station,time,path\nhill,2025-03-01T09:59:30Z,a.jpg\n")
+    good = "hill,2025-03-01T09:30:00Z,no2,20,ppb"
+    (tmp_path / "readings.csv").write_text(f"station,time,parameter,value,unit\n{good}\n{row}\n")
+    (data,), (problem,) = read_layout(tmp_path)
+    assert re.search(match, problem)
+    ((_, value),) = data.readings["no2"].items()
+    assert value == pytest.approx(20 * 46.005 / 24.465, rel=1e-4)
+    assert set(data.readings) == {"no2"}
+
+
+def test_a_folder_without_a_needed_column_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "readings.csv").write_text("station,time,value,unit\n")
+    with pytest.raises(LayoutError, match="parameter missing"):
         read_layout(tmp_path)
 
 

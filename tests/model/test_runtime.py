@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from model.bundle import PATTERNS, Bundle
 from model.errors import InputError
 from model.runtime import Encoder, Head, HeadOutput, pattern_index, pool
+from schemas.parameters import PARAMETERS
 
 
 @pytest.fixture(scope="module")
@@ -159,10 +160,8 @@ def test_pattern_index_against_its_definition(rows: list[tuple[bool, tuple[bool,
     rows = [row for row in rows if row[0] or any(row[1])] or [(True, (False,) * 6)]
     got = pattern_index(np.array([row[0] for row in rows]), np.array([row[1] for row in rows]))
     for index, (image, present) in zip(got, rows, strict=True):
-        name = ("pm_full", "pm_part", "gas", "image")[
-            0 if all(present[:2]) else 1 if any(present[:2]) else 2 if any(present[2:]) else 3
-        ]
-        assert PATTERNS[index] == (f"{name}+image" if image and name != "image" else name)
+        shown = [name for name, there in zip((*PARAMETERS, "image"), (*present, image), strict=True) if there]
+        assert PATTERNS[index] == "+".join(shown)
 
 
 def test_pool_is_the_mean_in_double_precision() -> None:
