@@ -575,9 +575,10 @@ def conclude(window: Prepared, said: Said | None, air: Air) -> dict[Pollutant, P
         own = virtual_estimate(air, name, window.view.end, window.sight, told)
         if own is not None:
             value, lo, hi, method, weights = own.value, own.lo, own.hi, own.method, own.weights
+            coverage = own.coverage
         elif said is not None and told is not None:
             lo, hi = said.output.sensors_lo[said.row, index], said.output.sensors_hi[said.row, index]
-            value, method, weights = told, "head", {}
+            value, method, weights, coverage = told, "head", {}, None
         else:
             continue
         pollutants[name] = PollutantEstimate(
@@ -589,6 +590,7 @@ def conclude(window: Prepared, said: Said | None, air: Air) -> dict[Pollutant, P
             hi=_tidy(hi),
             method=method,
             weights={source: _tidy(weight) for source, weight in sorted(weights.items())},
+            coverage=None if coverage is None else _tidy(coverage),
             raw=_tidy(failed.raw) if failed else None,
         )
     return pollutants

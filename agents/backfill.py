@@ -327,6 +327,8 @@ def _with_published(
         if now is None:
             pollutants[name] = before
         elif now.kind == "imputed" and now.method == "head":
-            kept = {word: getattr(before, word) for word in ("value", "lo", "hi", "method", "weights")}
+            kept = {
+                word: getattr(before, word) for word in ("value", "lo", "hi", "method", "weights", "coverage")
+            }
             pollutants[name] = now.model_copy(update=kept)
     return pollutants

@@ -49,6 +49,13 @@ class PollutantEstimate(Record):
         dict[str, float],
         Field(description="imputed: shares of camera, last and global (the head) in the value"),
     ] = {}
+    coverage: Annotated[
+        float | None,
+        Field(
+            description="imputed: share of such intervals at this station that held lately, where the sensor"
+            " could tell; None while too few were checked"
+        ),
+    ] = None
     raw: Annotated[
         float | None, Field(description="mean of the raw values, ug/m3, also where they failed")
     ] = None
