@@ -23,6 +23,7 @@ from itertools import groupby
 from typing import Final, Literal, NamedTuple
 
 from agents.assessment import (
+    Conclusion,
     Intake,
     Prepared,
     Said,
@@ -60,13 +61,14 @@ class _Window:
     #: Identities that were there in time, as far as the log still has them.
     in_time: set[tuple[object, ...]] = field(default_factory=set)
 
-    def add(self, source: str, item: Item, late: bool) -> None:
+    def add(self, source: str, item: Item, late: bool) -> Item | None:
         side = self.inputs.setdefault(source, {})
         known = side.get(item.identity)
         if known is None or item.offset < known.offset:
             side[item.identity] = item
         if not late:
             self.in_time.add((source, *item.identity))
+        return known
 
     @property
     def size(self) -> int:
@@ -115,12 +117,21 @@ class Backfill:
         """The stations that these windows are of."""
         return self._ends.keys()
 
-    def add(self, source: Source, item: Item, *, late: bool) -> None:
-        """An input, with its offset on `source`. Those that lend no wanted window context are not kept."""
+    @property
+    def hours(self) -> Collection[tuple[str, int]]:
+        """Station and end of hour (ms) of all that is used: those of the windows, and those before them."""
+        return self._hours | {(station, at - HOUR_MS) for station, at in self._hours}
+
+    def add(self, source: Source, item: Item, *, late: bool) -> Item | None:
+        """An input, with its offset on `source`; gives the input that was known under its identity, if any.
+
+        Those that lend no wanted window context are not kept.
+        """
         end = (item.time // self._size + 1) * self._size
         at = hour(end)
         if (item.station, at) in self._hours or (item.station, at + HOUR_MS) in self._hours:
-            self._windows.setdefault((item.station, end), _Window()).add(source, item, late)
+            return self._windows.setdefault((item.station, end), _Window()).add(source, item, late)
+        return None
 
     def add_estimate(self, estimate: Estimate, *, backfilled: bool) -> None:
         """A published estimate; `backfilled`: not by the worker."""
@@ -197,7 +208,7 @@ class Backfill:
         rewrite = {outcome.key for outcome in outcomes if outcome.verdict == "rewrite"}
         prepared = self._take_in(rewrite, lateness_ms, station_of)
         said = _said(head, prepared)
-        estimates = []
+        concluded = []
         for station, group in groupby(zip(prepared, said, strict=True), lambda pair: pair[0].view.station):
             snapshots = [
                 (at, _virtual(station, at, data, station_of)) for at, data in checkpoints.get(station, ())
@@ -213,8 +224,8 @@ class Backfill:
                 added = means(pollutants, self._size)
                 history = air.history.with_window(end, self._size, added) if added else air.history
                 memory.put(end, added)
-                estimates.append(assembled(window, told, pollutants, history, head.bundle.id))
-        return estimates
+                concluded.append(Conclusion(window, told, pollutants, history))
+        return assembled(concluded, head.bundle.id)
 
     def _take_in(self, rewrite: Collection[Key], lateness_ms: int, station_of: StationOf) -> list[Prepared]:
         limits = defaults()
@@ -316,6 +327,8 @@ def _with_published(
         if now is None:
             pollutants[name] = before
         elif now.kind == "imputed" and now.method == "head":
-            kept = {word: getattr(before, word) for word in ("value", "lo", "hi", "method", "weights")}
+            kept = {
+                word: getattr(before, word) for word in ("value", "lo", "hi", "method", "weights", "coverage")
+            }
             pollutants[name] = now.model_copy(update=kept)
     return pollutants

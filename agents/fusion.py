@@ -202,6 +202,8 @@ class FusionStage:
             for name, pollutant in estimate.pollutants.items():
                 if pollutant.kind == "imputed":
                     metrics.IMPUTED.labels(name, pollutant.method).inc()
+                    if pollutant.coverage is not None:
+                        metrics.COVERAGE.labels(name).observe(pollutant.coverage)
                 for test in tests_in(pollutant.qc_tests):
                     metrics.QC_FLAGS.labels(test, str(pollutant.qc)).inc()
 

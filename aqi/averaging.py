@@ -9,6 +9,9 @@ when a stated share of it has data. A mean at time t is, in this order:
 3. otherwise the mean, by seconds, of all there is in the window and the period in progress: `INDICATIVE` from
    half of the seconds that a complete mean needs, `INSUFFICIENT` below that, `NOTHING` without any.
 
+Which periods count is a matter of seconds, not of values, so the ends of a mean's interval are the same mean
+of the ends (see `aqi.history` for why that is right, and when it is too wide).
+
 More data never lowers the status. All sums run in a fixed order, so the same history gives the same bits
 whatever other stations are computed beside it.
 """
@@ -45,6 +48,9 @@ class Block(NamedTuple):
     mean: Floats  # ug/m3, zero where there is no data
     measured_s: Integers
     imputed_s: Integers
+    places: Integers  # (P,) the stations that have an interval, since something was imputed
+    below: Floats  # (rows, P, 6) ug/m3 by which it reaches below each mean, and above it
+    above: Floats
 
 
 class Averages(NamedTuple):
@@ -55,25 +61,50 @@ class Averages(NamedTuple):
     counting: Integers  # periods that count (measured ones for VALID, else imputed included)
     imputed_share: Floats
     end_ms: Integers
+    low: Floats  # (P, 6) ends of the intervals, ug/m3, of the stations that have one
+    high: Floats
 
 
-def block(histories: Sequence[History], at_ms: Sequence[int], rows: int, slot_ms: int) -> Block:
-    """The last `rows` periods of each history at its time; the last row is the period in progress."""
+def block(
+    histories: Sequence[History],
+    at_ms: Sequence[int],
+    rows: int,
+    slot_ms: int,
+    places: Integers | None = None,
+) -> Block:
+    """The last `rows` periods of each history at its time; the last row is the period in progress.
+
+    `places`: the stations to give an interval (default: those with anything imputed in these periods).
+    """
     shape = (rows, len(histories), len(PARAMETERS))
     mean, measured, imputed = np.zeros(shape), np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     ends = np.empty(len(histories), np.int64)
+    same: list[tuple[slice, slice] | None] = []
     for station, (history, now) in enumerate(zip(histories, at_ms, strict=True)):
-        slots: Slots = history.hours if slot_ms == HOUR_MS else history.quarters
+        slots = _slots(history, slot_ms)
         end = now // slot_ms * slot_ms
         ends[station] = end
-        same = slots.rows(end + slot_ms, rows)
-        if same is not None:
-            here, there = same
+        same.append(slots.rows(end + slot_ms, rows))
+        if (found := same[-1]) is not None:
+            here, there = found
             mean[here, station] = slots.mean[there]
             measured[here, station] = slots.measured_s[there]
             imputed[here, station] = slots.imputed_s[there]
     np.nan_to_num(mean, copy=False, nan=0.0)
-    return Block(slot_ms, ends, mean, measured, imputed)
+    if places is None:
+        places = np.flatnonzero(imputed.any(axis=(0, 2)))
+    below, above = np.zeros((2, rows, len(places), len(PARAMETERS)))
+    for place, station in enumerate(places.tolist()):
+        if (found := same[station]) is not None:
+            here, there = found
+            slots = _slots(histories[station], slot_ms)
+            below[here, place] = slots.below[there]
+            above[here, place] = slots.above[there]
+    return Block(slot_ms, ends, mean, measured, imputed, places, below, above)
+
+
+def _slots(history: History, slot_ms: int) -> Slots:
+    return history.hours if slot_ms == HOUR_MS else history.quarters
 
 
 def running(periods: Block, length: int, needed: int, share: float) -> Averages:
@@ -86,15 +117,32 @@ def running(periods: Block, length: int, needed: int, share: float) -> Averages:
 
     shape = periods.mean.shape[1:]
     mean, imputed_share = np.full(shape, np.nan), np.zeros(shape)
+    low, high = np.full((2, len(periods.places), shape[1]), np.nan)
     status, counting = np.zeros(shape, np.int8), np.zeros(shape, np.int64)
     end_ms = np.repeat(periods.end_ms[:, None], shape[1], axis=1)
 
     def take(
-        where: Flags, grade: int, count: Integers, total: Floats, weight: Floats, imputed: Floats
+        where: Flags,
+        grade: int,
+        window: slice,
+        chosen: Flags,
+        factor: Flags | Integers,
+        count: Integers,
+        weight: Floats,
     ) -> None:
-        mean[where] = total[where] / weight[where]
-        imputed_share[where] = imputed[where]
+        means = periods.mean[window]
+        mean[where] = _ordered_sum(means * factor)[where] / weight[where]
+        imputed_share[where] = _share(periods, window, chosen)[where]
         status[where], counting[where] = grade, count[where]
+        here = where[periods.places]
+        if here.any():
+            means, factor = means[:, periods.places], factor[:, periods.places]
+            weight = weight[periods.places]
+            for end, values in (
+                (low, means - periods.below[window]),
+                (high, means + periods.above[window]),
+            ):
+                end[here] = _ordered_sum(values * factor)[here] / weight[here]
 
     for grade, counts in ((VALID, measured_counts), (INDICATIVE, any_counts)):
         for back in range(LOOKBACK + 1):
@@ -106,9 +154,8 @@ def running(periods: Block, length: int, needed: int, share: float) -> Averages:
             count = chosen.sum(axis=0)
             enough = open_ & (count >= needed)
             if enough.any():
-                total = _ordered_sum(np.where(chosen, periods.mean[window], 0.0))
-                imputed = _share(periods, window, chosen)
-                take(enough, grade, count, total, np.maximum(count, 1).astype(np.float64), imputed)
+                weight = np.maximum(count, 1).astype(np.float64)
+                take(enough, grade, window, chosen, chosen, count, weight)
                 end_ms[enough] -= back * periods.slot_ms
     rest = status == NOTHING
     if rest.any():
@@ -117,13 +164,12 @@ def running(periods: Block, length: int, needed: int, share: float) -> Averages:
         total_s = seconds.sum(axis=0)
         count = any_counts[window].sum(axis=0)
         some = rest & (total_s > 0)
-        total = _ordered_sum(periods.mean[window] * seconds)
-        imputed = _share(periods, window, seconds > 0)
         half = total_s >= INDICATIVE_SHARE * needed * share * full_s
         weight = np.maximum(total_s, 1).astype(np.float64)
-        take(some & half, INDICATIVE, count, total, weight, imputed)
-        take(some & ~half, INSUFFICIENT, count, total, weight, imputed)
-    return Averages(mean, status, counting, imputed_share, end_ms)
+        for where, grade in ((some & half, INDICATIVE), (some & ~half, INSUFFICIENT)):
+            if where.any():
+                take(where, grade, window, seconds > 0, seconds, count, weight)
+    return Averages(mean, status, counting, imputed_share, end_ms, low, high)
 
 
 def _ordered_sum(values: Floats) -> Floats:

@@ -3,6 +3,13 @@
 Values are ug/m3 at `reference_celsius` (the network's own, see `aqi.units`), per pollutant and hour with the
 seconds that were measured and the seconds that were imputed. The hour in progress is in there too, with the
 seconds it has so far. Quarter hours are kept for the last two hours, for the 15-minute mean of the UK index.
+
+An imputed value comes with an interval. Beside each mean stands how far the mean of the lower ends lies
+below it and that of the upper ends above it; a measured value adds nothing to either. So the ends of a mean's
+interval are the means of the ends. That is how uncertainties add up for errors that are correlated with +1
+(JCGM 100:2008, 5.2.2, note 1), the safe assumption where one camera's error lasts for hours: the standard
+deviation of a mean is never more than the mean of the standard deviations. Were the errors independent, the
+interval could be narrower.
 """
 
 import base64
@@ -23,15 +30,28 @@ QUARTER_MS: Final = 900_000
 #: Quarter hours kept: two hours of them.
 QUARTERS: Final = 8
 COLUMN: Final[dict[str, int]] = {parameter: column for column, parameter in enumerate(PARAMETERS)}
-_STATE_VERSION: Final = 1
+_STATE_VERSION: Final = 2
+
+
+#: Means (ug/m3), measured and imputed seconds, and how far the intervals of the means reach below and above.
+Arrays = tuple[npt.NDArray[Any], ...]
+_PACKED: Final = (
+    ("mean", "<f8"), ("measured_s", "<i4"), ("imputed_s", "<i4"), ("below", "<f4"), ("above", "<f4"),
+)  # fmt: skip
+_REACH: Final = ("below", "above")
 
 
 class Mean(NamedTuple):
-    """Mean of a pollutant (ug/m3) over the measured and imputed seconds of some period."""
+    """Mean of a pollutant (ug/m3) over the measured and imputed seconds of some period.
+
+    `below` and `above`: how far its interval reaches down and up from it (ug/m3); zero where all is measured.
+    """
 
     value: float
     measured_s: int
     imputed_s: int = 0
+    below: float = 0.0
+    above: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,25 +63,29 @@ class Slots:
     mean: npt.NDArray[np.float64]
     measured_s: npt.NDArray[np.int32]
     imputed_s: npt.NDArray[np.int32]
+    below: npt.NDArray[np.float32]
+    above: npt.NDArray[np.float32]
 
     @classmethod
     def empty(cls, slot_ms: int, count: int) -> "Slots":
         """`count` slots without data, ending at the epoch."""
-        shape = (count, len(PARAMETERS))
-        return cls(
-            slot_ms, 0, *_frozen(np.full(shape, np.nan), np.zeros(shape, np.int32), np.zeros(shape, np.int32))
-        )
+        return cls(slot_ms, 0, *_frozen(_blank(count)))
 
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, Slots)
             and (self.slot_ms, self.end_ms) == (other.slot_ms, other.end_ms)
-            and np.array_equal(self.mean, other.mean, equal_nan=True)
-            and np.array_equal(self.measured_s, other.measured_s)
-            and np.array_equal(self.imputed_s, other.imputed_s)
+            and all(
+                np.array_equal(mine, its, equal_nan=True)
+                for mine, its in zip(self.arrays(), other.arrays(), strict=True)
+            )
         )
 
     __hash__ = None  # type: ignore[assignment]  # arrays: no key of a dictionary
+
+    def arrays(self) -> "Arrays":
+        """Means, measured and imputed seconds, reach below and above."""
+        return self.mean, self.measured_s, self.imputed_s, self.below, self.above
 
     def rows(self, last_end_ms: int, count: int) -> "tuple[slice, slice] | None":
         """(rows of a block of `count` ending at `last_end_ms`, rows here) that are the same periods."""
@@ -78,17 +102,13 @@ class Slots:
         """As many slots, moved so that the last ends at `end_ms`; what falls out at either end is gone."""
         if end_ms == self.end_ms:
             return self
-        moved = Slots.empty(self.slot_ms, len(self.mean))
-        mean, measured, imputed = moved.mean.copy(), moved.measured_s.copy(), moved.imputed_s.copy()
+        moved = _blank(len(self.mean))
         kept = self.rows(end_ms, len(self.mean))
         if kept is not None:
             here, there = kept
-            mean[here], measured[here], imputed[here] = (
-                self.mean[there],
-                self.measured_s[there],
-                self.imputed_s[there],
-            )
-        return Slots(self.slot_ms, end_ms, *_frozen(mean, measured, imputed))
+            for new, old in zip(moved, self.arrays(), strict=True):
+                new[here] = old[there]
+        return Slots(self.slot_ms, end_ms, *_frozen(moved))
 
     def put(self, end_ms: int, means: Mapping[str, Mean], add: bool) -> "Slots":
         """These slots with the slot ending at `end_ms` set to `means`, or with `means` averaged into it."""
@@ -97,16 +117,14 @@ class Slots:
         if row < 0:
             return self  # older than the horizon
         # Plain numbers: six of them are faster handled one by one than as arrays.
-        values, measured, imputed = (
-            (grown.mean[row].tolist(), grown.measured_s[row].tolist(), grown.imputed_s[row].tolist())
-            if add
-            else ([math.nan] * len(COLUMN), [0] * len(COLUMN), [0] * len(COLUMN))
-        )
+        before: list[list[Any]] = [array[row].tolist() for array in grown.arrays()]
+        if not add:
+            before = [[math.nan] * len(COLUMN), *([0] * len(COLUMN) for _ in _PACKED[1:])]
+        values, measured, imputed, below, above = before
         full_s = self.slot_ms // 1000
         for parameter, part in means.items():
             column = COLUMN[parameter]
-            value, measured_s, imputed_s = part
-            seconds = measured_s + imputed_s
+            seconds = part.measured_s + part.imputed_s
             if seconds == 0:
                 continue
             total = measured[column] + imputed[column] + seconds
@@ -115,13 +133,19 @@ class Slots:
                     f"{parameter}: {total} s of data for a period of {full_s} s ending at {end_ms} ms: "
                     "give every second once"
                 )
-            old = values[column]
-            values[column] = value if total == seconds else old + (value - old) * (seconds / total)
-            measured[column] += measured_s
-            imputed[column] += imputed_s
-        arrays = grown.mean.copy(), grown.measured_s.copy(), grown.imputed_s.copy()
-        arrays[0][row], arrays[1][row], arrays[2][row] = values, measured, imputed
-        return Slots(self.slot_ms, grown.end_ms, *_frozen(*arrays))
+            if total == seconds:
+                values[column], below[column], above[column] = part.value, part.below, part.above
+            else:
+                share = seconds / total
+                values[column] += (part.value - values[column]) * share
+                below[column] += (part.below - below[column]) * share
+                above[column] += (part.above - above[column]) * share
+            measured[column] += part.measured_s
+            imputed[column] += part.imputed_s
+        arrays = tuple(array.copy() for array in grown.arrays())
+        for array, line in zip(arrays, (values, measured, imputed, below, above), strict=True):
+            array[row] = line
+        return Slots(self.slot_ms, grown.end_ms, *_frozen(arrays))
 
     def to_state(self) -> dict[str, Any]:
         """Plain data: only the rows from the first with data, only the pollutants with data."""
@@ -129,14 +153,15 @@ class Slots:
         used = np.flatnonzero(seconds.any(axis=1))
         first = int(used[0]) if len(used) else len(self.mean)
         columns = np.flatnonzero(seconds.any(axis=0))
-        return {
+        state = {
             "end_ms": self.end_ms,
             "rows": len(self.mean) - first,
             "parameters": [PARAMETERS[column] for column in columns],
-            "mean": _pack(self.mean[first:, columns], "<f8"),
-            "measured_s": _pack(self.measured_s[first:, columns], "<i4"),
-            "imputed_s": _pack(self.imputed_s[first:, columns], "<i4"),
         }
+        for (name, kind), array in zip(_PACKED, self.arrays(), strict=True):
+            if name not in _REACH or array.any():  # where all is measured, there is nothing to write
+                state[name] = _pack(array[first:, columns], kind)
+        return state
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any], slot_ms: int, count: int) -> "Slots":
@@ -146,12 +171,11 @@ class Slots:
             raise HistoryError(
                 f"stored history has {rows} rows, its horizon is {count}: it was not written by this code"
             )
-        blank = cls.empty(slot_ms, count)
-        mean, measured, imputed = blank.mean.copy(), blank.measured_s.copy(), blank.imputed_s.copy()
-        mean[count - rows :, columns] = _unpack(state, "mean", "<f8", rows, len(columns))
-        measured[count - rows :, columns] = _unpack(state, "measured_s", "<i4", rows, len(columns))
-        imputed[count - rows :, columns] = _unpack(state, "imputed_s", "<i4", rows, len(columns))
-        return cls(slot_ms, int(state["end_ms"]), *_frozen(mean, measured, imputed))
+        arrays = _blank(count)
+        for (name, kind), array in zip(_PACKED, arrays, strict=True):
+            if name not in _REACH or name in state:
+                array[count - rows :, columns] = _unpack(state, name, kind, rows, len(columns))
+        return cls(slot_ms, int(state["end_ms"]), *_frozen(arrays))
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +279,8 @@ class History:
                 float(slots.mean[row, column]),
                 int(slots.measured_s[row, column]),
                 int(slots.imputed_s[row, column]),
+                float(slots.below[row, column]),
+                float(slots.above[row, column]),
             )
             for parameter, column in COLUMN.items()
             if slots.measured_s[row, column] + slots.imputed_s[row, column] > 0
@@ -305,18 +331,33 @@ def _check(means: Mapping[str, Mean]) -> None:
             )
         if mean.measured_s < 0 or mean.imputed_s < 0:
             raise HistoryError(f"{parameter}: seconds cannot be negative, got {mean}")
-        if mean.measured_s + mean.imputed_s > 0 and not math.isfinite(mean.value):
-            raise HistoryError(
-                f"{parameter}: {mean.value} is no concentration: leave a missing pollutant out"
-            )
+        if mean.measured_s + mean.imputed_s > 0:
+            if not math.isfinite(mean.value):
+                raise HistoryError(
+                    f"{parameter}: {mean.value} is no concentration: leave a missing pollutant out"
+                )
+            if not (0.0 <= mean.below < math.inf and 0.0 <= mean.above < math.inf):
+                raise HistoryError(
+                    f"{parameter}: an interval reaches 0 or more ug/m3 below and above its mean, got {mean}"
+                )
 
 
-def _frozen(
-    mean: npt.NDArray[np.float64], measured: npt.NDArray[np.int32], imputed: npt.NDArray[np.int32]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    for array in (mean, measured, imputed):
+def _blank(count: int) -> Arrays:
+    """Arrays of `count` slots without data, to be filled."""
+    shape = (count, len(PARAMETERS))
+    return (
+        np.full(shape, np.nan),
+        np.zeros(shape, np.int32),
+        np.zeros(shape, np.int32),
+        np.zeros(shape, np.float32),
+        np.zeros(shape, np.float32),
+    )
+
+
+def _frozen(arrays: Arrays) -> Arrays:
+    for array in arrays:
         array.flags.writeable = False
-    return mean, measured, imputed
+    return arrays
 
 
 def _pack(array: npt.NDArray[Any], kind: str) -> str:

@@ -7,6 +7,12 @@ Which numbers count: the index is the highest sub-index among the pollutants who
 and measured), when those satisfy what the standard asks for and no incomplete pollutant stands above them.
 Otherwise every pollutant counts and the result is `indicative`, or `insufficient` when the highest of them
 rests on fragments. Its reason says why.
+
+The interval of an index that rests on imputed values is the index of the lower ends and that of the upper
+ends: of every mean (`aqi.history` says why those are the means of the ends), looked up in the same tables,
+the highest over the pollutants. The lower end is safe however pollutants hang together: the index is never
+less than that of any one of them. The upper end supposes that they err together; were they independent, the
+highest of several upper ends would be passed a little more often than one of them is.
 """
 
 from collections.abc import Mapping, Sequence
@@ -50,6 +56,46 @@ class SubIndex(NamedTuple):
 
 #: Per pollutant the sub-index of its best-founded, then highest mean.
 Found = dict[str, SubIndex]
+#: More than any index that the tables extrapolate to.
+_ABOVE_ANY: Final = 2**48
+
+
+class _Ends:
+    """What is found for the stations whose indices have an interval, with every mean at one of its ends.
+
+    Per end, pollutant and station the grade and the index of the best-founded, then highest mean, as one
+    number that sorts like the pair; -1 without any.
+    """
+
+    def __init__(self, hours: averaging.Block) -> None:
+        self.places = hours.places
+        self._best = np.full((2, len(COLUMN), len(self.places)), -1, np.int64)
+
+    def add(
+        self,
+        measure: Measure,
+        status: npt.NDArray[np.int8],
+        low: npt.NDArray[np.float64],
+        high: npt.NDArray[np.float64],
+    ) -> None:
+        """Looks the ends of the values of `places` up, as `_add` does the values; `status` is of all."""
+        if not len(self.places):
+            return
+        indices = measure.indices(np.stack((low, high)))
+        there = ~np.isnan(indices)
+        found = (
+            np.where(there, indices, 0).astype(np.int64) + status[self.places].astype(np.int64) * _ABOVE_ANY
+        )
+        best = self._best[:, COLUMN[measure.parameter]]
+        np.maximum(best, np.where(there, found, -1), out=best)
+
+    def each(self, count: int) -> "list[tuple[int, int] | None]":
+        """Per station the highest index over the pollutants at both ends; None for those without any."""
+        both: list[tuple[int, int] | None] = [None] * count
+        ends = np.where(self._best < 0, -1, self._best % _ABOVE_ANY).max(axis=1)
+        for place, low, high in zip(self.places.tolist(), *ends.tolist(), strict=True):
+            both[place] = low, high
+        return both
 
 
 class IndexResult(NamedTuple):
@@ -67,6 +113,8 @@ class IndexResult(NamedTuple):
     imputed_share: float  # mean over the pollutants that count, 0..1
     subindices: tuple[SubIndex, ...]  # one per pollutant: the highest of its best-founded means
     nowcast: "IndexResult | None"  # of its own pollutants, where the standard has a NowCast
+    lo: int | None = None  # ends of the 90 % interval; None where nothing that it rests on was imputed
+    hi: int | None = None
 
     def to_plain(self) -> dict[str, Any]:
         """JSON-able data: keys index, category, dominant, status, reason, subindices and the rest by name."""
@@ -114,7 +162,7 @@ def index_of(
             found[parameter] = SubIndex(
                 parameter, period, index, value, measure.unit, "valid", "", 0.0, 1, 1, 0, beyond
             )
-    return _result(standard, standard.default_report, 0, found, site, None, tuple(ignored))
+    return _result(standard, standard.default_report, 0, found, site, None, None, tuple(ignored))
 
 
 def assess(
@@ -154,31 +202,42 @@ def assess_many(
     for measure in measures:
         if measure.averaging not in means:
             slot_ms, length = PERIODS[measure.averaging]
-            periods = hours if slot_ms == HOUR_MS else averaging.block(histories, at_ms, QUARTERS, QUARTER_MS)
+            periods = hours
+            if slot_ms != HOUR_MS:
+                periods = averaging.block(histories, at_ms, QUARTERS, QUARTER_MS, hours.places)
             means[measure.averaging] = averaging.running(
                 periods, length, measure.slots_needed, standard.hour_share
             )
     references = [history.reference_celsius for history in histories]
     found: list[Found] = [{} for _ in histories]
+    ends = _Ends(hours)
     for measure in measures:
-        _grade(standard, measure, means[measure.averaging], references, found)
-    nowcasts = _nowcasts(standard, histories, at_ms, hours, references)
+        _grade(standard, measure, means[measure.averaging], references, found, ends)
+    nowcasts = _nowcasts(standard, histories, at_ms, hours, references, _Ends(hours))
     return [
-        _result(standard, name, now, subs, site, cast)
-        for now, subs, cast in zip(at_ms, found, nowcasts, strict=True)
+        _result(standard, name, now, subs, site, cast, both)
+        for now, subs, cast, both in zip(at_ms, found, nowcasts, ends.each(len(histories)), strict=True)
     ]
 
 
 def _grade(
-    standard: Standard, measure: Measure, means: Averages, references: Sequence[float], found: list[Found]
+    standard: Standard,
+    measure: Measure,
+    means: Averages,
+    references: Sequence[float],
+    found: list[Found],
+    ends: _Ends,
 ) -> None:
     """Adds the sub-index of one measure to what was found per station."""
     column = COLUMN[measure.parameter]
     status = means.status[:, column]
+    factors = _factors(standard, measure, references)
+    scale = factors[ends.places]
+    ends.add(measure, status, means.low[:, column] * scale, means.high[:, column] * scale)
     _add(
         measure,
         measure.averaging,
-        means.mean[:, column] * _factors(standard, measure, references),
+        means.mean[:, column] * factors,
         status,
         _reasons(measure, status, means.counting[:, column], means.imputed_share[:, column]),
         means.imputed_share[:, column],
@@ -268,6 +327,7 @@ def _result(
     found: Found,
     site: str | None,
     cast: "IndexResult | None",
+    ends: tuple[int, int] | None = None,
     ignored: tuple[str, ...] = (),
 ) -> IndexResult:
     subs = tuple(found.values())
@@ -301,6 +361,12 @@ def _result(
             reasons.append(f"{standard.id} is not met: {still or lacking + ' with a valid mean'}")
         reasons.extend(sub.reason for sub in subs if sub.reason)
     index = highest
+    lo = hi = None
+    if ends is not None and any(sub.imputed_share for sub in subs):
+        # Between two tables of a pollutant the better founded one wins, and at an end one of them may be mute
+        # (EPA's 1-hour ozone below 0.125 ppm): an interval contains its index all the same.
+        low, high = ends
+        lo, hi = min(low if low >= 0 else index, index), max(high, index)
     category, colour = standard.look(index)
     low = standard.dominant_above is not None and index <= standard.dominant_above
     return IndexResult(
@@ -316,6 +382,8 @@ def _result(
         sum([sub.imputed_share for sub in counted]) / len(counted),
         subs,
         cast,
+        lo,
+        hi,
     )
 
 
@@ -323,6 +391,8 @@ class _Casts(NamedTuple):
     """NowCasts of one pollutant for S stations; values in the unit of the table, NaN where not defined."""
 
     values: npt.NDArray[np.float64]
+    low: npt.NDArray[np.float64]  # ends of their intervals, of the stations that have one
+    high: npt.NDArray[np.float64]
     imputed_share: npt.NDArray[np.float64]
     measured: npt.NDArray[np.bool_]  # the newest hours that decide were measured, not imputed
     method: str | list[str]
@@ -336,6 +406,7 @@ def _nowcasts(
     at_ms: Sequence[int],
     hours: averaging.Block,
     references: Sequence[float],
+    ends: _Ends,
 ) -> "list[IndexResult | None]":
     """Per station the index of its NowCasts; None where the standard has no NowCast or none is defined."""
     if not standard.nowcast:
@@ -348,6 +419,7 @@ def _nowcasts(
         else:
             casts, needed = _ozone(standard, measure, hours, histories, at_ms), 1
         status = np.where(casts.measured, VALID, INDICATIVE).astype(np.int8)
+        ends.add(measure, status, casts.low, casts.high)
         imputed = f"{parameter} NowCast: its newest hours are imputed"
         reasons = ["" if measured else imputed for measured in casts.measured.tolist()]
         _add(
@@ -355,8 +427,8 @@ def _nowcasts(
             casts.end_ms, found,
         )  # fmt: skip
     return [
-        _result(standard, "nowcast", now, subs, None, None) if subs else None
-        for now, subs in zip(at_ms, found, strict=True)
+        _result(standard, "nowcast", now, subs, None, None, both) if subs else None
+        for now, subs, both in zip(at_ms, found, ends.each(len(histories)), strict=True)
     ]
 
 
@@ -367,12 +439,26 @@ def _particles(
     newest = slice(-2, -2 - nowcast.PM_HOURS, -1)
     measured_s, imputed_s = hours.measured_s[newest, :, column].T, hours.imputed_s[newest, :, column].T
     present = measured_s + imputed_s >= full_s
-    cast = nowcast.particles(np.where(present, hours.mean[newest, :, column].T, np.nan))
+    factors = _factors(standard, measure, references)
+    values = hours.mean[newest, :, column].T
+    cast = nowcast.particles(np.where(present, values, np.nan))
+    places = hours.places
+    low, high = (
+        np.where(
+            cast.valid[places],
+            nowcast.weighted(np.where(present[places], values[places] + reach, np.nan), cast.weight[places]),
+            np.nan,
+        )
+        * factors[places]
+        for reach in (-hours.below[newest, :, column].T, hours.above[newest, :, column].T)
+    )
     decides = (measured_s >= full_s)[:, : nowcast.PM_NEWEST].sum(axis=1) >= nowcast.PM_NEWEST_NEEDED
     imputed = np.where(present, imputed_s, 0).sum(axis=1)
     everything = np.where(present, measured_s, 0).sum(axis=1) + imputed
     return _Casts(
-        cast.value * _factors(standard, measure, references),
+        cast.value * factors,
+        low,
+        high,
         imputed / np.maximum(everything, 1),
         decides,
         "nowcast",
@@ -401,6 +487,16 @@ def _ozone(
     back, station = present.argmax(axis=1), np.arange(len(histories))  # the newest hour that is there
     ppb = np.where(present.any(axis=1), hours.mean[newest, :, column][back, station] * to_ppb, np.nan)
     values = np.maximum(nowcast.surrogate(ppb), 0.0)
+    places = hours.places
+    low, high = (
+        np.maximum(
+            nowcast.surrogate(
+                ppb[places] + reach[newest, :, column][back[places], np.arange(len(places))] * to_ppb[places]
+            ),
+            0.0,
+        )
+        for reach in (-hours.below, hours.above)
+    )
     used_s = measured_s[station, back] + imputed_s[station, back]
     shares = imputed_s[station, back] / np.maximum(used_s, 1)
     measured = measured_s[station, back] >= full_s
@@ -409,14 +505,36 @@ def _ozone(
         if history.horizon_hours <= nowcast.OZONE_HOURS or np.isnan(ppb[place]):
             continue
         rows = min(history.horizon_hours, nowcast.OZONE_HOURS + nowcast.OZONE_BACK + 1)
-        long = averaging.block([history], [now], rows, HOUR_MS)
+        long = averaging.block([history], [now], rows, HOUR_MS, np.zeros(1, np.int64))
         real, filled = long.measured_s[:-1, 0, column], long.imputed_s[:-1, 0, column]
         there = real + filled >= full_s
-        cast = nowcast.ozone(np.where(there, long.mean[:-1, 0, column] * to_ppb[place], np.nan))
+        series = long.mean[:-1, 0, column]
+        cast = nowcast.ozone(np.where(there, series * to_ppb[place], np.nan))
         if cast is not None and cast.method == "regression":
+            own = np.flatnonzero(places == place)
+            if len(own):
+                reach = (-long.below[:-1, 0, column], long.above[:-1, 0, column])
+                low[own], high[own] = _regressed_ends(
+                    [np.where(there, (series + part) * to_ppb[place], np.nan) for part in reach], cast.value
+                )
             window = slice(len(there) - cast.hours_back - nowcast.OZONE_HOURS, len(there) - cast.hours_back)
             values[place], method[place] = cast.value, "nowcast-regression"
             shares[place] = filled[window].sum() / max(int((real + filled)[window].sum()), 1)
             count[place] = there[window].sum()
     scale = factor("o3", "ppb", measure.unit, standard.reference_celsius, standard.reference_celsius)
-    return _Casts(values * scale, shares, measured, method, count, hours.end_ms - back * HOUR_MS)
+    return _Casts(
+        values * scale,
+        low * scale,
+        high * scale,
+        shares,
+        measured,
+        method,
+        count,
+        hours.end_ms - back * HOUR_MS,
+    )
+
+
+def _regressed_ends(series: Sequence[npt.NDArray[np.float64]], value: float) -> tuple[float, float]:
+    """Ends of a regressed NowCast (ppb): the regressions of the ends, which may lie on either side of it."""
+    casts = [cast.value for one in series if (cast := nowcast.ozone(one)) is not None]
+    return min(value, *casts), max(value, *casts)

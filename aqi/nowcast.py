@@ -47,10 +47,11 @@ OZONE_BACK: Final = 2
 
 
 class PmNowCast(NamedTuple):
-    """NowCast of S series, NaN where it is not defined, and whether two of the newest three hours exist."""
+    """NowCasts of S series, NaN where not defined; whether two of the newest three hours exist; their w."""
 
     value: Floats
     valid: Flags
+    weight: Floats
 
 
 def particles(newest_first: npt.ArrayLike) -> PmNowCast:
@@ -61,21 +62,30 @@ def particles(newest_first: npt.ArrayLike) -> PmNowCast:
     hours = np.asarray(newest_first, dtype=np.float64)
     present = ~np.isnan(hours)
     valid = present[:, :PM_NEWEST].sum(axis=1) >= PM_NEWEST_NEEDED
-    known = np.where(present, hours, 0.0)
     highest = np.where(present, hours, -np.inf).max(axis=1)
     lowest = np.where(present, hours, np.inf).min(axis=1)
     rising = valid & (highest > 0)
     weight = np.ones(len(hours))
     weight[rising] = np.maximum(lowest[rising] / highest[rising], LEAST_WEIGHT)
+    value = np.where(valid, weighted(hours, weight), np.nan)
+    return PmNowCast(value, valid, weight)
+
+
+def weighted(newest_first: npt.ArrayLike, weight: Floats) -> Floats:
+    """The particle NowCast of (S, 12) concentrations, NaN where missing, with given weights w (S,).
+
+    The ends of a NowCast's interval are those of the hours, weighted as the values are: the weights stand for
+    how fast the air changes, and errors that scale all hours alike leave min/max as it is.
+    """
+    hours = np.asarray(newest_first, dtype=np.float64)
+    present = ~np.isnan(hours)
     power = np.ones(len(hours))
     total, weights = np.zeros(len(hours)), np.zeros(len(hours))
     for hour in range(hours.shape[1]):  # fixed order of summation
-        total += np.where(present[:, hour], power * known[:, hour], 0.0)
+        total += np.where(present[:, hour], power * hours[:, hour], 0.0)
         weights += np.where(present[:, hour], power, 0.0)
         power = power * weight
-    value = np.full(len(hours), np.nan)
-    value[valid] = np.maximum(total[valid] / weights[valid], 0.0)
-    return PmNowCast(value, valid)
+    return np.maximum(total / np.where(weights > 0.0, weights, 1.0), 0.0)
 
 
 class OzoneNowCast(NamedTuple):

@@ -53,6 +53,8 @@ MIN_PAIRS: Final = 30
 #: Pairs before its errors are counted: those of a readout that knows nothing yet say nothing about a
 #: later one.
 ERRORS_FROM: Final = 15
+#: Checked intervals from which their rolling coverage is told: fewer say nothing of nine in ten.
+COVERAGE_FROM: Final = 30
 #: Leverage (1: as far out as the ridge's own prior, in units of it) beyond which a picture is unlike
 #: all seen.
 MAX_LEVERAGE: Final = 8.0
@@ -127,6 +129,9 @@ class Prediction:
         method: what carries the estimate, the largest of the weights: "camera", "last" or "global".
         weights: shares of the three, summing to 1 ("last" stands for the sensor's history: last value
         and mean).
+        coverage: share of the intervals given under this condition (with or without a picture, sensor silent
+        for hours or days) that held, over about the last 100 of them that could be checked; None before
+        `COVERAGE_FROM` of them.
     """
 
     value: float
@@ -134,6 +139,7 @@ class Prediction:
     hi: float
     method: str
     weights: Mapping[str, float]
+    coverage: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -498,7 +504,8 @@ def predict(
     )
     if (t_ms - heard) / _HOUR > _AGES[-1][1]:
         return None
-    half = state.conformal.of(_condition(level)).threshold * _deviation(level)
+    tracker = state.conformal.of(_condition(level))
+    half = tracker.threshold * _deviation(level)
     weights = {"camera": level.camera, "last": level.last, "global": level.overall}
     return Prediction(
         value=_concentration(level.x),
@@ -506,6 +513,7 @@ def predict(
         hi=_concentration(level.x + half),
         method=max(weights, key=lambda name: weights[name]),
         weights=weights,
+        coverage=tracker.rolling if tracker.count >= COVERAGE_FROM else None,
     )
 
 

@@ -49,6 +49,13 @@ class PollutantEstimate(Record):
         dict[str, float],
         Field(description="imputed: shares of camera, last and global (the head) in the value"),
     ] = {}
+    coverage: Annotated[
+        float | None,
+        Field(
+            description="imputed: share of such intervals at this station that held lately, where the sensor"
+            " could tell; None while too few were checked"
+        ),
+    ] = None
     raw: Annotated[
         float | None, Field(description="mean of the raw values, ug/m3, also where they failed")
     ] = None
@@ -81,7 +88,16 @@ class IndexBlock(Record):
     status: Status
     reason: Annotated[str, Field(description="why it is not valid, in words")] = ""
     imputed_share: Annotated[float, Field(ge=0, le=1, description="share of the input that was imputed")]
+    lo: Annotated[
+        int | None,
+        Field(description="lower end of the index's 90 % interval; None where no input was imputed"),
+    ] = None
+    hi: Annotated[int | None, Field(description="upper end of it")] = None
     nowcast: Annotated[int | None, Field(description="NowCast index where the standard has one")] = None
+    nowcast_lo: Annotated[
+        int | None, Field(description="lower end of its interval; None where no input of it was imputed")
+    ] = None
+    nowcast_hi: Annotated[int | None, Field(description="upper end of it")] = None
     subindices: dict[Pollutant, int] = {}
 
 

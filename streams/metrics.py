@@ -55,6 +55,10 @@ FRAMES: Final = Counter(
 IMPUTED: Final = Counter(
     "aq_imputed_values_total", "Values imputed", ["parameter", "method"], registry=REGISTRY
 )
+COVERAGE: Final = Histogram(
+    "aq_interval_coverage", "Rolling coverage that imputed values carry (nominal: 0.9)", ["parameter"],
+    registry=REGISTRY, buckets=(0.5, 0.7, 0.8, 0.85, 0.88, 0.9, 0.92, 0.95, 1.0),
+)  # fmt: skip
 QC_FLAGS: Final = Counter("aq_qc_flags_total", "Quality flags given", ["test", "flag"], registry=REGISTRY)
 DEAD_LETTERS: Final = Counter("aq_dlq_total", "Records refused", ["stage", "reason"], registry=REGISTRY)
 SINK_SECONDS: Final = Histogram(

@@ -70,17 +70,19 @@ def _index(rule: Rule, estimate: Estimate) -> Evidence | str:
     index = block.index if rule.what == "index" else block.nowcast
     if index is None:
         return f"{rule.standard} gives no {rule.what}: {block.reason or block.status}"
-    if rule.rests_on == "any" or block.imputed_share == 0:
+    if rule.what == "index":
+        low, high, measured = block.lo, block.hi, block.imputed_share == 0
+    else:
+        low, high, measured = block.nowcast_lo, block.nowcast_hi, block.nowcast_lo is None
+    if rule.rests_on == "any" or (measured and (low is None or rule.rests_on == "measured")):
         return Evidence.exact(float(index))
     if rule.rests_on == "measured":
-        return f"{block.imputed_share:.0%} of the {rule.what}'s input was imputed"
-    sure = [
-        sub
-        for parameter, sub in block.subindices.items()
-        if parameter in estimate.pollutants and estimate.pollutants[parameter].kind != "imputed"
-    ]
-    low = min(float(max(sure)), float(index)) if sure else float("-inf")
-    return Evidence(low, float(index), float(index))
+        return f"the {rule.what} rests on imputed values"
+    return Evidence(
+        float("-inf") if low is None else float(low),
+        float(index),
+        float("inf") if high is None else float(high),
+    )
 
 
 def _concentration(rule: Rule, estimate: Estimate) -> Evidence | str:

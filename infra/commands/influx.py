@@ -1,11 +1,16 @@
-"""`skyfuse influx init`: buckets with retention and least-privilege tokens, safe to run again.
+"""`skyfuse influx init`: from an empty InfluxDB 2 to buckets and least-privilege tokens, safe to run again.
+
+A new server is set up first (`/api/v2/setup`): organisation, first user, operator token. The operator token
+and the password are chosen here and are on this disk before the request that makes them valid, so nothing
+that cuts a run short can lock anybody out.
 
 Tokens are written to files and never shown: InfluxDB 2.9 keeps only their hashes, so what is lost cannot be
-read back, only replaced. A token whose file is there and that the server still knows is left alone.
+read back, only replaced. A token is left alone if its file is there and the server accepts what is in it.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple
@@ -16,8 +21,10 @@ from influxdb_client.client.exceptions import InfluxDBError
 from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.domain.authorization import Authorization
 from influxdb_client.domain.bucket_retention_rules import BucketRetentionRules
+from influxdb_client.domain.onboarding_request import OnboardingRequest
 from influxdb_client.domain.permission import Permission
 from influxdb_client.domain.permission_resource import PermissionResource
+from influxdb_client.service.setup_service import SetupService
 from rich.console import Console
 from rich.markup import escape
 
@@ -26,7 +33,11 @@ from infra.settings import Settings
 
 app = typer.Typer(help="The InfluxDB that skyfuse writes to.", no_args_is_help=True)
 
+ADMIN_TOKEN: Final = "SKYFUSE_INFLUX_ADMIN_TOKEN"
+ADMIN_PASSWORD: Final = "SKYFUSE_INFLUX_ADMIN_PASSWORD"
+
 _DAY_S: Final = 86_400
+_TIMEOUT_MS: Final = 10_000
 
 
 class Bucket(NamedTuple):
@@ -54,31 +65,135 @@ TOKENS: Final = (
 )
 
 
+class Secret:
+    """A secret given as text, or kept in a file."""
+
+    def __init__(self, what: str, text: str | None, file: Path) -> None:
+        self.what = what
+        self.file = file
+        self._text = text
+
+    def find(self) -> str | None:
+        """What there is, or None. Raises InfluxInitError if it cannot be read or is empty."""
+        if self._text is None and self.file.exists():
+            self._text = _read(self.file)
+            if not self._text:
+                raise InfluxInitError(f"{self.file}, the {self.what}, is empty: delete it or fill it")
+        return self._text
+
+    def find_or_make(self, done: list[str]) -> str:
+        """What there is; else a new one, which is on the disk when this returns."""
+        found = self.find()
+        if found is None:
+            found = self._text = secrets.token_urlsafe(32)
+            _write(self.file, found)
+            done.append(f"wrote {self.file}: the new {self.what}")
+        return found
+
+
+class Admin(NamedTuple):
+    """Who may do everything on the server."""
+
+    user: str
+    password: Secret
+    token: Secret
+
+
+def admin_of(
+    environment: Mapping[str, str], folder: Path, user: str, token: Path | None, password: Path | None
+) -> Admin:
+    """The operator: secrets from the environment, else from the files named, else from files in `folder`."""
+    return Admin(
+        user,
+        Secret(
+            "password", environment.get(ADMIN_PASSWORD) or None, password or folder / "admin.password"
+        ),
+        Secret("operator token", environment.get(ADMIN_TOKEN) or None, token or folder / "operator.token"),
+    )  # fmt: skip
+
+
 def initialise(
-    url: str, org: str, bucket: str, admin_token: str, folder: Path, days: int | None = None
+    url: str, org: str, bucket: str, admin: Admin, folder: Path, days: int | None = None
 ) -> list[str]:
     """Make what is missing; what was done, in words. Raises InfluxInitError."""
     done: list[str] = []
-    with _explained(url), InfluxDBClient(url=url, token=admin_token, org=org, timeout=10_000) as client:
-        organisations = client.organizations_api().find_organizations(org=org)
-        if not organisations:
-            raise InfluxInitError(f"{url} has no organisation {org}: set influx.org to one it has")
-        owner = organisations[0]
-        ids = [
-            _bucket(
-                client, owner, bucket + one.suffix, one.days if days is None or one.suffix else days, done
-            )
-            for one in BUCKETS
-        ]
+    buckets = [
+        Bucket(bucket + one.suffix, one.days if days is None or one.suffix else days) for one in BUCKETS
+    ]
+    with _explained(url):
+        _set_up(url, org, buckets[0], admin, done)
+    token = admin.token.find()
+    if token is None:
+        raise InfluxInitError(
+            f"{url} has been set up before, and its operator token is not known here: put it into"
+            f" {admin.token.file} or into {ADMIN_TOKEN} (if it is lost, make one at the server:"
+            " influxd recovery auth create-operator)"
+        )
+    with _explained(url, admin.token), _client(url, token) as client:
+        owner = _organisation(client, url, org)
+        ids = [_bucket(client, owner, one.suffix, one.days, done) for one in buckets]
         folder.mkdir(parents=True, exist_ok=True)
-        for token in TOKENS:
-            _token(client, owner.id, token, ids, folder / token.file, done)
+        for wanted in TOKENS:
+            _token(client, url, owner.id, wanted, ids, folder / wanted.file, done)
     return done
+
+
+def _client(url: str, token: str) -> Any:
+    return InfluxDBClient(url=url, token=token, timeout=_TIMEOUT_MS)
+
+
+def _set_up(url: str, org: str, first: Bucket, admin: Admin, done: list[str]) -> None:
+    """Organisation, first user, first bucket and operator token, if the server has none."""
+    with _client(url, "") as client:
+        service = SetupService(client.api_client)  # type: ignore[no-untyped-call]
+        try:
+            allowed = service.get_setup().allowed  # type: ignore[no-untyped-call]
+        except InfluxDBError as error:
+            if _status(error) != 404:
+                raise
+            allowed = False  # a server that others run, as InfluxDB Cloud
+        if not allowed:
+            return
+        password = admin.password.find_or_make(done)
+        token = admin.token.find_or_make(done)
+        service.post_setup(  # type: ignore[no-untyped-call]
+            OnboardingRequest(  # type: ignore[no-untyped-call]
+                username=admin.user,
+                password=password,
+                org=org,
+                bucket=first.suffix,
+                retention_period_seconds=first.days * _DAY_S,
+                token=token,
+            )
+        )
+        done.append(
+            f"set up the new server: organisation {org}, user {admin.user}, bucket {first.suffix}, kept"
+            f" {first.days} days"
+        )
+
+
+def _organisation(client: Any, url: str, org: str) -> Any:
+    try:
+        found = client.organizations_api().find_organizations(org=org)
+    except InfluxDBError as error:
+        if _status(error) != 404:
+            raise
+        found = []
+    if not found:
+        raise InfluxInitError(f"{url} has no organisation {org}: set influx.org to one it has")
+    return found[0]
 
 
 def _bucket(client: Any, owner: Any, name: str, days: int, done: list[str]) -> str:
     buckets = client.buckets_api()
-    found = buckets.find_bucket_by_name(name)
+    try:
+        # By organisation and name: asked by name alone a server may answer with its system buckets.
+        listed = buckets.find_buckets(org_id=owner.id, name=name).buckets
+    except InfluxDBError as error:
+        if _status(error) != 404:
+            raise
+        listed = []
+    found = next((one for one in listed if one.name == name), None)
     keep = f"{days} days" if days else "for ever"
     seconds = days * _DAY_S
     if found is None:
@@ -95,7 +210,7 @@ def _bucket(client: Any, owner: Any, name: str, days: int, done: list[str]) -> s
 
 
 def _token(
-    client: Any, org_id: str, token: Token, buckets: Sequence[str], file: Path, done: list[str]
+    client: Any, url: str, org_id: str, token: Token, buckets: Sequence[str], file: Path, done: list[str]
 ) -> None:
     authorizations = client.authorizations_api()
     ours = [
@@ -104,14 +219,11 @@ def _token(
         if one.description == token.description
     ]
     wanted = {(action, bucket) for action in token.actions for bucket in buckets}
-    for one in list(ours):
-        allowed = {(permission.action, permission.resource.id) for permission in one.permissions}
-        if allowed != wanted or not file.is_file() or len(ours) > 1:
-            authorizations.delete_authorization(one)
-            ours.remove(one)
-            done.append(f"withdrew a token without a file or with other rights ({token.description})")
-    if ours:
+    if len(ours) == 1 and _allowed(ours[0]) == wanted and _accepts(url, org_id, file):
         return
+    for one in ours:
+        authorizations.delete_authorization(one)
+        done.append(f"withdrew a token without a file or with other rights ({token.description})")
     permissions = [
         Permission(  # type: ignore[no-untyped-call]
             action=action,
@@ -126,20 +238,66 @@ def _token(
             org_id=org_id, permissions=permissions, description=token.description
         )
     )
-    # Readable by its owner only, from its first byte on.
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as out:
-        out.write(made.token)
+    _write(file, made.token)
     done.append(f"wrote {file}: {' and '.join(token.actions)} on {len(buckets)} buckets")
 
 
+def _allowed(authorization: Any) -> set[tuple[str, str | None]]:
+    return {(permission.action, permission.resource.id) for permission in authorization.permissions}
+
+
+def _accepts(url: str, org_id: str, file: Path) -> bool:
+    """Whether the server knows the token in `file`; a run that was cut short may have left an old one."""
+    text = _read(file) if file.exists() else ""
+    if not text:
+        return False
+    with _client(url, text) as client:
+        try:
+            # Every token may ask; it is told of those buckets that it may read.
+            client.buckets_api().find_buckets(org_id=org_id, limit=1)
+        except InfluxDBError as error:
+            if _status(error) in (401, 403):
+                return False
+            raise
+    return True
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InfluxInitError(f"{file} cannot be read: {error}") from error
+
+
+def _write(file: Path, text: str) -> None:
+    """Whole or not at all, and readable by its owner only from its first byte on."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(file.name + ".part")
+    part.unlink(missing_ok=True)
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as out:
+        out.write(text)
+        out.flush()
+        os.fsync(out.fileno())
+    part.replace(file)
+
+
+def _status(error: InfluxDBError) -> int | None:
+    return getattr(error, "status", None)
+
+
 @contextmanager
-def _explained(url: str) -> Iterator[None]:
+def _explained(url: str, token: Secret | None = None) -> Iterator[None]:
     try:
         yield
     except InfluxDBError as error:
-        status = getattr(error, "status", None)
-        advice = ": the admin token is not valid there" if status in (401, 403) else ""
+        status = _status(error)
+        advice = ""
+        if status in (401, 403) and token is not None:
+            advice = (
+                f": the operator token (of {ADMIN_TOKEN} or {token.file}) is not valid there. If that server"
+                " died while it was first set up, empty its data folder and run this again"
+            )
         raise InfluxInitError(f"{url} answers {status or ''} {error.message}{advice}") from error
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise InfluxInitError(f"{url} cannot be set up: {error}") from error
@@ -147,19 +305,39 @@ def _explained(url: str) -> Iterator[None]:
 
 @app.command("init")
 def init_command(
-    tokens: Annotated[Path, typer.Option(help="Folder for write.token and read.token.")],
-    admin_token: Annotated[
-        str, typer.Option(envvar="SKYFUSE_INFLUX_ADMIN_TOKEN", help="A token that may do everything.")
+    tokens: Annotated[
+        Path, typer.Option(help="Folder for write.token and read.token, and for what is not given below.")
     ],
+    admin_user: Annotated[str, typer.Option(help="New server only: its first user.")] = "admin",
+    admin_password_file: Annotated[
+        Path | None,
+        typer.Option(
+            help=f"New server only: its first user's password; else {ADMIN_PASSWORD}, else"
+            " TOKENS/admin.password. Made if the file is not there."
+        ),
+    ] = None,
+    admin_token_file: Annotated[
+        Path | None,
+        typer.Option(
+            help=f"A token that may do everything; else {ADMIN_TOKEN}, else TOKENS/operator.token. Made on a"
+            " new server if the file is not there."
+        ),
+    ] = None,
     days: Annotated[
         int | None, typer.Option(min=1, help="Keep windows for so many days (90 if not given).")
     ] = None,
 ) -> None:
-    """Make the buckets and tokens that skyfuse and Grafana need; run it again as often as you like."""
+    """Set up a new InfluxDB 2, or make what is missing on one: buckets and least-privilege tokens.
+
+    Secrets are not shown but written to files that only their owner can read. Run it as often as you like.
+    """
     influx = Settings().influx
     if influx.url is None:
-        raise InfluxInitError("influx.url is not set: name the InfluxDB 2, such as http://influx:8086")
-    done = initialise(influx.url, influx.org, influx.bucket, admin_token, tokens, days)
-    console = Console(highlight=False)
+        raise InfluxInitError(
+            "influx.url is not set: name the InfluxDB 2, as in SKYFUSE_INFLUX__URL=http://influx:8086"
+        )
+    admin = admin_of(os.environ, tokens, admin_user, admin_token_file, admin_password_file)
+    done = initialise(influx.url, influx.org, influx.bucket, admin, tokens, days)
+    console = Console(highlight=False, soft_wrap=True)
     for line in done or ["everything is as it should be"]:
         console.print(escape(line))

@@ -54,6 +54,28 @@ def test_hours_are_the_means_of_their_windows(given_windows: Any) -> None:
             assert mean.measured_s == 60 * len(parts) - mean.imputed_s
 
 
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 59), st.floats(0, 1000), st.floats(0, 400), st.floats(0, 400), st.booleans()
+        ),
+        min_size=1, max_size=40, unique_by=lambda window: window[0],
+    ).map(sorted)
+)  # fmt: skip
+def test_the_ends_of_a_mean_are_the_means_of_the_ends(given_windows: Any) -> None:
+    history, kept = History.empty(48), []
+    for minute, value, below, above, imputed in given_windows:
+        mean = Mean(value, 0, 60, below, above) if imputed else Mean(value, 60)
+        history = history.with_window(T0 + (minute + 1) * MINUTE_MS, MINUTE_MS, {"pm25": mean})
+        kept.append(mean)
+    hour = history.hour(T0 + HOUR_MS)["pm25"]
+    assert hour.below == pytest.approx(sum(mean.below for mean in kept) / len(kept), rel=1e-5, abs=1e-5)
+    assert hour.above == pytest.approx(sum(mean.above for mean in kept) / len(kept), rel=1e-5, abs=1e-5)
+    assert min(hour.below, hour.above) >= 0
+    assert ("below" in history.to_state()["hours"]) == (hour.below > 0)
+    assert History.from_state(json.loads(json.dumps(history.to_state()))) == history
+
+
 @given(windows, st.integers(0, 59))
 def test_reading_windows_again_changes_nothing(given_windows: Any, start: int) -> None:
     once = fold(History.empty(30), given_windows)
@@ -128,10 +150,12 @@ def test_a_long_window_makes_no_quarter_hours() -> None:
         (lambda h: h.with_hour(T0, {"no": Mean(1.0, 60)}), "'no' is no pollutant"),
         (lambda h: h.with_hour(T0, {"co": Mean(float("nan"), 60)}), "nan is no concentration"),
         (lambda h: h.with_hour(T0, {"co": Mean(1.0, -60)}), "cannot be negative"),
+        (lambda h: h.with_hour(T0, {"co": Mean(1.0, 0, 60, -1.0)}), "reaches 0 or more"),
+        (lambda h: h.with_hour(T0, {"co": Mean(1.0, 0, 60, 0.0, float("inf"))}), "reaches 0 or more"),
         (lambda h: h.with_hour(T0, {"co": Mean(1.0, 3600, 1)}), "3601 s of data for a period of 3600 s"),
         (lambda _: History.empty(25), "too short"),
         (lambda h: History.from_state({**h.to_state(), "v": 0}), "version 0"),
-        (lambda _: History.from_state({"v": 1}), "damaged"),
+        (lambda _: History.from_state({"v": 2}), "damaged"),
         (lambda h: History.from_state({**h.to_state(), "hours": {"rows": 99, "parameters": []}}), "99 rows"),
         (
             lambda h: History.from_state({**h.to_state(), "hours": {**h.to_state()["hours"], "rows": 1}}),

@@ -280,7 +280,7 @@ hour_values = st.dictionaries(
 stations = st.dictionaries(st.integers(0, 26), hour_values, max_size=27)
 
 
-def station(by_hour: dict[int, dict[str, tuple[float, int, bool]]]) -> History:
+def station(by_hour: Any) -> History:
     history = History.empty(30)
     for back in sorted(by_hour, reverse=True):
         means = {p: Mean(v, 0 if imp else s, s if imp else 0) for p, (v, s, imp) in by_hour[back].items()}
@@ -288,11 +288,64 @@ def station(by_hour: dict[int, dict[str, tuple[float, int, bool]]]) -> History:
     return history
 
 
-@given(st.lists(stations, min_size=1, max_size=5), st.sampled_from(EDITIONS), st.integers(0, 59))
+#: Whole numbers, so that a mean of ends and the end of a mean are the same number.
+guesses = st.dictionaries(
+    st.sampled_from(PARAMETERS),
+    st.tuples(
+        st.integers(0, 900),
+        st.sampled_from([1800, 3600]),
+        st.booleans(),
+        st.integers(0, 300),
+        st.integers(0, 300),
+    ),
+    max_size=6,
+)
+
+
+def guessed(by_hour: Any, end: int) -> History:
+    """A history with intervals (`end` 0), or with every imputed hour at its lower (-1) or upper (1) end."""
+    history = History.empty(30)
+    for back in sorted(by_hour, reverse=True):
+        means = {}
+        for name, (value, seconds, imputed, below, above) in by_hour[back].items():
+            low = min(below, value)
+            if not imputed:
+                means[name] = Mean(value, seconds)
+            elif end == 0:
+                means[name] = Mean(value, 0, seconds, low, above)
+            else:
+                means[name] = Mean(value + (above if end > 0 else -low), 0, seconds)
+        history = history.with_hour(T0 - back * HOUR_MS, means)
+    return history
+
+
+hour_guesses = st.dictionaries(st.integers(0, 26), guesses, max_size=27).map(lambda one: guessed(one, 0))
+
+
+def test_ozone_regressed_from_imputed_hours_has_ends_on_both_sides() -> None:
+    history = History.empty(340)
+    for hour in range(340):
+        mean = Mean(80 + 50 * math.sin(hour * math.pi / 12), 0, 3600, 10.0, 25.0)
+        history = history.with_hour(T0 - (339 - hour) * HOUR_MS, {"o3": mean})
+    cast = assess(US, history, T0 + 5 * MINUTE_MS).nowcast
+    assert cast is not None
+    assert cast.subindices[0].averaging == "nowcast-regression"
+    assert cast.index is not None
+    # All hours moved alike: the regression moves with them.
+    value = cast.subindices[0].value
+    ends = [US.measure("o3", "8h").index(value + moved / 1.9632 / 1000) for moved in (-10.0, 25.0)]
+    assert [cast.lo, cast.hi] == ends
+
+
+@given(
+    st.lists(st.one_of(stations.map(station), hour_guesses), min_size=1, max_size=5),
+    st.sampled_from(EDITIONS),
+    st.integers(0, 59),
+)
 def test_a_station_has_the_same_result_alone_and_in_any_company(
-    given_stations: Any, standard: str, minute: int
+    histories: list[History], standard: str, minute: int
 ) -> None:
-    loaded, histories = standards.load(standard), [station(s) for s in given_stations]
+    loaded = standards.load(standard)
     ats = [T0 + minute * MINUTE_MS + k * QUARTER_MS for k in range(len(histories))]
     together = assess_many(loaded, histories, ats)
     alone = [assess(loaded, history, at) for history, at in zip(histories, ats, strict=True)]
@@ -365,6 +418,73 @@ def test_dirtier_air_never_lowers_the_index(by_hour: Any, standard: str, paramet
     if first.index is not None:
         assert second.index is not None
         assert second.index >= first.index
+
+
+@given(st.dictionaries(st.integers(0, 26), guesses, max_size=27), st.sampled_from(EDITIONS))
+def test_the_ends_of_an_index_are_the_indices_of_the_ends(by_hour: Any, standard: str) -> None:
+    """The oracle: the same hours with nothing but their lower, or their upper, ends."""
+    loaded = standards.load(standard)
+    result = assess(loaded, guessed(by_hour, 0), T0)
+    low, high = (assess(loaded, guessed(by_hour, end), T0).index for end in (-1, 1))
+    if not any(sub.imputed_share for sub in result.subindices):
+        assert (result.lo, result.hi) == (None, None)
+        assert result.index == low == high
+        return
+    assert result.index is not None
+    assert low is not None
+    assert high is not None
+    assert result.lo == min(low, result.index)
+    assert result.hi == max(high, result.index)
+
+
+@given(st.dictionaries(st.integers(0, 13), guesses, max_size=14))
+def test_the_ends_of_a_nowcast_are_weighted_like_its_values(by_hour: Any) -> None:
+    cast = assess(US, guessed(by_hour, 0), T0).nowcast
+    if cast is None:
+        return
+    assert cast.index is not None
+    guess = any(sub.imputed_share for sub in cast.subindices)
+    assert (cast.lo is not None) == (cast.hi is not None) == guess
+    if not guess:
+        return
+    ends = {-1: [], 1: []}  # type: dict[int, list[int]]
+    for name in {sub.parameter for sub in cast.subindices}:
+        hours = {
+            back: by_hour[back][name]
+            for back in range(12)
+            if name in by_hour.get(back, {}) and by_hour[back][name][1] >= 2700
+        }
+        measure = US.measure(name, US.nowcast[name].averaging)
+        for end, found in ends.items():
+            moved = {
+                back: value + end * (0 if not imputed else above if end > 0 else min(below, value))
+                for back, (value, _, imputed, below, above) in hours.items()
+            }
+            if name == "o3":
+                value = max(0.85 * moved[min(moved)] * 24.45 / 48.0 + 4.5, 0.0) / 1000
+            else:
+                levels = [value for value, *_ in hours.values()]
+                weight = max(min(levels) / max(levels), 0.5) if max(levels) else 1.0
+                value = sum(weight**back * one for back, one in moved.items()) / sum(
+                    weight**back for back in moved
+                )
+            found.append(measure.index(value) or 0)
+    # The oracle's sums round differently: an index may fall on the other side of a step.
+    assert abs(cast.lo - min(max(ends[-1]), cast.index)) <= 1  # type: ignore[operator]
+    assert abs(cast.hi - max(*ends[1], cast.index)) <= 1  # type: ignore[operator]
+
+
+def test_a_measured_pollutant_holds_the_lower_end_of_the_index_up() -> None:
+    history = hours(24, {"pm25": 30.0})
+    for back in range(24):
+        known = Mean(30.0, 3600) if back else Mean(30.0, 0, 3600, 20.0, 200.0)
+        guess = Mean(60.0, 0, 3600, 59.0, 300.0)
+        history = history.with_hour(T0 - back * HOUR_MS, {"pm25": known, "pm10": guess})
+    result = assess(US, history, T0)
+    # The one imputed hour is not among the 23 measured ones that make a valid mean.
+    assert (result.index, result.lo, result.status) == (90, 90, "valid")
+    assert result.hi == assess(US, hours(24, {"pm10": 360.0}), T0).index
+    assert result.to_plain()["lo"] == 90
 
 
 def test_nothing_to_assess() -> None:

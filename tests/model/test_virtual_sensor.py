@@ -368,3 +368,21 @@ def test_parameters_are_within_reach_of_each_other() -> None:
     assert ends[0] == 0.0
     assert ends[1:-1:2] == ends[2::2]
     assert ends[-1] == 168.0
+
+
+def test_an_estimate_says_how_often_such_intervals_held_lately() -> None:
+    station = MadeStation(7)
+    young = learned(station, 6)
+    assert predict(young, young.t_ms + HOUR) is not None
+    assert predict(young, young.t_ms + HOUR).coverage is None  # type: ignore[union-attr]
+    state = learned(MadeStation(7), 24 * 60)
+    told = {
+        hours: predict(state, state.t_ms + hours * HOUR).coverage  # type: ignore[union-attr]
+        for hours in (1, 12)
+    }
+    kept = {name: tracker.rolling for name, tracker in state.conformal.trackers}
+    assert told == {1: kept["blind 3h"], 12: kept["blind 24h"]}
+    assert all(coverage is not None and 0.8 <= coverage <= 1.0 for coverage in told.values())
+    assert predict(VirtualSensor.from_bytes(state.to_bytes()), state.t_ms + HOUR) == predict(
+        state, state.t_ms + HOUR
+    )

@@ -90,10 +90,12 @@ def pollutants(draw: st.DrawFn) -> PollutantEstimate:
 @st.composite
 def indices(draw: st.DrawFn, standard: str) -> IndexBlock:
     value = draw(st.none() | st.integers(0, 900))
+    ends = {name: draw(st.none() | st.integers(0, 900)) for name in ("lo", "hi", "nowcast_lo", "nowcast_hi")}
     sub = st.dictionaries(st.sampled_from(PARAMETERS), st.integers(0, 900), max_size=6)
     return index(
         value, standard=standard, reason=draw(_words), imputed_share=draw(st.floats(0, 1)),
         nowcast=draw(st.none() | st.integers(0, 900)), subindices=draw(sub) if value is not None else {},
+        **ends,
     )  # fmt: skip
 
 

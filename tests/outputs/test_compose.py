@@ -7,6 +7,7 @@ from typing import Any
 import compose_spec
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from infra.cli import app
 from infra.settings import Settings
@@ -17,8 +18,9 @@ FILE = ROOT / "infra" / "compose.yaml"
 
 @pytest.fixture(scope="module")
 def compose() -> dict[str, Any]:
-    """The file with its anchors merged."""
-    merged: dict[str, Any] = yaml.safe_load(FILE.read_text())
+    """The file as compose reads it: anchors merged, variables replaced by their defaults."""
+    text = re.sub(r"(?<!\$)\$\{[A-Z_]+:-([^}]*)\}", r"\1", FILE.read_text())
+    merged: dict[str, Any] = yaml.safe_load(text)
     return merged
 
 
@@ -82,6 +84,31 @@ def test_grafana_gets_every_variable_that_its_provisioning_asks_for(compose):
     board = yaml.safe_load((FILE.parent / "grafana/provisioning/dashboards/skyfuse.yaml").read_text())
     (provider,) = board["providers"]
     assert any(volume.split(":")[1] == provider["options"]["path"] for volume in grafana["volumes"])
+
+
+def test_secrets_reach_only_those_who_need_them(compose):
+    """The operator's: who sets InfluxDB up. The narrow tokens: who writes, and who reads."""
+    mounts = {
+        name: {volume.split(":")[0] for volume in service.get("volumes", [])}
+        for name, service in compose["services"].items()
+    }
+    assert [name for name, names in mounts.items() if "operator" in names] == ["buckets"]
+    assert {name for name, names in mounts.items() if "tokens" in names} == {"buckets", "sink", "grafana"}
+    assert "change-me" not in FILE.read_text()
+
+
+def test_influx_init_gets_options_that_it_knows_and_folders_that_are_mounted(compose):
+    """One way of setting InfluxDB up, not two."""
+    buckets = compose["services"]["buckets"]
+    options = dict(word.split("=") for word in buckets["command"][2:])
+    shown = CliRunner().invoke(app, ["influx", "init", "--help"], env={"COLUMNS": "200"}).output
+    assert all(option in shown for option in options)
+    folders = {volume.split(":")[1] for volume in buckets["volumes"]}
+    made = (FILE.parent / "Dockerfile").read_text()
+    for path in options.values():
+        (folder,) = [folder for folder in folders if path == folder or path.startswith(folder + "/")]
+        assert f" {folder}" in made
+    assert not any("INIT" in name for name in compose["services"]["influxdb"].get("environment", {}))
 
 
 def test_prometheus_scrapes_every_worker(compose):

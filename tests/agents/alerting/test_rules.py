@@ -109,6 +109,7 @@ MEASURED = '\nrests_on = "measured"'
 BOUND = '\nrests_on = "lower_bound"'
 GUESS = estimate(pollutants={"pm25": imputed(40, 30, 50)})
 US = 'what = "index"\nstandard = "us-epa-2024"'
+CAST = 'what = "nowcast"\nstandard = "us-epa-2024"'
 
 
 @pytest.mark.parametrize(
@@ -127,15 +128,24 @@ US = 'what = "index"\nstandard = "us-epa-2024"'
         (US, estimate(indices=(index(None, reason="only 3 of 24 h"),)),
          "us-epa-2024 gives no index: only 3 of 24 h"),
         (US + MEASURED, estimate(indices=(index(120, imputed_share=0.25),)),
-         "25% of the index's input was imputed"),
-        (US + BOUND,
-         estimate(pollutants={"pm25": imputed(9, 1, 20), "no2": measured(3)},
-                  indices=(index(120, imputed_share=0.5, subindices={"pm25": 120, "no2": 30}),)),
-         Evidence(30, 120, 120)),
-        (US + BOUND,
-         estimate(pollutants={"pm25": imputed(9, 1, 20)},
-                  indices=(index(120, imputed_share=1.0, subindices={"pm25": 120}),)),
-         Evidence(float("-inf"), 120, 120)),
+         "the index rests on imputed values"),
+        (US + BOUND, estimate(indices=(index(120, imputed_share=0.5, lo=104, hi=151),)),
+         Evidence(104, 120, 151)),
+        (US, estimate(indices=(index(120, imputed_share=0.5, lo=104, hi=151),)), Evidence(120, 120, 120)),
+        (US + BOUND, estimate(indices=(index(120),)), Evidence(120, 120, 120)),
+        # What was left out as incomplete is below the index, but might be above it.
+        (US + BOUND, estimate(indices=(index(120, lo=120, hi=160),)), Evidence(120, 120, 160)),
+        (US + MEASURED, estimate(indices=(index(120, lo=120, hi=160),)), Evidence(120, 120, 120)),
+        # Written by something that gives no interval: nothing is known for sure.
+        (US + BOUND, estimate(indices=(index(120, imputed_share=1.0),)),
+         Evidence(float("-inf"), 120, float("inf"))),
+        (CAST + BOUND,
+         estimate(indices=(index(120, nowcast=90, nowcast_lo=70, nowcast_hi=101, imputed_share=1.0),)),
+         Evidence(70, 90, 101)),
+        (CAST + MEASURED, estimate(indices=(index(120, nowcast=90, nowcast_lo=70, nowcast_hi=101),)),
+         "the nowcast rests on imputed values"),
+        (CAST + MEASURED, estimate(indices=(index(120, nowcast=90, imputed_share=0.5, lo=1, hi=200),)),
+         Evidence(90, 90, 90)),
         ('what = "nowcast"\nstandard = "us-epa-2024"', estimate(indices=(index(120, nowcast=90),)),
          Evidence(90, 90, 90)),
         ('what = "imputed_share"', estimate(pollutants={"pm25": imputed(9, 1, 20), "no2": measured(3)}),

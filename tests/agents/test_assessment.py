@@ -1,0 +1,136 @@
+"""Estimates of many windows at once; the interval of an index, from imputed values to an alert."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agents.alerting.rules import parse
+from agents.alerting.watch import Watch
+from agents.assessment import Assessor, Conclusion, Prepared, assembled, conclude, means, tell
+from agents.learning import Air
+from aqi.history import History
+from model.bundle import Bundle
+from model.runtime import Head
+from schemas.estimate import Estimate
+from schemas.reading import Quantity
+from schemas.station import Station
+from streams.join import Item, WindowView
+
+MINUTE = 60_000
+NOON = 1_750_248_000_000
+RULE = """
+[[rule]]
+id = "us-aqi"
+what = "index"
+standard = "us-epa-2024"
+rests_on = "lower_bound"
+open_after = "2m"
+clear_after = "2m"
+steps = [{ severity = "minor", enter = 101, leave = 96 }]
+"""
+
+
+@pytest.fixture(scope="module")
+def head() -> Head:
+    return Head(Bundle.load())
+
+
+def view(station: str, end: int, values: dict[str, float]) -> WindowView:
+    items = tuple(
+        Item(
+            station, end - 30_000, end - 30_000, ("main", name, end), "",
+            Quantity(name, value, "ug/m3", "main", "value"), 0,
+        )
+        for name, value in sorted(values.items())
+    )  # fmt: skip
+    return WindowView(station, end - MINUTE, end, max(1, len(items)), {"readings": items})
+
+
+def fleet(count: int) -> dict[str, Station]:
+    choices: Sequence[tuple[str, ...]] = (
+        ("us-epa-2024",),
+        ("in-naqi-2014", "us-epa-2024"),
+        ("uk-daqi", "cn"),
+    )
+    return {
+        f"s{number}": Station(station=f"s{number}", standards=choices[number % len(choices)])
+        for number in range(count)
+    }
+
+
+def test_windows_that_close_together_come_out_as_one_by_one(head: Head) -> None:
+    """Whatever is batched, an estimate's bytes are those of its window alone."""
+    dice = np.random.default_rng(5)
+    stations = fleet(9)
+    steps = []
+    for minute in range(1, 5):
+        for name in stations:
+            names = dice.choice(["pm25", "pm10", "no2", "so2", "co", "o3"], 3, replace=False)
+            values = {str(one): float(dice.uniform(1, 200)) for one in names}
+            steps.append(("close" if minute > 2 else "expire", view(name, NOON + minute * MINUTE, values)))
+
+    def run(batches: list[list[Any]]) -> list[str]:
+        assessor = Assessor(head, size_ms=MINUTE, lateness_ms=2 * MINUTE, snapshots={})
+        return [
+            estimate.model_dump_json()
+            for batch in batches
+            for estimate in assessor.run(batch, NOON + 2 * MINUTE, stations.get)
+        ]
+
+    together = run([steps])
+    assert together == run([[step] for step in steps])
+    assert len(together) == 18
+    found = [Estimate.model_validate_json(text) for text in together]
+    assert {len(one.indices) for one in found} == {1, 2}
+    for one in found:  # three of six pollutants are imputed in each window
+        for block in one.indices:
+            if block.index is not None and block.imputed_share:
+                assert block.lo is not None
+                assert block.hi is not None
+                assert block.lo <= block.index <= block.hi
+
+
+def from_a_camera(head: Head, end: int, history: History, pm25: float) -> tuple[Estimate, History]:
+    """An estimate of a station whose PM2.5 is imputed, between 0.8 and 1.5 times `pm25`, and nothing else."""
+    window = Prepared(
+        view=view("s0", end, {}), station=Station(station="s0", kind="camera-only"), measured={}, failed={},
+        frames=(), readings=0, humidity=None, embedding=np.zeros(128, np.float32),
+        haze=np.full(20, np.nan, np.float32), vector=np.full(6, np.nan, np.float32), hour=12.0, sight=None,
+        begins_hour=False,
+    )  # fmt: skip
+    (said,) = tell(head, [window], False)
+    imputed = conclude(window, said, Air(history))["pm25"].model_copy(
+        update={"value": pm25, "lo": 0.8 * pm25, "hi": 1.5 * pm25}
+    )
+    history = history.with_window(end, MINUTE, means({"pm25": imputed}, MINUTE))
+    (estimate,) = assembled([Conclusion(window, said, {"pm25": imputed}, history)], "test")
+    return estimate, history
+
+
+def test_a_station_with_nothing_but_a_camera_opens_an_index_alert(head: Head) -> None:
+    """It opens once the lower end of the index has reached the threshold for long enough, and says so."""
+    rules = parse(RULE, "rules.toml")
+    watch = Watch(rules, 2 * MINUTE, None)
+    history, told, seen = History.empty(48), [], []
+    for minute, pm25 in enumerate([30.0, 40.0, 60.0, 80.0, 80.0, 80.0, 80.0], 1):
+        estimate, history = from_a_camera(head, NOON + minute * MINUTE, history, pm25)
+        (block,) = estimate.indices
+        assert block.index is not None
+        assert block.lo is not None
+        assert block.hi is not None
+        assert block.lo < block.index < block.hi
+        assert block.imputed_share == 1
+        seen.append((block.lo, block.index, block.hi))
+        told += watch.feed([estimate])
+    assert [event.event for event in told] == ["open"]
+    opened = told[0]
+    reached = [low >= 101 for low, _, _ in seen]
+    assert reached.index(True) > [value >= 101 for _, value, _ in seen].index(True), (
+        "the value was there before"
+    )
+    assert opened.at.timestamp() * 1000 == NOON + (reached.index(True) + 3) * MINUTE
+    low, value, high = seen[reached.index(True) + 2]
+    assert (opened.values["low"], opened.values["value"], opened.values["high"]) == (low, value, high)
+    assert f"({low} to {high}, imputed)" in opened.reason
