@@ -252,7 +252,9 @@ class Assessor:
             part = rows[start : start + _ROWS_A_RUN]
             output = predict(self._head, [window for *_, window in part])
             for row, (index, column, name, _) in enumerate(part):
-                without[index][name] = float(output.sensors[row, column])
+                value = output.concentration(row, column)
+                if value is not None:
+                    without[index][name] = value
         return without
 
     def _conclude(
@@ -509,7 +511,11 @@ class Said:
             aqi=_tidy(output.aqi[row]),
             lo=_tidy(output.aqi_lo[row]),
             hi=_tidy(output.aqi_hi[row]),
-            sensors={name: _tidy(output.sensors[row, index]) for index, name in enumerate(PARAMETERS)},
+            sensors={
+                name: _tidy(value)
+                for index, name in enumerate(PARAMETERS)
+                if (value := output.concentration(row, index)) is not None
+            },
             shares={name: share for name, share in self.shares.items() if share},
         )
 
@@ -571,7 +577,7 @@ def conclude(window: Prepared, said: Said | None, air: Air) -> dict[Pollutant, P
                 sensors=measured.sensors,
             )
             continue
-        told = None if said is None else float(said.output.sensors[said.row, index])
+        told = None if said is None else said.output.concentration(said.row, index)
         own = virtual_estimate(air, name, window.view.end, window.sight, told)
         if own is not None:
             value, lo, hi, method, weights = own.value, own.lo, own.hi, own.method, own.weights
@@ -645,8 +651,9 @@ def learn(air: Air, window: Prepared, said: Said | None, without: Mapping[str, f
     told = dict(without)
     if said is not None:
         for index, name in enumerate(PARAMETERS):
-            if name not in window.measured:
-                told[name] = float(said.output.sensors[said.row, index])
+            value = said.output.concentration(said.row, index)
+            if name not in window.measured and value is not None:
+                told[name] = value
     measured = {name: found.value for name, found in window.measured.items()}
     return learned(air, window.view.end, window.sight, measured, told)
 

@@ -59,6 +59,11 @@ class HeadOutput(NamedTuple):
     sensors_hi: Float32  #: (N, 6)
     pattern: NDArray[np.int64]  #: (N,), index into `model.bundle.PATTERNS`
 
+    def concentration(self, row: int, parameter: int) -> float | None:
+        """One estimate in ug/m3; None where the bundle has none."""
+        value = float(self.sensors[row, parameter])
+        return None if np.isnan(value) else value
+
 
 def session(bundle: Bundle, file: str, threads: int) -> ort.InferenceSession:
     """ONNX Runtime session on one of the bundle's verified graphs, CPU, without spinning threads."""

@@ -1,6 +1,9 @@
 """Estimates of many windows at once; the interval of an index, from imputed values to an alert."""
 
+import json
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +14,7 @@ from agents.alerting.watch import Watch
 from agents.assessment import Assessor, Conclusion, Prepared, assembled, conclude, means, tell
 from agents.learning import Air
 from aqi.history import History
-from model.bundle import Bundle
+from model.bundle import DEFAULT_BUNDLE, Bundle
 from model.runtime import Head
 from schemas.estimate import Estimate
 from schemas.reading import Quantity
@@ -90,6 +93,22 @@ def test_windows_that_close_together_come_out_as_one_by_one(head: Head) -> None:
                 assert block.lo is not None
                 assert block.hi is not None
                 assert block.lo <= block.index <= block.hi
+
+
+def test_a_pollutant_that_the_bundle_never_learned_is_not_imputed(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(DEFAULT_BUNDLE, tmp_path / "bundle"))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["training"]["learned"] = ["pm25", "pm10", "no2"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assessor = Assessor(Head(Bundle.load(folder)), size_ms=MINUTE, lateness_ms=2 * MINUTE, snapshots={})
+    values = {"pm25": 20.0, "so2": 5.0}
+    final = ("expire", view("s", NOON + MINUTE, values))  # begins an hour: what is learned skips it too
+    published = ("close", view("s", NOON + 2 * MINUTE, values))
+    [estimate] = assessor.run([final, published], NOON + MINUTE, lambda _: None)
+    kinds = {name: one.kind for name, one in estimate.pollutants.items()}
+    assert kinds == {"pm25": "measured", "pm10": "imputed", "no2": "imputed", "so2": "measured"}
+    assert estimate.model is not None
+    assert set(estimate.model.sensors) == {"pm25", "pm10", "no2"}
 
 
 def from_a_camera(head: Head, end: int, history: History, pm25: float) -> tuple[Estimate, History]:
