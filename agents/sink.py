@@ -115,7 +115,8 @@ class SinkStage:
 
     def _write_derived(self, influx: InfluxSink, newest: Sequence[Estimate]) -> None:
         """The station directory and the aggregates: made from what is written, so a refusal loses nothing."""
-        refused = influx.write_points(self._directory.points(newest, self._stations.all()))
+        refused = influx.write_withdrawn(self._store.withdrawn(newest))
+        refused += influx.write_points(self._directory.points(newest, self._stations.all()))
         if self._aggregator is not None:
             refused += self._aggregator.after(newest)
         if refused:

@@ -145,16 +145,26 @@ def replay(
 
 @app.command()
 def backfill(
+    files: Annotated[
+        Path | None,
+        typer.Argument(
+            help="History: a folder, or one table of readings or frames (docs/data-layout.md). Without it:"
+            " what lies on the late topic."
+        ),
+    ] = None,
+    format: Annotated[Layout, typer.Option(help="Layout of the folder.")] = Layout.plain,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
     since: Annotated[
         str | None, typer.Option(help="First window end: 2026-08-21T10:00:00Z, or an age: 6h.")
     ] = None,
     until: Annotated[str | None, typer.Option(help="Windows that end before this.")] = None,
 ) -> None:
-    """Count what came too late: its windows are made again, as new revisions."""
+    """Count what came too late, or lies in files: its windows are made again, as new revisions."""
+    from infra.commands.backfill import Files
     from infra.commands.backfill import backfill as run_backfill
 
-    run_backfill(Settings(), since, until, dry_run)
+    history = None if files is None else Files(files, format.value)
+    raise typer.Exit(run_backfill(Settings(), history, since, until, dry_run))
 
 
 @app.command("doctor")

@@ -135,7 +135,13 @@ def _messages() -> dict[str, _Message]:
             "A reading or a frame's features, bytes and headers as they were",
             {"oneOf": [{"$ref": f"{_SCHEMAS}Reading"}, {"$ref": f"{_SCHEMAS}Features"}]},
             headers=_object(
-                {LATE_FROM: {"type": "string", "description": "topic/partition/offset where it stood first"}},
+                {
+                    LATE_FROM: {
+                        "type": "string",
+                        "description": "topic/partition/offset where it stood first; file/readings,"
+                        " file/features: put here from files by skyfuse backfill",
+                    }
+                },
                 [LATE_FROM],
             ),
             key=_STATION_KEY,
@@ -207,9 +213,9 @@ _ACTORS: Final[Sequence[tuple[str, str, tuple[Topic, ...], tuple[Topic, ...]]]] 
     ),
     (
         "backfill",
-        "`skyfuse backfill`: counts what came too late",
+        "`skyfuse backfill`: counts what came too late, or lies in files",
         (topics.LATE, topics.READINGS, topics.FEATURES, topics.STATIONS, topics.STATE, topics.ESTIMATES),
-        (topics.ESTIMATES,),
+        (topics.ESTIMATES, topics.LATE, topics.STATIONS),
     ),
     (
         "operator",

@@ -1,13 +1,18 @@
-"""`skyfuse backfill`: count what came too late, in the windows it belongs to.
+"""`skyfuse backfill`: count what came too late, or lies in files of history, in the windows it belongs to.
 
 It works partition by partition, and in passes over a partition's logs: a pass holds the inputs of a bounded
 number of hours, not those of all late data.
+
+What a file adds to a window is put on the late topic before the window's estimate is published: the log stays
+what estimates rest on, and the next backfill knows of it without the file.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 from kafka import KafkaConsumer, TopicPartition  # type: ignore[import-untyped]
 from kafka.errors import KafkaError  # type: ignore[import-untyped]
@@ -23,6 +28,10 @@ from infra.commands.connection import consumer_limits, kafka_connection
 from infra.commands.query import moment
 from infra.connect import with_broker
 from infra.errors import TopicReadError
+from infra.history import History, late_from, source_of_file
+from infra.replay.display import shown
+from infra.replay.events import Problem
+from infra.replay.feed import Progress
 from infra.sender import Sender
 from infra.settings import Settings
 from model.runtime import Head
@@ -36,6 +45,8 @@ from streams.checkpoint import AT
 from streams.join import BEGINNING, Item, Settled
 from streams.stations import StationBook
 
+#: Where inputs on the late topic that came from files stand among those of the logs: after all of them.
+_AFTER_THE_LOG: Final = 2**61
 #: Hours of a station's windows made again in one pass. Each holds two hours of inputs, 2 MB at 36 values a
 #: minute, and at most the two days of averages before it.
 HOURS_A_PASS: Final = 48
@@ -50,10 +61,23 @@ class Report:
     open: set[Key] = field(default_factory=set)
     #: Where and why, of records on the late topic that cannot be used.
     unusable: list[str] = field(default_factory=list)
+    #: What of the files could not be used: file and line, and why.
+    problems: list[Problem] = field(default_factory=list)
+    #: Inputs of the files that counted already, that count now, and that belong to windows left alone.
+    known: int = 0
+    added: int = 0
+    left: int = 0
 
     def count(self, verdict: str) -> int:
         """How many windows came out so."""
         return sum(outcome.verdict == verdict for outcome in self.outcomes)
+
+
+class Files(NamedTuple):
+    """Where history lies: a folder or a table, and its layout."""
+
+    root: Path
+    layout: str
 
 
 class _Late:
@@ -70,12 +94,39 @@ class _Run:
         self._consumer = consumer
         self._since, self._until = since, until
         self._rules = join_rules(settings.window)
-        self._keys = Keys(settings.kafka.partitions)
+        self.keys = Keys(settings.kafka.partitions)
         self._names: dict[str, Source] = {
             self._name(topics.FEATURES): "features", self._name(topics.READINGS): "readings",
         }  # fmt: skip
-        self._head = Head(load_bundle(settings))
+        self._bundle = load_bundle(settings)
+        self._head = Head(self._bundle)
+        self._books: dict[int, StationBook] = {}
+        self._history: History | None = None
         self.report = Report()
+
+    def read(
+        self, history: History, files: Files, done: dict[int, int], progress: Callable[[Progress], None]
+    ) -> None:
+        """Take in files; what of them belongs to final windows is counted by `partition`."""
+        history.read(files.root, files.layout, self._bundle, self._book, self._wanted, done, progress)
+        self.report.problems = history.problems
+        self._history = history
+
+    def introduce(self, sender: Sender) -> None:
+        """Publish the records of stations that only the files know."""
+        for name, station in self._history.stations.items() if self._history else ():
+            sender.send(topics.STATIONS.name, name.encode(), station.model_dump_json().encode())
+
+    def _book(self, number: int) -> StationBook:
+        if number not in self._books:
+            book = StationBook(self._name(topics.STATIONS), self.keys, check_station)
+            # What is refused here was refused by the workers, with a dead letter.
+            book.apply(self._scan(book.topic, number))
+            self._books[number] = book
+        return self._books[number]
+
+    def _wanted(self, end: int) -> bool:
+        return (self._since is None or end >= self._since) and (self._until is None or end < self._until)
 
     def _name(self, topic: topics.Topic) -> str:
         return self._settings.kafka.prefix + topic.name
@@ -84,8 +135,10 @@ class _Run:
         """Make a partition's late windows again; without a sender nothing is written."""
         late = self._late(number)
         self.report.open |= {key for key in late.windows if key[1] > done}
-        final = sorted(key for key in late.windows if key[1] <= done)
-        for wanted in passes(final):
+        final = {key for key in late.windows if key[1] <= done}
+        if self._history is not None:
+            final |= self._history.windows(number)
+        for wanted in passes(sorted(final)):
             work = Backfill(wanted, self._rules.size)
             for source, item, _ in self._late_items(number, work.stations, []):
                 work.add(source, item, late=True)
@@ -93,22 +146,46 @@ class _Run:
                 for record in self._scan(name, number, work.stations):
                     for item in self._items(source, record):
                         work.add(source, item, late=record.offset in late.offsets[source])
+            fresh = self._from_files(work, number)
             complete_since = self._estimates(work, number)
             outcomes = work.decide(complete_since)
             self.report.outcomes += outcomes
-            stations = StationBook(self._name(topics.STATIONS), self._keys, check_station)
-            # What is refused here was refused by the workers, with a dead letter.
-            stations.apply(self._scan(stations.topic, number))
+            rewrite = {outcome.key for outcome in outcomes if outcome.verdict == "rewrite"}
+            added = [(source, key[0].encode(), value) for key, source, value in fresh if key in rewrite]
+            self.report.added += len(added)
+            self.report.left += len(fresh) - len(added)
             estimates = work.remake(
-                outcomes, self._head, self._rules.lateness, stations.get, self._checkpoints(number)
+                outcomes, self._head, self._rules.lateness, self._book(number).get, self._checkpoints(number)
             )
             if sender is not None:
+                for source, station, value in added:
+                    sender.send(topics.LATE.name, station, value, [late_from(source)])
+                sender.flush()
                 for estimate in estimates:
                     sender.send(
                         topics.ESTIMATES.name, estimate.station.encode(), estimate.model_dump_json().encode(),
                         [(BACKFILLED, b"true")],
                     )  # fmt: skip
                 sender.flush()
+
+    def _from_files(self, work: Backfill, number: int) -> list[tuple[Key, Source, bytes]]:
+        """Add the files' inputs to `work`; those of its windows that nobody knew of."""
+        fresh: list[tuple[Key, Source, bytes]] = []
+        wanted = set(work.wanted)
+        for one in self._history.inputs(number, work.hours) if self._history else ():
+            known = work.add(one.source, one.item, late=True)
+            key = one.item.station, (one.item.time // self._rules.size + 1) * self._rules.size
+            if key not in wanted:
+                continue  # it only lends context here; its own pass counts it
+            if known is None:
+                fresh.append((key, one.source, one.value))
+            elif known.mark == one.item.mark:
+                self.report.known += 1
+            else:
+                name = "/".join(str(part) for part in one.item.identity)
+                reason = f"{name} of {key[0]} is known with another value; the first one counts"
+                self.report.problems.append(Problem(one.where, reason))
+        return fresh
 
     # -- what lies on the topics ---------------------------------------------------------------------------
 
@@ -118,7 +195,7 @@ class _Run:
         for source, item, origin in self._late_items(number, None, self.report.unusable):
             late.offsets[source].add(origin)
             end = (item.time // size + 1) * size
-            if (self._since is None or end >= self._since) and (self._until is None or end < self._until):
+            if self._wanted(end):
                 late.windows.add((item.station, end))
         return late
 
@@ -129,25 +206,29 @@ class _Run:
         for record in self._scan(self._name(topics.LATE), number, stations):
             where = f"{record.topic}/{record.partition}/{record.offset}"
             raw = dict(record.headers).get(LATE_FROM, b"").decode(errors="replace")
+            filed = source_of_file(raw)
             topic, _, rest = raw.partition("/")
             partition, _, offset = rest.partition("/")
-            if topic not in self._names or partition != str(number) or not offset.isdigit():
+            if filed is not None:
+                source, stood = filed, _AFTER_THE_LOG + record.offset
+            elif topic in self._names and partition == str(number) and offset.isdigit():
+                source, stood = self._names[topic], int(offset)
+            else:
                 unusable.append(f"{where}: {LATE_FROM} says {raw!r}, which is no input of this partition")
                 continue
-            source = self._names[topic]
             try:
-                items = _items(source, record, self._keys)
+                items = _items(source, record, self.keys)
             except Refused as refused:
                 unusable.append(f"{where}: {refused}")
                 continue
             for item in items:
-                yield source, item._replace(offset=int(offset)), int(offset)
+                yield source, item._replace(offset=stood), stood
 
     def _items(self, source: Source, record: Any) -> list[Item]:
         if is_punctuation(record):
             return []
         try:
-            return _items(source, record, self._keys)
+            return _items(source, record, self.keys)
         except Refused:
             return []  # as the worker did, which also wrote the dead letter
 
@@ -229,41 +310,59 @@ def final_horizons(settings: Settings) -> dict[int, int]:
     return done
 
 
-def backfill(settings: Settings, since: str | None, until: str | None, dry_run: bool) -> None:
-    """Make the windows that late data belong to again, as new revisions; print what became of them."""
+def backfill(
+    settings: Settings, files: Files | None, since: str | None, until: str | None, dry_run: bool
+) -> int:
+    """Make the windows that late data or files belong to again, as new revisions; print what became of them.
+
+    Exit code 0: all of the files was used or known; 1: see what was printed.
+    """
     settings = with_broker(settings)
     now = datetime.now(UTC)
     bounds = [None if text is None else to_ms(moment(text, now)) for text in (since, until)]
-    _print(run(settings, bounds[0], bounds[1], dry_run=dry_run), dry_run)
+    console = Console(highlight=False, soft_wrap=True)
+    with shown(console, "reading") as progress:
+        report = run(settings, bounds[0], bounds[1], dry_run=dry_run, files=files, progress=progress)
+    _print(console, report, files, dry_run)
+    return 1 if report.problems else 0
 
 
-def run(settings: Settings, since_ms: int | None, until_ms: int | None, *, dry_run: bool) -> Report:
+def run(
+    settings: Settings,
+    since_ms: int | None,
+    until_ms: int | None,
+    *,
+    dry_run: bool,
+    files: Files | None = None,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> Report:
     """Backfill all partitions. Raises TopicReadError, SourceError; what was written before stays right."""
-    try:
-        consumer = KafkaConsumer(
-            **kafka_connection(settings), **consumer_limits(), group_id=None, enable_auto_commit=False
-        )
-    except KafkaError as error:
-        raise TopicReadError(f"the broker cannot be reached: {error}") from error
-    try:
-        work = _Run(settings, consumer, since_ms, until_ms)
-        done = final_horizons(settings)
-        if dry_run:
+    with ExitStack() as stack:
+        try:
+            consumer = KafkaConsumer(
+                **kafka_connection(settings), **consumer_limits(), group_id=None, enable_auto_commit=False
+            )
+        except KafkaError as error:
+            raise TopicReadError(f"the broker cannot be reached: {error}") from error
+        stack.callback(consumer.close)
+        try:
+            work = _Run(settings, consumer, since_ms, until_ms)
+            done = final_horizons(settings)
+            if files is not None:
+                history = stack.enter_context(History(settings, work.keys))
+                work.read(history, files, done, progress)
+                work.report.open |= history.open
+            sender = None if dry_run else stack.enter_context(Sender(settings.kafka))
+            if sender is not None:
+                work.introduce(sender)
             for number in range(settings.kafka.partitions):
-                work.partition(number, done.get(number, BEGINNING), None)
-        else:
-            with Sender(settings.kafka) as sender:
-                for number in range(settings.kafka.partitions):
-                    work.partition(number, done.get(number, BEGINNING), sender)
-    except KafkaError as error:
-        raise TopicReadError(f"the topics cannot be read: {error}") from error
-    finally:
-        consumer.close()
+                work.partition(number, done.get(number, BEGINNING), sender)
+        except KafkaError as error:
+            raise TopicReadError(f"the topics cannot be read: {error}") from error
     return work.report
 
 
-def _print(report: Report, dry_run: bool) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+def _print(console: Console, report: Report, files: Files | None, dry_run: bool) -> None:
     for outcome in report.outcomes:
         station, end = outcome.key
         what = f"{station} {format_time(from_ms(end))}"
@@ -272,6 +371,8 @@ def _print(report: Report, dry_run: bool) -> None:
         elif outcome.verdict == "rewrite" and dry_run:
             before = f"revision {outcome.before}" if outcome.before else "no estimate"
             console.print(escape(f"{what}: {before} -> revision {outcome.after}"))
+    for problem in report.problems:
+        console.print(f"[yellow]cannot be used:[/yellow] {escape(str(problem))}")
     for text in report.unusable:
         console.print(f"[yellow]cannot be used:[/yellow] {escape(text)}")
     if report.open:
@@ -280,9 +381,16 @@ def _print(report: Report, dry_run: bool) -> None:
             " run again later"
         )
     rewritten = "to rewrite" if dry_run else "rewritten"
+    if files is not None:
+        added = "to add" if dry_run else "added"
+        text = (
+            f"{files.root}: {report.added} inputs {added}, {report.known} known already,"
+            f" {report.left} of windows left alone, {len(report.problems)} that cannot be used"
+        )
+        console.print(escape(text))
     total = len(report.outcomes) + len(report.open)
     console.print(
-        f"{total} windows with late data: {report.count('rewrite')} {rewritten},"
+        f"{total} windows{' with late data' if files is None else ''}: {report.count('rewrite')} {rewritten},"
         f" {report.count('counted')} counted already, {len(report.open)} not final yet,"
         f" {report.count('impossible')} not possible"
     )

@@ -27,6 +27,9 @@ PROMETHEUS: Final = models.DataSourceRef(type_val="prometheus", uid="skyfuse-pro
 #: Grafana's name of the unit.
 MICROGRAMS: Final = "conμgm3"
 
+#: What a panel says that has nothing to show: silence must not look like a zero.
+NO_DATA: Final = "no data"
+
 #: Conditions on the variables, for WHERE.
 STATIONS: Final = '"station" =~ /^${station:regex}$/'
 STANDARD: Final = "\"standard\" = '$standard'"
@@ -122,6 +125,7 @@ def number(title: str, about: str, source: models.DataSourceRef, *queries: Any) 
         stat.Panel()
         .title(title)
         .description(about)
+        .no_value(NO_DATA)
         .height(4)
         .span(6)
         .graph_mode(common_models.BigValueGraphMode.NONE)
@@ -137,6 +141,7 @@ def states(title: str, about: str, *queries: Any) -> statetimeline.Panel:
         statetimeline.Panel()
         .title(title)
         .description(about)
+        .no_value(NO_DATA)
         .height(8)
         .span(24)
         .merge_values(True)
@@ -149,7 +154,7 @@ def states(title: str, about: str, *queries: Any) -> statetimeline.Panel:
 def rows(title: str, about: str, *queries: Any) -> table.Panel:
     """A table."""
     made: table.Panel = with_queries(
-        table.Panel().title(title).description(about).height(10).span(24), INFLUX, queries
+        table.Panel().title(title).description(about).no_value(NO_DATA).height(10).span(24), INFLUX, queries
     )
     return made
 

@@ -50,12 +50,18 @@ def _concentration() -> Any:
     ).span(24).height(11).unit(MICROGRAMS).span_nulls(False)  # fmt: skip
     for kind, shade in KIND_COLOURS.items():
         panel.override_by_name(kind, [colour(shade)])
+    # Not by colour alone: what was never measured is dashed.
+    panel.override_by_name(
+        "imputed", [prop("custom.lineStyle", {"fill": "dash", "dash": [6, 4]}), prop("custom.lineWidth", 2)]
+    )
     hidden = prop("custom.lineWidth", 0)
-    panel.override_by_name("lower", [hidden, colour(KIND_COLOURS["imputed"])])
+    unlisted = prop("custom.hideFrom", {"legend": True, "tooltip": False, "viz": False})
+    panel.override_by_name("lower", [hidden, unlisted, colour(KIND_COLOURS["imputed"])])
     panel.override_by_name(
         "upper",
         [
             hidden,
+            unlisted,
             colour(KIND_COLOURS["imputed"]),
             prop("custom.fillBelowTo", "lower"),
             prop("custom.fillOpacity", 20),

@@ -33,6 +33,7 @@ class ReadingRow:
     unit: str
     sensor: str | None = None
     channel: str | None = None
+    where: str = ""  #: file and line
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class FrameRow:
     camera: str
     file: str
     id: str
+    where: str = ""  #: file and line
 
 
 def stated_time(cell: str) -> str | int:

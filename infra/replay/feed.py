@@ -23,7 +23,7 @@ FORMATS: Final[Mapping[str, Callable[[Path, Spool], Contents]]] = MappingProxyTy
     {"layout": read_plain, "india-nepal": read_india_nepal}
 )
 #: A time further ahead of this machine's clock than this is no event that can be replayed.
-_AHEAD_MS: Final = 86_400_000
+AHEAD_MS: Final = 86_400_000
 _MOST_PROBLEMS: Final = 1000
 
 
@@ -86,7 +86,7 @@ def feed(
         raise SourceError(f"the speed has to be positive, not {speed:g}; 1 is real time")
     began = time.monotonic()
     stop = stop or threading.Event()
-    with Spool(int(time.time() * 1000) + _AHEAD_MS) as spool:
+    with Spool(int(time.time() * 1000) + AHEAD_MS) as spool:
         contents = FORMATS[layout](root, spool)
         summary = Summary(blanks=contents.blanks)
         for problem in contents.problems:

@@ -36,11 +36,12 @@ def read_india_nepal(root: Path, spool: Spool) -> Contents:
             sites[station] = group.site
             start_ms = to_ms(group.time)
             stated = format_time(from_ms(start_ms))
+            where = f"{root / 'labels.csv'}, {station} at {stated}"
             for parameter, value in zip(PARAMETERS, group.readings, strict=True):
                 if math.isnan(value):
                     blanks += 1
                 else:
-                    spool.add(ReadingRow(station, stated, parameter, value, "ug/m3", _SENSOR))
+                    spool.add(ReadingRow(station, stated, parameter, value, "ug/m3", _SENSOR, where=where))
             for number, file in enumerate(group.frames):
                 if not file.is_file():
                     problems.append(
@@ -48,7 +49,7 @@ def read_india_nepal(root: Path, spool: Spool) -> Contents:
                     )
                     continue
                 taken = from_ms(start_ms + number * _SPREAD_MS // len(group.frames))
-                spool.add(FrameRow(station, format_time(taken), _CAMERA, str(file), file.name))
+                spool.add(FrameRow(station, format_time(taken), _CAMERA, str(file), file.name, where))
     except (ModelError, OSError) as error:
         raise SourceError(str(error)) from error
     return Contents([_station(sites[name]) for name in sorted(sites)], problems, blanks)

@@ -30,28 +30,33 @@ class Contents(NamedTuple):
 
 
 def read_plain(root: Path, spool: Spool) -> Contents:
-    """Read the whole folder into `spool`. Raises SourceError where a file cannot be read as what it is."""
-    if not root.is_dir():
-        raise SourceError(f"{root} is no folder; docs/data-layout.md says what a replay reads")
-    tables = [root / "readings.csv", root / "readings.parquet"]
-    if (root / "readings").is_dir():
-        tables += sorted(
-            file for file in (root / "readings").iterdir() if file.suffix in (".csv", ".parquet")
-        )
-    tables = [table for table in tables if table.is_file()]
-    frames = root / "frames.csv"
-    if not tables and not frames.is_file():
-        raise SourceError(
-            f"{root} holds neither readings (readings.csv, readings.parquet, readings/) nor frames.csv; "
-            "docs/data-layout.md says what a replay reads"
-        )
+    """Read a whole folder, or one of its tables, into `spool`.
+
+    Raises SourceError where a file cannot be read as what it is.
+    """
+    alone = root.is_file()
+    if alone and root.name == "frames.csv":
+        tables, frames = [], root
+    elif alone:
+        tables, frames = [root], None
+    elif root.is_dir():
+        tables, listed = _tables(root), root / "frames.csv"
+        frames = listed if listed.is_file() else None
+        if not tables and frames is None:
+            raise SourceError(
+                f"{root} holds neither readings (readings.csv, readings.parquet, readings/) nor frames.csv; "
+                "docs/data-layout.md says what can be read"
+            )
+    else:
+        raise SourceError(f"{root} is no folder and no file; docs/data-layout.md says what can be read")
     problems: list[Problem] = []
-    records = _stations(root, problems)
+    # A table alone may lie anywhere: what lies beside it are not its stations.
+    records = [] if alone else _stations(root, problems)
     blanks = 0
     for table in tables:
         spool.begin()
         rows = _csv_rows if table.suffix == ".csv" else _parquet_rows
-        for _, row in rows(table, _READING_COLUMNS, problems):
+        for where, row in rows(table, _READING_COLUMNS, problems):
             value = row["value"]
             if value is None or value == "":
                 blanks += 1
@@ -60,12 +65,13 @@ def read_plain(root: Path, spool: Spool) -> Contents:
                 ReadingRow(
                     row["station"], row["time"], row["parameter"], _number(value), row["unit"],
                     row.get("sensor") or None, row.get("channel") or None,
+                    where,
                 )
             )  # fmt: skip
-    if frames.is_file():
+    if frames is not None:
         spool.begin()
         for where, row in _csv_rows(frames, _FRAME_COLUMNS, problems):
-            file = root / row["path"]
+            file = frames.parent / row["path"]
             if not row["path"] or not file.is_file():
                 problems.append(
                     Problem(where, f"frame {row['path'] or '(no path)'} does not exist; not sent")
@@ -78,9 +84,17 @@ def read_plain(root: Path, spool: Spool) -> Contents:
                     row.get("camera") or "main",
                     str(file),
                     row.get("id") or row["path"],
+                    where,
                 )
             )
     return Contents(records, problems, blanks)
+
+
+def _tables(root: Path) -> list[Path]:
+    found = [root / "readings.csv", root / "readings.parquet"]
+    if (root / "readings").is_dir():
+        found += sorted(file for file in (root / "readings").iterdir() if file.suffix in (".csv", ".parquet"))
+    return [table for table in found if table.is_file()]
 
 
 def _number(cell: Any) -> float | str:

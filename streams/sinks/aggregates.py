@@ -8,7 +8,7 @@ revision of one of its windows. It depends on the newest revisions alone: a repe
 Every window counts by its length. Concentrations in ug/m3.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo
@@ -46,10 +46,11 @@ def periods_of(station: str, end: int, zone: str) -> tuple[Period, Period]:
     )
 
 
-def aggregate(period: Period, estimates: Sequence[Estimate]) -> list[Point]:
+def aggregate(period: Period, estimates: Sequence[Estimate], withdrawn: Iterable[str] = ()) -> list[Point]:
     """The points of a period from the newest revisions of its windows.
 
-    Six `aq_hourly` (or `aq_daily`), one per pollutant, and one `aqi_hourly` (`aqi_daily`) per standard.
+    Six `aq_hourly` (or `aq_daily`), one per pollutant, and one `aqi_hourly` (`aqi_daily`) per standard, also
+    of those `withdrawn`, whose points may have been written when a window still had them.
     """
     length = (period.stop - period.start) / 1000
     time = period.stop // 1000
@@ -82,13 +83,15 @@ def aggregate(period: Period, estimates: Sequence[Estimate]) -> list[Point]:
             "revision": revision,
         }
         points.append(Point(f"aq_{period.kind}", (("parameter", parameter), station), fields, time))
-    for standard in sorted({block.standard for estimate in estimates for block in estimate.indices}):
+    standards = {block.standard for estimate in estimates for block in estimate.indices}
+    for standard in sorted(standards.union(withdrawn)):
         blocks = [
             (block, _seconds(estimate))
             for estimate in estimates
             for block in estimate.indices
             if block.standard == standard
         ]
+        lengths = sum(width for _, width in blocks)
         known = [(block.index, width) for block, width in blocks if block.index is not None]
         seconds = sum(width for _, width in known)
         fields = {
@@ -99,8 +102,7 @@ def aggregate(period: Period, estimates: Sequence[Estimate]) -> list[Point]:
             "last": known[-1][0] if known else NONE,
             "windows": len(known),
             "valid": sum(block.status == "valid" for block, _ in blocks),
-            "imputed_share": sum(block.imputed_share * width for block, width in blocks)
-            / sum(width for _, width in blocks),
+            "imputed_share": sum(block.imputed_share * width for block, width in blocks) / (lengths or 1.0),
             "coverage": seconds / length,
             "revision": revision,
         }

@@ -41,7 +41,9 @@ class Aggregator:
                     point
                     for period in periods
                     if period.kind == kind
-                    for point in aggregate(period, self._store.windows_of(period))
+                    for point in aggregate(
+                        period, self._store.windows_of(period), self._store.withdrawn_in(period)
+                    )
                 ]
                 if points:
                     rejections += self._influx.write_points(points, f"{self._bucket}_{kind}")

@@ -1,42 +1,56 @@
 """Estimates into InfluxDB 2: synchronous writes, back-pressure instead of loss.
 
-influxdb-client's batching mode buffers without bound and drops what fails five times, so only its
-synchronous write is used, under retry rules of our own:
+influxdb-client's batching mode buffers without bound and drops what fails five times, so batches are posted
+one by one, under retry rules of our own:
 
-* 400, 413 and 422 speak of the *lines*. The batch is halved until the bad line stands alone; it comes back
-  with the server's words, everything else is written. (Writing a point again changes nothing.)
-* Anything else (429, 5xx, 401, 403, 404, a refused connection, a time-out) speaks of the *server* or of our
-  access to it. It is waited for, for ever, with exponential back-off, jitter and the server's Retry-After.
+* 204 says: written. Nothing else does.
+* 413, a 400 or 422 in InfluxDB's own words, and 201 (version 3: partly written) speak of the *lines*. The
+  batch is halved until the bad line stands alone; it comes back with the server's words, everything else is
+  written. (Writing a point again changes nothing.)
+* Anything else (429, 5xx, 401, 403, 404, a refused connection, a name that does not resolve, a time-out, the
+  200 or 400 of something in between) speaks of the *server* or of our access to it. It is waited for, for
+  ever, with exponential back-off, jitter and the server's Retry-After. A server that did not answer in time
+  is given twice the time at the next attempt: one that is only slow would otherwise never be done.
   The caller does not fetch meanwhile: a database that is away for hours costs no memory and no record.
+
+While a batch is on its way and the server works, the next one is made (lines, gzip) in a thread; never more
+than one ahead. Batches are sent one after the other, so points of a series arrive in order.
 
 `write` blocks; a worker calls it in a thread and acknowledges after it returned.
 """
 
+import gzip
+import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Final, NamedTuple, cast
-from urllib.parse import urlsplit
+from typing import Final, NamedTuple
+from urllib.parse import urlencode, urlsplit
 
-from influxdb_client.client.influxdb_client import InfluxDBClient
-from influxdb_client.client.write_api import SYNCHRONOUS
-from influxdb_client.domain.write_precision import WritePrecision
-from influxdb_client.rest import ApiException
-from urllib3.exceptions import HTTPError
+from urllib3 import BaseHTTPResponse, PoolManager, Timeout
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from schemas.base import to_ms
 from schemas.estimate import Estimate
 from streams.sinks.errors import PointError, SinkSettingError
 from streams.sinks.patience import Patience
-from streams.sinks.points import Point, window_points
+from streams.sinks.points import Point, window_lines, withdrawn_lines
 
-#: Statuses that speak of the lines sent.
-REFUSED: Final = frozenset({400, 413, 422})
+_WRITTEN: Final = 204
+#: Statuses that speak of the lines sent, whoever gives them.
+_REFUSED: Final = frozenset({201, 413})
+#: Statuses that do if they are InfluxDB's own: a server that expects TLS answers 400 as well.
+_REFUSED_IF_ITS_OWN: Final = frozenset({400, 422})
 #: InfluxDB's documented best batch size.
 BATCH_LINES: Final = 5_000
-#: influxdb-client declares the class but means its string constants.
-_SECONDS: Final = cast(WritePrecision, WritePrecision.S)
+#: Longest time that a slow server is given for one request, as a multiple of `timeout`.
+_SLOWEST: Final = 16
+#: Level 1 takes a seventh of level 9's time and leaves a tenth of the bytes instead of a fifteenth.
+GZIP_LEVEL: Final = 1
+#: Of what a server says, as much as a dead letter and a log line need.
+_WORDS: Final = 1_000
 _DROPPED = re.compile(r"\bdropped=(\d+)")
 
 
@@ -46,6 +60,12 @@ class Rejection(NamedTuple):
     position: int  #: index, in the sequence given to `write`, of what the line was made from
     line: str
     reason: str
+
+
+class _Batch(NamedTuple):
+    lines: list[str]
+    owners: list[int]  #: per line, as Rejection.position
+    body: bytes  #: the lines, compressed
 
 
 class InfluxSink:
@@ -69,20 +89,32 @@ class InfluxSink:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise SinkSettingError(f'influx.url = "{url}" is no address: use one such as http://influx:8086')
-        self._client = InfluxDBClient(
-            url=url, token=token, org=org, enable_gzip=True, timeout=int(timeout * 1000)
-        )
-        self._api = self._client.write_api(write_options=SYNCHRONOUS)
+        if not org or not bucket:
+            raise SinkSettingError("influx.org and influx.bucket must not be empty: name yours")
+        if not token.isascii() or not token.isprintable() or " " in token:
+            raise SinkSettingError(
+                "influx.token has a blank, a line end or a letter that no token has: a file's last line end?"
+            )
+        self._pool = PoolManager(
+            num_pools=1, retries=False,
+            headers={
+                "Authorization": f"Token {token}", "Accept": "application/json", "User-Agent": "skyfuse",
+                "Content-Type": "text/plain; charset=utf-8", "Content-Encoding": "gzip",
+            },
+        )  # fmt: skip
+        self._url = f"{url.rstrip('/')}/api/v2/write"
         self._org = org
         self._bucket = bucket
         self._patience = patience
+        self._timeout = timeout
         self._batch_lines = batch_lines
         self._now = now
+        self._maker = ThreadPoolExecutor(1, thread_name_prefix="lines")
 
     def close(self) -> None:
         """Close the connections."""
-        self._api.close()  # type: ignore[no-untyped-call]
-        self._client.close()  # type: ignore[no-untyped-call]
+        self._maker.shutdown()
+        self._pool.clear()
 
     def write(self, estimates: Sequence[Estimate]) -> list[Rejection]:
         """Write the points of the newest revision of each window among `estimates`; blocks until done.
@@ -95,63 +127,101 @@ class InfluxSink:
             key = estimate.station, to_ms(estimate.window.end)
             if key not in newest or estimate.revision >= estimates[newest[key]].revision:
                 newest[key] = position
-        made: list[tuple[str, int]] = []
         rejections: list[Rejection] = []
-        for position in sorted(newest.values()):
-            try:
-                made += [(point.line(), position) for point in window_points(estimates[position])]
-            except PointError as error:
-                rejections.append(Rejection(position, "", str(error)))
-        # A conflict of field types spoils a whole measurement: side by side, its lines are soon found.
-        made.sort(key=_measurement)
-        rejections += self._send(self._bucket, [line for line, _ in made], [position for _, position in made])
+
+        def lines() -> Iterator[tuple[int, list[str]]]:
+            for position in sorted(newest.values()):
+                try:
+                    yield position, window_lines(estimates[position])
+                except PointError as error:
+                    rejections.append(Rejection(position, "", str(error)))
+
+        rejections += self._send(self._bucket, lines())
         return sorted(rejections)
+
+    def write_withdrawn(self, withdrawn: Sequence[tuple[Estimate, Sequence[str]]]) -> list[Rejection]:
+        """Overwrite the index points of standards that an estimate has no more; else as `write`."""
+        return self._send(
+            self._bucket, ((position, withdrawn_lines(*one)) for position, one in enumerate(withdrawn))
+        )
 
     def write_points(self, points: Sequence[Point], bucket: str | None = None) -> list[Rejection]:
         """Write points as they are, to `bucket` (the sink's own by default); else as `write`."""
-        lines = [point.line() for point in points]
-        return self._send(bucket or self._bucket, lines, range(len(lines)))
+        return self._send(
+            bucket or self._bucket, ((position, [point.line()]) for position, point in enumerate(points))
+        )
 
-    def _send(self, bucket: str, lines: list[str], owners: Sequence[int]) -> list[Rejection]:
-        rejections = []
-        # Depth first, in order: memory stays that of one batch, and points of a series arrive as they came.
-        todo = [
-            (start, min(start + self._batch_lines, len(lines)))
-            for start in range(0, len(lines), self._batch_lines)
-        ][::-1]
-        while todo:
-            start, stop = todo.pop()
-            reason = self._post(bucket, lines[start:stop])
-            if reason is None:
-                continue
-            dropped = _DROPPED.search(reason)
-            if stop - start == 1 or (dropped and int(dropped[1]) == stop - start):
-                rejections += [Rejection(owners[index], lines[index], reason) for index in range(start, stop)]
-            else:
-                middle = (start + stop) // 2
-                todo += [(middle, stop), (start, middle)]
+    def _send(self, bucket: str, made: Iterator[tuple[int, list[str]]]) -> list[Rejection]:
+        rejections: list[Rejection] = []
+        batches = self._batches(made)
+        coming = self._maker.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = self._maker.submit(next, batches, None)
+            reason = self._post(bucket, batch.body)
+            if reason is not None:
+                rejections += self._search(bucket, batch, reason)
         return rejections
 
-    def _post(self, bucket: str, lines: list[str]) -> str | None:
+    def _batches(self, made: Iterator[tuple[int, list[str]]]) -> Iterator[_Batch]:
+        lines: list[str] = []
+        owners: list[int] = []
+        for position, own in made:
+            lines += own
+            owners += [position] * len(own)
+            if len(lines) >= self._batch_lines:
+                yield _Batch(lines, owners, _body(lines))
+                lines, owners = [], []
+        if lines:
+            yield _Batch(lines, owners, _body(lines))
+
+    def _search(self, bucket: str, batch: _Batch, reason: str) -> list[Rejection]:
+        """Write a batch of which some lines were refused, for `reason`; gives those back."""
+        # A conflict of field types spoils a whole measurement: side by side, its lines are soon found.
+        order = sorted(range(len(batch.lines)), key=lambda index: _measurement(batch.lines[index]))
+        lines = [batch.lines[index] for index in order]
+        rejections: list[Rejection] = []
+        todo: list[tuple[int, int, str | None]] = [(0, len(lines), reason)]
+        while todo:
+            start, stop, answer = todo.pop()
+            part = lines[start:stop]
+            if answer is None:
+                answer = self._post(bucket, _body(part))
+                if answer is None:
+                    continue
+            dropped = _DROPPED.search(answer)
+            if len(part) == 1 or (dropped and int(dropped[1]) == len(part)):
+                rejections += [
+                    Rejection(batch.owners[order[index]], lines[index], _short(answer))
+                    for index in range(start, stop)
+                ]
+            else:
+                middle = (start + stop) // 2
+                todo += [(middle, stop, None), (start, middle, None)]
+        return rejections
+
+    def _post(self, bucket: str, body: bytes) -> str | None:
         """One batch, tried until the server takes it (None) or refuses its content (its words)."""
-        body = "\n".join(lines).encode()
+        url = f"{self._url}?{urlencode({'org': self._org, 'bucket': bucket, 'precision': 's'})}"
         attempt = 0
+        timeout = self._timeout
         while True:
             asked = None
             try:
-                self._api.write(bucket, self._org, body, write_precision=_SECONDS)
-            except ApiException as error:
-                words = f"{error.status} {error.message}".strip()
-                if error.status in REFUSED:
-                    return words
-                asked = self._retry_after(error.retry_after)
-                reason = f"InfluxDB answers {words}{_advice(error.status)}"
-            except UnicodeDecodeError:
-                reason = "InfluxDB answers something that is not text"
+                answer = self._pool.request(
+                    "POST", url, body=body, timeout=Timeout(total=timeout), redirect=False
+                )
             except HTTPError as error:
                 reason = f"InfluxDB cannot be reached: {error}"
+                if isinstance(error, ReadTimeoutError):
+                    timeout = min(2 * timeout, _SLOWEST * self._timeout)
             else:
-                return None
+                if answer.status == _WRITTEN:
+                    return None
+                its_own, words = _words(answer)
+                if answer.status in _REFUSED or (its_own and answer.status in _REFUSED_IF_ITS_OWN):
+                    return words
+                asked = self._retry_after(answer.headers.get("Retry-After"))
+                reason = f"InfluxDB answers {_short(words)}{_advice(answer.status)}"
             self._patience.pause(attempt, reason, asked)
             attempt += 1
 
@@ -169,12 +239,40 @@ class InfluxSink:
         return max(0.0, (moment - self._now()).total_seconds())
 
 
-def _measurement(made: tuple[str, int]) -> str:
-    return made[0].partition(",")[0]
+def _body(lines: Sequence[str]) -> bytes:
+    return gzip.compress("\n".join(lines).encode(), compresslevel=GZIP_LEVEL)
 
 
-def _advice(status: int | None) -> str:
+def _words(answer: BaseHTTPResponse) -> tuple[bool, str]:
+    """Whether these are InfluxDB's words (a JSON object with them), and the words after the status."""
+    text = answer.data.decode(errors="replace").strip()
+    try:
+        said = json.loads(text)
+    except ValueError:
+        said = None
+    if isinstance(said, dict):
+        # Version 2 says `message`; 1 and 3 say `error`, and 3 lists the lines in `data`.
+        message = said.get("message") or said.get("error") or text
+        more = f" {json.dumps(said['data'])}" if said.get("data") else ""
+        return True, f"{answer.status} {message}{more}"
+    return False, f"{answer.status} {text or answer.reason or ''}".strip()
+
+
+def _short(words: str) -> str:
+    """Both ends: servers repeat the line first and say last what is wrong with it."""
+    if len(words) <= _WORDS:
+        return words
+    return f"{words[: _WORDS // 2]} … {words[-_WORDS // 2 :]}"
+
+
+def _measurement(line: str) -> str:
+    return line.partition(",")[0]
+
+
+def _advice(status: int) -> str:
     match status:
+        case 400 | 422 | 200:
+            return ": not in InfluxDB's words; is influx.url its address, with https where it wants that?"
         case 401 | 403:
             return (
                 ": influx.token must be allowed to write the bucket (skyfuse influx init makes such a token)"

@@ -7,13 +7,18 @@ a boolean `has_...` that is false (index-like integers, which cannot be negative
 text that does not exist is empty. All six pollutants are written for every window, a pollutant without any
 value with kind ``missing``, so that one which drops out in a revision does not leave its old value behind.
 
+A window's points are written straight as lines of the line protocol (second precision): a city's backlog is
+millions of them, and a line costs a third of what a point and then its line would (docs/performance.md).
+Points that are rare (station directory, aggregates) are `Point`s.
+
 Tags and fields, their units and meaning are listed in docs/outputs.md.
 """
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from schemas.base import to_ms
@@ -58,13 +63,14 @@ class Point:
             elif kind is bool:
                 fields.append(f"{name}=t" if value else f"{name}=f")
             else:
-                fields.append(f'{name}="{_quote(value)}"')  # type: ignore[arg-type]
+                fields.append(f'{name}="{_quote(str(value))}"')
         return f"{self.measurement}{tags} {','.join(fields)} {self.time}"
 
 
 _PLAIN = re.compile(r"[\w./:+-]*")
 
 
+@lru_cache(8192)
 def _escape(tag: str) -> str:
     """A tag value: commas, spaces and equals signs escaped, line ends as spaces, no backslash."""
     if _PLAIN.fullmatch(tag):
@@ -73,6 +79,7 @@ def _escape(tag: str) -> str:
     return plain.replace(",", "\\,").replace(" ", "\\ ").replace("=", "\\=")
 
 
+@lru_cache(8192)
 def _quote(text: str) -> str:
     """A string field: quotes and backslashes escaped, line ends as spaces (a line is a point)."""
     if _PLAIN.fullmatch(text):
@@ -80,103 +87,141 @@ def _quote(text: str) -> str:
     return " ".join(text.splitlines()).replace("\\", "\\\\").replace('"', '\\"')
 
 
-def window_points(estimate: Estimate) -> list[Point]:
-    """The points of one revision of one window: six `aq`, one `aqi` per standard, one `station_state`.
+def window_lines(estimate: Estimate) -> list[str]:
+    """The lines of one revision of one window: six `aq`, one `aqi` per standard, one `station_state`.
 
-    Raises PointError if the window does not end on a whole second (two windows would share a point).
+    Raises PointError if the window does not end on a whole second (two windows would share a point), or
+    for a number that is not finite.
     """
-    end = to_ms(estimate.window.end)
+    start, end = to_ms(estimate.window.start), to_ms(estimate.window.end)
+    tail = _tail(estimate, end)
+    station = _escape(estimate.station)
+    pollutant = estimate.pollutants.get
+    lines = [
+        f"aq,parameter={parameter},station={station} {_pollutant(pollutant(parameter))},{tail}"
+        for parameter in PARAMETERS
+    ]
+    leading = "t"
+    for block in estimate.indices:
+        series = f"aqi,standard={_escape(block.standard)},station={station}"
+        lines.append(f"{series} {_index(block)},leading={leading},{tail}")
+        leading = "f"
+    lines.append(
+        f"station_state,station={station} {_state(estimate)},window_s={(end - start) // 1000}i,{tail}"
+    )
+    return lines
+
+
+def withdrawn_lines(estimate: Estimate, standards: Iterable[str]) -> list[str]:
+    """Lines that overwrite the `aqi` points of standards which this revision of the window has no more.
+
+    Every field says that there is nothing; `status` is ``withdrawn``.
+    """
+    tail = _tail(estimate, to_ms(estimate.window.end))
+    station = _escape(estimate.station)
+    return [
+        f"aqi,standard={_escape(standard)},station={station} {_WITHDRAWN},leading=f,{tail}"
+        for standard in standards
+    ]
+
+
+def _tail(estimate: Estimate, end: int) -> str:
+    """Revision, bundle and time: what all lines of a window end in."""
     if end % 1000:
         raise PointError(
             f"window end {estimate.window.end.isoformat()} of {estimate.station} is not a whole second:"
             " choose a window size of whole seconds"
         )
-    time = end // 1000
-    station = ("station", estimate.station)
-    points = [
-        Point(
-            "aq",
-            (("parameter", parameter), station),
-            pollutant_fields(estimate.pollutants.get(parameter))
-            | {"revision": estimate.revision, "bundle": estimate.bundle},
-            time,
-        )
-        for parameter in PARAMETERS
-    ]
-    points += [
-        Point(
-            "aqi",
-            (("standard", block.standard), station),
-            index_fields(block)
-            | {"leading": position == 0, "revision": estimate.revision, "bundle": estimate.bundle},
-            time,
-        )
-        for position, block in enumerate(estimate.indices)
-    ]
-    points.append(Point("station_state", (station,), state_fields(estimate), time))
-    return points
+    return f'revision={estimate.revision}i,bundle="{_quote(estimate.bundle)}" {end // 1000}'
 
 
-def pollutant_fields(pollutant: PollutantEstimate | None) -> dict[str, FieldValue]:
+def _pollutant(pollutant: PollutantEstimate | None) -> str:
     """Fields of `aq` that belong to the pollutant. Concentrations in ug/m3."""
     if pollutant is None:
-        return {
-            "value": float(NONE), "has_value": False, "kind": "missing", "qc": 9, "qc_tests": 0,
-            "lo": float(NONE), "hi": float(NONE), "has_interval": False, "method": "",
-            "raw": float(NONE), "has_raw": False, "n": 0, "sensors": "",
-        }  # fmt: skip
-    lo, hi, has_interval = _interval(pollutant.lo, pollutant.hi)
-    raw, has_raw = _optional(pollutant.raw)
-    return {
-        "value": float(pollutant.value), "has_value": True, "kind": pollutant.kind,
-        "qc": pollutant.qc, "qc_tests": pollutant.qc_tests,
-        "lo": lo, "hi": hi, "has_interval": has_interval, "method": pollutant.method,
-        "raw": raw, "has_raw": has_raw, "n": pollutant.n, "sensors": ",".join(pollutant.sensors),
-    }  # fmt: skip
+        return _NO_POLLUTANT
+    interval = _interval("lo", "hi", "has_interval", pollutant.lo, pollutant.hi)
+    return (
+        f'value={_number(pollutant.value)},has_value=t,kind="{pollutant.kind}",qc={pollutant.qc}i,'
+        f'qc_tests={pollutant.qc_tests}i,{interval},method="{_quote(pollutant.method)}",'
+        f'{_optional("raw", pollutant.raw)},n={pollutant.n}i,sensors="{",".join(pollutant.sensors)}"'
+    )
 
 
-def index_fields(block: IndexBlock) -> dict[str, FieldValue]:
+def _index(block: IndexBlock) -> str:
     """Fields of `aqi` that belong to the index. Index-like integers are -1 where there is none."""
-    return {
-        "index": NONE if block.index is None else block.index,
-        "category": block.category or "",
-        # Names a colour: the same category key has another colour in another standard.
-        "band": f"{block.standard}/{block.category}" if block.category else "",
-        "level": NONE if block.level is None else block.level,
-        "dominant": ",".join(block.dominant),
-        "status": block.status,
-        "reason": block.reason,
-        "imputed_share": float(block.imputed_share),
-        "nowcast": NONE if block.nowcast is None else block.nowcast,
-        **{f"sub_{parameter}": block.subindices.get(parameter, NONE) for parameter in PARAMETERS},
-    }
+    category = _quote(block.category or "")
+    # Names a colour: the same category key has another colour in another standard.
+    band = f"{_quote(block.standard)}/{category}" if category else ""
+    sub = block.subindices.get
+    return (
+        f'index={_whole(block.index)}i,category="{category}",band="{band}",level={_whole(block.level)}i,'
+        f'dominant="{",".join(block.dominant)}",status="{block.status}",reason="{_quote(block.reason)}",'
+        f"imputed_share={_number(block.imputed_share)},lo={_whole(block.lo)}i,hi={_whole(block.hi)}i,"
+        f"nowcast={_whole(block.nowcast)}i,nowcast_lo={_whole(block.nowcast_lo)}i,"
+        f"nowcast_hi={_whole(block.nowcast_hi)}i,"
+        f"{','.join([f'sub_{parameter}={sub(parameter, NONE)}i' for parameter in PARAMETERS])}"
+    )
 
 
-def state_fields(estimate: Estimate) -> dict[str, FieldValue]:
+def _state(estimate: Estimate) -> str:
     """Fields of `station_state`: what the window rests on, and what the network alone said."""
     kinds = [pollutant.kind for pollutant in estimate.pollutants.values()]
-    frames = estimate.inputs.frames
-    humidity, has_humidity = _optional(estimate.inputs.humidity)
-    model = estimate.model
-    model_aqi, has_model = _optional(None if model is None else model.aqi)
-    lo, hi, has_interval = _interval(None, None) if model is None else _interval(model.lo, model.hi)
-    return {
-        "sides": estimate.sides,
-        "readings": estimate.inputs.readings,
-        "frames": len(frames),
-        "frames_used": sum(frame.usable for frame in frames),
-        "frame_reasons": ",".join(sorted({reason for frame in frames for reason in frame.reasons})),
-        "humidity": humidity, "has_humidity": has_humidity,
-        "measured": kinds.count("measured"),
-        "corrected": kinds.count("corrected"),
-        "imputed": kinds.count("imputed"),
-        "missing": len(PARAMETERS) - len(kinds),
-        "model_aqi": model_aqi, "has_model": has_model,
-        "model_lo": lo, "model_hi": hi, "has_model_interval": has_interval,
-        "window_s": (to_ms(estimate.window.end) - to_ms(estimate.window.start)) // 1000,
-        "revision": estimate.revision,
-        "bundle": estimate.bundle,
-    }  # fmt: skip
+    inputs, model = estimate.inputs, estimate.model
+    frames = inputs.frames
+    used = sum([frame.usable for frame in frames])
+    reasons = ",".join(sorted({reason for frame in frames for reason in frame.reasons}))
+    if model is None:
+        said = _NO_MODEL
+    else:
+        interval = _interval("model_lo", "model_hi", "has_model_interval", model.lo, model.hi)
+        said = f"model_aqi={_number(model.aqi)},has_model=t,{interval}"
+    return (
+        f'sides="{estimate.sides}",readings={inputs.readings}i,frames={len(frames)}i,frames_used={used}i,'
+        f'frame_reasons="{_quote(reasons)}",{_optional("humidity", inputs.humidity)},'
+        f"measured={kinds.count('measured')}i,corrected={kinds.count('corrected')}i,"
+        f"imputed={kinds.count('imputed')}i,missing={len(PARAMETERS) - len(kinds)}i,{said}"
+    )
+
+
+def _number(value: float) -> str:
+    """A float as the line protocol has it; floats stay floats even when whole.
+
+    Not finite is refused: the line would be, and left out the database would keep the old value.
+    """
+    if not -math.inf < value < math.inf:
+        raise PointError(f"{value} is not a number that a point can carry")
+    return repr(value)
+
+
+def _whole(value: int | None) -> int:
+    return NONE if value is None else value
+
+
+def _optional(name: str, number: float | None) -> str:
+    if number is None:
+        return f"{name}={NONE}.0,has_{name}=f"
+    return f"{name}={_number(number)},has_{name}=t"
+
+
+def _interval(low: str, high: str, has: str, lo: float | None, hi: float | None) -> str:
+    if lo is None or hi is None:
+        return f"{low}={NONE}.0,{high}={NONE}.0,{has}=f"
+    return f"{low}={_number(lo)},{high}={_number(hi)},{has}=t"
+
+
+_NO_POLLUTANT: Final = (
+    f'value={NONE}.0,has_value=f,kind="missing",qc=9i,qc_tests=0i,'
+    f'{_interval("lo", "hi", "has_interval", None, None)},method="",{_optional("raw", None)},n=0i,sensors=""'
+)
+_NO_MODEL: Final = (
+    f"model_aqi={NONE}.0,has_model=f,{_interval('model_lo', 'model_hi', 'has_model_interval', None, None)}"
+)
+_WITHDRAWN: Final = _index(
+    IndexBlock(
+        standard="-", index=None, category=None, level=None, status="insufficient", imputed_share=0.0,
+        reason="the station does not declare this standard any more",
+    )
+).replace('status="insufficient"', 'status="withdrawn"')  # fmt: skip
 
 
 def station_point(station: Station, time: int) -> Point:
@@ -184,26 +229,17 @@ def station_point(station: Station, time: int) -> Point:
 
     City is a tag here and nowhere else: it may change, and elsewhere that would split a series.
     """
-    latitude, has_latitude = _optional(station.latitude)
-    longitude, has_longitude = _optional(station.longitude)
+    located = station.latitude is not None and station.longitude is not None
     return Point(
         "station",
         (("city", station.city or NOWHERE), ("station", station.station)),
         {
             "name": station.name or station.station,
-            "latitude": latitude, "longitude": longitude, "has_location": has_latitude and has_longitude,
+            "latitude": float(NONE if station.latitude is None else station.latitude),
+            "longitude": float(NONE if station.longitude is None else station.longitude),
+            "has_location": located,
             "kind": station.kind, "timezone": station.timezone, "standards": ",".join(station.standards),
             "cameras": len(station.cameras), "sensors": len(station.sensors),
         },
         time,
     )  # fmt: skip
-
-
-def _optional(number: float | None) -> tuple[float, bool]:
-    return (float(NONE), False) if number is None else (float(number), True)
-
-
-def _interval(lo: float | None, hi: float | None) -> tuple[float, float, bool]:
-    if lo is None or hi is None:
-        return float(NONE), float(NONE), False
-    return float(lo), float(hi), True

@@ -9,6 +9,7 @@ batch, not per estimate. Readers (``skyfuse query``, the web page) never block t
 Several workers of one machine may write the same file: they queue for the lock.
 """
 
+import json
 import os
 import sqlite3
 import threading
@@ -17,7 +18,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from schemas.base import to_ms
 from schemas.estimate import Estimate
@@ -27,7 +28,7 @@ from streams.errors import StoreError
 from streams.sinks.aggregates import Period, periods_of
 from streams.sinks.patience import Patience
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 #: "SkyF": lets `file` and us tell this file from any other SQLite database.
 APPLICATION_ID: Final = 0x536B7946
 _LOCK_WAIT_S: Final = 10.0
@@ -35,6 +36,8 @@ _LOCK_WAIT_S: Final = 10.0
 _PASSING: Final = frozenset(
     {sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR}
 )
+
+_T = TypeVar("_T")
 
 _TABLES: Final = """
 CREATE TABLE estimate (
@@ -45,6 +48,12 @@ CREATE TABLE estimate (
     PRIMARY KEY (station, end)
 );
 CREATE INDEX estimate_by_end ON estimate (end);
+CREATE TABLE withdrawn (       -- standards that an earlier revision had and the kept one has not
+    station  TEXT NOT NULL,
+    end      INTEGER NOT NULL,
+    standard TEXT NOT NULL,
+    PRIMARY KEY (station, end, standard)
+) WITHOUT ROWID;
 CREATE TABLE due (             -- periods whose aggregates are older than their windows
     kind    TEXT NOT NULL,
     station TEXT NOT NULL,
@@ -72,7 +81,9 @@ SELECT e.station, j.value ->> 'standard' AS standard, e.end / 1000 AS time,
     j.value ->> 'index' AS "index", j.value ->> 'category' AS category, j.value ->> 'level' AS level,
     (SELECT group_concat(d.value, ',') FROM json_each(j.value, '$.dominant') d) AS dominant,
     j.value ->> 'status' AS status, j.value ->> 'reason' AS reason,
-    j.value ->> 'imputed_share' AS imputed_share, j.value ->> 'nowcast' AS nowcast,
+    j.value ->> 'imputed_share' AS imputed_share, j.value ->> 'lo' AS lo, j.value ->> 'hi' AS hi,
+    j.value ->> 'nowcast' AS nowcast, j.value ->> 'nowcast_lo' AS nowcast_lo,
+    j.value ->> 'nowcast_hi' AS nowcast_hi,
     {", ".join(f"j.value ->> '$.subindices.{name}' AS sub_{name}" for name in PARAMETERS)},
     j.key = 0 AS leading, e.revision, e.body ->> 'bundle' AS bundle
 FROM estimate e, json_each(e.body, '$.indices') j;
@@ -154,35 +165,55 @@ class Store:
             (estimate.station, to_ms(estimate.window.end), estimate.revision, estimate.model_dump_json())
             for estimate in estimates
         ]
+        if not rows:
+            return []
 
-        def upsert(db: sqlite3.Connection) -> None:
-            for row in rows:
-                changed = db.execute(
-                    "INSERT INTO estimate (station, end, revision, body) VALUES (?, ?, ?, ?)"
-                    " ON CONFLICT (station, end)"
-                    " DO UPDATE SET revision = excluded.revision, body = excluded.body"
-                    " WHERE excluded.revision > revision OR"
-                    " (excluded.revision = revision AND excluded.body <> body) RETURNING 1",
-                    row,
+        def upsert(db: sqlite3.Connection) -> dict[tuple[str, int], int]:
+            newest: dict[tuple[str, int], int] = {}
+            for estimate, (station, end, revision, body) in zip(estimates, rows, strict=True):
+                kept = db.execute(
+                    "SELECT revision, body FROM estimate WHERE station = ? AND end = ?", (station, end)
                 ).fetchone()
-                if changed and self._aggregates:
-                    periods = periods_of(row[0], row[1], self._zones.get(row[0], "UTC"))
+                newest[station, end] = revision if kept is None else max(revision, kept[0])
+                if kept is None:
+                    db.execute("INSERT INTO estimate VALUES (?, ?, ?, ?)", (station, end, revision, body))
+                elif revision > kept[0] or (revision == kept[0] and body != kept[1]):
+                    db.execute(
+                        "UPDATE estimate SET revision = ?, body = ? WHERE station = ? AND end = ?",
+                        (revision, body, station, end),
+                    )
+                    _note_withdrawn(db, station, end, kept[1], estimate)
+                else:
+                    continue
+                if self._aggregates:
+                    periods = periods_of(station, end, self._zones.get(station, "UTC"))
                     db.executemany("INSERT OR IGNORE INTO due VALUES (?, ?, ?, ?)", periods)
+            return newest
 
-        if rows:
-            self._transact(upsert)
-        newest: dict[tuple[str, int], int] = {}
-        with self._lock, self._explained():
-            for station, end, _, _ in rows:
-                if (station, end) not in newest:
-                    (newest[station, end],) = self._db.execute(
-                        "SELECT revision FROM estimate WHERE station = ? AND end = ?", (station, end)
-                    ).fetchone()
+        newest = self._transact(upsert)
         return [
             estimate
             for estimate, (station, end, revision, _) in zip(estimates, rows, strict=True)
             if revision >= newest[station, end]
         ]
+
+    def withdrawn(self, estimates: Sequence[Estimate]) -> list[tuple[Estimate, list[str]]]:
+        """Those of `estimates` that have no index by a standard by which an earlier revision had one.
+
+        With the names of these standards: another sink has points of theirs to overwrite.
+        """
+        with self._lock, self._explained():
+            if self._db.execute("SELECT 1 FROM withdrawn LIMIT 1").fetchone() is None:
+                return []
+            found = []
+            for estimate in estimates:
+                rows = self._db.execute(
+                    "SELECT standard FROM withdrawn WHERE station = ? AND end = ? ORDER BY standard",
+                    (estimate.station, to_ms(estimate.window.end)),
+                ).fetchall()
+                if rows:
+                    found.append((estimate, [standard for (standard,) in rows]))
+            return found
 
     def write_stations(self, stations: Sequence[Station]) -> None:
         """Keep the newest record of each station. Raises SinkStopped, StoreError."""
@@ -212,6 +243,14 @@ class Store:
             (period.station, period.start, period.stop),
         )
         return [Estimate.model_validate_json(body) for (body,) in rows]
+
+    def withdrawn_in(self, period: Period) -> list[str]:
+        """Standards withdrawn from windows of a period."""
+        rows = self._select(
+            "SELECT DISTINCT standard FROM withdrawn WHERE station = ? AND end > ? AND end <= ?",
+            (period.station, period.start, period.stop),
+        )
+        return [standard for (standard,) in rows]
 
     def computed(self, periods: Sequence[Period]) -> None:
         """The aggregates of `periods` are written; nothing is due until one of their windows changes."""
@@ -268,13 +307,13 @@ class Store:
         with self._lock, self._explained():
             return self._db.execute(sql, values).fetchall()
 
-    def _transact(self, change: Callable[[sqlite3.Connection], object]) -> None:
+    def _transact(self, change: Callable[[sqlite3.Connection], _T]) -> _T:
         attempt = 0
         while True:
             try:
                 with self._lock, self._transaction():
-                    change(self._db)
-                return
+                    changed = change(self._db)
+                return changed
             except sqlite3.Error as error:
                 if _primary_code(error) not in _PASSING:
                     raise StoreError(f"the store {self._path} cannot be written: {error}") from error
@@ -312,6 +351,19 @@ class Store:
                 f"the store {self._path} has schema version {version}, this skyfuse needs {SCHEMA_VERSION}:"
                 " move it away and let the estimates topic fill a new one, or use the skyfuse that made it"
             )
+
+
+def _note_withdrawn(db: sqlite3.Connection, station: str, end: int, before: str, now: Estimate) -> None:
+    """Keep which standards of `before` (JSON) are gone `now`, in the transaction that replaces it."""
+    standards = {block.standard for block in now.indices}
+    gone = {block["standard"] for block in json.loads(before)["indices"]} - standards
+    db.executemany(
+        "INSERT OR IGNORE INTO withdrawn VALUES (?, ?, ?)", [(station, end, standard) for standard in gone]
+    )
+    db.executemany(
+        "DELETE FROM withdrawn WHERE station = ? AND end = ? AND standard = ?",
+        [(station, end, standard) for standard in standards],
+    )
 
 
 def _create(path: Path) -> None:

@@ -194,11 +194,13 @@ class Fault:
 class FaultProxy:
     """Stands between a sink and its server. Speaks /api/v2/write; `influx1`: to an InfluxDB 1 behind it.
 
-    `faults` are used up, one per request; `requests` counts what arrived.
+    `faults` are used up, one per request, and so are `delays` (seconds before a request is passed on);
+    `requests` counts what arrived.
     """
 
     def __init__(self, upstream: str, *, influx1: bool = False) -> None:
         self.faults: deque[Fault] = deque()
+        self.delays: deque[float] = deque()
         self.requests = 0
         self.bodies = 0
         self._upstream = upstream
@@ -263,6 +265,8 @@ class FaultProxy:
         body = handler.rfile.read(int(handler.headers["Content-Length"]))
         self.requests += 1
         self.bodies += len(body)
+        if self.delays:
+            self._quiet.wait(self.delays.popleft())
         fault = self.faults.popleft() if self.faults else None
         if fault is None or fault.after:
             answer = self._forward(handler, body)
@@ -290,8 +294,7 @@ class FaultProxy:
     @staticmethod
     def _reply(handler: BaseHTTPRequestHandler, status: int, headers: dict[str, str], body: bytes) -> None:
         handler.send_response(status)
-        for name, value in headers.items():
+        for name, value in ({"Content-Length": str(len(body))} | headers).items():
             handler.send_header(name, value)
-        handler.send_header("Content-Length", str(len(body)))
         handler.end_headers()
         handler.wfile.write(body)

@@ -384,6 +384,41 @@ def test_tables_and_maps_have_the_columns_their_panels_name(filled):
     assert {location["latitude"], location["longitude"]} <= set(first["columns"])
 
 
+def test_overrides_and_bands_name_series_that_the_queries_return():
+    """Time series are named by their alias; a table's columns are compared with a server's answer above."""
+    for panels in (board["panels"] for board in boards().values()):
+        for panel in panels:
+            targets = panel.get("targets", [])
+            if not targets or any(target.get("resultFormat") == "table" for target in targets):
+                continue
+            names = {target.get("alias") or target.get("legendFormat") for target in targets}
+            for override in panel["fieldConfig"].get("overrides", []):
+                assert override["matcher"] == {"id": "byName", "options": override["matcher"]["options"]}
+                assert override["matcher"]["options"] in names, panel["title"]
+                for one in override["properties"]:
+                    if one["id"] == "custom.fillBelowTo":
+                        assert one["value"] in names
+
+
+def test_silence_does_not_look_like_a_number():
+    for name, board in boards().items():
+        for panel in board["panels"]:
+            if panel["type"] in ("stat", "table", "state-timeline"):
+                assert panel["fieldConfig"]["defaults"]["noValue"] == "no data", (name, panel["title"])
+
+
+def test_what_was_imputed_is_drawn_unlike_what_was_measured():
+    (panel,) = [panel for panel in boards()["station"]["panels"] if panel["title"] == "$parameter"]
+    drawn = {}
+    for override in panel["fieldConfig"]["overrides"]:
+        for one in override["properties"]:
+            drawn.setdefault(override["matcher"]["options"], {})[one["id"]] = one["value"]
+    assert drawn["imputed"]["custom.lineStyle"]["fill"] == "dash"
+    assert "custom.lineStyle" not in drawn["measured"]
+    assert drawn["imputed"]["color"] != drawn["measured"]["color"]
+    assert drawn["upper"]["custom.fillBelowTo"] == "lower"
+
+
 @pytest.mark.engine
 def test_variables_list_what_there_is(filled):
     wanted = {

@@ -73,6 +73,15 @@ def test_numbers_of_an_hour():
     }  # fmt: skip
 
 
+def test_a_withdrawn_standard_loses_its_hour():
+    period = Period("hourly", "s1", MS, MS + HOUR)
+    made = points(aggregate(period, [estimate(indices=(index(40),))], ["us-epa-2024", "in-naqi-2014"]))
+    there, gone = made["aqi_hourly", "us-epa-2024"].fields, made["aqi_hourly", "in-naqi-2014"].fields
+    assert there["windows"] == 1  # another window of the hour still has it
+    assert (gone["has_index"], gone["windows"], gone["mean"], gone["last"]) == (False, 0, -1.0, -1)
+    assert [(n, type(v)) for n, v in gone.items()] == [(n, type(v)) for n, v in there.items()]
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.lists(estimates(stations=("s",), windows=60), min_size=1, max_size=12))
 def test_fields_and_types_never_change_and_means_lie_within(batch):

@@ -16,9 +16,11 @@ from schemas.parameters import PARAMETERS
 from streams.sinks.errors import SinkSettingError, SinkStopped
 from streams.sinks.influx import InfluxSink
 from streams.sinks.patience import Patience
-from streams.sinks.points import Point, window_points
+from streams.sinks.points import Point
+from streams.sinks.store import Store
 from tests.outputs.engines import Fault, FaultProxy, influxdb
 from tests.outputs.samples import T0, estimate, estimates, imputed, index, measured
+from tests.streams.sinks.lines import points
 
 pytestmark = pytest.mark.engine
 
@@ -81,7 +83,7 @@ def expected(kept):
             name: stored(value) for name, value in point.fields.items()
         }
         for one in kept
-        for point in window_points(one)
+        for point in points(one)
     }
 
 
@@ -125,6 +127,27 @@ def test_a_field_that_goes_missing_is_overwritten(influx, proxy, sink_to):
     ]
 
 
+def test_a_standard_that_a_revision_has_no_more_is_overwritten(tmp_path, influx, proxy, sink_to):
+    sink = sink_to(proxy(influx.url, influx1=True).url, influx.database)
+    with Store(tmp_path / "s.sqlite") as store:
+        for revision, standards in ((1, ("us-epa-2024", "in-naqi-2014")), (2, ("in-naqi-2014",))):
+            one = estimate(revision=revision, indices=tuple(index(70, standard=s) for s in standards))
+            current = store.write([one])
+            assert sink.write(current) == []
+            assert sink.write_withdrawn(store.withdrawn(current)) == []
+    rows = influx.rows('SELECT standard, "index", category, sub_pm25, status, leading, revision FROM aqi')
+    assert {row.pop("standard"): row for row in rows} == {
+        "in-naqi-2014": {
+            "time": T0 + 60, "index": 70, "category": "moderate", "sub_pm25": 70, "status": "valid",
+            "leading": True, "revision": 2,
+        },
+        "us-epa-2024": {
+            "time": T0 + 60, "index": -1, "category": "", "sub_pm25": -1, "status": "withdrawn",
+            "leading": False, "revision": 2,
+        },
+    }  # fmt: skip
+
+
 def test_victoria_metrics_takes_the_same_writes(victoria, sink_to):
     sink = sink_to(victoria.url, "aq")
     batch = [
@@ -151,6 +174,8 @@ STORM = [
     Fault(503, body=b"\xff\xfe not text"),
     Fault(302, {"Location": "http://127.0.0.1:1/"}),
     Fault(504),
+    Fault(200, body=b"<html>Please log in</html>"),
+    Fault(400, body=b"Client sent an HTTP request to an HTTPS server.\n"),
 ]
 
 
@@ -163,9 +188,10 @@ def test_a_storm_is_sat_out_and_leaves_no_trace(influx, proxy, sink_to):
     assert sink.write(batch) == []
     assert everything(influx) == expected(batch)
     assert clock.waits[:2] == [7.0, 15.0]  # as asked: seconds, and a date
-    assert clock.waits[2:] == [1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0, 15.0]
+    assert clock.waits[2:] == [1.0, 2.0, 4.0, 8.0] + [15.0] * 6
     assert "influx.token" in clock.reasons[5]
     assert "skyfuse influx init" in clock.reasons[6]
+    assert all("not in InfluxDB's words" in reason for reason in clock.reasons[-2:])
 
 
 def test_a_server_that_is_gone_is_waited_for(influx, proxy, sink_to):
@@ -189,6 +215,48 @@ def test_a_silent_server_times_out_and_is_tried_again(influx, proxy, sink_to):
     assert sink.write([estimate("s1")]) == []
     assert len(clock.waits) == 1
     assert everything(influx) == expected([estimate("s1")])
+
+
+def test_a_slow_server_is_given_more_time(influx, proxy, sink_to):
+    """One that needs longer than the time-out takes the batch in the end, instead of never."""
+    through = proxy(influx.url, influx1=True)
+    through.delays.extend([0.9] * 8)
+    clock = Clockless()
+    sink = sink_to(through.url, influx.database, clock, timeout=0.3)
+    assert sink.write([estimate("s1")]) == []
+    assert len(clock.waits) == 2  # 0.3, 0.6, 1.2 s
+    assert everything(influx) == expected([estimate("s1")])
+
+
+def test_a_name_that_does_not_resolve_is_waited_for(sink_to):
+    clock = Clockless(then=lambda count: count == 3)
+    with pytest.raises(SinkStopped):
+        sink_to("http://influx.invalid:8086", "aq", clock).write([estimate()])
+    assert "cannot be reached" in clock.reasons[0]
+    assert "influx.invalid" in clock.reasons[0]
+
+
+def test_a_connection_cut_within_the_answer_is_tried_again(influx, proxy, sink_to):
+    through = proxy(influx.url, influx1=True)
+    through.faults.append(Fault(500, {"Content-Length": "999"}, after=True))
+    clock = Clockless()
+    sink = sink_to(through.url, influx.database, clock, timeout=0.5)
+    assert sink.write([estimate("s1")]) == []
+    assert len(clock.waits) == 1
+    assert everything(influx) == expected([estimate("s1")])
+
+
+def test_a_partial_write_of_version_3_is_searched(influx, proxy, sink_to):
+    """201: some lines are written, some are not; the words list lines, but not surely all of them."""
+    through = proxy(influx.url, influx1=True)
+    words = b'{"error":"partial write of line protocol occurred","data":[{"line_number":3}]}'
+    through.faults.append(Fault(201, body=words))
+    clock = Clockless()
+    sink = sink_to(through.url, influx.database, clock)
+    batch = [estimate(f"s{n}") for n in range(4)]
+    assert sink.write(batch) == []
+    assert clock.waits == []
+    assert everything(influx) == expected(batch)
 
 
 def test_memory_stays_bounded_while_the_server_is_away(influx, proxy, sink_to):
@@ -297,6 +365,31 @@ def test_a_worker_that_stops_does_not_wait(proxy, influx):
 def test_an_address_that_is_none_is_refused():
     with pytest.raises(SinkSettingError, match="http://influx:8086"):
         InfluxSink("influx:8086", org="o", bucket="b", token="t", patience=Clockless().patience())
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("token", "secret\n", "line end"),
+        ("org", "", "must not be empty"),
+        ("bucket", "", "must not be empty"),
+    ],
+)
+def test_settings_that_cannot_be_right_are_refused(field, value, words):
+    given = {"org": "o", "bucket": "b", "token": "t", "patience": Clockless().patience(), field: value}
+    with pytest.raises(SinkSettingError, match=words):
+        InfluxSink("http://influx:8086", **given)
+
+
+def test_batches_are_made_ahead_and_all_arrive(influx, proxy, sink_to):
+    """A refused line of an early batch is found, later ones arrive, owners are right."""
+    through = proxy(influx.url, influx1=True)
+    sink = sink_to(through.url, influx.database, batch_lines=40)
+    endless = index(standard="s" * 70_000)
+    batch = [estimate(f"s{n}", indices=(endless,) if n in (2, 17) else None) for n in range(30)]
+    assert [rejection.position for rejection in sink.write(batch)] == [2, 17]
+    written = everything(influx)
+    assert written == {key: fields for key, fields in expected(batch).items() if len(str(key)) < 1000}
 
 
 def test_a_server_with_a_full_disk_is_waited_for(tmp_path, proxy, sink_to):
