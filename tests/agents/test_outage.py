@@ -9,6 +9,7 @@ import resource
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -73,8 +74,8 @@ def test_an_outage_leaves_no_trace(broker: EmbeddedBroker, topic_prefix: str, tm
             )
             (tmp_path / f"{name}-logs").mkdir()
 
-        def series(name: str) -> list[object]:
-            found: list[object] = []
+        def series(name: str) -> list[Any]:
+            found: list[Any] = []
             for database in (name, f"{name}_hourly"):
                 one = influx.query("SELECT * FROM /.*/ GROUP BY *", database)
                 found += sorted(one, key=lambda each: (each["name"], str(each["tags"])))
