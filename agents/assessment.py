@@ -20,7 +20,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.learning import HOUR_MS, Air, dump_sensors, learned, virtual_estimate
+from agents.learning import HOUR_MS, Air, Rows, dump_sensors, learned, virtual_estimate
 from aqi import standards
 from aqi.correction import IDENTITY, Correction, correction
 from aqi.errors import AqiError
@@ -43,6 +43,7 @@ from aqi.units import to_canonical
 from model import gate
 from model.data import solar_hour
 from model.errors import StateError
+from model.far_band import BandFinder
 from model.gate import GateState
 from model.haze import HAZE_SIZE
 from model.runtime import Head, HeadOutput, pool
@@ -62,7 +63,7 @@ from schemas.estimate import (
 from schemas.features import Features
 from schemas.parameters import PARAMETERS, WEATHER, Pollutant
 from schemas.reading import Quantity
-from schemas.station import Station
+from schemas.station import CameraBands, FarBand, FoundBand, Station
 from streams import metrics
 from streams.join import WindowView
 
@@ -71,7 +72,7 @@ Step = tuple[str, WindowView]
 StationOf = Callable[[str], Station | None]
 
 _EMBEDDING: Final = 128
-_STATE_VERSION: Final = 3
+_STATE_VERSION: Final = 4
 #: Of a station without a record.
 _STANDARDS: Final = ("us-epa-2024",)
 #: Before any window.
@@ -120,6 +121,7 @@ class Prepared:
     vector: Float32
     hour: float
     sight: Sight | None
+    rows: Rows | None
     begins_hour: bool
 
     @property
@@ -135,6 +137,13 @@ class Conclusion(NamedTuple):
     said: "Said | None"
     pollutants: Mapping[Pollutant, PollutantEstimate]
     history: History
+
+
+class Told(NamedTuple):
+    """What is to be published: estimates, and far bands of stations where one more was found."""
+
+    estimates: list[Estimate]
+    bands: list[CameraBands]
 
 
 V = TypeVar("V")
@@ -191,22 +200,25 @@ class Assessor:
 
     # -- the two passes ------------------------------------------------------------------------------------
 
-    def run(self, steps: Sequence[Step], done: int, station_of: StationOf) -> list[Estimate]:
+    def run(self, steps: Sequence[Step], done: int, station_of: StationOf) -> Told:
         """Estimates of the windows to publish, in order; learns from the windows that are final."""
         prepared = [self._take_in(kind, view, station_of(view.station)) for kind, view in steps]
         said = self._infer([kind for kind, _ in steps], prepared)
         without = self._infer_without([kind for kind, _ in steps], prepared)
-        concluded = [
-            conclusion
-            for (kind, _), window, output, masked in zip(steps, prepared, said, without, strict=True)
-            if (conclusion := self._conclude(kind, window, output, masked)) is not None
-        ]
+        concluded: list[Conclusion] = []
+        found: list[CameraBands] = []
+        for (kind, _), window, output, masked in zip(steps, prepared, said, without, strict=True):
+            conclusion = self._conclude(kind, window, output, masked)
+            if isinstance(conclusion, Conclusion):
+                concluded.append(conclusion)
+            elif conclusion is not None:
+                found.append(conclusion)
         estimates = assembled(concluded, self._head.bundle.id)
         horizon = done - self._lateness
         for name in {view.station for _, view in steps}:
             self._intake[name].prune(horizon)
             self._air[name].prune(horizon)
-        return estimates
+        return Told(estimates, found)
 
     def _take_in(self, kind: str, view: WindowView, station: Station | None) -> Prepared:
         ring = self._intake.get(view.station)
@@ -259,7 +271,8 @@ class Assessor:
 
     def _conclude(
         self, kind: str, window: Prepared, said: "Said | None", without: Mapping[str, float]
-    ) -> Conclusion | None:
+    ) -> Conclusion | CameraBands | None:
+        """What is to be published of a window; of a final one, the far bands if one was found just now."""
         view = window.view
         ring = self._air.get(view.station)
         if ring is None:
@@ -270,8 +283,9 @@ class Assessor:
         added = means(pollutants, self._size)
         history = air.history.with_window(view.end, self._size, added) if added else air.history
         if final:
-            ring.put(view.end, learn(replace(air, history=history), window, said, without))
-            return None
+            after = learn(replace(air, history=history), window, said, without)
+            ring.put(view.end, after)
+            return _news(view.station, air, after)
         return Conclusion(window, said, pollutants, history)
 
     # -- checkpoints ---------------------------------------------------------------------------------------
@@ -373,6 +387,7 @@ def take_in(
             hazes.append(np.frombuffer(features.haze, "<f4"))
             if "camera" in features.embeddings:
                 sights.append(features)
+    looking = _first_camera(sights, station)
     measured = {name: _mean(values) for name, values in used.items()}
     vector = np.full(len(PARAMETERS), np.nan, np.float32)
     for index, name in enumerate(PARAMETERS):
@@ -391,22 +406,35 @@ def take_in(
             haze=(pool(hazes) if hazes else np.full(HAZE_SIZE, np.nan, np.float32)),
             vector=vector,
             hour=solar_hour(from_ms(view.start), station.longitude if station else None),
-            sight=_sight(sights, station, humidity),
+            sight=_sight(looking, humidity),
+            rows=_rows(looking),
             begins_hour=hour != intake.hour,
         ),
         Intake(sensors, cameras, hour),
     )
 
 
-def _sight(usable: Sequence[Features], station: Station | None, humidity: float | None) -> Sight | None:
-    """What the station's first camera shows, pooled over its frames in the newest layout."""
-    if not usable:
-        return None
+def _first_camera(usable: Sequence[Features], station: Station | None) -> list[Features]:
+    """The frames of the station's first camera that has any."""
     order = [camera.camera for camera in station.cameras] if station else []
     seen = {features.camera for features in usable}
-    name = next((camera for camera in order if camera in seen), min(seen))
-    frames = [features for features in usable if features.camera == name]
-    newest = frames[-1].camera_layout
+    name = next((camera for camera in order if camera in seen), min(seen, default=""))
+    return [features for features in usable if features.camera == name]
+
+
+def _rows(frames: Sequence[Features]) -> Rows | None:
+    """The row profile of a camera without a far band, pooled over its frames."""
+    profiles = [features.embeddings["rows"] for features in frames if "rows" in features.embeddings]
+    if not profiles:
+        return None
+    return Rows(frames[0].camera, pool([np.frombuffer(profile, "<f4") for profile in profiles]))
+
+
+def _sight(frames: Sequence[Features], humidity: float | None) -> Sight | None:
+    """What a camera shows, pooled over its frames in the newest layout."""
+    if not frames:
+        return None
+    name, newest = frames[-1].camera, frames[-1].camera_layout
     frames = [features for features in frames if features.camera_layout == newest]
 
     def pooled(part: str) -> Float32:
@@ -655,7 +683,25 @@ def learn(air: Air, window: Prepared, said: Said | None, without: Mapping[str, f
             if name not in window.measured and value is not None:
                 told[name] = value
     measured = {name: found.value for name, found in window.measured.items()}
-    return learned(air, window.view.end, window.sight, measured, told)
+    return learned(air, window.view.end, window.sight, window.rows, measured, told)
+
+
+def _news(station: str, before: Air, after: Air) -> CameraBands | None:
+    """All far bands that were found at a station, where that is one more than before."""
+
+    def found(air: Air) -> dict[str, BandFinder]:
+        return {camera: finder for camera, finder in air.finders.items() if finder.band() is not None}
+
+    now = found(after)
+    if after.finders is before.finders or now.keys() <= found(before).keys():
+        return None
+    bands = []
+    for camera, finder in sorted(now.items()):
+        band = finder.band()
+        assert band is not None
+        far = FarBand(top=band.top, bottom=band.bottom, left=band.left, right=band.right)
+        bands.append(FoundBand(camera=camera, far_band=far, pairs=finder.count))
+    return CameraBands(station=station, bands=tuple(bands))
 
 
 def indices(windows: Sequence[tuple[Station | None, History, int]]) -> list[list[IndexBlock]]:

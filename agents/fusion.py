@@ -65,6 +65,7 @@ class FusionStage:
         readings_topic: str,
         features_topic: str,
         estimates_topic: str,
+        bands_topic: str,
         late_topic: str,
         dead_letter_topic: str,
         partition: int,
@@ -81,6 +82,7 @@ class FusionStage:
         self._readings_topic = readings_topic
         self._topics = {"readings": readings_topic, "features": features_topic}
         self._estimates_topic = estimates_topic
+        self._bands_topic = bands_topic
         self._late_topic = late_topic
         self._dead_letter_topic = dead_letter_topic
         self._lead_ms = lead_ms
@@ -161,12 +163,16 @@ class FusionStage:
     async def _send(self, out: list[Out], output: Output) -> None:
         if output.steps:
             loop = asyncio.get_running_loop()
-            estimates = await loop.run_in_executor(
+            estimates, bands = await loop.run_in_executor(
                 self._executor, self.assessor.run, output.steps, self.join.done, self._stations.get
             )
             out += [
                 Out(self._estimates_topic, estimate.station.encode(), estimate.model_dump_json().encode())
                 for estimate in estimates
+            ]
+            out += [
+                Out(self._bands_topic, found.station.encode(), found.model_dump_json().encode())
+                for found in bands
             ]
             self._count(estimates)
         if out:

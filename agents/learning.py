@@ -8,16 +8,38 @@ import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aqi.history import History
+from model.errors import StateError
+from model.far_band import BandFinder, observe
 from model.virtual_sensor import Prediction, Sight, VirtualSensor, predict, update
 
 HOUR_MS: Final = 3_600_000
+_SENSORS_VERSION: Final = 1
 Float64 = NDArray[np.float64]
+
+
+#: Cameras of a station whose rows are remembered.
+_FINDERS: Final = 8
+
+
+class Rows(NamedTuple):
+    """Row profile (36,) of a camera without a far band, over a window's frames."""
+
+    camera: str
+    profile: NDArray[np.float32]
+
+
+class RowSums(NamedTuple):
+    """Sum of the row profiles of a camera's windows."""
+
+    camera: str
+    sums: tuple[float, ...]
+    windows: int
 
 
 @dataclass(frozen=True)
@@ -32,9 +54,14 @@ class Gathered:
     humidity: tuple[float, int] = (0.0, 0)
     measured: Mapping[str, tuple[float, int]] = field(default_factory=dict)
     told: Mapping[str, float] = field(default_factory=dict)
+    rows: RowSums | None = None
 
     def with_window(
-        self, sight: Sight | None, measured: Mapping[str, float], told: Mapping[str, float]
+        self,
+        sight: Sight | None,
+        rows: Rows | None,
+        measured: Mapping[str, float],
+        told: Mapping[str, float],
     ) -> "Gathered":
         """The sums with one more window. What the head told counts from the first window that has it."""
         sums = dict(self.measured)
@@ -42,6 +69,16 @@ class Gathered:
             total, count = sums.get(name, (0.0, 0))
             sums[name] = total + value, count + 1
         after = replace(self, measured=sums, told={**told, **self.told})
+        if rows is not None:
+            before = self.rows if self.rows is not None and self.rows.camera == rows.camera else None
+            after = replace(
+                after,
+                rows=RowSums(
+                    rows.camera,
+                    _added(() if before is None else before.sums, rows.profile),
+                    1 if before is None else before.windows + 1,
+                ),
+            )
         if sight is None:
             return after
         fresh = sight.layout != self.layout
@@ -78,6 +115,8 @@ class Air:
     last: Mapping[str, tuple[float, int]] = field(default_factory=dict)
     gathered: Gathered | None = None
     virtual: Mapping[str, VirtualSensor] = field(default_factory=dict)
+    #: By camera, the one fed last at the end; only of cameras that the virtual sensors look through.
+    finders: Mapping[str, BandFinder] = field(default_factory=dict)
     #: End of the window at which the virtual sensors last moved.
     virtual_at: int = 0
 
@@ -98,6 +137,7 @@ class Air:
                 "humidity": hour.humidity,
                 "measured": {name: list(pair) for name, pair in sorted(hour.measured.items())},
                 "told": dict(sorted(hour.told.items())),
+                "rows": hour.rows,
             },
         }
 
@@ -114,47 +154,71 @@ class Air:
             humidity=(hour["humidity"][0], hour["humidity"][1]),
             measured={name: (pair[0], pair[1]) for name, pair in hour["measured"].items()},
             told=hour["told"],
+            rows=hour["rows"] and RowSums(hour["rows"][0], tuple(hour["rows"][1]), hour["rows"][2]),
         )
-        virtual = {}
+        virtual, finders = {}, {}
         if sensors is not None:
-            stored: dict[str, str] = json.loads(sensors[1])
+            stored: dict[str, Any] = json.loads(sensors[1])
+            if stored.get("v") != _SENSORS_VERSION:
+                raise StateError(
+                    f"checkpoint of virtual sensors of version {stored.get('v')!r}, this code reads"
+                    f" {_SENSORS_VERSION}: delete the topic aq.state.v1 and let the worker learn again"
+                )
             virtual = {
-                name: VirtualSensor.from_bytes(base64.b64decode(text)) for name, text in stored.items()
+                name: VirtualSensor.from_bytes(base64.b64decode(text))
+                for name, text in stored["virtual"].items()
             }
+            finders = {camera: BandFinder.from_state(state) for camera, state in stored["finders"]}
         return cls(
             History.from_state(plain["history"]),
             {name: (pair[0], pair[1]) for name, pair in plain["last"].items()},
             gathered,
             virtual,
+            finders,
             0 if sensors is None else sensors[0],
         )
 
 
 def dump_sensors(air: Air) -> bytes:
-    """The virtual sensors, losslessly."""
+    """The virtual sensors and band finders, losslessly."""
     return json.dumps(
-        {name: base64.b64encode(state.to_bytes()).decode() for name, state in sorted(air.virtual.items())}
+        {
+            "v": _SENSORS_VERSION,
+            "virtual": {
+                name: base64.b64encode(state.to_bytes()).decode()
+                for name, state in sorted(air.virtual.items())
+            },
+            "finders": [[camera, finder.to_state()] for camera, finder in air.finders.items()],
+        }
     ).encode()
 
 
 def learned(
-    air: Air, end: int, sight: Sight | None, measured: Mapping[str, float], told: Mapping[str, float]
+    air: Air,
+    end: int,
+    sight: Sight | None,
+    rows: Rows | None,
+    measured: Mapping[str, float],
+    told: Mapping[str, float],
 ) -> Air:
     """What is known after the final window that ends at `end` (ms).
 
-    `measured`: ug/m3 of the window's usable sensors; `told`: what the global head says of each pollutant
-    without its own sensor.
+    `rows`: of a camera whose far band is still to be found; `measured`: ug/m3 of the window's usable sensors;
+    `told`: what the global head says of each pollutant without its own sensor.
     """
     hour = -(-end // HOUR_MS) * HOUR_MS
     gathered, virtual, virtual_at = air.gathered, air.virtual, air.virtual_at
+    finders = air.finders
     if gathered is not None and gathered.end != hour:
         moved = _moved(virtual, gathered)
         if moved:
             virtual, virtual_at = {**virtual, **moved}, end
+        # Where PM2.5 was measured its virtual sensor has moved too: what is found is never dumped too late.
+        finders = _sought(finders, gathered)
         gathered = None
-    gathered = (gathered or Gathered(hour)).with_window(sight, measured, told)
+    gathered = (gathered or Gathered(hour)).with_window(sight, rows, measured, told)
     last = {**air.last, **{name: (value, end) for name, value in measured.items()}}
-    return Air(air.history, last, gathered, virtual, virtual_at)
+    return Air(air.history, last, gathered, virtual, finders, virtual_at)
 
 
 def virtual_estimate(
@@ -178,6 +242,16 @@ def _moved(virtual: Mapping[str, VirtualSensor], hour: Gathered) -> dict[str, Vi
         if after is not None:
             moved[name] = after
     return moved
+
+
+def _sought(finders: Mapping[str, BandFinder], hour: Gathered) -> Mapping[str, BandFinder]:
+    total, count = hour.measured.get("pm25", (0.0, 0))
+    if hour.rows is None or not count:
+        return finders
+    camera, sums, windows = hour.rows
+    others = {name: finder for name, finder in finders.items() if name != camera}
+    fed = observe(finders.get(camera), _mean(sums, windows), total / count)
+    return dict([*others.items(), (camera, fed)][-_FINDERS:])
 
 
 def _added(sums: tuple[float, ...], vector: NDArray[np.float32]) -> tuple[float, ...]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from model.bundle import Bundle
 from model.errors import ImageRefused
-from model.far_band import FarBand
+from model.far_band import FarBand, row_profile
 from model.gate import REASONS, Verdict, judge
 from model.haze import HAZE_SIZE
 from model.image import DecodedFrame, decode
@@ -32,6 +32,7 @@ from schemas.frame import MAX_FRAME_BYTES, FrameHeader, accept_header
 from schemas.station import Station
 from streams import metrics
 from streams.accept import PUNCTUATION_TYPE, Keys, check_time, dead_letter, is_punctuation
+from streams.bands import BandBook
 from streams.driver import Out, Publish
 from streams.stations import StationBook
 
@@ -53,6 +54,8 @@ class _Prepared:
     frame: DecodedFrame
     whole_part: NDArray[np.float32]
     far_part: NDArray[np.float32] | None
+    #: Log contrast of the rows, while the camera has no far band.
+    rows: NDArray[np.float32] | None
     verdict: Verdict
     layout: str
     #: The dead letter of a frame that shows a fault of the camera; its features say so too.
@@ -141,6 +144,8 @@ class VisionPipeline:
                     embeddings["camera_whole"] = seen.astype(_LE32).tobytes()
                     seen = with_projection(next(fars).projection, prepared.far_part)
                 embeddings["camera"] = seen.astype(_LE32).tobytes()
+                if prepared.rows is not None:
+                    embeddings["rows"] = prepared.rows.astype(_LE32).tobytes()
             header = prepared.header
             features = Features(
                 station=header.station,
@@ -181,6 +186,7 @@ class VisionStage:
         pipeline: VisionPipeline,
         publish: Publish,
         stations: StationBook,
+        bands: BandBook,
         keys: Keys,
         *,
         frames_topic: str,
@@ -194,6 +200,7 @@ class VisionStage:
         self._pipeline = pipeline
         self._publish = publish
         self._stations = stations
+        self._bands = bands
         self._keys = keys
         self._frames_topic = frames_topic
         self._dead_letter_topic = dead_letter_topic
@@ -208,6 +215,14 @@ class VisionStage:
         """Take the frames of one poll, or station records."""
         if topic == self._stations.topic:
             self._stations.apply(records)  # the fusion stage reads them too and dead-letters the unreadable
+            return
+        if topic == self._bands.topic:
+            letters = [
+                dead_letter(self._dead_letter_topic, "vision", record, refused)
+                for record, refused in self._bands.apply(records)
+            ]
+            if letters:
+                await self._publish(letters)
             return
         for start in range(0, len(records), self._pipeline.batch):
             chunk = records[start : start + self._pipeline.batch]
@@ -234,7 +249,7 @@ class VisionStage:
                     f"a frame of {len(record.value)} bytes; the limit is {MAX_FRAME_BYTES}: scale it down",
                 )
             station = self._stations.get(header.station)
-            band = _far_band(station, header.camera)
+            band = self._far_band(station, header)
             frame = decode(record.value, width, height, band)
         except Refused as refused:
             return dead_letter(self._dead_letter_topic, "vision", record, refused)
@@ -256,10 +271,19 @@ class VisionStage:
             frame=frame,
             whole_part=plain_part(frame.whole),
             far_part=None if frame.far is None else plain_part(frame.far),
+            rows=row_profile(frame.luminance) if band is None else None,
             verdict=verdict,
             layout=layout(band),
             fault=fault,
         )
+
+    def _far_band(self, station: Station | None, header: FrameHeader) -> FarBand | None:
+        """The band that the station's record sets; otherwise the one that was found."""
+        band = self._bands.get(header.station, header.camera)
+        for known in station.cameras if station else ():
+            if known.camera == header.camera and known.far_band is not None:
+                band = known.far_band
+        return None if band is None else FarBand(band.top, band.bottom, band.left, band.right)
 
     def count(self, prepared: Sequence[_Prepared | Out]) -> None:
         """Add a chunk that is out to the metrics."""
@@ -291,7 +315,11 @@ class VisionStage:
     async def settle(self) -> Mapping[str, tuple[int, str]]:
         """Offsets up to which features are out and confirmed."""
         self._pipeline.check()
-        return {self._frames_topic: (self._finished, ""), **self._stations.settled()}
+        return {
+            self._frames_topic: (self._finished, ""),
+            **self._stations.settled(),
+            **self._bands.settled(),
+        }
 
     def committed(self) -> None:
         """Nothing hangs on a commit here."""
@@ -308,11 +336,3 @@ def punctuation(topic: str, partition: int, what: Punctuation) -> Out:
     """The record that carries progress without data."""
     value = what.model_dump_json().encode()
     return Out(topic, None, value, [("ce_type", PUNCTUATION_TYPE)], partition)
-
-
-def _far_band(station: Station | None, camera: str) -> FarBand | None:
-    for known in station.cameras if station else ():
-        if known.camera == camera and known.far_band is not None:
-            band = known.far_band
-            return FarBand(band.top, band.bottom, band.left, band.right)
-    return None

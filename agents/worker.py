@@ -23,6 +23,7 @@ from model.bundle import DEFAULT_BUNDLE, Bundle
 from model.runtime import Head
 from streams import metrics, topics
 from streams.accept import Keys
+from streams.bands import BandBook
 from streams.checkpoint import Checkpoints
 from streams.compacted import read_compacted
 from streams.driver import BatchApp, Committed, Out, Stage, build_app
@@ -95,7 +96,7 @@ class _Builder:
 
 
 class _Vision(_Builder):
-    inputs = (topics.FRAMES, topics.STATIONS)
+    inputs = (topics.FRAMES, topics.STATIONS, topics.CAMERA_BANDS)
     max_poll_records = 64
 
     def __init__(self, settings: Settings) -> None:
@@ -108,10 +109,13 @@ class _Vision(_Builder):
 
     async def open(self, partition: int, committed: Committed) -> Stage:
         frames = self.name(topics.FRAMES)
+        bands = BandBook(self.name(topics.CAMERA_BANDS), self.keys)
+        bands.apply((await self.compacted(topics.CAMERA_BANDS, partition)).values())
         return VisionStage(
             self._pipeline,
             self.publish,
             await self.stations(partition),
+            bands,
             self.keys,
             frames_topic=frames,
             features_topic=self.name(topics.FEATURES),
@@ -157,6 +161,7 @@ class _Fusion(_Builder):
             readings_topic=sides["readings"],
             features_topic=sides["features"],
             estimates_topic=self.name(topics.ESTIMATES),
+            bands_topic=self.name(topics.CAMERA_BANDS),
             late_topic=self.name(topics.LATE),
             dead_letter_topic=self.name(topics.DEAD_LETTERS),
             partition=partition,

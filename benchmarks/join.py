@@ -43,10 +43,12 @@ START = 1_750_248_000_000
 class WriteWindows:
     """In the assessor's place: writes what a window holds, nothing more."""
 
-    def run(self, steps: Sequence[tuple[str, WindowView]], done: int, station_of: Any) -> list["Joined"]:
+    def run(
+        self, steps: Sequence[tuple[str, WindowView]], done: int, station_of: Any
+    ) -> tuple[list["Joined"], list[Any]]:
         """One record per window to publish."""
         del done, station_of
-        return [Joined(view) for kind, view in steps if kind == "close"]
+        return [Joined(view) for kind, view in steps if kind == "close"], []
 
     def horizons(self, done: int) -> dict[str, int]:
         """Nothing is learned."""
@@ -102,6 +104,7 @@ def make_stage(settings: Settings, partition: int, publish: Any) -> FusionStage:
         readings_topic=prefix + topics.READINGS.name,
         features_topic=prefix + topics.FEATURES.name,
         estimates_topic=prefix + topics.ESTIMATES.name,
+        bands_topic=prefix + topics.CAMERA_BANDS.name,
         late_topic=prefix + topics.LATE.name,
         dead_letter_topic=prefix + topics.DEAD_LETTERS.name,
         partition=partition,

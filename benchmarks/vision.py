@@ -29,6 +29,7 @@ from model.runtime import Encoder
 from schemas.base import from_ms
 from schemas.frame import FrameHeader
 from streams.accept import Keys
+from streams.bands import BandBook
 from streams.driver import Out
 from streams.stations import StationBook
 
@@ -118,7 +119,7 @@ async def stage(bundle: Bundle, frames: Sequence[Any]) -> float:
     pipeline = VisionPipeline(bundle, publish, batch=CHUNK, threads=1)
     keys = Keys(1)
     vision = VisionStage(
-        pipeline, publish, StationBook("stations", keys), keys,
+        pipeline, publish, StationBook("stations", keys), BandBook("bands", keys), keys,
         frames_topic="frames", features_topic="features", dead_letter_topic="dlq",
         partition=0, start=0, waiting=lambda _: False,
     )  # fmt: skip

@@ -29,6 +29,7 @@ from schemas.errors import Refused
 from schemas.station import Station
 from streams import topics
 from streams.accept import LATE_FROM, Keys, reading_items
+from streams.bands import BandBook
 from streams.driver import Out
 from streams.join import Item
 from streams.stations import StationBook
@@ -114,20 +115,21 @@ class History:
         layout: str,
         bundle: Bundle,
         books: Callable[[int], StationBook],
+        bands: Callable[[int], BandBook],
         wanted: Callable[[int], bool],
         final: Mapping[int, int],
         progress: Callable[[Progress], None] | None = None,
     ) -> None:
         """Take in a folder. Raises SourceError where it cannot be read.
 
-        `books`: per partition the known stations. `wanted`: whether a window that ends then (ms) was asked
-        for. `final`: per partition the end of the last window that is final.
+        `books`, `bands`: per partition the known stations and found far bands. `wanted`: whether a window
+        that ends then (ms) was asked for. `final`: per partition the end of the last window that is final.
         """
         if layout not in FORMATS:
             raise SourceError(f"unknown format {layout!r}; there are {', '.join(FORMATS)}")
         with (
             Spool(self._now + AHEAD_MS) as spool,
-            _Vision(self._settings, bundle, self._keys, books) as vision,
+            _Vision(self._settings, bundle, self._keys, books, bands) as vision,
         ):
             contents = FORMATS[layout](root, spool)
             self.problems += contents.problems
@@ -246,12 +248,18 @@ class _Vision:
     """The worker's vision stage, fed with records that lie on no topic."""
 
     def __init__(
-        self, settings: Settings, bundle: Bundle, keys: Keys, books: Callable[[int], StationBook]
+        self,
+        settings: Settings,
+        bundle: Bundle,
+        keys: Keys,
+        books: Callable[[int], StationBook],
+        bands: Callable[[int], BandBook],
     ) -> None:
         self._settings = settings
         self._bundle = bundle
         self._keys = keys
         self._books = books
+        self._bands = bands
         self._runner = asyncio.Runner()
         self._pipeline: VisionPipeline | None = None
         self._stages: dict[int, VisionStage] = {}
@@ -296,6 +304,7 @@ class _Vision:
                 self._pipeline,
                 self._publish,
                 self._books(partition),
+                self._bands(partition),
                 self._keys,
                 frames_topic=self._settings.kafka.prefix + topics.FRAMES.name,
                 features_topic=topics.FEATURES.name,

@@ -55,7 +55,7 @@ class BandFinder:
     """Moments of (row profile, log concentration) pairs of one camera; immutable.
 
     Attributes:
-        count: pairs so far.
+        count: pairs so far; those that it was found from, once it is.
         level: mean of log1p(ug/m3); `level_square`: its sum of squared departures.
         mean: float64 (36,), mean row profile; `square`: its sum of squared departures; `product`:
             that of products with the level's.
@@ -130,7 +130,7 @@ def row_profile(luminance: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def observe(finder: BandFinder | None, rows: NDArray[np.float32], pm25: float) -> BandFinder:
-    """Take in one hour.
+    """Take in one hour; once a band is found, nothing more is taken in.
 
     Args:
         finder: the state before, None at the start.
@@ -144,6 +144,8 @@ def observe(finder: BandFinder | None, rows: NDArray[np.float32], pm25: float) -
     if finder is None:
         zero = np.zeros(ROWS)
         finder = BandFinder(0, 0.0, 0.0, zero, zero, zero)
+    if finder.found is not None:
+        return finder
     profile, value = rows.astype(np.float64), math.log1p(pm25)
     count = finder.count + 1
     off, apart = profile - finder.mean, value - finder.level
@@ -155,10 +157,7 @@ def observe(finder: BandFinder | None, rows: NDArray[np.float32], pm25: float) -
         mean=mean,
         square=finder.square + off * (profile - mean),
         product=finder.product + off * (value - level),
-        found=finder.found,
     )
-    if grown.found is not None:
-        return grown
     found = _find(grown)
     return grown if found is None else replace(grown, found=found)
 

@@ -32,7 +32,8 @@ class Features(Record):
         dict[str, Float32Bytes],
         Field(
             description="frame: 128, the network's; camera: 64, what this camera's virtual sensor reads;"
-            " camera_whole: the same of the whole frame where `camera` is of a far band"
+            " camera_whole: the same of the whole frame where `camera` is of a far band;"
+            " rows: 36, log contrast of the picture's rows, while the camera has no far band"
         ),
     ]
     haze: Annotated[Float32Bytes, Field(description="plain haze statistics, order in model.haze.NAMES")] = b""

@@ -17,6 +17,21 @@ class FarBand(Record):
     right: Annotated[float, Field(gt=0, le=1, description="right edge, fraction of the width")] = 1.0
 
 
+class FoundBand(Record):
+    """A far band that fusion found for a camera whose record sets none."""
+
+    camera: DeviceId
+    far_band: FarBand
+    pairs: Annotated[int, Field(ge=1, description="hours with a picture and PM2.5 that it was found from")]
+
+
+class CameraBands(Record):
+    """The far bands found at a station; the newest record per key on aq.camera-bands.v1 counts."""
+
+    station: StationId
+    bands: tuple[FoundBand, ...]
+
+
 class Camera(Record):
     """A fixed camera."""
 

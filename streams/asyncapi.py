@@ -21,7 +21,7 @@ from schemas.estimate import BACKFILLED, Estimate
 from schemas.features import Features, Punctuation
 from schemas.frame import HEADERS, MAX_FRAME_BYTES, REQUIRED, FrameHeader
 from schemas.reading import Reading
-from schemas.station import Station
+from schemas.station import CameraBands, Station
 from streams import topics
 from streams.accept import LATE_FROM, MAX_READING_BYTES, PUNCTUATION_TYPE
 from streams.checkpoint import AT
@@ -91,6 +91,9 @@ def _dead_letter_headers() -> Plain:
 def _messages() -> dict[str, _Message]:
     return {
         "station": _Message("A station: what is installed where", Station, "validation", key=_STATION_KEY),
+        "cameraBands": _Message(
+            "The far bands that were found for a station's cameras", CameraBands, key=_STATION_KEY
+        ),
         "frame": _Message(
             "A camera's picture, as the camera made it",
             {
@@ -168,6 +171,7 @@ def _messages() -> dict[str, _Message]:
 #: What lies on each topic.
 _CONTENTS: Final[Mapping[str, tuple[str, ...]]] = {
     topics.STATIONS.name: ("station",),
+    topics.CAMERA_BANDS.name: ("cameraBands",),
     topics.FRAMES.name: ("frame", "punctuation"),
     topics.READINGS.name: ("reading", "punctuation"),
     topics.FEATURES.name: ("features", "punctuation"),
@@ -190,14 +194,14 @@ _ACTORS: Final[Sequence[tuple[str, str, tuple[Topic, ...], tuple[Topic, ...]]]] 
     (
         "vision",
         "looks at frames",
-        (topics.FRAMES, topics.STATIONS),
+        (topics.FRAMES, topics.STATIONS, topics.CAMERA_BANDS),
         (topics.FEATURES, topics.DEAD_LETTERS),
     ),
     (
         "fusion",
         "joins features and readings into estimates",
         (topics.FEATURES, topics.READINGS, topics.STATIONS, topics.STATE),
-        (topics.ESTIMATES, topics.LATE, topics.DEAD_LETTERS, topics.STATE),
+        (topics.ESTIMATES, topics.LATE, topics.DEAD_LETTERS, topics.STATE, topics.CAMERA_BANDS),
     ),
     (
         "sink",

@@ -37,6 +37,9 @@ class Topic:
 
 
 STATIONS: Final = Topic("aq.stations.v1", "Station records, the newest per station counts", cleanup="compact")
+CAMERA_BANDS: Final = Topic(
+    "aq.camera-bands.v1", "far bands that were found, the newest per station counts", cleanup="compact"
+)
 FRAMES: Final = Topic(
     "aq.frames.v1",
     "camera frames: raw image bytes, metadata in headers",
@@ -72,6 +75,7 @@ ALERT_STATE: Final = Topic(
 )
 TOPICS: Final = (
     STATIONS,
+    CAMERA_BANDS,
     FRAMES,
     READINGS,
     FEATURES,

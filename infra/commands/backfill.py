@@ -41,6 +41,7 @@ from schemas.estimate import BACKFILLED, Estimate
 from streams import topics
 from streams.accept import LATE_FROM, Keys, is_punctuation, reading_items
 from streams.admin import admin_client
+from streams.bands import BandBook
 from streams.checkpoint import AT
 from streams.join import BEGINNING, Item, Settled
 from streams.stations import StationBook
@@ -108,7 +109,9 @@ class _Run:
         self, history: History, files: Files, done: dict[int, int], progress: Callable[[Progress], None]
     ) -> None:
         """Take in files; what of them belongs to final windows is counted by `partition`."""
-        history.read(files.root, files.layout, self._bundle, self._book, self._wanted, done, progress)
+        history.read(
+            files.root, files.layout, self._bundle, self._book, self._bands, self._wanted, done, progress
+        )
         self.report.problems = history.problems
         self._history = history
 
@@ -124,6 +127,11 @@ class _Run:
             book.apply(self._scan(book.topic, number))
             self._books[number] = book
         return self._books[number]
+
+    def _bands(self, number: int) -> BandBook:
+        book = BandBook(self._name(topics.CAMERA_BANDS), self.keys)
+        book.apply(self._scan(book.topic, number))
+        return book
 
     def _wanted(self, end: int) -> bool:
         return (self._since is None or end >= self._since) and (self._until is None or end < self._until)

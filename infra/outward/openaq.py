@@ -1,8 +1,8 @@
 """OpenAQ's ingest format (as openaq-transform writes it): locations with systems and sensors, measurements.
 
 OpenAQ publishes measurements as they are. So imputed values are **left out**, and of a corrected value the
-raw mean is given, never the correction. Times are the end of the averaging period. Gases carry `:mass` in
-their key: OpenAQ keeps mass concentrations and mixing ratios apart.
+raw mean is given, never the correction. Times are the end of the averaging period. Keys and units are those
+of openaq-transform's table: `:mass` apart from `:parts`, ug/m3, but mg/m3 for CO.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from schemas.base import format_time
 from schemas.estimate import Estimate, PollutantEstimate
-from schemas.parameters import GASES
 from schemas.station import Station
 
 SCHEMA: Final = "v0.1"
@@ -36,13 +35,16 @@ def transform(
             value = measured(pollutant)
             if value is None:
                 continue
-            metric = f"{parameter}:mass" if parameter in GASES else parameter
+            metric = f"{parameter}:mass"
+            units, scale = ("mg/m3", 1000) if parameter == "co" else ("ug/m3", 1)
             key = f"{_PROVIDER}/{estimate.station}-{metric}"
             sensors.setdefault(estimate.station, {})[key] = {
-                "key": key, "parameter": metric, "units": "ug/m3", "averaging_interval_secs": seconds,
+                "key": key, "parameter": metric, "units": units, "averaging_interval_secs": seconds,
                 "logging_interval_secs": seconds, "flags": [],
             }  # fmt: skip
-            measurements.append({"key": key, "timestamp": format_time(estimate.window.end), "value": value})
+            measurements.append(
+                {"key": key, "timestamp": format_time(estimate.window.end), "value": value / scale}
+            )
             ends.append(estimate.window.end)
     locations = []
     for name in sorted(sensors):

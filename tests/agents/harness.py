@@ -220,6 +220,10 @@ class Fleet:
             env=env,
         )
 
+    def pid(self, role: str) -> int:
+        """Process id of the worker."""
+        return self._children[role].pid
+
     def kill(self, role: str) -> None:
         """kill -9."""
         self._children[role].kill()

@@ -79,7 +79,7 @@ def test_windows_that_close_together_come_out_as_one_by_one(head: Head) -> None:
         return [
             estimate.model_dump_json()
             for batch in batches
-            for estimate in assessor.run(batch, NOON + 2 * MINUTE, stations.get)
+            for estimate in assessor.run(batch, NOON + 2 * MINUTE, stations.get).estimates
         ]
 
     together = run([steps])
@@ -117,7 +117,7 @@ def from_a_camera(head: Head, end: int, history: History, pm25: float) -> tuple[
         view=view("s0", end, {}), station=Station(station="s0", kind="camera-only"), measured={}, failed={},
         frames=(), readings=0, humidity=None, embedding=np.zeros(128, np.float32),
         haze=np.full(20, np.nan, np.float32), vector=np.full(6, np.nan, np.float32), hour=12.0, sight=None,
-        begins_hour=False,
+        rows=None, begins_hour=False,
     )  # fmt: skip
     (said,) = tell(head, [window], False)
     imputed = conclude(window, said, Air(history))["pm25"].model_copy(

@@ -82,7 +82,7 @@ def work_through(head: Head, sent: Sequence[Sent]) -> list[Estimate]:
 
     def take(output: Output) -> None:
         assert not output.late
-        for estimate in assessor.run(output.steps, join.done, STATIONS.get):
+        for estimate in assessor.run(output.steps, join.done, STATIONS.get).estimates:
             newest[estimate.station, estimate.window.end] = estimate
 
     for one in sent:

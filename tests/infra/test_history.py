@@ -13,6 +13,7 @@ from model.bundle import DEFAULT_BUNDLE, Bundle
 from schemas.base import format_time, from_ms
 from schemas.features import Features
 from streams.accept import Keys
+from streams.bands import BandBook
 from streams.stations import StationBook
 from tests.agents.harness import NOON, picture
 
@@ -39,8 +40,9 @@ def table(file, *rows):
 def read(root, bundle, *, wanted=lambda _: True, final=HOUR, layout="layout"):
     history = History(Settings(kafka=KafkaSettings(partitions=1)), KEYS)
     book = StationBook("aq.stations.v1", KEYS)
+    bands = BandBook("aq.camera-bands.v1", KEYS)
     try:
-        history.read(root, layout, bundle, lambda _: book, wanted, {0: final})
+        history.read(root, layout, bundle, lambda _: book, lambda _: bands, wanted, {0: final})
     except SourceError:
         history.__exit__()
         raise

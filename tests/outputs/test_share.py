@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from infra.commands.share import share
 from infra.outward import ngsi_ld, openaq, sensorthings
 from schemas.estimate import Inputs
-from schemas.parameters import GASES, PARAMETERS
+from schemas.parameters import PARAMETERS
 from schemas.station import Station
 from streams.sinks.store import Store
 from tests.outputs.samples import T0, estimate, estimates, imputed, index, measured
@@ -139,10 +139,10 @@ def test_a_thing_can_be_inserted_whole():
 def test_openaq_gets_measurements_only(batch):
     made = openaq.transform(batch, HERE, exported_on=NOW)
     expected = sorted(
-        (p.raw if p.kind == "corrected" else p.value)
+        (p.raw if p.kind == "corrected" else p.value) / (1000 if name == "co" else 1)
         for one in batch
         if one.station in HERE
-        for p in one.pollutants.values()
+        for name, p in one.pollutants.items()
         if p.kind != "imputed" and not (p.kind == "corrected" and p.raw is None)
     )
     assert sorted(one["value"] for one in made["measurements"]) == expected
@@ -155,10 +155,11 @@ def test_openaq_gets_measurements_only(batch):
     for one in made["measurements"]:
         assert set(one) == {"key", "timestamp", "value"}
         assert rfc3339(one["timestamp"])
-        assert keys[one["key"]]["units"] == "ug/m3"
+        assert one["key"] in keys
     for sensor in keys.values():
-        parameter, _, basis = sensor["parameter"].partition(":")
-        assert basis == ("mass" if parameter in GASES else "")
+        # openaq-transform's table of parameters
+        assert sensor["parameter"] in {f"{name}:mass" for name in PARAMETERS}
+        assert sensor["units"] == ("mg/m3" if sensor["parameter"] == "co:mass" else "ug/m3")
     assert {location["site_id"] for location in made["locations"]} <= set(HERE)
     assert made["meta"]["fetchSummary"]["measurements"] == len(made["measurements"])
     assert ("nowhere" in {one.station for one in batch}) == (
