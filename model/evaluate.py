@@ -250,8 +250,12 @@ def _with_intervals(truth: Float64, estimate: Float64, group: NDArray[np.int64])
     return plain
 
 
-def _plain(value: float | np.floating[Any]) -> float | None:
+def _plain(value: float) -> float | None:
     return None if math.isnan(value) else round(float(value), 4)
+
+
+def _exact(value: np.float32) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
 def _imputation(truth: Float32, shown: Float32, output: HeadOutput) -> dict[str, Any]:
@@ -344,9 +348,9 @@ def evaluate(
                 "aqi": float(output.aqi[place]),
                 "aqi_lo": float(output.aqi_lo[place]),
                 "aqi_hi": float(output.aqi_hi[place]),
-                "sensors": dict(zip(PARAMETERS, map(_plain, output.sensors[place]), strict=True)),
-                "sensors_lo": dict(zip(PARAMETERS, map(_plain, output.sensors_lo[place]), strict=True)),
-                "sensors_hi": dict(zip(PARAMETERS, map(_plain, output.sensors_hi[place]), strict=True)),
+                "sensors": dict(zip(PARAMETERS, map(_exact, output.sensors[place]), strict=True)),
+                "sensors_lo": dict(zip(PARAMETERS, map(_exact, output.sensors_lo[place]), strict=True)),
+                "sensors_hi": dict(zip(PARAMETERS, map(_exact, output.sensors_hi[place]), strict=True)),
             }
         )
     summary = {

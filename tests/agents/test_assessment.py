@@ -104,7 +104,7 @@ def test_a_pollutant_that_the_bundle_never_learned_is_not_imputed(tmp_path: Path
     values = {"pm25": 20.0, "so2": 5.0}
     final = ("expire", view("s", NOON + MINUTE, values))  # begins an hour: what is learned skips it too
     published = ("close", view("s", NOON + 2 * MINUTE, values))
-    [estimate] = assessor.run([final, published], NOON + MINUTE, lambda _: None)
+    [estimate] = assessor.run([final, published], NOON + MINUTE, lambda _: None).estimates
     kinds = {name: one.kind for name, one in estimate.pollutants.items()}
     assert kinds == {"pm25": "measured", "pm10": "imputed", "no2": "imputed", "so2": "measured"}
     assert estimate.model is not None
