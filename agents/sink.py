@@ -1,4 +1,7 @@
-"""The sink stage: estimates into the local store, InfluxDB and the latest-state cache, then acknowledge."""
+"""The sink stage: estimates into the local store, InfluxDB and the latest-state cache, then acknowledge.
+
+Alert events go into InfluxDB only, for dashboards: their own store is the compacted topic.
+"""
 
 import asyncio
 import logging
@@ -9,6 +12,7 @@ from concurrent.futures import Executor
 from aiokafka import ConsumerRecord
 from pydantic import ValidationError
 
+from schemas.alert import Alert
 from schemas.base import first_error
 from schemas.errors import Refused
 from schemas.estimate import Estimate
@@ -18,8 +22,9 @@ from streams.driver import Out, Publish
 from streams.sinks.aggregator import Aggregator
 from streams.sinks.cache import LatestCache
 from streams.sinks.directory import Directory
-from streams.sinks.errors import SinkStopped
-from streams.sinks.influx import InfluxSink
+from streams.sinks.errors import PointError, SinkStopped
+from streams.sinks.influx import InfluxSink, Rejection
+from streams.sinks.points import Point, alert_point
 from streams.sinks.store import Store
 from streams.stations import StationBook
 
@@ -43,6 +48,7 @@ class SinkStage:
         topic: str,
         dead_letter_topic: str,
         start: int,
+        alerts_topic: str | None = None,
     ) -> None:
         self._store = store
         self._influx = influx
@@ -56,6 +62,8 @@ class SinkStage:
         self._topic = topic
         self._dead_letter_topic = dead_letter_topic
         self._written = start
+        self._alerts_topic = alerts_topic
+        self._alerts_read = 0
 
     async def handle(self, topic: str, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
         """Write one poll's estimates to every sink, or keep station records."""
@@ -67,6 +75,9 @@ class SinkStage:
                 await loop.run_in_executor(self._executor, self._store.write_stations, known)
             except SinkStopped:
                 return
+            return
+        if topic == self._alerts_topic:
+            await self._take_alerts(records)
             return
         out: list[Out] = []
         estimates: list[Estimate] = []
@@ -97,6 +108,33 @@ class SinkStage:
         metrics.SINK_POINTS.labels("all").set(0)
         self._written = records[-1].offset + 1
 
+    async def _take_alerts(self, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
+        assert self._influx is not None, "alerts are read for InfluxDB only"
+        newest: dict[str, Point] = {}
+        out: list[Out] = []
+        for record in records:
+            if record.value is None:
+                continue  # a tombstone: what was written of the alert ends with the bucket's retention
+            try:
+                alert = Alert.model_validate_json(record.value)
+                newest[alert.id] = alert_point(alert)
+                continue
+            except ValidationError as error:
+                refused = Refused(*first_error(list(error.errors(include_url=False, include_context=False))))
+            except PointError as error:
+                refused = Refused("sink_rejected", str(error))
+            out.append(dead_letter(self._dead_letter_topic, "sink", record, refused))
+            metrics.DEAD_LETTERS.labels("sink", refused.code).inc()
+        try:
+            rejected = await asyncio.get_running_loop().run_in_executor(
+                self._executor, self._influx.write_points, list(newest.values())
+            )
+        except SinkStopped:
+            return  # nothing is acknowledged, it will be read again
+        _complain(rejected)
+        await self._publish(out)
+        self._alerts_read = records[-1].offset + 1
+
     def _write(self, estimates: Sequence[Estimate]) -> list[tuple[int, str]]:
         with metrics.SINK_SECONDS.labels("store").time():
             newest = self._store.write(estimates)
@@ -119,20 +157,17 @@ class SinkStage:
         refused += influx.write_points(self._directory.points(newest, self._stations.all()))
         if self._aggregator is not None:
             refused += self._aggregator.after(newest)
-        if refused:
-            metrics.SINK_ERRORS.labels("influx").inc(len(refused))
-            log.error(
-                "InfluxDB refused %d derived points (skyfuse influx init makes the buckets): %s",
-                len(refused),
-                refused[0].reason,
-            )
+        _complain(refused)
 
     async def tick(self) -> None:
         """Nothing happens by time alone."""
 
     async def settle(self) -> Mapping[str, tuple[int, str]]:
         """Everything before this offset is in every sink."""
-        return {self._topic: (self._written, ""), **self._stations.settled()}
+        settled = {self._topic: (self._written, ""), **self._stations.settled()}
+        if self._alerts_topic is not None and self._alerts_read:
+            settled[self._alerts_topic] = self._alerts_read, ""
+        return settled
 
     def committed(self) -> None:
         """Nothing hangs on a commit here."""
@@ -144,3 +179,14 @@ class SinkStage:
     async def close(self) -> None:
         """Let a waiting write go."""
         self._stopping.set()
+
+
+def _complain(refused: Sequence[Rejection]) -> None:
+    """What was made from what is kept elsewhere: a refusal loses nothing, but somebody should know."""
+    if refused:
+        metrics.SINK_ERRORS.labels("influx").inc(len(refused))
+        log.error(
+            "InfluxDB refused %d derived points (skyfuse influx init makes the buckets): %s",
+            len(refused),
+            refused[0].reason,
+        )

@@ -44,7 +44,7 @@ GC_THRESHOLDS: Final = (100_000, 50, 100)
 ROLES: Final[tuple[Role, ...]] = ("vision", "fusion", "sink", "alert")
 
 
-def build(role: Role, settings: Settings, web_port: int) -> BatchApp:
+def build(role: Role, settings: Settings, web_port: int, web_host: str) -> BatchApp:
     """The app of one role. It starts when it is handed to a Faust worker."""
     builder = {"vision": _Vision, "fusion": _Fusion, "sink": _Sink, "alert": _Alert}[role](settings)
     kafka = settings.kafka
@@ -59,6 +59,7 @@ def build(role: Role, settings: Settings, web_port: int) -> BatchApp:
         max_poll_records=builder.max_poll_records,
         session_timeout=kafka.session_timeout.total_seconds(),
         web_port=web_port,
+        web_host=web_host,
     )
     builder.app = app
     add_pages(app, role, builder.model)
@@ -170,10 +171,12 @@ class _Fusion(_Builder):
 
 
 class _Sink(_Builder):
-    inputs = (topics.ESTIMATES, topics.STATIONS)
+    inputs: tuple[topics.Topic, ...] = (topics.ESTIMATES, topics.STATIONS)
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
+        if settings.influx.url is not None:
+            self.inputs = (*self.inputs, topics.ALERTS)  # for the dashboards' annotations
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="sink")
         settings.data_dir.mkdir(parents=True, exist_ok=True)
 
@@ -209,6 +212,7 @@ class _Sink(_Builder):
             topic=topic,
             dead_letter_topic=self.name(topics.DEAD_LETTERS),
             start=committed.get(topic, (0, ""))[0],
+            alerts_topic=None if influx is None else self.name(topics.ALERTS),
         )
 
 
@@ -296,10 +300,10 @@ def _faust_credentials(kafka: KafkaSettings) -> Any:
     return faust.SSLCredentials(context) if context else None
 
 
-def run(role: Role, settings: Settings, web_port: int, loglevel: str = "INFO") -> None:
+def run(role: Role, settings: Settings, web_port: int, web_host: str, loglevel: str = "INFO") -> None:
     """Run a role's worker in this process until it is told to stop. Exits with 1 where it crashed."""
     (settings.data_dir / "faust" / role).mkdir(parents=True, exist_ok=True)
-    app = build(role, settings, web_port)
+    app = build(role, settings, web_port, web_host)
     # Windows hold many small objects for minutes; the default thresholds would walk them again and again
     # (a third of the join's time: docs/performance.md).
     gc.freeze()

@@ -71,12 +71,15 @@ def up(
 def worker(
     role: Annotated[RoleName, typer.Argument(help="vision, fusion, sink or alert.")],
     web_port: Annotated[int, typer.Option(help="Port for /livez, /readyz and /metrics; 0: none.")] = 0,
+    web_host: Annotated[
+        str, typer.Option(help="Address they are served at; 0.0.0.0 where another machine asks for them.")
+    ] = "127.0.0.1",
     log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
 ) -> None:
     """Run one worker until it is told to stop."""
     from agents.worker import run
 
-    run(role.value, with_broker(Settings()), web_port, log_level)
+    run(role.value, with_broker(Settings()), web_port, web_host, log_level)
 
 
 @app.command()

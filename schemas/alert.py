@@ -1,10 +1,14 @@
 """Alerts: events of a state machine in event time, on the compacted topic aq.alerts.v1."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, get_args
 
 from pydantic import Field
 
 from schemas.base import Record, StationId, UtcTime
+
+Severity = Literal["info", "minor", "moderate", "severe", "extreme"]
+#: Rising.
+SEVERITIES: Final[tuple[Severity, ...]] = get_args(Severity)
 
 
 class Alert(Record):
@@ -18,7 +22,7 @@ class Alert(Record):
     event: Literal["open", "update", "clear", "retract"]
     station: StationId
     rule: str
-    severity: Literal["info", "minor", "moderate", "severe", "extreme"]
+    severity: Severity
     at: Annotated[UtcTime, Field(description="end of the window that caused this event")]
     since: Annotated[UtcTime, Field(description="end of the window from which the condition held")]
     reason: Annotated[str, Field(description="in words, with the numbers")]

@@ -205,8 +205,8 @@ _ACTORS: Final[Sequence[tuple[str, str, tuple[Topic, ...], tuple[Topic, ...]]]] 
     ),
     (
         "sink",
-        "writes estimates into databases",
-        (topics.ESTIMATES, topics.STATIONS),
+        "writes estimates into databases, and alerts into InfluxDB",
+        (topics.ESTIMATES, topics.STATIONS, topics.ALERTS),
         (topics.DEAD_LETTERS,),
     ),
     (

@@ -365,6 +365,7 @@ def build_app(
     session_timeout: float = 10.0,
     commit_interval: float = 1.0,
     web_port: int = 0,
+    web_host: str = "127.0.0.1",
 ) -> BatchApp:
     """A Faust app that runs `open_stage`'s stages over `topics` (equal partition counts)."""
     app = BatchApp(
@@ -393,7 +394,7 @@ def build_app(
         producer_max_batch_size=256 * 1024,
         stream_processing_timeout=3600.0,
         web_port=web_port or 6066,
-        web_bind="127.0.0.1",
+        web_bind=web_host,
         web_enabled=bool(web_port),
         web_tables_enabled=False,
     )

@@ -18,13 +18,12 @@ from aqi import standards
 from aqi.errors import StandardError
 from aqi.quality import TESTS
 from model.gate import REASONS
+from schemas.alert import SEVERITIES, Severity
 from schemas.base import STATION_PATTERN
 from schemas.parameters import Pollutant
 
 What = Literal["index", "nowcast", "concentration", "imputed_share", "flagged", "frames", "silence"]
 RestsOn = Literal["measured", "lower_bound", "any"]
-Severity = Literal["info", "minor", "moderate", "severe", "extreme"]
-SEVERITIES: Final[tuple[Severity, ...]] = ("info", "minor", "moderate", "severe", "extreme")
 
 _DURATION = re.compile(r"^(\d+)(s|m|h|d)$")
 _UNIT_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}

@@ -23,10 +23,10 @@ from typing import Any, Final, Literal, NamedTuple, Self
 from agents.alerting.evidence import Evidence, weigh
 from agents.alerting.machine import Entry, Episode, Progress, hear, miss, observe
 from agents.alerting.membership import membership
-from agents.alerting.rules import Rule, Rules, Severity
+from agents.alerting.rules import Rule, Rules
 from agents.alerting.words import reason_of, retired, retracted
 from aqi import standards
-from schemas.alert import Alert
+from schemas.alert import Alert, Severity
 from schemas.base import format_time, from_ms, to_ms
 from schemas.estimate import Estimate
 

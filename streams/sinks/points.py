@@ -9,7 +9,7 @@ value with kind ``missing``, so that one which drops out in a revision does not 
 
 A window's points are written straight as lines of the line protocol (second precision): a city's backlog is
 millions of them, and a line costs a third of what a point and then its line would (docs/performance.md).
-Points that are rare (station directory, aggregates) are `Point`s.
+Points that are rare (station directory, alerts, aggregates) are `Point`s.
 
 Tags and fields, their units and meaning are listed in docs/outputs.md.
 """
@@ -21,7 +21,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from schemas.base import to_ms
+from pydantic_core import PydanticCustomError
+
+from schemas.alert import SEVERITIES, Alert
+from schemas.base import parse_time, to_ms
 from schemas.estimate import Estimate, IndexBlock, PollutantEstimate
 from schemas.parameters import PARAMETERS
 from schemas.station import Station
@@ -90,8 +93,8 @@ def _quote(text: str) -> str:
 def window_lines(estimate: Estimate) -> list[str]:
     """The lines of one revision of one window: six `aq`, one `aqi` per standard, one `station_state`.
 
-    Raises PointError if the window does not end on a whole second (two windows would share a point), or
-    for a number that is not finite.
+    Numbers are finite: an `Estimate` cannot hold others. Raises PointError if the window does not end on a
+    whole second: two windows would share a point.
     """
     start, end = to_ms(estimate.window.start), to_ms(estimate.window.end)
     tail = _tail(estimate, end)
@@ -139,11 +142,13 @@ def _pollutant(pollutant: PollutantEstimate | None) -> str:
     """Fields of `aq` that belong to the pollutant. Concentrations in ug/m3."""
     if pollutant is None:
         return _NO_POLLUTANT
-    interval = _interval("lo", "hi", "has_interval", pollutant.lo, pollutant.hi)
+    lo, hi, raw = pollutant.lo, pollutant.hi, pollutant.raw
+    interval = _NO_INTERVAL if lo is None or hi is None else f"lo={lo!r},hi={hi!r},has_interval=t"
+    unprocessed = _NO_RAW if raw is None else f"raw={raw!r},has_raw=t"
     return (
-        f'value={_number(pollutant.value)},has_value=t,kind="{pollutant.kind}",qc={pollutant.qc}i,'
+        f'value={pollutant.value!r},has_value=t,kind="{pollutant.kind}",qc={pollutant.qc}i,'
         f'qc_tests={pollutant.qc_tests}i,{interval},method="{_quote(pollutant.method)}",'
-        f'{_optional("raw", pollutant.raw)},n={pollutant.n}i,sensors="{",".join(pollutant.sensors)}"'
+        f'{unprocessed},n={pollutant.n}i,sensors="{",".join(pollutant.sensors)}"'
     )
 
 
@@ -156,10 +161,10 @@ def _index(block: IndexBlock) -> str:
     return (
         f'index={_whole(block.index)}i,category="{category}",band="{band}",level={_whole(block.level)}i,'
         f'dominant="{",".join(block.dominant)}",status="{block.status}",reason="{_quote(block.reason)}",'
-        f"imputed_share={_number(block.imputed_share)},lo={_whole(block.lo)}i,hi={_whole(block.hi)}i,"
+        f"imputed_share={block.imputed_share!r},lo={_whole(block.lo)}i,hi={_whole(block.hi)}i,"
         f"nowcast={_whole(block.nowcast)}i,nowcast_lo={_whole(block.nowcast_lo)}i,"
         f"nowcast_hi={_whole(block.nowcast_hi)}i,"
-        f"{','.join([f'sub_{parameter}={sub(parameter, NONE)}i' for parameter in PARAMETERS])}"
+        f"{_SUBINDICES % tuple([sub(parameter, NONE) for parameter in PARAMETERS])}"
     )
 
 
@@ -168,53 +173,41 @@ def _state(estimate: Estimate) -> str:
     kinds = [pollutant.kind for pollutant in estimate.pollutants.values()]
     inputs, model = estimate.inputs, estimate.model
     frames = inputs.frames
-    used = sum([frame.usable for frame in frames])
-    reasons = ",".join(sorted({reason for frame in frames for reason in frame.reasons}))
-    if model is None:
-        said = _NO_MODEL
-    else:
-        interval = _interval("model_lo", "model_hi", "has_model_interval", model.lo, model.hi)
-        said = f"model_aqi={_number(model.aqi)},has_model=t,{interval}"
+    used, reasons = 0, ""
+    if frames:
+        used = sum([frame.usable for frame in frames])
+        reasons = _quote(",".join(sorted({reason for frame in frames for reason in frame.reasons})))
+    humidity = _NO_HUMIDITY
+    if inputs.humidity is not None:
+        humidity = f"humidity={inputs.humidity!r},has_humidity=t"
+    said = _NO_MODEL
+    if model is not None:
+        interval = _NO_MODEL_INTERVAL
+        if model.lo is not None and model.hi is not None:
+            interval = f"model_lo={model.lo!r},model_hi={model.hi!r},has_model_interval=t"
+        said = f"model_aqi={model.aqi!r},has_model=t,{interval}"
     return (
         f'sides="{estimate.sides}",readings={inputs.readings}i,frames={len(frames)}i,frames_used={used}i,'
-        f'frame_reasons="{_quote(reasons)}",{_optional("humidity", inputs.humidity)},'
+        f'frame_reasons="{reasons}",{humidity},'
         f"measured={kinds.count('measured')}i,corrected={kinds.count('corrected')}i,"
         f"imputed={kinds.count('imputed')}i,missing={len(PARAMETERS) - len(kinds)}i,{said}"
     )
-
-
-def _number(value: float) -> str:
-    """A float as the line protocol has it; floats stay floats even when whole.
-
-    Not finite is refused: the line would be, and left out the database would keep the old value.
-    """
-    if not -math.inf < value < math.inf:
-        raise PointError(f"{value} is not a number that a point can carry")
-    return repr(value)
 
 
 def _whole(value: int | None) -> int:
     return NONE if value is None else value
 
 
-def _optional(name: str, number: float | None) -> str:
-    if number is None:
-        return f"{name}={NONE}.0,has_{name}=f"
-    return f"{name}={_number(number)},has_{name}=t"
-
-
-def _interval(low: str, high: str, has: str, lo: float | None, hi: float | None) -> str:
-    if lo is None or hi is None:
-        return f"{low}={NONE}.0,{high}={NONE}.0,{has}=f"
-    return f"{low}={_number(lo)},{high}={_number(hi)},{has}=t"
-
-
+# What the numbers that may not exist are written as; see above.
+_NO_INTERVAL: Final = f"lo={NONE}.0,hi={NONE}.0,has_interval=f"
+_NO_RAW: Final = f"raw={NONE}.0,has_raw=f"
+_NO_HUMIDITY: Final = f"humidity={NONE}.0,has_humidity=f"
+_NO_MODEL_INTERVAL: Final = f"model_lo={NONE}.0,model_hi={NONE}.0,has_model_interval=f"
+_NO_MODEL: Final = f"model_aqi={NONE}.0,has_model=f,{_NO_MODEL_INTERVAL}"
+_SUBINDICES: Final = ",".join([f"sub_{parameter}=%di" for parameter in PARAMETERS])
 _NO_POLLUTANT: Final = (
     f'value={NONE}.0,has_value=f,kind="missing",qc=9i,qc_tests=0i,'
-    f'{_interval("lo", "hi", "has_interval", None, None)},method="",{_optional("raw", None)},n=0i,sensors=""'
-)
-_NO_MODEL: Final = (
-    f"model_aqi={NONE}.0,has_model=f,{_interval('model_lo', 'model_hi', 'has_model_interval', None, None)}"
+    f'{_NO_INTERVAL},method="",{_NO_RAW},n=0i,sensors=""'
 )
 _WITHDRAWN: Final = _index(
     IndexBlock(
@@ -242,4 +235,30 @@ def station_point(station: Station, time: int) -> Point:
             "cameras": len(station.cameras), "sensors": len(station.sensors),
         },
         time,
+    )  # fmt: skip
+
+
+def alert_point(alert: Alert) -> Point:
+    """An alert as its newest event has it, at the end of the window that opened it (which is in its id).
+
+    Station, rule and that time are the alert's identity, so every later event overwrites the point: the
+    measurement holds what the compacted topic holds. `at` and `since` are ms, as Grafana's regions want them.
+    PointError for an id of another form.
+    """
+    value = alert.values.get("value")
+    try:
+        opened = to_ms(parse_time(alert.id.rpartition("/")[2])) // 1000
+    except PydanticCustomError as error:
+        raise PointError(f"alert id {alert.id!r} does not end in the time it opened: {error}") from error
+    return Point(
+        "alert",
+        (("rule", alert.rule), ("station", alert.station)),
+        {
+            "id": alert.id, "sequence": alert.sequence, "event": alert.event,
+            "active": alert.event in ("open", "update"),
+            "severity": alert.severity, "level": SEVERITIES.index(alert.severity),
+            "at": to_ms(alert.at), "since": to_ms(alert.since), "reason": alert.reason,
+            "value": float(NONE if value is None else value), "has_value": value is not None,
+        },
+        opened,
     )  # fmt: skip

@@ -119,3 +119,6 @@ def test_prometheus_scrapes_every_worker(compose):
         name for name, s in compose["services"].items() if "--web-port" in " ".join(s.get("command", []))
     }
     assert {target.split(":")[0] for target in job["static_configs"][0]["targets"]} == workers
+    for name in workers:
+        # Another container asks: 127.0.0.1, the default, would answer nobody.
+        assert "--web-host 0.0.0.0 --web-port 6066" in " ".join(compose["services"][name]["command"]), name

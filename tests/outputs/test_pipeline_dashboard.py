@@ -82,13 +82,17 @@ def scraped(tmp_path_factory, broker):
     }
     children = [
         spawn(
-            [sys.executable, "-m", "infra.cli", "worker", role, "--web-port", str(port)],
+            # Served beyond the own loopback address, as compose.yaml has it: Prometheus is elsewhere there.
+            [
+                *(sys.executable, "-m", "infra.cli", "worker", role),
+                *("--web-host", "0.0.0.0", "--web-port", str(port)),
+            ],
             name=role, log=folder / f"{role}.log", env=env,
         )
         for role, port in ports.items()
     ]  # fmt: skip
     try:
-        with prometheus(folder, [f"127.0.0.1:{port}" for port in ports.values()]) as url:
+        with prometheus(folder, [f"127.0.0.2:{port}" for port in ports.values()]) as url:
             records = city(seed=3, stations=4, minutes=5, partitions=2)
             # One message that is refused, so that dead letters are counted.
             records.insert(5, records[4].__class__(records[4].topic, b"st-0", b"{"))
