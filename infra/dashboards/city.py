@@ -4,14 +4,18 @@ from grafana_foundation_sdk.builders import common, dashboard, geomap
 from grafana_foundation_sdk.models import common as common_models
 
 from infra.dashboards.parts import (
+    GREEN,
     INFLUX,
     ORANGE,
+    SEVERITY_WORDS,
     STANDARD,
     STATIONS,
     YELLOW,
     bands,
     board,
+    by_standard,
     city,
+    graded,
     influx,
     number,
     prop,
@@ -20,8 +24,8 @@ from infra.dashboards.parts import (
     standard,
     states,
     station,
-    thresholds,
     transform,
+    values,
     with_queries,
 )
 
@@ -29,6 +33,8 @@ _NOW = f"""SELECT last("index") AS "index", "band", "status", "dominant", "imput
     WHERE {STATIONS} AND {STANDARD} AND "index" >= 0 AND $timeFilter GROUP BY "station" """
 _NEWEST = f"""SELECT last("index") AS "newest" FROM "aqi"
     WHERE {STATIONS} AND {STANDARD} AND "index" >= 0 AND $timeFilter GROUP BY "station" """
+
+_LINK = "/d/skyfuse-station?var-station=${__value.raw}&${standard:queryparam}&${__url_time_range}"
 
 
 def build() -> dashboard.Dashboard:
@@ -77,11 +83,13 @@ def build() -> dashboard.Dashboard:
             )
         )
         .with_panel(
-            number(
-                "Highest index now",
-                "The highest of the newest indices.",
-                INFLUX,
-                influx(f'SELECT max("newest") AS "index" FROM ({_NEWEST})'),
+            by_standard(
+                number(
+                    "Highest index now",
+                    "The highest of the newest indices.",
+                    INFLUX,
+                    influx(f'SELECT max("newest") AS "index" FROM ({_NEWEST})', "$standard"),
+                )
             )
         )
         .with_panel(
@@ -93,15 +101,18 @@ def build() -> dashboard.Dashboard:
             ).decimals(0)
         )
         .with_panel(
-            number(
-                "Imputed share",
-                "Mean share of the indices' input that was imputed, newest values.",
-                INFLUX,
-                influx(f"""SELECT mean("newest") AS "share" FROM (SELECT last("imputed_share") AS "newest"
+            graded(
+                number(
+                    "Imputed share",
+                    "Mean share of the indices' input that was imputed, newest values.",
+                    INFLUX,
+                    influx(f"""SELECT mean("newest") AS "share" FROM (SELECT last("imputed_share") AS "newest"
                     FROM "aqi" WHERE {STATIONS} AND {STANDARD} AND $timeFilter GROUP BY "station")"""),
+                ).unit("percentunit"),
+                (None, GREEN),
+                (0.34, YELLOW),
+                (0.67, ORANGE),
             )
-            .unit("percentunit")
-            .thresholds(thresholds((None, "green"), (0.34, YELLOW), (0.67, ORANGE)))
         )
         .with_panel(with_queries(where, INFLUX, [influx(_NOW, table=True), influx(places, table=True)]))
         .with_panel(
@@ -123,11 +134,29 @@ def build() -> dashboard.Dashboard:
                 [
                     prop(
                         "links",
-                        [{"title": "Station", "url": "/d/skyfuse-station?var-station=${__value.raw}"}],
+                        [{"title": "Station", "url": _LINK}],
                     )
                 ],
             )
             .sort_by([common.TableSortByFieldState().display_name("index").desc(True)])
+        )
+        .with_panel(
+            rows(
+                "Open alerts",
+                "Alerts that are open now, whenever they opened. `skyfuse alerts explain STATION` says more.",
+                influx(
+                    f"""SELECT "severity", "value", "reason" FROM "alert"
+                    WHERE {STATIONS} AND "active" = true GROUP BY "station", "rule" """,
+                    table=True,
+                ),
+            )
+            .height(8)
+            .mappings(values(SEVERITY_WORDS))
+            .override_by_name("Time", [prop("displayName", "opened")])
+            .override_by_name("severity", [prop("custom.cellOptions", {"type": "color-text"})])
+            .override_by_name("reason", [prop("custom.minWidth", 400)])
+            .override_by_name("station", [prop("links", [{"title": "Station", "url": _LINK}])])
+            .sort_by([common.TableSortByFieldState().display_name("opened").desc(True)])
         )
         .with_panel(
             states(
@@ -135,7 +164,7 @@ def build() -> dashboard.Dashboard:
                 "Category of each station over time.",
                 influx(
                     f"""SELECT last("band") FROM "aqi" WHERE {STATIONS} AND {STANDARD} AND $timeFilter
-                    GROUP BY time($__interval), "station" fill(none)""",
+                    GROUP BY time($__interval), "station" fill(null)""",
                     "$tag_station",
                 ),
             ).mappings(bands())
@@ -147,7 +176,7 @@ def build() -> dashboard.Dashboard:
                 INFLUX,
                 influx(
                     f"""SELECT mean("index") FROM "aqi" WHERE {STATIONS} AND {STANDARD} AND "index" >= 0
-                    AND $timeFilter GROUP BY time($__interval), "station" fill(none)""",
+                    AND $timeFilter GROUP BY time($__interval), "station" fill(null)""",
                     "$tag_station",
                 ),
             ).span(24)

@@ -5,6 +5,7 @@ from grafana_foundation_sdk.builders import dashboard
 from infra.dashboards.parts import (
     INFLUX,
     MICROGRAMS,
+    PER_SECOND,
     PROMETHEUS,
     STATIONS,
     board,
@@ -18,7 +19,7 @@ from infra.dashboards.parts import (
     variable,
 )
 
-_EACH = f'WHERE {STATIONS} AND $timeFilter GROUP BY time($__interval), "station" fill(none)'
+_EACH = f'WHERE {STATIONS} AND $timeFilter GROUP BY time($__interval), "station" fill(null)'
 _OF = f"{STATIONS} AND \"parameter\" = '$parameter'"
 
 
@@ -36,7 +37,7 @@ def build() -> dashboard.Dashboard:
                 INFLUX,
                 influx(
                     f"""SELECT mean("model_aqi") FROM "station_state" WHERE {STATIONS} AND "has_model" = true
-                    AND $timeFilter GROUP BY time($__interval), "station" fill(none)""",
+                    AND $timeFilter GROUP BY time($__interval), "station" fill(null)""",
                     "$tag_station",
                 ),
             )
@@ -50,7 +51,7 @@ def build() -> dashboard.Dashboard:
                     f"""SELECT mean("width") FROM (SELECT "model_hi" - "model_lo" AS "width"
                     FROM "station_state"
                     WHERE {STATIONS} AND "has_model_interval" = true AND $timeFilter GROUP BY "station")
-                    WHERE $timeFilter GROUP BY time($__interval), "station" fill(none)""",
+                    WHERE $timeFilter GROUP BY time($__interval), "station" fill(null)""",
                     "$tag_station",
                 ),
             )
@@ -62,12 +63,12 @@ def build() -> dashboard.Dashboard:
                 INFLUX,
                 influx(
                     f"""SELECT mean("value") FROM "aq" WHERE {_OF} AND "kind" = 'imputed' AND $timeFilter
-                    GROUP BY time($__interval), "station" fill(none)""",
+                    GROUP BY time($__interval), "station" fill(null)""",
                     "$tag_station imputed",
                 ),
                 influx(
                     f"""SELECT mean("value") FROM "aq" WHERE {_OF} AND "kind" =~ /^(measured|corrected)$/
-                    AND $timeFilter GROUP BY time($__interval), "station" fill(none)""",
+                    AND $timeFilter GROUP BY time($__interval), "station" fill(null)""",
                     "$tag_station measured",
                 ),
             ).unit(MICROGRAMS)
@@ -80,7 +81,7 @@ def build() -> dashboard.Dashboard:
                 influx(
                     f"""SELECT mean("width") FROM (SELECT "hi" - "lo" AS "width" FROM "aq"
                     WHERE {_OF} AND "has_interval" = true AND $timeFilter GROUP BY "station")
-                    WHERE $timeFilter GROUP BY time($__interval), "station" fill(none)""",
+                    WHERE $timeFilter GROUP BY time($__interval), "station" fill(null)""",
                     "$tag_station",
                 ),
             ).unit(MICROGRAMS)
@@ -94,7 +95,7 @@ def build() -> dashboard.Dashboard:
                     f"""SELECT mean("shift") FROM (SELECT "raw" - "value" AS "shift" FROM "aq"
                     WHERE {_OF} AND "kind" = 'corrected' AND "has_raw" = true AND $timeFilter
                     GROUP BY "station")
-                    WHERE $timeFilter GROUP BY time($__interval), "station" fill(none)""",
+                    WHERE $timeFilter GROUP BY time($__interval), "station" fill(null)""",
                     "$tag_station",
                 ),
             ).unit(MICROGRAMS)
@@ -108,7 +109,7 @@ def build() -> dashboard.Dashboard:
                     "sum by (parameter, method) (rate(aq_imputed_values_total[$__rate_interval]))",
                     "{{parameter}} {{method}}",
                 ),
-            )
+            ).unit(PER_SECOND)
         )
         .with_panel(
             series(
@@ -130,7 +131,7 @@ def build() -> dashboard.Dashboard:
                 "Batches per second, by model.",
                 PROMETHEUS,
                 prom("sum by (model) (rate(aq_inference_seconds_count[$__rate_interval]))", "{{model}}"),
-            )
+            ).unit(PER_SECOND)
         )
         .with_panel(
             states(

@@ -24,8 +24,9 @@ from aqi.errors import StandardError
 INFLUX: Final = models.DataSourceRef(type_val="influxdb", uid="skyfuse-influx")
 PROMETHEUS: Final = models.DataSourceRef(type_val="prometheus", uid="skyfuse-prometheus")
 
-#: Grafana's name of the unit.
+#: Grafana's names of the units.
 MICROGRAMS: Final = "conμgm3"
+PER_SECOND: Final = "suffix:/s"
 
 #: What a panel says that has nothing to show: silence must not look like a zero.
 NO_DATA: Final = "no data"
@@ -39,6 +40,10 @@ KIND_COLOURS: Final = {"measured": "#3274d9", "corrected": "#37872d", "imputed":
 QC_WORDS: Final = {
     "1": ("pass", GREEN), "2": ("not evaluated", GREY), "3": ("suspect", YELLOW), "4": ("fail", RED),
     "9": ("missing", "#3d3d3d"),
+}  # fmt: skip
+SEVERITY_WORDS: Final = {
+    "info": ("info", "#3274d9"), "minor": ("minor", YELLOW), "moderate": ("moderate", ORANGE),
+    "severe": ("severe", RED), "extreme": ("extreme", "#8f3bb8"),
 }  # fmt: skip
 
 
@@ -120,7 +125,10 @@ def series(title: str, about: str, source: models.DataSourceRef, *queries: Any) 
 
 
 def number(title: str, about: str, source: models.DataSourceRef, *queries: Any) -> stat.Panel:
-    """One number."""
+    """One number, in the colour of text: Grafana's own thresholds would call anything above 80 red.
+
+    `graded` and `by_standard` give it colours.
+    """
     panel = (
         stat.Panel()
         .title(title)
@@ -129,10 +137,19 @@ def number(title: str, about: str, source: models.DataSourceRef, *queries: Any) 
         .height(4)
         .span(6)
         .graph_mode(common_models.BigValueGraphMode.NONE)
+        .text_mode(common_models.BigValueTextMode.VALUE)
+        .color_scheme(dashboard.FieldColor().mode(models.FieldColorModeId.FIXED).fixed_color("text"))
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
     )
     made: stat.Panel = with_queries(panel, source, queries)
     return made
+
+
+def word(title: str, about: str, query: str, name: str) -> stat.Panel:
+    """One word. `name`: of the series; Grafana shows fields that are no numbers only where they are named."""
+    return number(title, about, INFLUX, influx(query, name)).reduce_options(
+        common.ReduceDataOptions().calcs(["lastNotNull"]).fields(f"/^{name}$/")
+    )
 
 
 def states(title: str, about: str, *queries: Any) -> statetimeline.Panel:
@@ -157,6 +174,34 @@ def rows(title: str, about: str, *queries: Any) -> table.Panel:
         table.Panel().title(title).description(about).no_value(NO_DATA).height(10).span(24), INFLUX, queries
     )
     return made
+
+
+def graded(panel: stat.Panel, *steps: tuple[float | None, str]) -> stat.Panel:
+    """`panel` in the colour of the step that its number has reached."""
+    return panel.thresholds(thresholds(*steps)).color_scheme(
+        dashboard.FieldColor().mode(models.FieldColorModeId.THRESHOLDS)
+    )
+
+
+def by_standard(panel: Any, *more: models.DynamicConfigValue) -> Any:
+    """`panel`, whose series named after its standard (alias `$standard`) has the standard's own colours.
+
+    `more`: further properties of that series.
+    """
+    for one in editions():
+        steps = [
+            {"value": category.low if position else None, "color": category.colour}
+            for position, category in enumerate(one.categories)
+        ]
+        panel.override_by_name(
+            one.id,
+            [
+                prop("thresholds", {"mode": "absolute", "steps": steps}),
+                prop("color", {"mode": "thresholds"}),
+                *more,
+            ],
+        )
+    return panel
 
 
 def thresholds(*steps: tuple[float | None, str]) -> dashboard.ThresholdsConfig:
@@ -185,19 +230,21 @@ def bands() -> list[models.ValueMapping]:
     return values(
         {
             f"{standard.id}/{category.key}": (category.name, category.colour)
-            for name in standards.available()
-            for standard in [_edition(name)]
-            if standard is not None
+            for standard in editions()
             for category in standard.categories
         }
     )
 
 
-def _edition(name: str) -> standards.Standard | None:
-    try:
-        return standards.load(name)
-    except StandardError:
-        return None  # an alias of editions that are listed themselves
+def editions() -> list[standards.Standard]:
+    """Every edition of every standard."""
+    found = []
+    for name in standards.available():
+        try:
+            found.append(standards.load(name))
+        except StandardError:
+            continue  # an alias of editions that are listed themselves
+    return found
 
 
 def colour(name: str) -> models.DynamicConfigValue:
@@ -232,6 +279,37 @@ def variable(
     if everything:
         made.all_value(".*").current(models.VariableOption(selected=True, text="All", value="$__all"))
     return made
+
+
+def alerts(name: str, colour: str, where: str, end: str = "") -> dashboard.AnnotationQuery:
+    """Alerts that began before the end of the time range, as marks; as regions up to the column `end`.
+
+    The names of columns are Grafana's own making: `measurement.column` where it compares the whole name.
+    """
+    query = f"""SELECT "reason", "severity", "rule"{f', "{end}"' if end else ""} FROM "alert"
+        WHERE {where} AND time <= ${{__to}}ms"""
+    return (
+        dashboard.AnnotationQuery()
+        .name(name)
+        .datasource(INFLUX)
+        .enable(True)
+        .icon_color(colour)
+        .target(AnnotationTarget(" ".join(query.split()), f"alert.{end}" if end else ""))
+    )
+
+
+class AnnotationTarget(Builder[Any]):
+    """An InfluxQL query whose rows are annotations (the SDK knows only those of Grafana's own store)."""
+
+    def __init__(self, query: str, end: str) -> None:
+        self._plain = {
+            "refId": "Anno", "fromAnnotations": True, "queryType": "tags", "rawQuery": True, "query": query,
+            "textColumn": "reason", "tagsColumn": "severity,rule", "timeEndColumn": end, "titleColumn": "",
+        }  # fmt: skip
+
+    def build(self) -> Any:
+        """The target as plain data."""
+        return self._plain
 
 
 def city() -> dashboard.QueryVariable:

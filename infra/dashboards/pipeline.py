@@ -2,7 +2,18 @@
 
 from grafana_foundation_sdk.builders import dashboard
 
-from infra.dashboards.parts import GREEN, ORANGE, PROMETHEUS, RED, board, number, prom, series, thresholds
+from infra.dashboards.parts import (
+    GREEN,
+    ORANGE,
+    PER_SECOND,
+    PROMETHEUS,
+    RED,
+    board,
+    graded,
+    number,
+    prom,
+    series,
+)
 
 
 def _quantile(share: float, name: str, by: str = "") -> str:
@@ -11,38 +22,41 @@ def _quantile(share: float, name: str, by: str = "") -> str:
 
 def build() -> dashboard.Dashboard:
     """The dashboard."""
-    lag = thresholds((None, GREEN), (60, ORANGE), (300, RED))
+    lag = (None, GREEN), (60, ORANGE), (300, RED)
     return (
         board("pipeline", "Pipeline", "Throughput, lag and errors of the workers.", span="now-1h")
         .with_panel(
-            number(
-                "Lag",
-                "Age of the newest record read, worst topic.",
-                PROMETHEUS,
-                prom("max(aq_consumer_lag_seconds)", instant=True),
+            graded(
+                number(
+                    "Lag",
+                    "Age of the newest record read, worst topic.",
+                    PROMETHEUS,
+                    prom("max(aq_consumer_lag_seconds)", instant=True),
+                ).unit("s"),
+                *lag,
             )
-            .unit("s")
-            .thresholds(lag)
         )
         .with_panel(
-            number(
-                "Watermark lag",
-                "How far event time is behind now, worst source.",
-                PROMETHEUS,
-                prom("max(aq_watermark_lag_seconds)", instant=True),
+            graded(
+                number(
+                    "Watermark lag",
+                    "How far event time is behind now, worst source.",
+                    PROMETHEUS,
+                    prom("max(aq_watermark_lag_seconds)", instant=True),
+                ).unit("s"),
+                *lag,
             )
-            .unit("s")
-            .thresholds(lag)
         )
         .with_panel(
-            number(
-                "Commit age",
-                "Since offsets were committed, worst worker. Grows while a database is away.",
-                PROMETHEUS,
-                prom("max(aq_commit_age_seconds)", instant=True),
+            graded(
+                number(
+                    "Commit age",
+                    "Since offsets were committed, worst worker. Grows while a database is away.",
+                    PROMETHEUS,
+                    prom("max(aq_commit_age_seconds)", instant=True),
+                ).unit("s"),
+                *lag,
             )
-            .unit("s")
-            .thresholds(lag)
         )
         .with_panel(
             number(
@@ -61,7 +75,7 @@ def build() -> dashboard.Dashboard:
                     "sum by (topic, result) (rate(aq_messages_total[$__rate_interval]))",
                     "{{topic}} {{result}}",
                 ),
-            ).unit("reqps")
+            ).unit(PER_SECOND)
         )
         .with_panel(
             series(
@@ -102,7 +116,7 @@ def build() -> dashboard.Dashboard:
                 "Estimates per second by the sides they rest on.",
                 PROMETHEUS,
                 prom("sum by (result) (rate(aq_join_result_total[$__rate_interval]))", "{{result}}"),
-            )
+            ).unit(PER_SECOND)
         )
         .with_panel(
             series(
@@ -159,6 +173,6 @@ def build() -> dashboard.Dashboard:
                 "Per second.",
                 PROMETHEUS,
                 prom("sum by (to) (rate(aq_alert_transitions_total[$__rate_interval]))", "{{to}}"),
-            )
+            ).unit(PER_SECOND)
         )
     )

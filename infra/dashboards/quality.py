@@ -6,12 +6,14 @@ from infra.dashboards.parts import (
     GREEN,
     INFLUX,
     ORANGE,
+    PER_SECOND,
     PROMETHEUS,
     RED,
     STATIONS,
     YELLOW,
     board,
     city,
+    graded,
     influx,
     number,
     prom,
@@ -19,10 +21,12 @@ from infra.dashboards.parts import (
     rows,
     series,
     station,
-    thresholds,
 )
 
-_EACH = f'WHERE {STATIONS} AND $timeFilter GROUP BY time($__interval), "station" fill(none)'
+_EACH = f'WHERE {STATIONS} AND $timeFilter GROUP BY time($__interval), "station" fill(null)'
+
+#: A counter that never counted does not exist: that is zero as long as any worker is seen, else no data.
+_ZERO = "0 * min(aq_build_info)"
 
 
 def build() -> dashboard.Dashboard:
@@ -32,18 +36,21 @@ def build() -> dashboard.Dashboard:
         .with_variable(city())
         .with_variable(station(multi=True))
         .with_panel(
-            number(
-                "Values imputed",
-                "Share of pollutant values in the time range that were imputed.",
-                INFLUX,
-                influx(
-                    f"""SELECT sum("imputed") / sum("values") AS "share" FROM
+            graded(
+                number(
+                    "Values imputed",
+                    "Share of pollutant values in the time range that were imputed.",
+                    INFLUX,
+                    influx(
+                        f"""SELECT sum("imputed") / sum("values") AS "share" FROM
                     (SELECT "imputed", "measured" + "corrected" + "imputed" AS "values"
                     FROM "station_state" WHERE {STATIONS} AND $timeFilter)"""
-                ),
+                    ),
+                ).unit("percentunit"),
+                (None, GREEN),
+                (0.34, YELLOW),
+                (0.67, ORANGE),
             )
-            .unit("percentunit")
-            .thresholds(thresholds((None, GREEN), (0.34, YELLOW), (0.67, ORANGE)))
         )
         .with_panel(
             number(
@@ -54,20 +61,33 @@ def build() -> dashboard.Dashboard:
             ).decimals(1)
         )
         .with_panel(
-            number(
-                "Dead letters, 24 h",
-                "Records refused by any stage.",
-                PROMETHEUS,
-                prom("sum(increase(aq_dlq_total[24h]))", instant=True),
-            ).decimals(0)
+            graded(
+                number(
+                    "Dead letters, 24 h",
+                    "Records refused by any stage.",
+                    PROMETHEUS,
+                    prom(f"sum(increase(aq_dlq_total[24h])) or {_ZERO}", instant=True),
+                ).decimals(0),
+                (None, GREEN),
+                (1, YELLOW),
+                (100, RED),
+            )
         )
         .with_panel(
-            number(
-                "Too late, 24 h",
-                "Inputs that came after their window was final (kept on aq.late.v1).",
-                PROMETHEUS,
-                prom('sum(increase(aq_late_events_total{outcome="dropped"}[24h]))', instant=True),
-            ).decimals(0)
+            graded(
+                number(
+                    "Too late, 24 h",
+                    "Inputs that came after their window was final (kept on aq.late.v1).",
+                    PROMETHEUS,
+                    prom(
+                        f'sum(increase(aq_late_events_total{{outcome="dropped"}}[24h])) or {_ZERO}',
+                        instant=True,
+                    ),
+                ).decimals(0),
+                (None, GREEN),
+                (1, YELLOW),
+                (100, RED),
+            )
         )
         .with_panel(
             rows(
@@ -85,7 +105,7 @@ def build() -> dashboard.Dashboard:
         .with_panel(
             series(
                 "Coverage",
-                "Share of each hour for which there is an estimate.",
+                "Share of each hour for which there is an estimate; the hour that runs is not full yet.",
                 INFLUX,
                 influx(
                     f"""SELECT sum("window_s") / 3600 FROM "station_state" WHERE {STATIONS} AND $timeFilter
@@ -135,7 +155,7 @@ def build() -> dashboard.Dashboard:
                 "Quality-control tests that did not pass, per second, whole network.",
                 PROMETHEUS,
                 prom('sum by (test) (rate(aq_qc_flags_total{flag!="1"}[$__rate_interval]))', "{{test}}"),
-            )
+            ).unit(PER_SECOND)
         )
         .with_panel(
             series(
@@ -146,7 +166,7 @@ def build() -> dashboard.Dashboard:
                     "sum by (stage, reason) (rate(aq_dlq_total[$__rate_interval]))", "{{stage}}: {{reason}}"
                 ),
                 prom("sum by (outcome) (rate(aq_late_events_total[$__rate_interval]))", "late: {{outcome}}"),
-            )
+            ).unit(PER_SECOND)
         )
         .with_panel(
             series(
@@ -154,7 +174,7 @@ def build() -> dashboard.Dashboard:
                 "Frames by verdict of the quality gate, per second.",
                 PROMETHEUS,
                 prom("sum by (verdict) (rate(aq_frames_total[$__rate_interval]))", "{{verdict}}"),
-            ).thresholds(thresholds((None, GREEN), (1, RED)))
+            ).unit(PER_SECOND)
         )
         .with_panel(
             series(

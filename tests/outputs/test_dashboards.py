@@ -8,14 +8,19 @@ from dataclasses import dataclass
 
 import pytest
 
+from agents.alerting.rules import parse
+from agents.alerting.watch import Watch
+from aqi import standards
 from infra.dashboards.files import FOLDER, render
-from schemas.base import from_ms, to_ms
+from infra.dashboards.parts import editions
+from schemas.base import format_time, from_ms, to_ms
 from schemas.estimate import FrameUse, Inputs, ModelOutput
 from schemas.parameters import PARAMETERS
 from schemas.station import Station
 from streams.sinks.directory import Directory
 from streams.sinks.influx import InfluxSink
 from streams.sinks.patience import Patience
+from streams.sinks.points import alert_point
 from streams.sinks.store import Store
 from tests.outputs.engines import FaultProxy, influxdb
 from tests.outputs.samples import T0, estimate, imputed, index, measured
@@ -83,6 +88,7 @@ def one_window(draw, station, end, revision):
             nowcast=draw.choice((None, draw.randint(0, 400))),
             subindices={p: draw.randint(0, 400) for p in pollutants},
             status=draw.choice(("valid", "indicative")),
+            **draw.choice(({}, {"lo": draw.randint(0, 90), "hi": draw.randint(100, 400)})),
         )
         for standard in ("us-epa-2024", "in-naqi-2014")
     )  # fmt: skip
@@ -105,12 +111,45 @@ def one_window(draw, station, end, revision):
     )  # fmt: skip
 
 
+RULES = parse(
+    """
+    [[rule]]
+    id = "high"
+    what = "index"
+    standard = "us-epa-2024"
+    steps = [
+        { severity = "minor", enter = 150, leave = 40 },
+        { severity = "severe", enter = 350, leave = 300 },
+    ]
+    [[rule]]
+    id = "unhealthy-pm25"
+    what = "concentration"
+    parameter = "pm25"
+    open_after = "2m"
+    steps = [{ severity = "moderate", enter = 100, leave = 20 }]
+    [[rule]]
+    id = "always"
+    what = "imputed_share"
+    steps = [{ severity = "info", enter = 0.01, leave = 0 }]
+    """,
+    "rules.toml",
+)
+
+
 @dataclass
 class Filled:
     """A database and a store that hold the same estimates."""
 
     influx: object
     estimates: list  # as the local store gives them back, within the time range
+    alerts: list  # the newest event of each alert
+
+
+def newest_alerts(estimates):
+    """What the compacted topic holds after `estimates`, by way of the real alert machine."""
+    events = Watch(RULES, 600_000).feed(sorted(estimates, key=lambda one: one.window.end))
+    assert {event.event for event in events} == {"open", "update", "clear", "retract"}
+    return events, list({event.id: event for event in events}.values())
 
 
 @pytest.fixture(scope="module")
@@ -127,10 +166,12 @@ def filled(tmp_path_factory):
             current = store.write(made[start : start + 50])
             assert sink.write(current) == []
             assert sink.write_points(directory.points(current, STATIONS)) == []
+        events, alerts = newest_alerts(made)
+        assert sink.write_points([alert_point(event) for event in events]) == []
         sink.close()
         proxy.close()
         kept = [one for one in store.read() if FROM <= to_ms(one.window.end) // 1000 <= TO]
-        yield Filled(influx, kept)
+        yield Filled(influx, kept, alerts)
 
 
 # --- queries ------------------------------------------------------------------------------------------------
@@ -141,8 +182,11 @@ def boards():
 
 
 def targets(kind):
-    """(dashboard, panel title, ref id, target) of one kind of data source."""
+    """(dashboard, panel title or annotation's name, ref id, target) of one kind of data source."""
     for name, board in boards().items():
+        for annotation in board.get("annotations", {}).get("list", []):
+            if annotation["datasource"]["type"] == kind:
+                yield name, annotation["name"], annotation["target"]["refId"], annotation["target"]
         for panel in board["panels"]:
             for target in panel["targets"]:
                 if target["datasource"]["type"] == kind:
@@ -154,6 +198,7 @@ def fill(query):
     query = query.replace("$timeFilter", f"time >= {FROM}s and time <= {TO}s").replace(
         "$__interval", f"{INTERVAL_S}s"
     )
+    query = query.replace("${__from}", f"{FROM}000").replace("${__to}", f"{TO}000")
 
     def value(match):
         chosen = CHOSEN[match["name"] or match["plain"]]
@@ -229,6 +274,37 @@ def scalar(value, how, over="mean"):
     return type("Scalar", (), {"wanted": staticmethod(wanted)})() if how == "newest" else line(value, how)
 
 
+def seconds(moment):
+    return to_ms(moment) // 1000
+
+
+@dataclass
+class Alerts:
+    """A query of alerts: the first column, by station and rule (`grouped`), and the time each opened."""
+
+    which: object
+    column: str
+    grouped: tuple = ()
+
+    def wanted(self, alerts):
+        return {
+            (" ".join(getattr(one, tag) for tag in self.grouped), opened(one)): getattr(one, self.column)
+            for one in alerts
+            if self.which(one)
+        }
+
+
+def opened(alert):
+    (second,) = [
+        n for n in range(T0, T0 + 60 * WINDOWS + 1, 60) if alert.id.endswith(format_time(from_ms(n * 1000)))
+    ]
+    return second
+
+
+def active(alert):
+    return alert.event in ("open", "update")
+
+
 def idx(one):
     return leading(one).index
 
@@ -266,6 +342,27 @@ EXPECTED = {
     ("city", "Stations by index", "A"): Lines(idx, "last", bucket=0),
     ("city", "Category", "A"): Lines(band, "last"),
     ("city", "Index", "A"): Lines(idx),
+    ("city", "Open alerts", "A"): Alerts(
+        lambda one: one.station in SELECTED and active(one), "severity", ("rule", "station")
+    ),
+    ("station", "Alerts", "A"): Alerts(
+        lambda one: (
+            one.station == ONE
+            and (active(one) or (one.event == "clear" and seconds(one.at) >= FROM))
+            and opened(one) <= TO
+        ),
+        "event",
+        ("rule",),
+    ),
+    ("station", "Open alerts", "Anno"): Alerts(
+        lambda one: one.station == ONE and active(one) and opened(one) <= TO, "reason"
+    ),
+    ("station", "Alerts that are over", "Anno"): Alerts(
+        lambda one: (
+            one.station == ONE and one.event == "clear" and seconds(one.at) >= FROM and opened(one) <= TO
+        ),
+        "reason",
+    ),
     ("station", "Index", "A"): line(idx, "last", bucket=0),
     ("station", "Category", "A"): line(band, "last", bucket=0),
     ("station", "Status", "A"): line(lambda one: leading(one).status, "last", bucket=0),
@@ -280,6 +377,8 @@ EXPECTED = {
     ("station", "Index, NowCast, and the network alone", "A"): line(idx),
     ("station", "Index, NowCast, and the network alone", "B"): line(lambda one: leading(one).nowcast),
     ("station", "Index, NowCast, and the network alone", "C"): line(lambda one: one.model and one.model.aqi),
+    ("station", "Index, NowCast, and the network alone", "D"): line(lambda one: leading(one).lo),
+    ("station", "Index, NowCast, and the network alone", "E"): line(lambda one: leading(one).hi),
     **{
         ("station", "Sub-indices", letter): line(lambda one, p=parameter: leading(one).subindices.get(p))
         for letter, parameter in zip("ABCDEF", PARAMETERS, strict=True)
@@ -335,11 +434,14 @@ def test_every_query_has_a_number_to_be_compared_with():
 def test_the_query_returns_what_the_store_has(filled, board, title, ref, target):
     query = fill(target["query"])
     expected = EXPECTED[board, title, ref]
-    wanted = {key: value for key, value in expected.wanted(filled.estimates).items() if value is not None}
-    by_time = "GROUP BY time(" in query
+    source = filled.alerts if isinstance(expected, Alerts) else filled.estimates
+    wanted = {key: value for key, value in expected.wanted(source).items() if value is not None}
+    by_time = "GROUP BY time(" in query or isinstance(expected, Alerts)
     actual = {}
     for series in filled.influx.query(query):
-        group = " ".join(series.get("tags", {}).get(tag, "") for tag in ("station", "parameter")).strip()
+        group = " ".join(
+            series.get("tags", {}).get(tag, "") for tag in ("rule", "station", "parameter")
+        ).strip()
         for time, value, *_ in series["values"]:
             if value is not None:
                 actual[group, time if by_time else None] = value
@@ -368,7 +470,7 @@ def test_every_field_and_tag_of_a_query_exists(filled, target):
 @pytest.mark.engine
 def test_tables_and_maps_have_the_columns_their_panels_name(filled):
     for board, title, ref, target in INFLUX:
-        if target["resultFormat"] != "table":
+        if target.get("resultFormat") != "table":
             continue
         (panel,) = [panel for panel in boards()[board]["panels"] if panel["title"] == title]
         (first, *_) = filled.influx.query(fill(target["query"]))
@@ -392,6 +494,8 @@ def test_overrides_and_bands_name_series_that_the_queries_return():
             if not targets or any(target.get("resultFormat") == "table" for target in targets):
                 continue
             names = {target.get("alias") or target.get("legendFormat") for target in targets}
+            if "$standard" in names:
+                names |= {one.id for one in editions()}
             for override in panel["fieldConfig"].get("overrides", []):
                 assert override["matcher"] == {"id": "byName", "options": override["matcher"]["options"]}
                 assert override["matcher"]["options"] in names, panel["title"]
@@ -407,7 +511,79 @@ def test_silence_does_not_look_like_a_number():
                 assert panel["fieldConfig"]["defaults"]["noValue"] == "no data", (name, panel["title"])
 
 
+def test_numbers_are_not_coloured_by_thresholds_that_nobody_set():
+    """Grafana's own, where a panel sets none, call everything above 80 red: 90 stations, say."""
+    for name, board in boards().items():
+        for panel in board["panels"]:
+            if panel["type"] != "stat":
+                continue
+            defaults = panel["fieldConfig"]["defaults"]
+            assert (defaults["color"]["mode"] == "thresholds") == ("thresholds" in defaults), (
+                name,
+                panel["title"],
+            )
+
+
+def test_words_are_named_since_a_stat_shows_numbers_only():
+    shown = 0
+    for board in boards().values():
+        for panel in board["panels"]:
+            if panel["type"] == "stat":
+                words = re.findall(r'last\("(band|status|dominant)"\)', panel["targets"][0].get("query", ""))
+                fields = panel["options"]["reduceOptions"].get("fields", "")
+                assert bool(words) == bool(fields), panel["title"]
+                if words:
+                    assert re.fullmatch(fields.strip("/"), panel["targets"][0]["alias"])
+                    shown += 1
+    assert shown == 3
+
+
+def test_a_gap_is_drawn_as_a_gap():
+    """Without a row for an empty step Grafana would draw a line across, or a state on and on."""
+    for _, title, _, target in INFLUX:
+        grouped = "GROUP BY time(" in target["query"]
+        assert grouped == bool(re.search(r"fill\((null|0)\)", target["query"])), title
+
+
+def test_an_index_has_its_standards_colours():
+    for name, title in (
+        ("city", "Highest index now"),
+        ("station", "Index"),
+        ("station", "Index, NowCast, and the network alone"),
+    ):
+        (panel,) = [panel for panel in boards()[name]["panels"] if panel["title"] == title]
+        assert panel["targets"][0]["alias"] == "$standard"
+        drawn = {
+            override["matcher"]["options"]: {one["id"]: one["value"] for one in override["properties"]}
+            for override in panel["fieldConfig"]["overrides"]
+        }
+        for standard in editions():
+            steps = drawn[standard.id]["thresholds"]["steps"]
+            assert drawn[standard.id]["color"] == {"mode": "thresholds"}
+            assert steps[0]["value"] is None
+            for number in range(1, 600):
+                reached = [step for step in steps if step["value"] is None or number >= step["value"]]
+                assert reached[-1]["color"] == standard.category(number).colour
+
+
+@pytest.mark.engine
+def test_annotations_name_columns_that_the_answer_has(filled):
+    shown = [one["target"] for one in boards()["station"]["annotations"]["list"]]
+    assert [one["timeEndColumn"] for one in shown] == ["", "alert.at"]
+    for target in shown:
+        (answer,) = filled.influx.query(fill(target["query"]))
+        # Grafana calls a column `measurement.column`. What it finds no use for becomes the title.
+        used = {target["textColumn"], *target["tagsColumn"].split(",")}
+        used |= {target["timeEndColumn"].removeprefix(f"{answer['name']}.")} - {""}
+        assert {"time", *used} == set(answer["columns"])
+        # Tags are split at commas, so they must be text; a row with a null would be left out.
+        assert all(None not in row for row in answer["values"])
+
+
 def test_what_was_imputed_is_drawn_unlike_what_was_measured():
+    (drawn,) = [p for p in boards()["station"]["panels"] if p["title"].startswith("Index, NowCast")]
+    bands = {o["matcher"]["options"]: o["properties"] for o in drawn["fieldConfig"]["overrides"]}
+    assert {"id": "custom.fillBelowTo", "value": "lower"} in bands["upper"]
     (panel,) = [panel for panel in boards()["station"]["panels"] if panel["title"] == "$parameter"]
     drawn = {}
     for override in panel["fieldConfig"]["overrides"]:
@@ -442,8 +618,6 @@ def test_a_city_shows_its_own_stations_only(filled):
 
 
 def test_every_category_of_every_standard_has_its_colour():
-    from aqi import standards
-
     (panel,) = [panel for panel in boards()["city"]["panels"] if panel["title"] == "Category"]
     mapping = panel["fieldConfig"]["defaults"]["mappings"][0]["options"]
     for name in ("us-epa-2024", "in-naqi-2014", "uk-daqi", "eaqi-2025", "cn-hj633-2026"):
