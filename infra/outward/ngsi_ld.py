@@ -62,14 +62,5 @@ def entity(estimate: Estimate, station: Station) -> dict[str, Any]:
     return made
 
 
-def key_values(made: dict[str, Any]) -> dict[str, Any]:
-    """The simplified (key-values) form of an entity, which the model's JSON schema describes."""
-    plain = {}
-    for name, attribute in made.items():
-        value = attribute["value"] if isinstance(attribute, dict) else attribute
-        plain[name] = value["@value"] if isinstance(value, dict) and "@value" in value else value
-    return plain
-
-
 def _property(value: object, **more: object) -> dict[str, Any]:
     return {"type": "Property", "value": value, **more}

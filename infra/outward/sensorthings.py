@@ -3,6 +3,10 @@
 There is one Datastream per pollutant **and kind**, so that nobody takes an imputed series for a measured one.
 Datastream ids are texts, `station:parameter:kind` (servers such as FROST can be set to take them). A time is
 the window as an interval; the result is in ug/m3.
+
+Property names, which of them are mandatory, and the codes of encodings and observation types are those of
+OGC 18-088 (SensorThings 1.1), section 8.2. `resultQuality` holds data-quality elements (ISO 19157). An
+observation names no FeatureOfInterest: the service takes the Thing's location, so a Thing has to have one.
 """
 
 from collections.abc import Iterable
@@ -15,7 +19,14 @@ from schemas.station import Station
 
 UNIT: Final = {"name": "microgram per cubic metre", "symbol": "ug/m3", "definition": "ucum:ug/m3"}
 COMPONENTS: Final = ("phenomenonTime", "resultTime", "result", "resultQuality", "parameters")
+#: Words for the QARTOD flags.
+_QUALITY: Final = {1: "pass", 2: "not evaluated", 3: "suspect", 4: "fail", 9: "missing"}
 _OBSERVATION: Final = "http://www.opengis.net/def/observationType/OGC-OM/2.0/OM_Measurement"
+_SENSOR: Final[dict[Kind, str]] = {
+    "measured": "sensors of the station, values as they were read",
+    "corrected": "sensors of the station, values corrected; the parameter method names the correction",
+    "imputed": "no usable sensor: estimated from camera and remaining sensors, with a 90 % interval",
+}
 
 
 def datastream_id(station: str, parameter: str, kind: str) -> str:
@@ -45,9 +56,9 @@ def thing(station: Station) -> dict[str, Any]:
                 },
                 "Sensor": {
                     "name": f"skyfuse {kind}",
-                    "description": "estimate of camera and sensors" if kind == "imputed" else "sensors",
-                    "encodingType": "text/plain",
-                    "metadata": "https://example.org/skyfuse",
+                    "description": _SENSOR[kind],
+                    "encodingType": "text/html",
+                    "metadata": f"<p>{_SENSOR[kind]}</p>",
                 },
             }
             for parameter in PARAMETERS
@@ -77,7 +88,8 @@ def observations(estimates: Iterable[Estimate]) -> list[dict[str, Any]]:
             }  # fmt: skip
             if pollutant.lo is not None and pollutant.hi is not None:
                 details["interval90"] = [pollutant.lo, pollutant.hi]
-            row = [f"{start}/{end}", end, pollutant.value, str(pollutant.qc), details]
+            quality = [{"nameOfMeasure": "QARTOD flag", "result": _QUALITY[pollutant.qc]}]
+            row = [f"{start}/{end}", end, pollutant.value, quality, details]
             arrays.setdefault(datastream_id(estimate.station, parameter, pollutant.kind), []).append(row)
     return [
         {

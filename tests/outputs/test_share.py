@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from infra.commands.share import share
 from infra.outward import ngsi_ld, openaq, sensorthings
+from schemas.base import format_time
 from schemas.estimate import Inputs
 from schemas.parameters import PARAMETERS
 from schemas.station import Station
@@ -23,6 +24,15 @@ HERE = {
 }
 NOW = datetime.fromisoformat("2026-01-02T00:00:00+00:00")
 FAST = settings(max_examples=40, deadline=None)
+
+
+def key_values(entity):
+    """The simplified form of an entity, which the model's JSON schema describes."""
+    plain = {}
+    for name, attribute in entity.items():
+        value = attribute["value"] if isinstance(attribute, dict) else attribute
+        plain[name] = value["@value"] if isinstance(value, dict) and "@value" in value else value
+    return plain
 
 
 def rfc3339(text):
@@ -38,7 +48,14 @@ def test_an_ngsi_ld_entity_keeps_to_the_schema_of_air_quality_observed(one):
         if name not in ("id", "type", "@context"):
             assert attribute["type"] in ("Property", "GeoProperty")
             assert "value" in attribute
-    plain = ngsi_ld.key_values(made)
+            # NGSI-LD has no null, and its observedAt is UTC with a Z.
+            assert attribute["value"] is not None
+            assert attribute.get("observedAt", "Z").endswith("Z")
+        if name in PARAMETERS:
+            assert attribute["unitCode"] == "GQ"  # UN/CEFACT: microgram per cubic metre
+            assert {"kind", "qualityFlag"} <= set(attribute)
+    plain = key_values(made)
+    json.dumps(plain, allow_nan=False)
     assert {"id", "type", "dateObserved", "location"} <= set(plain)
     assert plain["type"] == "AirQualityObserved"
     assert plain["id"].startswith("urn:ngsi-ld:AirQualityObserved:")
@@ -111,8 +128,95 @@ def test_sensorthings_keep_kinds_apart_and_lose_nothing(batch):
             assert rfc3339(start)
             assert end == result_time
             assert details["kind"] == kind
-            found.append((station, parameter, end, result, quality))
-    assert len(found) == sum(len(one.pollutants) for one in batch)
+            found.append((station, parameter, end, result, quality[0]["result"]))
+    words = {1: "pass", 2: "not evaluated", 3: "suspect", 4: "fail", 9: "missing"}
+    assert sorted(found) == sorted(
+        (one.station, name, format_time(one.window.end), pollutant.value, words[pollutant.qc])
+        for one in batch
+        for name, pollutant in one.pollutants.items()
+    )
+
+
+#: OGC 18-088 (SensorThings 1.1), tables of section 8.2: mandatory properties, and those that are optional.
+#: Links to other entities that a deep insert carries are named with them.
+ENTITIES = {
+    "Thing": ({"name", "description"}, {"properties", "Locations", "Datastreams"}),
+    "Location": ({"name", "description", "encodingType", "location"}, {"properties"}),
+    "Datastream": (
+        {"name", "description", "unitOfMeasurement", "observationType", "Sensor", "ObservedProperty"},
+        {"observedArea", "phenomenonTime", "resultTime", "properties"},
+    ),
+    "Sensor": ({"name", "description", "encodingType", "metadata"}, {"properties"}),
+    "ObservedProperty": ({"name", "definition", "description"}, {"properties"}),
+    "Observation": (
+        {"phenomenonTime", "result", "resultTime"},
+        {"resultQuality", "validTime", "parameters"},
+    ),
+}
+#: The tables of codes: encodings of a Location and of a Sensor's metadata, the type of a measurement.
+LOCATION_ENCODINGS = {"application/geo+json"}
+SENSOR_ENCODINGS = {"application/pdf", "http://www.opengis.net/doc/IS/SensorML/2.0", "text/html"}
+MEASUREMENT = "http://www.opengis.net/def/observationType/OGC-OM/2.0/OM_Measurement"
+
+
+def keeps_to(kind, entity):
+    mandatory, optional = ENTITIES[kind]
+    names = set(entity) - {"@iot.id"}
+    assert mandatory <= names, (kind, mandatory - names)
+    assert names <= mandatory | optional, (kind, names - mandatory - optional)
+    for name in ("name", "description", "encodingType", "definition", "observationType"):
+        assert isinstance(entity.get(name, "x"), str)
+        assert entity.get(name, "x")
+    assert isinstance(entity.get("properties", {}), dict)
+
+
+@FAST
+@given(
+    st.builds(
+        Station,
+        station=st.sampled_from(("s1", "s-2")),
+        name=st.text(max_size=5),
+        city=st.text(max_size=5),
+        latitude=st.floats(-90, 90),
+        longitude=st.floats(-180, 180),
+    )
+)
+def test_a_thing_has_the_properties_of_the_published_tables(station):
+    made = sensorthings.thing(station)
+    keeps_to("Thing", made)
+    (place,) = made["Locations"]
+    keeps_to("Location", place)
+    assert place["encodingType"] in LOCATION_ENCODINGS
+    assert place["location"] == {"type": "Point", "coordinates": [station.longitude, station.latitude]}
+    for stream in made["Datastreams"]:
+        keeps_to("Datastream", stream)
+        # All three members, also where one would be null.
+        assert set(stream["unitOfMeasurement"]) == {"name", "symbol", "definition"}
+        assert stream["observationType"] == MEASUREMENT
+        keeps_to("Sensor", stream["Sensor"])
+        assert stream["Sensor"]["encodingType"] in SENSOR_ENCODINGS
+        keeps_to("ObservedProperty", stream["ObservedProperty"])
+        assert "://" in stream["ObservedProperty"]["definition"]
+    assert len({stream["@iot.id"] for stream in made["Datastreams"]}) == len(made["Datastreams"])
+
+
+@FAST
+@given(st.lists(estimates(), min_size=1, max_size=4))
+def test_an_observation_has_the_properties_of_the_published_tables(batch):
+    for array in sensorthings.observations(batch):
+        # The data array extension: these four members, and a row as long as the components.
+        assert set(array) == {"Datastream", "components", "dataArray@iot.count", "dataArray"}
+        for row in array["dataArray"]:
+            assert len(row) == len(array["components"])
+            one = dict(zip(array["components"], row, strict=True))
+            keeps_to("Observation", one)
+            start, end = map(datetime.fromisoformat, one["phenomenonTime"].split("/"))  # a period
+            assert start < end
+            assert datetime.fromisoformat(one["resultTime"]) == end  # an instant
+            assert isinstance(one["result"], float)  # OM_Measurement: a double
+            assert all(set(element) == {"nameOfMeasure", "result"} for element in one["resultQuality"])
+            assert isinstance(one["parameters"], dict)
+        json.dumps(array, allow_nan=False)
 
 
 def test_a_thing_can_be_inserted_whole():
