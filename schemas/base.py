@@ -114,10 +114,18 @@ UtcTime = Annotated[
 
 
 class Record(BaseModel):
-    """Strict, closed and immutable: a field that is not declared is refused, not ignored."""
+    """Strict, closed and immutable: a field that is not declared is refused, not ignored.
+
+    Numbers are finite. JSON knows no NaN and no infinity, but many producers write them, and 1e999 is one.
+    """
 
     model_config = ConfigDict(
-        strict=True, extra="forbid", frozen=True, ser_json_bytes="base64", val_json_bytes="base64"
+        strict=True,
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        ser_json_bytes="base64",
+        val_json_bytes="base64",
     )
 
 
@@ -130,4 +138,6 @@ def first_error(errors: list[Any]) -> tuple[str, str]:
         return "not_json", f"the message is not JSON: {error['msg'].removeprefix('Invalid JSON: ')}"
     path = ".".join(str(part) for part in error["loc"]) or "message"
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    if error["type"] == "finite_number":
+        return "not_finite", f"{path} is {error['input']!s:.20}: leave out what does not exist{more}"
     return str(error["type"]), f"{path}: {error['msg']}{more}"

@@ -1,14 +1,21 @@
 """The product: what the air at a station was in one window, on what grounds, and how sure that is."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
-from schemas.base import DeviceId, Record, StationId, UtcTime
+from schemas.base import DeviceId, Record, StationId, UtcTime, format_time
 from schemas.parameters import Pollutant
 
 #: Header of an estimate that `skyfuse backfill` made; the value is `true`.
 BACKFILLED: Final = "x-backfilled"
+
+#: Times of a series are nanoseconds since 1970 in 64 bits.
+_LATEST_END: Final = datetime(2262, 1, 1, tzinfo=UTC)
+#: Counters are stored in 64 bits.
+_LARGEST: Final = 2**63 - 1
 
 Kind = Literal["measured", "corrected", "imputed"]
 Sides = Literal["both", "image", "sensors", "none"]
@@ -23,6 +30,17 @@ class Window(Record):
 
     start: UtcTime
     end: UtcTime
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Window":
+        if not self.start < self.end < _LATEST_END:
+            raise PydanticCustomError(
+                "not_a_window",
+                "a window from {start} to {end}: it ends after it starts, and before 2262 (no later time fits"
+                " into the series' nanoseconds)",
+                {"start": format_time(self.start), "end": format_time(self.end)},
+            )
+        return self
 
 
 class PollutantEstimate(Record):
@@ -127,7 +145,7 @@ class Estimate(Record):
 
     station: StationId
     window: Window
-    revision: Annotated[int, Field(ge=1)]
+    revision: Annotated[int, Field(ge=1, le=_LARGEST)]
     sides: Annotated[Sides, Field(description="sides with usable data; none: data came, but was not usable")]
     pollutants: dict[Pollutant, PollutantEstimate]
     model: ModelOutput | None = None

@@ -2,11 +2,32 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+import numpy as np
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from schemas.base import DeviceId, Record, StationId, UtcTime
 
-Float32Bytes = Annotated[bytes, Field(description="little-endian float32 values, base64 in JSON")]
+
+def _numbers(data: bytes) -> bytes:
+    if len(data) % 4:
+        raise PydanticCustomError(
+            "not_float32", "{size} bytes are no float32 values: send 4 bytes each", {"size": len(data)}
+        )
+    values = np.frombuffer(data, "<f4")
+    if not np.isfinite(values).all():
+        raise PydanticCustomError(
+            "not_finite", "a value is {value}: leave out a vector that does not exist",
+            {"value": str(values[~np.isfinite(values)][0])},
+        )  # fmt: skip
+    return data
+
+
+Float32Bytes = Annotated[
+    bytes,
+    AfterValidator(_numbers),
+    Field(description="little-endian float32 values, each finite, base64 in JSON"),
+]
 
 
 class Quality(Record):

@@ -49,7 +49,10 @@ class Value(Record):
     """One measured value."""
 
     parameter: Parameter
-    value: Annotated[float, Field(description="in `unit`; finite, within the physical limits")]
+    # Not finite is refused below, in the words for readings.
+    value: Annotated[
+        float, Field(allow_inf_nan=True, description="in `unit`; finite, within the physical limits")
+    ]
     unit: Annotated[str, Field(description="ug/m3, mg/m3, ppb, ppm; weather: %, Cel, hPa")]
     sensor: DeviceId = "main"
     channel: Annotated[

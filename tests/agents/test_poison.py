@@ -1,5 +1,6 @@
 """Bad input of every kind: it ends in the dead letters, bytes and reason, and nothing else changes."""
 
+import base64
 import json
 import struct
 import zlib
@@ -14,6 +15,7 @@ from infra.cli import app
 from infra.connect import environment
 from infra.settings import Settings
 from schemas.base import from_ms
+from schemas.estimate import Inputs
 from schemas.frame import FrameHeader
 from streams import topics
 from tests.agents.harness import (
@@ -32,6 +34,7 @@ from tests.agents.harness import (
     stored,
     until,
 )
+from tests.outputs.samples import estimate, measured
 
 pytestmark = pytest.mark.broker
 
@@ -71,6 +74,29 @@ def bad_frame(data: bytes | None, key: bytes | None = STATION.encode(), **header
     return Sent(topics.FRAMES, key, data, tuple((k, v) for k, v in changed.items() if v is not None))
 
 
+def bad_estimate(before: object, after: str) -> Sent:
+    """A foreign producer's estimate in which the JSON of `before` is `after`."""
+    plain = estimate(
+        STATION, revision=77, pollutants={"pm25": measured(12.0, raw=None)}, inputs=Inputs(readings=3)
+    )
+    text, was = plain.model_dump_json(), f":{json.dumps(before)}"
+    assert text.count(was) == 1
+    return Sent(topics.ESTIMATES, STATION.encode(), text.replace(was, f":{after}").encode())
+
+
+FEATURES_OF_NAN = json.dumps(
+    {
+        "station": STATION,
+        "camera": "main",
+        "captured_at": NOON + 61_000,
+        "frame_id": "bad",
+        "sha256": "0" * 64,
+        "bundle": "foreign",
+        "embeddings": {"frame": base64.b64encode(struct.pack("<f", float("nan")) * 128).decode()},
+        "quality": {"usable": True},
+    }
+).encode()
+
 POISON: dict[str, tuple[Sent, str, str]] = {
     "not json": (bad_reading(b"{nonsense"), "not_json", "not JSON"),
     "invalid utf-8": (bad_reading(b'{"station":"\xff\xfe"}'), "not_json", "not JSON"),
@@ -108,6 +134,23 @@ POISON: dict[str, tuple[Sent, str, str]] = {
         Sent(topics.STATIONS, STATION.encode(), b'{"station":"st-0","standards":["mars-1"]}'),
         "unknown_name",
         "mars-1",
+    ),
+    "estimate of NaN": (bad_estimate(12.0, "NaN"), "not_finite", "pollutants.pm25.value is nan"),
+    "estimate of infinity": (bad_estimate(12.0, "1e999"), "not_finite", "pollutants.pm25.value is inf"),
+    "estimate of a year that no series has": (
+        bad_estimate("2026-01-01T00:01:00Z", '"9999-12-31T00:00:00Z"'),
+        "not_a_window",
+        "before 2262",
+    ),
+    "estimate of a revision beyond 64 bits": (
+        bad_estimate(77, "1" + "0" * 30),
+        "less_than_equal",
+        "revision",
+    ),
+    "features of NaN": (
+        Sent(topics.FEATURES, STATION.encode(), FEATURES_OF_NAN),
+        "not_finite",
+        "embeddings.frame: a value is nan",
     ),
     "punctuation of nothing": (
         Sent(topics.READINGS, None, b"{}", (("ce_type", b"skyfuse.punctuation.v1"),), 0),
