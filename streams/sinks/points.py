@@ -19,6 +19,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import itemgetter
 from typing import Final
 
 from pydantic_core import PydanticCustomError
@@ -157,14 +158,15 @@ def _index(block: IndexBlock) -> str:
     category = _quote(block.category or "")
     # Names a colour: the same category key has another colour in another standard.
     band = f"{_quote(block.standard)}/{category}" if category else ""
-    sub = block.subindices.get
+    sub = block.subindices
+    six = _SIX(sub) if len(sub) == len(PARAMETERS) else tuple([sub.get(name, NONE) for name in PARAMETERS])
     return (
         f'index={_whole(block.index)}i,category="{category}",band="{band}",level={_whole(block.level)}i,'
         f'dominant="{",".join(block.dominant)}",status="{block.status}",reason="{_quote(block.reason)}",'
         f"imputed_share={block.imputed_share!r},lo={_whole(block.lo)}i,hi={_whole(block.hi)}i,"
         f"nowcast={_whole(block.nowcast)}i,nowcast_lo={_whole(block.nowcast_lo)}i,"
         f"nowcast_hi={_whole(block.nowcast_hi)}i,"
-        f"{_SUBINDICES % tuple([sub(parameter, NONE) for parameter in PARAMETERS])}"
+        f"{_SUBINDICES % six}"
     )
 
 
@@ -204,6 +206,7 @@ _NO_RAW: Final = f"raw={NONE}.0,has_raw=f"
 _NO_HUMIDITY: Final = f"humidity={NONE}.0,has_humidity=f"
 _NO_MODEL_INTERVAL: Final = f"model_lo={NONE}.0,model_hi={NONE}.0,has_model_interval=f"
 _NO_MODEL: Final = f"model_aqi={NONE}.0,has_model=f,{_NO_MODEL_INTERVAL}"
+_SIX: Final = itemgetter(*PARAMETERS)
 _SUBINDICES: Final = ",".join([f"sub_{parameter}=%di" for parameter in PARAMETERS])
 _NO_POLLUTANT: Final = (
     f'value={NONE}.0,has_value=f,kind="missing",qc=9i,qc_tests=0i,'

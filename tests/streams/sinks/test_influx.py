@@ -12,9 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from schemas.base import from_ms
+from schemas.estimate import Window
 from schemas.parameters import PARAMETERS
 from streams.sinks.errors import SinkSettingError, SinkStopped
-from streams.sinks.influx import InfluxSink
+from streams.sinks.influx import InfluxSink, on_this_machine
 from streams.sinks.patience import Patience
 from streams.sinks.points import Point
 from streams.sinks.store import Store
@@ -337,9 +339,10 @@ def test_a_batch_too_large_for_the_server_is_halved(influx, proxy, sink_to):
 def test_an_estimate_that_is_no_point_does_not_harm_the_others(influx, proxy, sink_to):
     sink = sink_to(proxy(influx.url, influx1=True).url, influx.database)
     good = estimate("good")
-    (rejection,) = sink.write([estimate("bad", pollutants={"pm25": measured(float("nan"))}), good])
+    window = Window(start=from_ms(T0 * 1000), end=from_ms(T0 * 1000 + 500))
+    (rejection,) = sink.write([estimate("bad", window=window), good])
     assert rejection.position == 0
-    assert "not a number" in rejection.reason
+    assert "whole second" in rejection.reason
     assert everything(influx) == expected([good])
 
 
@@ -390,6 +393,29 @@ def test_batches_are_made_ahead_and_all_arrive(influx, proxy, sink_to):
     assert [rejection.position for rejection in sink.write(batch)] == [2, 17]
     written = everything(influx)
     assert written == {key: fields for key, fields in expected(batch).items() if len(str(key)) < 1000}
+
+
+@pytest.mark.parametrize("compress", [True, False])
+def test_compressed_or_not_the_same_is_written(influx, proxy, sink_to, compress):
+    through = proxy(influx.url, influx1=True)
+    through.faults.extend([Fault(503), Fault(0)])
+    sink = sink_to(through.url, influx.database, batch_lines=80, compress=compress)
+    endless = index(standard="s" * 70_000)
+    batch = [estimate(f"s{n}", indices=(endless,) if n == 17 else None) for n in range(40)]
+    assert [rejection.position for rejection in sink.write(batch)] == [17]
+    assert everything(influx) == {k: v for k, v in expected(batch).items() if len(str(k)) < 1000}
+    assert (through.bodies < 60_000) == compress  # 100 kB of lines, the longest of them sent several times
+
+
+@pytest.mark.parametrize(
+    ("host", "own"),
+    [
+        ("localhost", True), ("influx.localhost", True), ("127.0.0.1", True), ("127.8.8.8", True),
+        ("::1", True), ("influx", False), ("10.0.0.5", False), ("localhost.example.org", False),
+    ],
+)  # fmt: skip
+def test_what_is_on_this_machine(host, own):
+    assert on_this_machine(host) is own
 
 
 def test_a_server_with_a_full_disk_is_waited_for(tmp_path, proxy, sink_to):

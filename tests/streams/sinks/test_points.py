@@ -82,7 +82,7 @@ def test_a_line_is_one_line(one):
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_number_that_is_none_is_refused_rather_than_left_out(value):
     with pytest.raises(PointError, match="not a number"):
-        window_lines(estimate(pollutants={"pm25": measured(value)}))
+        Point("aq", (), {"mean": value}, T0).line()
 
 
 def test_lines_say_what_the_estimate_says():
