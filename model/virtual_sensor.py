@@ -5,7 +5,9 @@ Two parts, both of bounded memory and moved in event time, once an hour:
 *Readout.* Recursive ridge regression of log1p(concentration) on a camera vector: principal components
 of the network's pooled features of the far band (or the whole frame), log contrast of its tiles and its
 haze statistics. Kept as exponentially forgotten moments, so that the state is the sufficient statistic
-and nothing else.
+and nothing else. A pair that contradicts the readout counts for less (a sensor that drifts must not teach
+it), and while pairs go on contradicting it, it forgets faster (a camera that was moved, a sensor that was
+calibrated: then it is the readout that is wrong).
 
 *Level.* A Kalman filter over the logarithm of the concentration (an Ornstein-Uhlenbeck level around a
 slow mean) and the camera's own slowly changing error. Sensor values, the readout and the global head
@@ -48,6 +50,16 @@ _INPUTS: Final = CAMERA_SIZE + 1
 RIDGE: Final = 20.0
 #: Share of the readout's memory kept at each pair: half is gone after about 700 paired hours.
 MEMORY: Final = 0.999
+#: Errors, in their own standard deviations, beyond which a pair's weight falls with the square.
+DOUBT: Final = 1.5
+#: Mean square of the recent such errors above which more is forgotten, by how much more per unit, and the
+#: least that is kept at a pair.
+STRAIN: Final = 2.0
+_STRAIN_STEP: Final = 0.1
+_LEAST_MEMORY: Final = 0.7
+#: Memory of that mean, in pairs, and the most that one error adds to it.
+_STRAIN_PAIRS: Final = 40.0
+_STRAIN_MOST: Final = 16.0
 #: Pairs before the readout says anything.
 MIN_PAIRS: Final = 30
 #: Pairs before its errors are counted: those of a readout that knows nothing yet say nothing about a
@@ -98,7 +110,7 @@ _YOUNG_HOURS: Final = 3.0
 #: Hours after which the settled readout is replaced.
 _SETTLED_HOURS: Final = 24.0
 _TRIANGLE: Final = np.triu_indices(_INPUTS + 2)
-_VERSION: Final = 1
+_VERSION: Final = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -164,7 +176,9 @@ class _Level:
 
 @dataclass(frozen=True, slots=True)
 class _Errors:
-    """Running moments behind the filter's variances."""
+    """Running moments behind the filter's variances; `strain`: mean square of the camera's last errors over
+    their variance.
+    """
 
     mean: float
     mean_hours: float = 0.0
@@ -182,6 +196,7 @@ class _Errors:
     global_level_var: float = 0.0
     lowest: float = math.inf
     highest: float = -math.inf
+    strain: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -446,7 +461,8 @@ def update(
         if readout is not None and t_ms - settled_ms >= _SETTLED_HOURS * _HOUR:
             settled, settled_ms = readout.line(), t_ms
         z = np.concatenate(((1.0,), _inputs(camera, moments), (value,)))
-        moments = (moments.astype(np.float64) * MEMORY + np.outer(z, z)[_TRIANGLE]).astype(np.float32)
+        fresh = _weight(state.errors, early, value) * np.outer(z, z)[_TRIANGLE]
+        moments = (moments.astype(np.float64) * _memory(errors.strain) + fresh).astype(np.float32)
         pairs += 1
         readout = _Readout.of(moments, pairs)
     return VirtualSensor(
@@ -566,6 +582,7 @@ def _with_layout(state: VirtualSensor, name: str) -> VirtualSensor:
         layout=name,
         moments=np.zeros_like(state.moments),
         pairs=0,
+        errors=replace(state.errors, strain=1.0),
         settled_ms=0,
         former_layout=former_layout,
         former=former,
@@ -756,10 +773,10 @@ def _learned(
     if not apart < _WALK_HOURS[0]:
         changed = replace(changed, anchor_ms=float(t_ms), anchor=value)
     if seen is not None:
-        camera, count = _running(
-            errors.camera, errors.camera_count, (seen[0] - value) ** 2 / (seen[1] * _low(seen[0]))
-        )
-        changed = replace(changed, camera=camera, camera_count=count)
+        square = _square(seen, value)
+        camera, count = _running(errors.camera, errors.camera_count, square)
+        change = (min(square / errors.camera, _STRAIN_MOST) - errors.strain) / _STRAIN_PAIRS
+        changed = replace(changed, camera=camera, camera_count=count, strain=errors.strain + change)
     if overall is not None:
         count = errors.global_count + 1.0
         share = 1.0 / min(count, _ERRORS)
@@ -774,6 +791,25 @@ def _learned(
             global_cov=(1.0 - share) * (errors.global_cov + share * off * apart),
         )
     return changed
+
+
+def _square(seen: tuple[float, float, bool], value: float) -> float:
+    """Squared error of the readout's value (log), brought to the variance that `_Errors.camera` estimates."""
+    return (seen[0] - value) ** 2 / (seen[1] * _low(seen[0]))
+
+
+def _weight(errors: _Errors, seen: tuple[float, float, bool] | None, value: float) -> float:
+    """What a pair counts for in the readout. Weights that fall with the square of the error bound what any
+    one pair can do, and what a run of pairs of a drifting sensor does before it is repaired.
+    """
+    if seen is None:
+        return 1.0
+    return 1.0 / max(1.0, _square(seen, value) / (DOUBT * DOUBT * errors.camera))
+
+
+def _memory(strain: float) -> float:
+    """Share of the readout's memory kept at a pair."""
+    return max(MEMORY - _STRAIN_STEP * max(strain - STRAIN, 0.0), _LEAST_MEMORY)
 
 
 def _running(mean: float, count: float, value: float) -> tuple[float, float]:

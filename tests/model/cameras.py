@@ -69,3 +69,17 @@ class MadeStation:
             vector.astype(np.float32),
             7 <= self.hour % 24 <= 18,
         )
+
+    def move(self) -> None:
+        """Turn the camera: each number it shows jumps, in the same direction as haze would make it."""
+        self._offset = self._offset + 0.7 * self._slopes
+
+    def turn_to(self, seed: int) -> None:
+        """Point the camera at something else altogether."""
+        random = np.random.default_rng(seed)
+        self._slopes = random.normal(0, 1, CAMERA_SIZE)
+        self._offset = random.normal(0, 3, CAMERA_SIZE)
+
+    def blur(self) -> None:
+        """A dirty lens: weather and dirt show twice as strongly as before."""
+        self._noise *= 2.0
