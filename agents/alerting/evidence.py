@@ -3,7 +3,9 @@
 from typing import NamedTuple
 
 from agents.alerting.rules import Rule
+from aqi import standards
 from aqi.quality import TESTS
+from schemas.base import to_ms
 from schemas.estimate import Estimate, IndexBlock
 from schemas.parameters import PARAMETERS
 
@@ -59,8 +61,10 @@ def weigh(rule: Rule, estimate: Estimate) -> Evidence | str:
 
 
 def block_of(rule: Rule, estimate: Estimate) -> IndexBlock | None:
-    """The index block that an index rule looks at."""
-    return next((block for block in estimate.indices if block.standard == rule.standard), None)
+    """The index block that an index rule looks at: of an alias (`us-epa`), the edition in force then."""
+    assert rule.standard is not None
+    edition = standards.load(rule.standard, to_ms(estimate.window.end)).id
+    return next((block for block in estimate.indices if block.standard == edition), None)
 
 
 def _index(rule: Rule, estimate: Estimate) -> Evidence | str:

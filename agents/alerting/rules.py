@@ -3,6 +3,7 @@
 import fnmatch
 import hashlib
 import itertools
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from aqi.quality import TESTS
 from model.gate import REASONS
 from schemas.alert import SEVERITIES, Severity
 from schemas.base import STATION_PATTERN
-from schemas.parameters import Pollutant
+from schemas.parameters import PARAMETERS, Pollutant
 
 What = Literal["index", "nowcast", "concentration", "imputed_share", "flagged", "frames", "silence"]
 RestsOn = Literal["measured", "lower_bound", "any"]
@@ -32,6 +33,8 @@ _NEEDS: Final[dict[str, str]] = {
     "index": "standard", "nowcast": "standard", "concentration": "parameter", "flagged": "tests",
     "frames": "reasons",
 }  # fmt: skip
+#: What a kind's number never exceeds.
+_HIGHEST: Final[dict[str, float]] = {"imputed_share": 1, "frames": 1, "flagged": len(PARAMETERS)}
 
 
 def _duration(value: object) -> object:
@@ -97,7 +100,13 @@ class Rule(_Table):
                 standards.load(self.standard, 0)
             except StandardError as error:
                 raise ValueError(f"standard: {error}") from error
+        top = _HIGHEST.get(self.what, math.inf)
         for position, step in enumerate(self.steps):
+            if not 0 <= step.enter <= top:
+                raise ValueError(
+                    f"steps.{position}: enter = {step.enter:g} is never reached, or always:"
+                    f" {self.what} lies between 0 and {top:g}"
+                )
             if step.left_below > step.enter:
                 raise ValueError(f"steps.{position}: leave = {step.leave:g} is above enter = {step.enter:g}")
         for position, (below, above) in enumerate(itertools.pairwise(self.steps), 1):
@@ -162,7 +171,7 @@ def load(path: Path) -> Rules:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise RulesError(f"the alert rules {path} cannot be read: {error}") from error
+        raise RulesError(f"the alert rules {path} cannot be read: {_cause(error)}") from error
     return parse(text, str(path))
 
 
@@ -178,23 +187,37 @@ def parse(text: str, where: str) -> Rules:
         mistakes = "\n".join(
             f"{where}:{line}: {words}"
             for line, words in sorted(
-                _explain(text, list(detail["loc"]), detail["msg"])
+                _explain(text, list(detail["loc"]), detail["msg"], detail["type"])
                 for detail in error.errors(include_url=False, include_context=False)
             )
         )
         raise RulesError(mistakes) from error
 
 
-def _explain(text: str, loc: list[str | int], message: str) -> tuple[int, str]:
+def _cause(error: OSError | UnicodeDecodeError) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else "it is not UTF-8"
+
+
+def _explain(text: str, loc: list[str | int], message: str, kind: str) -> tuple[int, str]:
     """The line of a mistake, and what is wrong."""
-    message = message.removeprefix("Value error, ")
+    match kind:
+        case "extra_forbidden":
+            table = Step if "steps" in loc else Rule if loc[0] == "rule" else Rules
+            message = f"no such key here; there are {', '.join(table.model_fields)}"
+        case "missing":
+            message = "is missing"
+        case "tuple_type" if loc == ["rule"]:
+            message = "every rule begins with [[rule]], in two pairs of brackets"
+        case "tuple_type":
+            message = 'a list is written ["one", "two"]'
+    message = message.removeprefix("Value error, ").replace("Input should be", "should be")
     path, colon, rest = message.partition(": ")
     # Checks over several keys name theirs in the message: "steps: ...", "rule.3.id: ...".
     if colon and re.fullmatch(r"[a-z_]+(\.[a-z0-9_-]+)*", path):
         loc = loc + [int(part) if part.isdecimal() else part for part in path.split(".")]
         message = rest
     line = _line_of(text, loc)
-    keys = [str(part) for part in loc if isinstance(part, str) and part != "rule"]
+    keys = [str(part) for part in loc if isinstance(part, str) and (part != "rule" or len(loc) == 1)]
     return line, f"{'.'.join(keys) or 'file'}: {message}"
 
 

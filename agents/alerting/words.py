@@ -7,40 +7,50 @@ from agents.alerting.machine import Entry, Progress
 from agents.alerting.rules import Rule
 from schemas.base import format_time, from_ms
 
-_UNIT = {"concentration": " ug/m3"}
+#: Shares are 0 to 1 in rules and events; people read per cent.
+_SHARES = frozenset({"imputed_share", "frames"})
 
 
 def subject(rule: Rule) -> str:
     """What the rule looks at."""
     match rule.what:
         case "index":
-            return f"index {rule.standard}"
+            return f"{rule.standard} index"
         case "nowcast":
-            return f"NowCast {rule.standard}"
+            return f"{rule.standard} NowCast"
         case "concentration":
             return str(rule.parameter)
         case "imputed_share":
             return "share of pollutants imputed"
         case "flagged":
-            return f"sensors failing {' or '.join(rule.tests)}"
+            return f"number of pollutants that fail {' or '.join(rule.tests)}"
         case "frames":
-            return f"share of frames {' or '.join(rule.reasons)}"
+            return f"share of frames unusable ({', '.join(rule.reasons)})"
         case "silence":
             return "windows without data"
 
 
 def number(rule: Rule, value: float) -> str:
     """A number of the rule with its unit."""
-    return f"{value:.4g}{_UNIT.get(rule.what, '')}"
+    if rule.what in _SHARES:
+        return f"{_short(100 * value)} %"
+    return f"{_short(value)} ug/m3" if rule.what == "concentration" else _short(value)
+
+
+def _short(value: float) -> str:
+    """Up to two decimals, and no power of ten."""
+    return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
 def seen(rule: Rule, evidence: Evidence) -> str:
     """The evidence with its interval, where it is one."""
     if evidence.low == evidence.value == evidence.high:
         return number(rule, evidence.value)
+    if evidence.low == float("-inf"):
+        return f"{number(rule, evidence.value)} (imputed, nothing is sure)"
     if evidence.high == evidence.value or evidence.high == float("inf"):
         return f"{number(rule, evidence.value)} (surely {number(rule, evidence.low)} or more)"
-    return f"{number(rule, evidence.value)} ({evidence.low:.4g} to {evidence.high:.4g}, imputed)"
+    return f"{number(rule, evidence.value)} ({_short(evidence.low)} to {_short(evidence.high)}, imputed)"
 
 
 def lasting(ms: int) -> str:
@@ -93,11 +103,12 @@ class Explanation(NamedTuple):
 
 
 def explain(
-    rule: Rule, progress: Progress, latest: Evidence | str | None, end: int | None, now: int
+    rule: Rule, progress: Progress, latest: Evidence | str | None, end: int | None, now: int, cut: int = 0
 ) -> Explanation:
     """The state of `rule` in words.
 
-    `latest`, `end`: evidence and end of the last window; `now`: end of the latest window anywhere (ms).
+    `latest`, `end`: evidence and end of the last window; `now`: end of the latest window anywhere; `cut`:
+    time before which no window was looked at (ms).
     """
     level = progress.level
     severity = rule.steps[level].severity if level >= 0 else ""
@@ -108,22 +119,34 @@ def explain(
     else:
         text = _threshold(rule, progress, latest, end)
     if progress.episode is not None:
-        opened = f"open since {format_time(from_ms(progress.episode.opened))}, {severity}: "
+        # What held from the first windows on may have held before them.
+        uncertain = rule.what != "silence" and progress.episode.entries[0].since - cut <= rule.max_gap
+        earlier = " or earlier" if uncertain else ""
+        opened = f"open since {format_time(from_ms(progress.episode.opened))}{earlier}, {severity}: "
     else:
         opened = "not open: "
     return Explanation(rule.id, level >= 0, severity, opened + text)
 
 
+def _for(dwell: int) -> str:
+    return f" for {lasting(dwell)}" if dwell else ""
+
+
 def _silence(rule: Rule, progress: Progress, now: int) -> str:
     if progress.last is None:
         return "no window has been seen"
-    missing = max(0, (now - progress.last) // progress.size)
-    text = f"the last data is of {format_time(from_ms(progress.last))}, {missing} windows ago"
+    # The newest window anywhere may be on its way here still: it is not missing yet.
+    missing = max(0, (now - progress.last) // progress.size - 1)
+    last = format_time(from_ms(progress.last))
+    text = f"no data for {missing} windows, the last is of {last}" if missing else f"data come, last {last}"
     if progress.level + 1 < len(rule.steps):
         step = rule.steps[progress.level + 1]
-        text += f"; {step.severity} once more than {step.enter:.0f} are missing"
+        text += f"; {step.severity} after {step.enter:.0f} windows without data"
     if progress.episode is not None:
-        text += f"; clears {lasting(rule.clear_after)} after data came back"
+        back = (
+            f"{lasting(rule.clear_after)} after data came back" if rule.clear_after else "with the first data"
+        )
+        text += f"; clears {back}"
     return text
 
 
@@ -139,9 +162,8 @@ def _threshold(rule: Rule, progress: Progress, latest: Evidence | str | None, en
         step = rule.steps[level + 1]
         since = progress.above[level + 1]
         if since is None:
-            parts.append(
-                f"{step.severity} needs {number(rule, step.enter)} or more for {lasting(rule.open_after)}"
-            )
+            needs = "needs its lower end at" if latest.low < latest.value else "needs"
+            parts.append(f"{step.severity} {needs} {number(rule, step.enter)} or more{_for(rule.open_after)}")
         else:
             left = rule.open_after - (end - since)
             parts.append(
@@ -152,7 +174,8 @@ def _threshold(rule: Rule, progress: Progress, latest: Evidence | str | None, en
         step = rule.steps[level]
         since = progress.below[level]
         if since is None:
-            parts.append(f"clears once below {number(rule, step.left_below)} for {lasting(rule.clear_after)}")
+            whole = "its upper end is " if latest.high > latest.value else ""
+            parts.append(f"clears once {whole}below {number(rule, step.left_below)}{_for(rule.clear_after)}")
         else:
             left = rule.clear_after - (end - since)
             parts.append(

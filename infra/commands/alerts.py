@@ -22,13 +22,13 @@ from agents.alerting import rules as rules_file
 from agents.alerting.rules import Rules
 from agents.alerting.watch import Watch
 from agents.alerting.webhook import Webhook
-from agents.alerting.words import Explanation, explain
+from agents.alerting.words import Explanation, explain, lasting
 from infra.commands.connection import kafka_connection
 from infra.commands.topic import read_to_end
 from infra.errors import NotifyError, QueryError
 from infra.settings import Settings
 from schemas.alert import Alert
-from schemas.base import first_error, format_time, from_ms
+from schemas.base import first_error, format_time, from_ms, to_ms
 from schemas.dead_letter import DeadLetter
 from schemas.estimate import Estimate
 from streams.sinks.errors import SinkStopped
@@ -51,20 +51,31 @@ RulesOption = Annotated[
 ]
 
 
-def newest(connection: dict[str, Any], topic: str) -> list[Alert]:
-    """The newest event of each alert on `topic`, oldest first. Raises TopicReadError."""
+def newest(connection: dict[str, Any], topic: str) -> tuple[list[Alert], int]:
+    """The newest event of each alert on `topic`, oldest first, and how many records are no alerts.
+
+    Raises TopicReadError.
+    """
     found: dict[str, Alert] = {}
+    strange = 0
     for record in read_to_end(connection, topic):
         if record.value is None:
             continue
-        alert = Alert.model_validate_json(record.value)
+        try:
+            alert = Alert.model_validate_json(record.value)
+        except ValidationError:
+            strange += 1
+            continue
         if alert.id not in found or alert.sequence >= found[alert.id].sequence:
             found[alert.id] = alert
-    return sorted(found.values(), key=lambda alert: (alert.at, alert.id))
+    return sorted(found.values(), key=lambda alert: (alert.at, alert.id)), strange
 
 
-def explain_station(rules: Rules, estimates: list[Estimate], station: str) -> list[Explanation]:
-    """For each rule of `station` why its alert is or is not open, given estimates (of all stations)."""
+def explain_station(rules: Rules, estimates: list[Estimate], station: str, cut: int = 0) -> list[Explanation]:
+    """For each rule of `station` why its alert is or is not open, given estimates (of all stations).
+
+    `cut`: time in ms before which estimates were left out.
+    """
     watch = Watch(rules, horizon=2**53)  # nothing is folded: whatever the store has is final anyway
     watch.feed(sorted(estimates, key=lambda one: (one.window.end, one.station)))
     state = watch.states().get(station)
@@ -73,7 +84,7 @@ def explain_station(rules: Rules, estimates: list[Estimate], station: str) -> li
     last = state.windows[-1]
     now = max(one.watermark for one in watch.states().values())
     return [
-        explain(rule, state.progress(rule), last.evidence.get(rule.id), last.end, now)
+        explain(rule, state.progress(rule), last.evidence.get(rule.id), last.end, now, cut)
         for rule in rules.of(station)
     ]
 
@@ -89,7 +100,7 @@ def list_command(
 ) -> None:
     """List the open alerts."""
     settings = Settings()
-    alerts = newest(kafka_connection(settings), settings.kafka.prefix + ALERTS.name)
+    alerts, strange = newest(kafka_connection(settings), settings.kafka.prefix + ALERTS.name)
     shown = [alert for alert in alerts if all or alert.event in ("open", "update")]
     console = Console()
     if shown:
@@ -104,7 +115,15 @@ def list_command(
                 format_time(alert.since), escape(alert.reason),
             )  # fmt: skip
         console.print(table)
-    console.print(f"{len(shown)} {'alerts' if all else 'open alerts'}")
+    console.print(f"{len(shown)} {'' if all else 'open '}alert{'' if len(shown) == 1 else 's'}")
+    if shown:
+        console.print("why, and when it ends: `skyfuse alerts explain STATION`", style="dim")
+    if strange:
+        console.print(
+            f"{strange} record{'' if strange == 1 else 's'} on {settings.kafka.prefix}{ALERTS.name} could not"
+            " be read as alerts: something else writes there, or another version of skyfuse",
+            style="yellow",
+        )
 
 
 @app.command("explain")
@@ -124,11 +143,24 @@ def explain_command(
         estimates = store.read(station, since=own_end - EXPLAIN_OVER)
         estimates += [one for one in latest if one.station != station and one.window.end == newest_end]
     console = Console(highlight=False, soft_wrap=True)
-    for one in explain_station(chosen, estimates, station):
+    age = datetime.now(UTC) - newest_end
+    console.print(
+        f"{escape(station)}: newest window {format_time(own_end)}; of the network {format_time(newest_end)},"
+        f" {lasting(max(0, age // timedelta(milliseconds=1)))} ago",
+        style="dim",
+    )
+    for one in explain_station(chosen, estimates, station, to_ms(own_end - EXPLAIN_OVER)):
         mark = f"[{_COLOURS[one.severity]}]●[/{_COLOURS[one.severity]}]" if one.open else "[green]○[/green]"
         console.print(f"{mark} [bold]{escape(one.rule)}[/bold]  {escape(one.text)}")
-    if not chosen.of(station):
-        console.print("no rule watches this station")
+    for rule in chosen.rule:
+        if not rule.is_for(station):
+            console.print(
+                f"- [bold]{escape(rule.id)}[/bold]  is not for this station: stations ="
+                f" {escape(', '.join(rule.stations))}",
+                style="dim",
+            )
+    if not chosen.rule:
+        console.print("there are no rules")
 
 
 @app.command("cap")
@@ -141,7 +173,7 @@ def cap_command(
     """Print the newest event of an alert as a CAP 1.2 message."""
     settings = Settings()
     chosen = _rules(settings, rules)
-    alerts = newest(kafka_connection(settings), settings.kafka.prefix + ALERTS.name)
+    alerts, _ = newest(kafka_connection(settings), settings.kafka.prefix + ALERTS.name)
     alert = next((one for one in alerts if one.id == id), None)
     if alert is None:
         raise QueryError(f"no alert {id}: `skyfuse alerts list --all` names those that are there")

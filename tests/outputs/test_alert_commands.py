@@ -67,13 +67,22 @@ def test_list_shows_what_is_open_now():
     active = [event for event in newest if event.event in ("open", "update")]
     assert active
     listed = run("list").output
-    assert f"{len(active)} open alerts" in listed
+    assert f"{len(active)} open alert" in listed
+    assert "could not be read" not in listed
     for event in active:
         assert event.reason in listed
     everything = run("list", "--all").output
     assert f"{len(newest)} alerts" in everything
     assert "withdrawn" in everything
     assert "cleared" in everything
+
+
+@pytest.mark.broker
+def test_what_is_no_alert_does_not_hide_the_others(published):
+    produce(published, [b"not an alert"])
+    listed = run("list", "--all").output
+    assert f"{len({event.id for event in EVENTS})} alerts" in listed
+    assert f"1 record on {published.kafka.prefix}{ALERTS.name} could not be read" in listed
 
 
 @pytest.mark.broker
@@ -190,7 +199,11 @@ def test_explain_says_what_is_lacking():
     one = explained([minute(1, 50.0)])["pm25-episode"]
     assert one.text == "not open: pm25 is 50 ug/m3; minor needs 75 ug/m3 or more for 10 min"
     one = explained([minute(n, 100.0, guess=True) for n in range(1, 20)])["pm25-episode"]
-    assert "pm25 is 100 ug/m3 (70 to 130, imputed)" in one.text
+    # 100 is above 75, but only an interval that lies above it whole opens the alert.
+    assert one.text == (
+        "not open: pm25 is 100 ug/m3 (70 to 130, imputed); minor needs its lower end at 75 ug/m3 or more for"
+        " 10 min"
+    )
     assert "us-aqi" in explained([minute(1, 50.0)])
 
 
@@ -208,7 +221,13 @@ def test_explain_says_why_a_window_says_nothing_and_how_long_it_is_silent():
     windows = [minute(1, 50.0), *(estimate("turin", T0 + 60 * n) for n in range(1, 16))]
     said = explained(windows)
     assert said["silence"].open
-    assert "the last data is of 2026-01-01T00:01:00Z, 14 windows ago" in said["silence"].text
+    # Thirteen are missing: the fourteenth may be on its way still.
+    assert said["silence"].text == (
+        "open since 2026-01-01T00:11:00Z, minor: no data for 13 windows, the last is of 2026-01-01T00:01:00Z;"
+        " moderate after 60 windows without data; clears 3 min after data came back"
+    )
+    heard = explained([minute(1, 50.0), estimate("turin", T0 + 120)])["silence"].text
+    assert heard == "not open: data come, last 2026-01-01T00:01:00Z; minor after 10 windows without data"
     assert said["in-aqi"].text == (
         "not open: the last window says nothing: in-naqi-2014 is not computed for this station"
     )
@@ -222,11 +241,40 @@ def test_the_explain_command_reads_the_store(tmp_path, monkeypatch):
         store.write([minute(n, 160.0) for n in range(1, 20)])
         store.write([estimate("turin", T0 + 60 * 40)])
     output = run("explain", "milan").output
+    assert output.startswith(
+        "milan: newest window 2026-01-01T00:19:00Z; of the network 2026-01-01T00:40:00Z, "
+    )
     assert "● pm25-episode  open since" in output
     assert "● silence  open since 2026-01-01T00:29:00Z, minor" in output
     assert "○ stuck-sensor" in output
     with pytest.raises(QueryError, match="milan, turin"):
         run("explain", "rome")
+
+
+def test_explain_knows_that_it_does_not_know_what_was_before(tmp_path, monkeypatch):
+    monkeypatch.setenv("SKYFUSE_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("SKYFUSE_CONFIG", str(tmp_path / "none.toml"))
+    rules = tmp_path / "rules.toml"
+    rules.write_text(
+        """
+        [[rule]]
+        id = "high"
+        what = "concentration"
+        parameter = "pm25"
+        steps = [{ severity = "minor", enter = 75 }]
+        [[rule]]
+        id = "elsewhere"
+        what = "concentration"
+        parameter = "pm25"
+        stations = ["turin*"]
+        steps = [{ severity = "minor", enter = 75 }]
+        """
+    )
+    with Store(tmp_path / "store.sqlite") as store:
+        store.write([minute(n, 160.0) for n in range(1, 26 * 60)])
+    output = run("explain", "milan", "--rules", str(rules)).output
+    assert "● high  open since 2026-01-01T01:59:00Z or earlier, minor" in output
+    assert "- elsewhere  is not for this station: stations = turin*" in output
 
 
 def test_explain_agrees_with_what_was_told():
