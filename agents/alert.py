@@ -123,8 +123,7 @@ class AlertStage:
         self._read = records[-1].offset + 1
 
     async def tick(self) -> None:
-        """Rules that have changed hold from the next estimate on."""
-        self._watch.rules = self._rules()
+        """Nothing happens by time alone."""
 
     async def settle(self) -> Mapping[str, tuple[int, str]]:
         """Everything before this offset is told, and the states it left are checkpointed."""
@@ -135,6 +134,10 @@ class AlertStage:
             )
         )
         self._count()
+        # Rules that have changed hold from the offset on that is committed now: a successor begins there,
+        # with the new rules. Changed in between, what the old ones told would be told again by the new ones,
+        # in other words under the same id and sequence.
+        self._watch.rules = self._rules()
         return {self._topic: (self._read, "")}
 
     def _count(self, gone: bool = False) -> None:

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.alerting.evidence import Evidence
+from agents.alerting.evidence import Evidence, weigh
 from agents.alerting.machine import Progress, hear, miss, observe
 from agents.alerting.rules import Rule, Rules, parse
 from agents.alerting.station import StationAlerts
 from agents.alerting.watch import Watch
-from schemas.base import to_ms
+from schemas.base import format_time, from_ms, to_ms
 from tests.outputs.samples import T0, estimate, imputed, index, measured
 
 MINUTE = 60_000
@@ -254,6 +254,42 @@ def test_whatever_the_order_of_arrival_the_world_ends_up_knowing_the_same(log):
     last = {(one.station, one.window.end): one for one in sorted(log, key=lambda one: one.revision)}
     ordered = sorted(last.values(), key=lambda one: (one.window.end, one.station))
     assert view(Watch(RULES, HORIZON).feed(log)) == view(Watch(RULES, HORIZON).feed(ordered))
+
+
+def truth(one, log):
+    """What the oracle makes of the newest revisions in `log`: per alert, its last entry."""
+    found = {}
+    for station in ("a", "b"):
+        newest = {}
+        for estimate_ in log:
+            end = to_ms(estimate_.window.end)
+            if estimate_.station == station and (
+                end not in newest or estimate_.revision > newest[end].revision
+            ):
+                newest[end] = estimate_
+        weighed = [(end, weigh(one, newest[end])) for end in sorted(newest)]
+        entries = oracle(one, [(end, e) for end, e in weighed if isinstance(e, Evidence)])
+        opened = None
+        for event, at, level in entries:
+            opened = at if event == "open" else opened
+            id = f"{station}/{one.id}/{format_time(from_ms(opened))}"
+            found[id] = (event != "clear", one.steps[level].severity, at)
+    return found
+
+
+@FAST
+@given(logs(), st.data())
+def test_after_every_record_the_world_knows_what_the_oracle_makes_of_the_newest_revisions(log, data):
+    """So a late revision has updated, cleared or retracted whatever it changed, at once."""
+    one = data.draw(rules()).model_copy(
+        update={"rests_on": data.draw(st.sampled_from(("any", "lower_bound")))}
+    )
+    watch, events = Watch(Rules(rule=(one,)), HORIZON), []
+    for position, estimate_ in enumerate(log, 1):
+        events += watch.feed([estimate_])
+        known = {id: (active, severity, at) for id, (active, severity, at, *_) in view(events).items()}
+        wanted = truth(one, log[:position])
+        assert {id: (active, severity, to_ms(at)) for id, (active, severity, at) in known.items()} == wanted
 
 
 @FAST

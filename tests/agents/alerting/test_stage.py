@@ -10,11 +10,13 @@ from aiokafka import ConsumerRecord
 
 from agents.alert import AlertStage, RulesSource
 from agents.alerting.errors import RulesError
-from agents.alerting.rules import default
+from agents.alerting.rules import Rules, default
+from agents.alerting.watch import Watch
 from schemas.alert import Alert
 from schemas.dead_letter import DeadLetter
+from schemas.estimate import Estimate
 from streams.checkpoint import Checkpoints
-from tests.agents.alerting.test_machine import MINUTE, RULES, minutes
+from tests.agents.alerting.test_machine import MINUTE, RULES, minutes, rule
 from tests.outputs.samples import T0, estimate, imputed, measured
 
 
@@ -35,6 +37,8 @@ class Log:
     state: dict = field(default_factory=dict)
     committed: int = 0
 
+    rules: object = RULES
+
     async def publish(self, out):
         for one in out:
             assert one.partition in (1, None)
@@ -49,7 +53,8 @@ class Log:
     def open(self):
         checkpoints = Checkpoints("state", 1)
         return AlertStage(
-            lambda: RULES, checkpoints, checkpoints.load(self.state.values(), self.committed), self.publish,
+            lambda: self.rules, checkpoints, checkpoints.load(self.state.values(), self.committed),
+            self.publish,
             horizon_ms=10 * MINUTE, topic="estimates", alerts_topic="alerts", dead_letter_topic="dlq",
             partition=1, start=self.committed,
         )  # fmt: skip
@@ -115,6 +120,46 @@ def test_killed_anywhere_it_tells_the_same_events(seed):
     for one in told:
         assert unique.setdefault((one.id, one.sequence), one) == one
     assert unique == wanted
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_rules_that_change_hold_from_a_committed_offset_on_whoever_is_killed(seed):
+    draw = random.Random(seed)
+    source = records(city(seed))
+    # The steps of one rule move, another rule goes.
+    others = Rules(rule=(rule(2 * MINUTE, 2 * MINUTE, ((110, 90), (150, 140))), RULES.rule[2]))
+
+    async def run():
+        log = Log(source)
+        stage, position, switched = log.open(), 0, None
+        while position < len(source):
+            batch = source[position : position + draw.randint(1, 12)]
+            await stage.handle("estimates", batch)
+            position += len(batch)
+            if switched is None and position > len(source) // 2:
+                log.rules, switched = others, position  # the file is written; the batch was the old rules'
+                log.committed = (await stage.settle())["estimates"][0]
+                stage.committed()
+            elif draw.random() < 0.4:
+                await stage.tick()
+                stage, position = log.open(), log.committed
+            elif draw.random() < 0.5:
+                log.committed = (await stage.settle())["estimates"][0]
+                stage.committed()
+        return log, switched
+
+    log, switched = asyncio.run(run())
+    told = {}
+    for one in log.alerts:
+        assert told.setdefault((one.id, one.sequence), one) == one
+    # As if the rules had changed exactly there, and nobody had been killed.
+    calm = Watch(RULES, 10 * MINUTE)
+    estimates = [Estimate.model_validate_json(one.value) for one in source]
+    events = calm.feed(estimates[:switched])
+    calm.rules = others
+    events += calm.feed(estimates[switched:])
+    assert told == {(one.id, one.sequence): one for one in events}
+    assert any("was changed or removed" in one.reason for one in events)
 
 
 def test_what_is_no_estimate_is_a_dead_letter_and_harms_nobody():
