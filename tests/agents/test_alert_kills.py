@@ -1,0 +1,110 @@
+"""kill -9 of the alert worker at random: the topic tells every event under the same id, in the same bytes."""
+
+import random
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+from kafka import KafkaProducer
+
+from agents.alerting import rules as rules_file
+from agents.alerting.watch import Watch
+from infra.commands.connection import kafka_connection
+from infra.commands.topic import read_to_end
+from infra.settings import KafkaSettings, Settings
+from infra.stack.broker import EmbeddedBroker
+from schemas.alert import Alert
+from streams.accept import Keys
+from streams.topics import ALERTS, ESTIMATES
+from tests.agents.alerting.test_stage import city
+from tests.agents.harness import REPLAY, fleet, until
+
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
+
+KILLS = 8
+PARTITIONS = 2
+RULES = """
+[[rule]]
+id = "plume"
+what = "concentration"
+parameter = "pm25"
+rests_on = "lower_bound"
+open_after = "2m"
+clear_after = "2m"
+steps = [
+    { severity = "minor", enter = 100, leave = 90 },
+    { severity = "severe", enter = 150, leave = 140 },
+]
+
+[[rule]]
+id = "guessed"
+what = "imputed_share"
+steps = [{ severity = "info", enter = 1, leave = 0.5 }]
+
+[[rule]]
+id = "quiet"
+what = "silence"
+clear_after = "1m"
+steps = [{ severity = "minor", enter = 3 }]
+"""
+
+
+def test_kills_change_no_event(
+    broker: EmbeddedBroker, topic_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dice = random.Random(4)
+    file = tmp_path / "rules.toml"
+    file.write_text(RULES)
+    monkeypatch.setenv("SKYFUSE_ALERTS__RULES", str(file))
+    settings = Settings(
+        data_dir=tmp_path / "data",
+        kafka=KafkaSettings(bootstrap=broker.bootstrap, prefix=topic_prefix, partitions=PARTITIONS),
+        window=REPLAY,
+    )
+    keys, source = Keys(PARTITIONS), city(seed=1, count=1_200)
+    horizon = int((REPLAY.size + REPLAY.grace + REPLAY.allowed_lateness).total_seconds() * 1000)
+    wanted: dict[tuple[str, int], bytes] = {}
+    lanes = defaultdict(list)
+    for one in source:
+        lanes[keys.partition(one.station)].append(one)
+    for lane in lanes.values():
+        for event in Watch(rules_file.load(file), horizon).feed(lane):
+            wanted[event.id, event.sequence] = event.model_dump_json().encode()
+    assert len(wanted) > 100
+
+    topic = settings.kafka.prefix + ALERTS.name
+
+    def told() -> dict[tuple[str, int], set[bytes]]:
+        found = defaultdict(set)
+        for record in read_to_end(kafka_connection(settings), topic):
+            event = Alert.model_validate_json(record.value)
+            found[event.id, event.sequence].add(record.value)
+        return found
+
+    with fleet(settings, tmp_path, ("alert",)) as workers:
+        producer = KafkaProducer(**kafka_connection(settings))
+        size, amid = -(-len(source) // KILLS), 0
+        for number in range(KILLS):
+            for one in source[number * size : (number + 1) * size]:
+                producer.send(
+                    settings.kafka.prefix + ESTIMATES.name, key=one.station.encode(),
+                    value=one.model_dump_json().encode(), partition=keys.partition(one.station),
+                )  # fmt: skip
+            producer.flush(30)
+            # Killed after some more events, or while it starts, or waits for the dead one's partitions.
+            patience = 15.0 if number % 2 else dice.uniform(0.2, 3.0)
+            before, deadline = len(told()), time.monotonic() + patience
+            enough = before + dice.randint(1, 10)
+            until(
+                "some events, or the moment",
+                lambda e=enough, d=deadline: len(told()) >= e or time.monotonic() > d,
+            )
+            workers.kill("alert")
+            amid += before < len(told()) < len(wanted)
+            workers.revive()
+        until("every event", lambda: workers.check() and wanted.keys() <= told().keys(), 60)
+        producer.close()
+    assert amid >= 2, "the worker was never killed amid its work"
+    # However often an event was told, its bytes are the same.
+    assert told() == {key: {value} for key, value in wanted.items()}
