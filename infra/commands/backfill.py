@@ -7,6 +7,7 @@ What a file adds to a window is put on the late topic before the window's estima
 what estimates rest on, and the next backfill knows of it without the file.
 """
 
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -15,7 +16,12 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from kafka import KafkaConsumer, TopicPartition  # type: ignore[import-untyped]
-from kafka.errors import KafkaError  # type: ignore[import-untyped]
+from kafka.errors import (  # type: ignore[import-untyped]
+    CoordinatorLoadInProgressError,
+    CoordinatorNotAvailableError,
+    KafkaError,
+    NotCoordinatorError,
+)
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
@@ -48,6 +54,9 @@ from streams.stations import StationBook
 
 #: Where inputs on the late topic that came from files stand among those of the logs: after all of them.
 _AFTER_THE_LOG: Final = 2**61
+#: How long a broker may be without a coordinator for the fusion workers' group.
+_COORDINATOR_SECONDS: Final = 30.0
+_COORDINATOR_POLL_SECONDS: Final = 0.2
 #: Hours of a station's windows made again in one pass. Each holds two hours of inputs, 2 MB at 36 values a
 #: minute, and at most the two days of averages before it.
 HOURS_A_PASS: Final = 48
@@ -303,19 +312,56 @@ def passes(windows: Sequence[Key]) -> Iterator[list[Key]]:
 
 
 def final_horizons(settings: Settings) -> dict[int, int]:
-    """Per partition, the end of the last window that the fusion worker is done with."""
+    """Per partition, the end of the last window that the fusion worker is done with.
+
+    Empty where no fusion worker has ever committed. Raises TopicReadError, KafkaError.
+    """
     kafka = settings.kafka
     group = f"{kafka.prefix}skyfuse-fusion"
     names = [kafka.prefix + topic.name for topic in (topics.FEATURES, topics.READINGS)]
     with admin_client(kafka) as client:
         tps = [TopicPartition(name, number) for name in names for number in range(kafka.partitions)]
-        committed = client.list_group_offsets({group: tps})[group]
+        committed = _committed(client, group, tps)
     done: dict[int, int] = {}
     for tp, kept in committed.items():
         if kept is not None and kept.offset >= 0:
             found = Settled.parse(kept.offset, kept.metadata).done
             done[tp.partition] = min(found, done.get(tp.partition, found))
     return done
+
+
+def _committed(client: Any, group: str, tps: Sequence[TopicPartition]) -> Any:
+    """What the group has committed.
+
+    A broker makes the topic in which groups are kept when it is first asked about one, and until then says
+    that there is no coordinator: that passes within seconds, as it does after a broker has gone.
+    """
+    deadline = time.monotonic() + _COORDINATOR_SECONDS
+    while True:
+        try:
+            return client.list_group_offsets({group: tps})[group]
+        except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError) as error:
+            if time.monotonic() > deadline:
+                raise TopicReadError(
+                    f"for {_COORDINATOR_SECONDS:.0f} s the broker has had no coordinator for group {group}:"
+                    " does its log say that it cannot make the topic __consumer_offsets?"
+                    f" (offsets.topic.replication.factor must not exceed the number of brokers): {error}"
+                ) from error
+        time.sleep(_COORDINATOR_POLL_SECONDS)
+
+
+def _expect_topics(settings: Settings, consumer: Any) -> None:
+    """Raise TopicReadError where a topic that is read here is missing: kafka-python would wait for it."""
+    read = (
+        topics.READINGS, topics.FEATURES, topics.LATE, topics.ESTIMATES, topics.STATIONS, topics.STATE,
+        topics.CAMERA_BANDS,
+    )  # fmt: skip
+    missing = sorted({settings.kafka.prefix + topic.name for topic in read} - consumer.topics())
+    if missing:
+        raise TopicReadError(
+            f"{settings.kafka.bootstrap} has no topic {', '.join(missing)}: nothing was ever fused there."
+            " Is it the right broker (kafka.bootstrap, kafka.prefix)? `skyfuse topics` creates the topics"
+        )
 
 
 def backfill(
@@ -332,7 +378,7 @@ def backfill(
     with shown(console, "reading") as progress:
         report = run(settings, bounds[0], bounds[1], dry_run=dry_run, files=files, progress=progress)
     _print(console, report, files, dry_run)
-    return 1 if report.problems else 0
+    return 1 if report.problems or report.left or (files is not None and report.open) else 0
 
 
 def run(
@@ -354,6 +400,7 @@ def run(
             raise TopicReadError(f"the broker cannot be reached: {error}") from error
         stack.callback(consumer.close)
         try:
+            _expect_topics(settings, consumer)
             work = _Run(settings, consumer, since_ms, until_ms)
             done = final_horizons(settings)
             if files is not None:

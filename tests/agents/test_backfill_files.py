@@ -2,26 +2,34 @@
 
 import csv
 import json
+import os
 import random
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from kafka import TopicPartition  # type: ignore[import-untyped]
 from typer.testing import CliRunner
 
 from infra.cli import app
-from infra.commands.backfill import final_horizons
+from infra.commands.backfill import final_horizons, run
 from infra.connect import environment
+from infra.errors import TopicReadError
 from infra.replay.feed import feed
-from infra.settings import Settings
+from infra.settings import KafkaSettings, Settings
+from infra.stack.broker import EmbeddedBroker
+from infra.stack.processes import spawn
 from schemas.base import format_time, from_ms
 from streams import topics
-from streams.admin import create_topics
+from streams.admin import admin_client, create_topics
 from tests.agents.harness import NOON, REPLAY, fleet, picture, read_all, stored, until
 
 pytestmark = pytest.mark.broker
 
 MINUTES = 9
+#: Inputs held back.
+HELD = 2 * MINUTES * 4 + MINUTES
 STANDARDS = ["us-epa-2024", "in-naqi-2014"]
 #: The last one is known to the files of history alone.
 STATIONS = ("st-a", "st-b", "st-c")
@@ -64,6 +72,32 @@ def frames(root: Path, station: str, seed: int) -> list[tuple[object, ...]]:
 def stations(root: Path, names: tuple[str, ...]) -> None:
     root.mkdir(parents=True, exist_ok=True)
     (root / "stations.json").write_text(json.dumps([{"station": n, "standards": STANDARDS} for n in names]))
+
+
+class Command:
+    """`skyfuse` with the settings of a run."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
+
+    def use(self, settings: Settings) -> None:
+        """Take these from now on."""
+        for name, text in environment(settings).items():
+            self._monkeypatch.setenv(name, text)
+        self._monkeypatch.setenv("SKYFUSE_KAFKA__PARTITIONS", str(settings.kafka.partitions))
+        self._monkeypatch.setenv("SKYFUSE_WINDOW__ALLOWED_LATENESS", "PT120S")
+        self._monkeypatch.setenv("SKYFUSE_WINDOW__GRACE", "PT5S")
+
+    def __call__(self, *arguments: object, code: int = 0) -> str:
+        """What it prints."""
+        result = CliRunner().invoke(app, [str(word) for word in arguments])
+        assert result.exit_code == code, result.output
+        return result.output
+
+
+@pytest.fixture
+def skyfuse(monkeypatch: pytest.MonkeyPatch) -> Command:
+    return Command(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -135,27 +169,15 @@ def test_what_was_held_back_ends_up_as_if_it_had_come_in_time(
     ran: Callable[[str, Path], Settings],
     folders: dict[str, Path],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    skyfuse: Command,
 ) -> None:
     whole = ran("whole", folders["whole"])
     settings = ran("rest", folders["in-time"])
-    for name, text in environment(settings).items():
-        monkeypatch.setenv(name, text)
-    monkeypatch.setenv("SKYFUSE_KAFKA__PARTITIONS", "2")
-    monkeypatch.setenv("SKYFUSE_WINDOW__ALLOWED_LATENESS", "PT120S")
-    monkeypatch.setenv("SKYFUSE_WINDOW__GRACE", "PT5S")
-
-    def skyfuse(*arguments: object, code: int = 0) -> str:
-        result = CliRunner().invoke(app, [str(word) for word in arguments])
-        assert result.exit_code == code, result.output
-        return result.output
-
+    skyfuse.use(settings)
     before = stored(settings)
     assert {station for station, _ in before} == {"st-a", "st-b"}
-    inputs = 2 * MINUTES * 4 + MINUTES
-
     told = skyfuse("backfill", folders["held"], "--dry-run")
-    assert f"{inputs} inputs to add, 0 known already, 0 of windows left alone, 0 that cannot be used" in told
+    assert f"{HELD} inputs to add, 0 known already, 0 of windows left alone, 0 that cannot be used" in told
     assert f"{3 * MINUTES} windows: {3 * MINUTES} to rewrite" in told
     assert "st-c 2025-06-18T11:41:00Z: no estimate -> revision 2" in told
     assert not read_all(settings, topics.LATE)
@@ -171,12 +193,12 @@ def test_what_was_held_back_ends_up_as_if_it_had_come_in_time(
         assert estimate.model_dump_json() == theirs[key].model_dump_json()
         assert key not in before or estimate.revision > before[key].revision
     late = read_all(settings, topics.LATE)
-    assert len(late) == inputs
+    assert len(late) == HELD
 
     # Again, with the files or from what is on the topic now: nothing changes.
     published = len(read_all(settings, topics.ESTIMATES))
     told = skyfuse("backfill", folders["held"])
-    assert f"0 inputs added, {inputs} known already" in told
+    assert f"0 inputs added, {HELD} known already" in told
     assert f"0 rewritten, {3 * MINUTES} counted already" in told
     assert f"0 rewritten, {3 * MINUTES} counted already" in skyfuse("backfill")
 
@@ -198,4 +220,87 @@ def test_what_was_held_back_ends_up_as_if_it_had_come_in_time(
     assert "1 windows are not final yet" in told
     assert "0 inputs added, 0 known already, 0 of windows left alone, 3 that cannot be used" in told
     assert len(read_all(settings, topics.ESTIMATES)) == published
-    assert len(read_all(settings, topics.LATE)) == inputs
+    assert len(read_all(settings, topics.LATE)) == HELD
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_and_run_again_it_is_as_if_nothing_had_happened(
+    ran: Callable[[str, Path], Settings], folders: dict[str, Path], tmp_path: Path, skyfuse: Command
+) -> None:
+    whole = ran("whole", folders["whole"])
+    settings = ran("rest", folders["in-time"])
+    skyfuse.use(settings)
+
+    def lengths() -> tuple[int, int]:
+        return len(read_all(settings, topics.LATE)), len(read_all(settings, topics.ESTIMATES))
+
+    def killed(number: int, when: Callable[[int, int], bool]) -> None:
+        """kill -9 the command as soon as `when` the topics are that long."""
+        child = spawn(
+            [sys.executable, "-m", "infra.cli", "backfill", str(folders["held"])],
+            name="backfill", log=tmp_path / f"backfill-{number}.log", env=dict(os.environ),
+        )  # fmt: skip
+        until("a part to be written", lambda: when(*lengths()) or child.poll() is not None, 90)
+        child.kill()
+        assert child.poll() != 0, "it was done before it was killed"
+
+    _, published = lengths()
+    killed(1, lambda late, _: late > 0)
+    late, told = lengths()
+    assert late < HELD or told < published + 3 * MINUTES
+    killed(2, lambda more, made: more > late or made > told)
+    with fleet(settings, settings.data_dir, ("sink",)):
+        assert f"{3 * MINUTES} windows: " in skyfuse("backfill", folders["held"])
+        settle(settings)
+    mine, theirs = stored(settings), stored(whole)
+    assert mine.keys() == theirs.keys()
+    assert [mine[key].model_dump_json() for key in mine] == [theirs[key].model_dump_json() for key in mine]
+    # Nothing was put on the late topic twice, and nothing is left to do.
+    assert len(read_all(settings, topics.LATE)) == HELD
+    assert f"0 inputs added, {HELD} known already" in skyfuse("backfill", folders["held"])
+
+
+@pytest.mark.slow
+def test_a_window_whose_inputs_retention_has_dropped_is_left_as_it_is(
+    ran: Callable[[str, Path], Settings], folders: dict[str, Path], skyfuse: Command
+) -> None:
+    settings = ran("rest", folders["in-time"])
+    skyfuse.use(settings)
+    before = stored(settings)
+    with admin_client(settings.kafka) as client:  # what retention does
+        name = settings.kafka.prefix + topics.READINGS.name
+        client.delete_records({TopicPartition(name, number): -1 for number in range(2)})
+    # Of st-c nothing was ever published, so nothing of it can be lost.
+    left = HELD - 2 * MINUTES
+    for arguments in (("--dry-run",), ()):
+        told = skyfuse("backfill", folders["held"], *arguments, code=1)
+        assert told.count("not possible: ") == 2 * MINUTES
+        assert "st-a 2025-06-18T11:41:00Z: its estimate rests on 4 inputs that came in time" in told
+        assert "retention has left 0" in told
+        verb = "to add" if arguments else "added"
+        assert f"{2 * MINUTES} inputs {verb}, 0 known already, {left} of windows left alone" in told
+    with fleet(settings, settings.data_dir, ("sink",)):
+        settle(settings)
+    after = stored(settings)
+    assert {key: after[key] for key in before} == before
+    assert {station for station, _ in after.keys() - before.keys()} == {"st-c"}
+    assert {record.key for record in read_all(settings, topics.LATE)} == {b"st-c"}
+    again = skyfuse("backfill", folders["held"], code=1)
+    assert f"0 inputs added, {2 * MINUTES} known already, {left} of windows left alone" in again
+
+
+def test_a_broker_on_which_nothing_was_ever_fused(
+    restartable_broker: EmbeddedBroker, folders: dict[str, Path], tmp_path: Path, skyfuse: Command
+) -> None:
+    """No topics; then topics, but no consumer group, of which the broker knows none yet."""
+    kafka = KafkaSettings(bootstrap=restartable_broker.bootstrap, partitions=2)
+    settings = Settings(data_dir=tmp_path / "data", kafka=kafka, window=REPLAY)
+    skyfuse.use(settings)
+    with pytest.raises(TopicReadError, match=r"has no topic aq\.camera-bands\.v1.*`skyfuse topics` creates"):
+        run(settings, None, None, dry_run=True)
+    create_topics(settings)
+    assert "0 windows with late data" in skyfuse("backfill")
+    told = skyfuse("backfill", folders["held"], code=1)
+    assert f"{3 * MINUTES} windows are not final yet (or no fusion worker has ever committed)" in told
+    assert not read_all(settings, topics.LATE)
+    assert not read_all(settings, topics.ESTIMATES)
