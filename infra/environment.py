@@ -120,11 +120,13 @@ def _install(lock: Path) -> None:
             _PYTHON,
             "--index-strategy",
             "unsafe-best-match",
+            # A lock file is complete: what it leaves out (pyproject.toml, tool.uv) is meant to stay out.
+            "--no-deps",
         ]
         if _run([*command, *_pip_options(), "-r", lock], UV_NO_PROGRESS="" if sys.stderr.isatty() else "1"):
             return
         _say("uv could not install everything; trying with pip")
-    if not _run([*pip, "--progress-bar", "on" if sys.stderr.isatty() else "off", "-r", lock]):
+    if not _run([*pip, "--progress-bar", "on" if sys.stderr.isatty() else "off", "--no-deps", "-r", lock]):
         raise SetupError(
             f"cannot install {lock.relative_to(_ROOT)}; see above. It needs the Python package index, "
             "or an index of your own named in pip's settings (PIP_INDEX_URL). "
