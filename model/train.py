@@ -588,7 +588,10 @@ def fit(
         done = epoch + 1
         if validated:
             now = _validate(losses, base, parameters, buffers, scalings, batch, splits, split_of, config)
+            # A network whose patience is over stays as it was at its best, whatever is trained beside it.
             better = now < best_loss
+            if config.patience is not None:
+                better &= stale < config.patience
             best_loss = torch.where(better, now, best_loss)
             stale = torch.where(better, 0.0, stale + 1)
             for name, value in parameters.items():
