@@ -7,6 +7,10 @@ without readings, and what comes out is set beside what the sensor really read, 
 that know the same past: the last value before the outage, the mean of that hour of the day over 30 days
 before it, and the global head of the bundle.
 
+The same outages say how often the interval of the *index* holds: the index of an hour whose last day was
+measured before the outage and imputed during it, beside the index of what the sensor really read. Both the
+24-hour index and the NowCast are taken, by `aqi.index` from an `aqi.history` as the fusion agent keeps it.
+
 Nothing is shuffled, nothing is fitted on later hours, and no figure depends on a parameter chosen here.
 """
 
@@ -25,6 +29,9 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
+from aqi import standards
+from aqi.history import History, Mean
+from aqi.index import IndexResult, assess_many
 from model import far_band as bands
 from model import virtual_sensor as virtual
 from model.bundle import Bundle
@@ -43,6 +50,10 @@ from schemas.parameters import PARAMETERS, Pollutant
 OUTAGES: Final = (1, 6, 24, 168)
 #: Days with pairs that are only learned from; scoring begins on the next.
 LEARNING_DAYS: Final = 8
+
+#: Standard whose index is checked, and the hours before its time that it reads.
+STANDARD: Final = "us-epa-2024"
+INDEX_HOURS: Final = 26
 
 _HOUR: Final = 3_600_000
 #: Readings this long before the first frame are played too, so that the level starts with a history.
@@ -95,6 +106,8 @@ class _Scored(NamedTuple):
     last: float | None
     of_day: float | None
     overall: float | None
+    history: History
+    truth: History
 
 
 @dataclass(frozen=True)
@@ -108,6 +121,18 @@ class Skill:
 
 
 @dataclass(frozen=True)
+class IndexSkill:
+    """How an index that rests on imputed hours did, over `hours` of them, in index points: share of its 90 %
+    intervals that held the index of the true readings, their mean width, and the mean absolute error.
+    """
+
+    hours: int
+    coverage: float
+    width: float
+    mae: float
+
+
+@dataclass(frozen=True)
 class Outcome:
     """One protocol's result.
 
@@ -118,6 +143,7 @@ class Outcome:
         width: mean width of the interval, ug/m3.
         weights: mean shares of camera, last and global.
         refused: hours without an estimate.
+        indices: per report of `STANDARD` ("24 h", "nowcast") how its index did.
         series: (hour end, measured, estimate, lo, hi), for plots.
     """
 
@@ -127,6 +153,7 @@ class Outcome:
     width: float
     weights: Mapping[str, float]
     refused: int
+    indices: Mapping[str, IndexSkill] = field(default_factory=dict)
     series: tuple[tuple[int, float, float, float, float], ...] = ()
 
 
@@ -168,6 +195,7 @@ class OnlineReport:
             "first": self.first.isoformat() if self.first else None,
             "last": self.last.isoformat() if self.last else None,
             "state_bytes": self.state_bytes,
+            "standard": STANDARD,
             "outcomes": [
                 {
                     "protocol": outcome.name,
@@ -176,6 +204,7 @@ class OnlineReport:
                     "width": outcome.width,
                     "weights": dict(outcome.weights),
                     "refused": outcome.refused,
+                    "indices": {name: vars(skill) for name, skill in outcome.indices.items()},
                 }
                 for outcome in self.outcomes
             ],
@@ -203,8 +232,9 @@ class OnlineReport:
             "RMSE in ug/m3 / R2 over the same hours (those with a usable frame and a measurement).",
             "",
             "| sensor silent | hours | virtual sensor | last value | hour-of-day mean | global head "
-            "| 90 % interval holds | mean width | camera's share |",
-            "|---|---|---|---|---|---|---|---|---|",
+            "| 90 % interval holds | mean width | camera's share "
+            "| 90 % interval of the index holds, 24 h / NowCast |",
+            "|---|---|---|---|---|---|---|---|---|---|",
         ]
         for outcome in self.outcomes:
             cells = [
@@ -214,7 +244,11 @@ class OnlineReport:
             lines.append(
                 f"| {outcome.name} | {outcome.skills['virtual sensor'].hours} | "
                 + " | ".join(cells)
-                + f" | {outcome.coverage:.1%} | {outcome.width:.1f} | {outcome.weights['camera']:.0%} |"
+                + f" | {outcome.coverage:.1%} | {outcome.width:.1f} | {outcome.weights['camera']:.0%} | "
+                + " / ".join(
+                    f"{skill.coverage:.1%}" if skill.hours else "–" for skill in outcome.indices.values()
+                )
+                + " |"
             )
         return "\n".join(lines) + "\n"
 
@@ -324,11 +358,11 @@ def evaluate_online(
     measured = data.readings.get(pollutant, {})
     if not measured:
         raise InputError(f"station {data.station} has no reading of {pollutant}")
-    hours, refused, band = _hours(data, bundle, pollutant, find_band, progress)
+    hours, refused, band = hours_of(data, bundle, pollutant, find_band, progress)
     paired = [hour for hour in hours if hour.sight is not None and hour.measured is not None]
     days = sorted({_day(hour.end_ms, data.zone) for hour in paired})
     tested = [hour for hour in paired if _day(hour.end_ms, data.zone) in set(days[learning_days:])]
-    outcomes, state = score(hours, tested, data.zone, outages)
+    outcomes, state = score(hours, tested, data.zone, outages, pollutant=pollutant)
     return OnlineReport(
         station=data.station,
         pollutant=pollutant,
@@ -349,6 +383,7 @@ def score(
     zone: tzinfo,
     outages: Sequence[int] = OUTAGES,
     during: Sequence[Hour] | None = None,
+    pollutant: Pollutant = "pm25",
 ) -> tuple[tuple[Outcome, ...], VirtualSensor | None]:
     """Play hours through the virtual sensor and make the outages of every protocol before each tested one.
 
@@ -358,6 +393,7 @@ def score(
         zone: time zone whose midnights part the days.
         outages: lengths in hours.
         during: what is seen while the sensor is silent, if it is not what `hours` have.
+        pollutant: which one it is, for the index.
 
     Returns:
         the outcomes, "next day" first, and the state at the end.
@@ -368,7 +404,7 @@ def score(
         state = virtual.update(state, hour.end_ms, hour.sight, hour.measured, hour.global_estimate)
         if state is not None:
             states[hour.end_ms] = state
-    replayed = _Replayed(hours, hours if during is None else during, states)
+    replayed = _Replayed(hours, hours if during is None else during, states, pollutant)
     protocols: list[tuple[str, Callable[[Hour], int]]] = [
         ("next day", lambda hour: _midnight(hour.end_ms, zone)),
         *((_span(length), _before(length)) for length in outages),
@@ -386,12 +422,20 @@ class _Replayed:
     """The undisturbed run, from whose states outages branch off."""
 
     def __init__(
-        self, hours: Sequence[Hour], during: Sequence[Hour], states: Mapping[int, VirtualSensor]
+        self,
+        hours: Sequence[Hour],
+        during: Sequence[Hour],
+        states: Mapping[int, VirtualSensor],
+        pollutant: Pollutant,
     ) -> None:
-        self._seen = [hour for hour in during if hour.sight is not None or hour.global_estimate is not None]
-        self._ends = np.array([hour.end_ms for hour in self._seen], dtype=np.int64)
+        self._seen = {
+            hour.end_ms: hour for hour in during if hour.sight is not None or hour.global_estimate is not None
+        }
+        self._ends = np.array(sorted(self._seen), dtype=np.int64)
         self._states = states
         self._measured = {hour.end_ms: hour.measured for hour in hours if hour.measured is not None}
+        self._pollutant = pollutant
+        self._truths: dict[int, History] = {}
 
     def score(self, hour: Hour, start_ms: int) -> _Scored | None:
         """Estimate of the hour when the sensor is silent from `start_ms` on; None without any state by
@@ -403,12 +447,22 @@ class _Replayed:
             if not earlier:
                 return None
             state = self._states[max(earlier)]
-        first, end = np.searchsorted(self._ends, (state.t_ms, hour.end_ms - 1), side="right")
-        for between in self._seen[int(first) : int(end)]:
-            moved = virtual.update(state, between.end_ms, between.sight, None, between.global_estimate)
-            assert moved is not None  # only a start without a measurement gives None
-            state = moved
-        estimate = virtual.predict(state, hour.end_ms, hour.sight, None, hour.global_estimate)
+        estimate: Prediction | None = None
+        imputed: dict[int, Prediction] = {}
+        first, last = np.searchsorted(self._ends, (state.t_ms, hour.end_ms - 1), side="right")
+        ahead = self._ends[int(first) : int(last)].tolist()
+        indexed = range(max(start_ms, hour.end_ms - INDEX_HOURS * _HOUR) + _HOUR, hour.end_ms + 1, _HOUR)
+        for end in sorted({*ahead, *indexed}):
+            between = hour if end == hour.end_ms else self._seen.get(end)
+            sight, overall = (between.sight, between.global_estimate) if between else (None, None)
+            if end in indexed:
+                estimate = virtual.predict(state, end, sight, None, overall)
+                if estimate is not None:
+                    imputed[end] = estimate
+            if between is not None:
+                moved = virtual.update(state, end, sight, None, overall)
+                assert moved is not None  # only a start without a measurement gives None
+                state = moved
         assert hour.measured is not None
         return _Scored(
             end_ms=hour.end_ms,
@@ -417,7 +471,27 @@ class _Replayed:
             last=self._last(start_ms),
             of_day=self._of_day(hour.end_ms, start_ms),
             overall=hour.global_estimate,
+            history=self._history(hour.end_ms, start_ms, imputed),
+            truth=self._truth(hour.end_ms),
         )
+
+    def _truth(self, end_ms: int) -> History:
+        """The last hours as they were read."""
+        if end_ms not in self._truths:
+            self._truths[end_ms] = self._history(end_ms, end_ms, {})
+        return self._truths[end_ms]
+
+    def _history(self, end_ms: int, start_ms: int, imputed: Mapping[int, Prediction]) -> History:
+        """The last hours, measured up to `start_ms`, imputed after."""
+        history = History.empty()
+        for end in range(end_ms - (INDEX_HOURS - 1) * _HOUR, end_ms + 1, _HOUR):
+            value, guess = self._measured.get(end), imputed.get(end)
+            if end <= start_ms and value is not None:
+                history = history.with_hour(end, {self._pollutant: Mean(value, 3600)})
+            elif guess is not None:
+                reach = guess.value - guess.lo, guess.hi - guess.value
+                history = history.with_hour(end, {self._pollutant: Mean(guess.value, 0, 3600, *reach)})
+        return history
 
     def _last(self, start_ms: int) -> float | None:
         for end in range(start_ms, start_ms - 7 * 24 * _HOUR, -_HOUR):
@@ -431,12 +505,12 @@ class _Replayed:
         return sum(values) / len(values) if values else None
 
 
-def _hours(
+def hours_of(
     data: OnlineData,
     bundle: Bundle,
-    pollutant: Pollutant,
-    find_band: bool,
-    progress: Callable[[int, int], None] | None,
+    pollutant: Pollutant = "pm25",
+    find_band: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Hour], dict[str, int], FarBand | None]:
     """Play the frames and readings; hours in time order, refusals by reason, the band at the end."""
     encoder, head = Encoder(bundle), Head(bundle)
@@ -537,7 +611,36 @@ def _outcome(name: str, scored: Sequence[_Scored]) -> Outcome:
             key: sum(p.weights[key] for _, p in answered) / count for key in ("camera", "last", "global")
         },
         refused=len(scored) - len(answered),
+        indices=_indices([row for row, _ in answered]),
         series=tuple((row.end_ms, row.measured, p.value, p.lo, p.hi) for row, p in answered),
+    )
+
+
+def _indices(scored: Sequence[_Scored]) -> dict[str, IndexSkill]:
+    """How the indices did whose history has something imputed and whose truth is known."""
+    ends = [row.end_ms for row in scored]
+    standard = standards.load(STANDARD, at_ms=ends[0] if ends else 0)
+    said = assess_many(standard, [row.history for row in scored], ends)
+    true = assess_many(standard, [row.truth for row in scored], ends)
+    return {
+        "24 h": _index_skill(zip(said, true, strict=True)),
+        "nowcast": _index_skill((one.nowcast, other.nowcast) for one, other in zip(said, true, strict=True)),
+    }
+
+
+def _index_skill(pairs: Iterable[tuple[IndexResult | None, IndexResult | None]]) -> IndexSkill:
+    rows = [
+        (one.index, one.lo, one.hi, other.index)
+        for one, other in pairs
+        if one is not None and other is not None and other.status == "valid"
+        if one.index is not None and one.lo is not None and one.hi is not None and other.index is not None
+    ]
+    count = max(len(rows), 1)
+    return IndexSkill(
+        hours=len(rows),
+        coverage=sum(low <= truth <= high for _, low, high, truth in rows) / count,
+        width=sum(high - low for _, low, high, _ in rows) / count,
+        mae=sum(abs(index - truth) for index, _, _, truth in rows) / count,
     )
 
 
