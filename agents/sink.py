@@ -132,6 +132,8 @@ class SinkStage:
         except SinkStopped:
             return  # nothing is acknowledged, it will be read again
         _complain(rejected)
+        metrics.MESSAGES.labels(self._alerts_topic, "used").inc(len(records) - len(out))
+        metrics.MESSAGES.labels(self._alerts_topic, "refused").inc(len(out))
         await self._publish(out)
         self._alerts_read = records[-1].offset + 1
 

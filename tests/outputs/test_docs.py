@@ -20,7 +20,8 @@ from tests.streams.sinks.lines import points
 TEXT = (Path(__file__).parents[2] / "docs" / "outputs.md").read_text()
 #: What a number may be said in.
 UNITS = re.compile(
-    r"ug/m3|points?\b|%|share|\bcounts?\b|degrees|\bms\b|\bs\b|flag|mask|rank|as above|likewise|as on the topic"
+    r"ug/m3|points?\b|%|share|\bcounts?\b|degrees|\bms\b|\bs\b|flag|mask|rank"
+    r"|as above|likewise|as on the topic"
 )
 
 
