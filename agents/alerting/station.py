@@ -103,6 +103,29 @@ class StationAlerts:
             return self, []
         return self._retell(rules, watermark, horizon, watermark)
 
+    def without(self, rules: Rules) -> tuple["StationAlerts", list[Alert]]:
+        """The state and the events when rules that `rules` has no more for this station are gone.
+
+        Unlike a change of a rule, which waits for the station's next window, this needs none: alerts of a
+        rule that was removed would stay open for ever at a station that is never heard again.
+        """
+        current = {rule.id for rule in rules.of(self.station)}
+        gone = sorted(self.rules.keys() - current)
+        if not gone:
+            return self, []
+        events = [event for name in gone for event in self._retire(name, self.rules[name], self.watermark)[1]]
+        return replace(self, rules={k: state for k, state in self.rules.items() if k in current}), events
+
+    def _retire(self, name: str, state: RuleState, at: int) -> tuple[dict[int, Told], list[Alert]]:
+        """What the world knows, and the events that end open alerts, when a rule was changed or removed."""
+        told, events = {}, []
+        for opened, before in state.told.items():
+            if before.entries and before.entries[-1].event != "clear":
+                before = Told(before.sequence + 1, ())
+                events.append(self._over("clear", name, opened, before, "info", at, retired(name)))
+            told[opened] = before
+        return told, events
+
     def active(self) -> int:
         """How many alerts are open, as far as the world was told."""
         return sum(
@@ -128,12 +151,8 @@ class StationAlerts:
             if name in current and state.digest == current[name].digest:
                 states[name] = state
                 continue
-            told = {}
-            for opened, before in state.told.items():
-                if before.entries and before.entries[-1].event != "clear":
-                    before = Told(before.sequence + 1, ())
-                    events.append(self._over("clear", name, opened, before, "info", cause, retired(name)))
-                told[opened] = before
+            told, ended = self._retire(name, state, cause)
+            events += ended
             if name in current:
                 # The numbers of its sequence go on; evidence that the old rule weighed is worth nothing.
                 states[name] = RuleState(current[name].digest, Progress.fresh(current[name]), told)

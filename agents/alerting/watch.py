@@ -34,11 +34,14 @@ class Watch:
         self._due = [(state.due, name) for name, state in self._states.items() if state.due is not None]
         heapq.heapify(self._due)
         self._changed: set[str] = set()
+        self._applied: Rules | None = None
 
     def feed(self, estimates: Iterable[Estimate]) -> list[Alert]:
         """The events that follow from `estimates`, which continue the log."""
         events: list[Alert] = []
         for estimate in estimates:
+            if self._applied is not self.rules:
+                events += self._without_the_removed()
             end = to_ms(estimate.window.end)
             if end > self._watermark:
                 self._watermark = end
@@ -58,6 +61,17 @@ class Watch:
         changed = {station: self._states[station].to_plain() for station in sorted(self._changed)}
         self._changed.clear()
         return changed
+
+    def _without_the_removed(self) -> list[Alert]:
+        """End the alerts of rules that are no more, also of stations that are silent."""
+        self._applied = self.rules
+        events: list[Alert] = []
+        for name in sorted(self._states):
+            state = self._states[name]
+            after, told = state.without(self.rules)
+            self._keep(state, after)
+            events += told
+        return events
 
     def _silences(self, but: str) -> list[Alert]:
         """Silence that the new watermark shows. The station that just spoke tells its own in its turn."""

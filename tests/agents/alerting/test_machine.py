@@ -385,6 +385,24 @@ def test_a_changed_rule_ends_its_alerts_and_starts_anew():
     assert watch.feed(minutes((4, 120))) == []
 
 
+def test_a_removed_rule_ends_its_alerts_at_silent_stations_too():
+    kept = silence((3,))
+    watch = Watch(Rules(rule=(rule(), kept)), HORIZON)
+    (opened,) = watch.feed(minutes((1, 120), station="quiet"))
+    assert watch.feed(minutes((2, 1), station="busy")) == []
+    watch.rules = Rules(rule=(kept,))
+    saved = json.loads(json.dumps(watch.changes()))
+    (ended,) = watch.feed(minutes((3, 1), station="busy"))
+    assert (ended.event, ended.id, ended.sequence) == ("clear", opened.id, 1)
+    assert ended.reason == "withdrawn: the rule r was changed or removed"
+    assert watch.feed(minutes((4, 1), station="busy")) == []
+    # A successor, which begins with the new rules, says the same.
+    assert Watch(watch.rules, HORIZON, saved).feed(minutes((3, 1), station="busy")) == [ended]
+    # The silence that began before is told as ever.
+    (silent,) = watch.feed(minutes((5, 1), station="busy"))
+    assert (silent.station, silent.rule, silent.event) == ("quiet", "quiet", "open")
+
+
 def test_states_stay_small():
     """What is final is folded away: a state does not grow with time."""
     watch = Watch(Rules(rule=(rule(), silence())), 10 * MINUTE)
