@@ -295,17 +295,20 @@ def on_this_machine(host: str) -> bool:
 
 
 def _words(answer: BaseHTTPResponse) -> tuple[bool, str]:
-    """Whether these are InfluxDB's words (a JSON object with them), and the words after the status."""
+    """Whether these are InfluxDB's words, and the words after the status.
+
+    It is JSON in the form of version 2 (`code` and `message`), or of 1 and 3 (`error`). Gateways speak JSON,
+    too, often a `message` alone.
+    """
     text = answer.data.decode(errors="replace").strip()
     try:
         said = json.loads(text)
     except ValueError:
         said = None
     if isinstance(said, dict):
-        # Version 2 says `message`; 1 and 3 say `error`, and 3 lists the lines in `data`.
         message = said.get("message") or said.get("error") or text
-        more = f" {json.dumps(said['data'])}" if said.get("data") else ""
-        return True, f"{answer.status} {message}{more}"
+        more = f" {json.dumps(said['data'])}" if said.get("data") else ""  # version 3: which lines
+        return "error" in said or {"code", "message"} <= said.keys(), f"{answer.status} {message}{more}"
     return False, f"{answer.status} {text or answer.reason or ''}".strip()
 
 
