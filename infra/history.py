@@ -9,10 +9,11 @@ import asyncio
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self
+
+from aiokafka import ConsumerRecord
 
 from agents.backfill import Key, Source
 from agents.fusion import features_items
@@ -39,24 +40,13 @@ BEYOND_THE_LOG: Final = 2**62
 #: LATE_FROM of a record that came from a file: this and its source.
 _FILE: Final = "file/"
 _BATCH: Final = 2_000
+#: Kafka's timestamp type of what the broker dates itself, as it does the inputs.
+_APPENDED: Final = 1
 _SCHEMA: Final = """
 CREATE TABLE input (
   seq INTEGER PRIMARY KEY, station TEXT, end INTEGER, source TEXT, value BLOB, place TEXT
 );
 """
-
-
-@dataclass(slots=True)
-class Record:
-    """A record that lies on no topic, in the shape that the stages read."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Iterable[tuple[str, bytes]] = ()
 
 
 class Input(NamedTuple):
@@ -195,12 +185,26 @@ class History:
 
     def _record(
         self, topic: str, partition: int, station: str, value: bytes, headers: list[tuple[str, bytes]]
-    ) -> Record:
+    ) -> ConsumerRecord[bytes, bytes]:
         self._count += 1
-        offset = BEYOND_THE_LOG + self._count
-        return Record(topic, partition, offset, self._now, station.encode(), value, headers)
+        return self._at(BEYOND_THE_LOG + self._count, topic, partition, station, value, headers)
 
-    def _shelve(self, source: Source, record: Record, where: str) -> None:
+    def _at(
+        self,
+        offset: int,
+        topic: str,
+        partition: int,
+        station: str,
+        value: bytes,
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> ConsumerRecord[bytes, bytes]:
+        """A record that lies on no topic, in the shape that the stages read."""
+        key = station.encode()
+        return ConsumerRecord(
+            topic, partition, offset, self._now, _APPENDED, key, value, None, len(key), len(value), headers
+        )
+
+    def _shelve(self, source: Source, record: ConsumerRecord[bytes, bytes], where: str) -> None:
         try:
             items, partly = self._items(source, record)
         except Refused as refused:
@@ -215,7 +219,9 @@ class History:
         if len(self._waiting) >= _BATCH:
             self._write()
 
-    def _items(self, source: Source, record: Any) -> tuple[list[Item], Refused | None]:
+    def _items(
+        self, source: Source, record: ConsumerRecord[bytes, bytes]
+    ) -> tuple[list[Item], Refused | None]:
         if source == "readings":
             return reading_items(record, self._keys)
         return features_items(record, self._keys), None
@@ -240,7 +246,7 @@ class History:
                 (station, at - HOUR_MS, at),
             )
             for seq, source, value, where in rows:
-                record = Record(source, partition, seq, self._now, station.encode(), value)
+                record = self._at(seq, source, partition, station, value)
                 yield Input(source, self._items(source, record)[0][0], value, where)
 
 
@@ -273,11 +279,11 @@ class _Vision:
             self._runner.run(self._pipeline.close())
         self._runner.close()
 
-    def features(self, record: Any) -> tuple[bytes | None, str | None]:
+    def features(self, record: ConsumerRecord[bytes, bytes]) -> tuple[bytes | None, str | None]:
         """A frame's features, and what was wrong with it; without features it was refused."""
         return self._runner.run(self._features(record))
 
-    async def _features(self, record: Any) -> tuple[bytes | None, str | None]:
+    async def _features(self, record: ConsumerRecord[bytes, bytes]) -> tuple[bytes | None, str | None]:
         stage = self._stage(record.partition)
         self._out.clear()
         await stage.handle(record.topic, [record])
