@@ -139,18 +139,27 @@ def test_nothing_opens_or_clears_before_its_dwell(one, windows):
 
 
 @FAST
-@given(rules(), st.lists(st.integers(0, 9), max_size=30), st.booleans())
-def test_inside_the_hysteresis_nothing_is_told(one, steps, opened):
-    band = [s for s in one.steps[:1] if s.enter > s.leave]
-    if not band:
-        return
-    low, high = band[0].leave, band[0].enter
-    start = [(n * MINUTE, Evidence.exact(one.steps[0].enter)) for n in range(1, 8)] if opened else []
-    inside = [
-        ((8 + n) * MINUTE, Evidence.exact(low + (high - low) * share / 10)) for n, share in enumerate(steps)
-    ]
-    told = [entry.event for episode in run(one, start + inside) for entry in episode.entries]
-    assert told == (["open"] if opened else [])
+@given(rules(), st.data())
+def test_inside_the_hysteresis_nothing_is_told(one, data):
+    """At any step: numbers not below its `leave` and not at the next `enter`, as values or as intervals."""
+    level = data.draw(st.integers(-1, len(one.steps) - 1))
+    low = one.steps[level].leave if level >= 0 else -100.0
+    high = one.steps[level + 1].enter if level + 1 < len(one.steps) else 1_000.0
+    # Long enough for every dwell, and without a gap.
+    start = [] if level < 0 else [(n * MINUTE, Evidence.exact(one.steps[level].enter)) for n in range(1, 8)]
+    told = [entry for episode in run(one, start) for entry in episode.entries]
+    assert (told[-1].level if told else -1) == level
+    inside = []
+    for n in range(data.draw(st.integers(0, 30))):
+        # The lower end does not reach the next step; the upper end is not below this one's `leave`.
+        bottom = data.draw(st.floats(low - 50, high, exclude_max=True))
+        top = data.draw(st.floats(max(bottom, low), high + 200))
+        exact = data.draw(st.floats(low, high, exclude_max=True))
+        evidence_ = data.draw(
+            st.sampled_from([Evidence.exact(exact), Evidence(bottom, (bottom + top) / 2, top)])
+        )
+        inside.append(((8 + n) * MINUTE, evidence_))
+    assert [entry for episode in run(one, start + inside) for entry in episode.entries] == told
 
 
 def test_escalation_and_the_way_down():
