@@ -302,6 +302,17 @@ def test_after_every_record_the_world_knows_what_the_oracle_makes_of_the_newest_
 
 
 @FAST
+@given(logs(), st.lists(st.tuples(st.integers(0, 99), st.integers(0, 9)), max_size=12))
+def test_what_is_told_again_or_older_than_what_is_known_changes_nothing(log, again):
+    repeated = list(log)
+    for position, back in again:
+        if log:
+            at = position % len(repeated)
+            repeated.insert(at + 1, repeated[max(0, at - back)])
+    assert Watch(RULES, HORIZON).feed(repeated) == Watch(RULES, HORIZON).feed(log)
+
+
+@FAST
 @given(logs(horizon_minutes=16), st.lists(st.tuples(st.integers(1, 9), st.booleans()), min_size=60))
 def test_killed_at_random_and_restarted_from_its_checkpoints_it_tells_the_same_events(log, cuts):
     horizon = 10 * MINUTE
