@@ -24,6 +24,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from agents.alerting import rules
+from agents.alerting.errors import RulesError
 from infra.connect import with_broker
 from infra.errors import BrokerError, StackError
 from infra.settings import Settings
@@ -74,6 +76,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield from _guarded("ports", ports)
     yield clock()
     yield from _guarded("model bundle", lambda: bundle(settings))
+    yield alert_rules(settings)
     if settings.kafka.bootstrap is None:
         yield runtime()
         yield jar_files()
@@ -201,6 +204,16 @@ def bundle(settings: Settings) -> Check:
         return Check("model bundle", "bad", str(path), str(error))
     size = sum(len(content) for content in found.files.values())
     return Check("model bundle", "ok", f"{found.id}, {size / _MIB:.1f} MiB, checksums right")
+
+
+def alert_rules(settings: Settings) -> Check:
+    """The alert rules that a worker would start with."""
+    path = settings.alerts.rules
+    try:
+        found = rules.default() if path is None else rules.load(path)
+    except RulesError as error:
+        return Check("alert rules", "bad", str(path), str(error))
+    return Check("alert rules", "ok", f"{len(found.rule)} in {path or 'the default set'}")
 
 
 def runtime() -> Check:

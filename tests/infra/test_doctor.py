@@ -13,9 +13,9 @@ import redis
 from rich.console import Console
 
 from infra import doctor as module
-from infra.doctor import Check, bundle, cache, disk, doctor, examine, influx, jar_files, packages
+from infra.doctor import Check, alert_rules, bundle, cache, disk, doctor, examine, influx, jar_files, packages
 from infra.sender import Sender
-from infra.settings import InfluxSettings, KafkaSettings, RedisSettings, Settings
+from infra.settings import AlertSettings, InfluxSettings, KafkaSettings, RedisSettings, Settings
 from infra.stack import jars
 from infra.stack.broker import EmbeddedBroker
 from infra.stack.cache import EmbeddedCache
@@ -43,6 +43,15 @@ def test_a_fresh_checkout_is_well(tmp_path: Path) -> None:
     )
     assert found["broker"].state == "note"
     assert "skyfuse up" in found["broker"].mend
+
+
+def test_wrong_alert_rules_are_named_with_their_line(tmp_path: Path) -> None:
+    assert alert_rules(Settings()).found.endswith("in the default set")
+    file = tmp_path / "rules.toml"
+    file.write_text('[[rule]]\nid = "pm"\nwhat = "nonsense"\n')
+    check = alert_rules(Settings(alerts=AlertSettings(rules=file)))
+    assert check.state == "bad"
+    assert f"{file}:3" in check.mend
 
 
 def test_packages_that_differ_from_the_lock_are_named(tmp_path: Path) -> None:
