@@ -19,8 +19,9 @@ from model.errors import InputError, StateError
 ALPHA: Final = 0.1
 #: Step on the log threshold: it doubles after 16 misses in a row and halves after 139 hits.
 STEP: Final = 0.05
-#: Threshold at the start: of a Gaussian error with a standard deviation of 1.
-START: Final = 1.6448536269514722
+#: Threshold at the start: of an error whose standard deviation is estimated from 16 errors (Student's t, 15
+#: degrees of freedom). That of a Gaussian, 1.645, was too narrow until a tracker had seen enough misses.
+START: Final = 1.7530503556925547
 #: The threshold stays within these, so that no run of luck or of nonsense takes it out of reach.
 BOUNDS: Final = (0.05, 60.0)
 #: Conditions kept; the one longest unused makes room.
