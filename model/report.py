@@ -93,8 +93,8 @@ def leaking_figure(table: FrameTable, config: TrainConfig, progress: Progress) -
         [fitted] = fit(own, chosen, [Split(part == 0, part == 1)], progress)
         return frame_estimates(fitted, own, np.flatnonzero(part == 2))
 
-    def rounded(score: Scores) -> dict[str, float]:
-        return {key: round(value, 4) for key, value in score._asdict().items()}
+    def rounded(score: Scores) -> dict[str, float | None]:
+        return {key: None if np.isnan(value) else round(value, 4) for key, value in score._asdict().items()}
 
     fused = [estimated(part, {}) for part in draws]
     each = [scores(truth[part == 2], estimate) for part, estimate in zip(draws, fused, strict=True)]
@@ -288,6 +288,7 @@ def write_report(report: Mapping[str, Any], table: FrameTable, output: HeadOutpu
 
 def _markdown(report: Mapping[str, Any]) -> str:
     random = report["random split (leaks)"]
+    r2 = "–" if random["r2"] is None else format(random["r2"], ".3f")
     lines = [
         f"# Evaluation of {report['configuration']['name']} ({report['configuration']['backbone']})",
         "",
@@ -297,7 +298,7 @@ def _markdown(report: Mapping[str, Any]) -> str:
         "## Random split of frames: leaks, for comparison with the literature only",
         "",
         f"RMSE {random['rmse']:.2f}, accuracy {100 * random['accuracy']:.2f} %, MAE {random['mae']:.2f},"
-        f" R2 {random['r2']:.3f} on {random['frames']['test']} test frames (the published configuration;"
+        f" R2 {r2} on {random['frames']['test']} test frames (the published configuration;"
         f" means of {len(random['draws'])} draws of the split: "
         + ", ".join(f"{draw['rmse']:.2f} / {100 * draw['accuracy']:.1f} %" for draw in random["draws"])
         + "). Beside it, on the first draw: "
