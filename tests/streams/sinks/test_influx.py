@@ -263,7 +263,7 @@ def test_a_server_that_takes_a_body_slowly_is_given_more_time(sink_to):
         server.start()
         clock = Clockless()
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        sink = sink_to(url, "aq", clock, timeout=0.3, batch_lines=30_000, compress=False)
+        sink = sink_to(url, "aq", clock, timeout=0.3, batch_lines=150_000, compress=False)
         batch = [estimate(f"s{n}") for n in range(3_000)]
         assert sink.write(batch) == []
         stopped.set()
