@@ -16,6 +16,10 @@ from pydantic import ValidationError
 
 from agents.assessment import Assessor
 from aqi.quality import tests_in
+from model.bundle import EMBEDDING_SIZE
+from model.far_band import ROWS
+from model.haze import HAZE_SIZE
+from model.virtual_sensor import CAMERA_SIZE
 from schemas.base import first_error, to_ms
 from schemas.errors import Refused
 from schemas.estimate import Estimate
@@ -31,6 +35,10 @@ from streams.stations import StationBook
 _MAX_BUFFERED: Final = 200_000
 #: Windows remembered to tell revisions from first estimates in the metrics.
 _REMEMBERED: Final = 10_000
+#: Values in each vector of a features record.
+_SIZES: Final = {
+    "frame": EMBEDDING_SIZE, "camera": CAMERA_SIZE, "camera_whole": CAMERA_SIZE, "rows": ROWS,
+}  # fmt: skip
 _JOINED: Final = {"both": "both", "image": "camera_only", "sensors": "sensor_only", "none": "none"}
 
 
@@ -43,10 +51,25 @@ def features_items(record: ConsumerRecord[bytes, bytes], keys: Keys) -> list[Ite
     except ValidationError as error:
         details = list(error.errors(include_url=False, include_context=False))
         raise Refused(*first_error(details)) from error
+    _check_sizes(features)
     keys.check(record, features.station)
     at = to_ms(features.captured_at)
     seen = check_time(at, record)
     return [Item(features.station, at, seen, (features.camera, at), features.sha256, features, record.offset)]
+
+
+def _check_sizes(features: Features) -> None:
+    """A vector of another size would stop the head or a camera's virtual sensor. Raises Refused."""
+    for name, values in features.embeddings.items():
+        if name in _SIZES and len(values) != 4 * _SIZES[name]:
+            raise Refused(
+                "wrong_size", f"embeddings.{name} has {len(values) // 4} values instead of {_SIZES[name]}"
+            )
+    if "frame" in features.embeddings and len(features.haze) != 4 * HAZE_SIZE:
+        raise Refused(
+            "wrong_size",
+            f"haze has {len(features.haze) // 4} values instead of {HAZE_SIZE} beside embeddings.frame",
+        )
 
 
 class FusionStage:

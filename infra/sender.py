@@ -83,7 +83,7 @@ class Sender:
             except (KafkaError, TopicError) as error:
                 raise SourceError(f"topic {name} cannot be looked up: {error}") from error
             if found["error_code"] != 0 or not found["partitions"]:
-                raise SourceError(f"topic {name} does not exist: run `skyfuse topics create`")
+                raise SourceError(f"topic {name} does not exist: run `skyfuse topics`")
             self._partitions[topic] = len(found["partitions"])
         return self._partitions[topic]
 

@@ -122,7 +122,7 @@ def check_topics(settings: Settings) -> list[str]:
         except KafkaError as error:
             raise TopicError(f"cannot describe the topics at {kafka.bootstrap}: {error}") from error
     problems = [
-        f"{kafka.prefix}{topic.name} does not exist: run `skyfuse topics create`"
+        f"{kafka.prefix}{topic.name} does not exist: run `skyfuse topics`"
         for topic in TOPICS
         if topic not in known
     ]

@@ -84,18 +84,25 @@ def bad_estimate(before: object, after: str) -> Sent:
     return Sent(topics.ESTIMATES, STATION.encode(), text.replace(was, f":{after}").encode())
 
 
-FEATURES_OF_NAN = json.dumps(
-    {
+def bad_features(frame: list[float], haze: list[float], **changes: Any) -> Sent:
+    """Features of a foreign producer."""
+
+    def packed(values: list[float]) -> str:
+        return base64.b64encode(struct.pack(f"<{len(values)}f", *values)).decode()
+
+    plain = {
         "station": STATION,
         "camera": "main",
         "captured_at": NOON + 61_000,
         "frame_id": "bad",
         "sha256": "0" * 64,
         "bundle": "foreign",
-        "embeddings": {"frame": base64.b64encode(struct.pack("<f", float("nan")) * 128).decode()},
+        "embeddings": {"frame": packed(frame)},
+        "haze": packed(haze),
         "quality": {"usable": True},
     }
-).encode()
+    return Sent(topics.FEATURES, STATION.encode(), json.dumps(plain | changes).encode())
+
 
 POISON: dict[str, tuple[Sent, str, str]] = {
     "not json": (bad_reading(b"{nonsense"), "not_json", "not JSON"),
@@ -148,9 +155,19 @@ POISON: dict[str, tuple[Sent, str, str]] = {
         "revision",
     ),
     "features of NaN": (
-        Sent(topics.FEATURES, STATION.encode(), FEATURES_OF_NAN),
+        bad_features([float("nan")] * 128, [0.5] * 20),
         "not_finite",
         "embeddings.frame: a value is nan",
+    ),
+    "features of half a vector": (
+        bad_features([0.5] * 64, [0.5] * 20),
+        "wrong_size",
+        "embeddings.frame has 64 values instead of 128",
+    ),
+    "features without haze": (
+        bad_features([0.5] * 128, []),
+        "wrong_size",
+        "haze has 0 values instead of 20",
     ),
     "punctuation of nothing": (
         Sent(topics.READINGS, None, b"{}", (("ce_type", b"skyfuse.punctuation.v1"),), 0),

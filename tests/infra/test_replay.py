@@ -321,7 +321,7 @@ def _all_records(
 @pytest.mark.broker
 def test_a_folder_arrives_whole_and_in_order_on_kafka(folder: Path, kafka_settings: Make) -> None:
     settings = kafka_settings(partitions=3)
-    with pytest.raises(SourceError, match="does not exist: run `skyfuse topics create`"):
+    with pytest.raises(SourceError, match="does not exist: run `skyfuse topics`"):
         feed(settings, folder)
     create_topics(settings)
     told: list[Progress] = []
