@@ -72,7 +72,7 @@ Step = tuple[str, WindowView]
 StationOf = Callable[[str], Station | None]
 
 _EMBEDDING: Final = 128
-_STATE_VERSION: Final = 4
+_STATE_VERSION: Final = 5
 #: Of a station without a record.
 _STANDARDS: Final = ("us-epa-2024",)
 #: Before any window.
@@ -682,7 +682,8 @@ def learn(air: Air, window: Prepared, said: Said | None, without: Mapping[str, f
             value = said.output.concentration(said.row, index)
             if name not in window.measured and value is not None:
                 told[name] = value
-    measured = {name: found.value for name, found in window.measured.items()}
+    # What quality control doubts (a stuck value, a jump) is published, but nothing is learned from it.
+    measured = {name: found.value for name, found in window.measured.items() if found.flag != SUSPECT}
     return learned(air, window.view.end, window.sight, window.rows, measured, told)
 
 

@@ -1,7 +1,9 @@
 """What a station learns of its own air, window by window: averages, last values, virtual sensors. Pure.
 
 Virtual sensors move once an hour: the means of an hour's final windows are gathered, and taken in when the
-first final window of a later hour comes.
+first final window of a later hour comes, as of the last window of their own hour. (A station that reports at
+the start of each hour was heard then, not at its end: its last value is as old as that.) An estimate of a
+later hour does not wait for that: it takes in for itself what was gathered before its hour.
 """
 
 import base64
@@ -44,9 +46,10 @@ class RowSums(NamedTuple):
 
 @dataclass(frozen=True)
 class Gathered:
-    """Sums over the final windows of an hour in progress."""
+    """Sums over the final windows of an hour in progress; `through`: end of the last of them (ms)."""
 
     end: int
+    through: int
     layout: str = ""
     frames: int = 0
     camera: tuple[float, ...] = ()
@@ -58,6 +61,7 @@ class Gathered:
 
     def with_window(
         self,
+        end: int,
         sight: Sight | None,
         rows: Rows | None,
         measured: Mapping[str, float],
@@ -68,7 +72,7 @@ class Gathered:
         for name, value in measured.items():
             total, count = sums.get(name, (0.0, 0))
             sums[name] = total + value, count + 1
-        after = replace(self, measured=sums, told={**told, **self.told})
+        after = replace(self, through=end, measured=sums, told={**told, **self.told})
         if rows is not None:
             before = self.rows if self.rows is not None and self.rows.camera == rows.camera else None
             after = replace(
@@ -130,6 +134,7 @@ class Air:
             if hour is None
             else {
                 "end": hour.end,
+                "through": hour.through,
                 "layout": hour.layout,
                 "frames": hour.frames,
                 "camera": hour.camera,
@@ -147,6 +152,7 @@ class Air:
         hour = plain["gathered"]
         gathered = hour and Gathered(
             end=hour["end"],
+            through=hour["through"],
             layout=hour["layout"],
             frames=hour["frames"],
             camera=tuple(hour["camera"]),
@@ -206,7 +212,7 @@ def learned(
     `rows`: of a camera whose far band is still to be found; `measured`: ug/m3 of the window's usable sensors;
     `told`: what the global head says of each pollutant without its own sensor.
     """
-    hour = -(-end // HOUR_MS) * HOUR_MS
+    hour = _hour(end)
     gathered, virtual, virtual_at = air.gathered, air.virtual, air.virtual_at
     finders = air.finders
     if gathered is not None and gathered.end != hour:
@@ -216,7 +222,7 @@ def learned(
         # Where PM2.5 was measured its virtual sensor has moved too: what is found is never dumped too late.
         finders = _sought(finders, gathered)
         gathered = None
-    gathered = (gathered or Gathered(hour)).with_window(sight, rows, measured, told)
+    gathered = (gathered or Gathered(hour, end)).with_window(end, sight, rows, measured, told)
     last = {**air.last, **{name: (value, end) for name, value in measured.items()}}
     return Air(air.history, last, gathered, virtual, finders, virtual_at)
 
@@ -226,6 +232,9 @@ def virtual_estimate(
 ) -> Prediction | None:
     """The virtual sensor's estimate; None where the pollutant was never measured, or all is too old."""
     state = air.virtual.get(name)
+    gathered = air.gathered
+    if gathered is not None and gathered.end < _hour(end):
+        state = _moved_one(state, name, gathered, gathered.sight())
     if state is None:
         return None
     return predict(state, end, sight, air.last.get(name), told)
@@ -235,13 +244,22 @@ def _moved(virtual: Mapping[str, VirtualSensor], hour: Gathered) -> dict[str, Vi
     sight = hour.sight()
     moved = {}
     for name in sorted({*virtual, *hour.measured}):
-        total, count = hour.measured.get(name, (0.0, 0))
-        after = update(
-            virtual.get(name), hour.end, sight, total / count if count else None, hour.told.get(name)
-        )
+        after = _moved_one(virtual.get(name), name, hour, sight)
         if after is not None:
             moved[name] = after
     return moved
+
+
+def _moved_one(
+    state: VirtualSensor | None, name: str, hour: Gathered, sight: Sight | None
+) -> VirtualSensor | None:
+    total, count = hour.measured.get(name, (0.0, 0))
+    return update(state, hour.through, sight, total / count if count else None, hour.told.get(name))
+
+
+def _hour(end: int) -> int:
+    """End of the hour that a window ending then lies in."""
+    return -(-end // HOUR_MS) * HOUR_MS
 
 
 def _sought(finders: Mapping[str, BandFinder], hour: Gathered) -> Mapping[str, BandFinder]:

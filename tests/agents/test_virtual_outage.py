@@ -39,7 +39,7 @@ def _ms(*moment: int) -> int:
 SILENT = (_ms(2025, 3, 6), _ms(2025, 3, 7, 18))
 LAST = _ms(2025, 3, 13)
 #: ug/m3 between the stream and the offline evaluation, root mean square over the outage's frames.
-APART = 1.5
+APART = 0.05
 
 
 def _covered(source: Path, target: Path) -> None:

@@ -1,0 +1,56 @@
+"""When a virtual sensor takes in what was gathered, and what it never does."""
+
+import numpy as np
+import pytest
+
+from agents.assessment import Assessor
+from agents.learning import Air, learned, virtual_estimate
+from aqi.history import History
+from model import virtual_sensor
+from model.bundle import Bundle
+from model.runtime import Head
+from model.virtual_sensor import Sight
+from schemas.reading import Quantity
+from streams.join import Item, WindowView
+from tests.model.cameras import HOUR, MadeStation
+
+MINUTE = 60_000
+
+
+@pytest.mark.parametrize("minute", [1, 30, 60])
+def test_a_station_heard_once_an_hour_is_as_old_as_that(minute: int) -> None:
+    """A window an hour, at its start, middle or end: the estimates are those of updates at the windows' ends,
+    an hour apart, and none waits an hour for the window before it.
+    """
+    station, air, state = MadeStation(3), Air(History.empty()), None
+    for number in range(24 * 20):
+        hour, value, vector, day = station.step()
+        end = hour - HOUR + minute * MINUTE
+        sight = Sight("main/whole", vector) if day else None
+        silent = number > 24 * 10 and number % 48 < 20
+        said = virtual_estimate(air, "pm25", end, sight, 12.0)
+        if state is None:
+            assert said is None
+        elif silent:
+            assert said == virtual_sensor.predict(state, end, sight, None, 12.0)
+        air = learned(air, end, sight, None, {} if silent else {"pm25": value}, {"pm25": 12.0})
+        state = virtual_sensor.update(state, end, sight, None if silent else value, 12.0)
+
+
+def test_nothing_is_learned_from_a_stuck_sensor() -> None:
+    assessor = Assessor(Head(Bundle.load()), size_ms=MINUTE, lateness_ms=2 * MINUTE, snapshots={})
+    dice = np.random.default_rng(0)
+    start = 1_750_248_000_000
+    for hour in range(30):
+        end = start + hour * HOUR + MINUTE
+        value = 33.0 if hour >= 20 else float(dice.uniform(10, 60))
+        quantity = Quantity("pm25", value, "ug/m3", "a", "value")
+        item = Item("s", end - 30_000, end, ("a", "pm25", end), "", quantity, 0)
+        view = WindowView("s", end - MINUTE, end, 1, {"readings": (item,)})
+        (estimate,) = assessor.run([("close", view)], end, lambda _: None).estimates
+        assert estimate.pollutants["pm25"].kind == "measured"
+        doubted = estimate.pollutants["pm25"].qc == 3
+        assert doubted == (hour >= 24)  # four hours of the same
+        assessor.run([("expire", view)], end, lambda _: None)
+    _, air = assessor._air["s"].latest()
+    assert air.last["pm25"] == (33.0, start + 23 * HOUR + MINUTE)
