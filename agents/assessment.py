@@ -46,6 +46,7 @@ from model.errors import StateError
 from model.far_band import BandFinder
 from model.gate import GateState
 from model.haze import HAZE_SIZE
+from model.persistence import PERSISTENCE
 from model.runtime import Head, HeadOutput, pool
 from model.shapley import PLAYERS, shapley_shares
 from model.virtual_sensor import Sight
@@ -638,6 +639,7 @@ def means(pollutants: Mapping[Pollutant, PollutantEstimate], size: int) -> dict[
             *_seconds(estimate, size),
             0.0 if estimate.lo is None else max(0.0, estimate.value - estimate.lo),
             0.0 if estimate.hi is None else max(0.0, estimate.hi - estimate.value),
+            PERSISTENCE[estimate.method] if estimate.kind == "imputed" else 1.0,
         )
         for name, estimate in pollutants.items()
     }

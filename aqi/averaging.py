@@ -9,8 +9,8 @@ when a stated share of it has data. A mean at time t is, in this order:
 3. otherwise the mean, by seconds, of all there is in the window and the period in progress: `INDICATIVE` from
    half of the seconds that a complete mean needs, `INSUFFICIENT` below that, `NOTHING` without any.
 
-Which periods count is a matter of seconds, not of values, so the ends of a mean's interval are the same mean
-of the ends (see `aqi.history` for why that is right, and when it is too wide).
+Which periods count is a matter of seconds, not of values, so a mean's weights are the same at the ends of its
+interval; how far that reaches is said in `aqi.reach`.
 
 More data never lowers the status. All sums run in a fixed order, so the same history gives the same bits
 whatever other stations are computed beside it.
@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aqi.history import HOUR_MS, QUARTER_MS, History, Slots
+from aqi.reach import of_mean, ordered_sum
 from schemas.parameters import PARAMETERS
 
 NOTHING: Final = 0
@@ -51,6 +52,7 @@ class Block(NamedTuple):
     places: Integers  # (P,) the stations that have an interval, since something was imputed
     below: Floats  # (rows, P, 6) ug/m3 by which it reaches below each mean, and above it
     above: Floats
+    persistence: Floats  # (rows, P, 6) from hour to hour; 1 for shorter periods
 
 
 class Averages(NamedTuple):
@@ -93,14 +95,15 @@ def block(
     np.nan_to_num(mean, copy=False, nan=0.0)
     if places is None:
         places = np.flatnonzero(imputed.any(axis=(0, 2)))
-    below, above = np.zeros((2, rows, len(places), len(PARAMETERS)))
+    below, above, persistence = np.zeros((3, rows, len(places), len(PARAMETERS)))
     for place, station in enumerate(places.tolist()):
         if (found := same[station]) is not None:
             here, there = found
             slots = _slots(histories[station], slot_ms)
             below[here, place] = slots.below[there]
             above[here, place] = slots.above[there]
-    return Block(slot_ms, ends, mean, measured, imputed, places, below, above)
+            persistence[here, place] = slots.persistence[there] if slot_ms == HOUR_MS else 1.0
+    return Block(slot_ms, ends, mean, measured, imputed, places, below, above, persistence)
 
 
 def _slots(history: History, slot_ms: int) -> Slots:
@@ -131,18 +134,16 @@ def running(periods: Block, length: int, needed: int, share: float) -> Averages:
         weight: Floats,
     ) -> None:
         means = periods.mean[window]
-        mean[where] = _ordered_sum(means * factor)[where] / weight[where]
+        mean[where] = ordered_sum(means * factor)[where] / weight[where]
         imputed_share[where] = _share(periods, window, chosen)[where]
         status[where], counting[where] = grade, count[where]
         here = where[periods.places]
         if here.any():
-            means, factor = means[:, periods.places], factor[:, periods.places]
-            weight = weight[periods.places]
-            for end, values in (
-                (low, means - periods.below[window]),
-                (high, means + periods.above[window]),
-            ):
-                end[here] = _ordered_sum(values * factor)[here] / weight[here]
+            shares = factor[:, periods.places] / weight[periods.places]
+            middle = mean[periods.places]
+            persistence = periods.persistence[window]
+            low[here] = (middle - of_mean(shares, periods.below[window], persistence))[here]
+            high[here] = (middle + of_mean(shares, periods.above[window], persistence))[here]
 
     for grade, counts in ((VALID, measured_counts), (INDICATIVE, any_counts)):
         for back in range(LOOKBACK + 1):
@@ -170,14 +171,6 @@ def running(periods: Block, length: int, needed: int, share: float) -> Averages:
             if where.any():
                 take(where, grade, window, seconds > 0, seconds, count, weight)
     return Averages(mean, status, counting, imputed_share, end_ms, low, high)
-
-
-def _ordered_sum(values: Floats) -> Floats:
-    # Period by period: a plain sum may group its terms by the shape of the whole batch.
-    total = np.zeros(values.shape[1:])
-    for period in values:
-        total += period
-    return total
 
 
 def _share(periods: Block, window: slice, chosen: Flags) -> Floats:

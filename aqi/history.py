@@ -5,11 +5,10 @@ seconds that were measured and the seconds that were imputed. The hour in progre
 seconds it has so far. Quarter hours are kept for the last two hours, for the 15-minute mean of the UK index.
 
 An imputed value comes with an interval. Beside each mean stands how far the mean of the lower ends lies
-below it and that of the upper ends above it; a measured value adds nothing to either. So the ends of a mean's
-interval are the means of the ends. That is how uncertainties add up for errors that are correlated with +1
-(JCGM 100:2008, 5.2.2, note 1), the safe assumption where one camera's error lasts for hours: the standard
-deviation of a mean is never more than the mean of the standard deviations. Were the errors independent, the
-interval could be narrower.
+below it and that of the upper ends above it; a measured value adds nothing to either. So within an hour
+errors are taken as wholly correlated (JCGM 100:2008, 5.2.2, note 1). How far the interval of a mean over
+several hours reaches also depends on how long errors last: the persistence that stands beside them says it,
+and `aqi.reach` does the sum.
 """
 
 import base64
@@ -30,21 +29,25 @@ QUARTER_MS: Final = 900_000
 #: Quarter hours kept: two hours of them.
 QUARTERS: Final = 8
 COLUMN: Final[dict[str, int]] = {parameter: column for column, parameter in enumerate(PARAMETERS)}
-_STATE_VERSION: Final = 2
+_STATE_VERSION: Final = 3
 
 
-#: Means (ug/m3), measured and imputed seconds, and how far the intervals of the means reach below and above.
+#: Means (ug/m3), measured and imputed seconds, how far the intervals of the means reach below and above, and
+#: the persistence of what was imputed.
 Arrays = tuple[npt.NDArray[Any], ...]
 _PACKED: Final = (
     ("mean", "<f8"), ("measured_s", "<i4"), ("imputed_s", "<i4"), ("below", "<f4"), ("above", "<f4"),
+    ("persistence", "<f4"),
 )  # fmt: skip
-_REACH: Final = ("below", "above")
+_REACH: Final = ("below", "above", "persistence")
 
 
 class Mean(NamedTuple):
     """Mean of a pollutant (ug/m3) over the measured and imputed seconds of some period.
 
     `below` and `above`: how far its interval reaches down and up from it (ug/m3); zero where all is measured.
+    `persistence`: correlation of the error of what was imputed with that of an hour later, 0 to 1. At 1, the
+    safe side, it lasts; over several parts the mean by imputed seconds is kept.
     """
 
     value: float
@@ -52,6 +55,7 @@ class Mean(NamedTuple):
     imputed_s: int = 0
     below: float = 0.0
     above: float = 0.0
+    persistence: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +69,7 @@ class Slots:
     imputed_s: npt.NDArray[np.int32]
     below: npt.NDArray[np.float32]
     above: npt.NDArray[np.float32]
+    persistence: npt.NDArray[np.float32]
 
     @classmethod
     def empty(cls, slot_ms: int, count: int) -> "Slots":
@@ -84,8 +89,8 @@ class Slots:
     __hash__ = None  # type: ignore[assignment]  # arrays: no key of a dictionary
 
     def arrays(self) -> "Arrays":
-        """Means, measured and imputed seconds, reach below and above."""
-        return self.mean, self.measured_s, self.imputed_s, self.below, self.above
+        """Means, measured and imputed seconds, reach below and above, persistence."""
+        return self.mean, self.measured_s, self.imputed_s, self.below, self.above, self.persistence
 
     def rows(self, last_end_ms: int, count: int) -> "tuple[slice, slice] | None":
         """(rows of a block of `count` ending at `last_end_ms`, rows here) that are the same periods."""
@@ -120,7 +125,7 @@ class Slots:
         before: list[list[Any]] = [array[row].tolist() for array in grown.arrays()]
         if not add:
             before = [[math.nan] * len(COLUMN), *([0] * len(COLUMN) for _ in _PACKED[1:])]
-        values, measured, imputed, below, above = before
+        values, measured, imputed, below, above, persistence = before
         full_s = self.slot_ms // 1000
         for parameter, part in means.items():
             column = COLUMN[parameter]
@@ -142,8 +147,11 @@ class Slots:
                 above[column] += (part.above - above[column]) * share
             measured[column] += part.measured_s
             imputed[column] += part.imputed_s
+            if part.imputed_s:
+                of_part = part.imputed_s / imputed[column]
+                persistence[column] += (part.persistence - persistence[column]) * of_part
         arrays = tuple(array.copy() for array in grown.arrays())
-        for array, line in zip(arrays, (values, measured, imputed, below, above), strict=True):
+        for array, line in zip(arrays, (values, measured, imputed, below, above, persistence), strict=True):
             array[row] = line
         return Slots(self.slot_ms, grown.end_ms, *_frozen(arrays))
 
@@ -281,6 +289,7 @@ class History:
                 int(slots.imputed_s[row, column]),
                 float(slots.below[row, column]),
                 float(slots.above[row, column]),
+                float(slots.persistence[row, column]) if slots.imputed_s[row, column] else 1.0,
             )
             for parameter, column in COLUMN.items()
             if slots.measured_s[row, column] + slots.imputed_s[row, column] > 0
@@ -340,6 +349,8 @@ def _check(means: Mapping[str, Mean]) -> None:
                 raise HistoryError(
                     f"{parameter}: an interval reaches 0 or more ug/m3 below and above its mean, got {mean}"
                 )
+            if not 0.0 <= mean.persistence <= 1.0:
+                raise HistoryError(f"{parameter}: a persistence is between 0 and 1, got {mean}")
 
 
 def _blank(count: int) -> Arrays:
@@ -349,6 +360,7 @@ def _blank(count: int) -> Arrays:
         np.full(shape, np.nan),
         np.zeros(shape, np.int32),
         np.zeros(shape, np.int32),
+        np.zeros(shape, np.float32),
         np.zeros(shape, np.float32),
         np.zeros(shape, np.float32),
     )

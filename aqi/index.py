@@ -9,8 +9,8 @@ Otherwise every pollutant counts and the result is `indicative`, or `insufficien
 rests on fragments. Its reason says why.
 
 The interval of an index that rests on imputed values is the index of the lower ends and that of the upper
-ends: of every mean (`aqi.history` says why those are the means of the ends), looked up in the same tables,
-the highest over the pollutants. The lower end is safe however pollutants hang together: the index is never
+ends: of every mean (`aqi.reach` says how far they are from it), looked up in the same tables, the highest
+over the pollutants. The lower end is safe however pollutants hang together: the index is never
 less than that of any one of them. The upper end supposes that they err together; were they independent, the
 highest of several upper ends would be passed a little more often than one of them is.
 """
@@ -26,6 +26,7 @@ from aqi import averaging, nowcast
 from aqi.averaging import INDICATIVE, INSUFFICIENT, PERIODS, VALID, Averages
 from aqi.errors import StandardError
 from aqi.history import COLUMN, HOUR_MS, QUARTER_MS, QUARTERS, History
+from aqi.reach import of_mean
 from aqi.standards import Category, Measure, Standard
 from aqi.units import CANONICAL_UNIT, factor
 
@@ -443,22 +444,18 @@ def _particles(
     values = hours.mean[newest, :, column].T
     cast = nowcast.particles(np.where(present, values, np.nan))
     places = hours.places
-    low, high = (
-        np.where(
-            cast.valid[places],
-            nowcast.weighted(np.where(present[places], values[places] + reach, np.nan), cast.weight[places]),
-            np.nan,
-        )
-        * factors[places]
-        for reach in (-hours.below[newest, :, column].T, hours.above[newest, :, column].T)
-    )
+    weights = cast.weights[places].T
+    persistence = hours.persistence[newest, :, column]
+    below, above = hours.below[newest, :, column], hours.above[newest, :, column]
+    low = np.maximum(cast.value[places] - of_mean(weights, below, persistence), 0.0)
+    high = cast.value[places] + of_mean(weights, above, persistence)
     decides = (measured_s >= full_s)[:, : nowcast.PM_NEWEST].sum(axis=1) >= nowcast.PM_NEWEST_NEEDED
     imputed = np.where(present, imputed_s, 0).sum(axis=1)
     everything = np.where(present, measured_s, 0).sum(axis=1) + imputed
     return _Casts(
         cast.value * factors,
-        low,
-        high,
+        low * factors[places],
+        high * factors[places],
         imputed / np.maximum(everything, 1),
         decides,
         "nowcast",

@@ -47,11 +47,17 @@ OZONE_BACK: Final = 2
 
 
 class PmNowCast(NamedTuple):
-    """NowCasts of S series, NaN where not defined; whether two of the newest three hours exist; their w."""
+    """NowCasts of S series, NaN where not defined; whether two of the newest three hours exist; their w.
+
+    `weights`: (S, 12), the hours' shares in the value. The interval of a NowCast is made with these of the
+    values: they stand for how fast the air changes, and errors that scale all hours alike leave min/max, and
+    so w, as it is.
+    """
 
     value: Floats
     valid: Flags
     weight: Floats
+    weights: Floats
 
 
 def particles(newest_first: npt.ArrayLike) -> PmNowCast:
@@ -67,25 +73,16 @@ def particles(newest_first: npt.ArrayLike) -> PmNowCast:
     rising = valid & (highest > 0)
     weight = np.ones(len(hours))
     weight[rising] = np.maximum(lowest[rising] / highest[rising], LEAST_WEIGHT)
-    value = np.where(valid, weighted(hours, weight), np.nan)
-    return PmNowCast(value, valid, weight)
-
-
-def weighted(newest_first: npt.ArrayLike, weight: Floats) -> Floats:
-    """The particle NowCast of (S, 12) concentrations, NaN where missing, with given weights w (S,).
-
-    The ends of a NowCast's interval are those of the hours, weighted as the values are: the weights stand for
-    how fast the air changes, and errors that scale all hours alike leave min/max as it is.
-    """
-    hours = np.asarray(newest_first, dtype=np.float64)
-    present = ~np.isnan(hours)
     power = np.ones(len(hours))
-    total, weights = np.zeros(len(hours)), np.zeros(len(hours))
+    powers, total, divisor = np.zeros(hours.shape), np.zeros(len(hours)), np.zeros(len(hours))
     for hour in range(hours.shape[1]):  # fixed order of summation
+        powers[:, hour] = np.where(present[:, hour], power, 0.0)
         total += np.where(present[:, hour], power * hours[:, hour], 0.0)
-        weights += np.where(present[:, hour], power, 0.0)
+        divisor += powers[:, hour]
         power = power * weight
-    return np.maximum(total / np.where(weights > 0.0, weights, 1.0), 0.0)
+    divisor = np.where(divisor > 0.0, divisor, 1.0)
+    value = np.where(valid, np.maximum(total / divisor, 0.0), np.nan)
+    return PmNowCast(value, valid, weight, powers / divisor[:, None])
 
 
 class OzoneNowCast(NamedTuple):

@@ -41,6 +41,7 @@ from model.far_band import BandFinder, FarBand
 from model.gate import GateState, judge, remember
 from model.haze import haze
 from model.image import decode
+from model.persistence import PERSISTENCE
 from model.plain import read_folder
 from model.runtime import Encoder, Head, pool
 from model.virtual_sensor import Prediction, Sight, VirtualSensor
@@ -490,7 +491,8 @@ class _Replayed:
                 history = history.with_hour(end, {self._pollutant: Mean(value, 3600)})
             elif guess is not None:
                 reach = guess.value - guess.lo, guess.hi - guess.value
-                history = history.with_hour(end, {self._pollutant: Mean(guess.value, 0, 3600, *reach)})
+                mean = Mean(guess.value, 0, 3600, *reach, PERSISTENCE[guess.method])
+                history = history.with_hour(end, {self._pollutant: mean})
         return history
 
     def _last(self, start_ms: int) -> float | None:

@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 
-from agents.assessment import Assessor
+from agents.assessment import Assessor, means
 from agents.learning import Air, learned, virtual_estimate
-from aqi.history import History
+from aqi.history import History, Mean
 from model import virtual_sensor
 from model.bundle import Bundle
+from model.persistence import PERSISTENCE
 from model.runtime import Head
 from model.virtual_sensor import Sight
+from schemas.estimate import PollutantEstimate
 from schemas.reading import Quantity
 from streams.join import Item, WindowView
 from tests.model.cameras import HOUR, MadeStation
@@ -54,3 +56,27 @@ def test_nothing_is_learned_from_a_stuck_sensor() -> None:
         assessor.run([("expire", view)], end, lambda _: None)
     _, air = assessor._air["s"].latest()
     assert air.last["pm25"] == (33.0, start + 23 * HOUR + MINUTE)
+
+
+def test_the_history_learns_how_long_an_error_lasts() -> None:
+    """What a camera looks at every day errs for hours, the level alone for days, the global head for good."""
+    station, state = MadeStation(5), None
+    lasting: dict[str, Mean] = {}
+    for number in range(24 * 12):
+        hour, value, vector, day = station.step()
+        sight = Sight("main/whole", vector) if day and number < 24 * 11 else None
+        if number >= 24 * 10:
+            said = virtual_sensor.predict(state, hour, sight, None, None) if state else None
+            assert said is not None
+            estimate = PollutantEstimate(
+                value=said.value, kind="imputed", qc=9, method=said.method, lo=said.lo, hi=said.hi
+            )
+            lasting[said.method] = means({"pm25": estimate}, MINUTE)["pm25"]
+        measured = value if number < 24 * 10 else None
+        state = virtual_sensor.update(state, hour, sight, measured, None)
+    assert {name: mean.persistence for name, mean in lasting.items()} == {
+        name: PERSISTENCE[name] for name in ("camera", "last")
+    }
+    head = PollutantEstimate(value=20.0, kind="imputed", qc=9, method="head", lo=5.0, hi=60.0)
+    assert means({"pm25": head}, MINUTE)["pm25"] == (20.0, 0, 60, 15.0, 40.0, 1.0)
+    assert PERSISTENCE["camera"] < PERSISTENCE["last"] < PERSISTENCE["head"]

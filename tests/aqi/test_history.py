@@ -155,7 +155,7 @@ def test_a_long_window_makes_no_quarter_hours() -> None:
         (lambda h: h.with_hour(T0, {"co": Mean(1.0, 3600, 1)}), "3601 s of data for a period of 3600 s"),
         (lambda _: History.empty(25), "too short"),
         (lambda h: History.from_state({**h.to_state(), "v": 0}), "version 0"),
-        (lambda _: History.from_state({"v": 2}), "damaged"),
+        (lambda _: History.from_state({"v": 3}), "damaged"),
         (lambda h: History.from_state({**h.to_state(), "hours": {"rows": 99, "parameters": []}}), "99 rows"),
         (
             lambda h: History.from_state({**h.to_state(), "hours": {**h.to_state()["hours"], "rows": 1}}),

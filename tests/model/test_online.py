@@ -19,6 +19,7 @@ from model.bundle import Bundle
 from model.errors import InputError, LayoutError
 from model.far_band import FarBand
 from model.online import STANDARD, OnlineData, evaluate_online, hours_of, read_layout, read_milan, score
+from model.persistence import PERSISTENCE
 from tests.model.cameras import HOUR, jpeg, scene
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -118,7 +119,8 @@ def test_the_index_rests_on_what_was_read_and_imputed(made: OnlineData, bundle: 
                 assert state is not None
                 guess = virtual.predict(state, now.end_ms, now.sight, None, now.global_estimate)
                 assert guess is not None
-                mean = Mean(guess.value, 0, 3600, guess.value - guess.lo, guess.hi - guess.value)
+                lasts = PERSISTENCE[guess.method]
+                mean = Mean(guess.value, 0, 3600, guess.value - guess.lo, guess.hi - guess.value, lasts)
             said = said.with_hour(now.end_ms, {"pm25": mean})
             state = virtual.update(state, now.end_ms, now.sight, measured, now.global_estimate)
         one, other = (assess(standard, history, hour.end_ms).nowcast for history in (said, true))
