@@ -227,7 +227,7 @@ class Assessor:
             ring = self._intake[view.station] = Ring(_NEVER, Intake())
         final = kind == "expire"
         _, intake = ring.latest() if final else ring.as_of(view.end - self._lateness)
-        prepared, after = take_in(view, station, intake, self._limits)
+        prepared, after = take_in(view, station, intake, self._limits, self._head.bundle.encoder)
         if final:
             ring.put(view.end, after)
         return prepared
@@ -340,9 +340,14 @@ def _load(data: bytes, sensors: tuple[int, bytes] | None) -> tuple[Intake, Air]:
 
 
 def take_in(
-    view: WindowView, station: Station | None, intake: Intake, limits: Defaults
+    view: WindowView, station: Station | None, intake: Intake, limits: Defaults, encoder: str
 ) -> tuple[Prepared, Intake]:
-    """Judge a window's readings and frames; gives what is usable, and what quality control remembers."""
+    """Judge a window's readings and frames; gives what is usable, and what quality control remembers.
+
+    Args:
+        encoder: of the bundle whose head will see the frames (`Bundle.encoder`). What another one made of a
+            frame, while bundles are being changed, is left out.
+    """
     series, humidity, count = _series(view, station)
     sensors = dict(intake.sensors)
     used: dict[str, list[_Judged]] = {}
@@ -376,6 +381,8 @@ def take_in(
         first = seen.get(features.digest)
         if features.digest and first is not None and first < view.start:
             reasons = (*reasons, "frozen")
+        if features.quality.usable and features.encoder != encoder:
+            reasons = (*reasons, "other_encoder")
         usable = features.quality.usable and not reasons and "frame" in features.embeddings
         frames.append(
             FrameUse(camera=features.camera, captured_at=features.captured_at, usable=usable, reasons=reasons)
@@ -435,7 +442,8 @@ def _sight(frames: Sequence[Features], humidity: float | None) -> Sight | None:
     """What a camera shows, pooled over its frames in the newest layout."""
     if not frames:
         return None
-    name, newest = frames[-1].camera, frames[-1].camera_layout
+    # A virtual sensor learned on another encoder's vectors has nothing to say about these.
+    name, newest = f"{frames[-1].camera}@{frames[-1].encoder}", frames[-1].camera_layout
     frames = [features for features in frames if features.camera_layout == newest]
 
     def pooled(part: str) -> Float32:

@@ -206,7 +206,7 @@ class Backfill:
         `checkpoints`: per station the virtual sensors' snapshots (horizon, bytes) that there are.
         """
         rewrite = {outcome.key for outcome in outcomes if outcome.verdict == "rewrite"}
-        prepared = self._take_in(rewrite, lateness_ms, station_of)
+        prepared = self._take_in(rewrite, lateness_ms, station_of, head.bundle.encoder)
         said = _said(head, prepared)
         concluded = []
         for station, group in groupby(zip(prepared, said, strict=True), lambda pair: pair[0].view.station):
@@ -227,7 +227,9 @@ class Backfill:
                 concluded.append(Conclusion(window, told, pollutants, history))
         return assembled(concluded, head.bundle.id)
 
-    def _take_in(self, rewrite: Collection[Key], lateness_ms: int, station_of: StationOf) -> list[Prepared]:
+    def _take_in(
+        self, rewrite: Collection[Key], lateness_ms: int, station_of: StationOf, encoder: str
+    ) -> list[Prepared]:
         limits = defaults()
         prepared = []
         for station, at in sorted({(station, hour(end)) for station, end in rewrite}):
@@ -241,8 +243,8 @@ class Backfill:
                 if hour(end) == at and (station, end) in rewrite:
                     horizon = end - lateness_ms
                     intake = next((kept for when, kept in reversed(versions) if when <= horizon), Intake())
-                    prepared.append(take_in(view, record, intake, limits)[0])
-                versions.append((end, take_in(view, record, versions[-1][1], limits)[1]))
+                    prepared.append(take_in(view, record, intake, limits, encoder)[0])
+                versions.append((end, take_in(view, record, versions[-1][1], limits, encoder)[1]))
         return prepared
 
     def _view(self, station: str, end: int, window: _Window) -> WindowView:

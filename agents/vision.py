@@ -154,6 +154,7 @@ class VisionPipeline:
                 frame_id=header.id,
                 sha256=prepared.sha256,
                 bundle=self.bundle.id,
+                encoder=self.bundle.encoder,
                 embeddings=embeddings,
                 haze=prepared.whole_part[-HAZE_SIZE:].astype(_LE32).tobytes(),
                 quality=Quality(

@@ -24,6 +24,7 @@ from agents.worker import GC_THRESHOLDS
 from benchmarks._kafka import PARTITIONS, child, fresh_broker, verdict
 from infra.sender import Sender
 from infra.settings import KafkaSettings, Settings
+from model.bundle import Bundle
 from schemas.base import from_ms
 from schemas.features import Features, Punctuation, Quality
 from streams import topics
@@ -117,6 +118,7 @@ def fill(settings: Settings) -> int:
     dice = np.random.default_rng(1)
     embedding = dice.normal(size=128).astype("<f4").tobytes()
     camera = dice.normal(size=64).astype("<f4").tobytes()
+    encoder = Bundle.load().encoder
     count = 0
     with Sender(settings.kafka) as sender:
 
@@ -136,7 +138,8 @@ def fill(settings: Settings) -> int:
             if second % FEATURES_EVERY == 0:
                 features = Features(
                     station=name, camera="main", captured_at=from_ms(at), frame_id=str(number),
-                    sha256="0" * 64, bundle="bench", embeddings={"frame": embedding, "camera": camera},
+                    sha256="0" * 64, bundle="bench", encoder=encoder,
+                    embeddings={"frame": embedding, "camera": camera},
                     haze=camera[:80],
                     quality=Quality(usable=True), camera_layout="whole", digest=str(number),
                 )  # fmt: skip

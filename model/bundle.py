@@ -137,6 +137,8 @@ class Bundle:
         self.files = files
         #: Name, version and the first 8 digits of the manifest's sha256, which covers every other file.
         self.id = f"{manifest.name}-{manifest.version}+{manifest_sha256[:8]}"
+        #: First 16 digits of the encoder's sha256: embeddings of other encoders are other numbers.
+        self.encoder = manifest.files[ENCODER_FILE].sha256[:16]
 
     @classmethod
     def load(cls, path: Path | str = DEFAULT_BUNDLE) -> "Bundle":

@@ -49,6 +49,12 @@ class Features(Record):
     frame_id: Annotated[str, Field(description="ce_id of the frame")]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="of the frame's bytes")]
     bundle: Annotated[str, Field(description="id of the model bundle whose encoder made these")]
+    encoder: Annotated[
+        str,
+        Field(
+            description="first 16 digits of that encoder's sha256; a head of another encoder uses none of it"
+        ),
+    ] = ""
     embeddings: Annotated[
         dict[str, Float32Bytes],
         Field(

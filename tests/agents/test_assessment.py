@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,13 @@ from agents.alerting.watch import Watch
 from agents.assessment import Assessor, Conclusion, Prepared, assembled, conclude, means, tell
 from agents.learning import Air
 from aqi.history import History
-from model.bundle import DEFAULT_BUNDLE, Bundle
+from model.bundle import DEFAULT_BUNDLE, EMBEDDING_SIZE, Bundle
+from model.haze import HAZE_SIZE
 from model.runtime import Head
+from model.virtual_sensor import CAMERA_SIZE
+from schemas.base import from_ms
 from schemas.estimate import Estimate
+from schemas.features import Features, Quality
 from schemas.reading import Quantity
 from schemas.station import Station
 from streams.join import Item, WindowView
@@ -49,6 +54,22 @@ def view(station: str, end: int, values: dict[str, float]) -> WindowView:
         for name, value in sorted(values.items())
     )  # fmt: skip
     return WindowView(station, end - MINUTE, end, max(1, len(items)), {"readings": items})
+
+
+def with_frame(window: WindowView, encoder: str) -> WindowView:
+    """The window with a picture too, as a vision worker with that encoder sends it."""
+    at, rng = window.end - 20_000, np.random.default_rng(7)
+    features = Features(
+        station=window.station, camera="main", captured_at=from_ms(at), frame_id="f", sha256="0" * 64,
+        bundle="any", encoder=encoder, quality=Quality(usable=True), camera_layout="whole",
+        embeddings={
+            "frame": rng.normal(size=EMBEDDING_SIZE).astype("<f4").tobytes(),
+            "camera": rng.normal(size=CAMERA_SIZE).astype("<f4").tobytes(),
+        },
+        haze=rng.uniform(size=HAZE_SIZE).astype("<f4").tobytes(),
+    )  # fmt: skip
+    item = Item(window.station, at, at, ("main", at), features.sha256, features, 0)
+    return replace(window, inputs={**window.inputs, "features": (item,)})
 
 
 def fleet(count: int) -> dict[str, Station]:
@@ -93,6 +114,23 @@ def test_windows_that_close_together_come_out_as_one_by_one(head: Head) -> None:
                 assert block.lo is not None
                 assert block.hi is not None
                 assert block.lo <= block.index <= block.hi
+
+
+def test_what_another_encoder_made_of_a_frame_is_left_out_and_said(head: Head) -> None:
+    bare = view("s", NOON + MINUTE, {"pm25": 20.0, "no2": 15.0})
+
+    def told(window: WindowView) -> Estimate:
+        assessor = Assessor(head, size_ms=MINUTE, lateness_ms=0, snapshots={})
+        [estimate] = assessor.run([("close", window)], NOON, lambda _: None).estimates
+        return estimate
+
+    blind, own, other = (
+        told(window)
+        for window in (bare, with_frame(bare, head.bundle.encoder), with_frame(bare, "0123456789abcdef"))
+    )
+    assert (own.inputs.frames[0].usable, own.inputs.frames[0].reasons) == (True, ())
+    assert (other.inputs.frames[0].usable, other.inputs.frames[0].reasons) == (False, ("other_encoder",))
+    assert other.pollutants == blind.pollutants != own.pollutants
 
 
 def test_a_pollutant_that_the_bundle_never_learned_is_not_imputed(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def picture(station: str, at: int, dice: random.Random, offset: int) -> Item:
     numbers = np.random.default_rng(dice.randrange(2**30))
     features = Features(
         station=station, camera="main", captured_at=from_ms(at), frame_id="f", sha256=f"{at:064x}",
-        bundle="b", quality=Quality(usable=dice.random() < 0.8),
+        bundle="b", encoder=Bundle.load().encoder, quality=Quality(usable=dice.random() < 0.8),
         embeddings={"frame": numbers.normal(size=128).astype("<f4").tobytes()},
         haze=numbers.uniform(size=HAZE_SIZE).astype("<f4").tobytes(),
     )  # fmt: skip

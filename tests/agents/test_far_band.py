@@ -48,6 +48,7 @@ def view(end: int, rows: np.ndarray, pm25: float) -> WindowView:
     size = virtual_sensor.CAMERA_SIZE
     features = Features(
         station="s", camera="main", captured_at=from_ms(at), frame_id=str(at), sha256="0" * 64, bundle="b",
+        encoder=Bundle.load().encoder,
         embeddings={
             "frame": np.zeros(128, "<f4").tobytes(), "camera": np.ones(size, "<f4").tobytes(),
             "rows": rows.tobytes(),
