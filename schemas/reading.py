@@ -94,7 +94,9 @@ class Reading(Record):
     """One or many values that a station observed at one time. Kafka key: the station id."""
 
     station: StationId
-    observed_at: Annotated[UtcTime, Field(description="end of the period the values stand for")]
+    observed_at: Annotated[
+        UtcTime, Field(description="when it was measured; of a mean, just before its period ends")
+    ]
     values: Annotated[tuple[Value, ...], Field(min_length=1, max_length=256)]
 
 
