@@ -43,8 +43,8 @@ class History:
     Attributes:
         record: the station; one of its name only where the folder has no record.
         frames: (taken at, ms; camera; file) in order of time.
-        means: per parameter, end of the hour (ms) to the mean of the values that end in it: ug/m3, or %
-            for humidity.
+        means: per parameter, end of the hour (ms) to the mean of the values stamped in it (one right on
+            the hour is the next hour's, as in the stream): ug/m3, or % for humidity.
     """
 
     record: Station
@@ -76,7 +76,7 @@ def read_folder(root: Path) -> tuple[dict[str, History], list[str]]:
                 else:
                     value = _canonical(row, event.time_ms, problems)
                     if value is not None:
-                        end = -(-event.time_ms // HOUR_MS) * HOUR_MS
+                        end = event.time_ms // HOUR_MS * HOUR_MS + HOUR_MS
                         sums[row.station, row.parameter, end].append(value)
     except SourceError as error:
         raise LayoutError(str(error)) from error
@@ -106,8 +106,7 @@ def _canonical(row: ReadingRow, at_ms: int, problems: list[str]) -> float | None
 def hours(histories: Mapping[str, History]) -> Iterator[Group]:
     """One group per station and hour with a frame or a concentration, in order of time, without an AQI.
 
-    A group's time is the hour's begin; a frame belongs to the hour in which it was taken, a value to the one
-    in which its period ends.
+    A group's time is the hour's begin; frames and values belong to the hour of their stamps.
     """
     found: dict[tuple[int, str], list[tuple[int, Path]]] = defaultdict(list)
     for station, history in histories.items():

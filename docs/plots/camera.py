@@ -39,7 +39,11 @@ def days(outcome: Outcome, path: Path) -> None:
         )
         axes.plot(at[part], truth, "k.", ms=3.5, label="sensor" if not start else None)
         axes.axvline(start - 0.5, color="0.85", lw=0.7, zorder=0)
-    axes.set_xticks(starts, [f"{dates[index]:%d %b}" for index in starts], rotation=90, fontsize=7)
+    # Days of an hour or two leave no room for a label of their own.
+    named = [
+        index for index, after in zip(starts, [*starts[1:], len(dates)], strict=True) if after - index > 2
+    ]
+    axes.set_xticks(named, [f"{dates[index]:%d %b}" for index in named], rotation=90, fontsize=7)
     axes.set_ylabel("PM2.5, ug/m3")
     axes.set_xlim(-0.5, len(dates) - 0.5)
     axes.set_ylim(0, 100)

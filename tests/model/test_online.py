@@ -151,9 +151,10 @@ def test_reads_the_plain_layout(tmp_path: Path) -> None:
     (tmp_path / "readings").mkdir()
     (tmp_path / "readings" / "one.csv").write_text(
         "station,time,parameter,value,unit,sensor\n"
-        "hill,2025-03-01T10:00:00Z,pm25,10,ug/m3,a\n"
+        "hill,2025-03-01T09:59:59Z,pm25,10,ug/m3,a\n"
         "hill,2025-03-01T09:30:00Z,pm25,0.02,mg/m3,b\n"
-        "hill,2025-03-01T10:00:00Z,relativehumidity,60,%,a\n"
+        "hill,2025-03-01T10:00:00Z,pm25,20,ug/m3,a\n"
+        "hill,2025-03-01T09:00:00Z,relativehumidity,60,%,a\n"
         "hill,2025-03-01T10:00:00Z,pm10,,ug/m3,a\n"
         "town,2025-03-01T10:00:00Z,pm25,10,ug/m3,a\n"
     )
@@ -164,7 +165,8 @@ def test_reads_the_plain_layout(tmp_path: Path) -> None:
     (data,), problems = read_layout(tmp_path)
     assert problems == []
     ten = int(datetime(2025, 3, 1, 10, tzinfo=UTC).timestamp() * 1000)
-    assert data.readings == {"pm25": {ten: 15.0}}
+    # Right on the hour is the hour that begins, as in the stream.
+    assert data.readings == {"pm25": {ten: 15.0, ten + 3_600_000: 20.0}}
     assert data.humidity == {ten: 60.0}
     assert data.frames == ((ten - 30_000, tmp_path / "a.jpg"),)
     assert (data.position, data.far_band) == ((45.0, 9.0), FarBand(0.2, 0.4))

@@ -35,8 +35,8 @@ def write_city(root: Path, hours: int = 6, seed: int = 0) -> None:
             pm = factor * (10 + 20 * hour)
             readings += [
                 f"{station},{moment(end - HOUR // 2)},pm25,{pm},ug/m3,a",
-                f"{station},{moment(end)},pm25,{pm + 2},ug/m3,b",
-                f"{station},{moment(end)},no2,{10 + hour},ppb,a",
+                f"{station},{moment(end - 1000)},pm25,{pm + 2},ug/m3,b",
+                f"{station},{moment(end - HOUR)},no2,{10 + hour},ppb,a",
             ]
         for number in range(2):
             blocks = rng.integers(0, 256, (14, 14, 3)).repeat(16, axis=0).repeat(16, axis=1)
