@@ -13,8 +13,8 @@ Servers: Debian's VictoriaMetrics and InfluxDB 1.6 on this machine, each with an
 the write path of version 1: there the sink's requests go to /write instead of /api/v2/write.
 
 The stage is the worker's (agents/sink.py) without Kafka: polls of 2,000 records through decoding, the local
-store, the database, directory and aggregates. Value: points per second of the sink into InfluxDB, beside it the same for
-VictoriaMetrics.
+store, the database, directory and aggregates. Value: points per second of the sink into InfluxDB, beside it
+the same for VictoriaMetrics.
 """
 
 import argparse
