@@ -419,6 +419,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--windows", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=11)
     chosen = parser.parse_args(argv)
+    if chosen.rounds < 2:
+        parser.error("--rounds: quartiles need two rounds at least")
     made = estimates(chosen.stations, chosen.windows)
     polls = [made[start : start + 2_000] for start in range(0, len(made), 2_000)]
     print(f"{len(made)} estimates of {len(window_lines(made[0]))} points, in polls of 2,000")
