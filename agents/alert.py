@@ -35,7 +35,7 @@ class RulesSource:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._stamp = self._look()
-        self._rules = rules_file.default() if path is None else rules_file.load(path)
+        self._rules = rules_file.load(path)
 
     def __call__(self) -> Rules:
         """The rules in force now."""
@@ -105,7 +105,7 @@ class AlertStage:
             try:
                 estimates.append(Estimate.model_validate_json(record.value or b""))
             except ValidationError as error:
-                refused = Refused(*first_error(list(error.errors(include_url=False, include_context=False))))
+                refused = Refused(*first_error(error))
                 out.append(dead_letter(self._dead_letter_topic, "alert", record, refused))
                 metrics.DEAD_LETTERS.labels("alert", refused.code).inc()
         for event in self._watch.feed(estimates):

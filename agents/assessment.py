@@ -41,6 +41,7 @@ from aqi.quality import (
 )
 from aqi.units import to_canonical
 from model import gate
+from model.bundle import EMBEDDING_SIZE
 from model.data import solar_hour
 from model.errors import StateError
 from model.far_band import BandFinder
@@ -72,7 +73,6 @@ Float32 = NDArray[np.float32]
 Step = tuple[str, WindowView]
 StationOf = Callable[[str], Station | None]
 
-_EMBEDDING: Final = 128
 _STATE_VERSION: Final = 5
 #: Of a station without a record.
 _STANDARDS: Final = ("us-epa-2024",)
@@ -579,7 +579,7 @@ def predict(head: Head, windows: Sequence[Prepared]) -> HeadOutput:
 
 
 def _inputs(windows: Sequence[Prepared]) -> tuple[Float32, NDArray[np.bool_], Float32, Float32, Float32]:
-    none = np.zeros(_EMBEDDING, np.float32)
+    none = np.zeros(EMBEDDING_SIZE, np.float32)
     return (
         np.stack([none if window.embedding is None else window.embedding for window in windows]),
         np.array([window.embedding is not None for window in windows]),

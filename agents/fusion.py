@@ -49,8 +49,7 @@ def features_items(record: ConsumerRecord[bytes, bytes], keys: Keys) -> list[Ite
     try:
         features = Features.model_validate_json(record.value)
     except ValidationError as error:
-        details = list(error.errors(include_url=False, include_context=False))
-        raise Refused(*first_error(details)) from error
+        raise Refused(*first_error(error)) from error
     _check_sizes(features)
     keys.check(record, features.station)
     at = to_ms(features.captured_at)
@@ -158,8 +157,7 @@ class FusionStage:
                 what = Punctuation.model_validate_json(record.value)
                 at = None if what.at is None else to_ms(what.at)
         except ValidationError as error:
-            details = list(error.errors(include_url=False, include_context=False))
-            out.append(self._dead_letter(record, Refused(*first_error(details))))
+            out.append(self._dead_letter(record, Refused(*first_error(error))))
         return self.join.punctuate(source, at, record.offset + 1, self._now())
 
     def _dead_letter(

@@ -87,8 +87,7 @@ class SinkStage:
                 estimates.append(Estimate.model_validate_json(record.value or b""))
                 origins.append(record)
             except ValidationError as error:
-                details = list(error.errors(include_url=False, include_context=False))
-                refused = Refused(*first_error(details))
+                refused = Refused(*first_error(error))
                 out.append(dead_letter(self._dead_letter_topic, "sink", record, refused))
         metrics.SINK_POINTS.labels("all").set(len(estimates))
         try:
@@ -120,7 +119,7 @@ class SinkStage:
                 newest[alert.id] = alert_point(alert)
                 continue
             except ValidationError as error:
-                refused = Refused(*first_error(list(error.errors(include_url=False, include_context=False))))
+                refused = Refused(*first_error(error))
             except PointError as error:
                 refused = Refused("sink_rejected", str(error))
             out.append(dead_letter(self._dead_letter_topic, "sink", record, refused))

@@ -230,7 +230,7 @@ def main() -> None:
         typer.echo(f"skyfuse: {error}", err=True)
         sys.exit(1)
     except ValidationError as error:
-        code, message = first_error(list(error.errors(include_url=False, include_context=False)))
+        code, message = first_error(error)
         typer.echo(f"skyfuse: settings ({error.title}): {message} [{code}]", err=True)
         sys.exit(2)
 

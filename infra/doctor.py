@@ -210,7 +210,7 @@ def alert_rules(settings: Settings) -> Check:
     """The alert rules that a worker would start with."""
     path = settings.alerts.rules
     try:
-        found = rules.default() if path is None else rules.load(path)
+        found = rules.load(path)
     except RulesError as error:
         return Check("alert rules", "bad", str(path), str(error))
     return Check("alert rules", "ok", f"{len(found.rule)} in {path or 'the default set'}")

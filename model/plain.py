@@ -95,7 +95,7 @@ def _canonical(row: ReadingRow, at_ms: int, problems: list[str]) -> float | None
     try:
         quantity = Value.model_validate(plain)
     except ValidationError as error:
-        _, message = first_error(list(error.errors(include_url=False, include_context=False)))
+        _, message = first_error(error)
         problems.append(f"{row.station} {format_time(from_ms(at_ms))} {row.parameter}: {message}; left out")
         return None
     if quantity.parameter in PARAMETERS:

@@ -85,21 +85,25 @@ def random_split(table: FrameTable, seed: int) -> NDArray[np.int64]:
 def leaking_figure(table: FrameTable, config: TrainConfig, progress: Progress) -> dict[str, Any]:
     """The published protocol, on three draws of its split: means, each draw, and every model on the first."""
     draws = [random_split(table, seed) for seed in SEEDS]
+    tables = [
+        table if config.fine_tune is None else fine_tune(table, config, part == 0, progress).table
+        for part in draws
+    ]
     truth = table.aqi[table.group].astype(np.float64)
 
-    def estimated(part: NDArray[np.int64], change: Mapping[str, bool]) -> Float64:
+    def estimated(draw: int, change: Mapping[str, bool]) -> Float64:
+        own, part = tables[draw], draws[draw]
         chosen = config.model_copy(update={"head": config.head.model_copy(update=change)})
-        own = table if config.fine_tune is None else fine_tune(table, config, part == 0, progress).table
         [fitted] = fit(own, chosen, [Split(part == 0, part == 1)], progress)
         return frame_estimates(fitted, own, np.flatnonzero(part == 2))
 
     def rounded(score: Scores) -> dict[str, float | None]:
         return {key: None if np.isnan(value) else round(value, 4) for key, value in score._asdict().items()}
 
-    fused = [estimated(part, {}) for part in draws]
+    fused = [estimated(draw, {}) for draw in range(len(draws))]
     each = [scores(truth[part == 2], estimate) for part, estimate in zip(draws, fused, strict=True)]
-    part = draws[0]
-    estimates = {"fused": fused[0]} | {name: estimated(part, change) for name, change in LONE.items()}
+    table, part = tables[0], draws[0]
+    estimates = {"fused": fused[0]} | {name: estimated(0, change) for name, change in LONE.items()}
     features = _frame_features(table, principal_components(table.features[part == 0], EMBEDDING_SIZE))
     for name, model, columns in (
         ("ridge (sensors, hour, image)", _ridge(), slice(None)),

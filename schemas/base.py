@@ -2,9 +2,17 @@
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
 #: An integer below this cannot be milliseconds of a plausible date: it is seconds.
@@ -129,10 +137,11 @@ class Record(BaseModel):
     )
 
 
-def first_error(errors: list[Any]) -> tuple[str, str]:
+def first_error(refusal: ValidationError) -> tuple[str, str]:
     """(code, sentence) for the first of pydantic's errors, with the path of the field that is wrong."""
+    found = refusal.errors(include_url=False, include_context=False)
     # An all-refused list also reports itself as too short; that says nothing to whoever mends it.
-    errors = [error for error in errors if error["type"] != "too_short"] or errors
+    errors = [error for error in found if error["type"] != "too_short"] or found
     error = errors[0]
     if error["type"] == "json_invalid":
         return "not_json", f"the message is not JSON: {error['msg'].removeprefix('Invalid JSON: ')}"

@@ -71,5 +71,5 @@ def accept_header(headers: Headers) -> FrameHeader:
     try:
         return FrameHeader.model_validate(found)
     except ValidationError as error:
-        code, message = first_error(list(error.errors(include_url=False, include_context=False)))
+        code, message = first_error(error)
         raise Refused(code, f"header ce_{message}") from error

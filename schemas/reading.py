@@ -167,9 +167,8 @@ def accept(data: bytes) -> tuple[Reading | None, Refused | None]:
     try:
         return Reading.model_validate_json(data), None
     except ValidationError as error:
-        details = error.errors(include_url=False, include_context=False)
-    code, message = first_error(details)
-    refused = Refused(code, message)
+        refused = Refused(*first_error(error))
+        details = error.errors(include_url=False, include_context=False, include_input=False)
     bad = {detail["loc"][1] for detail in details if len(detail["loc"]) > 1 and detail["loc"][0] == "values"}
     if not bad or any(detail["loc"][:1] != ("values",) or len(detail["loc"]) < 2 for detail in details):
         return None, refused

@@ -53,8 +53,7 @@ class Book(Generic[V]):
                 self._check(found)
                 self._newest[found.station] = found
             except ValidationError as error:
-                details = list(error.errors(include_url=False, include_context=False))
-                refused.append((record, Refused(*first_error(details))))
+                refused.append((record, Refused(*first_error(error))))
             except Refused as reason:
                 refused.append((record, reason))
         return refused

@@ -166,8 +166,10 @@ def default() -> Rules:
     return parse(file.read_text(encoding="utf-8"), "default-rules.toml")
 
 
-def load(path: Path) -> Rules:
-    """The rules in the file `path`. Raises RulesError."""
+def load(path: Path | None) -> Rules:
+    """The rules in the file `path`, the default set where it is None. Raises RulesError."""
+    if path is None:
+        return default()
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

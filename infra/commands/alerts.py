@@ -90,8 +90,7 @@ def explain_station(rules: Rules, estimates: list[Estimate], station: str, cut: 
 
 
 def _rules(settings: Settings, file: Path | None) -> Rules:
-    file = file or settings.alerts.rules
-    return rules_file.default() if file is None else rules_file.load(file)
+    return rules_file.load(file or settings.alerts.rules)
 
 
 @app.command("list")
@@ -291,7 +290,7 @@ def _deliver(webhook: Webhook, record: Any) -> tuple[str, str | None]:
     try:
         alert = Alert.model_validate_json(record.value)
     except ValidationError as error:
-        return first_error(list(error.errors(include_url=False, include_context=False)))
+        return first_error(error)
     return "webhook_refused", webhook.deliver(alert)
 
 

@@ -216,7 +216,7 @@ def _stations(root: Path, problems: list[Problem]) -> list[Station]:
         try:
             records.append(Station.model_validate_json(to_json(plain)))
         except ValidationError as error:
-            _, message = first_error(list(error.errors(include_url=False, include_context=False)))
+            _, message = first_error(error)
             problems.append(Problem(where, f"station record: {message}; not sent"))
     return records
 
