@@ -69,6 +69,15 @@ def source_of_file(stated: str) -> Source | None:
     return sources.get(stated)
 
 
+def items_of(
+    source: Source, record: ConsumerRecord[bytes, bytes], keys: Keys
+) -> tuple[list[Item], Refused | None]:
+    """A record's inputs, as the fusion stage takes them in, and what of it cannot be used. Raises Refused."""
+    if source == "readings":
+        return reading_items(record, keys)
+    return features_items(record, keys), None
+
+
 class History:
     """A context manager: what a folder or a table holds, accepted and by window."""
 
@@ -206,7 +215,7 @@ class History:
 
     def _shelve(self, source: Source, record: ConsumerRecord[bytes, bytes], where: str) -> None:
         try:
-            items, partly = self._items(source, record)
+            items, partly = items_of(source, record, self._keys)
         except Refused as refused:
             self.problems.append(Problem(where, refused.message))
             return
@@ -218,13 +227,6 @@ class History:
             self._waiting.append((record.offset, item.station, end, source, value, where))
         if len(self._waiting) >= _BATCH:
             self._write()
-
-    def _items(
-        self, source: Source, record: ConsumerRecord[bytes, bytes]
-    ) -> tuple[list[Item], Refused | None]:
-        if source == "readings":
-            return reading_items(record, self._keys)
-        return features_items(record, self._keys), None
 
     def _write(self) -> None:
         self._base.execute("BEGIN")
@@ -247,7 +249,7 @@ class History:
             )
             for seq, source, value, where in rows:
                 record = self._at(seq, source, partition, station, value)
-                yield Input(source, self._items(source, record)[0][0], value, where)
+                yield Input(source, items_of(source, record, self._keys)[0][0], value, where)
 
 
 class _Vision:

@@ -28,13 +28,12 @@ from rich.markup import escape
 
 from agents.assessment import check_station
 from agents.backfill import Backfill, Key, Outcome, Source, hour
-from agents.fusion import features_items
 from agents.worker import join_rules, load_bundle
 from infra.commands.connection import consumer_limits, kafka_connection
 from infra.commands.query import moment
 from infra.connect import with_broker
 from infra.errors import TopicReadError
-from infra.history import History, late_from, source_of_file
+from infra.history import History, items_of, late_from, source_of_file
 from infra.replay.display import shown
 from infra.replay.events import Problem
 from infra.replay.feed import Progress
@@ -45,7 +44,7 @@ from schemas.base import format_time, from_ms, to_ms
 from schemas.errors import Refused
 from schemas.estimate import BACKFILLED, Estimate
 from streams import topics
-from streams.accept import LATE_FROM, Keys, is_punctuation, reading_items
+from streams.accept import LATE_FROM, Keys, is_punctuation
 from streams.admin import admin_client
 from streams.bands import BandBook
 from streams.checkpoint import AT
@@ -234,7 +233,7 @@ class _Run:
                 unusable.append(f"{where}: {LATE_FROM} says {raw!r}, which is no input of this partition")
                 continue
             try:
-                items = _items(source, record, self.keys)
+                items = items_of(source, record, self.keys)[0]
             except Refused as refused:
                 unusable.append(f"{where}: {refused}")
                 continue
@@ -245,7 +244,7 @@ class _Run:
         if is_punctuation(record):
             return []
         try:
-            return _items(source, record, self.keys)
+            return items_of(source, record, self.keys)[0]
         except Refused:
             return []  # as the worker did, which also wrote the dead letter
 
@@ -290,10 +289,6 @@ class _Run:
                 for record in records:
                     if keys is None or record.key in keys:
                         yield record
-
-
-def _items(source: Source, record: Any, keys: Keys) -> list[Item]:
-    return reading_items(record, keys)[0] if source == "readings" else features_items(record, keys)
 
 
 def passes(windows: Sequence[Key]) -> Iterator[list[Key]]:
