@@ -22,22 +22,13 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Final, Literal, NamedTuple
 
-from agents.assessment import (
-    Conclusion,
-    Intake,
-    Prepared,
-    Said,
-    StationOf,
-    assembled,
-    conclude,
-    means,
-    take_in,
-    tell,
-    unknown,
-)
-from agents.learning import HOUR_MS, Air
 from aqi.history import Mean
 from aqi.quality import defaults
+from fusion.assessor import StationOf
+from fusion.conclusion import Conclusion, assembled, conclude, means, unknown
+from fusion.inference import Said, tell
+from fusion.intake import Intake, Prepared, take_in
+from fusion.learning import HOUR_MS, Air
 from model.runtime import Head
 from schemas.base import format_time, from_ms, to_ms
 from schemas.estimate import Estimate, PollutantEstimate

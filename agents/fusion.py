@@ -14,8 +14,8 @@ from typing import Final
 from aiokafka import ConsumerRecord
 from pydantic import ValidationError
 
-from agents.assessment import Assessor
 from aqi.quality import tests_in
+from fusion.assessor import Assessor
 from model.bundle import EMBEDDING_SIZE
 from model.far_band import ROWS
 from model.haze import HAZE_SIZE

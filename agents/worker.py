@@ -14,10 +14,11 @@ import faust
 from pydantic import SecretStr
 
 from agents.alert import AlertStage, RulesSource
-from agents.assessment import Assessor, check_station
 from agents.fusion import FusionStage
 from agents.sink import SinkStage
 from agents.vision import VisionPipeline, VisionStage
+from fusion.assessor import Assessor
+from fusion.intake import check_station
 from infra.settings import KafkaSettings, Settings, WindowSettings
 from model.bundle import DEFAULT_BUNDLE, Bundle
 from model.runtime import Head

@@ -17,8 +17,8 @@ from aiokafka import ConsumerRecord
 
 from agents.backfill import Key, Source
 from agents.fusion import features_items
-from agents.learning import HOUR_MS
 from agents.vision import VisionPipeline, VisionStage
+from fusion.learning import HOUR_MS
 from infra.errors import SourceError
 from infra.replay.events import FrameRow, Problem
 from infra.replay.feed import AHEAD_MS, FORMATS, Progress

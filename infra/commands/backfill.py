@@ -26,9 +26,9 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
-from agents.assessment import check_station
 from agents.backfill import Backfill, Key, Outcome, Source, hour
 from agents.worker import join_rules, load_bundle
+from fusion.intake import check_station
 from infra.commands.connection import consumer_limits, kafka_connection
 from infra.commands.query import moment
 from infra.connect import with_broker

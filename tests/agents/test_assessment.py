@@ -12,9 +12,12 @@ import pytest
 
 from agents.alerting.rules import parse
 from agents.alerting.watch import Watch
-from agents.assessment import Assessor, Conclusion, Prepared, assembled, conclude, means, tell
-from agents.learning import Air
 from aqi.history import History
+from fusion.assessor import Assessor
+from fusion.conclusion import Conclusion, assembled, conclude, means
+from fusion.inference import tell
+from fusion.intake import Prepared
+from fusion.learning import Air
 from model.bundle import DEFAULT_BUNDLE, EMBEDDING_SIZE, Bundle
 from model.haze import HAZE_SIZE
 from model.runtime import Head

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.assessment import Assessor
 from agents.backfill import Backfill, Outcome, Source, hour
+from fusion.assessor import Assessor
 from infra.commands.backfill import HOURS_A_PASS, passes
 from model.bundle import DEFAULT_BUNDLE, Bundle
 from model.haze import HAZE_SIZE

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from kafka import KafkaConsumer, TopicPartition  # type: ignore[import-untyped]
 
-from agents.assessment import Assessor
+from fusion.assessor import Assessor
 from infra.settings import Settings
 from model import virtual_sensor
 from model.bundle import Bundle

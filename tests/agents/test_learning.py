@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from agents.assessment import Assessor, means
-from agents.learning import Air, learned, virtual_estimate
 from aqi.history import History, Mean
+from fusion.assessor import Assessor
+from fusion.conclusion import means
+from fusion.learning import Air, learned, virtual_estimate
 from model import virtual_sensor
 from model.bundle import Bundle
 from model.persistence import PERSISTENCE

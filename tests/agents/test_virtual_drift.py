@@ -9,8 +9,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from agents.learning import Air, learned, virtual_estimate
 from aqi.history import History
+from fusion.learning import Air, learned, virtual_estimate
 from model.virtual_sensor import Sight
 from tests.model.cameras import MadeStation
 

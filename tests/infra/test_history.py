@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.learning import HOUR_MS
+from fusion.learning import HOUR_MS
 from infra.errors import SourceError
 from infra.history import BEYOND_THE_LOG, History, late_from, source_of_file
 from infra.settings import KafkaSettings, Settings

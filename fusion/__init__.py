@@ -1,0 +1,1 @@
+"""What becomes of a window: quality control, inference, imputation, indices, and what is learned. Pure."""

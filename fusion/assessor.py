@@ -1,0 +1,206 @@
+"""From a window's inputs to its estimate, and from final windows to what a station has learned. Pure.
+
+Two rules make a re-read after a crash give the same bytes:
+
+* An estimate of window *w* reads the state as of the last window that ended at least one allowed lateness
+  before *w* ended: by then that window was final, whatever revision of *w* this is.
+* State moves on only when a window is final (``expire``), window by window in order of time, and is never
+  changed in place. A short ring of versions per station is kept for the windows that are still open.
+
+Work is done in two passes with one batched inference between them: quality control decides which readings the
+network sees, and what the network says is needed to fill what is missing.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from aqi.quality import SensorState, defaults
+from fusion.conclusion import Conclusion, assembled, conclude, learn, means, news, unknown
+from fusion.inference import ROWS_A_RUN, Said, predict, tell
+from fusion.intake import Intake, Prepared, take_in
+from fusion.learning import Air, dump_sensors
+from fusion.ring import Ring
+from model.errors import StateError
+from model.gate import GateState
+from model.runtime import Head
+from schemas.estimate import Estimate
+from schemas.parameters import PARAMETERS
+from schemas.station import CameraBands, Station
+from streams import metrics
+from streams.join import WindowView
+
+Step = tuple[str, WindowView]
+StationOf = Callable[[str], Station | None]
+
+_STATE_VERSION: Final = 5
+#: Before any window.
+_NEVER: Final = -(2**62)
+#: The virtual sensors' part of a station's checkpoint has a name of its own: it changes once an hour only.
+_SENSORS: Final = "|sensors"
+
+
+class Told(NamedTuple):
+    """What is to be published: estimates, and far bands of stations where one more was found."""
+
+    estimates: list[Estimate]
+    bands: list[CameraBands]
+
+
+class Assessor:
+    """Makes the estimates of one partition and keeps what its stations have learned."""
+
+    def __init__(
+        self, head: Head, *, size_ms: int, lateness_ms: int, snapshots: Mapping[str, tuple[int, bytes]]
+    ) -> None:
+        self._head = head
+        self._size = size_ms
+        self._lateness = lateness_ms
+        self._limits = defaults()
+        self._intake: dict[str, Ring[Intake]] = {}
+        self._air: dict[str, Ring[Air]] = {}
+        for station, (at, data) in snapshots.items():
+            if station.endswith(_SENSORS):
+                continue
+            intake, air = _load(data, snapshots.get(station + _SENSORS))
+            self._intake[station] = Ring(at, intake)
+            self._air[station] = Ring(at, air)
+
+    # -- the two passes ------------------------------------------------------------------------------------
+
+    def run(self, steps: Sequence[Step], done: int, station_of: StationOf) -> Told:
+        """Estimates of the windows to publish, in order; learns from the windows that are final."""
+        prepared = [self._take_in(kind, view, station_of(view.station)) for kind, view in steps]
+        said = self._infer([kind for kind, _ in steps], prepared)
+        without = self._infer_without([kind for kind, _ in steps], prepared)
+        concluded: list[Conclusion] = []
+        found: list[CameraBands] = []
+        for (kind, _), window, output, masked in zip(steps, prepared, said, without, strict=True):
+            conclusion = self._conclude(kind, window, output, masked)
+            if isinstance(conclusion, Conclusion):
+                concluded.append(conclusion)
+            elif conclusion is not None:
+                found.append(conclusion)
+        estimates = assembled(concluded, self._head.bundle.id)
+        horizon = done - self._lateness
+        for name in {view.station for _, view in steps}:
+            self._intake[name].prune(horizon)
+            self._air[name].prune(horizon)
+        return Told(estimates, found)
+
+    def _take_in(self, kind: str, view: WindowView, station: Station | None) -> Prepared:
+        ring = self._intake.get(view.station)
+        if ring is None:
+            ring = self._intake[view.station] = Ring(_NEVER, Intake())
+        final = kind == "expire"
+        _, intake = ring.latest() if final else ring.as_of(view.end - self._lateness)
+        prepared, after = take_in(view, station, intake, self._limits, self._head.bundle.encoder)
+        if final:
+            ring.put(view.end, after)
+        return prepared
+
+    def _infer(self, kinds: Sequence[str], prepared: Sequence[Prepared]) -> list["Said | None"]:
+        said: list[Said | None] = [None] * len(prepared)
+        for wanted in ("close", "expire"):  # what is published is explained, what is learned from need not be
+            rows = [
+                index
+                for index, (kind, window) in enumerate(zip(kinds, prepared, strict=True))
+                if kind == wanted and window.usable
+            ]
+            for start in range(0, len(rows), ROWS_A_RUN):
+                part = rows[start : start + ROWS_A_RUN]
+                with metrics.INFERENCE_SECONDS.labels("head").time():
+                    told = tell(self._head, [prepared[index] for index in part], wanted == "close")
+                metrics.INFERENCE_BATCH.labels("head").observe(len(part))
+                for index, one in zip(part, told, strict=True):
+                    said[index] = one
+        return said
+
+    def _infer_without(self, kinds: Sequence[str], prepared: Sequence[Prepared]) -> list[dict[str, float]]:
+        """For final windows that begin an hour: the head on each measured pollutant without its sensor."""
+        without: list[dict[str, float]] = [{} for _ in prepared]
+        rows = []
+        for index, (kind, window) in enumerate(zip(kinds, prepared, strict=True)):
+            if kind != "expire" or not window.begins_hour:
+                continue
+            for column, name in enumerate(PARAMETERS):
+                if name in window.measured and (window.embedding is not None or len(window.measured) > 1):
+                    vector = window.vector.copy()
+                    vector[column] = np.nan
+                    rows.append((index, column, name, replace(window, vector=vector)))
+        for start in range(0, len(rows), ROWS_A_RUN):
+            part = rows[start : start + ROWS_A_RUN]
+            output = predict(self._head, [window for *_, window in part])
+            for row, (index, column, name, _) in enumerate(part):
+                value = output.concentration(row, column)
+                if value is not None:
+                    without[index][name] = value
+        return without
+
+    def _conclude(
+        self, kind: str, window: Prepared, said: "Said | None", without: Mapping[str, float]
+    ) -> Conclusion | CameraBands | None:
+        """What is to be published of a window; of a final one, the far bands if one was found just now."""
+        view = window.view
+        ring = self._air.get(view.station)
+        if ring is None:
+            ring = self._air[view.station] = Ring(_NEVER, unknown(window.station))
+        final = kind == "expire"
+        _, air = ring.latest() if final else ring.as_of(view.end - self._lateness)
+        pollutants = conclude(window, said, air)
+        added = means(pollutants, self._size)
+        history = air.history.with_window(view.end, self._size, added) if added else air.history
+        if final:
+            after = learn(replace(air, history=history), window, said, without)
+            ring.put(view.end, after)
+            return news(view.station, air, after)
+        return Conclusion(window, said, pollutants, history)
+
+    # -- checkpoints ---------------------------------------------------------------------------------------
+
+    def horizons(self, done: int) -> dict[str, int]:
+        """Per station, the horizon of the state that goes with windows up to `done` being final."""
+        horizons = {}
+        for name, ring in self._air.items():
+            at, air = ring.as_of(done - self._lateness)
+            if _NEVER < at <= done - self._lateness:
+                horizons[name] = at
+                if air.virtual:
+                    horizons[name + _SENSORS] = air.virtual_at
+        return horizons
+
+    def dump(self, name: str, horizon: int) -> bytes:
+        """The state under a name of `horizons`, at that horizon."""
+        station = name.removesuffix(_SENSORS)
+        _, air = self._air[station].as_of(horizon)
+        if station != name:
+            return dump_sensors(air)
+        _, intake = self._intake[station].as_of(horizon)
+        plain = {
+            "v": _STATE_VERSION,
+            "sensors": [[*key, state.to_plain()] for key, state in sorted(intake.sensors.items())],
+            "cameras": {name: state.to_state() for name, state in sorted(intake.cameras.items())},
+            "hour": intake.hour,
+            "air": air.to_plain(),
+        }
+        return json.dumps(plain, separators=(",", ":")).encode()
+
+
+def _load(data: bytes, sensors: tuple[int, bytes] | None) -> tuple[Intake, Air]:
+    plain: dict[str, Any] = json.loads(data)
+    if plain.get("v") != _STATE_VERSION:
+        raise StateError(
+            f"checkpoint version {plain.get('v')!r}, this code reads {_STATE_VERSION}:"
+            " delete the topic aq.state.v1 and let the worker learn again"
+        )
+    return (
+        Intake(
+            {(sensor, name): SensorState.from_plain(state) for sensor, name, state in plain["sensors"]},
+            {name: GateState.from_state(state) for name, state in plain["cameras"].items()},
+            plain["hour"],
+        ),
+        Air.from_plain(plain["air"], sensors),
+    )

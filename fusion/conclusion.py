@@ -1,0 +1,161 @@
+"""Second pass over a window: measured where a measurement is usable, otherwise imputed; its estimate."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from aqi.history import History, Mean
+from aqi.quality import MISSING, SUSPECT
+from fusion.indices import indices
+from fusion.inference import Said, tidy
+from fusion.intake import Prepared, reference
+from fusion.learning import Air, learned, virtual_estimate
+from model.far_band import BandFinder
+from model.persistence import PERSISTENCE
+from schemas.base import from_ms
+from schemas.estimate import Estimate, IndexBlock, Inputs, PollutantEstimate, Window
+from schemas.parameters import PARAMETERS, Pollutant
+from schemas.station import CameraBands, FarBand, FoundBand, Station
+
+
+class Conclusion(NamedTuple):
+    """All that an estimate is made of; `history` has the window itself in it."""
+
+    window: Prepared
+    said: "Said | None"
+    pollutants: Mapping[Pollutant, PollutantEstimate]
+    history: History
+
+
+def conclude(window: Prepared, said: Said | None, air: Air) -> dict[Pollutant, PollutantEstimate]:
+    """Measured where there is a usable measurement, otherwise imputed.
+
+    Where the station has ever measured the pollutant, its virtual sensor imputes: camera, last measurement
+    and global head, each by its recent errors. Otherwise the global head alone; without a usable input, and
+    with no past, the pollutant is left out.
+    """
+    pollutants: dict[Pollutant, PollutantEstimate] = {}
+    for index, name in enumerate(PARAMETERS):
+        measured, failed = window.measured.get(name), window.failed.get(name)
+        if measured is not None:
+            pollutants[name] = PollutantEstimate(
+                value=tidy(measured.value),
+                kind="measured" if measured.method == "mean" else "corrected",
+                qc=measured.flag,
+                qc_tests=measured.tests | (failed.tests if failed else 0),
+                method=measured.method,
+                raw=tidy(measured.raw),
+                n=measured.n,
+                sensors=measured.sensors,
+            )
+            continue
+        told = None if said is None else said.output.concentration(said.row, index)
+        own = virtual_estimate(air, name, window.view.end, window.sight, told)
+        if own is not None:
+            value, lo, hi, method, weights = own.value, own.lo, own.hi, own.method, own.weights
+            coverage = own.coverage
+        elif said is not None and told is not None:
+            lo, hi = said.output.sensors_lo[said.row, index], said.output.sensors_hi[said.row, index]
+            value, method, weights, coverage = told, "head", {}, None
+        else:
+            continue
+        pollutants[name] = PollutantEstimate(
+            value=tidy(value),
+            kind="imputed",
+            qc=failed.flag if failed else MISSING,
+            qc_tests=failed.tests if failed else 0,
+            lo=tidy(lo),
+            hi=tidy(hi),
+            method=method,
+            weights={source: tidy(weight) for source, weight in sorted(weights.items())},
+            coverage=None if coverage is None else tidy(coverage),
+            raw=tidy(failed.raw) if failed else None,
+        )
+    return pollutants
+
+
+def means(pollutants: Mapping[Pollutant, PollutantEstimate], size: int) -> dict[str, Mean]:
+    """What a window of `size` ms adds to the averages; imputed seconds are counted as such."""
+    return {
+        name: Mean(
+            estimate.value,
+            *_seconds(estimate, size),
+            0.0 if estimate.lo is None else max(0.0, estimate.value - estimate.lo),
+            0.0 if estimate.hi is None else max(0.0, estimate.hi - estimate.value),
+            PERSISTENCE[estimate.method] if estimate.kind == "imputed" else 1.0,
+        )
+        for name, estimate in pollutants.items()
+    }
+
+
+def assembled(concluded: Sequence[Conclusion], bundle: str) -> list[Estimate]:
+    """The estimates of windows, in their order. Indices of many at once cost a tenth of one by one."""
+    blocks = indices([(one.window.station, one.history, one.window.view.end) for one in concluded])
+    return [_assembled(one, of_it, bundle) for one, of_it in zip(concluded, blocks, strict=True)]
+
+
+def _assembled(concluded: Conclusion, blocks: Sequence[IndexBlock], bundle: str) -> Estimate:
+    window, said, pollutants, _ = concluded
+    view = window.view
+    return Estimate(
+        station=view.station,
+        window=Window(start=from_ms(view.start), end=from_ms(view.end)),
+        revision=view.revision,
+        sides=_sides(window),
+        pollutants=dict(pollutants),
+        model=None if said is None else said.output_model(),
+        indices=tuple(blocks),
+        inputs=Inputs(
+            readings=window.readings,
+            frames=window.frames,
+            humidity=None if window.humidity is None else tidy(window.humidity),
+        ),
+        bundle=bundle,
+    )
+
+
+def unknown(station: Station | None) -> Air:
+    """What is known of a station before its first window."""
+    return Air(History.empty(48, reference(station)))
+
+
+def learn(air: Air, window: Prepared, said: Said | None, without: Mapping[str, float]) -> Air:
+    """What is known after a final window."""
+    told = dict(without)
+    if said is not None:
+        for index, name in enumerate(PARAMETERS):
+            value = said.output.concentration(said.row, index)
+            if name not in window.measured and value is not None:
+                told[name] = value
+    # What quality control doubts (a stuck value, a jump) is published, but nothing is learned from it.
+    measured = {name: found.value for name, found in window.measured.items() if found.flag != SUSPECT}
+    return learned(air, window.view.end, window.sight, window.rows, measured, told)
+
+
+def news(station: str, before: Air, after: Air) -> CameraBands | None:
+    """All far bands that were found at a station, where that is one more than before."""
+
+    def found(air: Air) -> dict[str, BandFinder]:
+        return {camera: finder for camera, finder in air.finders.items() if finder.band() is not None}
+
+    now = found(after)
+    if after.finders is before.finders or now.keys() <= found(before).keys():
+        return None
+    bands = []
+    for camera, finder in sorted(now.items()):
+        band = finder.band()
+        assert band is not None
+        far = FarBand(top=band.top, bottom=band.bottom, left=band.left, right=band.right)
+        bands.append(FoundBand(camera=camera, far_band=far, pairs=finder.count))
+    return CameraBands(station=station, bands=tuple(bands))
+
+
+def _sides(window: Prepared) -> Any:
+    image, sensors = window.embedding is not None, bool(window.measured)
+    return {(True, True): "both", (True, False): "image", (False, True): "sensors"}.get(
+        (image, sensors), "none"
+    )
+
+
+def _seconds(estimate: PollutantEstimate, size: int) -> tuple[int, int]:
+    whole = size // 1000
+    return (0, whole) if estimate.kind == "imputed" else (whole, 0)
