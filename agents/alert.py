@@ -1,6 +1,5 @@
 """The alert stage: estimates through the state machines of `agents.alerting`, events out, then settled."""
 
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,8 @@ from pydantic import ValidationError
 from agents.alerting import rules as rules_file
 from agents.alerting.errors import RulesError
 from agents.alerting.rules import Rules
+from agents.alerting.station import StationAlerts
+from agents.alerting.stored import ALERTS
 from agents.alerting.watch import Watch
 from schemas.alert import Alert
 from schemas.base import first_error
@@ -70,7 +71,7 @@ class AlertStage:
         self,
         rules: Callable[[], Rules],
         checkpoints: Checkpoints,
-        snapshots: Mapping[str, tuple[int, bytes]],
+        snapshots: Mapping[str, tuple[int, StationAlerts]],
         publish: Publish,
         *,
         horizon_ms: int,
@@ -82,7 +83,7 @@ class AlertStage:
     ) -> None:
         self._rules = rules
         self._watch = Watch(
-            rules(), horizon_ms, {station: json.loads(state) for station, (_, state) in snapshots.items()}
+            rules(), horizon_ms, {station: state for station, (_, state) in snapshots.items()}
         )
         self._checkpoints = checkpoints
         self._publish = publish
@@ -130,7 +131,7 @@ class AlertStage:
         changed = self._watch.changes()
         await self._publish(
             self._checkpoints.write(
-                dict.fromkeys(changed, self._read), lambda station, _: json.dumps(changed[station]).encode()
+                dict.fromkeys(changed, self._read), lambda station, _: ALERTS.encode(changed[station])
             )
         )
         self._count()

@@ -29,7 +29,9 @@ from fusion.conclusion import Conclusion, assembled, conclude, means, unknown
 from fusion.inference import Said, tell
 from fusion.intake import Intake, Prepared, take_in
 from fusion.learning import HOUR_MS, Air
+from fusion.stored import SensorsState
 from model.runtime import Head
+from model.virtual_sensor import VirtualSensor
 from schemas.base import format_time, from_ms, to_ms
 from schemas.estimate import Estimate, PollutantEstimate
 from schemas.parameters import Pollutant
@@ -190,20 +192,18 @@ class Backfill:
         head: Head,
         lateness_ms: int,
         station_of: StationOf,
-        checkpoints: Mapping[str, Sequence[tuple[int, bytes]]],
+        checkpoints: Mapping[str, Sequence[tuple[int, SensorsState]]],
     ) -> list[Estimate]:
         """The estimates of the windows to rewrite, by station and time.
 
-        `checkpoints`: per station the virtual sensors' snapshots (horizon, bytes) that there are.
+        `checkpoints`: per station the virtual sensors' snapshots (horizon, state) that there are.
         """
         rewrite = {outcome.key for outcome in outcomes if outcome.verdict == "rewrite"}
         prepared = self._take_in(rewrite, lateness_ms, station_of, head.bundle.encoder)
         said = _said(head, prepared)
         concluded = []
         for station, group in groupby(zip(prepared, said, strict=True), lambda pair: pair[0].view.station):
-            snapshots = [
-                (at, _virtual(station, at, data, station_of)) for at, data in checkpoints.get(station, ())
-            ]
+            snapshots = [(at, sensors.virtual) for at, sensors in checkpoints.get(station, ())]
             memory = _Memory(unknown(station_of(station)), self._size, self._past.get(station, {}), snapshots)
             for window, told in group:
                 end = window.view.end
@@ -264,7 +264,7 @@ class _Memory:
         fresh: Air,
         size: int,
         past: Mapping[int, tuple[int, dict[str, Mean]]],
-        snapshots: Sequence[tuple[int, Air]],
+        snapshots: Sequence[tuple[int, Mapping[str, VirtualSensor]]],
     ) -> None:
         self._air = fresh
         self._size = size
@@ -283,19 +283,15 @@ class _Memory:
         self._reached = max(self._reached, horizon)
         self._air = replace(self._air, history=history, last=last)
         at, newest = max(
-            ((at, air) for at, air in self._snapshots if at <= horizon),
+            ((at, virtual) for at, virtual in self._snapshots if at <= horizon),
             key=lambda pair: pair[0],
-            default=(0, self._air),
+            default=(0, self._air.virtual),
         )
-        return replace(self._air, virtual=newest.virtual, virtual_at=at)
+        return replace(self._air, virtual=newest, virtual_at=at)
 
     def put(self, end: int, added: dict[str, Mean]) -> None:
         """A window has been made again."""
         self._means[end] = added
-
-
-def _virtual(station: str, at: int, data: bytes, station_of: StationOf) -> Air:
-    return Air.from_plain(unknown(station_of(station)).to_plain(), (at, data))
 
 
 def _said(head: Head, prepared: Sequence[Prepared]) -> list[Said | None]:

@@ -14,9 +14,11 @@ import faust
 from pydantic import SecretStr
 
 from agents.alert import AlertStage, RulesSource
+from agents.alerting.stored import read as read_alerts
 from agents.fusion import FusionStage
 from agents.sink import SinkStage
 from agents.vision import VisionPipeline, VisionStage
+from fusion import stored
 from fusion.assessor import Assessor
 from fusion.intake import check_station
 from infra.settings import KafkaSettings, Settings, WindowSettings
@@ -149,7 +151,8 @@ class _Fusion(_Builder):
         }
         horizon = min((kept.done for kept in restored.values()), default=-(2**62)) - self._rules.hold
         checkpoints = Checkpoints(self.name(topics.STATE), partition)
-        snapshots = checkpoints.load((await self.compacted(topics.STATE, partition)).values(), horizon)
+        kept = (await self.compacted(topics.STATE, partition)).values()
+        snapshots = checkpoints.load(kept, horizon, stored.read)
         return FusionStage(
             Join(self._rules, restored, int(time.time() * 1000)),
             Assessor(
@@ -232,7 +235,9 @@ class _Alert(_Builder):
         return AlertStage(
             self._rules,
             checkpoints,
-            checkpoints.load((await self.compacted(topics.ALERT_STATE, partition)).values(), start),
+            checkpoints.load(
+                (await self.compacted(topics.ALERT_STATE, partition)).values(), start, read_alerts
+            ),
             self.publish,
             # A window may be revised until the watermark has passed it by its grace and the allowed lateness.
             horizon_ms=int((window.size + window.grace + window.allowed_lateness).total_seconds() * 1000),

@@ -14,11 +14,11 @@ class UnitError(AqiError):
 
 
 class HistoryError(AqiError):
-    """An hourly history was given something it cannot hold, or stored state that it cannot read."""
+    """An hourly history was given something it cannot hold, or a stored state that does not fit."""
 
 
 class QualityError(AqiError):
-    """A quality-control configuration or stored sensor state that makes no sense."""
+    """A quality-control configuration that makes no sense."""
 
 
 class CorrectionError(AqiError):

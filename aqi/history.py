@@ -11,13 +11,12 @@ several hours reaches also depends on how long errors last: the persistence that
 and `aqi.reach` does the sum.
 """
 
-import base64
-import binascii
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -29,16 +28,12 @@ QUARTER_MS: Final = 900_000
 #: Quarter hours kept: two hours of them.
 QUARTERS: Final = 8
 COLUMN: Final[dict[str, int]] = {parameter: column for column, parameter in enumerate(PARAMETERS)}
-_STATE_VERSION: Final = 3
 
 
 #: Means (ug/m3), measured and imputed seconds, how far the intervals of the means reach below and above, and
 #: the persistence of what was imputed.
 Arrays = tuple[npt.NDArray[Any], ...]
-_PACKED: Final = (
-    ("mean", "<f8"), ("measured_s", "<i4"), ("imputed_s", "<i4"), ("below", "<f4"), ("above", "<f4"),
-    ("persistence", "<f4"),
-)  # fmt: skip
+_ARRAYS: Final = ("mean", "measured_s", "imputed_s", "below", "above", "persistence")
 _REACH: Final = ("below", "above", "persistence")
 
 
@@ -56,6 +51,32 @@ class Mean(NamedTuple):
     below: float = 0.0
     above: float = 0.0
     persistence: float = 1.0
+
+
+class SlotsState(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """`Slots` as they are stored: from the first row with data on, and the pollutants with data only.
+
+    Arrays are (rows, parameters); those of the reach are None where all is measured.
+    """
+
+    end_ms: int = 0
+    parameters: tuple[str, ...] = ()
+    mean: npt.NDArray[np.float64] = msgspec.field(default_factory=lambda: np.zeros((0, 0)))
+    measured_s: npt.NDArray[np.int32] = msgspec.field(default_factory=lambda: np.zeros((0, 0), np.int32))
+    imputed_s: npt.NDArray[np.int32] = msgspec.field(default_factory=lambda: np.zeros((0, 0), np.int32))
+    below: npt.NDArray[np.float32] | None = None
+    above: npt.NDArray[np.float32] | None = None
+    persistence: npt.NDArray[np.float32] | None = None
+
+
+class HistoryState(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """`History` as it is stored."""
+
+    horizon_hours: int = 48
+    reference_celsius: float = 25.0
+    hours: SlotsState = msgspec.field(default_factory=SlotsState)
+    quarters: SlotsState = msgspec.field(default_factory=SlotsState)
+    through_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,7 +145,7 @@ class Slots:
         # Plain numbers: six of them are faster handled one by one than as arrays.
         before: list[list[Any]] = [array[row].tolist() for array in grown.arrays()]
         if not add:
-            before = [[math.nan] * len(COLUMN), *([0] * len(COLUMN) for _ in _PACKED[1:])]
+            before = [[math.nan] * len(COLUMN), *([0] * len(COLUMN) for _ in _ARRAYS[1:])]
         values, measured, imputed, below, above, persistence = before
         full_s = self.slot_ms // 1000
         for parameter, part in means.items():
@@ -155,35 +176,42 @@ class Slots:
             array[row] = line
         return Slots(self.slot_ms, grown.end_ms, *_frozen(arrays))
 
-    def to_state(self) -> dict[str, Any]:
-        """Plain data: only the rows from the first with data, only the pollutants with data."""
+    def to_state(self) -> SlotsState:
+        """What is stored of these slots."""
         seconds = self.measured_s + self.imputed_s
         used = np.flatnonzero(seconds.any(axis=1))
         first = int(used[0]) if len(used) else len(self.mean)
         columns = np.flatnonzero(seconds.any(axis=0))
-        state = {
-            "end_ms": self.end_ms,
-            "rows": len(self.mean) - first,
-            "parameters": [PARAMETERS[column] for column in columns],
+        kept = {
+            name: array[first:, columns]
+            for name, array in zip(_ARRAYS, self.arrays(), strict=True)
+            if name not in _REACH or array.any()
         }
-        for (name, kind), array in zip(_PACKED, self.arrays(), strict=True):
-            if name not in _REACH or array.any():  # where all is measured, there is nothing to write
-                state[name] = _pack(array[first:, columns], kind)
-        return state
+        return SlotsState(
+            end_ms=self.end_ms, parameters=tuple(PARAMETERS[column] for column in columns), **kept
+        )
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any], slot_ms: int, count: int) -> "Slots":
-        """What `to_state` wrote."""
-        rows, columns = int(state["rows"]), [COLUMN[parameter] for parameter in state["parameters"]]
+    def from_state(cls, state: SlotsState, slot_ms: int, count: int) -> "Slots":
+        """Inverse of `to_state`. HistoryError where its arrays do not fit."""
+        rows = len(state.mean)
         if rows > count:
-            raise HistoryError(
-                f"stored history has {rows} rows, its horizon is {count}: it was not written by this code"
-            )
+            raise HistoryError(f"a stored history has {rows} rows, its horizon is {count}")
+        unknown = sorted(set(state.parameters) - COLUMN.keys())
+        if unknown:
+            raise HistoryError(f"a stored history has pollutants that there are not: {', '.join(unknown)}")
+        columns = [COLUMN[parameter] for parameter in state.parameters]
         arrays = _blank(count)
-        for (name, kind), array in zip(_PACKED, arrays, strict=True):
-            if name not in _REACH or name in state:
-                array[count - rows :, columns] = _unpack(state, name, kind, rows, len(columns))
-        return cls(slot_ms, int(state["end_ms"]), *_frozen(arrays))
+        for name, array in zip(_ARRAYS, arrays, strict=True):
+            stored = getattr(state, name)
+            if stored is None:
+                continue
+            if stored.shape != (rows, len(columns)):
+                raise HistoryError(
+                    f"a stored history has {name} of shape {stored.shape}, not {(rows, len(columns))}"
+                )
+            array[count - rows :, columns] = stored
+        return cls(slot_ms, state.end_ms, *_frozen(arrays))
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,37 +323,26 @@ class History:
             if slots.measured_s[row, column] + slots.imputed_s[row, column] > 0
         }
 
-    def to_state(self) -> dict[str, Any]:
-        """Plain JSON-able data for `from_state`, without loss; equal values give equal data."""
-        return {
-            "v": _STATE_VERSION,
-            "horizon_hours": self.horizon_hours,
-            "reference_celsius": self.reference_celsius,
-            "through_ms": self.through_ms,
-            "hours": self.hours.to_state(),
-            "quarters": self.quarters.to_state(),
-        }
+    def to_state(self) -> HistoryState:
+        """What is stored of this history, without loss."""
+        return HistoryState(
+            horizon_hours=self.horizon_hours,
+            reference_celsius=self.reference_celsius,
+            hours=self.hours.to_state(),
+            quarters=self.quarters.to_state(),
+            through_ms=self.through_ms,
+        )
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> "History":
-        """What `to_state` wrote. HistoryError for anything else."""
-        if state.get("v") != _STATE_VERSION:
-            raise HistoryError(
-                f"stored history is of version {state.get('v')!r}, not {_STATE_VERSION}: rebuild it by replay"
-            )
-        try:
-            horizon = int(state["horizon_hours"])
-            return cls(
-                horizon,
-                float(state["reference_celsius"]),
-                Slots.from_state(state["hours"], HOUR_MS, horizon),
-                Slots.from_state(state["quarters"], QUARTER_MS, QUARTERS),
-                int(state["through_ms"]),
-            )
-        except (KeyError, TypeError, ValueError, binascii.Error) as refused:
-            raise HistoryError(
-                f"stored history is damaged ({refused!r}): rebuild it from the log"
-            ) from refused
+    def from_state(cls, state: HistoryState) -> "History":
+        """Inverse of `to_state`. HistoryError where its parts do not fit."""
+        return cls(
+            state.horizon_hours,
+            state.reference_celsius,
+            Slots.from_state(state.hours, HOUR_MS, state.horizon_hours),
+            Slots.from_state(state.quarters, QUARTER_MS, QUARTERS),
+            state.through_ms,
+        )
 
 
 def _end_of(time_ms: int, slot_ms: int) -> int:
@@ -370,14 +387,3 @@ def _frozen(arrays: Arrays) -> Arrays:
     for array in arrays:
         array.flags.writeable = False
     return arrays
-
-
-def _pack(array: npt.NDArray[Any], kind: str) -> str:
-    return base64.b64encode(np.ascontiguousarray(array, dtype=kind).tobytes()).decode("ascii")
-
-
-def _unpack(state: Mapping[str, Any], name: str, kind: str, rows: int, columns: int) -> npt.NDArray[Any]:
-    array = np.frombuffer(base64.b64decode(state[name], validate=True), dtype=kind)
-    if array.size != rows * columns:
-        raise HistoryError(f"stored history: {name} has {array.size} numbers, not {rows} x {columns}")
-    return array.reshape(rows, columns)

@@ -19,7 +19,7 @@ verdicts.
 
 import math
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
 from importlib import resources
@@ -145,7 +145,10 @@ class Limits:
 
 
 class SensorState(NamedTuple):
-    """What the tests remember of one sensor's past. Plain data; times in ms, -1 where there is none yet."""
+    """What the tests remember of one sensor's past. Times in ms, -1 where there is none yet.
+
+    Stored by position (`schemas.state`): another field goes to the end, with a default.
+    """
 
     t_ms: int = -1  # newest reading of any kind
     last_ms: int = -1  # newest usable reading and its value
@@ -159,22 +162,6 @@ class SensorState(NamedTuple):
     flat_ms: int = -1  # newest reading that was out of tolerance of the present run
     lows: tuple[tuple[int, float], ...] = ()  # candidates for the lowest and highest of the run, oldest first
     highs: tuple[tuple[int, float], ...] = ()
-
-    def to_plain(self) -> list[Any]:
-        """JSON-able data that `from_plain` turns into an equal state."""
-        return [*self[:10], [list(point) for point in self.lows], [list(point) for point in self.highs]]
-
-    @classmethod
-    def from_plain(cls, plain: Sequence[Any]) -> "SensorState":
-        """What `to_plain` wrote."""
-        if len(plain) != len(cls._fields):
-            raise QualityError(
-                f"stored sensor state has {len(plain)} fields, not {len(cls._fields)}: rebuild it by replay"
-            )
-        *scalars, lows, highs = plain
-        return cls._make(
-            [*scalars, tuple((int(t), v) for t, v in lows), tuple((int(t), v) for t, v in highs)]
-        )
 
 
 #: State of a sensor that has not been heard yet.

@@ -19,6 +19,7 @@ import numpy as np
 from model.bundle import Bundle
 from model.online import evaluate_online, read_milan
 from model.virtual_sensor import CAMERA_SIZE, RIDGE, Sight, VirtualSensor, predict, update
+from schemas.state import pack
 
 HOUR_MS = 3_600_000
 
@@ -56,7 +57,7 @@ def cost(pairs: int) -> dict[str, float]:
         "update": _milliseconds(400, lambda i: update(kept, end, sights[i % pairs], 20.0)),
         "predict": _milliseconds(400, lambda i: predict(kept, end, sights[i % pairs])),
         "refit": _milliseconds(60, refit),
-        "bytes": float(len(kept.to_bytes())),
+        "bytes": float(len(pack(kept))),
     }
 
 

@@ -11,21 +11,19 @@ Work is done in two passes with one batched inference between them: quality cont
 network sees, and what the network says is needed to fill what is missing.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
-from aqi.quality import SensorState, defaults
+from aqi.quality import defaults
 from fusion.conclusion import Conclusion, assembled, conclude, learn, means, news, unknown
 from fusion.inference import ROWS_A_RUN, Said, predict, tell
 from fusion.intake import Intake, Prepared, take_in
-from fusion.learning import Air, dump_sensors
+from fusion.learning import Air
 from fusion.ring import Ring
-from model.errors import StateError
-from model.gate import GateState
+from fusion.stored import OF_SENSORS, SENSORS, STATION, SensorsState, StationState
 from model.runtime import Head
 from schemas.estimate import Estimate
 from schemas.parameters import PARAMETERS
@@ -36,11 +34,8 @@ from streams.join import WindowView
 Step = tuple[str, WindowView]
 StationOf = Callable[[str], Station | None]
 
-_STATE_VERSION: Final = 5
 #: Before any window.
 _NEVER: Final = -(2**62)
-#: The virtual sensors' part of a station's checkpoint has a name of its own: it changes once an hour only.
-_SENSORS: Final = "|sensors"
 
 
 class Told(NamedTuple):
@@ -54,7 +49,12 @@ class Assessor:
     """Makes the estimates of one partition and keeps what its stations have learned."""
 
     def __init__(
-        self, head: Head, *, size_ms: int, lateness_ms: int, snapshots: Mapping[str, tuple[int, bytes]]
+        self,
+        head: Head,
+        *,
+        size_ms: int,
+        lateness_ms: int,
+        snapshots: Mapping[str, tuple[int, StationState | SensorsState]],
     ) -> None:
         self._head = head
         self._size = size_ms
@@ -62,12 +62,9 @@ class Assessor:
         self._limits = defaults()
         self._intake: dict[str, Ring[Intake]] = {}
         self._air: dict[str, Ring[Air]] = {}
-        for station, (at, data) in snapshots.items():
-            if station.endswith(_SENSORS):
-                continue
-            intake, air = _load(data, snapshots.get(station + _SENSORS))
-            self._intake[station] = Ring(at, intake)
-            self._air[station] = Ring(at, air)
+        self._sensors: dict[str, tuple[int, SensorsState]] = {}
+        for station in sorted({name.removesuffix(OF_SENSORS) for name in snapshots}):
+            self._restore(station, snapshots)
 
     # -- the two passes ------------------------------------------------------------------------------------
 
@@ -147,7 +144,9 @@ class Assessor:
         view = window.view
         ring = self._air.get(view.station)
         if ring is None:
-            ring = self._air[view.station] = Ring(_NEVER, unknown(window.station))
+            ring = self._air[view.station] = Ring(
+                _NEVER, self._with_sensors(view.station, unknown(window.station))
+            )
         final = kind == "expire"
         _, air = ring.latest() if final else ring.as_of(view.end - self._lateness)
         pollutants = conclude(window, said, air)
@@ -161,6 +160,30 @@ class Assessor:
 
     # -- checkpoints ---------------------------------------------------------------------------------------
 
+    def _restore(
+        self, station: str, snapshots: Mapping[str, tuple[int, StationState | SensorsState]]
+    ) -> None:
+        """Go on from what is stored of a station. One of its two records may be missing, or older than it
+        should be, because it was damaged: what the other one holds counts all the same.
+        """
+        at, state = snapshots.get(station, (_NEVER, None))
+        virtual_at, sensors = snapshots.get(station + OF_SENSORS, (0, None))
+        if isinstance(sensors, SensorsState):
+            self._sensors[station] = virtual_at, sensors
+        if isinstance(state, StationState):
+            air = self._with_sensors(station, state.air())
+            if virtual_at > at:
+                at, air = virtual_at, replace(air, gathered=None)  # they have taken that hour in
+            self._intake[station] = Ring(at, state.intake())
+            self._air[station] = Ring(at, air)
+
+    def _with_sensors(self, station: str, air: Air) -> Air:
+        """With the virtual sensors that are stored of the station, for its first window."""
+        if station not in self._sensors:
+            return air
+        at, kept = self._sensors.pop(station)
+        return replace(air, virtual=kept.virtual, finders=dict(kept.finders), virtual_at=at)
+
     def horizons(self, done: int) -> dict[str, int]:
         """Per station, the horizon of the state that goes with windows up to `done` being final."""
         horizons = {}
@@ -169,38 +192,14 @@ class Assessor:
             if _NEVER < at <= done - self._lateness:
                 horizons[name] = at
                 if air.virtual:
-                    horizons[name + _SENSORS] = air.virtual_at
+                    horizons[name + OF_SENSORS] = air.virtual_at
         return horizons
 
     def dump(self, name: str, horizon: int) -> bytes:
         """The state under a name of `horizons`, at that horizon."""
-        station = name.removesuffix(_SENSORS)
+        station = name.removesuffix(OF_SENSORS)
         _, air = self._air[station].as_of(horizon)
         if station != name:
-            return dump_sensors(air)
+            return SENSORS.encode(SensorsState.of(air))
         _, intake = self._intake[station].as_of(horizon)
-        plain = {
-            "v": _STATE_VERSION,
-            "sensors": [[*key, state.to_plain()] for key, state in sorted(intake.sensors.items())],
-            "cameras": {name: state.to_state() for name, state in sorted(intake.cameras.items())},
-            "hour": intake.hour,
-            "air": air.to_plain(),
-        }
-        return json.dumps(plain, separators=(",", ":")).encode()
-
-
-def _load(data: bytes, sensors: tuple[int, bytes] | None) -> tuple[Intake, Air]:
-    plain: dict[str, Any] = json.loads(data)
-    if plain.get("v") != _STATE_VERSION:
-        raise StateError(
-            f"checkpoint version {plain.get('v')!r}, this code reads {_STATE_VERSION}:"
-            " delete the topic aq.state.v1 and let the worker learn again"
-        )
-    return (
-        Intake(
-            {(sensor, name): SensorState.from_plain(state) for sensor, name, state in plain["sensors"]},
-            {name: GateState.from_state(state) for name, state in plain["cameras"].items()},
-            plain["hour"],
-        ),
-        Air.from_plain(plain["air"], sensors),
-    )
+        return STATION.encode(StationState.of(intake, air))

@@ -6,22 +6,18 @@ the start of each hour was heard then, not at its end: its last value is as old 
 later hour does not wait for that: it takes in for itself what was gathered before its hour.
 """
 
-import base64
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aqi.history import History
-from model.errors import StateError
 from model.far_band import BandFinder, observe
 from model.virtual_sensor import Prediction, Sight, VirtualSensor, predict, update
 
 HOUR_MS: Final = 3_600_000
-_SENSORS_VERSION: Final = 1
 Float64 = NDArray[np.float64]
 
 
@@ -123,80 +119,6 @@ class Air:
     finders: Mapping[str, BandFinder] = field(default_factory=dict)
     #: End of the window at which the virtual sensors last moved.
     virtual_at: int = 0
-
-    def to_plain(self) -> dict[str, Any]:
-        """Plain data of everything but the virtual sensors; floats keep their last bit in JSON."""
-        hour = self.gathered
-        return {
-            "history": self.history.to_state(),
-            "last": {name: list(pair) for name, pair in sorted(self.last.items())},
-            "gathered": None
-            if hour is None
-            else {
-                "end": hour.end,
-                "through": hour.through,
-                "layout": hour.layout,
-                "frames": hour.frames,
-                "camera": hour.camera,
-                "whole": hour.whole,
-                "humidity": hour.humidity,
-                "measured": {name: list(pair) for name, pair in sorted(hour.measured.items())},
-                "told": dict(sorted(hour.told.items())),
-                "rows": hour.rows,
-            },
-        }
-
-    @classmethod
-    def from_plain(cls, plain: Mapping[str, Any], sensors: tuple[int, bytes] | None) -> "Air":
-        """Inverse of `to_plain` and `dump_sensors` (with the horizon it was dumped at)."""
-        hour = plain["gathered"]
-        gathered = hour and Gathered(
-            end=hour["end"],
-            through=hour["through"],
-            layout=hour["layout"],
-            frames=hour["frames"],
-            camera=tuple(hour["camera"]),
-            whole=tuple(hour["whole"]),
-            humidity=(hour["humidity"][0], hour["humidity"][1]),
-            measured={name: (pair[0], pair[1]) for name, pair in hour["measured"].items()},
-            told=hour["told"],
-            rows=hour["rows"] and RowSums(hour["rows"][0], tuple(hour["rows"][1]), hour["rows"][2]),
-        )
-        virtual, finders = {}, {}
-        if sensors is not None:
-            stored: dict[str, Any] = json.loads(sensors[1])
-            if stored.get("v") != _SENSORS_VERSION:
-                raise StateError(
-                    f"checkpoint of virtual sensors of version {stored.get('v')!r}, this code reads"
-                    f" {_SENSORS_VERSION}: delete the topic aq.state.v1 and let the worker learn again"
-                )
-            virtual = {
-                name: VirtualSensor.from_bytes(base64.b64decode(text))
-                for name, text in stored["virtual"].items()
-            }
-            finders = {camera: BandFinder.from_state(state) for camera, state in stored["finders"]}
-        return cls(
-            History.from_state(plain["history"]),
-            {name: (pair[0], pair[1]) for name, pair in plain["last"].items()},
-            gathered,
-            virtual,
-            finders,
-            0 if sensors is None else sensors[0],
-        )
-
-
-def dump_sensors(air: Air) -> bytes:
-    """The virtual sensors and band finders, losslessly."""
-    return json.dumps(
-        {
-            "v": _SENSORS_VERSION,
-            "virtual": {
-                name: base64.b64encode(state.to_bytes()).decode()
-                for name, state in sorted(air.virtual.items())
-            },
-            "finders": [[camera, finder.to_state()] for camera, finder in air.finders.items()],
-        }
-    ).encode()
 
 
 def learned(

@@ -24,6 +24,7 @@ from infra.stack.processes import ended_by_signals
 from model.command import evaluate_command, export_command, train_command
 from model.errors import ModelError
 from schemas.base import first_error
+from schemas.errors import StateError
 from streams.errors import StreamError
 
 app = typer.Typer(
@@ -226,7 +227,7 @@ def main() -> None:
     """Entry point. An error that was foreseen is one sentence, not a traceback."""
     try:
         app()
-    except (InfraError, StreamError, ModelError, AqiError, AlertError) as error:
+    except (InfraError, StreamError, ModelError, AqiError, AlertError, StateError) as error:
         typer.echo(f"skyfuse: {error}", err=True)
         sys.exit(1)
     except ValidationError as error:

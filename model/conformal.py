@@ -11,9 +11,9 @@ T) whatever the data do, and a jump of the errors' size by a factor f is followe
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
-from model.errors import InputError, StateError
+from model.errors import InputError
 
 #: Nominal share of misses.
 ALPHA: Final = 0.1
@@ -70,20 +70,6 @@ class Conformal:
         moved = (condition, self.of(condition).after(score))
         kept = tuple(item for item in self.trackers if item[0] != condition)
         return replace(self, trackers=(*kept, moved)[-CONDITIONS:])
-
-    def to_state(self) -> list[list[Any]]:
-        """Plain JSON-able form, lossless."""
-        return [[name, t.threshold, t.count, t.rolling] for name, t in self.trackers]
-
-    @classmethod
-    def from_state(cls, state: list[list[Any]]) -> "Conformal":
-        """Inverse of `to_state`; StateError when it is something else."""
-        try:
-            return cls(tuple((str(n), Tracker(float(q), int(k), float(r))) for n, q, k, r in state))
-        except (TypeError, ValueError) as error:
-            raise StateError(
-                f"the conformal state is unreadable ({error!r}); drop it to start afresh"
-            ) from error
 
 
 def pattern(present: Mapping[str, bool]) -> str:

@@ -34,7 +34,3 @@ class ImageRefused(ModelError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
-
-
-class StateError(ModelError):
-    """Stored per-station state cannot be read back: wrong version, length or checksum."""

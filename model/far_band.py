@@ -7,14 +7,13 @@ concentration is, row by row, a measure of distance.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.errors import InputError, StateError
+from model.errors import InputError
 
 #: Pixels (width, height) the band is scaled to for the encoder.
 BAND_SIZE: Final = (448, 96)
@@ -70,45 +69,14 @@ class BandFinder:
     product: NDArray[np.float64]
     found: FarBand | None = None
 
+    def __post_init__(self) -> None:
+        for profile in (self.mean, self.square, self.product):
+            if profile.shape != (ROWS,):
+                raise InputError(f"a row profile has {ROWS} numbers, got shape {profile.shape}")
+
     def band(self) -> FarBand | None:
         """The far band, None while it is not sure."""
         return self.found
-
-    def to_state(self) -> dict[str, Any]:
-        """Plain JSON-able form, lossless."""
-        band = self.found
-        return {
-            "count": self.count,
-            "level": self.level,
-            "level_square": self.level_square,
-            "mean": self.mean.tolist(),
-            "square": self.square.tolist(),
-            "product": self.product.tolist(),
-            "found": None if band is None else [band.top, band.bottom, band.left, band.right],
-        }
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> "BandFinder":
-        """Inverse of `to_state`; StateError when it is something else."""
-        try:
-            arrays = [np.asarray(state[name], dtype=np.float64) for name in ("mean", "square", "product")]
-            if any(array.shape != (ROWS,) for array in arrays):
-                raise ValueError("a row profile of another length")
-            found = None if state["found"] is None else FarBand(*state["found"])
-            mean, square, product = arrays
-            return cls(
-                count=int(state["count"]),
-                level=float(state["level"]),
-                level_square=float(state["level_square"]),
-                mean=mean,
-                square=square,
-                product=product,
-                found=found,
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise StateError(
-                f"the band finder's state is unreadable ({error!r}); drop it to start afresh"
-            ) from error
 
 
 def row_profile(luminance: NDArray[np.uint8]) -> NDArray[np.float32]:

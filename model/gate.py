@@ -10,12 +10,11 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.errors import StateError
 from model.image import DecodedFrame
 
 #: Reasons for refusal, with their meaning.
@@ -65,20 +64,6 @@ class GateState:
     """Digests of the last scenes of one camera and when (event time, ms) each was first seen."""
 
     seen: tuple[tuple[str, int], ...] = ()
-
-    def to_state(self) -> dict[str, Any]:
-        """Plain JSON-able form."""
-        return {"seen": [[digest, at] for digest, at in self.seen]}
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> "GateState":
-        """Inverse of `to_state`; StateError when it is something else."""
-        try:
-            return cls(tuple((str(digest), int(at)) for digest, at in state["seen"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise StateError(
-                f"the gate's state is unreadable ({error!r}); drop it to start afresh"
-            ) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ from model.plain import read_folder
 from model.runtime import Encoder, Head, pool
 from model.virtual_sensor import Prediction, Sight, VirtualSensor
 from schemas.parameters import PARAMETERS, Pollutant
+from schemas.state import pack
 
 #: Lengths of the made outages, hours.
 OUTAGES: Final = (1, 6, 24, 168)
@@ -374,7 +375,7 @@ def evaluate_online(
         first=_utc(tested[0].end_ms) if tested else None,
         last=_utc(tested[-1].end_ms) if tested else None,
         outcomes=outcomes,
-        state_bytes=len(state.to_bytes()) if state is not None else 0,
+        state_bytes=len(pack(state)) if state is not None else 0,
     )
 
 

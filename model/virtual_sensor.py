@@ -19,22 +19,20 @@ Intervals: the filter's standard deviation times a conformal factor. While the s
 filters are kept that pretend it fell silent a while ago; their errors at their ages are the
 calibration.
 
-All functions are pure; `VirtualSensor` is immutable and `to_bytes` keeps it to the last bit.
+All functions are pure; `VirtualSensor` is immutable, and stored as it is (`schemas.state`), in about 10 kB.
 """
 
-import json
 import math
-import struct
-import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.conformal import Conformal
-from model.errors import InputError, StateError
+from model.errors import InputError
 from model.far_band import FarBand
 from model.haze import HAZE_SIZE, TILES, contrast, haze
 
@@ -110,7 +108,6 @@ _YOUNG_HOURS: Final = 3.0
 #: Hours after which the settled readout is replaced.
 _SETTLED_HOURS: Final = 24.0
 _TRIANGLE: Final = np.triu_indices(_INPUTS + 2)
-_VERSION: Final = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -199,7 +196,7 @@ class _Errors:
     strain: float = 1.0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class VirtualSensor:
     """State of one station and pollutant as of the end of an hour; immutable.
 
@@ -231,87 +228,20 @@ class VirtualSensor:
     former_layout: str
     former: NDArray[np.float32]
     strange: int
-    _readout: "_Readout | None" = field(default=None, repr=False)
 
-    def to_bytes(self) -> bytes:
-        """Lossless form with a checksum, under 10 kB."""
-        rest = {
-            "t_ms": self.t_ms,
-            "layout": self.layout,
-            "pairs": self.pairs,
-            "settled_ms": self.settled_ms,
-            "former": self.former_layout,
-            "strange": self.strange,
-            "conformal": [[name, count] for name, _, count, _ in self.conformal.to_state()],
-        }
-        numbers = [
-            *_floats(self.level),
-            *_floats(self.errors),
-            *(value for shadow in self.shadows for value in _floats(shadow)),
-            *(
-                value
-                for _, threshold, _, rolling in self.conformal.to_state()
-                for value in (threshold, rolling)
-            ),
-        ]
-        text = json.dumps(rest, separators=(",", ":")).encode()
-        body = struct.pack("<BH", _VERSION, len(text)) + text
-        body += np.asarray(numbers, dtype="<f8").tobytes()
-        body += np.concatenate((self.settled, self.former, self.moments)).astype("<f4").tobytes()
-        return body + struct.pack("<I", zlib.crc32(body))
+    def __post_init__(self) -> None:
+        line = (_INPUTS + 1,)
+        for name, size in (("moments", (len(_TRIANGLE[0]),)), ("settled", line), ("former", line)):
+            shape = getattr(self, name).shape
+            if shape != size:
+                raise InputError(f"{name} of a virtual sensor has shape {size}, got {shape}")
+        if len(self.shadows) != len(_AGES):
+            raise InputError(f"a virtual sensor has {len(_AGES)} shadows, got {len(self.shadows)}")
 
-    @classmethod
-    def from_bytes(cls, data: bytes) -> "VirtualSensor":
-        """Inverse of `to_bytes`; StateError when the bytes are not its."""
-        if len(data) < 8 or zlib.crc32(data[:-4]) != struct.unpack("<I", data[-4:])[0]:
-            raise StateError("the virtual sensor's state is damaged (checksum); drop it to start afresh")
-        version, length = struct.unpack_from("<BH", data)
-        if version != _VERSION:
-            raise StateError(
-                f"the virtual sensor's state has version {version}, not {_VERSION}; drop it to start afresh"
-            )
-        rest = json.loads(data[3 : 3 + length])
-        wide, errors, line = len(_Level.__slots__), len(_Errors.__slots__), _INPUTS + 1
-        doubles = wide * (1 + len(_AGES)) + errors + 2 * len(rest["conformal"])
-        singles = 2 * line + len(_TRIANGLE[0])
-        if len(data) != 3 + length + 8 * doubles + 4 * singles + 4:
-            raise StateError(
-                "the virtual sensor's state was written by another version; drop it to start afresh"
-            )
-        numbers = np.frombuffer(data, "<f8", doubles, 3 + length).tolist()
-        arrays = np.frombuffer(data, "<f4", singles, 3 + length + 8 * doubles).astype(np.float32)
-        settled, former, moments = arrays[:line], arrays[line : 2 * line], arrays[2 * line :]
-        levels = [_Level(*numbers[:wide])]
-        at = wide + errors
-        for _ in _AGES:
-            levels.append(_Level(*numbers[at : at + wide]))
-            at += wide
-        conformal = Conformal.from_state(
-            [
-                [name, numbers[at + 2 * k], count, numbers[at + 2 * k + 1]]
-                for k, (name, count) in enumerate(rest["conformal"])
-            ]
-        )
-        return cls(
-            t_ms=rest["t_ms"],
-            layout=rest["layout"],
-            moments=moments,
-            pairs=rest["pairs"],
-            level=levels[0],
-            errors=_Errors(*numbers[wide : wide + errors]),
-            shadows=tuple(levels[1:]),
-            conformal=conformal,
-            settled=settled,
-            settled_ms=rest["settled_ms"],
-            former_layout=rest["former"],
-            former=former,
-            strange=rest["strange"],
-            _readout=_Readout.of(moments, rest["pairs"]),
-        )
-
-
-def _floats(record: _Level | _Errors) -> list[float]:
-    return [float(getattr(record, name)) for name in record.__slots__]
+    @cached_property
+    def _readout(self) -> "_Readout | None":
+        """Follows from the moments, so it is not stored."""
+        return _Readout.of(self.moments, self.pairs)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -455,16 +385,15 @@ def update(
         level if (t_ms - shadow.sensor_ms) / _HOUR >= oldest else shadow
         for shadow, (_, oldest) in zip(shadows, _AGES, strict=True)
     ]
-    moments, pairs, readout = state.moments, state.pairs, state._readout
+    moments, pairs = state.moments, state.pairs
     settled, settled_ms = state.settled, state.settled_ms
     if camera is not None and camera.layout == state.layout:
-        if readout is not None and t_ms - settled_ms >= _SETTLED_HOURS * _HOUR:
-            settled, settled_ms = readout.line(), t_ms
+        if state._readout is not None and t_ms - settled_ms >= _SETTLED_HOURS * _HOUR:
+            settled, settled_ms = state._readout.line(), t_ms
         z = np.concatenate(((1.0,), _inputs(camera, moments), (value,)))
         fresh = _weight(state.errors, early, value) * np.outer(z, z)[_TRIANGLE]
         moments = (moments.astype(np.float64) * _memory(errors.strain) + fresh).astype(np.float32)
         pairs += 1
-        readout = _Readout.of(moments, pairs)
     return VirtualSensor(
         t_ms=t_ms,
         layout=state.layout,
@@ -479,7 +408,6 @@ def update(
         former_layout=state.former_layout,
         former=state.former,
         strange=state.strange,
-        _readout=readout,
     )
 
 
@@ -587,7 +515,6 @@ def _with_layout(state: VirtualSensor, name: str) -> VirtualSensor:
         former_layout=former_layout,
         former=former,
         strange=0,
-        _readout=None,
     )
 
 

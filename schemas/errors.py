@@ -1,7 +1,10 @@
-"""Why a record was refused.
+"""Why a record was refused, or a stored state cannot be read.
 
 SchemaError
-└── Refused          a record that cannot be used; carries a stable code and a sentence for a person
+├── Refused            a record that cannot be used; carries a stable code and a sentence for a person
+└── StateError         stored state that cannot be read
+    ├── DamagedState   bytes that are none, or were altered
+    └── NewerState     written by a later version
 """
 
 
@@ -20,3 +23,15 @@ class Refused(SchemaError):
         super().__init__(message)
         self.code = code
         self.message = message
+
+
+class StateError(SchemaError):
+    """A stored state cannot be read."""
+
+
+class DamagedState(StateError):
+    """The bytes of a stored state are none, or were altered."""
+
+
+class NewerState(StateError):
+    """A stored state was written by a later version; the message says what to do."""

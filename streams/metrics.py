@@ -61,6 +61,9 @@ COVERAGE: Final = Histogram(
 )  # fmt: skip
 QC_FLAGS: Final = Counter("aq_qc_flags_total", "Quality flags given", ["test", "flag"], registry=REGISTRY)
 DEAD_LETTERS: Final = Counter("aq_dlq_total", "Records refused", ["stage", "reason"], registry=REGISTRY)
+STATE_DAMAGED: Final = Counter(
+    "aq_state_damaged_total", "Stored states that could not be read", ["topic"], registry=REGISTRY
+)
 SINK_SECONDS: Final = Histogram(
     "aq_sink_write_seconds", "Time of one write, waiting included", ["sink"], registry=REGISTRY,
     buckets=(0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 60, 300),

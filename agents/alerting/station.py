@@ -1,4 +1,4 @@
-"""All alerts of one station: windows in, in any order and revised, events out; immutable, serialisable state.
+"""All alerts of one station: windows in, in any order and revised, events out; immutable state.
 
 Windows that may still be revised are kept with their evidence. Whenever one arrives or changes, each rule is
 run again over them from a checkpoint (`machine.Progress`), and the episodes that come out are compared with
@@ -18,7 +18,7 @@ Windows further back than `horizon` are final; the checkpoint moves over them.
 import bisect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal, NamedTuple, Self
+from typing import Literal, NamedTuple
 
 from agents.alerting.evidence import Evidence, weigh
 from agents.alerting.machine import Entry, Episode, Progress, hear, miss, observe
@@ -29,8 +29,6 @@ from aqi import standards
 from schemas.alert import Alert, Severity
 from schemas.base import format_time, from_ms, to_ms
 from schemas.estimate import Estimate
-
-STATE_VERSION: Final = 1
 
 
 class Window(NamedTuple):
@@ -51,11 +49,13 @@ class Told(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RuleState:
-    """One rule: the checkpoint before the kept windows, and what was told of episodes that are not final."""
+    """One rule: the checkpoint before the kept windows, and what was told of episodes that are not final, by
+    their opening, in order.
+    """
 
     digest: str
     base: Progress
-    told: Mapping[int, Told] = field(default_factory=dict)
+    told: tuple[tuple[int, Told], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,22 +116,24 @@ class StationAlerts:
         events = [event for name in gone for event in self._retire(name, self.rules[name], self.watermark)[1]]
         return replace(self, rules={k: state for k, state in self.rules.items() if k in current}), events
 
-    def _retire(self, name: str, state: RuleState, at: int) -> tuple[dict[int, Told], list[Alert]]:
+    def _retire(
+        self, name: str, state: RuleState, at: int
+    ) -> tuple[tuple[tuple[int, Told], ...], list[Alert]]:
         """What the world knows, and the events that end open alerts, when a rule was changed or removed."""
-        told, events = {}, []
-        for opened, before in state.told.items():
+        told, events = [], []
+        for opened, before in state.told:
             if before.entries and before.entries[-1].event != "clear":
                 before = Told(before.sequence + 1, ())
                 events.append(self._over("clear", name, opened, before, "info", at, retired(name)))
-            told[opened] = before
-        return told, events
+            told.append((opened, before))
+        return tuple(told), events
 
     def active(self) -> int:
         """How many alerts are open, as far as the world was told."""
         return sum(
             bool(told.entries) and told.entries[-1].event != "clear"
             for state in self.rules.values()
-            for told in state.told.values()
+            for _, told in state.told
         )
 
     def progress(self, rule: Rule) -> Progress:
@@ -173,21 +175,21 @@ class StationAlerts:
             episodes = {episode.opened: episode for episode in closed}
             if progress.episode is not None:
                 episodes[progress.episode.opened] = progress.episode
-            told = dict(state.told)
-            for opened in sorted(episodes.keys() | told.keys()):
+            known = dict(state.told)
+            for opened in sorted(episodes.keys() | known.keys()):
                 entries = episodes[opened].entries if opened in episodes else ()
                 for after, event in self._tell(
-                    rules, rule, opened, told.get(opened, Told(-1, ())), entries, cause
+                    rules, rule, opened, known.get(opened, Told(-1, ())), entries, cause
                 ):
-                    told[opened] = after
+                    known[opened] = after
                     events.append(event)
             # What a final window opened and a final window closed can never change again.
-            kept = {
-                opened: after
-                for opened, after in told.items()
+            kept = tuple(
+                (opened, after)
+                for opened, after in sorted(known.items())
                 if opened > folded
                 or (after.entries and (after.entries[-1].event != "clear" or after.entries[-1].at > folded))
-            }
+            )
             base, _ = _run(rule, state.base, windows[:final], 0)
             states[rule.id] = RuleState(rule.digest, base, kept)
             due.append(_due(rule, progress))
@@ -272,65 +274,6 @@ class StationAlerts:
             links={name: template.format(**filling) for name, template in rules.links.items()},
         )
 
-    def to_plain(self) -> dict[str, Any]:
-        """JSON-able and lossless."""
-        return {
-            "version": STATE_VERSION,
-            "station": self.station,
-            "folded": self.folded,
-            "watermark": self.watermark,
-            "due": self.due,
-            "windows": [
-                [window.end, window.size, window.revision, {k: _plain(e) for k, e in window.evidence.items()}]
-                for window in self.windows
-            ],
-            "rules": {
-                name: {
-                    "digest": state.digest,
-                    "base": {
-                        "above": state.base.above, "below": state.base.below, "last": state.base.last,
-                        "size": state.base.size,
-                        "episode": state.base.episode and _plain_entries(state.base.episode.entries),
-                    },
-                    "told": [
-                        [opened, told.sequence, _plain_entries(told.entries)]
-                        for opened, told in sorted(state.told.items())
-                    ],
-                }
-                for name, state in sorted(self.rules.items())
-            },
-        }  # fmt: skip
-
-    @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
-        """The inverse of `to_plain`. ValueError for another version's state."""
-        if plain["version"] != STATE_VERSION:
-            raise ValueError(f"alert state of version {plain['version']}, this skyfuse reads {STATE_VERSION}")
-        return cls(
-            plain["station"],
-            tuple(
-                Window(end, size, revision, {name: _evidence(one) for name, one in evidence.items()})
-                for end, size, revision, evidence in plain["windows"]
-            ),
-            {
-                name: RuleState(
-                    state["digest"],
-                    Progress(
-                        tuple(state["base"]["above"]),
-                        tuple(state["base"]["below"]),
-                        state["base"]["last"],
-                        state["base"]["size"],
-                        Episode(_entries(state["base"]["episode"])) if state["base"]["episode"] else None,
-                    ),
-                    {opened: Told(number, _entries(entries)) for opened, number, entries in state["told"]},
-                )
-                for name, state in plain["rules"].items()
-            },
-            plain["folded"],
-            plain["watermark"],
-            plain["due"],
-        )
-
 
 def _run(
     rule: Rule, progress: Progress, windows: tuple[Window, ...], watermark: int
@@ -365,27 +308,3 @@ def _due(rule: Rule, progress: Progress) -> int | None:
     if rule.what != "silence" or progress.last is None or progress.level + 1 >= len(rule.steps):
         return None
     return progress.last + int(rule.steps[progress.level + 1].enter) * progress.size
-
-
-def _plain(evidence: Evidence | str) -> list[float | str] | str:
-    if isinstance(evidence, str):
-        return evidence
-    # JSON has no infinity.
-    return [number if abs(number) != float("inf") else str(number) for number in evidence]
-
-
-def _evidence(plain: list[float | str] | str) -> Evidence | str:
-    return plain if isinstance(plain, str) else Evidence(*(float(number) for number in plain))
-
-
-def _plain_entries(entries: tuple[Entry, ...]) -> list[list[Any]]:
-    return [[entry.event, entry.at, entry.since, entry.level, _plain(entry.evidence)] for entry in entries]
-
-
-def _entries(plain: list[list[Any]]) -> tuple[Entry, ...]:
-    entries = []
-    for event, at, since, level, numbers in plain:
-        evidence = _evidence(numbers)
-        assert isinstance(evidence, Evidence)
-        entries.append(Entry(event, at, since, level, evidence))
-    return tuple(entries)

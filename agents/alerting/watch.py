@@ -10,7 +10,6 @@ still; that is an outage of the pipeline, and the pipeline's own metrics alert o
 
 import heapq
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from agents.alerting.rules import Rules
 from agents.alerting.station import StationAlerts
@@ -23,13 +22,11 @@ class Watch:
     """Alert states of the stations of one partition. `horizon`: ms for which windows may be revised."""
 
     def __init__(
-        self, rules: Rules, horizon: int, checkpoint: Mapping[str, Mapping[str, Any]] | None = None
+        self, rules: Rules, horizon: int, checkpoint: Mapping[str, StationAlerts] | None = None
     ) -> None:
         self.rules = rules
         self._horizon = horizon
-        self._states = {
-            station: StationAlerts.from_plain(plain) for station, plain in (checkpoint or {}).items()
-        }
+        self._states = dict(checkpoint or {})
         self._watermark = max((state.watermark for state in self._states.values()), default=0)
         self._due = [(state.due, name) for name, state in self._states.items() if state.due is not None]
         heapq.heapify(self._due)
@@ -56,9 +53,9 @@ class Watch:
         """The states, by station."""
         return self._states
 
-    def changes(self) -> dict[str, dict[str, Any]]:
-        """Checkpoints of the stations whose state changed since the last call, by station."""
-        changed = {station: self._states[station].to_plain() for station in sorted(self._changed)}
+    def changes(self) -> dict[str, StationAlerts]:
+        """The states that changed since the last call, by station."""
+        changed = {station: self._states[station] for station in sorted(self._changed)}
         self._changed.clear()
         return changed
 

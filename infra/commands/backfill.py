@@ -29,6 +29,7 @@ from rich.markup import escape
 from agents.backfill import Backfill, Key, Outcome, Source, hour
 from agents.worker import join_rules, load_bundle
 from fusion.intake import check_station
+from fusion.stored import OF_SENSORS, SENSORS, SensorsState
 from infra.commands.connection import consumer_limits, kafka_connection
 from infra.commands.query import moment
 from infra.connect import with_broker
@@ -41,7 +42,7 @@ from infra.sender import Sender
 from infra.settings import Settings
 from model.runtime import Head
 from schemas.base import format_time, from_ms, to_ms
-from schemas.errors import Refused
+from schemas.errors import DamagedState, Refused
 from schemas.estimate import BACKFILLED, Estimate
 from streams import topics
 from streams.accept import LATE_FROM, Keys, is_punctuation
@@ -262,16 +263,21 @@ class _Run:
             work.add_estimate(estimate, backfilled=BACKFILLED in dict(record.headers))
         return complete_since
 
-    def _checkpoints(self, number: int) -> dict[str, Sequence[tuple[int, bytes]]]:
-        """Per station the virtual sensors' snapshots."""
+    def _checkpoints(self, number: int) -> dict[str, list[tuple[int, SensorsState]]]:
+        """Per station the virtual sensors' snapshots. Raises NewerState."""
         newest = {record.key: record for record in self._scan(self._name(topics.STATE), number)}
-        found: dict[str, list[tuple[int, bytes]]] = {}
+        found: dict[str, list[tuple[int, SensorsState]]] = {}
         for key, record in newest.items():
             name, _, _ = key.decode().rpartition("#")
-            station, _, part = name.rpartition("|")
-            if part == "sensors" and station and record.value is not None:
-                found.setdefault(station, []).append((int(dict(record.headers)[AT]), record.value))
-        return dict(found)
+            if not name.endswith(OF_SENSORS) or record.value is None:
+                continue
+            try:
+                state = SENSORS.decode(record.value)
+            except DamagedState:
+                continue  # the worker says so; values keep what they were published with
+            station = name.removesuffix(OF_SENSORS)
+            found.setdefault(station, []).append((int(dict(record.headers)[AT]), state))
+        return found
 
     def _begins(self, topic: str, number: int) -> int:
         tp = TopicPartition(topic, number)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from agents.backfill import Backfill, Outcome, Source, hour
 from fusion.assessor import Assessor
+from fusion.stored import SENSORS
 from infra.commands.backfill import HOURS_A_PASS, passes
 from model.bundle import DEFAULT_BUNDLE, Bundle
 from model.haze import HAZE_SIZE
@@ -195,7 +196,8 @@ def test_what_stays_imputed_keeps_what_the_virtual_sensor_of_that_time_said(head
             output = join.punctuate(source, reached, 10_000, 0)
             assessor.run(output.steps, join.done, STATIONS.get)
         horizons = assessor.horizons(join.done)
-        return horizons["a|sensors"], assessor.dump("a|sensors", horizons["a|sensors"])
+        at = horizons["a|sensors"]
+        return at, SENSORS.decode(assessor.dump("a|sensors", at))
 
     of_the_time, newer = checkpoint(end), checkpoint(NOON + 200 * SIZE)
     assert of_the_time[0] <= end - LATENESS < newer[0]

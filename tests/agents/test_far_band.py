@@ -9,6 +9,7 @@ import pytest
 from kafka import KafkaConsumer, TopicPartition  # type: ignore[import-untyped]
 
 from fusion.assessor import Assessor
+from fusion.stored import SensorsState, StationState, read
 from infra.settings import Settings
 from model import virtual_sensor
 from model.bundle import Bundle
@@ -64,7 +65,7 @@ def view(end: int, rows: np.ndarray, pm25: float) -> WindowView:
     return WindowView("s", end - MINUTE, end, 2, inputs)
 
 
-def assessor(snapshots: dict[str, tuple[int, bytes]]) -> Assessor:
+def assessor(snapshots: dict[str, tuple[int, StationState | SensorsState]]) -> Assessor:
     return Assessor(Head(Bundle.load()), size_ms=MINUTE, lateness_ms=2 * MINUTE, snapshots=snapshots)
 
 
@@ -89,7 +90,10 @@ def test_the_band_is_found_hour_by_hour_and_the_same_after_crashes() -> None:
             bands = worker.run([step], done, lambda _: None).bands
             if number in crashes:
                 # What the checkpoint does not hold, the log has: the window just done is read again.
-                kept = {name: (at, worker.dump(name, at)) for name, at in worker.horizons(done).items()}
+                kept = {
+                    name: (at, read(name, worker.dump(name, at)))
+                    for name, at in worker.horizons(done).items()
+                }
                 worker = assessor(kept)
                 bands += worker.run([step], done, lambda _: None).bands
             told += [(number, found.model_dump_json()) for found in bands]

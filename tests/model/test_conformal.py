@@ -1,6 +1,5 @@
 """Conformal trackers: coverage on any stream, recovery after drift, bounds, and states that survive."""
 
-import json
 import math
 
 import numpy as np
@@ -9,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.conformal import ALPHA, BOUNDS, CONDITIONS, STEP, Conformal, Tracker, pattern
-from model.errors import InputError, StateError
+from model.errors import InputError
+from schemas.state import pack, unpack
 
 
 def run(scores: np.ndarray, tracker: Tracker | None = None) -> tuple[np.ndarray, Tracker]:
@@ -73,12 +73,7 @@ def test_conditions_are_apart_bounded_and_survive(steps: list[tuple[int, float]]
         alone[name] = alone.get(name, Tracker()).after(score)
         assert state.of(name) == alone[name]
     assert len(state.trackers) <= CONDITIONS
-    assert Conformal.from_state(json.loads(json.dumps(state.to_state()))) == state
-
-
-def test_unreadable_state() -> None:
-    with pytest.raises(StateError):
-        Conformal.from_state([["a", 1]])
+    assert unpack(Conformal, pack(state)) == state
 
 
 def test_rolling_coverage_and_pattern() -> None:

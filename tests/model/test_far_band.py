@@ -1,12 +1,12 @@
 """The far band: finds the rows whose contrast follows the PM, and nothing where nothing does."""
 
-import json
-
 import numpy as np
 import pytest
 
-from model.errors import InputError, StateError
+from model.errors import InputError
 from model.far_band import BAND_HEIGHT, MIN_PAIRS, ROWS, BandFinder, FarBand, observe, row_profile
+from schemas.errors import DamagedState
+from schemas.state import pack, unpack
 
 
 def pairs(count: int, far_row: int | None, seed: int = 0) -> list[tuple[np.ndarray, float]]:
@@ -67,11 +67,14 @@ def test_moments_equal_a_batch() -> None:
 def test_state_survives() -> None:
     for count in (50, MIN_PAIRS + 5):
         finder = run(pairs(count, 15))
-        back = BandFinder.from_state(json.loads(json.dumps(finder.to_state())))
-        assert back.to_state() == finder.to_state()
+        back = unpack(BandFinder, pack(finder))
+        assert pack(back) == pack(finder)
         assert back.band() == finder.band()
-    with pytest.raises(StateError):
-        BandFinder.from_state({"count": 1})
+    with pytest.raises(DamagedState, match="36 numbers"):
+        unpack(
+            BandFinder,
+            pack({name: getattr(finder, name) for name in finder.__slots__} | {"mean": np.zeros(3)}),
+        )
 
 
 def test_row_profile() -> None:

@@ -10,13 +10,17 @@ from hypothesis import strategies as st
 from agents.alerting.evidence import Evidence, weigh
 from agents.alerting.machine import Progress, hear, miss, observe
 from agents.alerting.rules import Rule, Rules, parse
-from agents.alerting.station import StationAlerts
+from agents.alerting.stored import ALERTS
 from agents.alerting.watch import Watch
 from schemas.base import format_time, from_ms, to_ms
 from tests.outputs.samples import T0, estimate, imputed, index, measured
 
 MINUTE = 60_000
 FAST = settings(max_examples=60, deadline=None)
+
+
+def stored(states):
+    return {station: ALERTS.decode(ALERTS.encode(state)) for station, state in states.items()}
 
 
 def rule(open_after=0, clear_after=0, steps=((100, 90),), max_gap=5 * MINUTE, **more):
@@ -323,7 +327,7 @@ def test_killed_at_random_and_restarted_from_its_checkpoints_it_tells_the_same_e
         told += watch.feed(log[position : position + count])
         position = min(position + count, len(log))
         if killed:  # after telling, before the checkpoint was saved
-            watch, position = Watch(RULES, horizon, json.loads(json.dumps(saved))), settled
+            watch, position = Watch(RULES, horizon, stored(saved)), settled
         else:
             saved |= watch.changes()
             settled = position
@@ -348,11 +352,10 @@ def test_events_of_an_alert_follow_each_other(log):
 
 @FAST
 @given(logs(horizon_minutes=16))
-def test_state_survives_json(log):
+def test_state_survives_storage(log):
     watch = Watch(RULES, 10 * MINUTE)
     watch.feed(log)
-    for state in watch.states().values():
-        assert StationAlerts.from_plain(json.loads(json.dumps(state.to_plain()))) == state
+    assert stored(watch.states()) == watch.states()
 
 
 def minutes(*numbers, station="s", revision=1):
@@ -411,7 +414,7 @@ def test_a_removed_rule_ends_its_alerts_at_silent_stations_too():
     (opened,) = watch.feed(minutes((1, 120), station="quiet"))
     assert watch.feed(minutes((2, 1), station="busy")) == []
     watch.rules = Rules(rule=(kept,))
-    saved = json.loads(json.dumps(watch.changes()))
+    saved = stored(watch.changes())
     (ended,) = watch.feed(minutes((3, 1), station="busy"))
     assert (ended.event, ended.id, ended.sequence) == ("clear", opened.id, 1)
     assert ended.reason == "withdrawn: the rule r was changed or removed"
@@ -429,7 +432,7 @@ def test_states_stay_small():
     sizes = []
     for n in range(1, 2000):
         watch.feed(minutes((n, 120 if n % 7 < 3 else 50)))
-        sizes.append(len(json.dumps(watch.states()["s"].to_plain())))
+        sizes.append(len(ALERTS.encode(watch.states()["s"])))
     assert max(sizes[100:]) < 3_000
 
 

@@ -11,6 +11,7 @@ from aiokafka import ConsumerRecord
 from agents.alert import AlertStage, RulesSource
 from agents.alerting.errors import RulesError
 from agents.alerting.rules import Rules, default
+from agents.alerting.stored import read
 from agents.alerting.watch import Watch
 from schemas.alert import Alert
 from schemas.dead_letter import DeadLetter
@@ -53,7 +54,7 @@ class Log:
     def open(self):
         checkpoints = Checkpoints("state", 1)
         return AlertStage(
-            lambda: self.rules, checkpoints, checkpoints.load(self.state.values(), self.committed),
+            lambda: self.rules, checkpoints, checkpoints.load(self.state.values(), self.committed, read),
             self.publish,
             horizon_ms=10 * MINUTE, topic="estimates", alerts_topic="alerts", dead_letter_topic="dlq",
             partition=1, start=self.committed,

@@ -1,0 +1,62 @@
+"""Writes the golden records of the present version: `python -m tests.golden.make`, once for each version.
+
+A file that is there is never written again: it says what that version wrote.
+"""
+
+import base64
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from agents.alerting.rules import parse
+from agents.alerting.stored import ALERTS
+from agents.alerting.watch import Watch
+from fusion.assessor import Assessor
+from model.bundle import Bundle
+from model.runtime import Head
+from schemas.state import VERSION
+from tests.golden import world
+
+HERE = Path(__file__).parent
+Kept = tuple[str, int, bytes]
+
+
+def station_records() -> list[Kept]:
+    """Keys, horizons and values of the state topic after the world's windows; both slots of the last hour."""
+    head = Head(Bundle.load())
+    assessor = Assessor(head, size_ms=world.MINUTE, lateness_ms=world.LATENESS, snapshots={})
+    kept: dict[str, Kept] = {}
+    steps = [("expire", view) for view in world.windows(head.bundle.encoder)]
+    cut = len(steps) - 20
+    for slot, part in enumerate((steps[:cut], steps[cut:])):
+        done = part[-1][1].end
+        for step in part:
+            assessor.run([step], done, world.STATIONS.get)
+        for name, at in assessor.horizons(done + world.LATENESS).items():
+            if slot == 0 or at > kept[f"{name}#0"][1]:
+                kept[f"{name}#{slot}"] = (f"{name}#{slot}", at, assessor.dump(name, at))
+    return list(kept.values())
+
+
+def alert_records() -> list[Kept]:
+    """The same of the alert state topic; horizons are offsets."""
+    watch = Watch(parse(world.RULES, "world"), world.HORIZON)
+    estimates = world.estimates()
+    watch.feed(estimates)
+    return [(f"{name}#0", len(estimates), ALERTS.encode(state)) for name, state in watch.changes().items()]
+
+
+def write(name: str, version: int, records: Iterable[Kept]) -> None:
+    """One file, if there is none yet."""
+    path = HERE / f"{name}-{version}.jsonl"
+    if path.exists():
+        return
+    with path.open("w") as file:
+        for key, at, value in records:
+            line = {"key": key, "at": at, "value": base64.b64encode(value).decode()}
+            file.write(json.dumps(line) + "\n")
+
+
+if __name__ == "__main__":
+    write("stations", VERSION, station_records())
+    write("alerts", VERSION, alert_records())
