@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from aqi.history import History, Mean
 from aqi.quality import MISSING, SUSPECT
+from fusion.bounds import Interval, bounded
 from fusion.indices import indices
 from fusion.inference import Said, tidy
 from fusion.intake import Prepared, reference
@@ -30,11 +31,26 @@ def conclude(window: Prepared, said: Said | None, air: Air) -> dict[Pollutant, P
     """Measured where there is a usable measurement, otherwise imputed.
 
     Where the station has ever measured the pollutant, its virtual sensor imputes: camera, last measurement
-    and global head, each by its recent errors. Otherwise the global head alone; without a usable input, and
-    with no past, the pollutant is left out.
+    and global head, each by its recent errors. Otherwise the global head alone, where it speaks and has the
+    pollutant's trust; what nobody knows is left out. Imputed values are `bounded`.
     """
     pollutants: dict[Pollutant, PollutantEstimate] = {}
+    imputed: dict[Pollutant, Interval] = {}
+    grounds: dict[Pollutant, _Grounds] = {}
     for index, name in enumerate(PARAMETERS):
+        if name in window.measured:
+            continue
+        told = None if said is None else said.output.concentration(said.row, index)
+        own = virtual_estimate(air, name, window.view.end, window.sight, told)
+        if own is not None:
+            imputed[name] = Interval(own.value, own.lo, own.hi)
+            grounds[name] = _Grounds(own.method, own.weights, own.coverage)
+        elif said is not None and told is not None:
+            lo, hi = said.output.sensors_lo[said.row, index], said.output.sensors_hi[said.row, index]
+            imputed[name] = Interval(told, float(lo), float(hi))
+            grounds[name] = _Grounds("head", {}, None)
+    possible = bounded(imputed, _values(window))
+    for name in PARAMETERS:
         measured, failed = window.measured.get(name), window.failed.get(name)
         if measured is not None:
             pollutants[name] = PollutantEstimate(
@@ -47,30 +63,33 @@ def conclude(window: Prepared, said: Said | None, air: Air) -> dict[Pollutant, P
                 n=measured.n,
                 sensors=measured.sensors,
             )
-            continue
-        told = None if said is None else said.output.concentration(said.row, index)
-        own = virtual_estimate(air, name, window.view.end, window.sight, told)
-        if own is not None:
-            value, lo, hi, method, weights = own.value, own.lo, own.hi, own.method, own.weights
-            coverage = own.coverage
-        elif said is not None and told is not None:
-            lo, hi = said.output.sensors_lo[said.row, index], said.output.sensors_hi[said.row, index]
-            value, method, weights, coverage = told, "head", {}, None
-        else:
-            continue
-        pollutants[name] = PollutantEstimate(
-            value=tidy(value),
-            kind="imputed",
-            qc=failed.flag if failed else MISSING,
-            qc_tests=failed.tests if failed else 0,
-            lo=tidy(lo),
-            hi=tidy(hi),
-            method=method,
-            weights={source: tidy(weight) for source, weight in sorted(weights.items())},
-            coverage=None if coverage is None else tidy(coverage),
-            raw=tidy(failed.raw) if failed else None,
-        )
+        elif name in possible:
+            (value, lo, hi), (method, weights, coverage) = possible[name], grounds[name]
+            pollutants[name] = PollutantEstimate(
+                value=tidy(value),
+                kind="imputed",
+                qc=failed.flag if failed else MISSING,
+                qc_tests=failed.tests if failed else 0,
+                lo=tidy(lo),
+                hi=tidy(hi),
+                method=method,
+                weights={source: tidy(weight) for source, weight in sorted(weights.items())},
+                coverage=None if coverage is None else tidy(coverage),
+                raw=tidy(failed.raw) if failed else None,
+            )
     return pollutants
+
+
+class _Grounds(NamedTuple):
+    """What an imputed value rests on."""
+
+    method: str
+    weights: Mapping[str, float]
+    coverage: float | None
+
+
+def _values(window: Prepared) -> dict[str, float]:
+    return {name: found.value for name, found in window.measured.items()}
 
 
 def means(pollutants: Mapping[Pollutant, PollutantEstimate], size: int) -> dict[str, Mean]:
@@ -102,7 +121,7 @@ def _assembled(concluded: Conclusion, blocks: Sequence[IndexBlock], bundle: str)
         revision=view.revision,
         sides=_sides(window),
         pollutants=dict(pollutants),
-        model=None if said is None else said.output_model(),
+        model=None if said is None else said.output_model(_values(window)),
         indices=tuple(blocks),
         inputs=Inputs(
             readings=window.readings,
@@ -127,7 +146,10 @@ def learn(air: Air, window: Prepared, said: Said | None, without: Mapping[str, f
             if name not in window.measured and value is not None:
                 told[name] = value
     # What quality control doubts (a stuck value, a jump) is published, but nothing is learned from it.
-    measured = {name: found.value for name, found in window.measured.items() if found.flag != SUSPECT}
+    # A small negative value is noise about clean air; the level that is learned is a concentration.
+    measured = {
+        name: max(0.0, found.value) for name, found in window.measured.items() if found.flag != SUSPECT
+    }
     return learned(air, window.view.end, window.sight, window.rows, measured, told)
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fusion.bounds import Interval, bounded
 from fusion.intake import Float32, Prepared
 from model.bundle import EMBEDDING_SIZE
 from model.runtime import Head, HeadOutput
@@ -27,44 +28,51 @@ class Said:
     #: Shapley shares of the readings and the image in the AQI, by name; those without an effect left out.
     shares: Mapping[str, float] = field(default_factory=dict)
 
-    def output_model(self) -> ModelOutput:
-        """The network's own say, for the record."""
+    def output_model(self, measured: Mapping[str, float]) -> ModelOutput:
+        """The network's own say beside what is measured (ug/m3), for the record."""
         output, row = self.output, self.row
+        told = {
+            name: Interval(value, value, value)
+            for index, name in enumerate(PARAMETERS)
+            if (value := output.concentration(row, index)) is not None
+        }
         return ModelOutput(
             aqi=tidy(output.aqi[row]),
             lo=tidy(output.aqi_lo[row]),
             hi=tidy(output.aqi_hi[row]),
-            sensors={
-                name: tidy(value)
-                for index, name in enumerate(PARAMETERS)
-                if (value := output.concentration(row, index)) is not None
-            },
+            sensors={name: tidy(one.value) for name, one in bounded(told, measured).items()},
             shares={name: share for name, share in self.shares.items() if share},
         )
 
 
-def tell(head: Head, windows: Sequence[Prepared], explain: bool) -> list[Said]:
-    """What the head says of each window; with `explain`, also how much each input has to do with it."""
+def tell(head: Head, windows: Sequence[Prepared], explain: bool) -> list[Said | None]:
+    """What the head says of each window, None where it is silent.
+
+    With `explain`, also how much each input has to do with it.
+    """
     output = predict(head, windows)
-    if not explain or "aqi_mean" not in head.bundle.manifest.training.configuration:
-        return [Said(output, row) for row in range(len(windows))]
-    shares = shapley_shares(head, *_inputs(windows)).shares
-    return [
-        Said(
-            output,
-            row,
-            {name: tidy(share) for name, share in zip(PLAYERS, shares[row], strict=True) if share},
-        )
-        for row in range(len(windows))
-    ]
+    speaking = [row for row in range(len(windows)) if output.speaks(row)]
+    said: list[Said | None] = [None] * len(windows)
+    for row in speaking:
+        said[row] = Said(output, row)
+    if speaking and explain and "aqi_mean" in head.bundle.manifest.training.configuration:
+        embedding, present, sensors, haze, hour, _ = _inputs(head, [windows[row] for row in speaking])
+        shares = shapley_shares(head, embedding, present, sensors, haze, hour).shares
+        for row, of_it in zip(speaking, shares, strict=True):
+            named = {name: tidy(share) for name, share in zip(PLAYERS, of_it, strict=True) if share}
+            said[row] = Said(output, row, named)
+    return said
 
 
 def predict(head: Head, windows: Sequence[Prepared]) -> HeadOutput:
     """The head's say on windows that have something to estimate from."""
-    return head.predict(*_inputs(windows))
+    return head.predict(*_inputs(head, windows))
 
 
-def _inputs(windows: Sequence[Prepared]) -> tuple[Float32, NDArray[np.bool_], Float32, Float32, Float32]:
+def _inputs(
+    head: Head, windows: Sequence[Prepared]
+) -> tuple[Float32, NDArray[np.bool_], Float32, Float32, Float32, NDArray[np.bool_]]:
+    sites = head.bundle.manifest.training.sites
     none = np.zeros(EMBEDDING_SIZE, np.float32)
     return (
         np.stack([none if window.embedding is None else window.embedding for window in windows]),
@@ -72,6 +80,7 @@ def _inputs(windows: Sequence[Prepared]) -> tuple[Float32, NDArray[np.bool_], Fl
         np.stack([window.vector for window in windows]),
         np.stack([window.haze for window in windows]),
         np.array([window.hour for window in windows], np.float32),
+        np.array([window.view.station not in sites for window in windows]),
     )
 
 

@@ -13,14 +13,19 @@ A bundle is read once and verified before a graph is built from the very bytes t
 
 import hashlib
 import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from model.data import INDIA_NEPAL_UNITLESS
 from model.errors import BundleError
 from model.haze import HAZE_NAMES
+from model.targets import STATED
 from schemas.parameters import PARAMETERS
+from schemas.reading import LIMITS
 
 __all__ = [
     "DEFAULT_BUNDLE",
@@ -28,6 +33,7 @@ __all__ = [
     "PATTERNS",
     "PROJECTION_SIZE",
     "SCHEMA_VERSION",
+    "UNSEEN",
     "Bundle",
     "Manifest",
     "write_bundle",
@@ -49,6 +55,10 @@ PATTERNS: Final = tuple(
     "+".join(name for bit, name in enumerate((*PARAMETERS, "image")) if shown >> bit & 1)
     for shown in range(1, 2 << len(PARAMETERS))
 )
+
+#: Factor on the intervals at a site that no training window came from, where a bundle does not say: what the
+#: shipped one needs for PM2.5 to hold nine of ten there (docs/model.md).
+UNSEEN: Final = 1.75
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -94,6 +104,9 @@ class IntervalTables(_Part):
     level: float = Field(gt=0, lt=1)
     aqi: dict[str, float]
     sensors: dict[str, dict[str, float]] = Field(description="pattern -> parameter -> factor")
+    unseen: dict[str, float] = Field(
+        {}, description=f"parameter -> further factor at a site that was not trained on; else {UNSEEN}"
+    )
 
 
 class Training(_Part):
@@ -104,7 +117,15 @@ class Training(_Part):
     sites: tuple[str, ...]
     split: str
     learned: tuple[str, ...] = Field(
-        PARAMETERS, min_length=1, description="pollutants of which the data had concentrations"
+        PARAMETERS, min_length=1, description="pollutants of which the data had values"
+    )
+    withheld: dict[str, str] | None = Field(
+        None,
+        description="learned pollutants that are neither read nor told, and why: their values had no trusted"
+        " unit. None: a bundle from before this was asked; `Bundle.withheld` knows",
+    )
+    ranges: dict[str, tuple[float, float]] = Field(
+        {}, description="parameter -> lowest and highest training value, ug/m3; else up to a tenth of LIMITS"
     )
     configuration: dict[str, Any]
 
@@ -139,6 +160,24 @@ class Bundle:
         self.id = f"{manifest.name}-{manifest.version}+{manifest_sha256[:8]}"
         #: First 16 digits of the encoder's sha256: embeddings of other encoders are other numbers.
         self.encoder = manifest.files[ENCODER_FILE].sha256[:16]
+        training = manifest.training
+        withheld = training.withheld
+        if withheld is None:
+            # Before the field, what was learned "as the data states it" were the india-nepal columns.
+            stated = training.configuration.get("target", STATED) == STATED
+            withheld = INDIA_NEPAL_UNITLESS if stated else {}
+        #: Learned pollutants that the head neither reads nor tells, and why.
+        self.withheld: Mapping[str, str] = withheld
+        #: Pollutants that the head reads and tells, in ug/m3.
+        self.trusted = tuple(name for name in PARAMETERS if name in training.learned and name not in withheld)
+
+    def range(self, parameter: str) -> tuple[float, float]:
+        """Lowest and highest training value of a pollutant, ug/m3."""
+        return self.manifest.training.ranges.get(parameter, (0.0, LIMITS[parameter][1] / 10.0))
+
+    def unseen(self, parameter: str) -> float:
+        """Factor on the intervals of a pollutant at a site that was not trained on."""
+        return self.manifest.intervals.unseen.get(parameter, UNSEEN)
 
     @classmethod
     def load(cls, path: Path | str = DEFAULT_BUNDLE) -> "Bundle":
@@ -206,9 +245,24 @@ def _parse(raw: bytes, folder: Path) -> Manifest:
             raise BundleError(
                 f"{where}: {what} are {list(have)}, this skyfuse has {list(want)}; export again"
             )
-    unknown = set(manifest.training.learned) - set(PARAMETERS)
-    if unknown:
-        raise BundleError(f"{where}: training.learned names {', '.join(sorted(unknown))}; export again")
+    training, unseen = manifest.training, manifest.intervals.unseen
+    for names, what in (
+        (training.learned, "training.learned"),
+        (training.withheld or (), "training.withheld"),
+        (training.ranges, "training.ranges"),
+        (unseen, "intervals.unseen"),
+    ):
+        unknown = set(names) - set(PARAMETERS)
+        if unknown:
+            raise BundleError(f"{where}: {what} names {', '.join(sorted(unknown))}; export again")
+    for name, (lowest, highest) in training.ranges.items():
+        if not 0.0 <= lowest <= highest < math.inf:
+            raise BundleError(
+                f"{where}: training.ranges of {name} are {lowest} to {highest} ug/m3: from 0 up, in order"
+            )
+    for name, factor in unseen.items():
+        if not 1.0 <= factor < math.inf:
+            raise BundleError(f"{where}: intervals.unseen of {name} is {factor}: a factor of 1 or more")
     lacking = {ENCODER_FILE, HEAD_FILE, CARD_FILE} - set(manifest.files)
     if lacking:
         raise BundleError(f"{where}: files lacks {', '.join(sorted(lacking))}")

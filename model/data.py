@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from model.errors import LayoutError
 from schemas.parameters import PARAMETERS
 
-__all__ = ["INDIA_NEPAL_SITES", "Group", "Site", "india_nepal", "solar_hour"]
+__all__ = ["INDIA_NEPAL_SITES", "INDIA_NEPAL_UNITLESS", "Group", "Site", "india_nepal", "solar_hour"]
 
 
 class Site(NamedTuple):
@@ -56,6 +56,13 @@ _PLACE_WORDS: Final = {
     "Tamil Nadu": "tamil",
     "Knowledge park, Greater Noida": "noida",
     "New Industrial Town, Faridabad": "faridabad",
+}
+#: Pollutants whose columns hold no concentration, and what was found (docs/model.md has the comparison).
+INDIA_NEPAL_UNITLESS: Final[dict[str, str]] = {
+    "no2": "learned from a column that stands at 0.5 to 5.6 times the official hourly ug/m3 nearby",
+    "so2": "learned from a column that stands at 0.2 to 4.2 times the official hourly ug/m3 nearby",
+    "co": "learned from a column with no one unit: 16 to 440 for each official mg/m3 nearby",
+    "o3": "learned from a column that stands at 0.9 to 3.3 times the official hourly ug/m3 nearby",
 }
 _COLUMNS: Final = {"pm25": "PM2.5", "pm10": "PM10", "no2": "NO2", "so2": "SO2", "co": "CO", "o3": "O3"}
 _BLANK: Final = frozenset({"", "na", "nan", "none", "-"})
@@ -155,8 +162,8 @@ def india_nepal(root: Path) -> Iterator[Group]:
 
     Rows of one (Location, date, hour) form one group. Where they carry more than one distinct reading (it
     happens: a frame labelled with another day's row), the group's reading is the mean of the distinct ones.
-    Values are taken as the source states them: they look like portal sub-indices, CO has no single unit
-    (docs/model.md). Raises `LayoutError` naming file and line.
+    Values are taken as the source states them: they look like portal sub-indices, those of
+    `INDIA_NEPAL_UNITLESS` have no unit (docs/model.md). Raises `LayoutError` naming file and line.
     """
     table = root / "labels.csv"
     if not table.is_file():

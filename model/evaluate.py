@@ -189,8 +189,9 @@ def score_windows(
 
     Args:
         predict: from masked windows and their original row numbers to estimates.
-        rivals: further predictors of the AQI by name; NaN where one has nothing to say, and the training
-            mean stands in.
+        rivals: further predictors of the AQI by name.
+
+    Where a predictor has nothing to say (NaN) the training mean stands in; coverage is of what was said.
     """
     truth_known = ~np.isnan(windows.aqi)
     last = last_values(windows)
@@ -216,8 +217,11 @@ def score_windows(
                 filled = np.where(np.isnan(estimate), training_mean, estimate)
                 entry["aqi"][name] = _with_intervals(windows.aqi[rows][valid], filled[valid], rows[valid])
             inside = (windows.aqi[rows] >= output.aqi_lo) & (windows.aqi[rows] <= output.aqi_hi)
-            entry["coverage"] = float(inside[valid].mean())
-            entry["interval_width"] = float((output.aqi_hi - output.aqi_lo)[valid].mean())
+            said = valid & ~np.isnan(output.aqi)
+            entry["said"] = round(float(said.sum() / valid.sum()), 4)
+            if said.any():
+                entry["coverage"] = float(inside[said].mean())
+                entry["interval_width"] = float((output.aqi_hi - output.aqi_lo)[said].mean())
         entry["sensors"] = _imputation(windows.sensors[rows], shown.sensors, output)
         entry["pattern_share"] = {
             name: float((output.pattern == index).mean())
@@ -261,7 +265,7 @@ def _exact(value: np.float32) -> float | None:
 def _imputation(truth: Float32, shown: Float32, output: HeadOutput) -> dict[str, Any]:
     """Errors of the concentrations that were hidden but are known."""
     result: dict[str, Any] = {}
-    hidden = np.isnan(shown) & ~np.isnan(truth)
+    hidden = np.isnan(shown) & ~np.isnan(truth) & ~np.isnan(output.sensors)
     for column, name in enumerate(PARAMETERS):
         rows = hidden[:, column]
         if not rows.any():
@@ -345,9 +349,9 @@ def evaluate(
                 "time": windows.time[row],
                 "frames": windows.frames_used[row],
                 "aqi_true": _plain(windows.aqi[row]),
-                "aqi": float(output.aqi[place]),
-                "aqi_lo": float(output.aqi_lo[place]),
-                "aqi_hi": float(output.aqi_hi[place]),
+                "aqi": _exact(output.aqi[place]),
+                "aqi_lo": _exact(output.aqi_lo[place]),
+                "aqi_hi": _exact(output.aqi_hi[place]),
                 "sensors": dict(zip(PARAMETERS, map(_exact, output.sensors[place]), strict=True)),
                 "sensors_lo": dict(zip(PARAMETERS, map(_exact, output.sensors_lo[place]), strict=True)),
                 "sensors_hi": dict(zip(PARAMETERS, map(_exact, output.sensors_hi[place]), strict=True)),
@@ -374,7 +378,7 @@ def _by_site(windows: Windows, rows: Bool, output: HeadOutput) -> dict[str, Any]
     truth, estimate = windows.aqi[rows], output.aqi.astype(np.float64)
     result = {}
     for site in sorted(set(sites)):
-        chosen = (sites == site) & ~np.isnan(truth)
+        chosen = (sites == site) & ~np.isnan(truth) & ~np.isnan(estimate)
         if chosen.any():
             result[str(site)] = {
                 "windows": int(chosen.sum()),

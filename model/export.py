@@ -143,7 +143,8 @@ class Trained(NamedTuple):
     ensemble: EnsembleHead
     projection: Projection
     intervals: dict[str, Any]  #: `model.crossval.interval_tables`
-    training: dict[str, Any]  #: data, licence, groups, frames, sites, split, aqi_mean, aqi_scale
+    #: As in the manifest (`model.bundle.Training`), and aqi_mean, aqi_scale, target, remarks.
+    training: dict[str, Any]
     report: dict[str, Any]  #: `model.report.full_report`
     tail: dict[str, Tensor] | None = None  #: of a fine-tuned backbone (`model.finetune`)
 
@@ -339,11 +340,11 @@ def _check(bundle: Bundle, graph: EncoderGraph, ensemble: EnsembleHead) -> None:
     sensors[:, ~learned] = np.nan
     sensors[:, learned.argmax()] = 30.0
     hour = (rng.random(rows) * 24).astype(np.float32)
-    output = Head(bundle).predict(feeds[0], there, sensors, np.abs(feeds[2]), hour)
+    aqi, _, log_sensors, _ = Head(bundle).graph_outputs(feeds[0], there, sensors, np.abs(feeds[2]), hour)
     shown = Windows(feeds[0], there, np.abs(feeds[2]), sensors, hour, np.zeros(rows), (), (), (), ())
     expected = run_ensemble(ensemble, shown)
-    _agree("head.onnx", output.aqi, np.maximum(expected.aqi.numpy()[:, 0], 0))
-    _agree("head.onnx", np.log1p(output.sensors[:, learned]), expected.log_sensors.numpy()[:, learned])
+    _agree("head.onnx", aqi, expected.aqi.numpy())
+    _agree("head.onnx", log_sensors[:, learned], expected.log_sensors.numpy()[:, learned])
 
 
 def _agree(what: str, got: NDArray[np.float32], expected: NDArray[np.float32]) -> None:

@@ -20,7 +20,7 @@ from PIL import Image
 from model.bundle import EXPLAIN_FILE, Bundle
 from model.errors import BundleError, InputError
 from model.haze import haze
-from model.runtime import Encoder, head_feeds, session
+from model.runtime import Encoder, head_feeds, heard_by, session
 
 __all__ = ["Explainer", "Explanation", "overlay_png"]
 
@@ -42,6 +42,7 @@ class Explainer:
             raise BundleError(
                 f"bundle {bundle.id} has no {EXPLAIN_FILE}: only heads with concat fusion can be explained"
             )
+        self._bundle = bundle
         self._encoder = Encoder(bundle)
         self._session = session(bundle, EXPLAIN_FILE, 1)
 
@@ -62,7 +63,7 @@ class Explainer:
         feeds = head_feeds(
             embedding[None],
             np.ones(1, dtype=bool),
-            sensors[None].astype(np.float32),
+            heard_by(self._bundle, sensors[None].astype(np.float32)),
             haze(image)[None],
             np.array([hour], np.float32),
         )

@@ -584,8 +584,11 @@ def _global(
     end_ms: int,
     embedding: NDArray[np.float32],
     statistics: NDArray[np.float32],
-) -> float:
-    """The global head's value of the pollutant for an hour, from the picture and the other sensors."""
+) -> float | None:
+    """The global head's value of the pollutant for an hour, from the picture and the other sensors.
+
+    None where it has none.
+    """
     sensors = np.full((1, len(PARAMETERS)), np.nan, dtype=np.float32)
     for index, name in enumerate(PARAMETERS):
         if name != pollutant:
@@ -593,7 +596,7 @@ def _global(
     longitude = None if data.position is None else data.position[1]
     hour = np.array([solar_hour(_utc(end_ms - _HOUR), longitude)], dtype=np.float32)
     output = head.predict(embedding[None], np.array([True]), sensors, statistics[None], hour)
-    return float(output.sensors[0, PARAMETERS.index(pollutant)])
+    return output.concentration(0, PARAMETERS.index(pollutant))
 
 
 def _outcome(name: str, scored: Sequence[_Scored]) -> Outcome:

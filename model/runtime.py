@@ -7,6 +7,7 @@ row by row, where a matrix product's kernel changes with the batch; and its rows
 16, since the vectorised logarithm differs in the last bit from the scalar one used for a remainder.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -17,14 +18,18 @@ from numpy.typing import NDArray
 from model.bundle import EMBEDDING_SIZE, ENCODER_FILE, HEAD_FILE, PATTERNS, Bundle
 from model.errors import BundleError, InputError
 from model.haze import HAZE_SIZE
+from model.targets import HIGHEST
 from schemas.parameters import PARAMETERS
+from schemas.reading import LIMITS
 
 __all__ = [
+    "MARGIN",
     "Encoder",
     "FrameEmbedding",
     "Head",
     "HeadOutput",
     "head_feeds",
+    "heard_by",
     "pattern_index",
     "pool",
     "session",
@@ -36,6 +41,14 @@ Bool = NDArray[np.bool_]
 #: Rows of a head run are a multiple of this: the widest vector register holds 16 float32.
 _LANES: Final = 16
 _SENSORS: Final = len(PARAMETERS)
+_PM25: Final = PARAMETERS.index("pm25")
+_PM10: Final = PARAMETERS.index("pm10")
+#: How far beyond the training values an input, or what the head makes of it, may lie, on the scale that the
+#: network computes in, log(1 + ug/m3). At 1.65 times the highest PM10 it still says what could be; at six
+#: times it says more PM2.5 than the PM10 that it was shown, at fourteen times 25 times as much.
+MARGIN: Final = 0.5
+#: No picture's embedding or haze statistic is near this; products of larger ones leave float32.
+_PICTURE: Final = 1e4
 
 
 class FrameEmbedding(NamedTuple):
@@ -48,16 +61,21 @@ class FrameEmbedding(NamedTuple):
 class HeadOutput(NamedTuple):
     """Estimates for N windows with their 90 % intervals.
 
-    Concentrations in ug/m3, NaN for a pollutant that the bundle never learned.
+    Concentrations in ug/m3, within the limits of a measurement, PM2.5 never above PM10; NaN for a pollutant
+    that the bundle never learned or withholds. A row on which the head is silent is NaN throughout.
     """
 
-    aqi: Float32  #: (N,)
-    aqi_lo: Float32  #: (N,), never below 0
+    aqi: Float32  #: (N,), 0 to `model.targets.HIGHEST`
+    aqi_lo: Float32  #: (N,)
     aqi_hi: Float32  #: (N,)
     sensors: Float32  #: (N, 6)
     sensors_lo: Float32  #: (N, 6), never below 0
     sensors_hi: Float32  #: (N, 6)
-    pattern: NDArray[np.int64]  #: (N,), index into `model.bundle.PATTERNS`
+    pattern: NDArray[np.int64]  #: (N,), of what the head used, index into `PATTERNS`; -1: nothing
+
+    def speaks(self, row: int) -> bool:
+        """Whether the head says anything of this row."""
+        return not bool(np.isnan(self.aqi[row]))
 
     def concentration(self, row: int, parameter: int) -> float | None:
         """One estimate in ug/m3; None where the bundle has none."""
@@ -147,7 +165,13 @@ class Head:
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
         self._session = session(bundle, HEAD_FILE, 1)
-        self._learned = np.array([name in bundle.manifest.training.learned for name in PARAMETERS])
+        self._trusted = np.array([name in bundle.trusted for name in PARAMETERS])
+        ranges = np.array([bundle.range(name) for name in PARAMETERS])
+        self._least, self._most = np.log1p(ranges[:, 0]) - MARGIN, np.log1p(ranges[:, 1]) + MARGIN
+        #: The same in ug/m3: inputs are compared without a logarithm, whose last bit depends on the batch.
+        self._least_shown, self._most_shown = np.expm1(self._least), np.expm1(self._most)
+        self._limit = np.log1p([LIMITS[name][1] for name in PARAMETERS])
+        self._unseen = np.array([bundle.unseen(name) for name in PARAMETERS])
         tables = bundle.manifest.intervals
         self._aqi_factor = np.array([tables.aqi[name] for name in PATTERNS], dtype=np.float32)
         self._sensor_factor = np.array(
@@ -162,8 +186,13 @@ class Head:
         sensors: Float32,
         haze: Float32 | None = None,
         hour: Float32 | None = None,
+        unseen: Bool | None = None,
     ) -> HeadOutput:
-        """Estimate AQI and all six concentrations for N windows.
+        """Estimate AQI and the concentrations that the bundle is trusted with for N windows.
+
+        The head is silent on a row of which it may use nothing (sensors of withheld pollutants alone), and
+        where an input, or its answer, lies further than `MARGIN` outside what it was trained on: it would
+        extrapolate, exponentially.
 
         Args:
             embedding: (N, 128), mean over the window's frames; ignored where `image_present` is False.
@@ -171,6 +200,8 @@ class Head:
             sensors: (N, 6) ug/m3 in `PARAMETERS` order, NaN = missing. Negative values count as zero.
             haze: (N, 20), mean over the same frames; NaN = unknown. None: unknown in every row.
             hour: (N,), local mean solar hour 0..24 (`model.data.solar_hour`), NaN = unknown. None: all.
+            unseen: (N,), True at a site that no training window came from: intervals of concentrations are
+                as much wider as it takes there. None: no row.
 
         Raises:
             InputError: wrong shapes, infinite values, or a row with neither a frame nor a sensor.
@@ -200,32 +231,80 @@ class Head:
             )
         if np.isnan(embedding[present]).any():
             raise InputError("embedding has NaN in a row whose image_present is True")
-        pattern = pattern_index(present, sensor_present)
-        # Of what was never learned, a reading would only add noise, and an estimate would be made up.
-        shown = np.where(self._learned, sensors, np.float32(np.nan))
-        outputs = self._run(embedding, present, shown, haze, hour)
-        aqi, aqi_scale, log_sensors, log_scale = outputs
-        log_sensors = np.where(self._learned, log_sensors, np.float32(np.nan))
+        heard = heard_by(self.bundle, sensors)
+        pattern = pattern_index(present, ~np.isnan(heard))
+        silent = (pattern < 0) | self._beyond(embedding, present, heard, haze)
+        # What is silent is run all the same, on zeros: rows do not depend on each other.
+        told = ~silent
+        aqi, aqi_scale, log_sensors, log_scale = self.graph_outputs(
+            np.where(told[:, None], embedding, 0),
+            present & told,
+            np.where(told[:, None], heard, np.float32(np.nan)),
+            np.where(told[:, None], haze, np.float32(np.nan)),
+            hour,
+        )
+        unsure = ~np.isfinite(aqi_scale[:, 0]) | ~np.isfinite(log_scale).all(axis=1)
+        log = log_sensors.astype(np.float64)
+        scale = np.where(np.isfinite(log_scale), log_scale, 1.0).astype(np.float64)
+        outside = ((log < self._least) | (log > self._most)) & self._trusted
+        centre = HIGHEST / 2
+        off_scale = np.abs(aqi[:, 0].astype(np.float64) - centre) > centre * math.exp(MARGIN)
+        silent |= outside.any(axis=1) | off_scale | unsure
+        log = np.where(self._trusted & ~silent[:, None], log, np.nan)
+        log[:, _PM25], log[:, _PM10] = _consistent(log[:, [_PM25, _PM10]], scale[:, [_PM25, _PM10]])
+        half = self._sensor_factor[pattern] * scale
+        if unseen is not None:
+            half = half * np.where(unseen[:, None], self._unseen, 1.0)
         # Around the estimate as given: one that was cut at 0 must not carry an interval that lies below 0.
-        aqi, aqi_half = np.maximum(aqi, 0), self._aqi_factor[pattern, None] * aqi_scale
-        log_half = self._sensor_factor[pattern] * log_scale
+        aqi = np.where(silent[:, None], np.float32(np.nan), np.clip(aqi, 0, HIGHEST))
+        aqi_half = self._aqi_factor[pattern, None] * aqi_scale
         return HeadOutput(
             aqi=aqi[:, 0],
             aqi_lo=np.maximum(aqi - aqi_half, 0)[:, 0],
-            aqi_hi=(aqi + aqi_half)[:, 0],
-            sensors=_concentration(log_sensors),
-            sensors_lo=_concentration(log_sensors - log_half),
-            sensors_hi=_concentration(log_sensors + log_half),
-            pattern=pattern,
+            aqi_hi=np.minimum(aqi + aqi_half, HIGHEST)[:, 0],
+            sensors=self._concentration(log),
+            sensors_lo=self._concentration(log - half),
+            sensors_hi=self._concentration(log + half),
+            pattern=np.where(silent, -1, pattern),
         )
 
-    def _run(
+    def aqi(
+        self, embedding: Float32, image_present: Bool, sensors: Float32, haze: Float32, hour: Float32
+    ) -> Float32:
+        """(N,) the AQI of rows that are never silent: parts of one on which the head speaks."""
+        [aqi, *_] = self.graph_outputs(embedding, image_present, heard_by(self.bundle, sensors), haze, hour)
+        return np.clip(aqi[:, 0], 0, HIGHEST)
+
+    def _beyond(self, embedding: Float32, present: Bool, heard: Float32, haze: Float32) -> Bool:
+        """(N,) whether an input lies far outside training."""
+        # Missing values are neither below nor above.
+        values = np.maximum(heard, 0).astype(np.float64)
+        off = ((values < self._least_shown) | (values > self._most_shown)).any(axis=1)
+        picture = np.concatenate([np.abs(embedding), np.abs(haze)], axis=1)
+        wild: Bool = off | present & (picture > _PICTURE).any(axis=1)
+        return wild
+
+    def _concentration(self, log: NDArray[np.float64]) -> Float32:
+        """ug/m3 from log(1 + ug/m3), within the limits; float64, so that the last bits of exp do not show."""
+        return np.expm1(np.clip(log, 0.0, self._limit)).astype(np.float32)
+
+    def graph_outputs(
         self, embedding: Float32, present: Bool, sensors: Float32, haze: Float32, hour: Float32
     ) -> list[Float32]:
-        """The graph's four outputs, rows padded for the run and cut again."""
+        """What head.onnx itself gives: AQI and its scale (N, 1), log(1 + ug/m3) and its scale (N, 6), of rows
+        as they are. Padded for the run and cut again.
+        """
         names = ["aqi", "aqi_scale", "log_sensors", "log_sensors_scale"]
         outputs = self._session.run(names, head_feeds(embedding, present, sensors, haze, hour))
         return [output[: len(embedding)] for output in outputs]
+
+
+def heard_by(bundle: Bundle, sensors: Float32) -> Float32:
+    """Readings (N, 6) without those of pollutants that the bundle never learned or withholds: a reading in
+    another unit than the network's own would mislead it.
+    """
+    trusted = np.array([name in bundle.trusted for name in PARAMETERS])
+    return np.where(trusted, sensors, np.float32(np.nan))
 
 
 def head_feeds(
@@ -254,6 +333,14 @@ def head_feeds(
     }
 
 
-def _concentration(log: Float32) -> Float32:
-    """ug/m3 from log(1 + ug/m3). In float64, so that the last bits of exp do not show in the result."""
-    return np.maximum(np.expm1(log.astype(np.float64)), 0).astype(np.float32)
+def _consistent(
+    log: NDArray[np.float64], scale: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """PM2.5 and PM10 (N,) from (N, 2), log: where PM2.5 came out above PM10, of which it is a part, both are
+    their mean, each with the weight of its precision (the likeliest pair that is in order).
+    """
+    fine, coarse = log[:, 0], log[:, 1]
+    share = scale[:, 1] ** 2 / (scale[:, 0] ** 2 + scale[:, 1] ** 2)
+    both = share * fine + (1.0 - share) * coarse
+    above = fine > coarse
+    return np.where(above, both, fine), np.where(above, both, coarse)

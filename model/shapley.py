@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.errors import InputError
-from model.runtime import Head
+from model.runtime import Head, heard_by
 from schemas.parameters import PARAMETERS
 
 __all__ = ["PLAYERS", "Shares", "reference_aqi", "shapley_shares"]
@@ -68,19 +68,25 @@ def shapley_shares(
     haze: Float32,
     hour: Float32,
 ) -> Shares:
-    """Shares of N estimates; arguments as `Head.predict` takes them. The hour is no player: always shown."""
+    """Shares of N estimates; arguments as `Head.predict` takes them, rows on which the head speaks.
+
+    The hour is no player: always shown. A sensor that the head does not hear has no share.
+    """
     rows = len(embedding)
     reference = reference_aqi(head)
+    sensors = heard_by(head.bundle, sensors)
     known = np.concatenate([~np.isnan(sensors), np.asarray(image_present, bool)[:, None]], axis=1)
     if not known.any(axis=1).all():
-        raise InputError(f"row {int(np.argmin(known.any(axis=1)))} has neither a frame nor a sensor")
+        raise InputError(
+            f"row {int(np.argmin(known.any(axis=1)))} has neither a frame nor a sensor that the head hears"
+        )
     # Coalitions that differ only in missing inputs have the same value: evaluate each that differs once.
     bits = (_MEMBERS[None] & known[:, None]) @ (1 << np.arange(_COUNT))
     unique = np.unique(bits + _COALITIONS * np.arange(rows)[:, None])
     row, coalition = unique // _COALITIONS, unique % _COALITIONS
     row, coalition = row[coalition > 0], coalition[coalition > 0]
     shown = _MEMBERS[coalition]
-    output = head.predict(
+    aqi = head.aqi(
         embedding[row],
         shown[:, -1],
         np.where(shown[:, :-1], sensors[row], np.float32(np.nan)),
@@ -88,7 +94,7 @@ def shapley_shares(
         hour[row],
     )
     value = np.full((rows, _COALITIONS), reference)
-    value[row, coalition] = output.aqi
+    value[row, coalition] = aqi
     value = np.take_along_axis(value, bits, axis=1)
     # Row by row: a matrix product of the whole batch may differ in the last bit with the batch's size.
     shares = np.array([_WEIGHTS @ one for one in value]).reshape(rows, _COUNT)

@@ -17,12 +17,22 @@ from aqi.units import from_canonical
 from model.data import Group
 from schemas.parameters import PARAMETERS
 
-__all__ = ["DEFAULT_STANDARD", "STATED", "calculate", "describe", "with_target", "with_true_concentrations"]
+__all__ = [
+    "DEFAULT_STANDARD",
+    "HIGHEST",
+    "STATED",
+    "calculate",
+    "describe",
+    "with_target",
+    "with_true_concentrations",
+]
 
 #: The target of a configuration that takes the AQI column as it is.
 STATED: Final = "stated"
 #: For folders that state no AQI.
 DEFAULT_STANDARD: Final = "us-epa-2024"
+#: The scale of the truth ends here.
+HIGHEST: Final = 500.0
 #: Concentrations (ug/m3, six, NaN = missing) by (station, end of the hour, ms).
 Hourly = Mapping[tuple[str, int], tuple[float, ...]]
 
@@ -46,8 +56,7 @@ def calculate(standard_id: str, sensors: NDArray[np.float32]) -> NDArray[np.floa
         one = from_canonical(parameter, 1.0, measure.unit, standard.reference_celsius)
         values = np.maximum(sensors[known, column].astype(np.float64), 0) * one
         result[known] = np.fmax(result[known], subindices(standard, parameter, measure.averaging, values))
-    # The scale of the truth ends at 500.
-    result[result > 500.0] = 500.0
+    result[result > HIGHEST] = HIGHEST
     return result
 
 

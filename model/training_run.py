@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from model.backbones import BACKBONES
 from model.crossval import NOISE, build_ensemble, cross_validate, fold_predictor, grouped_folds, windows_of
-from model.data import Group, india_nepal
+from model.data import INDIA_NEPAL_UNITLESS, Group, india_nepal
 from model.errors import ImageRefused, LayoutError, TrainingError, WeightsError
 from model.evaluate import MASKS, score_windows
 from model.export import Trained
@@ -55,6 +55,8 @@ class Learnt(NamedTuple):
     target: str  #: the AQI standard, or STATED
     scale: str  #: the same in words
     problems: list[str]  #: what had to be left out
+    #: Pollutants whose values have no trusted unit, and why.
+    withheld: dict[str, str]
 
 
 def read_groups(folder: Folder, target: str) -> Learnt:
@@ -68,7 +70,7 @@ def read_groups(folder: Folder, target: str) -> Learnt:
         # The plain layout states no AQI, and its concentrations have units: they are true ones.
         histories, problems = read_folder(folder.root)
         target = DEFAULT_STANDARD if target == STATED else target
-        return Learnt(with_target(list(hours(histories)), target), target, describe(target), problems)
+        return Learnt(with_target(list(hours(histories)), target), target, describe(target), problems, {})
     if folder.layout != "india-nepal":
         raise LayoutError(f"layout {folder.layout!r} is not known; known: india-nepal, layout")
     groups = list(india_nepal(folder.root))
@@ -78,7 +80,7 @@ def read_groups(folder: Folder, target: str) -> Learnt:
                 f"target {target}: this layout's columns are no true concentrations;"
                 " name a folder that has them (--concentrations)"
             )
-        return Learnt(groups, STATED, describe(STATED), [])
+        return Learnt(groups, STATED, describe(STATED), [], INDIA_NEPAL_UNITLESS)
     histories, problems = read_folder(folder.concentrations)
     target = DEFAULT_STANDARD if target == STATED else target
     groups, count = with_true_concentrations(groups, hourly(histories), target)
@@ -88,7 +90,8 @@ def read_groups(folder: Folder, target: str) -> Learnt:
             f" {', '.join(sorted({group.site.station for group in groups}))}"
         )
     scale = f"{describe(target)}, in {count} of {len(groups)} groups; in the others {describe(STATED)}"
-    return Learnt(groups, target, scale, problems)
+    # One window that keeps its columns is enough: two units in one column are none.
+    return Learnt(groups, target, scale, problems, {} if count == len(groups) else INDIA_NEPAL_UNITLESS)
 
 
 def run(
@@ -112,6 +115,9 @@ def run(
         components = {}
     [fitted] = fit(table, settings, [split], progress, output / "checkpoint.pt", components)
     ensemble, projection = build_ensemble(fitted, table, everything)
+    learned = [
+        name for name, column in zip(PARAMETERS, table.sensors.T, strict=True) if not np.isnan(column).all()
+    ]
     training = {
         "data": data,
         "licence": licence,
@@ -119,11 +125,13 @@ def run(
         "frames": len(table.group),
         "sites": sorted(set(table.site)),
         "split": f"{FOLDS} folds of whole (site, date, hour) groups; the shipped heads saw every group",
-        "learned": [
-            name
+        "learned": learned,
+        "withheld": {name: why for name, why in learnt.withheld.items() if name in learned},
+        "ranges": {
+            name: [max(0.0, float(np.nanmin(column))), float(np.nanmax(column))]
             for name, column in zip(PARAMETERS, table.sensors.T, strict=True)
-            if not np.isnan(column).all()
-        ],
+            if name in learned
+        },
         "aqi_mean": round(float(table.aqi.mean()), 3),
         "aqi_scale": learnt.scale,
         "target": learnt.target,

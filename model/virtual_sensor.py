@@ -629,7 +629,8 @@ def _with_global(level: _Level, value: float | None, errors: _Errors) -> _Level:
 
     At a camera it was not trained on, the head is biased, off in scale, or blind. So g = a + b x +
     noise is fitted to the recent hours with a measurement, and (g - a) / b observed with its noise;
-    where g does not follow x there is no observation.
+    where g does not follow x there is no observation. Where it follows by little, (g - a) / b is a long way
+    from the level for a small step of g: it is no further out than the concentrations ever measured.
     """
     if value is None or errors.global_count < _GLOBAL_PAIRS:
         return level
@@ -637,9 +638,8 @@ def _with_global(level: _Level, value: float | None, errors: _Errors) -> _Level:
     if product <= 0.0 or errors.global_cov / product < _GLOBAL_CORRELATION:
         return level
     fit = (errors.global_cov / product) ** 2
-    observed = (
-        errors.global_level + (value - errors.global_mean) * errors.global_level_var / errors.global_cov
-    )
+    slope = errors.global_level_var / errors.global_cov
+    observed = _within(errors.global_level + (value - errors.global_mean) * slope, errors)
     noise = errors.global_level_var * (1.0 - fit) / fit * _rarer(level.t_ms, level.overall_ms, _GLOBAL_HOURS)
     total = level.pxx + noise
     kx, kc = level.pxx / total, level.pxc / total

@@ -139,7 +139,7 @@ def test_what_another_encoder_made_of_a_frame_is_left_out_and_said(head: Head) -
 def test_a_pollutant_that_the_bundle_never_learned_is_not_imputed(tmp_path: Path) -> None:
     folder = Path(shutil.copytree(DEFAULT_BUNDLE, tmp_path / "bundle"))
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["training"]["learned"] = ["pm25", "pm10", "no2"]
+    manifest["training"] |= {"learned": ["pm25", "pm10", "no2"], "withheld": {}}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     assessor = Assessor(Head(Bundle.load(folder)), size_ms=MINUTE, lateness_ms=2 * MINUTE, snapshots={})
     values = {"pm25": 20.0, "so2": 5.0}

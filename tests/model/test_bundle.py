@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.bundle import DEFAULT_BUNDLE, PATTERNS, Bundle, write_bundle
+from model.bundle import DEFAULT_BUNDLE, PATTERNS, UNSEEN, Bundle, write_bundle
 from model.errors import BundleError
 from model.runtime import Encoder, Head
 from schemas.parameters import PARAMETERS
@@ -27,8 +27,10 @@ def change(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
 
 
 def test_a_pollutant_that_was_never_learned_is_neither_read_nor_made_up(copy: Path) -> None:
+    change(copy, lambda m: m["training"].update(withheld={}))
+    whole = Head(Bundle.load(copy))
     change(copy, lambda m: m["training"].update(learned=["pm25", "pm10"]))
-    whole, part = Head(Bundle.load()), Head(Bundle.load(copy))
+    part = Head(Bundle.load(copy))
     embedding, image = np.zeros((1, 128), np.float32), np.zeros(1, dtype=bool)
     every = np.array([[30, 50, 20, 5, 300, 60]], np.float32)
     particles = np.array([[30, 50, np.nan, np.nan, np.nan, np.nan]], np.float32)
@@ -36,12 +38,44 @@ def test_a_pollutant_that_was_never_learned_is_neither_read_nor_made_up(copy: Pa
     assert got.aqi == expected.aqi
     assert np.array_equal(got.sensors[:, :2], expected.sensors[:, :2])
     assert np.isnan(got.sensors[:, 2:]).all()
-    # A station that has nothing else still gets an answer.
+    # Of a station that has nothing else it knows nothing.
     gas = np.array([[np.nan, np.nan, 20, np.nan, np.nan, np.nan]], np.float32)
-    assert np.isfinite(part.predict(embedding, image, gas).aqi_hi).all()
+    assert not part.predict(embedding, image, gas).speaks(0)
+    assert whole.predict(embedding, image, gas).speaks(0)
     change(copy, lambda m: m["training"].update(learned=["pm1"]))
     with pytest.raises(BundleError, match=r"training\.learned names pm1"):
         Bundle.load(copy)
+
+
+def test_a_bundle_says_which_pollutants_it_is_trusted_with(copy: Path) -> None:
+    shipped = Bundle.load(copy)
+    assert shipped.trusted == ("pm25", "pm10")
+    assert shipped.range("pm10") == (7.0, 480.0)
+    assert (shipped.unseen("pm25"), shipped.unseen("pm10"), shipped.unseen("no2")) == (1.75, 1.4, 1.75)
+
+
+def test_a_bundle_from_before_the_question_is_answered_by_what_it_learned_from(copy: Path) -> None:
+    def old(manifest: dict[str, Any], target: str | None) -> None:
+        for key in ("withheld", "ranges"):
+            manifest["training"].pop(key, None)
+        manifest["intervals"].pop("unseen", None)
+        manifest["training"]["configuration"].pop("target", None)
+        if target is not None:
+            manifest["training"]["configuration"]["target"] = target
+
+    for target in ("stated", None):  # the columns of india-nepal as they stand
+        change(copy, lambda m, target=target: old(m, target))
+        assert Bundle.load(copy).trusted == ("pm25", "pm10")
+        assert set(Bundle.load(copy).withheld) == {"no2", "so2", "co", "o3"}
+    change(copy, lambda m: old(m, "us-epa-2024"))  # concentrations in true units
+    bundle = Bundle.load(copy)
+    assert bundle.trusted == PARAMETERS
+    assert bundle.range("pm10") == (0.0, 990.0)
+    assert bundle.unseen("pm10") == UNSEEN
+    # Without ranges of its own the head still does not extrapolate.
+    dust = np.full((1, 6), np.nan, np.float32)
+    dust[0, 1] = 6553.5
+    assert not Head(bundle).predict(np.zeros((1, 128), np.float32), np.zeros(1, bool), dust).speaks(0)
 
 
 def test_the_shipped_bundle_is_whole_small_and_says_what_it_is() -> None:
@@ -91,6 +125,10 @@ def test_a_missing_file_or_folder_is_named(copy: Path, tmp_path: Path) -> None:
         (lambda m: m["parameters"].reverse(), "parameters are"),
         (lambda m: m["intervals"]["aqi"].pop("image"), "interval patterns"),
         (lambda m: m["intervals"]["sensors"]["image"].pop("co"), "interval parameters"),
+        (lambda m: m["training"].update(withheld={"pm1": "why"}), r"training\.withheld names pm1"),
+        (lambda m: m["training"].update(ranges={"dust": [0, 1]}), r"training\.ranges names dust"),
+        (lambda m: m["training"].update(ranges={"pm10": [9.0, 1.0]}), r"ranges of pm10 are 9\.0 to 1\.0"),
+        (lambda m: m["intervals"].update(unseen={"pm10": 0.5}), r"unseen of pm10 is 0\.5"),
         (lambda m: m["files"].pop("head.onnx"), r"files lacks head\.onnx"),
         (lambda m: m["files"].update({"../x": m["files"]["head.onnx"]}), "outside the bundle"),
     ],

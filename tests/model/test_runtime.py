@@ -10,6 +10,7 @@ from model.bundle import PATTERNS, Bundle
 from model.errors import InputError
 from model.runtime import Encoder, Head, HeadOutput, pattern_index, pool
 from schemas.parameters import PARAMETERS
+from schemas.reading import LIMITS
 
 
 @pytest.fixture(scope="module")
@@ -108,20 +109,116 @@ def test_encoder_refuses_what_is_no_picture(bundle: Bundle, image: NDArray[np.ui
         Encoder(bundle).encode([image])
 
 
+def check(out: HeadOutput, head: Head) -> None:
+    """What may be published of any row: nothing at all, or what could be true."""
+    trusted = np.array([name in head.bundle.trusted for name in PARAMETERS])
+    for row in range(len(out.aqi)):
+        told = [out.aqi, out.aqi_lo, out.aqi_hi]
+        if not out.speaks(row):
+            assert all(np.isnan(array[row]).all() for array in (*told, *out[3:6]))
+            assert out.pattern[row] == -1
+            continue
+        value, low, high = (array[row].astype(np.float64) for array in out[3:6])
+        assert (np.isnan(value) == ~trusted).all()
+        assert 0 <= out.aqi_lo[row] <= out.aqi[row] <= out.aqi_hi[row] <= 500
+        limit = np.array([LIMITS[name][1] for name in PARAMETERS])
+        for array in (value, low, high):
+            assert ((array >= 0) & (array <= limit) | ~trusted).all()
+        assert ((low <= value) & (value <= high) | ~trusted).all()
+        assert value[0] <= value[1]
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.integers(0, 40), seed=st.integers(0, 2**32 - 1))
 def test_every_row_with_any_input_gets_a_finite_ordered_estimate(head: Head, rows: int, seed: int) -> None:
     out = Inputs(rows, seed).predict(head)
     assert out.aqi.shape == (rows,)
     assert out.sensors.shape == (rows, 6)
-    for name, array in out._asdict().items():
-        assert np.isfinite(array).all(), name
-    assert (out.aqi_lo >= 0).all()
-    assert (out.aqi_lo <= out.aqi).all()
-    assert (out.aqi <= out.aqi_hi).all()
-    assert (out.sensors_lo >= 0).all()
-    assert (out.sensors_lo <= out.sensors).all()
-    assert (out.sensors <= out.sensors_hi).all()
+    check(out, head)
+
+
+#: Of any size that a number of its kind may have, the smallest and the largest as often as the usual.
+SIZES = st.sampled_from([0.0, 1e-3, 0.1, 1.0, 10.0, 1e3, 1e6, 1e20])
+READINGS = [
+    st.none() | st.floats(0, LIMITS[name][1], width=32) | st.floats(0, LIMITS[name][1] / 20, width=32)
+    for name in PARAMETERS
+]
+
+
+@pytest.mark.filterwarnings("error")
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.tuples(*READINGS), SIZES, SIZES, st.integers(0, 2**32 - 1)), max_size=4))
+def test_no_readings_within_the_limits_and_no_picture_make_the_head_say_what_cannot_be(
+    head: Head, rows: list[tuple[tuple[float | None, ...], float, float, int]]
+) -> None:
+    for readings, size, haze, seed in rows:
+        rng = np.random.default_rng(seed)
+        sensors = np.array([[np.nan if value is None else value for value in readings]], np.float32)
+        there = np.isnan(sensors).all(axis=1) | (rng.random(1) < 0.5)
+        out = head.predict(
+            (rng.normal(size=(1, 128)) * size).astype(np.float32),
+            there,
+            sensors,
+            (rng.normal(size=(1, 20)) * haze).astype(np.float32),
+            unseen=np.array([True]),
+        )
+        check(out, head)
+
+
+def alone(name: str, value: float) -> NDArray[np.float32]:
+    sensors = np.full((1, 6), np.nan, np.float32)
+    sensors[0, PARAMETERS.index(name)] = value
+    return sensors
+
+
+def says(head: Head, sensors: NDArray[np.float32], unseen: bool = False) -> HeadOutput:
+    blind = np.zeros((1, 128), np.float32), np.zeros(1, bool)
+    return head.predict(*blind, sensors, unseen=np.array([unseen]))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "speaks"),
+    [
+        ("pm10", 6553.5, False),  # 0xFFFF / 10, what an SDS011's driver gives for a bad frame
+        ("pm10", 2900.0, False),  # a dust storm
+        ("pm10", 1999.9, False),
+        ("pm10", 800.0, False),
+        ("pm10", 480.0, True),  # the highest it was trained on
+        ("pm10", 7.0, True),
+        ("pm10", 1.0, False),
+        ("pm25", 4999.0, False),
+        ("pm25", 600.0, True),
+        ("pm25", 0.0, False),
+    ],
+)
+def test_an_input_far_outside_training_silences_the_head(
+    head: Head, name: str, value: float, speaks: bool
+) -> None:
+    assert says(head, alone(name, value)).speaks(0) == speaks
+
+
+@pytest.mark.parametrize("name", ["no2", "so2", "co", "o3"])
+def test_a_withheld_pollutant_is_neither_read_nor_told(head: Head, name: str) -> None:
+    assert set(head.bundle.withheld) == {"no2", "so2", "co", "o3"}
+    assert not says(head, alone(name, 30.0)).speaks(0)
+    both = alone("pm10", 60.0)
+    expected = says(head, both)
+    both[0, PARAMETERS.index(name)] = 30.0
+    got = says(head, both)
+    assert got.aqi == expected.aqi
+    assert got.sensors.tobytes() == expected.sensors.tobytes()
+    assert got.concentration(0, PARAMETERS.index(name)) is None
+    assert got.concentration(0, 0) is not None
+
+
+def test_an_interval_at_a_site_never_seen_is_wider_by_what_the_bundle_says(head: Head) -> None:
+    seen, unseen = (says(head, alone("pm10", 60.0), one) for one in (False, True))
+    assert seen.sensors.tobytes() == unseen.sensors.tobytes()
+
+    def half(out: HeadOutput) -> float:
+        return float(np.log1p(out.sensors_hi[0, 0]) - np.log1p(out.sensors[0, 0]))
+
+    assert half(unseen) == pytest.approx(head.bundle.unseen("pm25") * half(seen), rel=1e-4)
 
 
 def test_values_behind_a_mask_change_nothing(head: Head) -> None:

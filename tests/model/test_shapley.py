@@ -7,7 +7,7 @@ import pytest
 
 from model.bundle import Bundle
 from model.errors import InputError
-from model.runtime import Head
+from model.runtime import Head, heard_by
 from model.shapley import PLAYERS, shapley_shares
 from tests.model.test_runtime import Inputs
 
@@ -21,9 +21,11 @@ def test_shares_equal_the_mean_gain_over_all_orders(head: Head) -> None:
     inputs = Inputs(3, seed=11)
     inputs.image[:] = [True, True, False]
     inputs.sensors[0] = [80, 120, 20, 5, 300, 40]
+    inputs.sensors[2, :2] = [40, 60]
     got = shapley_shares(head, inputs.embedding, inputs.image, inputs.sensors, inputs.haze, inputs.hour)
     for row in range(3):
-        known = [*~np.isnan(inputs.sensors[row]), inputs.image[row]]
+        heard = heard_by(head.bundle, inputs.sensors[[row]])[0]
+        known = [*~np.isnan(heard), inputs.image[row]]
         value: dict[frozenset[int], float] = {}
         for size in range(8):
             for players in itertools.combinations(range(7), size):
@@ -49,10 +51,14 @@ def test_shares_equal_the_mean_gain_over_all_orders(head: Head) -> None:
 
 def test_shares_sum_to_estimate_minus_reference_and_missing_inputs_have_none(head: Head) -> None:
     inputs = Inputs(64, seed=12)
+    unheard = ~inputs.image & np.isnan(heard_by(head.bundle, inputs.sensors)).all(axis=1)
+    inputs.sensors[unheard, 1] = 40.0
     got = shapley_shares(head, inputs.embedding, inputs.image, inputs.sensors, inputs.haze, inputs.hour)
     assert np.allclose(got.reference + got.shares.sum(axis=1), got.aqi, atol=1e-4)
-    assert np.array_equal(got.aqi, inputs.predict(head).aqi)
-    known = np.concatenate([~np.isnan(inputs.sensors), inputs.image[:, None]], axis=1)
+    alone = inputs.predict(head).aqi
+    assert np.array_equal(got.aqi[~np.isnan(alone)], alone[~np.isnan(alone)])
+    heard = heard_by(head.bundle, inputs.sensors)
+    known = np.concatenate([~np.isnan(heard), inputs.image[:, None]], axis=1)
     assert np.abs(got.shares[~known]).max() < 1e-9
     assert got.shares.shape == (64, len(PLAYERS))
 
