@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from schemas.parameters import Pollutant
 from schemas.reading import LIMITS
 
 _PM25: Final = "pm25"
@@ -18,7 +19,9 @@ class Interval(NamedTuple):
     hi: float
 
 
-def bounded(imputed: Mapping[str, Interval], measured: Mapping[str, float]) -> dict[str, Interval]:
+def bounded(
+    imputed: Mapping[Pollutant, Interval], measured: Mapping[str, float]
+) -> dict[Pollutant, Interval]:
     """Imputed values that could be true together, and beside what is measured (ug/m3).
 
     Each lies within what a measurement of its pollutant may be and is not negative. PM2.5 is a part of PM10:
@@ -49,7 +52,7 @@ def bounded(imputed: Mapping[str, Interval], measured: Mapping[str, float]) -> d
     return kept
 
 
-def _within(name: str, interval: Interval) -> Interval:
+def _within(name: Pollutant, interval: Interval) -> Interval:
     highest = LIMITS[name][1]
     value, lo, hi = (min(max(0.0, end), highest) for end in interval)
     return Interval(value, min(lo, value), max(hi, value))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusion.bounds import Interval, bounded
-from schemas.parameters import PARAMETERS
+from schemas.parameters import PARAMETERS, Pollutant
 from schemas.reading import LIMITS
 
 NUMBERS = st.floats(-1e3, 1e9) | st.floats(0, 500)
@@ -19,7 +19,7 @@ INTERVALS = st.tuples(NUMBERS, NUMBERS, NUMBERS).map(lambda three: Interval(*thr
     st.dictionaries(st.sampled_from(PARAMETERS), st.floats(-20, 5000) | st.floats(0, 300)),
 )
 def test_what_is_imputed_could_be_true_beside_what_is_measured(
-    imputed: dict[str, Interval], measured: dict[str, float]
+    imputed: dict[Pollutant, Interval], measured: dict[str, float]
 ) -> None:
     imputed = {name: interval for name, interval in imputed.items() if name not in measured}
     got = bounded(imputed, measured)
