@@ -17,6 +17,13 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from schemas.duration import Duration
+
+
+def _off(value: object) -> object:
+    """The word "off" for a setting that may be none: an environment variable cannot say so otherwise."""
+    return None if value == "off" else value
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -34,7 +41,7 @@ class KafkaSettings(_Section):
     partitions: Annotated[int, Field(ge=1, le=1024)] = 4
     replication: Annotated[int, Field(ge=1)] = 1
     session_timeout: Annotated[
-        timedelta,
+        Duration,
         Field(description="how long a dead worker keeps its partitions; the broker allows 6 s or more"),
     ] = timedelta(seconds=10)
     prefix: Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9_.-]*\.)?$")] = ""
@@ -52,19 +59,23 @@ class InfluxSettings(_Section):
 class RedisSettings(_Section):
     """The latest-state cache; without `url` an embedded one is started by `skyfuse up`."""
 
-    url: str | None = None
+    url: Annotated[
+        str | None,
+        BeforeValidator(_off),
+        Field(description='"off" in a replay, whose values are not the latest'),
+    ] = None
 
 
 class WindowSettings(_Section):
     """Event-time rules of the join (docs/architecture.md)."""
 
-    size: timedelta = timedelta(seconds=60)
-    grace: timedelta = timedelta(seconds=5)
-    allowed_lateness: timedelta = timedelta(minutes=10)
-    disorder: timedelta = timedelta(seconds=2)
+    size: Duration = timedelta(seconds=60)
+    grace: Duration = timedelta(seconds=5)
+    allowed_lateness: Duration = timedelta(minutes=10)
+    disorder: Duration = timedelta(seconds=2)
     idle_timeout: Annotated[
-        timedelta | None,
-        BeforeValidator(lambda value: None if value == "off" else value),
+        Duration | None,
+        BeforeValidator(_off),
         Field(description='silence after which a source holds nothing up; "off" in a replay'),
     ] = timedelta(seconds=20)
 
@@ -95,6 +106,9 @@ class Settings(BaseSettings):
     )
 
     data_dir: Path = Path(".skyfuse")
+    store: Annotated[Path | None, Field(description="the local store; data_dir/store.sqlite if not set")] = (
+        None
+    )
     bundle: Annotated[Path | None, Field(description="model bundle; the shipped one if not set")] = None
     kafka: KafkaSettings = KafkaSettings()
     influx: InfluxSettings = InfluxSettings()
@@ -119,4 +133,4 @@ class Settings(BaseSettings):
     @property
     def store_path(self) -> Path:
         """The local store (SQLite)."""
-        return self.data_dir / "store.sqlite"
+        return self.data_dir / "store.sqlite" if self.store is None else self.store

@@ -21,13 +21,12 @@ from aqi.quality import TESTS
 from model.gate import REASONS
 from schemas.alert import SEVERITIES, Severity
 from schemas.base import STATION_PATTERN
+from schemas.duration import parse_duration
 from schemas.parameters import PARAMETERS, Pollutant
 
 What = Literal["index", "nowcast", "concentration", "imputed_share", "flagged", "frames", "silence"]
 RestsOn = Literal["measured", "lower_bound", "any"]
 
-_DURATION = re.compile(r"^(\d+)(s|m|h|d)$")
-_UNIT_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 #: Keys that belong to a kind of rule, and to no other.
 _NEEDS: Final[dict[str, str]] = {
     "index": "standard", "nowcast": "standard", "concentration": "parameter", "flagged": "tests",
@@ -37,13 +36,8 @@ _NEEDS: Final[dict[str, str]] = {
 _HIGHEST: Final[dict[str, float]] = {"imputed_share": 1, "frames": 1, "flagged": len(PARAMETERS)}
 
 
-def _duration(value: object) -> object:
-    if value == 0:
-        return 0
-    match = _DURATION.match(value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError('a duration is written "90s", "5m", "2h", "1d", or 0')
-    return int(match[1]) * _UNIT_MS[match[2]]
+def _duration(value: object) -> int:
+    return round(parse_duration(value).total_seconds() * 1000)
 
 
 Milliseconds = Annotated[int, BeforeValidator(_duration)]
