@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, Self
+from zoneinfo import ZoneInfo
 
 from aiokafka import ConsumerRecord
 
@@ -118,8 +119,9 @@ class History:
         wanted: Callable[[int], bool],
         final: Mapping[int, int],
         progress: Callable[[Progress], None] | None = None,
+        zone: ZoneInfo | None = None,
     ) -> None:
-        """Take in a folder. Raises SourceError where it cannot be read.
+        """Take in a folder; `zone`: of times that state none. Raises SourceError where it cannot be read.
 
         `books`, `bands`: per partition the known stations and found far bands. `wanted`: whether a window
         that ends then (ms) was asked for. `final`: per partition the end of the last window that is final.
@@ -130,7 +132,7 @@ class History:
             Spool(self._now + AHEAD_MS) as spool,
             _Vision(self._settings, bundle, self._keys, books, bands) as vision,
         ):
-            contents = FORMATS[layout](root, spool)
+            contents = FORMATS[layout](root, spool, zone)
             self.problems += contents.problems
             self.stations = {record.station: record for record in contents.stations}
             self._introduce(books)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from zoneinfo import ZoneInfo
 
 from kafka import KafkaConsumer, TopicPartition  # type: ignore[import-untyped]
 from kafka.errors import (  # type: ignore[import-untyped]
@@ -84,10 +85,11 @@ class Report:
 
 
 class Files(NamedTuple):
-    """Where history lies: a folder or a table, and its layout."""
+    """Where history lies: a folder or a table, its layout, and the zone of times that state none."""
 
     root: Path
     layout: str
+    zone: ZoneInfo | None = None
 
 
 class _Late:
@@ -119,8 +121,9 @@ class _Run:
     ) -> None:
         """Take in files; what of them belongs to final windows is counted by `partition`."""
         history.read(
-            files.root, files.layout, self._bundle, self._book, self._bands, self._wanted, done, progress
-        )
+            files.root, files.layout, self._bundle, self._book, self._bands, self._wanted, done, progress,
+            files.zone,
+        )  # fmt: skip
         self.report.problems = history.problems
         self._history = history
 

@@ -2,13 +2,17 @@
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from pydantic_core import PydanticCustomError
 
-from schemas.base import parse_time, to_ms
+from schemas.base import format_time, parse_time, to_ms
 
 _INTEGER: Final = re.compile(r"-?\d{1,18}")
+_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
+_LOCAL: Final = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,37 @@ def stated_time(cell: str) -> str | int:
     """A time cell as it goes into a message: integers are milliseconds, everything else stays text."""
     text = cell.strip()
     return int(text) if _INTEGER.fullmatch(text) else text
+
+
+def in_zone(stated: str | int, zone: ZoneInfo) -> str | int:
+    """A time without a zone as one of `zone`; what says its zone, or is no such time, stays as it is.
+
+    Raises ValueError for a day alone, and for the hours of a change of clocks, which name no moment or two.
+    """
+    if not isinstance(stated, str):
+        return stated
+    if _DAY.fullmatch(stated):
+        raise ValueError(f"{stated} is a day without a time")
+    if not _LOCAL.fullmatch(stated):
+        return stated
+    try:
+        local = datetime.fromisoformat(stated.upper())
+    except ValueError as error:
+        raise ValueError(f"{stated} is no time: {error}") from error
+    try:
+        before, after = (local.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
+        first, second = before.utcoffset(), after.utcoffset()
+        back = before.astimezone(UTC).astimezone(zone).replace(tzinfo=None)
+        if back != local:
+            raise ValueError(f"there was no {stated} in {zone.key}: clocks were put forward over it")
+        if first != second:
+            raise ValueError(
+                f"{stated} was twice in {zone.key}, as clocks were put back: write which one, as"
+                f" {before.isoformat(timespec='minutes')} or {after.isoformat(timespec='minutes')}"
+            )
+        return format_time(before)
+    except OverflowError as error:
+        raise ValueError(f"{stated} is no time: {error}") from error
 
 
 def event_ms(stated: str | int, latest_ms: int) -> int | None:

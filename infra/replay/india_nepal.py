@@ -7,6 +7,7 @@ The frames of one group (one site and moment) come from one video and share one 
 import math
 from pathlib import Path
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from infra.errors import SourceError
 from infra.replay.events import FrameRow, Problem, ReadingRow
@@ -24,8 +25,10 @@ _SENSOR: Final = "portal"
 _SPREAD_MS: Final = 50_000
 
 
-def read_india_nepal(root: Path, spool: Spool) -> Contents:
-    """Read the whole folder into `spool`. Raises SourceError."""
+def read_india_nepal(root: Path, spool: Spool, zone: ZoneInfo | None = None) -> Contents:
+    """Read the whole folder into `spool`. Raises SourceError, also for a `zone`: every site has its own."""
+    if zone is not None:
+        raise SourceError("times of the India-Nepal set are those of each site: leave --timezone out")
     sites: dict[str, Site] = {}
     problems: list[Problem] = []
     blanks = 0

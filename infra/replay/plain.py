@@ -1,24 +1,24 @@
 """The plain layout of docs/data-layout.md: stations, readings as CSV or Parquet, a list of frames."""
 
-import csv
 import json
-from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
 from pydantic_core import to_json
 
 from infra.errors import SourceError
-from infra.replay.events import FrameRow, Problem, ReadingRow, stated_time
+from infra.replay.events import FrameRow, Problem, ReadingRow
 from infra.replay.spool import Spool
-from schemas.base import first_error, format_time
+from infra.replay.tables import csv_rows, parquet_rows
+from schemas.base import first_error
 from schemas.station import Station
 
 _READING_COLUMNS: Final = ("station", "time", "parameter", "value", "unit")
+_READING_OPTIONS: Final = ("sensor", "channel")
 _FRAME_COLUMNS: Final = ("station", "time", "path")
-_PARQUET_BATCH: Final = 10_000
+_FRAME_OPTIONS: Final = ("camera", "id")
 
 
 class Contents(NamedTuple):
@@ -29,8 +29,8 @@ class Contents(NamedTuple):
     blanks: int  #: empty value cells: no measurement, nothing sent
 
 
-def read_plain(root: Path, spool: Spool) -> Contents:
-    """Read a whole folder, or one of its tables, into `spool`.
+def read_plain(root: Path, spool: Spool, zone: ZoneInfo | None = None) -> Contents:
+    """Read a whole folder, or one of its tables, into `spool`; `zone`: of times that state none.
 
     Raises SourceError where a file cannot be read as what it is.
     """
@@ -55,8 +55,8 @@ def read_plain(root: Path, spool: Spool) -> Contents:
     blanks = 0
     for table in tables:
         spool.begin()
-        rows = _csv_rows if table.suffix == ".csv" else _parquet_rows
-        for where, row in rows(table, _READING_COLUMNS, problems):
+        rows = csv_rows if table.suffix == ".csv" else parquet_rows
+        for where, row in rows(table, _READING_COLUMNS, _READING_OPTIONS, problems, zone):
             value = row["value"]
             if value is None or value == "":
                 blanks += 1
@@ -70,7 +70,7 @@ def read_plain(root: Path, spool: Spool) -> Contents:
             )  # fmt: skip
     if frames is not None:
         spool.begin()
-        for where, row in _csv_rows(frames, _FRAME_COLUMNS, problems):
+        for where, row in csv_rows(frames, _FRAME_COLUMNS, _FRAME_OPTIONS, problems, zone):
             file = frames.parent / row["path"]
             if not row["path"] or not file.is_file():
                 problems.append(
@@ -108,94 +108,6 @@ def _number(cell: Any) -> float | str:
     return float(cell)
 
 
-def _csv_rows(
-    file: Path, needed: tuple[str, ...], problems: list[Problem]
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(file:line, cells by column) of each row that has all needed columns; the others become problems."""
-    try:
-        # A byte that is not UTF-8 spoils its row, not the file.
-        with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as handle:
-            rows = csv.DictReader(handle, skipinitialspace=True)
-            header = [name.strip() for name in rows.fieldnames or []]
-            rows.fieldnames = header
-            _require(file, header, needed)
-            while True:
-                try:
-                    row = next(rows)
-                except StopIteration:
-                    return
-                except csv.Error as error:
-                    problems.append(Problem(f"{file}:{rows.line_num}", f"{error}; not sent"))
-                    continue
-                where = f"{file}:{rows.line_num}"
-                problem = _unusable(row, needed)
-                if problem is not None:
-                    problems.append(Problem(where, f"{problem}; not sent"))
-                    continue
-                cells = {name: cell.strip() for name, cell in row.items() if cell is not None}
-                if "time" in cells:
-                    cells["time"] = stated_time(cells["time"])
-                yield where, cells
-    except OSError as error:
-        raise SourceError(f"cannot read {file}: {error}") from error
-
-
-def _unusable(row: dict[Any, Any], needed: tuple[str, ...]) -> str | None:
-    """Why no message can be made of a CSV row, or None."""
-    if None in row:
-        return f"{len(row[None])} cells more than the header has columns"
-    missing = [name for name in needed if row[name] is None]
-    if missing:
-        return f"the row ends before column {missing[0]}"
-    for name, cell in row.items():
-        try:
-            (cell or "").encode()
-        except UnicodeEncodeError:
-            return f"column {name} is not UTF-8"
-    return None
-
-
-def _parquet_rows(
-    file: Path, needed: tuple[str, ...], problems: list[Problem]
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    # Only those who replay Parquet pay for loading it.
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(file) as table:
-            header = list(table.schema_arrow.names)
-            _require(file, header, needed)
-            columns = [name for name in (*needed, "sensor", "channel") if name in header]
-            number = 0
-            for batch in table.iter_batches(_PARQUET_BATCH, columns=columns):
-                for row in batch.to_pylist():
-                    number += 1
-                    where = f"{file}, row {number}"
-                    missing = [name for name in needed if row[name] is None and name != "value"]
-                    if missing:
-                        problems.append(Problem(where, f"column {missing[0]} is null; not sent"))
-                        continue
-                    time = row["time"]
-                    if isinstance(time, datetime):
-                        # Without a zone it stays without one: the pipeline refuses to guess.
-                        row["time"] = time.isoformat() if time.tzinfo is None else format_time(time)
-                    elif not isinstance(time, int):
-                        row["time"] = stated_time(str(time))
-                    yield where, row
-    except (OSError, pa.ArrowException) as error:
-        raise SourceError(f"cannot read {file} as Parquet: {error}") from error
-
-
-def _require(file: Path, header: list[str], needed: tuple[str, ...]) -> None:
-    missing = [name for name in needed if name not in header]
-    if missing:
-        raise SourceError(
-            f"{file}: column(s) {', '.join(missing)} missing; found: {', '.join(header) or 'none'} "
-            "(docs/data-layout.md)"
-        )
-
-
 def _stations(root: Path, problems: list[Problem]) -> list[Station]:
     """Station records of stations.json or stations.csv; neither is needed."""
     found: list[tuple[str, Any]] = []
@@ -209,7 +121,7 @@ def _stations(root: Path, problems: list[Problem]) -> list[Station]:
             raise SourceError(f"{as_json} holds no list of station records")
         found += [(f"{as_json}, station {number}", record) for number, record in enumerate(listed, start=1)]
     elif as_csv.is_file():
-        for where, row in _csv_rows(as_csv, ("station",), problems):
+        for where, row in csv_rows(as_csv, ("station",), None, problems):
             found.append((where, _from_cells(row)))
     records = []
     for where, plain in found:
