@@ -235,11 +235,15 @@ class Join:
         active = [source.watermark for source in sources if now - source.active_at < timeout]
         if active:
             return min(active)
-        # Everything is silent: event time goes on at the pace of processing time, so the last windows close.
+        # Everything is silent: event time goes on at the pace of processing time, so that the last windows
+        # close and become final. No further: who speaks next may begin where the last one ended, as the next
+        # of some files that are fed in a row does.
         newest = max(source.watermark for source in sources)
-        if newest == BEGINNING:
-            return BEGINNING
-        return newest + now - max(source.active_at for source in sources)
+        last = max((start for _, start in self._windows), default=None)
+        if newest == BEGINNING or last is None:
+            return newest
+        final = last + self._rules.size + self._rules.grace + self._rules.lateness
+        return max(newest, min(final, newest + now - max(source.active_at for source in sources)))
 
     def _advance(self, now: int, output: Output) -> None:
         combined = self._combined(now)

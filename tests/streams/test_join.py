@@ -230,6 +230,17 @@ def test_when_everything_is_silent_the_last_windows_close_by_processing_time() -
     assert [kind for kind, _ in join.tick(100).steps] == ["close", "expire"]
 
 
+def test_silence_makes_nothing_late_that_begins_where_the_data_ended() -> None:
+    join = Join(rules(idle_timeout=100))
+    join.feed(A, [item(5, 0)], 1, now=0)
+    join.feed(B, [item(6, 0)], 1, now=0)
+    assert [kind for kind, _ in join.tick(1_000_000).steps] == ["close", "expire"]
+    assert not join.tick(2_000_000).steps
+    assert join.done == 10
+    output = join.feed(B, [item(9, 1), item(10, 2)], 3, now=2_000_000)
+    assert [late.time for _, late in output.late] == [9], "its window is final; the next one is not"
+
+
 def test_a_clock_that_runs_ahead_does_not_move_the_watermark_past_the_brokers_time() -> None:
     join = Join(rules())
     join.feed(B, [item(1_000_000, 0, seen=20)], 1, now=0)
