@@ -31,7 +31,7 @@ from schemas.features import Features, Punctuation, Quality
 from schemas.frame import MAX_FRAME_BYTES, FrameHeader, accept_header
 from schemas.station import Station
 from streams import metrics
-from streams.accept import PUNCTUATION_TYPE, Keys, check_time, dead_letter, is_punctuation
+from streams.accept import ORIGIN, PUNCTUATION_TYPE, Keys, check_time, dead_letter, is_punctuation
 from streams.bands import BandBook
 from streams.driver import Out, Publish
 from streams.stations import StationBook
@@ -60,6 +60,8 @@ class _Prepared:
     layout: str
     #: The dead letter of a frame that shows a fault of the camera; its features say so too.
     fault: Out | None
+    #: Where a replay has the frame from; its features say so too.
+    origin: list[tuple[str, bytes]]
 
 
 @dataclass
@@ -166,8 +168,11 @@ class VisionPipeline:
                 digest=prepared.verdict.digest,
             )
             out.append(
-                Out(chunk.stage.features_topic, header.station.encode(), features.model_dump_json().encode())
-            )
+                Out(
+                    chunk.stage.features_topic, header.station.encode(), features.model_dump_json().encode(),
+                    prepared.origin,
+                )
+            )  # fmt: skip
         return out
 
     async def close(self) -> None:
@@ -276,6 +281,7 @@ class VisionStage:
             verdict=verdict,
             layout=layout(band),
             fault=fault,
+            origin=[header for header in record.headers if header[0] == ORIGIN],
         )
 
     def _far_band(self, station: Station | None, header: FrameHeader) -> FarBand | None:

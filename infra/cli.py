@@ -5,6 +5,7 @@ import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 import typer
 from pydantic import ValidationError
@@ -21,6 +22,7 @@ from infra.connect import with_broker
 from infra.errors import InfraError
 from infra.settings import Settings
 from infra.stack.processes import ended_by_signals
+from infra.stores import make_room_for_live
 from model.command import evaluate_command, export_command, train_command
 from model.errors import ModelError
 from schemas.base import first_error
@@ -80,7 +82,10 @@ def worker(
     """Run one worker until it is told to stop."""
     from agents.worker import run
 
-    run(role.value, with_broker(Settings()), web_port, web_host, log_level)
+    settings = with_broker(Settings())
+    if role is RoleName.sink:
+        make_room_for_live(settings)
+    run(role.value, settings, web_port, web_host, log_level)
 
 
 @app.command()
@@ -131,6 +136,24 @@ def _speed(text: str) -> float | None:
         raise typer.BadParameter(f"{text!r} is neither max nor a number such as 60") from error
 
 
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        raise typer.BadParameter(f"{name!r} is no IANA time zone such as Asia/Kolkata") from error
+
+
+_Timezone = Annotated[
+    ZoneInfo | None,
+    typer.Option(
+        "--timezone",
+        parser=_zone,
+        metavar="ZONE",
+        help="Of times in the files that state none: Asia/Kolkata. Without it they are refused.",
+    ),
+]
+
+
 @app.command()
 def replay(
     folder: Annotated[Path, typer.Argument(help="Frames and readings (docs/data-layout.md).")],
@@ -139,12 +162,28 @@ def replay(
     feed_only: Annotated[
         bool, typer.Option("--feed-only", help="Only send, to the topics of running workers.")
     ] = False,
+    timezone: _Timezone = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the estimates into this store; without it, into a new one of the replay's own."
+        ),
+    ] = None,
 ) -> None:
-    """Send history on disk through the pipeline, event time kept; without workers of its own: --feed-only."""
+    """Send history on disk through the pipeline, event time kept; without workers of its own: --feed-only.
+
+    Exit code 0: every row was used; 1: some were late, refused or not sent (each is named), or it failed;
+    2: wrong use or settings; 3 (--feed-only): sent, but no worker has read it yet.
+    """
+    from infra.replaying import History, feed_live
     from infra.replaying import replay as run_replay
 
-    settings = with_broker(Settings()) if feed_only else Settings()
-    raise typer.Exit(run_replay(settings, folder, format.value, _speed(speed), feed_only))
+    history = History(folder, format.value, timezone)
+    if feed_only:
+        if store is not None:
+            raise typer.BadParameter("--store goes with workers of its own, not with --feed-only")
+        raise typer.Exit(feed_live(with_broker(Settings()), history, _speed(speed)))
+    raise typer.Exit(run_replay(Settings(), history, _speed(speed), store))
 
 
 @app.command()
@@ -162,12 +201,13 @@ def backfill(
         str | None, typer.Option(help="First window end: 2026-08-21T10:00:00Z, or an age: 6h.")
     ] = None,
     until: Annotated[str | None, typer.Option(help="Windows that end before this.")] = None,
+    timezone: _Timezone = None,
 ) -> None:
     """Count what came too late, or lies in files: its windows are made again, as new revisions."""
     from infra.commands.backfill import Files
     from infra.commands.backfill import backfill as run_backfill
 
-    history = None if files is None else Files(files, format.value)
+    history = None if files is None else Files(files, format.value, timezone)
     raise typer.Exit(run_backfill(Settings(), history, since, until, dry_run))
 
 
@@ -213,6 +253,10 @@ def bench(
     """Run a benchmark; it ends in one JSON line."""
     folder = Path(__file__).resolve().parent.parent / "benchmarks"
     names = sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
+    if not names:
+        raise typer.BadParameter(
+            "benchmarks are no part of an installed package: run `./skyfuse bench` in a checkout"
+        )
     if name is None:
         typer.echo("\n".join(names))
         return
@@ -226,7 +270,7 @@ def bench(
 def main() -> None:
     """Entry point. An error that was foreseen is one sentence, not a traceback."""
     try:
-        app()
+        app(prog_name="skyfuse")
     except (InfraError, StreamError, ModelError, AqiError, AlertError, StateError) as error:
         typer.echo(f"skyfuse: {error}", err=True)
         sys.exit(1)

@@ -26,6 +26,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "SKYFUSE_DATA_DIR": str(settings.data_dir.absolute()),
         "SKYFUSE_KAFKA__BOOTSTRAP": settings.kafka.bootstrap or "",
         "SKYFUSE_KAFKA__PREFIX": settings.kafka.prefix,
-        "SKYFUSE_REDIS__URL": settings.redis.url or "",
+        "SKYFUSE_REDIS__URL": settings.redis.url or "off",
+        "SKYFUSE_STORE": "" if settings.store is None else str(settings.store.absolute()),
     }
     return {name: value for name, value in known.items() if value}

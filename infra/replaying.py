@@ -1,51 +1,66 @@
 """`skyfuse replay`: history on disk through the pipeline, in topics of its own, to the last estimate."""
 
-import time
-from collections.abc import Callable
+import uuid
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
 
-from kafka import TopicPartition  # type: ignore[import-untyped]
-from kafka.admin import OffsetSpec  # type: ignore[import-untyped]
-from kafka.errors import KafkaError  # type: ignore[import-untyped]
 from rich.console import Console
 
 from infra.errors import StackError
 from infra.replay.display import shown
 from infra.replay.feed import Progress, Summary, feed
+from infra.replay.outcome import Outcome
+from infra.replay.through import Ends, await_read, ends, read_outcome
 from infra.settings import Settings
-from infra.up import Running, running
+from infra.stores import new_replay_store, show_replay
+from infra.up import running
 from streams import topics
-from streams.admin import admin_client
-from streams.errors import TopicError
-from streams.join import Settled
+from streams.sinks.store import Store
 
-_POLL_SECONDS: Final = 0.5
 #: Without any progress for this long, something is wrong.
 _STUCK_SECONDS: Final = 180.0
+#: Running workers commit every second: without any progress for this long, none is there.
+_NOBODY_SECONDS: Final = 30.0
+#: Exit codes: all rows were used; some were not, or not sent; sent, but no worker has read them yet.
+USED, NOT_ALL_USED, NOT_READ = 0, 1, 3
 
 
-def replay(settings: Settings, root: Path, layout: str, speed: float | None, feed_only: bool) -> int:
-    """Replay a folder. Exit code 0: all of it was sent and estimated; 1: see the summary."""
-    console = Console()
-    if feed_only:
-        with shown(console, "sending") as progress:
-            summary = feed(settings, root, layout, speed=speed, progress=progress)
-        _report(console, summary)
-        return summary.exit_code
-    # Topics of its own: beside live data, history would be late by years.
+class History(NamedTuple):
+    """What is replayed: a folder or a table, its layout, and the zone of times that state none."""
+
+    root: Path
+    layout: str
+    zone: ZoneInfo | None = None
+
+
+def replay(settings: Settings, history: History, speed: float | None, store: Path | None) -> int:
+    """Replay through workers and topics of its own; gives the exit code.
+
+    `store`: where the estimates go; None: to a new file. Raises SourceError, StackError, TopicReadError.
+    """
+    console = _console()
+    live = settings
+    # Topics of its own: beside live data, history would be late by years. No cache: it is of what is now.
     prefix = f"{settings.kafka.prefix}replay-{datetime.now(UTC):%Y%m%d-%H%M%S}."
+    target = store or settings.store or new_replay_store(settings, history.root)
     settings = settings.model_copy(
         update={
             "kafka": settings.kafka.model_copy(update={"prefix": prefix}),
             "window": settings.window.model_copy(update={"idle_timeout": None}),
+            "redis": settings.redis.model_copy(update={"url": None}),
+            "store": target,
         }
     )
+    run = uuid.uuid4().hex[:12]
     notes: list[str] = []
     with ExitStack() as stack:
-        say = lambda text: console.print(f"skyfuse: {text}", style="dim")  # noqa: E731
+
+        def say(text: str) -> None:
+            console.print(f"skyfuse: {text}", style="dim")
+
         pipeline = stack.enter_context(running(settings, say, notes.append, replay=True))
         with shown(console, "sending") as progress:
 
@@ -54,89 +69,132 @@ def replay(settings: Settings, root: Path, layout: str, speed: float | None, fee
                 pipeline.start_workers()
                 progress(state)
 
-            summary = feed(pipeline.settings, root, layout, speed=speed, progress=then)
+            summary = feed(
+                pipeline.settings, history.root, history.layout, zone=history.zone, run=run, speed=speed,
+                progress=then,
+            )  # fmt: skip
         pipeline.start_workers()
         console.print("skyfuse: all sent; waiting for the last estimates", style="dim")
-        last = summary.last_ms
-        if last is not None:
-            _await(pipeline, last, notes, say)
-        pipeline.pipeline.read()
-        _report(console, summary)
-        for note in notes:
-            console.print(f"skyfuse: {note}", style="yellow", highlight=False)
-        console.print(f"skyfuse: {pipeline.pipeline.line()}", highlight=False)
-        console.print(
-            f"skyfuse: estimates are in {settings.store_path} (skyfuse query), topics and dead letters under"
-            f" {prefix}* (SKYFUSE_KAFKA__PREFIX={prefix} skyfuse dlq list)",
-            style="dim",
-            highlight=False,
+
+        def meanwhile() -> None:
+            pipeline.keep_broker(say)
+            while notes:
+                say(notes.pop(0))
+
+        for role, inputs in (
+            ("vision", (topics.FRAMES,)), ("fusion", (topics.FEATURES, topics.READINGS)),
+            ("sink", (topics.ESTIMATES,)),
+        ):  # fmt: skip
+            final = summary.last_ms if role == "fusion" else None
+            if not await_read(
+                pipeline.settings, role, inputs,
+                patience=_STUCK_SECONDS, final_after_ms=final, meanwhile=meanwhile,
+            ):  # fmt: skip
+                logs = settings.data_dir / "log-replay"
+                raise StackError(
+                    f"nothing has moved for {_STUCK_SECONDS:.0f} s: see {role}.log and the others in {logs}"
+                )
+        outcome = read_outcome(pipeline.settings, run, {})
+        estimates = sum(ends(pipeline.settings, topics.ESTIMATES).values())
+    if target.exists():
+        Store(target).close()  # the last to close it folds the journal in: the store is one file
+        if store is None and live.store is None:
+            show_replay(live, target)
+    _report(console, summary, history)
+    for note in notes:
+        console.print(f"skyfuse: {note}", style="yellow")
+    _tell(console, summary, outcome, f"{estimates} estimates", history)
+    if outcome.others:
+        console.print(f"skyfuse: {outcome.others} dead letters of estimates that a sink refused")
+    if estimates:
+        shown_by = (
+            "skyfuse query"
+            if target.resolve() == live.store_path.resolve()
+            else f"skyfuse query --store {target}"
         )
-    return summary.exit_code
-
-
-def _report(console: Console, summary: Summary) -> None:
+        console.print(f"skyfuse: the estimates are in {target} ({shown_by})", style="dim")
     console.print(
-        f"skyfuse: sent {summary.frames} frames and {summary.readings} readings"
-        f" of {summary.stations} stations, {summary.values} values",
-        highlight=False,
+        f"skyfuse: topics and dead letters are under {prefix}*"
+        f" (SKYFUSE_KAFKA__PREFIX={prefix} skyfuse dlq list)",
+        style="dim",
+    )
+    all_used = summary.whole and not (outcome.late.count or outcome.refusals or outcome.others)
+    return USED if all_used else NOT_ALL_USED
+
+
+def feed_live(settings: Settings, history: History, speed: float | None) -> int:
+    """Send to the topics of running workers, and wait until they have read it; gives the exit code.
+
+    No watermark goes with it, so nothing is published or final for its sake: rows of windows that are final
+    already are late, and told. Raises SourceError, TopicReadError.
+    """
+    console = _console()
+    run = uuid.uuid4().hex[:12]
+    begin = ends(settings, topics.LATE, topics.DEAD_LETTERS)
+    with shown(console, "sending") as progress:
+        summary = feed(
+            settings, history.root, history.layout,
+            zone=history.zone, run=run, live=True, speed=speed, progress=progress,
+        )  # fmt: skip
+    _report(console, summary, history)
+    return _live_outcome(console, settings, history, summary, run, begin)
+
+
+def _live_outcome(
+    console: Console, settings: Settings, history: History, summary: Summary, run: str, begin: Ends
+) -> int:
+    read = await_read(settings, "vision", (topics.FRAMES,), patience=_NOBODY_SECONDS) and await_read(
+        settings, "fusion", (topics.FEATURES, topics.READINGS), patience=_NOBODY_SECONDS
+    )
+    outcome = read_outcome(settings, run, begin)
+    _tell(console, summary, outcome, "" if read else "not all of it read yet", history)
+    if outcome.late.count:
+        console.print(
+            "skyfuse: windows that are final take nothing in;"
+            f" `skyfuse backfill {history.root}` makes them again with it",
+            style="yellow",
+        )
+    if not read:
+        console.print(
+            f"skyfuse: no worker has read on for {_NOBODY_SECONDS:.0f} s: what was sent waits on the topics"
+            " for them (`skyfuse worker vision`, `skyfuse worker fusion`), and may turn out late",
+            style="yellow",
+        )
+    if not summary.whole or outcome.late.count or outcome.refusals:
+        return NOT_ALL_USED
+    return USED if read else NOT_READ
+
+
+def _console() -> Console:
+    return Console(highlight=False, soft_wrap=True, markup=False)
+
+
+def _report(console: Console, summary: Summary, history: History) -> None:
+    blank = f", {summary.blanks} empty cells (no measurement)" if summary.blanks else ""
+    console.print(
+        f"skyfuse: sent {summary.frames} frames and {summary.values} values of {summary.stations} stations"
+        f" from {history.root}{blank}"
     )
     for problem in summary.problems:
-        console.print(f"skyfuse: {problem}", style="yellow", highlight=False)
+        console.print(f"skyfuse: {problem}", style="yellow")
+    if summary.not_sent > len(summary.problems):
+        console.print(f"skyfuse: and {summary.not_sent - len(summary.problems)} more", style="yellow")
 
 
-def _await(running: Running, last_ms: int, notes: list[str], say: Callable[[str], None]) -> None:
-    """Return when every stage has settled everything. StackError when nothing moves any more."""
-    moved, before = time.monotonic(), None
-    while True:
-        running.keep_broker(say)
-        state = _progress(running.settings)
-        if state is not None and _complete(state, last_ms):
-            return
-        if state != before:
-            moved, before = time.monotonic(), state
-        if time.monotonic() - moved > _STUCK_SECONDS:
-            logs = running.settings.data_dir / "log-replay"
-            raise StackError(f"nothing has moved for {_STUCK_SECONDS:.0f} s: see the logs in {logs}")
-        while notes:
-            say(notes.pop(0))
-        time.sleep(_POLL_SECONDS)
-
-
-State = dict[tuple[str, str, int], tuple[int, int, int]]
-
-
-def _progress(settings: Settings) -> State | None:
-    """Per (group, topic, partition): position, end of the log, horizon of final windows."""
-    prefix, partitions = settings.kafka.prefix, range(settings.kafka.partitions)
-    wanted = {
-        "vision": (topics.FRAMES,), "fusion": (topics.FEATURES, topics.READINGS), "sink": (topics.ESTIMATES,),
-    }  # fmt: skip
-    found: State = {}
-    try:
-        with admin_client(settings.kafka) as client:
-            for role, inputs in wanted.items():
-                group = f"{prefix}skyfuse-{role}"
-                tps = [TopicPartition(prefix + topic.name, p) for topic in inputs for p in partitions]
-                committed: dict[Any, Any] = client.list_group_offsets({group: tps})[group]
-                ends = client.list_partition_offsets(dict.fromkeys(tps, OffsetSpec.LATEST))
-                for tp in tps:
-                    kept = committed.get(tp)
-                    settled = (
-                        None if kept is None or kept.offset < 0 else Settled.parse(kept.offset, kept.metadata)
-                    )
-                    found[role, tp.topic, tp.partition] = (
-                        # How far it has read; the settled offset stays behind while windows may be revised.
-                        -1 if settled is None else settled.position,
-                        ends[tp].offset,
-                        0 if settled is None else settled.done,
-                    )
-    except (TopicError, KafkaError):
-        return None  # the broker is restarting, or a group does not exist yet: `_await` gives up in time
-    return found
-
-
-def _complete(state: State, last_ms: int) -> bool:
-    return all(
-        max(offset, 0) >= end and (role != "fusion" or done > last_ms)
-        for (role, _, _), (offset, end, done) in state.items()
-    )
+def _tell(console: Console, summary: Summary, outcome: Outcome, more: str, history: History) -> None:
+    """What became of the rows: each is used, late or refused, those by file and line."""
+    for (code, _), refusal in outcome.refused.items():
+        rows = refusal.rows
+        hint = ""
+        if code == "naive_time" and history.zone is None:
+            hint = "; or say for all of them: --timezone Asia/Kolkata (any IANA zone)"
+        count = f" ({rows.count} rows)" if rows.count > 1 else ""
+        console.print(f"skyfuse: refused: {rows.text()}{count}: {refusal.reason}{hint}", style="yellow")
+    if outcome.late.count:
+        console.print(f"skyfuse: too late: {outcome.late.text()}", style="yellow")
+    used = summary.frames + summary.values - outcome.late.count - outcome.refusals
+    parts = [
+        f"{max(0, used)} used", f"{outcome.late.count} late", f"{outcome.refusals} refused (dead letters)",
+        f"{summary.not_sent} not sent",
+    ]  # fmt: skip
+    console.print(f"skyfuse: rows: {', '.join(parts)}{' · ' if more else ''}{more}")

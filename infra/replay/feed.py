@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
 
 from infra.errors import SourceError
 from infra.replay.events import Problem
@@ -19,7 +20,7 @@ from infra.settings import Settings
 from streams.topics import FRAMES, READINGS, STATIONS
 
 #: How a folder can be laid out: docs/data-layout.md.
-FORMATS: Final[Mapping[str, Callable[[Path, Spool], Contents]]] = MappingProxyType(
+FORMATS: Final[Mapping[str, Callable[[Path, Spool, ZoneInfo | None], Contents]]] = MappingProxyType(
     {"layout": read_plain, "india-nepal": read_india_nepal}
 )
 #: A time further ahead of this machine's clock than this is no event that can be replayed.
@@ -39,7 +40,8 @@ class Progress(NamedTuple):
 class Summary:
     """What a replay sent, and what it could not."""
 
-    stations: int = 0
+    stations: int = 0  #: that rows are of
+    records: int = 0  #: station records
     frames: int = 0
     readings: int = 0  #: messages
     values: int = 0
@@ -55,9 +57,9 @@ class Summary:
     not_sent: int = 0  #: rows of which no message could be made
 
     @property
-    def exit_code(self) -> int:
-        """0: all of the folder was sent."""
-        return 0 if self.complete and not self.not_sent else 1
+    def whole(self) -> bool:
+        """Whether all of the folder was sent."""
+        return self.complete and not self.not_sent
 
     def report(self, problem: Problem) -> None:
         """Note a row that was not sent."""
@@ -71,14 +73,19 @@ def feed(
     root: Path,
     layout: str = "layout",
     *,
+    zone: ZoneInfo | None = None,
+    run: str = "",
+    live: bool = False,
     speed: float | None = None,
     progress: Callable[[Progress], None] | None = None,
     stop: threading.Event | None = None,
 ) -> Summary:
     """Send the folder `root` to the topics of `settings` (which must exist) and wait until all is confirmed.
 
-    `speed`: event seconds per second, None as fast as the broker takes it. `stop` set: no more is sent; what
-    was is confirmed. Raises SourceError where the folder cannot be read, or a record is not confirmed.
+    `zone`: of times that state none. `run`: what every record says that it is of. `live`: the topics are
+    those of live stations, so no watermark is sent. `speed`: event seconds per second, None as fast as the
+    broker takes it. `stop` set: no more is sent; what was is confirmed. Raises SourceError where the folder
+    cannot be read, or a record is not confirmed.
     """
     if layout not in FORMATS:
         raise SourceError(f"unknown format {layout!r}; there are {', '.join(FORMATS)}")
@@ -87,8 +94,8 @@ def feed(
     began = time.monotonic()
     stop = stop or threading.Event()
     with Spool(int(time.time() * 1000) + AHEAD_MS) as spool:
-        contents = FORMATS[layout](root, spool)
-        summary = Summary(blanks=contents.blanks)
+        contents = FORMATS[layout](root, spool, zone)
+        summary = Summary(stations=spool.stations(), blanks=contents.blanks)
         for problem in contents.problems:
             summary.report(problem)
         span = spool.span()
@@ -107,7 +114,7 @@ def feed(
             pace = _Pace(speed, span, stop)
             messages = timeline(
                 spool.ordered(), span, partitions=partitions, window=settings.window,
-                source=f"skyfuse/replay/{layout}",
+                source=f"skyfuse/replay/{layout}", run=run, watermarks=not live,
             )  # fmt: skip
             for message in messages:
                 if not pace.wait_for(message):
@@ -154,7 +161,7 @@ def _send(sender: Sender, message: Message, summary: Summary) -> None:
         return
     summary.bytes += len(value)
     if message.topic == STATIONS.name:
-        summary.stations += 1
+        summary.records += 1
     elif message.key is None:
         summary.watermarks += 1
     elif message.topic == FRAMES.name:

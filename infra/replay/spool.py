@@ -78,6 +78,12 @@ class Spool:
         first, last = self._base.execute("SELECT min(time), max(time) FROM event WHERE timed").fetchone()
         return None if first is None else (first, last)
 
+    def stations(self) -> int:
+        """How many stations the events are of."""
+        self._write()
+        (count,) = self._base.execute("SELECT count(DISTINCT station) FROM event").fetchone()
+        return int(count)
+
     def ordered(self) -> Iterator[Spooled]:
         """All events in order."""
         self._write()

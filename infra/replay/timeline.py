@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from infra.replay.events import FrameRow, ReadingRow
+from infra.replay.places import origin_text
 from infra.replay.spool import Spooled
 from infra.settings import WindowSettings
 from schemas.base import format_time, from_ms
 from schemas.features import Punctuation
 from schemas.frame import FrameHeader
 from schemas.station import Station
-from streams.accept import PUNCTUATION_TYPE
+from streams.accept import ORIGIN, PUNCTUATION_TYPE
 from streams.topics import FRAMES, READINGS, STATIONS
 
 Headers = list[tuple[str, bytes]]
@@ -52,33 +53,39 @@ def timeline(
     partitions: int,
     window: WindowSettings,
     source: str,
+    run: str = "",
+    watermarks: bool = True,
 ) -> Iterator[Message]:
     """Messages of `events` in the order given, and watermarks on every partition of both input topics.
 
     A watermark says that nothing earlier follows: one at the first event time before everything, one each
     time event time has moved on by a window, and at the end one that closes and expires every window. With
-    them no idle time-out is needed, and a replay gives the same windows at any speed. `span`: first and last
-    event time (ms) of `events`. `source`: ce_source of the frames.
+    them no idle time-out is needed, and a replay gives the same windows at any speed. Without `watermarks`
+    none is sent: on topics that live stations share, nobody can say that nothing earlier follows. `span`:
+    first and last event time (ms) of `events`. `source`: ce_source of the frames. `run`: every message says
+    in the header ORIGIN that it is of this run, and which rows it was made of.
     """
     size_ms = _ms(window.size)
     marked: int | None = None
+    if not watermarks:
+        span = None
     if span is not None:
         marked = span[0]
         yield from _watermarks(marked, partitions)
     together: list[Spooled] = []
     for event in events:
         if together and not _same_message(together, event):
-            yield _reading(together)
+            yield _reading(together, run)
             together = []
         if marked is not None and event.timed and event.time_ms >= marked + size_ms:
             marked = event.time_ms
             yield from _watermarks(marked, partitions)
         if isinstance(event.row, FrameRow):
-            yield _frame(event, event.row, source)
+            yield _frame(event, event.row, source, run)
         else:
             together.append(event)
     if together:
-        yield _reading(together)
+        yield _reading(together, run)
     if span is not None:
         settled = window.grace + window.allowed_lateness + window.disorder
         # Two windows more: the last event's own, and one for the strict inequalities on the way.
@@ -106,7 +113,11 @@ def _same_message(together: list[Spooled], event: Spooled) -> bool:
     )
 
 
-def _reading(together: list[Spooled]) -> Message:
+def _origin(run: str, places: Iterable[str]) -> Headers:
+    return [(ORIGIN, f"{run} {origin_text(places)}".encode())] if run else []
+
+
+def _reading(together: list[Spooled], run: str) -> Message:
     rows = [event.row for event in together if isinstance(event.row, ReadingRow)]
     values = []
     for row in rows:
@@ -119,12 +130,12 @@ def _reading(together: list[Spooled]) -> Message:
     # By hand, not through schemas.Reading: a bad value is the pipeline's to refuse, with its reason.
     body = {"station": rows[0].station, "observed_at": rows[0].stated, "values": values}
     return Message(
-        READINGS.name, rows[0].station.encode(), json.dumps(body, ensure_ascii=False).encode(), [],
-        together[0].time_ms, values=len(values),
+        READINGS.name, rows[0].station.encode(), json.dumps(body, ensure_ascii=False).encode(),
+        _origin(run, [row.where for row in rows]), together[0].time_ms, values=len(values),
     )  # fmt: skip
 
 
-def _frame(event: Spooled, row: FrameRow, source: str) -> Message:
+def _frame(event: Spooled, row: FrameRow, source: str, run: str) -> Message:
     kind = mimetypes.guess_type(row.file)[0] or "image/jpeg"
     stated = {
         "ce_id": row.id,
@@ -136,4 +147,5 @@ def _frame(event: Spooled, row: FrameRow, source: str) -> Message:
         "content-type": kind,
     }
     headers = [(name, stated[name].encode() if name in stated else raw) for name, raw in _TEMPLATE]
+    headers += _origin(run, [row.where])
     return Message(FRAMES.name, row.station.encode(), Path(row.file), headers, event.time_ms)

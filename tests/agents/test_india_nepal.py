@@ -54,7 +54,7 @@ def test_a_replay_equals_the_offline_evaluation(
     }
     settings = kafka_settings(partitions=4, window=REPLAY)
     create_topics(settings)
-    assert feed(settings, folder, "india-nepal").exit_code == 0
+    assert feed(settings, folder, "india-nepal").whole
     with fleet(settings, tmp_path) as workers:
         until("one estimate a group", lambda: workers.check() and len(stored(settings)) >= len(offline), 240)
     found = {(station, end // 60 - 1): estimate for (station, end), estimate in stored(settings).items()}

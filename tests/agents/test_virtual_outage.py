@@ -136,7 +136,7 @@ def test_the_camera_stands_in_for_a_silent_sensor(
     withheld = _write(folder)
     settings = kafka_settings(partitions=2, window=REPLAY)
     create_topics(settings)
-    assert feed(settings, folder).exit_code == 0
+    assert feed(settings, folder).whole
     expected: set[tuple[str, int]] = set()
     for table in ("readings.csv", "frames.csv"):
         with (folder / table).open() as file:
