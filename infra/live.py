@@ -4,21 +4,35 @@ import time
 import urllib.error
 import urllib.request
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Final
 
 from prometheus_client.parser import text_string_to_metric_families
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from infra.commands.query import index_cell, leading, pollutant_cell
+from infra.commands.query import index_cell, lasting, leading, pollutant_cell
+from schemas.base import format_time
 from schemas.estimate import Estimate
-from schemas.parameters import PARAMETERS
+from schemas.parameters import PARAMETERS, Pollutant
 
 _HEADS: Final = {"pm25": "PM2.5", "pm10": "PM10", "no2": "NO2", "so2": "SO2", "co": "CO", "o3": "O3"}
+_SIDES: Final = {
+    "both": "camera + sensors",
+    "image": "camera",
+    "sensors": "sensors",
+    "none": "nothing usable",
+}
+#: No station's newest window is stale before it is so old, or so many of the station's own gaps.
+_STALE_AFTER: Final = timedelta(minutes=15)
+_GAPS: Final = 3
+#: Wider than any terminal.
+_ANY_WIDTH: Final = 10_000
 #: A window that ended longer ago is history being caught up with: its age is no delay.
 _HISTORY_SECONDS: Final = 900.0
 #: Seconds over which rates are taken.
@@ -104,44 +118,111 @@ class Freshness:
         return self._seen.get(station, (None, None))[1]
 
 
+@dataclass(frozen=True)
+class _Layout:
+    """What the table has room for."""
+
+    pollutants: tuple[Pollutant, ...]
+    intervals: bool = False
+    sides: bool = False
+    delay: bool = False
+
+
+def _layouts(estimates: Sequence[Estimate]) -> Iterator[_Layout]:
+    """From the widest to the narrowest: intervals and columns go, a number is never cut."""
+    yield _Layout(PARAMETERS, intervals=True, sides=True, delay=True)
+    yield _Layout(PARAMETERS, intervals=True, sides=True)
+    yield _Layout(PARAMETERS, sides=True)
+    yield _Layout(PARAMETERS)
+    there = [name for name in PARAMETERS if any(name in one.pollutants for one in estimates)]
+    for count in range(len(there), 0, -1):
+        yield _Layout(tuple(there[:count]))
+
+
 def picture(
     estimates: Sequence[Estimate],
     freshness: Freshness,
     pipeline: Pipeline,
     notes: Sequence[str],
     now: datetime,
+    stale: Collection[str],
+    console: Console,
 ) -> RenderableType:
-    """The whole screen."""
-    table = Table(title=f"skyfuse · {now:%Y-%m-%d %H:%M:%S} UTC", title_justify="left", expand=False)
-    table.add_column("Station")
-    table.add_column("AQI")
-    for name in PARAMETERS:
-        table.add_column(f"{_HEADS[name]} µg/m³" if name == "pm25" else _HEADS[name], justify="right")
-    table.add_column("From")
-    table.add_column("Window", justify="right")
-    table.add_column("Delay", justify="right")
-    for estimate in sorted(estimates, key=lambda e: e.station):
-        stale = now - estimate.window.end > timedelta(minutes=10)
-        delay = freshness.delay(estimate.station)
-        table.add_row(
-            estimate.station,
-            index_cell(leading(estimate), estimate.window.end),
-            *(pollutant_cell(estimate.pollutants.get(name)) for name in PARAMETERS),
-            {"both": "camera + sensors", "image": "camera", "sensors": "sensors", "none": "nothing usable"}[
-                estimate.sides
-            ],
-            f"{estimate.window.end:%H:%M}",
-            "" if delay is None else f"{delay:.0f} s",
-            style="dim" if stale else "",
-        )
-    legend = Text("measured · ", "default")
-    legend.append("~imputed (90 % interval)", "italic")
+    """The whole screen, as wide as `console`. `stale`: stations whose newest window is no news any more."""
+    rows = sorted(estimates, key=lambda estimate: estimate.station)
+    unbounded = console.options.update(max_width=_ANY_WIDTH)
+    for layout in _layouts(rows):
+        table = _table(rows, freshness, now, stale, layout)
+        if Measurement.get(console, unbounded, table).maximum <= console.width:
+            break
+    legend = Text("measured · " if layout.intervals else "µg/m³: measured · ", "default")
+    legend.append("~imputed (90 % interval)" if layout.intervals else "~imputed", "italic")
+    if stale:
+        legend.append(" · grey: nothing new for long", "dim")
+    missing = [_HEADS[name] for name in PARAMETERS if name not in layout.pollutants]
+    if missing:
+        legend.append(f" · a wider terminal shows {', '.join(missing)}", "dim")
     parts: list[RenderableType] = [table, legend, Text(pipeline.line(), "cyan")]
     parts += [Text(note, "yellow") for note in notes]
     return Group(*parts)
 
 
-def line(estimate: Estimate, freshness: Freshness) -> str:
+def _table(
+    rows: Sequence[Estimate], freshness: Freshness, now: datetime, stale: Collection[str], layout: _Layout
+) -> Table:
+    title = f"skyfuse · {now:%Y-%m-%d %H:%M:%S} UTC"
+    table = Table(
+        title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold"
+    )
+    table.add_column("Station", overflow="fold")
+    table.add_column("AQI", no_wrap=True)
+    for name in layout.pollutants:
+        head = f"{_HEADS[name]} µg/m³" if name == "pm25" and layout.intervals else _HEADS[name]
+        table.add_column(head, justify="right", no_wrap=True)
+    if layout.sides:
+        table.add_column("From", no_wrap=True)
+    table.add_column("Window", justify="right", no_wrap=True)
+    table.add_column("Age", justify="right", no_wrap=True)
+    if layout.delay:
+        table.add_column("Delay", justify="right", no_wrap=True)
+    for estimate in rows:
+        old = estimate.station in stale
+        delay = freshness.delay(estimate.station)
+        cells = [index_cell(leading(estimate), estimate.window.end)]
+        cells += [
+            pollutant_cell(estimate.pollutants.get(name), interval=layout.intervals)
+            for name in layout.pollutants
+        ]
+        if layout.sides:
+            cells.append(Text(_SIDES[estimate.sides]))
+        age = lasting(now - estimate.window.end)
+        cells += [Text(moment_of(estimate.window.end, now)), Text(f"{age} old" if old else age)]
+        if layout.delay:
+            cells.append(Text("" if delay is None else f"{delay:.0f} s"))
+        if old:  # grey, and without the colour of its category: it says nothing of the air now
+            cells = [Text(cell.plain, "bright_black") for cell in cells]
+        table.add_row(Text(estimate.station, "bright_black" if old else ""), *cells)
+    return table
+
+
+def moment_of(end: datetime, now: datetime) -> str:
+    """The end of a window: the time of day, with its date where that is not today's."""
+    return f"{end:%H:%M}" if end.date() == now.date() else f"{end:%Y-%m-%d %H:%M}"
+
+
+def is_stale(age: timedelta, ends: Sequence[datetime]) -> bool:
+    """Whether a station whose newest window has this age says nothing of the present any more.
+
+    A few of its own gaps are waited for: `ends` are those of its last windows, newest first. The longest gap
+    is taken for an outage where there are others.
+    """
+    if age <= _STALE_AFTER:
+        return False
+    gaps = sorted((later - earlier for later, earlier in pairwise(ends)), reverse=True)
+    return age > max(_STALE_AFTER, _GAPS * gaps[1 if len(gaps) > 1 else 0] if gaps else _STALE_AFTER)
+
+
+def line(estimate: Estimate, freshness: Freshness, now: datetime) -> str:
     """One estimate as a line, for output that is no terminal."""
     block = leading(estimate)
     index = (
@@ -154,8 +235,10 @@ def line(estimate: Estimate, freshness: Freshness) -> str:
         for name, value in estimate.pollutants.items()
     )
     late = "" if delay is None else f" delay={delay:.0f}s"
-    when = f"{estimate.window.end:%H:%M:%SZ}"
-    return f"{when} {estimate.station}: AQI {index} {values} from={estimate.sides}{late}"
+    end = estimate.window.end
+    when = f"{end:%H:%M:%SZ}" if end.date() == now.date() else format_time(end)
+    old = f" ({lasting(now - end)} old)" if now - end > _STALE_AFTER else ""
+    return f"{when}{old} {estimate.station}: AQI {index} {values} from={estimate.sides}{late}"
 
 
 def utc_now() -> datetime:

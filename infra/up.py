@@ -5,22 +5,28 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
 
 from rich.console import Console
 from rich.live import Live
 
 from agents.worker import ROLES
 from infra.connect import environment
-from infra.live import Freshness, Pipeline, line, picture, utc_now
+from infra.live import Freshness, Pipeline, is_stale, line, picture, utc_now
 from infra.settings import Settings
 from infra.stack.broker import EmbeddedBroker, running_bootstrap
 from infra.stack.cache import EmbeddedCache
 from infra.stack.ports import free_port
 from infra.stack.processes import Status, Supervisor, ended_by_signals
+from infra.stores import make_room_for_live
 from schemas.estimate import Estimate
 from streams.admin import create_topics
 from streams.errors import StoreError
 from streams.sinks.store import Store
+
+#: Windows that tell how often a station speaks: six hours of minutes.
+_REMEMBERED: Final = 360
 
 
 @dataclass(frozen=True)
@@ -104,6 +110,11 @@ def up(
     console = Console()
     notes: list[str] = []
     started = time.monotonic()
+    replayed = make_room_for_live(settings)
+    if replayed is not None:
+        notes.append(
+            f"a replay's estimates are no live ones; they stay in {replayed} (skyfuse query --store)"
+        )
     with running(
         settings, lambda text: console.print(f"skyfuse: {text}", style="dim"), notes.append
     ) as stack:
@@ -132,39 +143,54 @@ def up(
 def _watch(console: Console, stack: Running, notes: list[str], started: float, seconds: float | None) -> None:
     freshness = Freshness()
     printed: set[tuple[str, object, int]] = set()
+    # What the store has from before is no news of this start.
+    before = {_version(estimate) for estimate in _latest(stack.settings, utc_now())[0]}
     first = True
     terminal = console.is_terminal
     with Live(console=console, auto_refresh=False, screen=False) if terminal else ExitStack() as live:
         while seconds is None or time.monotonic() - started < seconds:
             now = utc_now()
-            estimates = _latest(stack.settings)
+            estimates, stale = _latest(stack.settings, now)
             freshness.note(estimates, now)
             stack.pipeline.read()
             stack.keep_broker(notes.append)
-            if estimates and first:
+            if first and any(_version(estimate) not in before for estimate in estimates):
                 first = False
                 notes.append(f"first estimates {time.monotonic() - started:.0f} s after the start")
             if isinstance(live, Live):
-                live.update(picture(estimates, freshness, stack.pipeline, notes[-4:], now), refresh=True)
+                screen = picture(estimates, freshness, stack.pipeline, notes[-4:], now, stale, console)
+                live.update(screen, refresh=True)
             else:
                 for text in notes:
                     console.print(f"skyfuse: {text}", highlight=False)
                 notes.clear()
                 for estimate in estimates:
-                    key = (estimate.station, estimate.window.end, estimate.revision)
+                    key = _version(estimate)
                     if key not in printed:
                         printed.add(key)
                         console.print(
-                            line(estimate, freshness), highlight=False, soft_wrap=True, markup=False
+                            line(estimate, freshness, now), highlight=False, soft_wrap=True, markup=False
                         )
             time.sleep(1.0)
 
 
-def _latest(settings: Settings) -> list[Estimate]:
+def _version(estimate: Estimate) -> tuple[str, object, int]:
+    return estimate.station, estimate.window.end, estimate.revision
+
+
+def _latest(settings: Settings, now: datetime) -> tuple[list[Estimate], set[str]]:
+    """Each station's newest window, and the stations of which it is no news any more."""
     if not settings.store_path.exists():
-        return []
+        return [], set()
     try:
         with Store(settings.store_path, read_only=True) as store:
-            return store.latest()
+            latest = store.latest()
+            stale = {
+                one.station
+                for one in latest
+                if is_stale(age := now - one.window.end, ())
+                and is_stale(age, store.ends(one.station, _REMEMBERED))
+            }
+            return latest, stale
     except StoreError:
-        return []  # the sink worker is just creating it
+        return [], set()  # the sink worker is just creating it

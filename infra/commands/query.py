@@ -2,7 +2,6 @@
 
 import csv
 import io
-import re
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -21,15 +20,17 @@ from aqi import standards
 from aqi.errors import StandardError
 from infra.errors import QueryError
 from infra.settings import Settings
+from infra.stores import replay_shown, replay_stores
 from schemas.base import format_time, parse_time, to_ms
+from schemas.duration import parse_duration
 from schemas.estimate import Estimate, IndexBlock, PollutantEstimate
 from schemas.parameters import PARAMETERS
 from streams.sinks.store import Store
 
 #: Rows of a table on the screen when no limit is given.
 SCREENFUL: Final = 40
-_AGO = re.compile(r"^(\d+)([smhd])$")
-_UNIT: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+#: A table whose newest window is older than this says so: nothing in it is of now.
+_PAST: Final = timedelta(minutes=15)
 _NAMES: Final = {"pm25": "PM2.5", "pm10": "PM10", "no2": "NO2", "so2": "SO2", "co": "CO", "o3": "O3"}
 
 
@@ -139,13 +140,19 @@ def to_parquet(estimates: Sequence[Estimate]) -> bytes:
     return data
 
 
-def to_table(estimates: Sequence[Estimate], *, with_station: bool = True) -> Table:
-    """Estimates for a person: the index in its colour, and for each pollutant what it rests on."""
+def to_table(
+    estimates: Sequence[Estimate], *, with_station: bool = True, now: datetime | None = None
+) -> Table:
+    """Estimates for a person: the index in its colour, and for each pollutant what it rests on.
+
+    `now`: how old the newest is, is said where it is of the past.
+    """
     table = Table(box=None, header_style="bold", caption_justify="left", pad_edge=False)
     if with_station:
         table.add_column("station")
-    for heading in ("window end", "AQI", "category"):
-        table.add_column(heading)
+    table.add_column("window end", no_wrap=True)
+    table.add_column("AQI", no_wrap=True)
+    table.add_column("category")
     for parameter in PARAMETERS:
         table.add_column(_NAMES[parameter], justify="right")
     for estimate in estimates:
@@ -159,6 +166,9 @@ def to_table(estimates: Sequence[Estimate], *, with_station: bool = True) -> Tab
         cells += [pollutant_cell(estimate.pollutants.get(parameter)) for parameter in PARAMETERS]
         table.add_row(*cells)
     table.caption = "ug/m3; ~ imputed, with its 90 % interval; * corrected; - no value"
+    newest = max((estimate.window.end for estimate in estimates), default=None)
+    if now is not None and newest is not None and now - newest > _PAST:
+        table.caption += f"; the newest window ended {lasting(now - newest)} ago"
     return table
 
 
@@ -176,30 +186,39 @@ def index_cell(index: IndexBlock | None, at: datetime) -> Text:
     return Text(f" {index.index:>3} ", style=f"bold {ink} on {colour}")
 
 
-def pollutant_cell(pollutant: PollutantEstimate | None) -> Text:
-    """The value, marked where it is not a plain measurement."""
+def pollutant_cell(pollutant: PollutantEstimate | None, *, interval: bool = True) -> Text:
+    """The value, marked where it is not a plain measurement; with its interval where one is wanted."""
     if pollutant is None:
         return Text("-", style="dim")
     if pollutant.kind == "imputed":
-        interval = (
+        within = (
             f" ({pollutant.lo:.0f} to {pollutant.hi:.0f})"
-            if pollutant.lo is not None and pollutant.hi is not None
+            if interval and pollutant.lo is not None and pollutant.hi is not None
             else ""
         )
-        return Text(f"~{pollutant.value:.1f}{interval}", style="italic cyan")
+        return Text(f"~{pollutant.value:.1f}{within}", style="italic cyan")
     mark = "*" if pollutant.kind == "corrected" else ""
     return Text(f"{pollutant.value:.1f}{mark}", style="yellow" if pollutant.qc == 3 else "")
 
 
 def moment(text: str, now: datetime) -> datetime:
     """RFC 3339 with a zone, or an age such as 90s, 30m, 6h, 2d before `now`. Raises QueryError."""
-    ago = _AGO.match(text)
-    if ago:
-        return now - timedelta(**{_UNIT[ago[2]]: int(ago[1])})
     try:
+        # A number alone could be a year, and 10:00 a time of day: an age has a unit.
+        if text[:1] != "-" and text[-1:].lower() in ("s", "m", "n", "h", "d"):
+            return now - parse_duration(text)
         return parse_time(text)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise QueryError(f"{error} (or an age such as 30m, 6h, 2d)") from error
+
+
+def lasting(length: timedelta) -> str:
+    """A length of time in its leading unit: 90 s, 15 min, 30 h, 12 d, 4 y."""
+    seconds = length.total_seconds()
+    for unit, size, most in (("s", 1, 120), ("min", 60, 120), ("h", 3_600, 48), ("d", 86_400, 730)):
+        if seconds < size * most:
+            return f"{max(0, int(seconds // size))} {unit}"
+    return f"{int(seconds // (365.25 * 86_400))} y"
 
 
 def query(
@@ -213,10 +232,19 @@ def query(
         int | None, typer.Option(min=1, help=f"The newest so many (a table: {SCREENFUL} if not given).")
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Write to this file.")] = None,
+    store_file: Annotated[
+        Path | None, typer.Option("--store", help="Another store, such as that of a replay.")
+    ] = None,
 ) -> None:
     """Estimates from the local store."""
     now = datetime.now(UTC)
-    with Store(Settings().store_path, read_only=True) as store:
+    settings = Settings()
+    shown = None if store_file is not None else replay_shown(settings)
+    if shown is not None:
+        typer.echo(
+            f"skyfuse: there is no live store; these are the estimates of the replay {shown}", err=True
+        )
+    with Store(store_file or settings.store_path, read_only=True) as store:
         if limit is None and format is Format.table:
             limit = SCREENFUL
         estimates = store.read(
@@ -227,14 +255,20 @@ def query(
         )
         if not estimates and station is not None and not store.read(station, limit=1):
             known = ", ".join(estimate.station for estimate in store.latest()) or "none yet"
-            raise QueryError(f"the store has nothing of station {station}; stations with estimates: {known}")
+            replays = ", ".join(map(str, replay_stores(settings)[:3]))
+            others = f"; replays have stores of their own (--store FILE): {replays}" if replays else ""
+            raise QueryError(
+                f"the store has nothing of station {station}; stations with estimates: {known}{others}"
+            )
     match format:
         case Format.table:
             if output is None:
-                Console().print(to_table(estimates, with_station=station is None))
+                Console().print(to_table(estimates, with_station=station is None, now=now))
                 return
             with io.StringIO() as text:
-                Console(file=text, width=200).print(to_table(estimates, with_station=station is None))
+                Console(file=text, width=200).print(
+                    to_table(estimates, with_station=station is None, now=now)
+                )
                 data = text.getvalue().encode()
         case Format.csv:
             data = to_csv(estimates)

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
-from schemas.base import to_ms
+from schemas.base import from_ms, to_ms
 from schemas.estimate import Estimate
 from schemas.parameters import PARAMETERS
 from schemas.station import Station
@@ -295,6 +295,13 @@ class Store:
             " JOIN estimate e USING (station, end) ORDER BY e.station"
         )
         return [Estimate.model_validate_json(body) for (body,) in rows]
+
+    def ends(self, station: str, count: int) -> list[datetime]:
+        """When the last windows of a station ended, newest first."""
+        rows = self._select(
+            "SELECT end FROM estimate WHERE station = ? ORDER BY end DESC LIMIT ?", (station, count)
+        )
+        return [from_ms(end) for (end,) in rows]
 
     def stations(self) -> dict[str, Station]:
         """The newest record of each station, by id."""
