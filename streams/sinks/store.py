@@ -101,6 +101,19 @@ SELECT e.station, e.end / 1000 AS time, e.body ->> 'sides' AS sides,
     e.body ->> '$.model.hi' AS model_hi, e.revision, e.body ->> 'bundle' AS bundle
 FROM estimate e;
 """  # fmt: skip
+_VIEW_NAMES: Final = ("aq", "aqi", "station_state")
+#: By version, what makes the next one's tables of its own; the views are made anew with any. Estimates and
+#: stations have been in the same two tables ever since.
+_MIGRATIONS: Final = {
+    1: """
+CREATE TABLE withdrawn (
+    station  TEXT NOT NULL,
+    end      INTEGER NOT NULL,
+    standard TEXT NOT NULL,
+    PRIMARY KEY (station, end, standard)
+) WITHOUT ROWID;
+""",
+}
 
 
 class Store:
@@ -108,7 +121,9 @@ class Store:
 
     `aggregates`: note for every window that changes which hour and day have to be computed anew (`due`).
 
-    Raises StoreError where the file is missing (reader), not a store, of another schema version, or broken.
+    A store of an earlier schema version is brought up to date; a reader reads it as it is.
+
+    Raises StoreError where the file is missing (reader), not a store, of a later schema version, or broken.
     """
 
     def __init__(
@@ -135,7 +150,7 @@ class Store:
         except sqlite3.Error as error:
             raise StoreError(f"the store {path} cannot be opened: {error}") from error
         try:
-            self._check()
+            self._check(read_only)
             self._zones = {name: record.timezone for name, record in self.stations().items()}
         except BaseException:
             self._db.close()
@@ -346,18 +361,37 @@ class Store:
         except sqlite3.Error as error:
             raise StoreError(f"the store {self._path} cannot be read: {error}") from error
 
-    def _check(self) -> None:
+    def _check(self, read_only: bool) -> None:
         with self._explained():
             self._db.execute("PRAGMA synchronous = FULL")
-            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+            version = self._version()
             (application,) = self._db.execute("PRAGMA application_id").fetchone()
         if application != APPLICATION_ID:
             raise StoreError(f"{self._path} is a SQLite file, but not a skyfuse store: move it away")
-        if version != SCHEMA_VERSION:
+        if version > SCHEMA_VERSION:
             raise StoreError(
-                f"the store {self._path} has schema version {version}, this skyfuse needs {SCHEMA_VERSION}:"
-                " move it away and let the estimates topic fill a new one, or use the skyfuse that made it"
+                f"the store {self._path} has schema version {version}, and this skyfuse reads up to"
+                f" {SCHEMA_VERSION}: start the newer skyfuse that made it (nothing was changed or deleted)"
             )
+        if version < min(_MIGRATIONS):
+            raise StoreError(f"the store {self._path} has schema version {version}, which there never was")
+        if version < SCHEMA_VERSION and not read_only:
+            self._transact(self._migrate)
+
+    def _version(self) -> int:
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        return int(version)
+
+    def _migrate(self, db: sqlite3.Connection) -> None:
+        # Workers that start together queue for the lock: the first one does it.
+        steps = [_MIGRATIONS[version] for version in range(self._version(), SCHEMA_VERSION)]
+        if not steps:
+            return
+        for view in _VIEW_NAMES:
+            db.execute(f"DROP VIEW IF EXISTS {view}")
+        for statement in "".join([*steps, _VIEWS]).split(";"):
+            db.execute(statement)
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def _note_withdrawn(db: sqlite3.Connection, station: str, end: int, before: str, now: Estimate) -> None:

@@ -236,6 +236,72 @@ def test_a_worker_goes_on_from_each_version_alike() -> None:
     assert len(set(map(repr, ends.values()))) == 1
 
 
+def learned_by(assessor: Assessor, encoder: str) -> dict[str, Any]:
+    """The states after the later windows, by name."""
+    for view in world.later(encoder):
+        assessor.run([("expire", view)], view.end, world.STATIONS.get)
+    done = world.later(encoder)[-1].end + world.LATENESS
+    return {name: read(name, assessor.dump(name, at)) for name, at in assessor.horizons(done).items()}
+
+
+@pytest.mark.parametrize("lost", ["", OF_SENSORS])
+def test_of_a_stations_two_records_each_is_worth_having(lost: str) -> None:
+    """What the damaged one held is learned anew, the other one goes on."""
+    head = Head(Bundle.load())
+    kept = loaded("stations-6")
+    whole = learned_by(
+        Assessor(head, size_ms=world.MINUTE, lateness_ms=world.LATENESS, snapshots=kept), head.bundle.encoder
+    )
+    snapshots = {name: snapshot for name, snapshot in kept.items() if name != "cam" + lost}
+    partly = learned_by(
+        Assessor(head, size_ms=world.MINUTE, lateness_ms=world.LATENESS, snapshots=snapshots),
+        head.bundle.encoder,
+    )
+    assert {name: pack(state) for name, state in partly.items() if not name.startswith("cam")} == {
+        name: pack(state) for name, state in whole.items() if not name.startswith("cam")
+    }
+    pairs = whole["cam|sensors"].virtual["pm25"].pairs
+    if lost:
+        assert partly["cam"].last == whole["cam"].last
+        assert pack(partly["cam"].history) != pack(whole["cam"].history)  # imputed by the head meanwhile
+        assert (
+            partly["cam"].history.hours.measured_s.tolist() == whole["cam"].history.hours.measured_s.tolist()
+        )
+        assert partly["cam|sensors"].virtual["pm25"].pairs < pairs
+    else:
+        assert partly["cam|sensors"].virtual["pm25"].pairs >= pairs - 1
+        assert len(partly["cam"].history.hours.mean) < len(whole["cam"].history.hours.mean)
+
+
+def test_virtual_sensors_that_are_ahead_of_their_station_take_no_hour_in_twice() -> None:
+    """The newest record of the station was damaged: the one before gathers the hour they have taken in."""
+    head = Head(Bundle.load())
+    before: dict[str, tuple[int, Any]] = {}
+    assessor = Assessor(head, size_ms=world.MINUTE, lateness_ms=world.LATENESS, snapshots={})
+    end = 0
+    for view in world.windows(head.bundle.encoder):
+        if view.station != "cam":
+            continue
+        assessor.run([("expire", view)], view.end, world.STATIONS.get)
+        at = {
+            name: (at, read(name, assessor.dump(name, at)))
+            for name, at in assessor.horizons(view.end + world.LATENESS).items()
+        }
+        end = view.end
+        if before and at["cam|sensors"][0] == end and end > world.START + 100 * world.HOUR:
+            break
+        before = at
+    ahead = {"cam": before["cam"], "cam|sensors": at["cam|sensors"]}
+    assert ahead["cam"][0] < ahead["cam|sensors"][0]
+    assert ahead["cam"][1].gathered is not None
+    worker = Assessor(head, size_ms=world.MINUTE, lateness_ms=world.LATENESS, snapshots=ahead)
+    later = [view for view in world.windows(head.bundle.encoder) if view.station == "cam" and view.end > end]
+    for view in later[:3]:
+        worker.run([("expire", view)], view.end, world.STATIONS.get)
+    hours = {name: sensor.t_ms for name, sensor in worker._air["cam"].latest()[1].virtual.items()}
+    assert set(hours.values()) == {later[1].end}
+
+
 def test_alerts_go_on_from_each_version_alike() -> None:
     told = {}
     for file in FILES:
