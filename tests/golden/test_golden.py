@@ -24,7 +24,7 @@ from tests.golden import world
 
 HERE = Path(__file__).parent
 READERS = {"stations": read, "alerts": read_alerts}
-FILES = sorted(path.stem for path in HERE.glob("*-*.jsonl"))
+FILES = sorted(path.stem for kind in READERS for path in HERE.glob(f"{kind}-*.jsonl"))
 
 
 class Record:
