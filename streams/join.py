@@ -12,6 +12,9 @@ Rules
   depends on the source's log alone, so a re-read after a crash decides the same, whatever the interleaving of
   the sources.
 * A window holds a set of inputs: a repeated identity changes nothing. Its *revision* is the size of that set.
+* An item that stands for a *period* is an input of every window which that period touches and which is not
+  final yet, also of windows still to come. Whether it is late, or in conflict, is decided in the window of
+  its own time alone; a window of its period that is final is left as it is.
 
 Recovery
 --------
@@ -52,7 +55,11 @@ class Rules:
 
 
 class Item(NamedTuple):
-    """One input. `seen` is the time it may vouch for (never later than its arrival at the broker)."""
+    """One input. `seen` is the time it may vouch for (never later than its arrival at the broker).
+
+    `since` and `until`: the period [since, until) in ms that it stands for, `time` within it; `until` 0: it
+    stands for its own window only.
+    """
 
     station: str
     time: int
@@ -61,6 +68,8 @@ class Item(NamedTuple):
     mark: Any
     payload: Any
     offset: int
+    since: int = 0
+    until: int = 0
 
 
 class Settled(NamedTuple):
@@ -112,14 +121,16 @@ class Output:
 
 
 class _Window:
-    __slots__ = ("closed", "dirty", "firsts", "inputs", "size")
+    __slots__ = ("closed", "dirty", "firsts", "inputs", "own", "size")
 
     def __init__(self) -> None:
         self.inputs: dict[str, dict[tuple[Any, ...], Item]] = {}
         self.firsts: dict[str, tuple[int, int]] = {}
         self.closed = False
         self.dirty = False
+        #: All its inputs, and those whose own time lies in it.
         self.size = 0
+        self.own = 0
 
 
 class _Source:
@@ -174,6 +185,8 @@ class Join:
                 # Final and delivered in an earlier life: read there already, or new and therefore late.
                 if item.offset >= known_to:
                     output.late.append((source, item))
+                elif item.until:
+                    self._cover(source, item, watermark, touched)
             elif end <= done:
                 output.late.append((source, item))
             else:
@@ -191,10 +204,13 @@ class Join:
                 if known is None:
                     side[item.identity] = item
                     window.size += 1
+                    window.own += 1
                     self._count += 1
                     if window.closed:
                         window.dirty = True
                         touched[key] = window
+                    if item.until:
+                        self._cover(source, item, watermark, touched)
                 elif known.mark != item.mark:
                     output.conflicts.append((source, item))
             vouched = item.seen - disorder
@@ -207,6 +223,38 @@ class Join:
             if window.dirty:
                 self._publish(key, window, output)
         return output
+
+    def _cover(
+        self, source: str, item: Item, watermark: int, touched: dict[tuple[str, int], _Window]
+    ) -> None:
+        """Make the item an input of the other windows of its period that are not final."""
+        rules = self._rules
+        final_after = rules.grace + rules.lateness
+        own = item.time // rules.size * rules.size
+        # Final by the source's own log, by the combined watermark, or in an earlier life.
+        final = max(watermark - final_after, self._done, self._skip_to)
+        restored = self._sources[source].restored
+        if restored is None or item.offset >= restored.position:
+            final = max(final, self._done_before)
+        first = max(item.since, final) // rules.size * rules.size
+        for start in range(first, item.until, rules.size):
+            end = start + rules.size
+            if start == own or end <= final:
+                continue
+            key = (item.station, start)
+            window = self._windows.get(key)
+            if window is None:
+                window = self._windows[key] = _Window()
+                heapq.heappush(self._agenda, (end + rules.grace, _CLOSE, start, item.station))
+                heapq.heappush(self._agenda, (end + final_after, _EXPIRE, start, item.station))
+            side = window.inputs.setdefault(source, {})
+            window.firsts.setdefault(source, (item.offset, watermark))
+            if item.identity not in side:
+                side[item.identity] = item
+                window.size += 1
+                if window.closed:
+                    window.dirty = True
+                    touched[key] = window
 
     def punctuate(self, source: str, at: int | None, position: int, now: int) -> Output:
         """Progress without data: nothing earlier than `at` follows (None: only a sign of life)."""
@@ -263,7 +311,7 @@ class Join:
                 self._publish(key, window, output)
             output.steps.append(("expire", self._view(key, window)))
             self._held.append((start + self._rules.size, window.firsts))
-            self._count -= window.size
+            self._count -= window.own
             del self._windows[key]
         self._done = max(self._done, combined - self._rules.grace - self._rules.lateness)
         forget = self._done - self._rules.hold

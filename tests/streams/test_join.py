@@ -44,7 +44,12 @@ def logs(draw: st.DrawFn, late: bool = True) -> dict[str, Log]:
                 continue
             time = max(0, clock - behind)
             station = draw(st.sampled_from("xyz"))
-            log.append(Item(station, time, time, (source, offset), None, offset, offset))
+            since = until = 0
+            if draw(st.integers(0, 3)) == 0:
+                # One that began before its own window finds windows closed, and revises them.
+                since = max(0, time - draw(st.integers(0, 40))) if late else time
+                until = time + draw(st.integers(1, 40))
+            log.append(Item(station, time, time, (source, offset), None, offset, offset, since, until))
         log.append(clock + 10_000)
         made[source] = log
     return made
@@ -65,6 +70,9 @@ def oracle(made: dict[str, Log], how: Rules) -> tuple[dict[tuple[str, int], set[
                 late.add((source, entry.offset))
             else:
                 windows[entry.station, start].add(entry.identity)
+                for other in range(entry.since // how.size * how.size, entry.until, how.size):
+                    if other + how.size + how.grace + how.lateness > watermark:
+                        windows[entry.station, other].add(entry.identity)
             watermark = max(watermark, entry.seen - how.disorder[source])
     return dict(windows), late
 
@@ -284,3 +292,23 @@ def test_metadata_of_another_tool_or_version() -> None:
 def test_rules_are_checked() -> None:
     with pytest.raises(ValueError, match="window size"):
         rules(size=0)
+
+
+def test_an_item_lends_itself_to_the_windows_of_its_period() -> None:
+    join = Join(rules())
+    hourly = item(35, 0)._replace(since=35, until=61)
+    join.feed(A, [item(5, 0), item(90, 1)], 2, now=0)
+    steps = join.feed(B, [hourly, item(58, 1), item(150, 2, station="y")], 3, now=0).steps
+    closed = [(view.station, view.start, view.revision) for kind, view in steps if kind == "close"]
+    assert closed == [("x", 0, 1), ("x", 30, 1), ("x", 40, 1), ("x", 50, 2), ("x", 60, 1)]
+    assert join.buffered == 2  # each item once, however many windows its period has
+
+
+def test_a_period_that_ends_with_its_stamp_revises_the_windows_before_and_leaves_final_ones() -> None:
+    join = Join(rules())
+    join.feed(A, [item(1000, 0)], 1, now=0)
+    join.feed(B, [item(22, 0), item(46, 1, station="y")], 2, now=0)  # windows that end at 26 are final
+    revised = join.feed(B, [item(44, 2)._replace(since=10, until=45)], 3, now=0).steps
+    assert [(view.start, view.revision) for _, view in revised] == [(20, 2)]
+    rest = [view for kind, view in join.punctuate(B, 500, 4, now=0).steps if kind == "close"]
+    assert [(view.station, view.start) for view in rest] == [("x", 30), ("x", 40), ("y", 40)]
