@@ -25,7 +25,7 @@ from typing import Final, Literal, NamedTuple
 from aqi.history import Mean
 from aqi.quality import defaults
 from fusion.assessor import StationOf
-from fusion.conclusion import Conclusion, assembled, conclude, means, unknown
+from fusion.conclusion import Conclusion, assembled, conclude, counted, means, unknown
 from fusion.inference import Said, tell
 from fusion.intake import Intake, Prepared, take_in
 from fusion.learning import HOUR_MS, Air
@@ -213,7 +213,7 @@ class Backfill:
                     conclude(window, told, air), before.estimate.pollutants if before else {}
                 )
                 added = means(pollutants, self._size)
-                history = air.history.with_window(end, self._size, added) if added else air.history
+                history = counted(air.history, window, pollutants, self._size)
                 memory.put(end, added)
                 concluded.append(Conclusion(window, told, pollutants, history))
         return assembled(concluded, head.bundle.id)

@@ -26,6 +26,7 @@ from schemas.estimate import Estimate
 from schemas.features import Features, Punctuation
 from streams import metrics
 from streams.accept import LATE_FROM, Keys, check_time, dead_letter, is_punctuation, reading_items
+from streams.cadence import CADENCE, Periods, dump_cadences
 from streams.checkpoint import Checkpoints
 from streams.driver import Out, Publish
 from streams.join import Item, Join, Output
@@ -80,6 +81,8 @@ class FusionStage:
         assessor: Assessor,
         stations: StationBook,
         checkpoints: Checkpoints,
+        periods: Periods,
+        period_checkpoints: Checkpoints,
         keys: Keys,
         publish: Publish,
         executor: Executor,
@@ -98,6 +101,8 @@ class FusionStage:
         self.assessor = assessor
         self._stations = stations
         self._checkpoints = checkpoints
+        self._periods = periods
+        self._period_checkpoints = period_checkpoints
         self._keys = keys
         self._publish = publish
         self._executor = executor
@@ -135,7 +140,7 @@ class FusionStage:
             else:
                 try:
                     if source == "readings":
-                        made, partly = reading_items(record, self._keys)
+                        made, partly = reading_items(record, self._keys, self._periods)
                         items += made
                         if partly is not None:
                             out.append(self._dead_letter(record, partly, partly_used=True))
@@ -244,6 +249,11 @@ class FusionStage:
         settled = self.join.settled()
         done = next(iter(settled.values())).done
         snapshots = self._checkpoints.write(self.assessor.horizons(done), self.assessor.dump)
+        cadences, offset = self._periods.cadences, settled["readings"].offset
+        snapshots += self._period_checkpoints.write(
+            {station + CADENCE: offset for station in cadences.settled_at(offset)},
+            lambda name, _: dump_cadences(cadences.settled(name.removesuffix(CADENCE))),
+        )
         if snapshots:
             await self._publish(snapshots)
         return {
@@ -254,6 +264,7 @@ class FusionStage:
     def committed(self) -> None:
         """The checkpoints written last go with what is committed."""
         self._checkpoints.committed()
+        self._period_checkpoints.committed()
 
     def paused(self) -> set[str]:
         """The source that runs ahead while the other one holds its windows open."""

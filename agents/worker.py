@@ -21,12 +21,14 @@ from agents.vision import VisionPipeline, VisionStage
 from fusion import stored
 from fusion.assessor import Assessor
 from fusion.intake import check_station
+from fusion.sensors import humidity_ms
 from infra.settings import KafkaSettings, Settings, WindowSettings
 from model.bundle import DEFAULT_BUNDLE, Bundle
 from model.runtime import Head
 from streams import metrics, topics
 from streams.accept import Keys
 from streams.bands import BandBook
+from streams.cadence import CADENCE, Cadences, Periods, by_station, read_cadences
 from streams.checkpoint import Checkpoints
 from streams.compacted import read_compacted
 from streams.driver import BatchApp, Committed, Out, Stage, build_app
@@ -151,15 +153,27 @@ class _Fusion(_Builder):
         }
         horizon = min((kept.done for kept in restored.values()), default=-(2**62)) - self._rules.hold
         checkpoints = Checkpoints(self.name(topics.STATE), partition)
-        kept = (await self.compacted(topics.STATE, partition)).values()
-        snapshots = checkpoints.load(kept, horizon, stored.read)
+        kept = await self.compacted(topics.STATE, partition)
+        cadence_mark = f"{CADENCE}#".encode()
+        snapshots = checkpoints.load(
+            (record for key, record in kept.items() if cadence_mark not in key), horizon, stored.read
+        )
+        period_checkpoints = Checkpoints(self.name(topics.STATE), partition)
+        cadences = period_checkpoints.load(
+            (record for key, record in kept.items() if cadence_mark in key),
+            restored["readings"].offset if "readings" in restored else -1,
+            read_cadences,
+        )
+        stations = await self.stations(partition)
         return FusionStage(
             Join(self._rules, restored, int(time.time() * 1000)),
             Assessor(
                 self._head, size_ms=self._rules.size, lateness_ms=self._rules.lateness, snapshots=snapshots
             ),
-            await self.stations(partition),
+            stations,
             checkpoints,
+            Periods(self._rules.size, Cadences(by_station(cadences)), stations.get, humidity_ms),
+            period_checkpoints,
             self.keys,
             self.publish,
             self._executor,

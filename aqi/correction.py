@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 
 from aqi.errors import CorrectionError
 
-#: Channel of sensors that have only one.
-PLAIN: Final = "value"
+#: Channel of a correction that takes whichever channel its sensor's values are taken from.
+ANY: Final = ""
 #: Plantower's "CF=1" mass concentration, as PurpleAir reports it; not its `atm` channel.
 CF_1: Final = "cf_1"
 
@@ -22,7 +22,7 @@ class Correction(NamedTuple):
     """A correction of one sensor: the `id` to store, the input `channel` and parameters it is for."""
 
     id: str
-    channel: str
+    channel: str  # empty: whichever the sensor's record names
     parameters: tuple[str, ...]  # empty: any
     needs_humidity: bool
     formula: Callable[[float, float], float]
@@ -37,19 +37,20 @@ class Correction(NamedTuple):
         """
         if self.parameters and parameter not in self.parameters:
             raise CorrectionError(f"{self.id} corrects {', '.join(self.parameters)}, not {parameter}")
-        if channel != self.channel:
+        if self.channel and channel != self.channel:
             raise CorrectionError(
                 f"{self.id} takes channel {self.channel!r}, got {channel!r}: "
                 "send that channel or use another correction"
             )
         if not self.needs_humidity:
             return self.formula(value, math.nan)
-        if humidity is None or not 0.0 <= humidity <= 100.0:
+        if humidity is None or math.isnan(humidity):
             return None
-        return self.formula(value, humidity)
+        # A saturated sensor shows more than 100 %, and noise at the dry end less than none.
+        return self.formula(value, min(max(humidity, 0.0), 100.0))
 
 
-IDENTITY: Final = Correction("identity", PLAIN, (), False, lambda value, _: value)
+IDENTITY: Final = Correction("identity", ANY, (), False, lambda value, _: value)
 
 #: Barkjohn, Gantt, Clements 2021 (Atmos. Meas. Tech. 14, 4617, eq. 8), the US-wide correction of EPA: PM2.5
 #: from the mean of a PurpleAir's two cf_1 channels and the sensor's own relative humidity. Fitted on 24-h
@@ -70,7 +71,7 @@ def linear(slope: float, offset: float) -> Correction:
             f"linear correction: slope {slope} must be above zero and offset {offset} finite"
         )
     return Correction(
-        f"linear:slope={slope!r},offset={offset!r}", PLAIN, (), False, lambda value, _: slope * value + offset
+        f"linear:slope={slope!r},offset={offset!r}", ANY, (), False, lambda value, _: slope * value + offset
     )
 
 

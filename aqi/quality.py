@@ -19,7 +19,7 @@ verdicts.
 
 import math
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache
 from importlib import resources
@@ -42,6 +42,9 @@ GAP: Final = 32
 TIME: Final = 64
 CHANNELS: Final = 128
 NEIGHBOURS: Final = 256
+FILL_VALUE: Final = 512
+PARTICLES: Final = 1024
+UNIT: Final = 2048
 
 #: Bit of each test, by name.
 TESTS: Final[dict[str, int]] = {
@@ -54,6 +57,9 @@ TESTS: Final[dict[str, int]] = {
     "time": TIME,
     "channels": CHANNELS,
     "neighbours": NEIGHBOURS,
+    "fill_value": FILL_VALUE,
+    "particles": PARTICLES,
+    "unit": UNIT,
 }
 
 #: Most readings that the flat-line test remembers; beyond, it starts again (it then objects later, never
@@ -388,6 +394,36 @@ def channels(a: float | None, b: float | None, rule: ChannelRule) -> Verdict:
     return Verdict(GOOD, 0)
 
 
+class ParticleRule(NamedTuple):
+    """PM2.5 is part of PM10: more of it by `relative` and `absolute` (ug/m3) is impossible."""
+
+    relative: float
+    absolute: float
+
+
+def particles(pm25: float, pm10: float, rule: ParticleRule) -> Verdict:
+    """Whether PM2.5 lies above the PM10 beside it (ug/m3); which of the two is wrong cannot be told."""
+    if pm25 > pm10 * (1.0 + rule.relative) + rule.absolute:
+        return Verdict(SUSPECT, PARTICLES)
+    return Verdict(GOOD, 0)
+
+
+class UnitRule(NamedTuple):
+    """Below this (in `unit`) there is no such air anywhere: the number was meant in another unit."""
+
+    parameter: str
+    unit: str
+    lowest: float
+
+
+def unit_doubt(parameter: str, value: float, unit: str, rules: Sequence[UnitRule]) -> Verdict:
+    """Whether a value above zero is so low for its unit that the unit is in doubt."""
+    for rule in rules:
+        if (parameter, unit) == (rule.parameter, rule.unit) and 0.0 < value < rule.lowest:
+            return Verdict(SUSPECT, UNIT)
+    return Verdict(GOOD, 0)
+
+
 class NeighbourRule(NamedTuple):
     """When a station stands out from those around it (AirGradient's published rule). Values in ug/m3."""
 
@@ -449,13 +485,25 @@ class Defaults(NamedTuple):
     limits: Mapping[str, Limits]
     channels: ChannelRule
     neighbours: NeighbourRule
+    particles: ParticleRule
+    units: tuple[UnitRule, ...]
+    #: Age in seconds up to which a humidity serves a correction.
+    humidity_s: int
+    #: Per type of sensor (`any`: every one) and parameter, the numbers that mean no value, as it sends them.
+    fill_values: Mapping[str, Mapping[str, tuple[float, ...]]]
 
 
 @cache
 def defaults() -> Defaults:
-    """Limits per pollutant and the rules of the A/B and neighbour tests, from quality.toml."""
-    data = tomllib.loads(resources.files("aqi").joinpath("quality.toml").read_text(encoding="utf-8"))
-    pair, around = data.pop("channels"), data.pop("neighbours")
+    """Limits per pollutant and the rules of the other tests (quality.toml), fill values (sensors.toml)."""
+    data, sensors = (
+        tomllib.loads(resources.files("aqi").joinpath(name).read_text(encoding="utf-8"))
+        for name in ("quality.toml", "sensors.toml")
+    )
+    pair, around, size, humidity = (
+        data.pop(name) for name in ("channels", "neighbours", "particles", "humidity")
+    )
+    units = tuple(UnitRule(**rule) for rule in data.pop("unit"))
     return Defaults(
         {
             parameter: limits_from(table, f"aqi/quality.toml: [{parameter}]")
@@ -463,7 +511,19 @@ def defaults() -> Defaults:
         },
         ChannelRule(**pair),
         NeighbourRule(**around),
+        ParticleRule(**size),
+        units,
+        humidity["age_s"],
+        {
+            model: {parameter: tuple(numbers) for parameter, numbers in table.items()}
+            for model, table in sensors.items()
+        },
     )
+
+
+def is_fill_value(value: float, numbers: Iterable[float]) -> bool:
+    """Whether a value, as sent, is one of the numbers that mean none (single precision is enough)."""
+    return any(abs(value - number) <= 1e-6 * max(1.0, abs(number)) for number in numbers)
 
 
 _SETTINGS: Final = tuple(limit.name for limit in fields(Limits) if limit.init)

@@ -29,6 +29,7 @@ from schemas.base import from_ms
 from schemas.features import Features, Punctuation, Quality
 from streams import topics
 from streams.accept import PUNCTUATION_TYPE, Keys
+from streams.cadence import Cadences, Periods
 from streams.checkpoint import Checkpoints
 from streams.driver import Committed, Out, Stage, build_app
 from streams.join import Join, Rules, WindowView
@@ -98,6 +99,8 @@ def make_stage(settings: Settings, partition: int, publish: Any) -> FusionStage:
         Join(rules),
         WriteWindows(),  # type: ignore[arg-type]
         StationBook(prefix + topics.STATIONS.name, keys),
+        Checkpoints(prefix + topics.STATE.name, partition),
+        Periods(rules.size, Cadences(), lambda _: None),
         Checkpoints(prefix + topics.STATE.name, partition),
         keys,
         publish,

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from aqi.quality import defaults
-from fusion.conclusion import Conclusion, assembled, conclude, learn, means, news, unknown
+from fusion.conclusion import Conclusion, assembled, conclude, counted, learn, news, unknown
 from fusion.inference import ROWS_A_RUN, Said, predict, tell
 from fusion.intake import Intake, Prepared, take_in
 from fusion.learning import Air
@@ -85,7 +85,8 @@ class Assessor:
         horizon = done - self._lateness
         for name in {view.station for _, view in steps}:
             self._intake[name].prune(horizon)
-            self._air[name].prune(horizon)
+            if name in self._air:
+                self._air[name].prune(horizon)
         return Told(estimates, found)
 
     def _take_in(self, kind: str, view: WindowView, station: Station | None) -> Prepared:
@@ -142,6 +143,8 @@ class Assessor:
     ) -> Conclusion | CameraBands | None:
         """What is to be published of a window; of a final one, the far bands if one was found just now."""
         view = window.view
+        if window.idle:
+            return None
         ring = self._air.get(view.station)
         if ring is None:
             ring = self._air[view.station] = Ring(
@@ -150,8 +153,7 @@ class Assessor:
         final = kind == "expire"
         _, air = ring.latest() if final else ring.as_of(view.end - self._lateness)
         pollutants = conclude(window, said, air)
-        added = means(pollutants, self._size)
-        history = air.history.with_window(view.end, self._size, added) if added else air.history
+        history = counted(air.history, window, pollutants, self._size)
         if final:
             after = learn(replace(air, history=history), window, said, without)
             ring.put(view.end, after)

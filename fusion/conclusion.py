@@ -9,11 +9,20 @@ from fusion.bounds import Interval, bounded
 from fusion.indices import indices
 from fusion.inference import Said, tidy
 from fusion.intake import Prepared, reference
-from fusion.learning import Air, learned, virtual_estimate
+from fusion.learning import HOUR_MS, Air, learned, virtual_estimate
+from fusion.sensors import Disputed, Measured, nearer
 from model.far_band import BandFinder
 from model.persistence import PERSISTENCE
+from model.virtual_sensor import Prediction
 from schemas.base import from_ms
-from schemas.estimate import Estimate, IndexBlock, Inputs, PollutantEstimate, Window
+from schemas.estimate import (
+    Estimate,
+    IndexBlock,
+    Inputs,
+    MissingPollutant,
+    PollutantEstimate,
+    Window,
+)
 from schemas.parameters import PARAMETERS, Pollutant
 from schemas.station import CameraBands, FarBand, FoundBand, Station
 
@@ -37,21 +46,26 @@ def conclude(window: Prepared, said: Said | None, air: Air) -> dict[Pollutant, P
     pollutants: dict[Pollutant, PollutantEstimate] = {}
     imputed: dict[Pollutant, Interval] = {}
     grounds: dict[Pollutant, _Grounds] = {}
+    usable = dict(window.measured)
+    refused = {name: dict(sorted(window.refused.get(name, {}).items())) for name in PARAMETERS}
     for index, name in enumerate(PARAMETERS):
-        if name in window.measured:
+        if name in usable:
             continue
         told = None if said is None else said.output.concentration(said.row, index)
         own = virtual_estimate(air, name, window.view.end, window.sight, told)
-        if own is not None:
+        supported = settled(window.disputed.get(name), own, refused[name])
+        if supported is not None:
+            usable[name] = supported
+        elif own is not None:
             imputed[name] = Interval(own.value, own.lo, own.hi)
             grounds[name] = _Grounds(own.method, own.weights, own.coverage)
         elif said is not None and told is not None:
             lo, hi = said.output.sensors_lo[said.row, index], said.output.sensors_hi[said.row, index]
             imputed[name] = Interval(told, float(lo), float(hi))
             grounds[name] = _Grounds("head", {}, None)
-    possible = bounded(imputed, _values(window))
+    possible = bounded(imputed, _values(usable))
     for name in PARAMETERS:
-        measured, failed = window.measured.get(name), window.failed.get(name)
+        measured, failed = usable.get(name), window.failed.get(name)
         if measured is not None:
             pollutants[name] = PollutantEstimate(
                 value=tidy(measured.value),
@@ -62,6 +76,7 @@ def conclude(window: Prepared, said: Said | None, air: Air) -> dict[Pollutant, P
                 raw=tidy(measured.raw),
                 n=measured.n,
                 sensors=measured.sensors,
+                refused=refused[name],
             )
         elif name in possible:
             (value, lo, hi), (method, weights, coverage) = possible[name], grounds[name]
@@ -76,8 +91,46 @@ def conclude(window: Prepared, said: Said | None, air: Air) -> dict[Pollutant, P
                 weights={source: tidy(weight) for source, weight in sorted(weights.items())},
                 coverage=None if coverage is None else tidy(coverage),
                 raw=tidy(failed.raw) if failed else None,
+                refused=refused[name],
             )
     return pollutants
+
+
+def settled(disputed: Disputed | None, own: Prediction | None, refused: dict[str, str]) -> Measured | None:
+    """Of two measured values that disagree, the one that camera and past support; `refused` says which."""
+    if disputed is None or own is None or own.weights["global"] > 0.5:
+        return None
+    one, other = disputed.values
+    choice = nearer(one.value, other.value, own.value)
+    if choice is None:
+        return None
+    del refused[" and ".join(disputed.names)]
+    refused[disputed.names[1 - choice]] = (
+        f"disagrees with {disputed.names[choice]} ({one.value:.6g} and {other.value:.6g} ug/m3):"
+        f" {own.method} says {own.value:.6g}"
+    )
+    return disputed.values[choice]
+
+
+def missing(
+    window: Prepared, pollutants: Mapping[Pollutant, PollutantEstimate]
+) -> dict[Pollutant, MissingPollutant]:
+    """The pollutants that were measured, of which nothing could be used, and that nothing could impute."""
+    found: dict[Pollutant, MissingPollutant] = {}
+    for name in PARAMETERS:
+        failed = window.failed.get(name)
+        if failed is None or name in pollutants:
+            continue
+        refused = dict(sorted(window.refused.get(name, {}).items()))
+        found[name] = MissingPollutant(
+            raw=tidy(failed.raw),
+            qc=failed.flag,
+            qc_tests=failed.tests,
+            n=failed.n,
+            sensors=failed.sensors,
+            refused=refused,
+        )
+    return found
 
 
 class _Grounds(NamedTuple):
@@ -88,8 +141,8 @@ class _Grounds(NamedTuple):
     coverage: float | None
 
 
-def _values(window: Prepared) -> dict[str, float]:
-    return {name: found.value for name, found in window.measured.items()}
+def _values(measured: Mapping[str, Measured]) -> dict[str, float]:
+    return {name: found.value for name, found in measured.items()}
 
 
 def means(pollutants: Mapping[Pollutant, PollutantEstimate], size: int) -> dict[str, Mean]:
@@ -104,6 +157,27 @@ def means(pollutants: Mapping[Pollutant, PollutantEstimate], size: int) -> dict[
         )
         for name, estimate in pollutants.items()
     }
+
+
+def counted(
+    history: History, window: Prepared, pollutants: Mapping[Pollutant, PollutantEstimate], size: int
+) -> History:
+    """The history with a window of `size` ms counted in.
+
+    A mean over the hour that has just ended takes the place of all that was counted of that hour: what its
+    windows showed while it was not known yet was the hour before, or imputed.
+    """
+    end = window.view.end
+    added = means(pollutants, size)
+    if not added:
+        return history
+    history = history.with_window(end, size, added)
+    whole = {
+        name: Mean(measured.value, HOUR_MS // 1000)
+        for name, measured in window.measured.items()
+        if end % HOUR_MS == 0 and 0 < measured.since <= end - HOUR_MS
+    }
+    return history.with_hour(end, {**history.hour(end), **whole}) if whole else history
 
 
 def assembled(concluded: Sequence[Conclusion], bundle: str) -> list[Estimate]:
@@ -121,7 +195,8 @@ def _assembled(concluded: Conclusion, blocks: Sequence[IndexBlock], bundle: str)
         revision=view.revision,
         sides=_sides(window),
         pollutants=dict(pollutants),
-        model=None if said is None else said.output_model(_values(window)),
+        missing=missing(window, pollutants),
+        model=None if said is None else said.output_model(_values(window.measured)),
         indices=tuple(blocks),
         inputs=Inputs(
             readings=window.readings,

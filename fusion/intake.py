@@ -1,30 +1,18 @@
 """First pass over a window: which readings and frames are usable, and what quality control remembers."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aqi import standards
-from aqi.correction import IDENTITY, Correction, correction
+from aqi.correction import correction
 from aqi.errors import AqiError
-from aqi.quality import (
-    FAIL,
-    FRESH,
-    MISSING,
-    SUSPECT,
-    Defaults,
-    SensorState,
-    Verdict,
-    channels,
-    combine,
-    judge,
-)
-from aqi.units import to_canonical
+from aqi.quality import Defaults
 from fusion.learning import HOUR_MS, Rows
+from fusion.sensors import Disputed, Measured, SensorMemory, read
 from model import gate
 from model.data import solar_hour
 from model.gate import GateState
@@ -36,9 +24,8 @@ from schemas.errors import Refused
 from schemas.estimate import FrameUse
 from schemas.features import Features
 from schemas.parameters import PARAMETERS, WEATHER
-from schemas.reading import Quantity
 from schemas.station import Station
-from streams.join import WindowView
+from streams.join import Item, WindowView
 
 Float32 = NDArray[np.float32]
 
@@ -48,24 +35,11 @@ DEFAULT_STANDARDS: Final = ("us-epa-2024",)
 
 @dataclass(frozen=True)
 class Intake:
-    """What quality control remembers: per (sensor, parameter) and per camera; and the hour it is in."""
+    """What quality control remembers, of sensors and per camera; and the hour it is in."""
 
-    sensors: Mapping[tuple[str, str], SensorState] = field(default_factory=dict)
+    sensors: SensorMemory = field(default_factory=SensorMemory)
     cameras: Mapping[str, GateState] = field(default_factory=dict)
     hour: int = 0
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A pollutant's usable readings in a window."""
-
-    value: float
-    raw: float
-    flag: int
-    tests: int
-    n: int
-    sensors: tuple[str, ...]
-    method: str
 
 
 @dataclass(frozen=True)
@@ -76,6 +50,8 @@ class Prepared:
     station: Station | None
     measured: Mapping[str, Measured]
     failed: Mapping[str, Measured]
+    disputed: Mapping[str, Disputed]
+    refused: Mapping[str, Mapping[str, str]]
     frames: tuple[FrameUse, ...]
     readings: int
     humidity: float | None
@@ -86,6 +62,8 @@ class Prepared:
     sight: Sight | None
     rows: Rows | None
     begins_hour: bool
+    #: Nothing came but weather that still stands for an earlier window: there is nothing to say of this one.
+    idle: bool = False
 
     @property
     def usable(self) -> bool:
@@ -102,28 +80,8 @@ def take_in(
         encoder: of the bundle whose head will see the frames (`Bundle.encoder`). What another one made of a
             frame, while bundles are being changed, is left out.
     """
-    series, humidity, count = _series(view, station)
-    sensors = dict(intake.sensors)
-    used: dict[str, list[_Judged]] = {}
-    refused: dict[str, list[_Judged]] = {}
-    for key in sorted(series):
-        sensor, parameter = key
-        rule = _correction(station, sensor, parameter)
-        points = sorted((time, _twins(values)) for time, values in series[key].items())
-        means = [(time, value) for time, (value, _) in points]
-        verdicts, sensors[key] = judge(limits.limits[parameter], sensors.get(key, FRESH), means)
-        for (_, (value, twins)), verdict in zip(points, verdicts, strict=True):
-            if twins is not None:
-                verdict = combine(verdict, channels(*twins, limits.channels))
-            corrected = rule.apply(parameter, value, rule.channel, humidity)
-            if corrected is None:  # its humidity is missing: the raw value stands, and is suspect
-                verdict = Verdict(
-                    max(verdict.flag, SUSPECT) if verdict.flag != MISSING else MISSING, verdict.tests
-                )
-            side = refused if verdict.flag in (FAIL, MISSING) else used
-            method = rule.id if corrected is not None and rule is not IDENTITY else "mean"
-            final = value if corrected is None else corrected
-            side.setdefault(parameter, []).append(_Judged(max(0.0, final), value, verdict, sensor, method))
+    items = view.inputs.get("readings", ())
+    told, memory = read(items, view.start, view.end, station, intake.sensors, limits, reference(station))
     cameras = dict(intake.cameras)
     hour = -(-view.end // HOUR_MS) * HOUR_MS
     frames, embeddings, hazes = [], [], []
@@ -150,29 +108,31 @@ def take_in(
             if "camera" in features.embeddings:
                 sights.append(features)
     looking = _first_camera(sights, station)
-    measured = {name: _mean(values) for name, values in used.items()}
     vector = np.full(len(PARAMETERS), np.nan, np.float32)
     for index, name in enumerate(PARAMETERS):
-        if name in measured:
-            vector[index] = measured[name].value
+        if name in told.measured:
+            vector[index] = max(0.0, told.measured[name].value)
     return (
         Prepared(
             view=view,
             station=station,
-            measured=measured,
-            failed={name: _mean(values) for name, values in refused.items()},
+            measured=told.measured,
+            failed=told.failed,
+            disputed=told.disputed,
+            refused=told.refused,
             frames=tuple(frames),
-            readings=count,
-            humidity=humidity,
+            readings=told.count,
+            humidity=told.humidity,
             embedding=pool(embeddings) if embeddings else None,
             haze=(pool(hazes) if hazes else np.full(HAZE_SIZE, np.nan, np.float32)),
             vector=vector,
             hour=solar_hour(from_ms(view.start), station.longitude if station else None),
-            sight=_sight(looking, humidity),
+            sight=_sight(looking, told.humidity),
             rows=_rows(looking),
             begins_hour=hour != intake.hour,
+            idle=not view.inputs.get("features") and all(_lent(item, view) for item in items),
         ),
-        Intake(sensors, cameras, hour),
+        Intake(memory, cameras, hour),
     )
 
 
@@ -209,67 +169,8 @@ def _sight(frames: Sequence[Features], humidity: float | None) -> Sight | None:
     return Sight(f"{name}/{newest}", pooled("camera"), humidity, fallback)
 
 
-class _Judged(NamedTuple):
-    value: float
-    raw: float
-    verdict: Verdict
-    sensor: str
-    method: str
-
-
-def _series(
-    view: WindowView, station: Station | None
-) -> tuple[dict[tuple[str, str], dict[int, dict[str, float]]], float | None, int]:
-    """Values in ug/m3 per (sensor, pollutant), time and channel; mean humidity in %; how many values."""
-    series: dict[tuple[str, str], dict[int, dict[str, float]]] = {}
-    humidity = []
-    count = 0
-    celsius = reference(station)
-    for item in view.inputs.get("readings", ()):
-        value: Quantity = item.payload
-        count += 1
-        if value.parameter in WEATHER:
-            if value.parameter == "relativehumidity":
-                humidity.append(value.value)
-            continue
-        wanted = _correction(station, value.sensor, value.parameter)
-        if wanted is not IDENTITY and value.channel.removesuffix("_a").removesuffix("_b") != wanted.channel:
-            continue  # a correction takes its own channel; the others are alternatives to it
-        canonical = to_canonical(value.parameter, value.value, value.unit, celsius)
-        times = series.setdefault((value.sensor, value.parameter), {})
-        times.setdefault(item.time, {})[value.channel] = canonical
-    return series, math.fsum(humidity) / len(humidity) if humidity else None, count
-
-
-def _twins(values: Mapping[str, float]) -> tuple[float, tuple[float, float] | None]:
-    """The mean over the channels of one time, and the pair of twin channels where there is one."""
-    mean = math.fsum(values[name] for name in sorted(values)) / len(values)
-    for name in sorted(values):
-        if name.endswith("_a") and (other := name[:-1] + "b") in values:
-            return mean, (values[name], values[other])
-    return mean, None
-
-
-def _correction(station: Station | None, sensor: str, parameter: str) -> Correction:
-    for known in station.sensors if station else ():
-        if known.sensor == sensor and parameter in known.parameters:
-            found = correction(known.correction)
-            return found if not found.parameters or parameter in found.parameters else IDENTITY
-    return IDENTITY
-
-
-def _mean(values: Sequence[_Judged]) -> Measured:
-    verdict = combine(*(judged.verdict for judged in values))
-    methods = sorted({judged.method for judged in values})
-    return Measured(
-        value=math.fsum(judged.value for judged in values) / len(values),
-        raw=math.fsum(judged.raw for judged in values) / len(values),
-        flag=verdict.flag,
-        tests=verdict.tests,
-        n=len(values),
-        sensors=tuple(sorted({judged.sensor for judged in values})),
-        method=" + ".join(methods),
-    )
+def _lent(item: Item, view: WindowView) -> bool:
+    return item.payload.parameter in WEATHER and not view.start <= item.time < view.end
 
 
 def check_station(station: Station) -> None:

@@ -9,6 +9,7 @@ from aqi.quality import SensorState
 from fusion.intake import Intake
 from fusion.learning import Air, Gathered
 from fusion.migrations import sensors_of_version_1, station_of_version_5
+from fusion.sensors import Level, Scale, SensorMemory
 from model.far_band import BandFinder
 from model.gate import GateState
 from model.virtual_sensor import VirtualSensor
@@ -18,8 +19,9 @@ from schemas.state import Codec
 class StationState(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """What a station's final windows left behind, but for its virtual sensors.
 
-    `sensors`: pairs of what names a series of readings, (sensor, pollutant), and what quality control
-    remembers of it; `cameras`: the gate's memory by camera.
+    `sensors`: pairs of what names a series of readings, (sensor, parameter, channel), and what quality
+    control remembers of it (up to version 5 without the channel); `levels`, `scales`: see `SensorMemory`;
+    `cameras`: the gate's memory by camera.
     """
 
     sensors: tuple[tuple[tuple[str, ...], SensorState], ...] = ()
@@ -28,23 +30,30 @@ class StationState(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     history: HistoryState = msgspec.field(default_factory=HistoryState)
     last: Mapping[str, tuple[float, int]] = {}
     gathered: Gathered | None = None
+    levels: Mapping[str, Level] = {}
+    scales: tuple[tuple[tuple[str, str], Scale], ...] = ()
 
     @classmethod
     def of(cls, intake: Intake, air: Air) -> "StationState":
         """What is stored of these."""
         return cls(
-            sensors=tuple(sorted(intake.sensors.items())),
+            sensors=tuple(sorted(intake.sensors.series.items())),
             cameras=intake.cameras,
             hour=intake.hour,
             history=air.history.to_state(),
             last=air.last,
             gathered=air.gathered,
+            levels=intake.sensors.levels,
+            scales=tuple(sorted(intake.sensors.scales.items())),
         )
 
     def intake(self) -> Intake:
         """What quality control remembers."""
-        sensors = {(sensor, name): state for (sensor, name), state in self.sensors}
-        return Intake(sensors, self.cameras, self.hour)
+        series = {
+            (sensor, parameter, channel[0] if channel else ""): state
+            for (sensor, parameter, *channel), state in self.sensors
+        }
+        return Intake(SensorMemory(series, self.levels, dict(self.scales)), self.cameras, self.hour)
 
     def air(self) -> Air:
         """What is known of the station's air, without virtual sensors."""

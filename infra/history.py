@@ -32,6 +32,7 @@ from schemas.station import Station
 from streams import topics
 from streams.accept import LATE_FROM, Keys, reading_items
 from streams.bands import BandBook
+from streams.cadence import Cadences, Periods
 from streams.driver import Out
 from streams.join import Item
 from streams.stations import StationBook
@@ -70,12 +71,16 @@ def source_of_file(stated: str) -> Source | None:
     return sources.get(stated)
 
 
+#: What came too late is counted in the window of its own time.
+_OWN_WINDOW_ONLY: Final = Periods(2**62, Cadences(), lambda _: None)
+
+
 def items_of(
     source: Source, record: ConsumerRecord[bytes, bytes], keys: Keys
 ) -> tuple[list[Item], Refused | None]:
     """A record's inputs, as the fusion stage takes them in, and what of it cannot be used. Raises Refused."""
     if source == "readings":
-        return reading_items(record, keys)
+        return reading_items(record, keys, _OWN_WINDOW_ONLY)
     return features_items(record, keys), None
 
 

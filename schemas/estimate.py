@@ -79,6 +79,21 @@ class PollutantEstimate(Record):
     ] = None
     n: Annotated[int, Field(description="readings used")] = 0
     sensors: tuple[DeviceId, ...] = ()
+    refused: Annotated[
+        dict[str, str],
+        Field(description="sensors (or sensor/channel) that were left out, each with the reason in words"),
+    ] = {}
+
+
+class MissingPollutant(Record):
+    """A pollutant whose readings could not be used in a window, and that nothing could impute."""
+
+    raw: Annotated[float, Field(description="mean of the readings, ug/m3")]
+    qc: Annotated[QualityFlag, Field(description="flag of the worst; 9 where none could be judged")]
+    qc_tests: Annotated[int, Field(description="bit mask of the tests that did not pass (docs/aqi.md)")] = 0
+    n: Annotated[int, Field(description="readings")]
+    sensors: tuple[DeviceId, ...] = ()
+    refused: Annotated[dict[str, str], Field(description="what was left out, and why, in words")] = {}
 
 
 class ModelOutput(Record):
@@ -148,6 +163,10 @@ class Estimate(Record):
     revision: Annotated[int, Field(ge=1, le=_LARGEST)]
     sides: Annotated[Sides, Field(description="sides with usable data; none: data came, but was not usable")]
     pollutants: dict[Pollutant, PollutantEstimate]
+    missing: Annotated[
+        dict[Pollutant, MissingPollutant],
+        Field(description="pollutants that were measured in vain: no value, and none that could be imputed"),
+    ] = {}
     model: ModelOutput | None = None
     indices: Annotated[
         tuple[IndexBlock, ...], Field(description="the station's standards, the leading one first")

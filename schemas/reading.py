@@ -1,26 +1,28 @@
 """Sensor readings: what a station sends, and the physical limits beyond which a value is no measurement."""
 
 import math
-from typing import Annotated, Any, Final, NamedTuple, NotRequired
+from typing import Annotated, Any, Final, Literal, NamedTuple, NotRequired
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_core import PydanticCustomError, from_json, to_json
 from typing_extensions import TypedDict
 
-from schemas.base import EARLIEST_MS, DeviceId, Record, StationId, UtcTime, first_error
+from schemas.base import EARLIEST_MS, DeviceId, Record, StationId, UtcTime, first_error, to_ms
 from schemas.errors import Refused
 from schemas.parameters import PARAMETERS, Parameter, units_of
 
-#: Values beyond these are fill values or faults (9999, 65535 …), never air. Concentrations in ug/m3 (mixing
-#: ratios are judged after rough conversion); the quality control of `aqi` judges what is merely unlikely.
+#: Values beyond these are fill values or faults (-999, 9999, 65535 …), never air. Concentrations in ug/m3
+#: (mixing ratios are judged after rough conversion); the quality control of `aqi` judges what is merely
+#: unlikely. In clean air an instrument's noise reaches below zero: such values are data, and the mean is
+#: wrong without them. A saturated humidity sensor shows up to 119 %.
 LIMITS: Final[dict[str, tuple[float, float]]] = {
-    "pm25": (0.0, 5_000.0),
-    "pm10": (0.0, 9_900.0),
-    "no2": (0.0, 9_000.0),
-    "so2": (0.0, 20_000.0),
-    "co": (0.0, 500_000.0),
-    "o3": (0.0, 5_000.0),
-    "relativehumidity": (0.0, 110.0),
+    "pm25": (-15.0, 5_000.0),
+    "pm10": (-20.0, 9_900.0),
+    "no2": (-20.0, 9_000.0),
+    "so2": (-20.0, 20_000.0),
+    "co": (-500.0, 500_000.0),
+    "o3": (-20.0, 5_000.0),
+    "relativehumidity": (-6.0, 119.0),
     "temperature": (-90.0, 70.0),
     "pressure": (300.0, 1_100.0),
 }
@@ -40,6 +42,21 @@ _FACTOR: Final[dict[tuple[str, str], float]] = {
 }
 
 
+#: A value stands for an hour at most: a mean over more is no reading of the air at a time.
+MAX_PERIOD_S: Final = 3600
+Period = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=MAX_PERIOD_S,
+        description="seconds that each value stands for (a mean over them, or the device's cadence); learned"
+        " from the sensor's cadence where nobody declares it",
+    ),
+]
+Stamp = Annotated[
+    Literal["begins", "ends"],
+    Field(description="whether a time is that of the beginning or the end of its declared period"),
+]
 CHANNEL_PATTERN: Final = r"^[a-z0-9_]{1,16}$"
 #: The end of the year 9999, beyond which no date is.
 _LATEST_MS: Final = 253_402_300_799_999
@@ -95,9 +112,12 @@ class Reading(Record):
 
     station: StationId
     observed_at: Annotated[
-        UtcTime, Field(description="when it was measured; of a mean, just before its period ends")
+        UtcTime,
+        Field(description="when it was measured; with a `period`, its end (or its beginning: `stamp`)"),
     ]
     values: Annotated[tuple[Value, ...], Field(min_length=1, max_length=256)]
+    period: Period | None = None
+    stamp: Stamp = "ends"
 
 
 class Quantity(NamedTuple):
@@ -108,6 +128,27 @@ class Quantity(NamedTuple):
     unit: str
     sensor: str
     channel: str
+
+
+class Observation(NamedTuple):
+    """A reading message as the stages use it. `period_s`: as declared in it, 0 where it declares none."""
+
+    station: str
+    time_ms: int
+    values: list[Quantity]
+    period_s: int = 0
+    stamp: Literal["begins", "ends"] = "ends"
+
+    @classmethod
+    def of(cls, reading: Reading) -> "Observation":
+        """What `decode` gives for a reading that it takes."""
+        return cls(
+            reading.station,
+            to_ms(reading.observed_at),
+            [Quantity(v.parameter, v.value, v.unit, v.sensor, v.channel) for v in reading.values],
+            reading.period or 0,
+            reading.stamp,
+        )
 
 
 class _PlainValue(TypedDict):
@@ -124,6 +165,8 @@ class _PlainReading(TypedDict):
     station: StationId
     observed_at: int
     values: Annotated[list[_PlainValue], Field(min_length=1, max_length=256)]
+    period: NotRequired[Period]
+    stamp: NotRequired[Stamp]
 
 
 _PLAIN: Final = TypeAdapter(_PlainReading).validator
@@ -134,8 +177,8 @@ _BOUNDS: Final = {
 }
 
 
-def decode(data: bytes) -> tuple[str, int, list[Quantity]] | None:
-    """(station, time in ms, values) of a plainly good reading, fast; None: ask `accept`, which can explain.
+def decode(data: bytes) -> Observation | None:
+    """A plainly good reading, fast; None: ask `accept`, which can explain.
 
     Never says yes to what `accept` refuses, and then says the same. It knows times in milliseconds only.
     """
@@ -155,7 +198,7 @@ def decode(data: bytes) -> tuple[str, int, list[Quantity]] | None:
         values.append(
             Quantity(parameter, number, unit, value.get("sensor", "main"), value.get("channel", "value"))
         )
-    return plain["station"], time_ms, values
+    return Observation(plain["station"], time_ms, values, plain.get("period", 0), plain.get("stamp", "ends"))
 
 
 def accept(data: bytes) -> tuple[Reading | None, Refused | None]:

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from schemas.base import DeviceId, Record, StationId
 from schemas.parameters import Parameter
+from schemas.reading import CHANNEL_PATTERN, Period, Stamp
 
 
 class FarBand(Record):
@@ -47,6 +48,28 @@ class Sensor(Record):
     correction: Annotated[
         str, Field(description="id of a named correction, such as identity or linear:slope=0.8,offset=1.5")
     ] = "identity"
+    model: Annotated[
+        str,
+        Field(description="type of the sensor, such as sds011: its fill values are known (aqi/sensors.toml)"),
+    ] = ""
+    fill_values: Annotated[
+        tuple[float, ...],
+        Field(
+            max_length=32,
+            description="numbers, as the sensor sends them, that mean no value: saturation, an error code",
+        ),
+    ] = ()
+    channel: Annotated[
+        str | None,
+        Field(
+            pattern=CHANNEL_PATTERN,
+            description="of several scalings of one measurement (cf_1, atm) the one to take",
+        ),
+    ] = None
+    period: Annotated[
+        Period | None, Field(description="seconds that its values stand for, where messages do not say")
+    ] = None
+    stamp: Annotated[Stamp, Field(description="whether its times begin or end that period")] = "ends"
 
 
 class Station(Record):

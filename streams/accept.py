@@ -5,10 +5,11 @@ from typing import Any, Final, Protocol
 
 from aiokafka.partitioner import murmur2
 
-from schemas.base import format_time, from_ms, to_ms
+from schemas.base import format_time, from_ms
 from schemas.dead_letter import DeadLetter
 from schemas.errors import Refused
-from schemas.reading import Quantity, accept, decode
+from schemas.reading import Observation, accept, decode
+from streams.cadence import Periods
 from streams.driver import Out
 from streams.join import Item
 
@@ -107,7 +108,7 @@ def check_time(time_ms: int, record: KafkaRecord) -> int:
     return min(time_ms, record.timestamp)
 
 
-def reading_items(record: KafkaRecord, keys: Keys) -> tuple[list[Item], Refused | None]:
+def reading_items(record: KafkaRecord, keys: Keys, periods: Periods) -> tuple[list[Item], Refused | None]:
     """The join's items of a reading message, and what of it was refused while the rest is used.
 
     Raises Refused where nothing of the message can be used.
@@ -120,22 +121,28 @@ def reading_items(record: KafkaRecord, keys: Keys) -> tuple[list[Item], Refused 
             "too_large", f"a reading message of {len(value)} bytes; the limit is {MAX_READING_BYTES}"
         )
     refused = None
-    plain = decode(value)
-    if plain is not None:
-        station, time_ms, values = plain
-    else:
+    observation = decode(value)
+    if observation is None:
         reading, refused = accept(value)
         if reading is None:
             assert refused is not None
             raise refused
-        station, time_ms = reading.station, to_ms(reading.observed_at)
-        values = [Quantity(v.parameter, v.value, v.unit, v.sensor, v.channel) for v in reading.values]
+        observation = Observation.of(reading)
+    station, time_ms, values = observation.station, observation.time_ms, observation.values
     keys.check(record, station)
     seen = check_time(time_ms, record)
     offset = record.offset
     return [
         Item(
-            station, time_ms, seen, (v.sensor, v.parameter, v.channel, time_ms), (v.value, v.unit), v, offset
+            station,
+            standing.time,
+            seen,
+            (v.sensor, v.parameter, v.channel, time_ms),
+            (v.value, v.unit),
+            v,
+            offset,
+            standing.since,
+            standing.until,
         )
-        for v in values
+        for v, standing in zip(values, periods.of(observation, record.timestamp, offset), strict=True)
     ], refused

@@ -156,6 +156,7 @@ def from_a_camera(head: Head, end: int, history: History, pm25: float) -> tuple[
     """An estimate of a station whose PM2.5 is imputed, between 0.8 and 1.5 times `pm25`, and nothing else."""
     window = Prepared(
         view=view("s0", end, {}), station=Station(station="s0", kind="camera-only"), measured={}, failed={},
+        disputed={}, refused={},
         frames=(), readings=0, humidity=None, embedding=np.zeros(128, np.float32),
         haze=np.full(20, np.nan, np.float32), vector=np.full(6, np.nan, np.float32), hour=12.0, sight=None,
         rows=None, begins_hour=False,

@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aqi.correction import BARKJOHN_2021, CF_1, IDENTITY, PLAIN, correction, linear
+from aqi.correction import BARKJOHN_2021, CF_1, IDENTITY, correction, linear
 from aqi.errors import CorrectionError
 
 
 def test_identity_changes_nothing() -> None:
     assert correction("identity") is IDENTITY
-    assert IDENTITY.apply("no2", 12.3, PLAIN) == 12.3
+    assert IDENTITY.apply("no2", 12.3, "value") == 12.3
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,13 @@ def test_barkjohn_2021(cf_1: float, humidity: float, expected: float) -> None:
     assert BARKJOHN_2021.apply("pm25", cf_1, CF_1, humidity) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("humidity", [None, -1.0, 100.1, float("nan")])
+@pytest.mark.parametrize(("humidity", "taken"), [(101.7, 100.0), (119.0, 100.0), (-3.0, 0.0)])
+def test_a_humidity_beyond_its_scale_is_at_its_end(humidity: float, taken: float) -> None:
+    expected = BARKJOHN_2021.apply("pm25", 80.0, CF_1, taken)
+    assert BARKJOHN_2021.apply("pm25", 80.0, CF_1, humidity) == expected
+
+
+@pytest.mark.parametrize("humidity", [None, float("nan")])
 def test_barkjohn_without_humidity_gives_nothing_rather_than_a_guess(humidity: float | None) -> None:
     assert BARKJOHN_2021.apply("pm25", 100.0, CF_1, humidity) is None
 
@@ -32,8 +38,11 @@ def test_the_wrong_channel_or_pollutant_is_refused() -> None:
         BARKJOHN_2021.apply("pm25", 100.0, "atm", 50.0)
     with pytest.raises(CorrectionError, match="corrects pm25, not pm10"):
         BARKJOHN_2021.apply("pm10", 100.0, CF_1, 50.0)
-    with pytest.raises(CorrectionError, match="takes channel 'value'"):
-        IDENTITY.apply("pm25", 100.0, CF_1)
+
+
+def test_what_is_for_any_channel_takes_each() -> None:
+    assert IDENTITY.apply("pm25", 100.0, CF_1) == IDENTITY.apply("pm25", 100.0, "atm") == 100.0
+    assert linear(2.0, 1.0).apply("pm25", 100.0, "atm") == 201.0
 
 
 @given(st.floats(1e-6, 1e6), st.floats(-1e6, 1e6), st.floats(0, 1e4))
@@ -41,7 +50,7 @@ def test_the_id_of_a_linear_correction_is_the_whole_of_it(slope: float, offset: 
     made = linear(slope, offset)
     again = correction(made.id)
     assert again.id == made.id
-    assert again.apply("o3", value, PLAIN) == made.apply("o3", value, PLAIN) == slope * value + offset
+    assert again.apply("o3", value, "value") == made.apply("o3", value, "value") == slope * value + offset
 
 
 def test_linear_ids_are_written_one_way() -> None:

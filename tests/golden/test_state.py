@@ -138,7 +138,7 @@ def plain(value: Any) -> Any:
 
 def test_all_codecs_are_known() -> None:
     assert {codec.kind.__name__ for codec in CODECS.values()} == {
-        "StationState", "SensorsState", "StationAlerts",
+        "StationState", "SensorsState", "StationAlerts", "CadencesState",
     }  # fmt: skip
 
 

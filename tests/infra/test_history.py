@@ -57,7 +57,7 @@ def test_readings_by_window_and_refusals_by_line(tmp_path, bundle):
     rows = [
         ("a", at(70), "pm25", 12.5, "ug/m3"),
         ("a", at(5), "no2", 20, "ppb"),
-        ("a", at(6), "pm25", -4, "ug/m3"),
+        ("a", at(6), "pm25", -40, "ug/m3"),
         ("a", "yesterday", "pm25", 4, "ug/m3"),
         ("a b", at(7), "pm25", 4, "ug/m3"),
         ("a", at(8), "pm25", "", "ug/m3"),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.base import from_ms, parse_time, to_ms
-from schemas.reading import LIMITS, accept, decode
+from schemas.reading import LIMITS, Observation, accept, decode
 
 MOMENT = 1_750_248_000_123
 
@@ -28,7 +28,12 @@ readings = st.fixed_dictionaries(
         "station": st.one_of(st.just("st-1"), anything),
         "observed_at": st.one_of(st.just(MOMENT), st.integers()),
     },
-    optional={"values": st.one_of(st.lists(values, max_size=4), anything), "extra": anything},
+    optional={
+        "values": st.one_of(st.lists(values, max_size=4), anything),
+        "period": st.one_of(st.integers(-1, 4000), anything),
+        "stamp": st.one_of(st.sampled_from(["begins", "ends"]), anything),
+        "extra": anything,
+    },
 )
 
 
@@ -41,9 +46,9 @@ def test_the_fast_path_never_says_yes_where_the_full_one_says_no_and_says_the_sa
     reading, refused = accept(data)
     assert refused is None
     assert reading is not None
-    station, time_ms, quantities = fast
-    assert (station, time_ms) == (reading.station, to_ms(reading.observed_at))
-    assert [tuple(q) for q in quantities] == [
+    assert fast == Observation.of(reading)
+    assert (fast.station, fast.time_ms) == (reading.station, to_ms(reading.observed_at))
+    assert [tuple(q) for q in fast.values] == [
         (v.parameter, v.value, v.unit, v.sensor, v.channel) for v in reading.values
     ]
 

@@ -1,0 +1,606 @@
+"""What a station's sensors say in one window: judged, scaled, compared with their twins, corrected. Pure.
+
+From the single reading up:
+
+1. *Standing.* A series' readings of the window itself count. Where it has none, the one whose period covers
+   the window stands for it (`streams.cadence`); it was judged in its own window, and is not judged again.
+2. *Reading.* A fill value of its type of sensor is no measurement; quality control judges the others, each
+   channel with a memory of its own. Only what fails is left out.
+3. *Scaling.* Several channels of one sensor (cf_1, atm) are scalings of one measurement: one of them is
+   taken, always the same, never their mean. The correction says which, else the station's record, else
+   `SCALES`. Once taken a scaling is kept until it has been away for a day.
+4. *Twins.* Channels ..._a and ..._b measure the same thing: their means over the window are compared. Where
+   they disagree one is kept, if there are grounds (`better`); never the mean.
+5. *Correction*, on the mean: `aqi.correction` has linear ones only. Without the humidity it needs there is no
+   value: the raw one would be another quantity under the same name.
+6. *Sensors* of one station that measure the same are compared like twins.
+
+What is left out is told, with the reason, and so are twins and sensors that disagree without any ground to
+choose between them (`Disputed`): the second pass may know more, from the camera or the past.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from aqi.correction import IDENTITY, Correction, correction
+from aqi.quality import (
+    CHANNELS,
+    FAIL,
+    FILL_VALUE,
+    FRESH,
+    GOOD,
+    MISSING,
+    NOT_EVALUATED,
+    SUSPECT,
+    Defaults,
+    Limits,
+    SensorState,
+    Verdict,
+    channels,
+    combine,
+    defaults,
+    is_fill_value,
+    judge,
+    particles,
+    unit_doubt,
+)
+from aqi.units import to_canonical
+from schemas.parameters import PARAMETERS
+from schemas.station import Sensor, Station
+from streams.join import Item
+
+#: Scalings in the order in which they are taken where nobody declares one: the only one, what a Plantower
+#: says of outdoor air, what it says of the factory's aerosol.
+SCALES: Final = ("value", "atm", "cf_1")
+#: A scaling that has been away for so long is given up for another.
+SCALE_KEPT_MS: Final = 86_400_000
+#: What was measured longer ago says nothing of which of two values is true.
+PAST_MS: Final = 6 * 3_600_000
+#: Of two values that disagree, one is supported where its logarithmic distance from what is known is smaller
+#: by this (a factor of 1.5), and at most that (a factor of 2).
+NEARER: Final = math.log(1.5)
+NEAR: Final = math.log(2.0)
+#: ug/m3 added before distances are taken, so that noise around zero is not a matter of factors.
+_FLOOR: Final = 5.0
+#: Two humidities that differ by more (%) are not both right.
+_HUMIDITY_APART: Final = 20.0
+#: From here on (%) a humidity may stand still: fog.
+_SATURATED: Final = 99.0
+_HUMIDITY: Final = Limits(
+    fail_span=(0.5, 120.0), stuck_above=0.0, stuck_suspect_s=21_600, stuck_fail_s=21_600, gap_s=10_800
+)
+
+#: Sensor, parameter and channel. In states of older versions a sensor's channels shared one, without a name.
+SeriesKey = tuple[str, str, str]
+
+
+class Level(NamedTuple):
+    """A mean that nobody disputed (ug/m3, or % of humidity), and the end of its window (ms)."""
+
+    value: float
+    end: int
+
+
+class Scale(NamedTuple):
+    """The scaling that is taken of a sensor, and the end of the last window that had it (ms)."""
+
+    channel: str
+    end: int
+
+
+@dataclass(frozen=True)
+class SensorMemory:
+    """What is remembered of a station's sensors from window to window."""
+
+    series: Mapping[SeriesKey, SensorState] = field(default_factory=dict)
+    levels: Mapping[str, Level] = field(default_factory=dict)
+    scales: Mapping[tuple[str, str], Scale] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A pollutant's readings in a window: mean `value` after, `raw` before correction (ug/m3).
+
+    `n`: readings; `sensors`: whose; `method`: mean, or the ids of the corrections. `since`: beginning of the
+    declared period (ms) that all of them end in this window, 0 where there is none.
+    """
+
+    value: float
+    raw: float
+    flag: int
+    tests: int
+    n: int
+    sensors: tuple[str, ...]
+    method: str
+    since: int = 0
+
+
+class Disputed(NamedTuple):
+    """Two values that disagree, by name, and no ground to choose between them so far."""
+
+    names: tuple[str, str]
+    values: tuple[Measured, Measured]
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What a window's readings say. `failed`, `refused` and `disputed` may lie beside a measured value."""
+
+    measured: Mapping[str, Measured]
+    failed: Mapping[str, Measured]
+    disputed: Mapping[str, Disputed]
+    #: Per pollutant, what was left out (a sensor, or sensor/channel) and why, in words.
+    refused: Mapping[str, Mapping[str, str]]
+    humidity: float | None
+    count: int
+
+
+class _Reading(NamedTuple):
+    """One usable reading."""
+
+    value: float
+    verdict: Verdict
+
+
+class _Mean(NamedTuple):
+    """Of one channel, or of one sensor."""
+
+    value: float
+    raw: float
+    verdict: Verdict
+    n: int
+    since: int
+    method: str
+
+
+def sensor_of(station: Station | None, sensor: str, parameter: str) -> Sensor | None:
+    """The record of a sensor for a parameter, where the station has one."""
+    for known in station.sensors if station else ():
+        if known.sensor == sensor and parameter in known.parameters:
+            return known
+    return None
+
+
+def correction_of(station: Station | None, sensor: str, parameter: str) -> Correction:
+    """The correction that is declared for a sensor's values of a parameter."""
+    known = sensor_of(station, sensor, parameter)
+    found = IDENTITY if known is None else correction(known.correction)
+    return found if not found.parameters or parameter in found.parameters else IDENTITY
+
+
+def humidity_ms(station: Station) -> int:
+    """For how long a humidity of the station serves its corrections (ms); 0: none needs any."""
+    needed = any(
+        correction_of(station, sensor.sensor, parameter).needs_humidity
+        for sensor in station.sensors
+        for parameter in sensor.parameters
+    )
+    return defaults().humidity_s * 1000 if needed else 0
+
+
+def read(
+    items: Sequence[Item],
+    start: int,
+    end: int,
+    station: Station | None,
+    memory: SensorMemory,
+    limits: Defaults,
+    reference: float,
+) -> tuple[Readings, SensorMemory]:
+    """Judge the readings of the window [start, end); gives also what is to be remembered after it.
+
+    Args:
+        items: of the window, also those that stand for a period which covers it.
+        reference: temperature (Cel) at which the station's network reports gases.
+    """
+    window = _Window(start, end, station, memory, limits, reference)
+    series = _standing(items, start, end)
+    humidity = {
+        sensor: percent
+        for (sensor, parameter), by_channel in sorted(series.items())
+        if parameter == "relativehumidity" and (percent := window.humidity(sensor, by_channel)) is not None
+    }
+    of_station = _one_humidity(humidity, "", memory.levels.get("relativehumidity"), end)
+    found: dict[str, dict[str, _Mean]] = {}
+    for (sensor, parameter), by_channel in sorted(series.items()):
+        if parameter in PARAMETERS:
+            own = _one_humidity(humidity, sensor, memory.levels.get("relativehumidity"), end)
+            mean = window.sensor(sensor, parameter, by_channel, own)
+            if mean is not None:
+                found.setdefault(parameter, {})[sensor] = mean
+    measured: dict[str, Measured] = {}
+    for parameter, means in found.items():
+        kept = window.compare(parameter, means)
+        if kept:
+            measured[parameter] = _measured(kept)
+    _check_particles(measured, limits)
+    return (
+        Readings(
+            measured,
+            {name: _failed(parts) for name, parts in window.failed.items()},
+            {name: pair for name, pair in window.disputed.items() if name not in measured},
+            window.refused,
+            of_station,
+            len(items),
+        ),
+        window.remembered(measured, of_station),
+    )
+
+
+def _standing(items: Sequence[Item], start: int, end: int) -> dict[tuple[str, str], dict[str, list[Item]]]:
+    """Per (sensor, parameter) and channel the readings that count, in order of time."""
+    own: dict[SeriesKey, list[Item]] = {}
+    over: dict[SeriesKey, list[Item]] = {}
+    for item in items:
+        key = item.payload.sensor, item.payload.parameter, item.payload.channel
+        (own if start <= item.time < end else over).setdefault(key, []).append(item)
+    chosen: dict[tuple[str, str], dict[str, list[Item]]] = {}
+    for key in sorted({*own, *over}):
+        if key in own:
+            standing = sorted(own[key], key=lambda item: item.time)
+        else:
+            # The mean of a period that has ended since is this window's own; else the newest still stands.
+            after = [item for item in over[key] if item.time >= end]
+            standing = [min(after, key=_time) if after else max(over[key], key=_time)]
+        chosen.setdefault(key[:2], {})[key[2]] = standing
+    return chosen
+
+
+def _time(item: Item) -> int:
+    return item.time
+
+
+class _Window:
+    """One window at work: what fails and what is refused gathers here."""
+
+    def __init__(
+        self,
+        start: int,
+        end: int,
+        station: Station | None,
+        memory: SensorMemory,
+        limits: Defaults,
+        reference: float,
+    ) -> None:
+        self._start, self._end = start, end
+        self._station = station
+        self._memory = memory
+        self._limits = limits
+        self._reference = reference
+        self._series = dict(memory.series)
+        self._scales = dict(memory.scales)
+        self.failed: dict[str, list[tuple[str, _Mean]]] = {}
+        self.disputed: dict[str, Disputed] = {}
+        self.refused: dict[str, dict[str, str]] = {}
+
+    # -- one channel ---------------------------------------------------------------------------------------
+
+    def _judged(self, key: SeriesKey, limits: Limits, points: Sequence[tuple[Item, float]]) -> list[Verdict]:
+        """Verdicts of a series' readings; its memory moves on by those of this window."""
+        sensor, parameter, _ = key
+        shared = (sensor, parameter, "")
+        before = self._memory.series.get(key, self._memory.series.get(shared, FRESH))
+        first, _ = points[0]
+        if not self._start <= first.time < self._end:
+            return [_carried(limits, before, first.time, points[0][1])]
+        verdicts, self._series[key] = judge(limits, before, [(item.time, value) for item, value in points])
+        self._series.pop(shared, None)
+        return verdicts
+
+    def _channel(
+        self, sensor: str, parameter: str, channel: str, items: Sequence[Item], label: str
+    ) -> _Mean | None:
+        """The mean over a channel's usable readings; None where there is none (`failed` has them then)."""
+        fills = self._fills(sensor, parameter)
+        points: list[tuple[Item, float]] = []
+        filled: list[tuple[Item, float]] = []
+        for item in items:
+            value = item.payload
+            canonical = to_canonical(parameter, value.value, value.unit, self._reference)
+            (filled if is_fill_value(value.value, fills) else points).append((item, canonical))
+        good: list[_Reading] = []
+        bad = [_Reading(value, Verdict(FAIL, FILL_VALUE)) for _, value in filled]
+        if points:
+            limits = self._limits.limits[parameter]
+            for (item, value), verdict in zip(
+                points, self._judged((sensor, parameter, channel), limits, points), strict=True
+            ):
+                doubt = unit_doubt(parameter, item.payload.value, item.payload.unit, self._limits.units)
+                verdict = combine(verdict, doubt) if doubt.tests else verdict
+                (bad if verdict.flag in (FAIL, MISSING) else good).append(_Reading(value, verdict))
+        since = _since(items, self._start, self._end)
+        if bad:
+            self.failed.setdefault(parameter, []).append((sensor, _mean_of(bad, since)))
+            if not good:
+                why = "the sensor's sign for no value" if filled and not points else "failed quality control"
+                self._refuse(parameter, label, f"{why} ({bad[-1].value:.6g} ug/m3)")
+        return _mean_of(good, since) if good else None
+
+    def _fills(self, sensor: str, parameter: str) -> list[float]:
+        record = sensor_of(self._station, sensor, parameter)
+        known = self._limits.fill_values
+        fills = list(known.get("any", {}).get(parameter, ()))
+        if record is not None:
+            fills += [*known.get(record.model.lower(), {}).get(parameter, ()), *record.fill_values]
+        return fills
+
+    def _refuse(self, parameter: str, what: str, why: str) -> None:
+        self.refused.setdefault(parameter, {})[what] = why
+
+    # -- one sensor ----------------------------------------------------------------------------------------
+
+    def humidity(self, sensor: str, by_channel: Mapping[str, Sequence[Item]]) -> float | None:
+        """Mean relative humidity (%) of one sensor in the window, 100 at most; None without a usable one."""
+        usable = []
+        for channel, items in sorted(by_channel.items()):
+            points = [(item, item.payload.value) for item in items]
+            moving = [point for point in points if point[1] < _SATURATED]
+            usable += [value for _, value in points if value >= _SATURATED]
+            if moving:
+                verdicts = self._judged((sensor, "relativehumidity", channel), _HUMIDITY, moving)
+                usable += [
+                    value
+                    for (_, value), verdict in zip(moving, verdicts, strict=True)
+                    if verdict.flag != FAIL
+                ]
+        return min(100.0, math.fsum(usable) / len(usable)) if usable else None
+
+    def sensor(
+        self, sensor: str, parameter: str, by_channel: Mapping[str, Sequence[Item]], humidity: float | None
+    ) -> _Mean | None:
+        """A sensor's mean of a pollutant, corrected; None where it has none."""
+        rule = correction_of(self._station, sensor, parameter)
+        scale = self._scale(sensor, parameter, rule, {_base(channel) for channel in by_channel})
+        taken = {channel: items for channel, items in by_channel.items() if _base(channel) == scale}
+        if not taken:
+            sent = ", ".join(sorted(by_channel))
+            who = f"{rule.id} takes" if rule.channel else "of this sensor is taken"
+            self._refuse(parameter, sensor, f"{who} channel {scale}; it sends {sent}")
+            raw = [
+                _Reading(
+                    to_canonical(parameter, item.payload.value, item.payload.unit, self._reference),
+                    Verdict(MISSING, 0),
+                )
+                for items in by_channel.values()
+                for item in items
+            ]
+            self.failed.setdefault(parameter, []).append((sensor, _mean_of(raw, 0)))
+            return None
+        twins = {channel: items for channel, items in taken.items() if channel != scale}
+        means = {
+            channel: mean
+            for channel, items in sorted((twins if len(twins) == 2 else taken).items())
+            if (mean := self._channel(sensor, parameter, channel, items, f"{sensor}/{channel}")) is not None
+        }
+        kept = self._agreeing(parameter, {f"{sensor}/{name}": mean for name, mean in means.items()})
+        if not kept:
+            return None
+        mean = _together(list(kept.values()))
+        value = rule.apply(parameter, mean.value, rule.channel, humidity)
+        if value is None:
+            self._refuse(
+                parameter, sensor,
+                f"{rule.id} needs a relative humidity of the last {self._limits.humidity_s // 60} minutes",
+            )  # fmt: skip
+            unknown = mean._replace(verdict=Verdict(max(mean.verdict.flag, SUSPECT), mean.verdict.tests))
+            self.failed.setdefault(parameter, []).append((sensor, unknown))
+            return None
+        return mean._replace(value=value, method="mean" if rule is IDENTITY else rule.id)
+
+    def _scale(self, sensor: str, parameter: str, rule: Correction, bases: set[str]) -> str:
+        """The scaling to take of a sensor that sends those."""
+        if rule.channel:
+            return rule.channel
+        record = sensor_of(self._station, sensor, parameter)
+        if record is not None and record.channel is not None:
+            return _base(record.channel)
+        best = next((name for name in SCALES if name in bases), min(bases))
+        known = self._scales.get((sensor, parameter))
+        if known is not None and known.channel != best:
+            rank = [*SCALES, known.channel, best]
+            kept = known.channel in bases or self._end - known.end <= SCALE_KEPT_MS
+            if kept and not rank.index(best) < rank.index(known.channel):
+                best = known.channel
+        if best in bases:
+            self._scales[sensor, parameter] = Scale(best, self._end)
+        return best
+
+    # -- those that measure the same -----------------------------------------------------------------------
+
+    def compare(self, parameter: str, means: Mapping[str, _Mean]) -> dict[str, _Mean]:
+        """The sensors of a pollutant that agree."""
+        return self._agreeing(parameter, means)
+
+    def _agreeing(self, parameter: str, means: Mapping[str, _Mean]) -> dict[str, _Mean]:
+        """Of means of the same thing, by name, those that agree; the verdicts say where any did not."""
+        if len(means) < 2:
+            return dict(means)
+        rule = self._limits.channels
+        if len(means) > 2:
+            middle = _median([mean.value for mean in means.values()])
+            kept = {name: m for name, m in means.items() if channels(m.value, middle, rule).flag != FAIL}
+            for name in means.keys() - kept.keys():
+                self._refuse(parameter, name, f"{means[name].value:.6g} beside {middle:.6g} of the others")
+            disagree = len(kept) < len(means)
+        else:
+            (first, one), (second, other) = means.items()
+            disagree = channels(one.value, other.value, rule).flag == FAIL
+            kept = dict(means)
+            if disagree:
+                level = self._memory.levels.get(parameter)
+                past = level if level is not None and self._end - level.end <= PAST_MS else None
+                choice, why = better(one, other, None if past is None else past.value)
+                kept = {} if choice is None else {(first, second)[choice]: (one, other)[choice]}
+                self._tell(parameter, (first, second), (one, other), choice, why)
+        if not disagree:
+            return kept
+        return {name: _with_tests(mean, CHANNELS) for name, mean in kept.items()}
+
+    def _tell(
+        self,
+        parameter: str,
+        names: tuple[str, str],
+        means: tuple[_Mean, _Mean],
+        choice: int | None,
+        why: str,
+    ) -> None:
+        values = f"{means[0].value:.6g} and {means[1].value:.6g} ug/m3"
+        if choice is not None:
+            self._refuse(parameter, names[1 - choice], f"disagrees with {names[choice]} ({values}): {why}")
+            return
+        for name, mean in zip(names, means, strict=True):
+            failed = mean._replace(verdict=Verdict(FAIL, mean.verdict.tests | CHANNELS))
+            self.failed.setdefault(parameter, []).append((name.partition("/")[0], failed))
+        self._refuse(parameter, " and ".join(names), f"disagree ({values}), and nothing tells which is right")
+        pair = tuple(
+            _measured({name.partition("/")[0]: _with_tests(mean, CHANNELS)})
+            for name, mean in zip(names, means, strict=True)
+        )
+        # A corrected value cannot be made later, of a twin that is chosen later.
+        if not any("/" in name for name in names) or self._plain(names[0], parameter):
+            self.disputed[parameter] = Disputed(names, (pair[0], pair[1]))
+
+    def _plain(self, name: str, parameter: str) -> bool:
+        return correction_of(self._station, name.partition("/")[0], parameter) is IDENTITY
+
+    # -- afterwards ----------------------------------------------------------------------------------------
+
+    def remembered(self, measured: Mapping[str, Measured], humidity: float | None) -> SensorMemory:
+        """The memory after this window."""
+        levels = dict(self._memory.levels)
+        for name, found in measured.items():
+            if found.flag != SUSPECT:
+                levels[name] = Level(found.value, self._end)
+        if humidity is not None:
+            levels["relativehumidity"] = Level(humidity, self._end)
+        return SensorMemory(self._series, levels, self._scales)
+
+
+def better(one: _Mean, other: _Mean, known: float | None) -> tuple[int | None, str]:
+    """Which of two means that disagree to keep (0, 1; None where nothing tells), and the ground.
+
+    Args:
+        known: what the pollutant was lately, or is by what else knows, ug/m3.
+    """
+    dead = [mean.raw <= 0.0 for mean in (one, other)]
+    if dead[0] != dead[1]:
+        return int(dead[0]), "it shows nothing at all"
+    doubted = [mean.verdict.flag == SUSPECT for mean in (one, other)]
+    if doubted[0] != doubted[1]:
+        return int(doubted[0]), "quality control doubts it"
+    if known is not None:
+        near = nearer(one.value, other.value, known)
+        if near is not None:
+            return near, f"the station's last value was {known:.6g}"
+    return None, ""
+
+
+def nearer(one: float, other: float, known: float) -> int | None:
+    """Which of two values (0, 1) is clearly the nearer to what is known, all ug/m3; None: neither."""
+    away = [abs(math.log((max(value, 0.0) + _FLOOR) / (max(known, 0.0) + _FLOOR))) for value in (one, other)]
+    choice = 0 if away[0] <= away[1] else 1
+    if away[choice] <= NEAR and away[1 - choice] - away[choice] >= NEARER:
+        return choice
+    return None
+
+
+def _carried(limits: Limits, state: SensorState, t_ms: int, value: float) -> Verdict:
+    """The verdict of a reading that was judged, or will be, in another window."""
+    if state.t_ms == t_ms:
+        return Verdict(state.last_flag, state.last_tests)
+    [verdict], _ = judge(limits, state if t_ms > state.t_ms else FRESH, [(t_ms, value)])
+    return verdict
+
+
+def _since(items: Sequence[Item], start: int, end: int) -> int:
+    """Beginning of the declared period that ends with the only reading of the window; 0 for any other."""
+    if len(items) == 1 and start <= items[0].time < end and items[0].until and items[0].since < items[0].time:
+        return items[0].since
+    return 0
+
+
+def _base(channel: str) -> str:
+    return channel[:-2] if channel.endswith(("_a", "_b")) else channel
+
+
+def _mean_of(readings: Sequence[_Reading], since: int) -> _Mean:
+    mean = math.fsum(reading.value for reading in readings) / len(readings)
+    verdict = combine(*(reading.verdict for reading in readings))
+    return _Mean(mean, mean, verdict, len(readings), since, "mean")
+
+
+def _together(means: Sequence[_Mean]) -> _Mean:
+    """Equal weights: a sensor that speaks more often does not know more."""
+    since = {mean.since for mean in means}
+    return _Mean(
+        math.fsum(mean.value for mean in means) / len(means),
+        math.fsum(mean.raw for mean in means) / len(means),
+        combine(*(mean.verdict for mean in means)),
+        max(mean.n for mean in means),
+        since.pop() if len(since) == 1 else 0,
+        " + ".join(sorted({mean.method for mean in means})),
+    )
+
+
+def _measured(means: Mapping[str, _Mean]) -> Measured:
+    whole = _together(list(means.values()))
+    n = sum(mean.n for mean in means.values())
+    return Measured(
+        whole.value, whole.raw, whole.verdict.flag, whole.verdict.tests, n, tuple(sorted(means)),
+        whole.method, whole.since,
+    )  # fmt: skip
+
+
+def _failed(parts: Iterable[tuple[str, _Mean]]) -> Measured:
+    """What failed of a pollutant. The flag is that of the worst reading, `MISSING` where none was judged."""
+    parts = list(parts)
+    whole = _together([mean for _, mean in parts])
+    n = sum(mean.n for _, mean in parts)
+    return Measured(
+        whole.value, whole.raw, whole.verdict.flag, whole.verdict.tests, n,
+        tuple(sorted({sensor for sensor, _ in parts})), whole.method,
+    )  # fmt: skip
+
+
+def _with_tests(mean: _Mean, bits: int) -> _Mean:
+    flag = GOOD if mean.verdict.flag == NOT_EVALUATED else mean.verdict.flag
+    return mean._replace(verdict=Verdict(flag, mean.verdict.tests | bits))
+
+
+def _check_particles(measured: dict[str, Measured], limits: Defaults) -> None:
+    """Flags both where PM2.5 lies above PM10."""
+    if "pm25" not in measured or "pm10" not in measured:
+        return
+    verdict = particles(measured["pm25"].value, measured["pm10"].value, limits.particles)
+    if verdict.tests:
+        for name in ("pm25", "pm10"):
+            found = measured[name]
+            whole = combine(Verdict(found.flag, found.tests), verdict)
+            measured[name] = Measured(
+                found.value, found.raw, whole.flag, whole.tests, found.n, found.sensors, found.method,
+                found.since,
+            )  # fmt: skip
+
+
+def _one_humidity(by_sensor: Mapping[str, float], sensor: str, level: Level | None, end: int) -> float | None:
+    """The humidity (%) for a sensor: its own, else what the others agree on; None where they do not."""
+    if sensor in by_sensor:
+        return by_sensor[sensor]
+    values = sorted(by_sensor.values())
+    if not values:
+        return None
+    if values[-1] - values[0] <= _HUMIDITY_APART:
+        return math.fsum(values) / len(values)
+    if len(values) > 2:
+        return _median(values)
+    if level is not None and end - level.end <= PAST_MS:
+        return min(values, key=lambda value: abs(value - level.value))
+    return None
+
+
+def _median(values: Sequence[float]) -> float:
+    ordered = sorted(values)
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2.0

@@ -1,0 +1,214 @@
+"""For how long a reading stands: as declared, or as its sensor's own cadence has it.
+
+A sensor that speaks every 145 seconds, or every hour, has not fallen silent between two of its readings. Each
+reading stands for its *period*, and is an input of every window that the period touches (`streams.join`).
+
+* **Declared**, in the message or in the station's record: with the time E at which it ends (its stamp, or its
+  stamp plus the period, where the stamp is of its beginning) it stands for [E - period, E). Until the next
+  one is due it is also the newest that is known, so it stands in for [E, E + period) as well; the next
+  reading takes that over.
+* **Learned**: the lower median of the last gaps between the series' readings. Nobody has said what its stamp
+  means, so it stands from its stamp on until the next one is due.
+
+The next one is due a tenth of the period late at most: clocks of cheap devices wander.
+
+What is learned is a function of the log alone, reading by reading, and goes with the log's settled offset:
+`Cadences` keeps, beside what it knows at the end of the log, what it knew at the settled offset, and that is
+what is written down. So a worker that reads again from there learns the same again, to the last bit.
+"""
+
+from bisect import insort
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
+
+import msgspec
+
+from schemas.reading import MAX_PERIOD_S, Observation, Quantity
+from schemas.state import Codec
+from schemas.station import Sensor, Station
+
+#: Gaps remembered of each series, and how many there must be before they say anything.
+GAPS: Final = 5
+GAPS_NEEDED: Final = 2
+#: A gap longer than this is an outage, and says nothing of the cadence.
+LONGEST_GAP_MS: Final = 6 * MAX_PERIOD_S * 1000
+MAX_PERIOD_MS: Final = MAX_PERIOD_S * 1000
+#: The next reading may be late by this part of the period.
+TOLERANCE: Final = 10
+#: Windows at most that one reading is an input of before, and after, its own.
+MAX_WINDOWS: Final = 240
+
+#: The name of a station's cadences among the checkpoints ends so.
+CADENCE: Final = "|cadence"
+
+#: Station, sensor, parameter and channel.
+Series = tuple[str, str, str, str]
+
+
+class Cadence(NamedTuple):
+    """What is known of a series: its newest time (ms) and the last gaps between its readings (ms)."""
+
+    last_ms: int
+    gaps: tuple[int, ...] = ()
+
+    def after(self, time_ms: int) -> "Cadence":
+        """With one more reading. One that is not newer (a repeat, a straggler) changes nothing."""
+        gap = time_ms - self.last_ms
+        if gap <= 0:
+            return self
+        if gap > LONGEST_GAP_MS:
+            return Cadence(time_ms, self.gaps)
+        return Cadence(time_ms, (*self.gaps, gap)[-GAPS:])
+
+    @property
+    def period_ms(self) -> int:
+        """The lower median of the gaps, an hour at most; 0 while there are too few."""
+        if len(self.gaps) < GAPS_NEEDED:
+            return 0
+        ordered: list[int] = []
+        for gap in self.gaps:
+            insort(ordered, gap)
+        return min(ordered[(len(ordered) - 1) // 2], MAX_PERIOD_MS)
+
+
+class Cadences:
+    """The cadences of the series of one partition, at the end of the log and at its settled offset."""
+
+    def __init__(self, restored: Mapping[str, Mapping[tuple[str, str, str], Cadence]] | None = None) -> None:
+        """`restored`: per station, what `settled_at` gave for the offset from which the log is read again."""
+        self._known: dict[Series, Cadence] = {}
+        self._settled: dict[str, dict[tuple[str, str, str], Cadence]] = {}
+        for station, series in (restored or {}).items():
+            self._settled[station] = dict(series)
+            for (sensor, parameter, channel), cadence in series.items():
+                self._known[station, sensor, parameter, channel] = cadence
+        #: Changes that lie beyond the settled offset, in log order.
+        self._ahead: deque[tuple[int, Series, Cadence]] = deque()
+
+    def heard(self, series: Series, time_ms: int, offset: int) -> int:
+        """Take a reading of the log; gives the period (ms) that it stands for, 0 where that is not known."""
+        before = self._known.get(series)
+        after = Cadence(time_ms) if before is None else before.after(time_ms)
+        if after is not before:
+            self._known[series] = after
+            self._ahead.append((offset, series, after))
+        return after.period_ms
+
+    def settled_at(self, offset: int) -> set[str]:
+        """The log is settled up to `offset` (excluded); gives the stations of which more is known by that."""
+        changed = set()
+        while self._ahead and self._ahead[0][0] < offset:
+            _, (station, *series), cadence = self._ahead.popleft()
+            sensor, parameter, channel = series
+            self._settled.setdefault(station, {})[sensor, parameter, channel] = cadence
+            changed.add(station)
+        return changed
+
+    def settled(self, station: str) -> Mapping[tuple[str, str, str], Cadence]:
+        """What is known of a station's series at the settled offset."""
+        return self._settled.get(station, {})
+
+    def forget(self, station: str) -> None:
+        """A station has left."""
+        for sensor, parameter, channel in self._settled.pop(station, {}):
+            self._known.pop((station, sensor, parameter, channel), None)
+
+
+class Standing(NamedTuple):
+    """When a reading was true: `time` of its own window, and the period [since, until), all ms.
+
+    `until` 0: for its own window only.
+    """
+
+    time: int
+    since: int = 0
+    until: int = 0
+
+
+class Periods:
+    """For how long each value of an observation stands.
+
+    Args:
+        window_ms: length of a window. A period that is no longer stands for its own window only.
+        station_of: the record of a station, where there is one.
+        humidity_ms: per station record, for how long its humidity serves a correction that needs it.
+    """
+
+    def __init__(
+        self,
+        window_ms: int,
+        cadences: Cadences,
+        station_of: Callable[[str], Station | None],
+        humidity_ms: Callable[[Station], int] = lambda _: 0,
+    ) -> None:
+        self._window = window_ms
+        self.cadences = cadences
+        self._station_of = station_of
+        self._humidity = humidity_ms
+
+    def of(self, observation: Observation, arrival_ms: int, offset: int) -> list[Standing]:
+        """One standing per value of `observation`, which reached the broker at `arrival_ms`."""
+        record = self._station_of(observation.station)
+        return [self._of(observation, value, record, arrival_ms, offset) for value in observation.values]
+
+    def _of(
+        self, seen: Observation, value: Quantity, record: Station | None, arrival_ms: int, offset: int
+    ) -> Standing:
+        series = seen.station, value.sensor, value.parameter, value.channel
+        learned = self.cadences.heard(series, seen.time_ms, offset)
+        period, stamp = seen.period_s * 1000, seen.stamp
+        if not period and (sensor := _sensor(record, value)) is not None and sensor.period is not None:
+            period, stamp = sensor.period * 1000, sensor.stamp
+        if period:
+            end = seen.time_ms
+            if stamp == "begins":
+                end += period
+            # A mean is known when its period is over; a device that sends it before has no later time.
+            time = min(end, max(seen.time_ms + 1, arrival_ms)) - 1
+            return self._standing(time, end - period, end + period + period // TOLERANCE, period)
+        if value.parameter == "relativehumidity" and record is not None:
+            learned = max(learned, self._humidity(record))
+        return self._standing(
+            seen.time_ms, seen.time_ms, seen.time_ms + learned + learned // TOLERANCE, learned
+        )
+
+    def _standing(self, time: int, since: int, until: int, period: int) -> Standing:
+        if period <= self._window:
+            return Standing(time)
+        longest = MAX_WINDOWS * self._window
+        return Standing(time, max(since, time - longest), min(until, time + longest))
+
+
+def _sensor(record: Station | None, value: Quantity) -> Sensor | None:
+    for known in record.sensors if record is not None else ():
+        if known.sensor == value.sensor and value.parameter in known.parameters:
+            return known
+    return None
+
+
+class CadencesState(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """A station's cadences by (sensor, parameter, channel), as they are stored."""
+
+    series: tuple[tuple[tuple[str, str, str], Cadence], ...] = ()
+
+
+CADENCES: Final = Codec("cadences of a station's sensors", CadencesState)
+
+
+def dump_cadences(series: Mapping[tuple[str, str, str], Cadence]) -> bytes:
+    """A station's cadences, to be kept under the name of the station followed by `CADENCE`."""
+    return CADENCES.encode(CadencesState(series=tuple(sorted(series.items()))))
+
+
+def read_cadences(name: str, data: bytes) -> CadencesState:
+    """What `dump_cadences` wrote. Raises StateError."""
+    del name
+    return CADENCES.decode(data)
+
+
+def by_station(
+    snapshots: Mapping[str, tuple[int, CadencesState]],
+) -> dict[str, dict[tuple[str, str, str], Cadence]]:
+    """Per station its cadences, from the checkpoints under their names."""
+    return {name.removesuffix(CADENCE): dict(state.series) for name, (_, state) in snapshots.items()}

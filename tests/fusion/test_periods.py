@@ -1,0 +1,151 @@
+"""A reading stands for its period: whatever the cadence, a station's air is complete, and measured."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.base import to_ms
+from schemas.estimate import Estimate, PollutantEstimate
+from schemas.station import Sensor, Station
+from tests.fusion.town import DAY, HOUR, MINUTE, RULES, SECOND, Town, reading, value
+
+HOURS_LATER = DAY + 26 * HOUR
+
+
+def spoken(
+    station: str, every: int, offset: int, until: int, level: float = 20.0
+) -> Iterator[dict[str, Any]]:
+    """PM2.5 around `level`: a sensor that showed the same number for a day would be stuck."""
+    for number, at in enumerate(range(DAY + offset, until, every)):
+        yield reading(station, at, value("pm25", level + 0.1 * (number % 5 - 2)))
+
+
+def by_start(estimates: list[Estimate]) -> dict[int, PollutantEstimate | None]:
+    """PM2.5 by the beginning of the window, ms."""
+    return {to_ms(one.window.start): one.pollutants.get("pm25") for one in estimates}
+
+
+@pytest.mark.parametrize(
+    ("every", "offset"), [(61, 5), (120, 47), (145, 5), (300, 13), (660, 47), (900, 899), (3600, 5)]
+)
+def test_a_complete_series_is_complete_whatever_its_cadence(every: int, offset: int) -> None:
+    town = Town()
+    town.hear(spoken("s", every * SECOND, offset * SECOND, HOURS_LATER))
+    town.until(HOURS_LATER)
+    last = town.of("s")[-1]
+    block = last.indices[0]
+    assert block.status == "valid", block.reason
+    assert block.index == block.nowcast == 71
+    assert last.pollutants["pm25"].kind == "measured"
+    # Once the cadence is known (three readings), every window has its measured value.
+    known = DAY + (2 * every + offset) * SECOND
+    windows = {start: pm25 for start, pm25 in by_start(town.of("s")).items() if start >= known}
+    assert len(windows) >= (DAY + 25 * HOUR - known) // MINUTE
+    assert {None if pm25 is None else pm25.kind for pm25 in windows.values()} == {"measured"}
+
+
+def test_the_mean_of_an_hour_is_that_of_covered_time_not_of_messages() -> None:
+    """30 minutes at 10, spoken every minute; 30 at 50, spoken every five: the hour is 30."""
+    town = Town()
+    town.hear(spoken("s", MINUTE, 0, DAY + 90 * MINUTE, 10.0))
+    more: dict[str, Any] = {"period": 300, "stamp": "begins"}
+    slow = [reading("s", DAY + at * MINUTE, value("pm25", 50.0), **more) for at in range(90, 125, 5)]
+    town.hear(slow)
+    town.until(DAY + 140 * MINUTE)
+    found = by_start(town.of("s"))
+    values = [found[start] for start in range(DAY + HOUR, DAY + 2 * HOUR, MINUTE)]
+    assert [round(pm25.value) for pm25 in values if pm25] == [10] * 30 + [50] * 30
+
+
+def test_an_outage_is_not_covered_by_the_reading_before_it() -> None:
+    town = Town()
+    town.hear(spoken("s", 5 * MINUTE, 0, DAY + HOUR))
+    town.hear([reading("s", DAY + 3 * HOUR, value("pm25", 20.0))])
+    town.until(DAY + 3 * HOUR + MINUTE)
+    found = by_start(town.of("s"))
+    measured = [start for start, pm25 in found.items() if pm25 is not None and pm25.kind == "measured"]
+    last_before = max(start for start in measured if start < DAY + 3 * HOUR)
+    assert last_before < DAY + 55 * MINUTE + 6 * MINUTE
+
+
+@pytest.mark.parametrize("stamp", ["begins", "ends"])
+@pytest.mark.parametrize("declared", ["message", "station"])
+def test_a_declared_hour_counts_where_it_was(stamp: str, declared: str) -> None:
+    """Hourly means 10, 20, 30 … of a portal: hour k of the day has 10 k, whichever end its stamp names."""
+    stations = {}
+    more: dict[str, Any] = {"period": 3600, "stamp": stamp}
+    if declared == "station":
+        sensor = Sensor(sensor="main", parameters=("pm25",), period=3600, stamp=stamp)  # type: ignore[arg-type]
+        stations["s"] = Station(station="s", sensors=(sensor,))
+        more = {}
+    town = Town(stations)
+    messages = []
+    for hour in range(1, 6):
+        end = DAY + hour * HOUR
+        at = end if stamp == "ends" else end - HOUR
+        messages.append(reading("s", at, value("pm25", 10.0 * hour), **more) | {"arrival": end + 30 * SECOND})
+    town.hear(messages)
+    town.until(DAY + 5 * HOUR + 10 * SECOND)
+    for one in town.of("s"):
+        start = to_ms(one.window.start)
+        if start < DAY + 5 * HOUR:
+            hour = (start - DAY) // HOUR + 1
+            assert one.pollutants["pm25"].value == 10.0 * hour, start - DAY
+            assert one.pollutants["pm25"].kind == "measured"
+    assert len(town.of("s")) >= 5 * 60
+
+
+def test_an_hour_that_ended_counts_right_beside_minutely_neighbours_too() -> None:
+    """Its windows were final before its mean came: they stay, but the averages have the mean."""
+    town = Town()
+    everybody: list[dict[str, Any]] = [*spoken("n", MINUTE, 0, DAY + 26 * HOUR)]
+    everybody += [
+        reading("s", DAY + hour * HOUR, value("pm25", 30.0 if hour % 2 else 10.0), period=3600)
+        for hour in range(1, 27)
+    ]
+    everybody.sort(key=lambda message: message["observed_at"])
+    town.hear(everybody)
+    town.until(DAY + 26 * HOUR + 10 * SECOND)
+    at_the_end = town.estimates["s", DAY + 26 * HOUR]
+    assert at_the_end.indices[0].status == "valid"
+    assert at_the_end.indices[0].index == 71  # of 20.0, the mean over the day
+
+
+def test_a_minutely_sensor_is_not_an_input_of_two_windows() -> None:
+    town = Town()
+    town.hear(spoken("s", MINUTE, 5 * SECOND, DAY + HOUR))
+    assert all(one.inputs.readings == 1 for one in town.of("s"))
+
+
+@given(
+    every=st.sampled_from([61, 145, 300, 900]),
+    jitter=st.lists(st.integers(-8, 8), min_size=30, max_size=30),
+    dice=st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=10, deadline=None)
+def test_shuffled_within_lateness_or_cut_anywhere_the_windows_are_the_same(
+    every: int, jitter: list[int], dice: int
+) -> None:
+    """Repeats and late arrivals change nothing in the end but what the cadence was at the time."""
+    more: dict[str, Any] = {"period": every}
+    messages = [
+        reading("s", DAY + (number * every + wander) * SECOND, value("pm25", 10.0 + number), **more)
+        for number, wander in enumerate(jitter, 1)
+    ]
+    rules = replace(RULES, lateness=48 * HOUR, hold=48 * HOUR)
+    straight, shuffled = Town(rules=rules), Town(rules=rules)
+    straight.hear(messages)
+    order = np.random.default_rng(dice).permutation(len(messages)).tolist()
+    shuffled.hear([messages[place] | {"arrival": DAY + 24 * HOUR} for place in [*order, *order[:5]]])
+    for town in (straight, shuffled):
+        town.until(DAY + 30 * HOUR)
+        assert not town.late
+    assert [one.window for one in straight.of("s")] == [one.window for one in shuffled.of("s")]
+    assert [one.pollutants["pm25"].value for one in straight.of("s")] == [
+        one.pollutants["pm25"].value for one in shuffled.of("s")
+    ]
