@@ -287,7 +287,8 @@ class _Memory:
             key=lambda pair: pair[0],
             default=(0, self._air.virtual),
         )
-        return replace(self._air, virtual=newest, virtual_at=at)
+        known = history.having_measured(newest)
+        return replace(self._air, history=known, virtual=newest, virtual_at=at)
 
     def put(self, end: int, added: dict[str, Mean]) -> None:
         """A window has been made again."""

@@ -3,7 +3,7 @@
 import json
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -11,14 +11,18 @@ from rich.table import Table
 
 from aqi import standards
 from aqi.errors import AqiError, InputError
-from aqi.index import IndexResult, index_of
+from aqi.index import IndexResult, index_of, lowest
 from aqi.standards import AVERAGING_MS, Measure, Standard
-from aqi.units import convert
+from aqi.units import CANONICAL_UNIT, convert
 
 _CONCENTRATION = re.compile(
     rf"(?P<parameter>[a-z0-9]+?)(?:_(?P<averaging>{'|'.join(AVERAGING_MS)}))?"
     r"=(?P<value>[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*(?P<unit>\D.*)?"
 )
+#: Characters of a refused value that are shown: nobody reads 400 digits.
+_SHOWN: Final = 40
+#: What a cubic metre of air weighs, ug.
+_AIR: Final = 1.2e9
 
 
 def concentration(standard: Standard, text: str) -> tuple[Measure, float]:
@@ -48,10 +52,17 @@ def concentration(standard: Standard, text: str) -> tuple[Measure, float]:
             f"{text!r}: {standard.id} has no table for {wanted}; it has {', '.join(standard.measures)}"
         )
     measure, value = tables[0], float(found["value"])
-    if value < 0:
-        raise InputError(f"{text!r}: a concentration cannot be negative")
     unit = found["unit"].strip() if found["unit"] else measure.unit
-    return measure, convert(parameter, value, unit, measure.unit, standard.reference_celsius)
+    value = convert(parameter, value, unit, measure.unit, standard.reference_celsius)
+    least = lowest(standard, measure)
+    most = convert(parameter, _AIR, CANONICAL_UNIT, measure.unit, standard.reference_celsius)
+    if not least <= value <= most:
+        shown = text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+        raise InputError(
+            f"{shown!r} is no concentration: give a number from {least:.3g} {measure.unit}"
+            f" (an instrument's noise about zero) to {most:.3g} (the air itself)"
+        )
+    return measure, value
 
 
 def explain(standard: Standard, concentrations: list[str], site: str | None = None) -> dict[str, Any]:
@@ -80,7 +91,8 @@ def explain(standard: Standard, concentrations: list[str], site: str | None = No
 
 def _plain(result: IndexResult) -> dict[str, Any]:
     plain = result.to_plain()
-    for live in ("report", "at_ms", "imputed_share", "nowcast"):  # have no meaning for given means
+    # Have no meaning for given means.
+    for live in ("report", "at_ms", "imputed_share", "nowcast", "nowcast_reason"):
         del plain[live]
     plain["subindices"] = [
         {

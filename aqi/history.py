@@ -9,11 +9,14 @@ below it and that of the upper ends above it; a measured value adds nothing to e
 errors are taken as wholly correlated (JCGM 100:2008, 5.2.2, note 1). How far the interval of a mean over
 several hours reaches also depends on how long errors last: the persistence that stands beside them says it,
 and `aqi.reach` does the sum.
+
+Of ozone, where the station has ever measured it, hours older than the horizon are kept as well: EPA's NowCast
+regresses two weeks of them (`aqi.nowcast`). One pollutant, in single precision: 2 kB of a checkpoint.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -21,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aqi.errors import HistoryError
+from aqi.nowcast import OZONE_BACK, OZONE_HOURS
 from schemas.parameters import PARAMETERS
 
 HOUR_MS: Final = 3_600_000
@@ -28,6 +32,8 @@ QUARTER_MS: Final = 900_000
 #: Quarter hours kept: two hours of them.
 QUARTERS: Final = 8
 COLUMN: Final[dict[str, int]] = {parameter: column for column, parameter in enumerate(PARAMETERS)}
+#: Complete hours of ozone that its NowCast asks for.
+OZONE_KEPT: Final = OZONE_HOURS + OZONE_BACK
 
 
 #: Means (ug/m3), measured and imputed seconds, how far the intervals of the means reach below and above, and
@@ -35,6 +41,10 @@ COLUMN: Final[dict[str, int]] = {parameter: column for column, parameter in enum
 Arrays = tuple[npt.NDArray[Any], ...]
 _ARRAYS: Final = ("mean", "measured_s", "imputed_s", "below", "above", "persistence")
 _REACH: Final = ("below", "above", "persistence")
+_OZONE: Final = {
+    "mean": np.float32, "measured_s": np.int16, "imputed_s": np.int16, "below": np.float32,
+    "above": np.float32,
+}  # fmt: skip
 
 
 class Mean(NamedTuple):
@@ -69,14 +79,27 @@ class SlotsState(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     persistence: npt.NDArray[np.float32] | None = None
 
 
+class OzoneState(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """`OlderOzone` as it is stored: arrays from the first hour with data on; None where all are zero."""
+
+    end_ms: int = 0
+    mean: npt.NDArray[np.float32] = msgspec.field(default_factory=lambda: np.zeros(0, np.float32))
+    measured_s: npt.NDArray[np.int16] | None = None
+    imputed_s: npt.NDArray[np.int16] | None = None
+    below: npt.NDArray[np.float32] | None = None
+    above: npt.NDArray[np.float32] | None = None
+
+
 class HistoryState(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """`History` as it is stored."""
+    """`History` as it is stored. Earlier code did not say what the station has `ever_measured`."""
 
     horizon_hours: int = 48
     reference_celsius: float = 25.0
     hours: SlotsState = msgspec.field(default_factory=SlotsState)
     quarters: SlotsState = msgspec.field(default_factory=SlotsState)
     through_ms: int = 0
+    ever_measured: tuple[str, ...] | None = None
+    older_ozone: OzoneState = msgspec.field(default_factory=OzoneState)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,6 +135,10 @@ class Slots:
     def arrays(self) -> "Arrays":
         """Means, measured and imputed seconds, reach below and above, persistence."""
         return self.mean, self.measured_s, self.imputed_s, self.below, self.above, self.persistence
+
+    def measured(self, parameter: str) -> bool:
+        """Whether any of these periods has measured seconds of the pollutant."""
+        return bool(self.measured_s[:, COLUMN[parameter]].any())
 
     def rows(self, last_end_ms: int, count: int) -> "tuple[slice, slice] | None":
         """(rows of a block of `count` ending at `last_end_ms`, rows here) that are the same periods."""
@@ -214,19 +241,113 @@ class Slots:
         return cls(slot_ms, state.end_ms, *_frozen(arrays))
 
 
+class OzoneSeries(NamedTuple):
+    """Hours of ozone in a row, oldest first, as `Slots` has them (ug/m3; seconds are 0 where nothing is)."""
+
+    mean: npt.NDArray[np.floating[Any]]
+    measured_s: npt.NDArray[np.integer[Any]]
+    imputed_s: npt.NDArray[np.integer[Any]]
+    below: npt.NDArray[np.floating[Any]]
+    above: npt.NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OlderOzone:
+    """Hours of ozone that have left the history's horizon, the newest ending at `end_ms`; read-only."""
+
+    end_ms: int
+    series: OzoneSeries
+    hours: int  # from the first with data on
+
+    @classmethod
+    def of(cls, end_ms: int, arrays: Arrays) -> "OlderOzone":
+        """The hours of these arrays (in the order of `OzoneSeries`); without data they end at the epoch."""
+        series = OzoneSeries(*_frozen(arrays))
+        filled = np.flatnonzero(series.measured_s + series.imputed_s)
+        hours = len(series.mean) - int(filled[0]) if len(filled) else 0
+        return cls(end_ms if hours else 0, series, hours)
+
+    @classmethod
+    def empty(cls, horizon_hours: int) -> "OlderOzone":
+        """Nothing, and room for the hours that the NowCast asks for beyond the horizon."""
+        count = max(OZONE_KEPT + 1 - horizon_hours, 0)
+        return cls.of(0, tuple(np.zeros(count, kind) for kind in _OZONE.values()))
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, OlderOzone)
+            and self.end_ms == other.end_ms
+            and all(map(np.array_equal, self.series, other.series))
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # arrays: no key of a dictionary
+
+    def taking(self, hours: Slots, end_ms: int) -> "OlderOzone":
+        """With the hours that end at `end_ms` or before, and without what is too old for it by then.
+
+        An hour that `hours` knows nothing of leaves what is known here.
+        """
+        count, column = len(self.series.mean), COLUMN["o3"]
+        if not count or end_ms <= self.end_ms:
+            return self
+        found = hours.rows(end_ms, count)
+        known = np.zeros(0, np.bool_)
+        if found is not None:
+            known = (hours.measured_s + hours.imputed_s)[found[1], column] > 0
+        if not self.hours and not known.any():
+            return self
+        kept = min((end_ms - self.end_ms) // HOUR_MS, count)
+        moved = [np.concatenate([one[kept:], np.zeros(kept, one.dtype)]) for one in self.series]
+        if found is not None:
+            here, there = found
+            for old, new in zip(moved, hours.arrays(), strict=False):  # in the same order, to `above`
+                old[here][known] = new[there, column][known]
+        return self.of(end_ms, tuple(moved))
+
+    def to_state(self) -> OzoneState:
+        """What is stored of these hours, without loss."""
+        if not self.hours:
+            return OzoneState()
+        kept = {
+            name: array[-self.hours :]
+            for name, array in zip(_OZONE, self.series, strict=True)
+            if name == "mean" or array.any()
+        }
+        return OzoneState(end_ms=self.end_ms, **kept)
+
+    @classmethod
+    def from_state(cls, state: OzoneState, horizon_hours: int) -> "OlderOzone":
+        """Inverse of `to_state`. HistoryError where its arrays do not fit."""
+        arrays = [array.copy() for array in cls.empty(horizon_hours).series]
+        rows, most = len(state.mean), len(arrays[0])
+        if rows > most:
+            raise HistoryError(f"a stored history has {rows} older hours of ozone, {most} are kept")
+        for name, array in zip(_OZONE, arrays, strict=True):
+            stored = getattr(state, name)
+            if stored is None:
+                continue
+            if stored.shape != (rows,):
+                raise HistoryError(f"stored ozone has {name} of shape {stored.shape}, not {(rows,)}")
+            array[most - rows :] = stored
+        return cls.of(state.end_ms, tuple(arrays))
+
+
 @dataclass(frozen=True, slots=True)
 class History:
     """Hourly means of one station over `horizon_hours` (that in progress included), and recent quarter hours.
 
-    Immutable: `with_hour` and `with_window` give a new value. 48 hours serve every standard here; the ozone
-    NowCast by partial least squares needs 337 (336 complete ones) and falls back to its surrogate with less.
+    Immutable: `with_hour` and `with_window` give a new value. 48 hours serve every standard here, but
+    for the ozone NowCast, which has `older_ozone`. `ever_measured`: what the station has measured, at
+    some time; other pollutants are imputed from nothing of its own, and `aqi.index` says what that means.
     """
 
     horizon_hours: int
     reference_celsius: float
     hours: Slots
     quarters: Slots
-    through_ms: int = 0
+    through_ms: int
+    ever_measured: frozenset[str]
+    older_ozone: OlderOzone
 
     @classmethod
     def empty(cls, horizon_hours: int = 48, reference_celsius: float = 25.0) -> "History":
@@ -240,6 +361,9 @@ class History:
             reference_celsius,
             Slots.empty(HOUR_MS, horizon_hours),
             Slots.empty(QUARTER_MS, QUARTERS),
+            0,
+            frozenset(),
+            OlderOzone.empty(horizon_hours),
         )
 
     def with_hour(self, hour_end_ms: int, means: Mapping[str, Mean]) -> "History":
@@ -251,13 +375,8 @@ class History:
         if hour_end_ms % HOUR_MS or hour_end_ms <= 0:
             raise HistoryError(f"{hour_end_ms} ms does not end an hour of UTC: give the end of a whole hour")
         _check(means)
-        return History(
-            self.horizon_hours,
-            self.reference_celsius,
-            self.hours.put(hour_end_ms, means, add=False),
-            self.quarters,
-            max(self.through_ms, hour_end_ms),
-        )
+        hours = self.hours.put(hour_end_ms, means, add=False)
+        return self._with(hours, self.quarters, max(self.through_ms, hour_end_ms), means)
 
     def with_window(self, end_ms: int, width_ms: int, means: Mapping[str, Mean]) -> "History":
         """This history with the window [end_ms - width_ms, end_ms) averaged into its hour and quarter hour.
@@ -282,13 +401,43 @@ class History:
         quarters = self.quarters
         if start_ms // QUARTER_MS == (end_ms - 1) // QUARTER_MS:
             quarters = quarters.put(_end_of(end_ms, QUARTER_MS), means, add=True)
-        return History(
-            self.horizon_hours,
-            self.reference_celsius,
-            self.hours.put(_end_of(end_ms, HOUR_MS), means, add=True),
-            quarters,
-            end_ms,
-        )
+        hours = self.hours.put(_end_of(end_ms, HOUR_MS), means, add=True)
+        return self._with(hours, quarters, end_ms, means)
+
+    def _with(self, hours: Slots, quarters: Slots, through_ms: int, means: Mapping[str, Mean]) -> "History":
+        ever, older = self.ever_measured, self.older_ozone
+        news = [name for name, mean in means.items() if mean.measured_s and name not in ever]
+        if news:
+            ever = ever.union(news)
+        if hours.end_ms != self.hours.end_ms and "o3" in ever:
+            older = older.taking(self.hours, hours.end_ms - self.horizon_hours * HOUR_MS)
+        return History(self.horizon_hours, self.reference_celsius, hours, quarters, through_ms, ever, older)
+
+    def having_measured(self, pollutants: Iterable[str]) -> "History":
+        """This history of a station that is known to have measured these too, some time ago."""
+        return replace(self, ever_measured=self.ever_measured.union(pollutants))
+
+    @property
+    def ozone_hours(self) -> int:
+        """Hours that there may be ozone of: those of the horizon, and the older ones that are kept."""
+        return self.horizon_hours + self.older_ozone.hours
+
+    def ozone(self, end_ms: int) -> OzoneSeries:
+        """The hours of ozone that the NowCast asks for, the last one ending at `end_ms`."""
+        column, older = COLUMN["o3"], self.older_ozone
+        series = [np.zeros(OZONE_KEPT, array.dtype) for array in self.hours.arrays()[: len(_OZONE)]]
+        rows = (end_ms - older.end_ms) // HOUR_MS  # of `series` that lie after what is older
+        count = min(OZONE_KEPT - rows, len(older.series.mean))
+        if older.end_ms and count > 0 and rows >= 0:
+            for mine, its in zip(series, older.series, strict=True):
+                mine[OZONE_KEPT - rows - count : OZONE_KEPT - rows] = its[len(its) - count :]
+        found = self.hours.rows(end_ms, OZONE_KEPT)
+        if found is not None:
+            here, there = found
+            known = (self.hours.measured_s + self.hours.imputed_s)[there, column] > 0
+            for mine, new in zip(series, self.hours.arrays(), strict=False):
+                mine[here][known] = new[there, column][known]
+        return OzoneSeries(*series)
 
     def as_of(self, hour_end_ms: int) -> "History":
         """This history without anything after `hour_end_ms` (the end of a whole hour)."""
@@ -296,12 +445,11 @@ class History:
             raise HistoryError(f"{hour_end_ms} ms does not end an hour of UTC: give the end of a whole hour")
         if self.through_ms <= hour_end_ms:
             return self
-        return History(
-            self.horizon_hours,
-            self.reference_celsius,
-            self.hours.ending(hour_end_ms),
-            self.quarters.ending(min(self.quarters.end_ms, hour_end_ms)),
-            hour_end_ms,
+        return replace(
+            self,
+            hours=self.hours.ending(hour_end_ms),
+            quarters=self.quarters.ending(min(self.quarters.end_ms, hour_end_ms)),
+            through_ms=hour_end_ms,
         )
 
     def hour(self, hour_end_ms: int) -> dict[str, Mean]:
@@ -331,17 +479,25 @@ class History:
             hours=self.hours.to_state(),
             quarters=self.quarters.to_state(),
             through_ms=self.through_ms,
+            ever_measured=tuple(sorted(self.ever_measured)),
+            older_ozone=self.older_ozone.to_state(),
         )
 
     @classmethod
     def from_state(cls, state: HistoryState) -> "History":
         """Inverse of `to_state`. HistoryError where its parts do not fit."""
+        hours = Slots.from_state(state.hours, HOUR_MS, state.horizon_hours)
+        ever = state.ever_measured
+        if ever is None:
+            ever = tuple(name for name in PARAMETERS if hours.measured(name))
         return cls(
             state.horizon_hours,
             state.reference_celsius,
-            Slots.from_state(state.hours, HOUR_MS, state.horizon_hours),
+            hours,
             Slots.from_state(state.quarters, QUARTER_MS, QUARTERS),
             state.through_ms,
+            frozenset(ever),
+            OlderOzone.from_state(state.older_ozone, state.horizon_hours),
         )
 
 

@@ -3,19 +3,26 @@
 `assess` makes a running index at one time from a station's hourly history; `index_of` makes one directly from
 concentrations that are already averaged; `subindices` is the bare table look-up over arrays.
 
-Which numbers count: the index is the highest sub-index among the pollutants whose mean is *valid* (complete
-and measured), when those satisfy what the standard asks for and no incomplete pollutant stands above them.
-Otherwise every pollutant counts and the result is `indicative`, or `insufficient` when the highest of them
-rests on fragments. Its reason says why.
+Which means count, and so what may lead an index (docs/aqi.md has the reasons):
 
-The interval of an index that rests on imputed values is the index of the lower ends and that of the upper
-ends: of every mean (`aqi.reach` says how far they are from it), looked up in the same tables, the highest
-over the pollutants. The lower end is safe however pollutants hang together: the index is never
-less than that of any one of them. The upper end supposes that they err together; were they independent, the
-highest of several upper ends would be passed a little more often than one of them is.
+1. What a station never measured is imputed from nothing of its own: it is shown as a sub-index, but does not
+   count beside anything that was measured in the hours of the means. Where nothing was, all is imputed: then
+   what the station has measured once counts, and the rest where its whole interval lies above the upper ends
+   of that; at a station that never measured anything, everything counts.
+2. An imputed mean counts beside a *valid* one (complete and measured) only where its whole interval lies
+   above that: where the index of its lower end is the higher one.
+3. The index is the highest sub-index among the valid means, when those satisfy what the standard asks for and
+   nothing else that counts stands above them. Otherwise all that counts does, and the result is `indicative`,
+   or `insufficient` when the highest of them rests on fragments. Its reason says why.
+
+The interval of an index is made of the means that count, and of nothing else: the highest of the indices of
+their lower ends, and of their upper ends (`aqi.reach` says how far they are from the means). The lower end is
+safe however pollutants hang together: the index is never less than that of any one of them. The upper end
+supposes that they err together; were they independent, the highest of several upper ends would be passed a
+little more often than one of them is.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import repeat
 from typing import Any, Final, Literal, NamedTuple
 
@@ -26,9 +33,11 @@ from aqi import averaging, nowcast
 from aqi.averaging import INDICATIVE, INSUFFICIENT, PERIODS, VALID, Averages
 from aqi.errors import StandardError
 from aqi.history import COLUMN, HOUR_MS, QUARTER_MS, QUARTERS, History
+from aqi.quality import defaults
 from aqi.reach import of_mean
-from aqi.standards import Category, Measure, Standard
-from aqi.units import CANONICAL_UNIT, factor
+from aqi.standards import AVERAGING_MS, Category, Measure, Requirement, Standard
+from aqi.units import CANONICAL_UNIT, convert, factor
+from schemas.parameters import PARAMETERS
 
 Status = Literal["valid", "indicative", "insufficient"]
 
@@ -53,50 +62,21 @@ class SubIndex(NamedTuple):
     periods_needed: int
     end_ms: int  # end of the period averaged over; 0 where the caller averaged
     beyond: bool  # above the last concentration that the standard gives an index for
+    lo: int | None = None  # ends of the 90 % interval; None where nothing that the mean rests on was imputed
+    hi: int | None = None
 
 
-#: Per pollutant the sub-index of its best-founded, then highest mean.
-Found = dict[str, SubIndex]
-#: More than any index that the tables extrapolate to.
-_ABOVE_ANY: Final = 2**48
+#: The sub-indices of a station's means, in the order of the report's tables. `_MUTE` stands for the index of
+#: a mean whose table speaks of its upper end only (EPA's 1-hour ozone).
+Found = list[SubIndex]
+_MUTE: Final = -1
 
 
-class _Ends:
-    """What is found for the stations whose indices have an interval, with every mean at one of its ends.
+class Grounds(NamedTuple):
+    """What a station measured: which pollutants ever, and which of them in the hours that means are of."""
 
-    Per end, pollutant and station the grade and the index of the best-founded, then highest mean, as one
-    number that sorts like the pair; -1 without any.
-    """
-
-    def __init__(self, hours: averaging.Block) -> None:
-        self.places = hours.places
-        self._best = np.full((2, len(COLUMN), len(self.places)), -1, np.int64)
-
-    def add(
-        self,
-        measure: Measure,
-        status: npt.NDArray[np.int8],
-        low: npt.NDArray[np.float64],
-        high: npt.NDArray[np.float64],
-    ) -> None:
-        """Looks the ends of the values of `places` up, as `_add` does the values; `status` is of all."""
-        if not len(self.places):
-            return
-        indices = measure.indices(np.stack((low, high)))
-        there = ~np.isnan(indices)
-        found = (
-            np.where(there, indices, 0).astype(np.int64) + status[self.places].astype(np.int64) * _ABOVE_ANY
-        )
-        best = self._best[:, COLUMN[measure.parameter]]
-        np.maximum(best, np.where(there, found, -1), out=best)
-
-    def each(self, count: int) -> "list[tuple[int, int] | None]":
-        """Per station the highest index over the pollutants at both ends; None for those without any."""
-        both: list[tuple[int, int] | None] = [None] * count
-        ends = np.where(self._best < 0, -1, self._best % _ABOVE_ANY).max(axis=1)
-        for place, low, high in zip(self.places.tolist(), *ends.tolist(), strict=True):
-            both[place] = low, high
-        return both
+    ever: Collection[str]
+    lately: Collection[str]
 
 
 class IndexResult(NamedTuple):
@@ -112,10 +92,11 @@ class IndexResult(NamedTuple):
     status: Status
     reason: str  # empty when valid and nothing was left out
     imputed_share: float  # mean over the pollutants that count, 0..1
-    subindices: tuple[SubIndex, ...]  # one per pollutant: the highest of its best-founded means
+    subindices: tuple[SubIndex, ...]  # one per pollutant: the highest of its means that count, or of all
     nowcast: "IndexResult | None"  # of its own pollutants, where the standard has a NowCast
     lo: int | None = None  # ends of the 90 % interval; None where nothing that it rests on was imputed
     hi: int | None = None
+    nowcast_reason: str = ""  # why there is no NowCast, where the standard has one
 
     def to_plain(self) -> dict[str, Any]:
         """JSON-able data: keys index, category, dominant, status, reason, subindices and the rest by name."""
@@ -144,26 +125,40 @@ def index_of(
     """The index of means that the caller vouches for: {(parameter, averaging): value in the table's unit}.
 
     StandardError for a (parameter, averaging) the standard has no table for, ValueError for a value that is
-    not a finite number or is negative.
+    not a finite number, or so far below zero that no instrument's noise explains it. A mean a little below
+    zero is data and has the index of zero.
     """
-    found: Found = {}
+    highest: dict[str, SubIndex] = {}
     ignored = []
     for (parameter, period), value in concentrations.items():
         measure = standard.measure(parameter, period)
-        if not 0 <= value < float("inf"):
+        least = lowest(standard, measure)
+        if not least <= value < float("inf"):
             raise ValueError(
-                f"{measure.key}: {value} is no concentration: give a finite number, zero or more"
+                f"{measure.key}: {value} is no concentration: give a finite number, {least:g}"
+                f" {measure.unit} or more"
             )
         index = measure.index(value)
         if index is None:
-            least = measure.segments[0][0] * 10.0**-measure.digits
-            ignored.append(f"{measure.key} is indexed from {least:g} {measure.unit} on only")
-        elif parameter not in found or index > found[parameter].index:
+            start = measure.segments[0][0] * 10.0**-measure.digits
+            ignored.append(f"{measure.key} is indexed from {start:g} {measure.unit} on only")
+        elif parameter not in highest or index > highest[parameter].index:
             beyond = measure.quanta(value) > measure.segments[-1][1]
-            found[parameter] = SubIndex(
+            highest[parameter] = SubIndex(
                 parameter, period, index, value, measure.unit, "valid", "", 0.0, 1, 1, 0, beyond
             )
-    return _result(standard, standard.default_report, 0, found, site, None, None, tuple(ignored))
+    found = list(highest.values())
+    choice = _choose(standard, found, Grounds(highest, highest), site)
+    return _result(standard, standard.default_report, 0, choice, tuple(ignored))
+
+
+def lowest(standard: Standard, measure: Measure) -> float:
+    """The lowest mean that can be, in the table's unit: noise about zero that quality control lets pass."""
+    limits = defaults().limits.get(measure.parameter)
+    if limits is None or limits.fail_span is None:
+        return 0.0
+    reference = standard.reference_celsius
+    return min(convert(measure.parameter, limits.fail_span[0], CANONICAL_UNIT, measure.unit, reference), 0.0)
 
 
 def assess(
@@ -210,15 +205,70 @@ def assess_many(
                 periods, length, measure.slots_needed, standard.hour_share
             )
     references = [history.reference_celsius for history in histories]
-    found: list[Found] = [{} for _ in histories]
-    ends = _Ends(hours)
+    found: list[Found] = [[] for _ in histories]
+    first: dict[str, Measure] = {}
     for measure in measures:
-        _grade(standard, measure, means[measure.averaging], references, found, ends)
-    nowcasts = _nowcasts(standard, histories, at_ms, hours, references, _Ends(hours))
+        main = first.setdefault(measure.parameter, measure)
+        longer = AVERAGING_MS[measure.averaging] > AVERAGING_MS[main.averaging]
+        _grade(standard, measure, means[measure.averaging], references, hours.places, found, longer)
+    grounds = _grounds(histories, hours)
+    results = []
+    casts = _nowcasts(standard, histories, at_ms, hours, references)
+    for now, subs, ground, cast, recent in zip(
+        at_ms, found, grounds, casts, _measured(hours, nowcast.PM_HOURS + 1), strict=True
+    ):
+        choice = _choose(standard, subs, ground, site)
+        result = _result(standard, name, now, choice)
+        if standard.nowcast:
+            # What was measured in the hours of the NowCast is not imputed from afar: it counts.
+            chosen = _choose(standard, cast, ground, None, recent)
+            missing = _no_nowcast(standard, choice, chosen, recent)
+            if missing:
+                result = result._replace(nowcast_reason=missing)
+            else:
+                result = result._replace(nowcast=_result(standard, "nowcast", now, chosen))
+        results.append(result)
+    return results
+
+
+def _grounds(histories: Sequence[History], hours: averaging.Block) -> list[Grounds]:
+    lately = _measured(hours, len(hours.mean))
+    return [Grounds(history.ever_measured, names) for history, names in zip(histories, lately, strict=True)]
+
+
+def _measured(hours: averaging.Block, rows: int) -> list[list[str]]:
+    """Per station the pollutants measured in the newest `rows` hours (that in progress is one of them)."""
     return [
-        _result(standard, name, now, subs, site, cast, both)
-        for now, subs, cast, both in zip(at_ms, found, nowcasts, ends.each(len(histories)), strict=True)
+        [name for name, there in zip(PARAMETERS, flags, strict=True) if there]
+        for flags in np.any(hours.measured_s[-rows:], axis=0).tolist()
     ]
+
+
+def _no_nowcast(standard: Standard, running: "_Choice", cast: "_Choice", recent: Collection[str]) -> str:
+    """Why a station has no NowCast, in words; empty where it has one.
+
+    Where the pollutant that leads the index has none, that of the others would speak of cleaner air than is
+    known. So it would where particles, measured just now, have none: they may rise within an hour.
+    """
+    there = {sub.parameter for sub in cast.counted}
+    lacking = [
+        name
+        for name in standard.nowcast
+        if name not in there
+        and (name in running.leading or (name in recent and standard.nowcast[name].method == "epa-pm"))
+    ]
+    if running.leading and not there.intersection(running.leading) and not lacking:
+        leading = " and ".join(running.leading)
+        return f"no NowCast: {leading} leads the index, and {standard.id} has no NowCast of it"
+    if not there and not lacking:
+        return "no NowCast: no pollutant that may lead it has one"
+    return "; ".join(f"no NowCast of {name}: {_NEWEST[standard.nowcast[name].method]}" for name in lacking)
+
+
+_NEWEST: Final = {
+    "epa-pm": f"fewer than {nowcast.PM_NEWEST_NEEDED} of the newest {nowcast.PM_NEWEST} hours are complete",
+    "epa-o3": f"none of the newest {nowcast.OZONE_BACK + 1} hours is complete",
+}
 
 
 def _grade(
@@ -226,27 +276,44 @@ def _grade(
     measure: Measure,
     means: Averages,
     references: Sequence[float],
+    places: npt.NDArray[np.int64],
     found: list[Found],
-    ends: _Ends,
+    longer: bool,
 ) -> None:
-    """Adds the sub-index of one measure to what was found per station."""
+    """Adds the sub-index of one measure to what was found per station.
+
+    `longer`: the averaging is longer than that of the pollutant's first table (EPA's 24-hour SO2 beside the
+    1-hour one). Then it adds to that one when it is complete, and does not stand in for it before.
+    """
     column = COLUMN[measure.parameter]
     status = means.status[:, column]
     factors = _factors(standard, measure, references)
-    scale = factors[ends.places]
-    ends.add(measure, status, means.low[:, column] * scale, means.high[:, column] * scale)
+    scale = factors[places]
+    values = means.mean[:, column] * factors
+    if longer:
+        complete = means.counting[:, column] >= measure.slots_needed
+        values = np.where((status >= INDICATIVE) & complete, values, np.nan)
     _add(
         measure,
         measure.averaging,
-        means.mean[:, column] * factors,
+        values,
         status,
         _reasons(measure, status, means.counting[:, column], means.imputed_share[:, column]),
         means.imputed_share[:, column],
         means.counting[:, column],
         measure.slots_needed,
         means.end_ms[:, column],
+        _Ends(places, means.low[:, column] * scale, means.high[:, column] * scale),
         found,
     )
+
+
+class _Ends(NamedTuple):
+    """Ends of the intervals of a mean, in the unit of its table, of the stations that have one."""
+
+    places: npt.NDArray[np.int64]
+    low: npt.NDArray[np.float64]
+    high: npt.NDArray[np.float64]
 
 
 def _add(
@@ -259,15 +326,34 @@ def _add(
     periods: npt.NDArray[np.int64],
     needed: int,
     end_ms: npt.NDArray[np.int64],
+    ends: _Ends,
     found: list[Found],
 ) -> None:
-    """Looks S values up and adds a sub-index to every station that has one."""
+    """Looks S values and their ends up and adds a sub-index to every station that has one."""
     indices = measure.indices(values)
     there = ~np.isnan(indices)  # not: no data, or so low that this table does not speak
+    indices = np.where(there, indices, _MUTE)
+    lows: list[int | None] = [None] * len(values)
+    highs: list[int | None] = [None] * len(values)
+    guessed = ends.places[(imputed_share[ends.places] > 0) & ~np.isnan(values[ends.places])]
+    if len(guessed):
+        # An end that the table is mute about is below the least that it speaks of.
+        both = np.full((2, len(values)), np.nan)
+        both[:, ends.places] = ends.low, ends.high
+        both = np.nan_to_num(measure.indices(both[:, guessed]), nan=_MUTE)
+        low = np.clip(both[0], 0, np.maximum(indices[guessed], 0))
+        there[guessed] |= both[1] >= 0
+        for place, least, most in zip(
+            guessed.tolist(),
+            low.astype(np.int64).tolist(),
+            np.maximum(both[1], indices[guessed]).astype(np.int64).tolist(),
+            strict=True,
+        ):
+            lows[place], highs[place] = least, most
     rows = zip(
         repeat(measure.parameter),
         repeat(averaged) if isinstance(averaged, str) else averaged,
-        np.where(there, indices, 0).astype(np.int64).tolist(),
+        indices.astype(np.int64).tolist(),
         values.tolist(),
         repeat(measure.unit),
         [_STATUS[grade] for grade in status.tolist()],
@@ -277,13 +363,13 @@ def _add(
         repeat(needed),
         end_ms.tolist(),
         measure.beyond(values).tolist(),
+        lows,
+        highs,
         strict=False,
     )
     for best, sub, ok in zip(found, map(SubIndex._make, rows), there.tolist(), strict=True):
         if ok:
-            other = best.get(sub.parameter)
-            if other is None or (_GRADE[sub.status], sub.index) > (_GRADE[other.status], other.index):
-                best[sub.parameter] = sub
+            best.append(sub)
 
 
 def _factors(standard: Standard, measure: Measure, references: Sequence[float]) -> npt.NDArray[np.float64]:
@@ -318,56 +404,125 @@ def _reasons(
     return reasons
 
 
+class _Choice(NamedTuple):
+    """What of a station's means makes its index."""
+
+    means: Found  # those that count
+    status: Status
+    need: Requirement
+    lacking: str  # of it, by the valid means; empty when nothing
+    counted: tuple[SubIndex, ...]  # one per pollutant that counts, the highest of its means
+    shown: tuple[SubIndex, ...]  # one per pollutant, in the order of the tables
+    left_out: tuple[str, ...]  # in words
+
+    @property
+    def leading(self) -> list[str]:
+        """The pollutants that make the index; none where there is no index."""
+        highest = max([sub.index for sub in self.counted], default=_MUTE)
+        return [sub.parameter for sub in self.counted if sub.index == highest]
+
+
+def _choose(
+    standard: Standard,
+    found: Found,
+    grounds: Grounds,
+    site: str | None,
+    always: Collection[str] = (),
+) -> _Choice:
+    """Which means count, by the rules above; those of the pollutants in `always` need not be surely above."""
+    pool = _own(found, grounds)
+    valid = [sub for sub in pool if sub.status == "valid"]
+    top = max([sub.index for sub in valid], default=_MUTE)
+    others = [
+        sub
+        for sub in pool
+        if sub.status != "valid"
+        and (not valid or not sub.imputed_share or sub.parameter in always or _low(sub) > top)
+    ]
+    need = standard.requires(site)
+    lacking = need.lacking(list({sub.parameter: None for sub in valid}))
+    # What is known least must not hide the worst: an hour of clean NO2 says nothing of the PM2.5 that has no
+    # complete day yet. So where an incomplete mean is above, everything counts, and the status says how much
+    # that is worth.
+    met = not lacking and bool(valid) and all(sub.index <= top for sub in others)
+    counting = valid if met else valid + others
+    best = _highest(counting)
+    counted, shown, left_out, unasked = [], [], [], []
+    for parameter, sub in _highest(found).items():
+        if parameter in best:
+            counted.append(best[parameter])
+            shown.append(best[parameter])
+            continue
+        shown.append(sub)
+        if parameter not in grounds.ever:
+            unasked.append(f"{parameter} {sub.index}")
+        else:
+            span = "" if sub.lo is None else f", {sub.lo} to {sub.hi}"
+            left_out.append(f"{parameter} {sub.index} ({sub.reason}{span})")
+    if unasked:
+        left_out.append(f"{', '.join(unasked)} (never measured here)")
+    highest = max([sub.index for sub in counted], default=_MUTE)
+    shaky = any(sub.status == "insufficient" for sub in counted if sub.index == highest)
+    status: Status = "valid" if met else "insufficient" if shaky or not counted else "indicative"
+    return _Choice(counting, status, need, lacking, tuple(counted), tuple(shown), tuple(left_out))
+
+
+def _highest(means: Found) -> dict[str, SubIndex]:
+    """Per pollutant the highest sub-index of its means, of equal ones the best founded."""
+    found: dict[str, SubIndex] = {}
+    for sub in means:
+        other = found.get(sub.parameter)
+        if sub.index != _MUTE and (
+            other is None or (sub.index, _GRADE[sub.status]) > (other.index, _GRADE[other.status])
+        ):
+            found[sub.parameter] = sub
+    return found
+
+
+def _own(found: Found, grounds: Grounds) -> Found:
+    """The means that rest on something of the station's own, where there are any; rule 1."""
+    own = [sub for sub in found if sub.parameter in grounds.ever]
+    if grounds.lately or len(own) == len(found):
+        return own
+    if not own:
+        return found
+    bound = max([sub.index if sub.hi is None else sub.hi for sub in own])
+    return [sub for sub in found if sub.parameter in grounds.ever or _low(sub) > bound]
+
+
+def _low(sub: SubIndex) -> int:
+    return sub.index if sub.lo is None else sub.lo
+
+
 _GRADE: Final[dict[str, int]] = {"valid": VALID, "indicative": INDICATIVE, "insufficient": INSUFFICIENT}
 
 
 def _result(
-    standard: Standard,
-    report: str,
-    at_ms: int,
-    found: Found,
-    site: str | None,
-    cast: "IndexResult | None",
-    ends: tuple[int, int] | None = None,
-    ignored: tuple[str, ...] = (),
+    standard: Standard, report: str, at_ms: int, choice: _Choice, ignored: tuple[str, ...] = ()
 ) -> IndexResult:
-    subs = tuple(found.values())
-    if not subs:
+    reasons = list(ignored)
+    not_counted = "not counted: " + "; ".join(choice.left_out) if choice.left_out else ""
+    if not choice.counted:
+        if not_counted:
+            reasons.append(f"nothing that {standard.id} has a table for was measured here")
+            reasons.append(not_counted)
         return IndexResult(
             standard.id, report, at_ms, None, None, None, (), "insufficient",
-            "; ".join(ignored) or f"no data for any pollutant of {standard.id}", 0.0, (), cast,
+            "; ".join(reasons) or f"no data for any pollutant of {standard.id}", 0.0, choice.shown, None,
         )  # fmt: skip
-    need = standard.requires(site)
-    valid = tuple([sub for sub in subs if sub.status == "valid"])
-    reasons = list(ignored)
-    lacking = need.lacking([sub.parameter for sub in valid])
-    status: Status
-    left_out = [sub for sub in subs if sub.status != "valid"]
-    highest = max([sub.index for sub in subs])
-    hidden = bool(left_out) and all(sub.index < highest for sub in valid)
-    if not lacking and not hidden:
-        counted, status = valid, "valid"
-        if left_out:
-            reasons.append(
-                "not counted: " + "; ".join(f"{sub.parameter} {sub.index} ({sub.reason})" for sub in left_out)
-            )
-    else:
-        # What is known least must not hide the worst: an hour of clean NO2 says nothing of the PM2.5 that
-        # has no complete day yet. So everything counts, and the status says how much that is worth.
-        counted = subs
-        shaky = any(sub.status == "insufficient" for sub in subs if sub.index == highest)
-        status = "insufficient" if shaky else "indicative"
-        if lacking:
-            still = need.lacking([sub.parameter for sub in subs])
-            reasons.append(f"{standard.id} is not met: {still or lacking + ' with a valid mean'}")
-        reasons.extend(sub.reason for sub in subs if sub.reason)
-    index = highest
+    counted = choice.counted
+    if choice.status != "valid":
+        if choice.lacking:
+            still = choice.need.lacking([sub.parameter for sub in counted])
+            reasons.append(f"{standard.id} is not met: {still or choice.lacking + ' with a valid mean'}")
+        reasons.extend(sub.reason for sub in counted if sub.reason)
+    if not_counted:
+        reasons.append(not_counted)
+    index = max([sub.index for sub in counted])
     lo = hi = None
-    if ends is not None and any(sub.imputed_share for sub in subs):
-        # Between two tables of a pollutant the better founded one wins, and at an end one of them may be mute
-        # (EPA's 1-hour ozone below 0.125 ppm): an interval contains its index all the same.
-        low, high = ends
-        lo, hi = min(low if low >= 0 else index, index), max(high, index)
+    if any(sub.imputed_share for sub in counted):
+        lo = max([_low(sub) for sub in choice.means])
+        hi = max([sub.index if sub.hi is None else sub.hi for sub in choice.means])
     category, colour = standard.look(index)
     low = standard.dominant_above is not None and index <= standard.dominant_above
     return IndexResult(
@@ -377,12 +532,12 @@ def _result(
         index,
         category,
         colour,
-        () if low else tuple([sub.parameter for sub in counted if sub.index == index]),
-        status,
+        () if low else tuple(choice.leading),
+        choice.status,
         "; ".join(reasons),
         sum([sub.imputed_share for sub in counted]) / len(counted),
-        subs,
-        cast,
+        choice.shown,
+        None,
         lo,
         hi,
     )
@@ -407,12 +562,9 @@ def _nowcasts(
     at_ms: Sequence[int],
     hours: averaging.Block,
     references: Sequence[float],
-    ends: _Ends,
-) -> "list[IndexResult | None]":
-    """Per station the index of its NowCasts; None where the standard has no NowCast or none is defined."""
-    if not standard.nowcast:
-        return [None] * len(histories)
-    found: list[Found] = [{} for _ in histories]
+) -> list[Found]:
+    """Per station the sub-indices of its NowCasts."""
+    found: list[Found] = [[] for _ in histories]
     for parameter, rule in standard.nowcast.items():
         measure = standard.measure(parameter, rule.averaging)
         if rule.method == "epa-pm":
@@ -420,17 +572,13 @@ def _nowcasts(
         else:
             casts, needed = _ozone(standard, measure, hours, histories, at_ms), 1
         status = np.where(casts.measured, VALID, INDICATIVE).astype(np.int8)
-        ends.add(measure, status, casts.low, casts.high)
         imputed = f"{parameter} NowCast: its newest hours are imputed"
         reasons = ["" if measured else imputed for measured in casts.measured.tolist()]
         _add(
             measure, casts.method, casts.values, status, reasons, casts.imputed_share, casts.hours, needed,
-            casts.end_ms, found,
+            casts.end_ms, _Ends(hours.places, casts.low, casts.high), found,
         )  # fmt: skip
-    return [
-        _result(standard, "nowcast", now, subs, None, None, both) if subs else None
-        for now, subs, both in zip(at_ms, found, ends.each(len(histories)), strict=True)
-    ]
+    return found
 
 
 def _particles(
@@ -499,24 +647,26 @@ def _ozone(
     measured = measured_s[station, back] >= full_s
     count, method = np.ones(len(histories), np.int64), ["nowcast-surrogate"] * len(histories)
     for place, (history, now) in enumerate(zip(histories, at_ms, strict=True)):
-        if history.horizon_hours <= nowcast.OZONE_HOURS or np.isnan(ppb[place]):
+        if np.isnan(ppb[place]) or history.ozone_hours < nowcast.REGRESSION_NEEDED:
             continue
-        rows = min(history.horizon_hours, nowcast.OZONE_HOURS + nowcast.OZONE_BACK + 1)
-        long = averaging.block([history], [now], rows, HOUR_MS, np.zeros(1, np.int64))
-        real, filled = long.measured_s[:-1, 0, column], long.imputed_s[:-1, 0, column]
-        there = real + filled >= full_s
-        series = long.mean[:-1, 0, column]
-        cast = nowcast.ozone(np.where(there, series * to_ppb[place], np.nan))
+        long = history.ozone(now // HOUR_MS * HOUR_MS)
+        filled = long.imputed_s.astype(np.int64)
+        everything = long.measured_s + filled
+        there = everything >= full_s
+        if there.sum() < nowcast.REGRESSION_NEEDED:
+            continue
+        cast = nowcast.ozone(np.where(there, long.mean * to_ppb[place], np.nan))
         if cast is not None and cast.method == "regression":
             own = np.flatnonzero(places == place)
             if len(own):
-                reach = (-long.below[:-1, 0, column], long.above[:-1, 0, column])
+                reach = (-long.below.astype(np.float64), long.above)
                 low[own], high[own] = _regressed_ends(
-                    [np.where(there, (series + part) * to_ppb[place], np.nan) for part in reach], cast.value
+                    [np.where(there, (long.mean + part) * to_ppb[place], np.nan) for part in reach],
+                    cast.value,
                 )
             window = slice(len(there) - cast.hours_back - nowcast.OZONE_HOURS, len(there) - cast.hours_back)
             values[place], method[place] = cast.value, "nowcast-regression"
-            shares[place] = filled[window].sum() / max(int((real + filled)[window].sum()), 1)
+            shares[place] = filled[window].sum() / max(int(everything[window].sum()), 1)
             count[place] = there[window].sum()
     scale = factor("o3", "ppb", measure.unit, standard.reference_celsius, standard.reference_celsius)
     return _Casts(

@@ -60,5 +60,6 @@ def _block(standard: standards.Standard, result: IndexResult) -> IndexBlock:
         nowcast=None if result.nowcast is None else result.nowcast.index,
         nowcast_lo=None if result.nowcast is None else result.nowcast.lo,
         nowcast_hi=None if result.nowcast is None else result.nowcast.hi,
+        nowcast_reason=result.nowcast_reason,
         subindices=best,
     )

@@ -57,7 +57,10 @@ class StationState(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
     def air(self) -> Air:
         """What is known of the station's air, without virtual sensors."""
-        return Air(History.from_state(self.history), self.last, self.gathered)
+        history = History.from_state(self.history)
+        if self.history.ever_measured is None:  # from earlier code: its hours do not reach back that far
+            history = history.having_measured(self.last)
+        return Air(history, self.last, self.gathered)
 
 
 class SensorsState(msgspec.Struct, frozen=True, kw_only=True, eq=False):

@@ -123,15 +123,27 @@ class IndexBlock(Record):
     imputed_share: Annotated[float, Field(ge=0, le=1, description="share of the input that was imputed")]
     lo: Annotated[
         int | None,
-        Field(description="lower end of the index's 90 % interval; None where no input was imputed"),
+        Field(
+            description="lower end of the index's 90 % interval, of the pollutants that count in it;"
+            " None where no input of theirs was imputed"
+        ),
     ] = None
     hi: Annotated[int | None, Field(description="upper end of it")] = None
-    nowcast: Annotated[int | None, Field(description="NowCast index where the standard has one")] = None
+    nowcast: Annotated[
+        int | None,
+        Field(description="NowCast index; None where the standard has none, or see nowcast_reason"),
+    ] = None
     nowcast_lo: Annotated[
         int | None, Field(description="lower end of its interval; None where no input of it was imputed")
     ] = None
     nowcast_hi: Annotated[int | None, Field(description="upper end of it")] = None
-    subindices: dict[Pollutant, int] = {}
+    nowcast_reason: Annotated[
+        str, Field(description="why there is no NowCast, in words, where the standard has one")
+    ] = ""
+    subindices: Annotated[
+        dict[Pollutant, int],
+        Field(description="also of pollutants that do not count in the index (docs/aqi.md: what may lead)"),
+    ] = {}
 
 
 class FrameUse(Record):

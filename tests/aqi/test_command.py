@@ -80,6 +80,10 @@ def test_people_are_told_why_there_is_no_index_or_no_valid_one() -> None:
         (("-s", "uk-daqi", "so2=100ppb"), 3, "valid"),
         (("o3=78.53333ppb",), 126, "valid"),
         (("o3_1h=0.1ppm",), None, "insufficient"),
+        (("pm25=-3",), 0, "valid"),
+        (("no2=-0.4ppb", "pm25=-1e-3mg/m3"), 0, "valid"),
+        (("-s", "uk-daqi", "so2=-2"), 1, "valid"),
+        (("-s", "cn-hj633-2026", "pm25_1h=-1"), 1, "valid"),
     ],
 )
 def test_units_averagings_editions(arguments: tuple[str, ...], index: int | None, status: str) -> None:
@@ -94,7 +98,15 @@ def test_units_averagings_editions(arguments: tuple[str, ...], index: int | None
         (("pm25",), "'pm25' is no concentration: write parameter"),
         (("pm25=abc",), "is no concentration"),
         (("pm25=",), "is no concentration"),
-        (("pm25=-3",), "cannot be negative"),
+        (("pm25=-300",), "'pm25=-300' is no concentration: give a number from -15 ug/m3"),
+        (("so2=-9ppb",), "give a number from -7.64 ppb"),
+        (("-s", "in-naqi-2014", "nh3=-1"), "give a number from 0 ug/m3"),
+        (("pm25=1e400",), "'pm25=1e400' is no concentration: give a number"),
+        (("pm25=-1e400",), "is no concentration"),
+        (("no2=1e308ppm",), "is no concentration"),
+        (("pm25=" + "9" * 400,), "9999...' is no concentration"),
+        (("pm25=nan",), "is no concentration"),
+        (("pm25=inf",), "is no concentration"),
         (("pm25=12ppb",), "pm25 has no mixing ratio"),
         (("co=12grains",), "unit 'grains' of co is not known"),
         (("pm1=3",), "no table for pm1; it has pm25_24h"),
@@ -110,6 +122,8 @@ def test_bad_input_says_what_and_how_to_mend_and_exits_2(arguments: tuple[str, .
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
     assert err.startswith("skyfuse aqi: ")
+    assert err.count("\n") == 1
+    assert len(err) < 250
     assert message in err
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from aqi.errors import HistoryError
-from aqi.history import HOUR_MS, QUARTER_MS, History, HistoryState, Mean, SlotsState
+from aqi.history import HOUR_MS, OZONE_KEPT, QUARTER_MS, History, HistoryState, Mean, OzoneState, SlotsState
 from schemas.parameters import PARAMETERS
 from schemas.state import pack, unpack
 
@@ -133,6 +133,69 @@ def test_as_of_forgets_what_came_after() -> None:
     assert after.as_of(T0 + 10 * HOUR_MS) == after
 
 
+ozone_hours = st.dictionaries(
+    st.integers(1, 420),
+    st.tuples(st.floats(-5, 400, width=32), st.sampled_from([60, 3600]), st.booleans()),
+    min_size=1,
+    max_size=60,
+)
+
+
+@given(ozone_hours, st.sampled_from([26, 48, 330]), st.integers(0, 60))
+def test_ozone_is_kept_for_as_long_as_its_nowcast_asks(by_hour: Any, horizon: int, later: int) -> None:
+    """Hour by hour, through a checkpoint in the middle, whatever gaps there are."""
+    history = History.empty(horizon).having_measured(["o3"])
+    for number, hour in enumerate(sorted(by_hour)):
+        value, seconds, imputed = by_hour[hour]
+        mean = Mean(value, 0, seconds, 1.0, 2.0) if imputed else Mean(value, seconds)
+        history = history.with_hour(T0 + hour * HOUR_MS, {"o3": mean, "no2": Mean(1.0, 60)})
+        if number % 2:
+            history = History.from_state(unpack(HistoryState, pack(history.to_state())))
+    end = max(by_hour) + later
+    series = history.ozone(T0 + end * HOUR_MS)
+    assert {len(array) for array in series} == {OZONE_KEPT}
+    for back in range(OZONE_KEPT):
+        found = tuple(array[-1 - back] for array in series)
+        value, seconds, imputed = by_hour.get(end - back, (0.0, 0, False))
+        # An hour in progress at the time of the newest one is of the horizon, whatever the horizon is.
+        if end - back > max(by_hour) - OZONE_KEPT:
+            assert found[1:3] == ((0, seconds) if imputed else (seconds, 0))
+            if seconds:
+                assert found[0] == pytest.approx(value, rel=1e-6)
+                assert found[3:] == ((1.0, 2.0) if imputed else (0.0, 0.0))
+
+
+def test_two_weeks_of_ozone_cost_a_checkpoint_two_kilobytes_and_the_others_nothing() -> None:
+    with_ozone = without = imputed = History.empty(48)
+    for hour in range(1, 400):
+        end, value = T0 + hour * HOUR_MS, 40.0 + hour % 24
+        without = without.with_hour(end, {"pm25": Mean(value, 3600)})
+        with_ozone = with_ozone.with_hour(end, {"pm25": Mean(value, 3600), "o3": Mean(value, 3600)})
+        imputed = imputed.with_hour(end, {"pm25": Mean(value, 3600), "o3": Mean(value, 0, 3600, 1.0, 1.0)})
+    assert len(pack(without.to_state().older_ozone)) < 100
+    assert pack(imputed.to_state().older_ozone) == pack(without.to_state().older_ozone)  # nobody measured it
+    assert 1500 < len(pack(with_ozone.to_state().older_ozone)) < 2000
+    assert with_ozone.ever_measured == {"pm25", "o3"}
+    assert imputed.ever_measured == {"pm25"}
+
+
+def test_the_state_of_an_earlier_version_is_read() -> None:
+    """Without what was added since: what was measured is known from its hours, ozone is yet to grow old."""
+    history = History.empty(48)
+    for hour in range(1, 61):
+        end = T0 + hour * HOUR_MS
+        history = history.with_hour(end, {"o3": Mean(60.0, 3600), "co": Mean(300.0, 0, 3600)})
+    read = History.from_state(replace(history.to_state(), ever_measured=None, older_ozone=OzoneState()))
+    assert read.ever_measured == {"o3"}
+    assert (read.hours, read.quarters, read.through_ms) == (
+        history.hours, history.quarters, history.through_ms,
+    )  # fmt: skip
+    assert read.ozone_hours == 48
+    assert history.ozone_hours == 60
+    again = read.with_hour(T0 + 61 * HOUR_MS, {"o3": Mean(60.0, 3600)})
+    assert again.ozone_hours == 49
+
+
 def test_a_long_window_makes_no_quarter_hours() -> None:
     hourly = History.empty(48).with_window(T0 + HOUR_MS, HOUR_MS, {"so2": Mean(100.0, 3600)})
     assert hourly.hour(T0 + HOUR_MS) == {"so2": Mean(100.0, 3600)}
@@ -160,6 +223,18 @@ def test_a_long_window_makes_no_quarter_hours() -> None:
         (lambda h: h.with_hour(T0, {"co": Mean(1.0, 3600, 1)}), "3601 s of data for a period of 3600 s"),
         (lambda _: History.empty(25), "too short"),
         (lambda _: History.from_state(HistoryState(hours=SlotsState(mean=np.zeros((99, 0))))), "99 rows"),
+        (
+            lambda _: History.from_state(
+                HistoryState(older_ozone=OzoneState(mean=np.zeros(999, np.float32)))
+            ),
+            "999 older hours of ozone, 291 are kept",
+        ),
+        (
+            lambda _: History.from_state(
+                HistoryState(older_ozone=OzoneState(measured_s=np.zeros(2, np.int16)))
+            ),
+            r"measured_s of shape \(2,\), not \(0,\)",
+        ),
         (
             lambda _: History.from_state(HistoryState(hours=SlotsState(parameters=("no",)))),
             "pollutants that there are not: no",
