@@ -308,7 +308,7 @@ class OlderOzone:
         """What is stored of these hours, without loss."""
         if not self.hours:
             return OzoneState()
-        kept = {
+        kept: dict[str, Any] = {
             name: array[-self.hours :]
             for name, array in zip(_OZONE, self.series, strict=True)
             if name == "mean" or array.any()
