@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import get_args
 
 from aiokafka import ConsumerRecord
-from pydantic import ValidationError
 
 from agents.alerting import rules as rules_file
 from agents.alerting.errors import RulesError
@@ -15,13 +14,11 @@ from agents.alerting.station import StationAlerts
 from agents.alerting.stored import ALERTS
 from agents.alerting.watch import Watch
 from schemas.alert import Alert
-from schemas.base import first_error
-from schemas.errors import Refused
-from schemas.estimate import Estimate
 from streams import metrics
-from streams.accept import dead_letter
+from streams.accept import read_estimate
 from streams.checkpoint import Checkpoints
 from streams.driver import Out, Publish
+from streams.letters import Letters
 
 log = logging.getLogger(__name__)
 
@@ -100,16 +97,14 @@ class AlertStage:
 
     async def handle(self, topic: str, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
         """Watch one poll's estimates."""
+        assert topic == self._topic, f"{topic} is not what this stage reads"
         out: list[Out] = []
-        estimates: list[Estimate] = []
+        letters = Letters(self._dead_letter_topic, "alert")
+        events: list[Alert] = []
         for record in records:
-            try:
-                estimates.append(Estimate.model_validate_json(record.value or b""))
-            except ValidationError as error:
-                refused = Refused(*first_error(error))
-                out.append(dead_letter(self._dead_letter_topic, "alert", record, refused))
-                metrics.DEAD_LETTERS.labels("alert", refused.code).inc()
-        for event in self._watch.feed(estimates):
+            told = letters.read(record, lambda record=record: self._watch.feed([read_estimate(record)]))  # type: ignore[misc]
+            events += told or ()
+        for event in events:
             # The estimates' partition, not that of the id: compaction then sees a station's events in order.
             out.append(
                 Out(
@@ -118,9 +113,8 @@ class AlertStage:
                 )
             )  # fmt: skip
             metrics.ALERT_TRANSITIONS.labels(event.event).inc()
-        metrics.MESSAGES.labels(topic, "used").inc(len(estimates))
-        metrics.MESSAGES.labels(topic, "refused").inc(len(records) - len(estimates))
-        await self._publish(out)
+        letters.count(records)
+        await self._publish(out + letters.out())
         self._read = records[-1].offset + 1
 
     async def tick(self) -> None:

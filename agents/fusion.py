@@ -6,8 +6,10 @@ makes estimates of them in a thread, and everything is confirmed before any offs
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -20,20 +22,27 @@ from model.bundle import EMBEDDING_SIZE
 from model.far_band import ROWS
 from model.haze import HAZE_SIZE
 from model.virtual_sensor import CAMERA_SIZE
-from schemas.base import first_error, to_ms
+from schemas.base import first_error, format_time, from_ms, to_ms
 from schemas.errors import Refused
 from schemas.estimate import Estimate
-from schemas.features import Features, Punctuation
+from schemas.features import Features
+from schemas.reading import Reading, Value
 from streams import metrics
-from streams.accept import LATE_FROM, Keys, check_time, dead_letter, is_punctuation, reading_items
+from streams.accept import LATE_FROM, Keys, check_time, is_punctuation, punctuation_at, reading_items
 from streams.cadence import CADENCE, Periods, dump_cadences
 from streams.checkpoint import Checkpoints
 from streams.driver import Out, Publish
-from streams.join import Item, Join, Output
+from streams.join import Item, Join, Output, WindowView
+from streams.letters import Letters
 from streams.stations import StationBook
+from streams.topics import ESTIMATES, LATE
 
 #: Inputs held in open windows before a source that runs ahead is paused.
 _MAX_BUFFERED: Final = 200_000
+#: Bytes of a record beside its key, value and headers, and of a header that is added on the way.
+_ROOM: Final = 4096
+#: Values of a record that a dead letter names.
+_NAMED: Final = 20
 #: Windows remembered to tell revisions from first estimates in the metrics.
 _REMEMBERED: Final = 10_000
 #: Values in each vector of a features record.
@@ -70,6 +79,47 @@ def _check_sizes(features: Features) -> None:
             "wrong_size",
             f"haze has {len(features.haze) // 4} values instead of {HAZE_SIZE} beside embeddings.frame",
         )
+
+
+@dataclass
+class _Again:
+    """A record made again of what the join holds of it: the original lies where `offset` says."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Iterable[tuple[str, bytes | None]] = ()
+
+
+def _records_of(view: WindowView, topics: Mapping[str, str], partition: int) -> list[_Again]:
+    """The records of a window's own inputs, with all of them that it holds."""
+    found: dict[tuple[str, int], list[Item]] = {}
+    for source, inputs in view.inputs.items():
+        for item in inputs:
+            if view.start <= item.time < view.end:
+                found.setdefault((source, item.offset), []).append(item)
+    records = []
+    for (source, offset), items in sorted(found.items()):
+        first = items[0]
+        if source == "features":
+            value = first.payload.model_dump_json()
+        else:
+            values = tuple(Value(**item.payload._asdict()) for item in items)
+            observed_at = from_ms(first.identity[-1])
+            value = Reading(station=view.station, observed_at=observed_at, values=values).model_dump_json()
+        records.append(
+            _Again(topics[source], partition, offset, first.seen, view.station.encode(), value.encode())
+        )
+    return records
+
+
+def _bytes(record: ConsumerRecord[bytes, bytes]) -> int:
+    """What a record takes of its topic's limit."""
+    headers = sum(len(name.encode()) + len(raw or b"") + 12 for name, raw in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers
 
 
 class FusionStage:
@@ -114,6 +164,8 @@ class FusionStage:
         self._dead_letter_topic = dead_letter_topic
         self._lead_ms = lead_ms
         self._partition = str(partition)
+        #: Windows of which nothing could be made, and which of their records were refused for it.
+        self._failed: dict[tuple[str, int], set[tuple[str, int]]] = {}
         self._published: dict[tuple[str, datetime], None] = {}
         self._clock = clock
 
@@ -122,97 +174,136 @@ class FusionStage:
 
     async def handle(self, topic: str, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
         """Take the records of one poll."""
-        out: list[Out] = []
+        letters = Letters(self._dead_letter_topic, "fusion")
         if topic == self._stations.topic:
-            for record, refused in self._stations.apply(records):
-                out.append(self._dead_letter(record, refused))
-            await self._send(out, Output())
+            for record, refused in self._stations.apply(records).refused:
+                letters.add(record, refused)
+            letters.count(records)
+            await self._send(letters.out(), Output())
             return
         source = "readings" if topic == self._readings_topic else "features"
         output = Output()
         items: list[Item] = []
         position = records[0].offset
+        made: Counter[int] = Counter()
+        punctuations = 0
         for record in records:
             if is_punctuation(record):
                 _extend(output, self.join.feed(source, items, position, self._now()))
                 items = []
-                _extend(output, self._punctuate(source, record, out))
+                before = len(letters)
+                _extend(output, self._punctuate(source, record, letters))
+                punctuations += len(letters) == before
             else:
-                try:
-                    if source == "readings":
-                        made, partly = reading_items(record, self._keys, self._periods)
-                        items += made
-                        if partly is not None:
-                            out.append(self._dead_letter(record, partly, partly_used=True))
-                    else:
-                        items += features_items(record, self._keys)
-                except Refused as refused:
-                    out.append(self._dead_letter(record, refused))
+                found = self._items(source, record, letters)
+                made[record.offset] = len(found)
+                items += found
             position = record.offset + 1
         _extend(output, self.join.feed(source, items, position, self._now()))
         by_offset = {record.offset: record for record in records}
-        out += self._late_records(output, by_offset)
-        self._measure(source, records, out)
-        await self._send(out, output)
+        out = self._late_records(output, by_offset, letters)
+        self._refuse_conflicts(output, by_offset, made, letters)
+        letters.count(records, punctuations)
+        self._measure(source)
+        await self._send(out + letters.out(), output)
 
-    def _punctuate(self, source: str, record: ConsumerRecord[bytes, bytes], out: list[Out]) -> Output:
-        at = None
-        try:
-            if record.value is not None:
-                what = Punctuation.model_validate_json(record.value)
-                at = None if what.at is None else to_ms(what.at)
-        except ValidationError as error:
-            out.append(self._dead_letter(record, Refused(*first_error(error))))
+    def _items(self, source: str, record: ConsumerRecord[bytes, bytes], letters: Letters) -> list[Item]:
+        """The join's items of a record; what of it cannot be used is a dead letter."""
+        if source == "readings":
+            made = letters.read(record, lambda: reading_items(record, self._keys, self._periods))
+            if made is None:
+                return []
+            items, partly = made
+            if partly is not None:
+                letters.add(record, partly, used=True)
+            return items
+        return letters.read(record, lambda: features_items(record, self._keys)) or []
+
+    def _punctuate(self, source: str, record: ConsumerRecord[bytes, bytes], letters: Letters) -> Output:
+        at = letters.read(record, lambda: punctuation_at(record))
         return self.join.punctuate(source, at, record.offset + 1, self._now())
 
-    def _dead_letter(
-        self, record: ConsumerRecord[bytes, bytes], refused: Refused, partly_used: bool = False
-    ) -> Out:
-        return dead_letter(self._dead_letter_topic, "fusion", record, refused, partly_used)
-
-    def _late_records(self, output: Output, records: Mapping[int, ConsumerRecord[bytes, bytes]]) -> list[Out]:
+    def _late_records(
+        self, output: Output, records: Mapping[int, ConsumerRecord[bytes, bytes]], letters: Letters
+    ) -> list[Out]:
         out = []
         for offset in dict.fromkeys(item.offset for _, item in output.late):
             record = records[offset]
+            metrics.LATE.labels(record.topic, "dropped").inc()
+            if _bytes(record) > LATE.max_bytes - _ROOM:
+                reason = f"it came after its window was final, and {LATE.name} takes {LATE.max_bytes} bytes"
+                letters.add(record, Refused("late_too_large", reason))
+                continue
             origin = f"{record.topic}/{record.partition}/{record.offset}".encode()
             out.append(
                 Out(self._late_topic, record.key, record.value, [*record.headers, (LATE_FROM, origin)])
             )
-            metrics.LATE.labels(record.topic, "dropped").inc()
-        for _, item in output.conflicts:
-            record = records[item.offset]
-            name = "/".join(str(part) for part in item.identity)
-            reason = f"{name} was sent before with another value; the first one counts"
-            out.append(self._dead_letter(record, Refused("conflict", reason), partly_used=True))
         return out
+
+    @staticmethod
+    def _refuse_conflicts(
+        output: Output,
+        records: Mapping[int, ConsumerRecord[bytes, bytes]],
+        made: Mapping[int, int],
+        letters: Letters,
+    ) -> None:
+        """A record is refused once, however many of its values were known with another number."""
+        against: dict[int, dict[tuple[object, ...], None]] = {}
+        for _, item in output.conflicts:
+            against.setdefault(item.offset, {})[item.identity] = None
+        for offset, identities in against.items():
+            names = ["/".join(str(part) for part in identity) for identity in identities]
+            others = f" and {len(names) - _NAMED} others" if len(names) > _NAMED else ""
+            listed = ", ".join(names[:_NAMED]) + others
+            reason = f"{listed} was sent before with another value; the first one counts"
+            used = len([item for _, item in output.conflicts if item.offset == offset]) < made[offset]
+            letters.add(records[offset], Refused("conflict", reason), used=used)
 
     async def _send(self, out: list[Out], output: Output) -> None:
         if output.steps:
             loop = asyncio.get_running_loop()
-            estimates, bands = await loop.run_in_executor(
+            told = await loop.run_in_executor(
                 self._executor, self.assessor.run, output.steps, self.join.done, self._stations.get
             )
-            out += [
-                Out(self._estimates_topic, estimate.station.encode(), estimate.model_dump_json().encode())
-                for estimate in estimates
-            ]
+            letters = Letters(self._dead_letter_topic, "fusion")
+            for (kind, view), refused in told.failed:
+                if kind == "close":  # a window that is final was published, or refused, before
+                    self._refuse_window(view, refused, letters)
+            views = {(view.station, view.end): view for kind, view in output.steps if kind == "close"}
+            for estimate in told.estimates:
+                body = estimate.model_dump_json().encode()
+                if len(body) > ESTIMATES.max_bytes - _ROOM:
+                    reason = (
+                        f"the estimate of this window would have {len(body)} bytes, its topic takes"
+                        f" {ESTIMATES.max_bytes}: send fewer frames in a window"
+                    )
+                    view = views[estimate.station, to_ms(estimate.window.end)]
+                    self._refuse_window(view, Refused("estimate_too_large", reason), letters)
+                    continue
+                out.append(Out(self._estimates_topic, estimate.station.encode(), body))
+            for kind, view in output.steps if self._failed else ():
+                if kind == "expire":
+                    self._failed.pop((view.station, view.start), None)
+            out += letters.out()
             out += [
                 Out(self._bands_topic, found.station.encode(), found.model_dump_json().encode())
-                for found in bands
+                for found in told.bands
             ]
-            self._count(estimates)
+            self._count(told.estimates)
         if out:
             await self._publish(out)
 
-    def _measure(
-        self, source: str, records: Sequence[ConsumerRecord[bytes, bytes]], out: Sequence[Out]
-    ) -> None:
-        topic = records[0].topic
-        letters = [record for record in out if record.topic == self._dead_letter_topic]
-        for letter in letters:
-            metrics.DEAD_LETTERS.labels("fusion", dict(letter.headers)["x-dlq-code"].decode()).inc()
-        metrics.MESSAGES.labels(topic, "refused").inc(len(letters))
-        metrics.MESSAGES.labels(topic, "used").inc(len(records) - len(letters))
+    def _refuse_window(self, view: WindowView, refused: Refused, letters: Letters) -> None:
+        """Nothing could be made of a window: each record of it is refused, once."""
+        known = self._failed.setdefault((view.station, view.start), set())
+        reason = f"nothing could be made of the window that ends at {format_time(from_ms(view.end))}: "
+        for record in _records_of(view, self._topics, int(self._partition)):
+            place = record.topic, record.offset
+            if place not in known:
+                known.add(place)
+                letters.add(record, Refused(refused.code, reason + refused.message))
+
+    def _measure(self, source: str) -> None:
         metrics.WINDOWS_OPEN.labels(self._partition).set(self.join.open_windows)
         mark = self.join.source_watermark(source) / 1000
         if mark > 0:

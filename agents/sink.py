@@ -8,17 +8,18 @@ import logging
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
+from typing import NamedTuple
 
 from aiokafka import ConsumerRecord
-from pydantic import ValidationError
 
 from schemas.alert import Alert
-from schemas.base import first_error
 from schemas.errors import Refused
 from schemas.estimate import Estimate
 from streams import metrics
-from streams.accept import dead_letter
-from streams.driver import Out, Publish
+from streams.accept import read_estimate
+from streams.boundary import isolated
+from streams.driver import Publish
+from streams.letters import Letters
 from streams.sinks.aggregator import Aggregator
 from streams.sinks.cache import LatestCache
 from streams.sinks.directory import Directory
@@ -29,6 +30,13 @@ from streams.sinks.store import Store
 from streams.stations import StationBook
 
 log = logging.getLogger(__name__)
+
+
+class _Read(NamedTuple):
+    """An estimate, and the record that it came in."""
+
+    record: ConsumerRecord[bytes, bytes]
+    estimate: Estimate
 
 
 class SinkStage:
@@ -79,51 +87,34 @@ class SinkStage:
         if topic == self._alerts_topic:
             await self._take_alerts(records)
             return
-        out: list[Out] = []
-        estimates: list[Estimate] = []
-        origins: list[ConsumerRecord[bytes, bytes]] = []
+        letters = Letters(self._dead_letter_topic, "sink")
+        read: list[_Read] = []
         for record in records:
-            try:
-                estimates.append(Estimate.model_validate_json(record.value or b""))
-                origins.append(record)
-            except ValidationError as error:
-                refused = Refused(*first_error(error))
-                out.append(dead_letter(self._dead_letter_topic, "sink", record, refused))
-        metrics.SINK_POINTS.labels("all").set(len(estimates))
+            estimate = letters.read(record, lambda record=record: read_estimate(record))  # type: ignore[misc]
+            if estimate is not None:
+                read.append(_Read(record, estimate))
+        metrics.SINK_POINTS.labels("all").set(len(read))
         try:
-            rejected = await loop.run_in_executor(self._executor, self._write, estimates)
+            rejected = await loop.run_in_executor(self._executor, self._write, read)
         except SinkStopped:
             return  # the worker or the assignment ends: nothing is acknowledged, it will be read again
-        for position, reason in rejected:
-            refused = Refused("sink_rejected", f"InfluxDB refused a point of this estimate: {reason}")
-            out.append(
-                dead_letter(self._dead_letter_topic, "sink", origins[position], refused, partly_used=True)
-            )
-        for letter in out:
-            metrics.DEAD_LETTERS.labels("sink", dict(letter.headers)["x-dlq-code"].decode()).inc()
-        metrics.MESSAGES.labels(topic, "used").inc(len(estimates))
-        metrics.MESSAGES.labels(topic, "refused").inc(len(out))
-        await self._publish(out)
+        for record, refused, used in rejected:
+            letters.add(record, refused, used=used)
+        letters.count(records)
+        await self._publish(letters.out())
         metrics.SINK_POINTS.labels("all").set(0)
         self._written = records[-1].offset + 1
 
     async def _take_alerts(self, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
         assert self._influx is not None, "alerts are read for InfluxDB only"
         newest: dict[str, Point] = {}
-        out: list[Out] = []
+        letters = Letters(self._dead_letter_topic, "sink")
         for record in records:
             if record.value is None:
                 continue  # a tombstone: what was written of the alert ends with the bucket's retention
-            try:
-                alert = Alert.model_validate_json(record.value)
-                newest[alert.id] = alert_point(alert)
-                continue
-            except ValidationError as error:
-                refused = Refused(*first_error(error))
-            except PointError as error:
-                refused = Refused("sink_rejected", str(error))
-            out.append(dead_letter(self._dead_letter_topic, "sink", record, refused))
-            metrics.DEAD_LETTERS.labels("sink", refused.code).inc()
+            found = letters.read(record, lambda record=record: _alert_point(record))  # type: ignore[misc]
+            if found is not None:
+                newest[found[0]] = found[1]
         try:
             rejected = await asyncio.get_running_loop().run_in_executor(
                 self._executor, self._influx.write_points, list(newest.values())
@@ -131,26 +122,30 @@ class SinkStage:
         except SinkStopped:
             return  # nothing is acknowledged, it will be read again
         _complain(rejected)
-        metrics.MESSAGES.labels(self._alerts_topic, "used").inc(len(records) - len(out))
-        metrics.MESSAGES.labels(self._alerts_topic, "refused").inc(len(out))
-        await self._publish(out)
+        letters.count(records)
+        await self._publish(letters.out())
         self._alerts_read = records[-1].offset + 1
 
-    def _write(self, estimates: Sequence[Estimate]) -> list[tuple[int, str]]:
+    def _write(self, read: Sequence[_Read]) -> list[tuple[ConsumerRecord[bytes, bytes], Refused, bool]]:
+        """Write to every sink; gives the records that were refused, and whether they are used in part."""
         with metrics.SINK_SECONDS.labels("store").time():
-            newest = self._store.write(estimates)
-        rejected = []
+            stored, failed = isolated(self._store_them, read)
+        refused = [(one.record, why, False) for one, why in failed]
+        newest = [one for part in stored for one in part]
         if self._influx is not None and newest:
-            positions = {id(estimate): position for position, estimate in enumerate(estimates)}
+            influx = self._influx
             with metrics.SINK_SECONDS.labels("influx").time():
-                rejected = [
-                    (positions[id(newest[rejection.position])], rejection.reason)
-                    for rejection in self._influx.write(newest)
-                ]
-                self._write_derived(self._influx, newest)
+                rejected, failed = isolated(lambda part: _to_influx(influx, part), newest)
+                refused += [(one.record, why, True) for part in rejected for one, why in part]
+                refused += [(one.record, why, True) for one, why in failed]
+                self._write_derived(influx, [one.estimate for one in newest])
         if self._cache is not None:
-            self._cache.write(newest)
-        return rejected
+            self._cache.write([one.estimate for one in newest])
+        return refused
+
+    def _store_them(self, read: Sequence[_Read]) -> list[_Read]:
+        kept = {id(estimate) for estimate in self._store.write([one.estimate for one in read])}
+        return [one for one in read if id(one.estimate) in kept]
 
     def _write_derived(self, influx: InfluxSink, newest: Sequence[Estimate]) -> None:
         """The station directory and the aggregates: made from what is written, so a refusal loses nothing."""
@@ -180,6 +175,28 @@ class SinkStage:
     async def close(self) -> None:
         """Let a waiting write go."""
         self._stopping.set()
+
+
+def _to_influx(influx: InfluxSink, read: Sequence[_Read]) -> list[tuple[_Read, Refused]]:
+    """Write points; gives the estimates of which one was refused, each once."""
+    found: dict[int, str] = {}
+    for rejection in influx.write([one.estimate for one in read]):
+        found.setdefault(rejection.position, rejection.reason)
+    return [
+        (
+            read[position],
+            Refused("sink_rejected", f"InfluxDB refused a point of this estimate: {reason}"),
+        )
+        for position, reason in found.items()
+    ]
+
+
+def _alert_point(record: ConsumerRecord[bytes, bytes]) -> tuple[str, Point]:
+    alert = Alert.model_validate_json(record.value)
+    try:
+        return alert.id, alert_point(alert)
+    except PointError as error:
+        raise Refused("sink_rejected", str(error)) from error
 
 
 def _complain(refused: Sequence[Rejection]) -> None:

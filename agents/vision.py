@@ -25,14 +25,24 @@ from model.haze import HAZE_SIZE
 from model.image import DecodedFrame, decode
 from model.runtime import Encoder
 from model.virtual_sensor import layout, plain_part, with_projection
-from schemas.base import to_ms
+from schemas.base import from_ms, to_ms
 from schemas.errors import Refused
 from schemas.features import Features, Punctuation, Quality
 from schemas.frame import MAX_FRAME_BYTES, FrameHeader, accept_header
 from schemas.station import Station
 from streams import metrics
-from streams.accept import ORIGIN, PUNCTUATION_TYPE, Keys, check_time, dead_letter, is_punctuation
+from streams.accept import (
+    ORIGIN,
+    PUNCTUATION_TYPE,
+    Keys,
+    check_time,
+    code_of,
+    dead_letter,
+    is_punctuation,
+    punctuation_at,
+)
 from streams.bands import BandBook
+from streams.boundary import guarded, isolated
 from streams.driver import Out, Publish
 from streams.stations import StationBook
 
@@ -41,6 +51,8 @@ _LE32: Final = np.dtype("<f4")
 _FAULTS: Final = ("card", "corrupt", "greyscale", "blocked")
 #: … unless it is dark: then grey and empty pictures are to be expected, every night.
 _DIMNESS: Final = {"night", "dark"}
+#: Bytes of a replay's word on where a frame came from; it travels with the features.
+_MAX_ORIGIN: Final = 4096
 #: Seconds between two signs of life on the features topic while frames wait.
 _BUSY_EVERY: Final = 2.0
 
@@ -122,7 +134,24 @@ class VisionPipeline:
             chunk.stage.finished(chunk.records[-1].offset + 1)
 
     def _encode(self, chunk: _Chunk) -> list[Out]:
-        usable = [p for p in chunk.prepared if isinstance(p, _Prepared) and p.verdict.usable]
+        """What leaves for a chunk's records, in their order. A frame that raises is refused, alone."""
+        made, failed = isolated(
+            lambda part: self._together(chunk.stage.features_topic, [one for _, one in part]),
+            list(enumerate(chunk.prepared)),
+        )
+        for (place, _), refused in failed:
+            chunk.prepared[place] = chunk.stage.refuse(chunk.records[place], refused)
+        features = iter([out for part in made for out in part])
+        return [
+            out
+            for prepared in chunk.prepared
+            for out in ([prepared] if isinstance(prepared, Out) else [prepared.fault, next(features)])
+            if out is not None
+        ]
+
+    def _together(self, topic: str, chunk: Sequence[_Prepared | Out]) -> list[Out]:
+        """The features of the frames among `chunk`."""
+        usable = [p for p in chunk if isinstance(p, _Prepared) and p.verdict.usable]
         pictures = [p.frame.whole for p in usable]
         bands = [p.frame.far for p in usable if p.frame.far is not None]
         with metrics.INFERENCE_SECONDS.labels("encoder").time():
@@ -131,12 +160,9 @@ class VisionPipeline:
         wholes = iter(embedded[: len(pictures)])
         fars = iter(embedded[len(pictures) :])
         out = []
-        for prepared in chunk.prepared:
+        for prepared in chunk:
             if isinstance(prepared, Out):
-                out.append(prepared)
                 continue
-            if prepared.fault is not None:
-                out.append(prepared.fault)
             embeddings = {}
             if prepared.verdict.usable:
                 whole = next(wholes)
@@ -168,11 +194,8 @@ class VisionPipeline:
                 digest=prepared.verdict.digest,
             )
             out.append(
-                Out(
-                    chunk.stage.features_topic, header.station.encode(), features.model_dump_json().encode(),
-                    prepared.origin,
-                )
-            )  # fmt: skip
+                Out(topic, header.station.encode(), features.model_dump_json().encode(), prepared.origin)
+            )
         return out
 
     async def close(self) -> None:
@@ -223,10 +246,7 @@ class VisionStage:
             self._stations.apply(records)  # the fusion stage reads them too and dead-letters the unreadable
             return
         if topic == self._bands.topic:
-            letters = [
-                dead_letter(self._dead_letter_topic, "vision", record, refused)
-                for record, refused in self._bands.apply(records)
-            ]
+            letters = [self.refuse(record, refused) for record, refused in self._bands.apply(records).refused]
             if letters:
                 await self._publish(letters)
             return
@@ -235,32 +255,40 @@ class VisionStage:
             await self._pipeline.put(_Chunk(self, chunk))
             self._taken = chunk[-1].offset + 1
 
+    def refuse(self, record: ConsumerRecord[bytes, bytes], refused: Refused) -> Out:
+        """The dead letter of a record."""
+        return dead_letter(self._dead_letter_topic, "vision", record, refused)
+
     def prepare(self, record: ConsumerRecord[bytes, bytes]) -> _Prepared | Out:
         """Decode and judge one record, in the decoding thread; what is no frame becomes a record to send."""
+        prepared = guarded(lambda: self._prepare(record))
+        return self.refuse(record, prepared) if isinstance(prepared, Refused) else prepared
+
+    def _prepare(self, record: ConsumerRecord[bytes, bytes]) -> _Prepared | Out:
         if is_punctuation(record):
-            return Out(self.features_topic, None, record.value, list(record.headers), self._partition)
+            at = punctuation_at(record)
+            what = Punctuation(kind="busy") if at is None else Punctuation(kind="watermark", at=from_ms(at))
+            return punctuation(self.features_topic, self._partition, what)
         width, height = (
             self._pipeline.bundle.manifest.input.width,
             self._pipeline.bundle.manifest.input.height,
         )
+        header = accept_header(record.headers)
+        self._keys.check(record, header.station)
+        check_time(to_ms(header.time), record)
+        if record.value is None:
+            raise Refused("empty", "the record has no value: the frame's bytes are missing")
+        if len(record.value) > MAX_FRAME_BYTES:
+            raise Refused(
+                "too_large",
+                f"a frame of {len(record.value)} bytes; the limit is {MAX_FRAME_BYTES}: scale it down",
+            )
+        station = self._stations.get(header.station)
+        band = self._far_band(station, header)
         try:
-            header = accept_header(record.headers)
-            self._keys.check(record, header.station)
-            check_time(to_ms(header.time), record)
-            if record.value is None:
-                raise Refused("empty", "the record has no value: the frame's bytes are missing")
-            if len(record.value) > MAX_FRAME_BYTES:
-                raise Refused(
-                    "too_large",
-                    f"a frame of {len(record.value)} bytes; the limit is {MAX_FRAME_BYTES}: scale it down",
-                )
-            station = self._stations.get(header.station)
-            band = self._far_band(station, header)
             frame = decode(record.value, width, height, band)
-        except Refused as refused:
-            return dead_letter(self._dead_letter_topic, "vision", record, refused)
         except ImageRefused as refused:
-            return dead_letter(self._dead_letter_topic, "vision", record, Refused(refused.code, str(refused)))
+            raise Refused(refused.code, str(refused)) from refused
         position = None
         if station is not None and station.latitude is not None and station.longitude is not None:
             position = (station.latitude, station.longitude)
@@ -269,8 +297,9 @@ class VisionStage:
         found = [reason for reason in verdict.reasons if reason in _FAULTS]
         if found and not _DIMNESS & set(verdict.reasons):
             words = "; ".join(REASONS[reason] for reason in found)
-            reason = Refused(found[0], f"camera {header.camera} of {header.station}: {words}")
-            fault = dead_letter(self._dead_letter_topic, "vision", record, reason)
+            fault = self.refuse(
+                record, Refused(found[0], f"camera {header.camera} of {header.station}: {words}")
+            )
         return _Prepared(
             header=header,
             sha256=hashlib.sha256(record.value).hexdigest(),
@@ -281,7 +310,11 @@ class VisionStage:
             verdict=verdict,
             layout=layout(band),
             fault=fault,
-            origin=[header for header in record.headers if header[0] == ORIGIN],
+            origin=[
+                (name, raw)
+                for name, raw in record.headers
+                if name == ORIGIN and raw is not None and len(raw) <= _MAX_ORIGIN
+            ][:1],
         )
 
     def _far_band(self, station: Station | None, header: FrameHeader) -> FarBand | None:
@@ -296,13 +329,13 @@ class VisionStage:
         """Add a chunk that is out to the metrics."""
         for one in prepared:
             if isinstance(one, _Prepared) and one.fault is not None:
-                metrics.DEAD_LETTERS.labels("vision", dict(one.fault.headers)["x-dlq-code"].decode()).inc()
+                metrics.DEAD_LETTERS.labels("vision", code_of(one.fault)).inc()
             if isinstance(one, _Prepared):
                 reasons = one.verdict.reasons or ("usable",)
                 metrics.FRAMES.labels(reasons[0]).inc()
                 metrics.MESSAGES.labels(self._frames_topic, "used").inc()
             elif one.topic == self._dead_letter_topic:
-                metrics.DEAD_LETTERS.labels("vision", dict(one.headers)["x-dlq-code"].decode()).inc()
+                metrics.DEAD_LETTERS.labels("vision", code_of(one)).inc()
                 metrics.MESSAGES.labels(self._frames_topic, "refused").inc()
 
     def finished(self, offset: int) -> None:

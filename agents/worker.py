@@ -97,7 +97,7 @@ class _Builder:
 
     async def stations(self, partition: int) -> StationBook:
         book = StationBook(self.name(topics.STATIONS), self.keys, check_station)
-        book.apply((await self.compacted(topics.STATIONS, partition)).values())
+        book.restore((await self.compacted(topics.STATIONS, partition)).values())
         return book
 
 
@@ -116,7 +116,7 @@ class _Vision(_Builder):
     async def open(self, partition: int, committed: Committed) -> Stage:
         frames = self.name(topics.FRAMES)
         bands = BandBook(self.name(topics.CAMERA_BANDS), self.keys)
-        bands.apply((await self.compacted(topics.CAMERA_BANDS, partition)).values())
+        bands.restore((await self.compacted(topics.CAMERA_BANDS, partition)).values())
         return VisionStage(
             self._pipeline,
             self.publish,

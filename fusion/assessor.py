@@ -25,10 +25,12 @@ from fusion.learning import Air
 from fusion.ring import Ring
 from fusion.stored import OF_SENSORS, SENSORS, STATION, SensorsState, StationState
 from model.runtime import Head
+from schemas.errors import Refused
 from schemas.estimate import Estimate
 from schemas.parameters import PARAMETERS
 from schemas.station import CameraBands, Station
 from streams import metrics
+from streams.boundary import isolated
 from streams.join import WindowView
 
 Step = tuple[str, WindowView]
@@ -39,10 +41,14 @@ _NEVER: Final = -(2**62)
 
 
 class Told(NamedTuple):
-    """What is to be published: estimates, and far bands of stations where one more was found."""
+    """What is to be published: estimates, and far bands of stations where one more was found.
+
+    `failed`: steps of which nothing could be made, and why. Nothing is learned from them.
+    """
 
     estimates: list[Estimate]
     bands: list[CameraBands]
+    failed: list[tuple[Step, Refused]]
 
 
 class Assessor:
@@ -69,7 +75,41 @@ class Assessor:
     # -- the two passes ------------------------------------------------------------------------------------
 
     def run(self, steps: Sequence[Step], done: int, station_of: StationOf) -> Told:
-        """Estimates of the windows to publish, in order; learns from the windows that are final."""
+        """Estimates of the windows to publish, in order; learns from the windows that are final.
+
+        A window that raises is left out, alone: state is as if it had not been.
+        """
+        parts, failed = isolated(lambda part: self._undivided(part, station_of), steps)
+        horizon = done - self._lateness
+        for name in {view.station for _, view in steps}:
+            for ring in (self._intake.get(name), self._air.get(name)):
+                if ring is not None:
+                    ring.prune(horizon)
+        return Told(
+            [estimate for part in parts for estimate in part.estimates],
+            [bands for part in parts for bands in part.bands],
+            failed,
+        )
+
+    def _undivided(self, steps: Sequence[Step], station_of: StationOf) -> Told:
+        """As `run`, all or nothing."""
+        names = {view.station for _, view in steps}
+        marks = [
+            (rings, name, rings[name].mark() if name in rings else None)
+            for rings in (self._intake, self._air)
+            for name in names
+        ]
+        try:
+            return self._together(steps, station_of)
+        except BaseException:
+            for rings, name, mark in marks:
+                if mark is None:
+                    rings.pop(name, None)
+                else:
+                    rings[name].back_to(mark)
+            raise
+
+    def _together(self, steps: Sequence[Step], station_of: StationOf) -> Told:
         prepared = [self._take_in(kind, view, station_of(view.station)) for kind, view in steps]
         said = self._infer([kind for kind, _ in steps], prepared)
         without = self._infer_without([kind for kind, _ in steps], prepared)
@@ -81,13 +121,7 @@ class Assessor:
                 concluded.append(conclusion)
             elif conclusion is not None:
                 found.append(conclusion)
-        estimates = assembled(concluded, self._head.bundle.id)
-        horizon = done - self._lateness
-        for name in {view.station for _, view in steps}:
-            self._intake[name].prune(horizon)
-            if name in self._air:
-                self._air[name].prune(horizon)
-        return Told(estimates, found)
+        return Told(assembled(concluded, self._head.bundle.id), found, [])
 
     def _take_in(self, kind: str, view: WindowView, station: Station | None) -> Prepared:
         ring = self._intake.get(view.station)
@@ -183,7 +217,7 @@ class Assessor:
         """With the virtual sensors that are stored of the station, for its first window."""
         if station not in self._sensors:
             return air
-        at, kept = self._sensors.pop(station)
+        at, kept = self._sensors[station]  # it stays: the window may raise, and be left out
         return replace(air, virtual=kept.virtual, finders=dict(kept.finders), virtual_at=at)
 
     def horizons(self, done: int) -> dict[str, int]:

@@ -22,6 +22,14 @@ class Ring(Generic[V]):
                 return version
         return self._versions[0]
 
+    def mark(self) -> int:
+        """Where the versions end now, for `back_to`."""
+        return len(self._versions)
+
+    def back_to(self, mark: int) -> None:
+        """Forget the versions put since then."""
+        del self._versions[mark:]
+
     def put(self, at: int, value: V) -> None:
         """A version that holds from `at` on."""
         self._versions.append((at, value))

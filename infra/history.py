@@ -23,10 +23,12 @@ from fusion.learning import HOUR_MS
 from infra.errors import SourceError
 from infra.replay.events import FrameRow, Problem
 from infra.replay.feed import AHEAD_MS, FORMATS, Progress
+from infra.replay.pictures import read_picture
 from infra.replay.spool import Spool, Spooled
 from infra.replay.timeline import Message, timeline
 from infra.settings import Settings
 from model.bundle import Bundle
+from schemas.dead_letter import DeadLetter
 from schemas.errors import Refused
 from schemas.station import Station
 from streams import topics
@@ -163,7 +165,7 @@ class History:
                 del self.stations[name]
                 continue
             record = self._record(book.topic, partition, name, station.model_dump_json().encode(), [])
-            for _, refused in book.apply([record]):
+            for _, refused in book.apply([record]).refused:
                 del self.stations[name]
                 self.problems.append(Problem(f"station record of {name}", refused.message))
 
@@ -194,7 +196,7 @@ class History:
         if isinstance(message.value, bytes):
             return message.value
         try:
-            return message.value.read_bytes()
+            return read_picture(message.value)
         except OSError as error:
             self.problems.append(Problem(where, f"{message.value} cannot be read: {error}"))
             return None
@@ -304,7 +306,7 @@ class _Vision:
             if out.topic == topics.FEATURES.name:
                 features = out.value
             else:
-                reason = dict(out.headers)["x-dlq-reason"].decode()
+                reason = DeadLetter.from_headers(out.headers).reason
         return features, reason
 
     async def _publish(self, records: Iterable[Out], /) -> None:

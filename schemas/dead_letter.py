@@ -8,6 +8,8 @@ from pydantic import Field
 from schemas.base import Record, UtcTime, format_time, parse_time
 
 _PREFIX: Final = "x-dlq-"
+#: Of Kafka. A header may have no value.
+Headers = Iterable[tuple[str, bytes | None]]
 #: Set on a record that came back from the dead letters; the value is the dead letter's id.
 REDRIVEN_FROM: Final = "x-redriven-from"
 
@@ -42,12 +44,16 @@ class DeadLetter(Record):
         return _PREFIX + field.replace("_", "-")
 
     @classmethod
-    def from_headers(cls, headers: Iterable[tuple[str, bytes]]) -> "DeadLetter":
-        """The story told by a dead letter's headers (KeyError or ValueError where they are not complete)."""
+    def from_headers(cls, headers: Headers) -> "DeadLetter":
+        """The story told by a dead letter's headers (KeyError or ValueError where they are not complete).
+
+        A record may have come with headers of these names: the last one of each is the story's.
+        """
+        named = dict(headers)
         text = {
-            key.removeprefix(_PREFIX).replace("-", "_"): raw.decode()
-            for key, raw in headers
-            if key.startswith(_PREFIX)
+            field: raw.decode()
+            for field in cls.model_fields
+            if (raw := named.get(cls.header_name(field))) is not None
         }
         return cls.model_validate(
             text
@@ -60,6 +66,6 @@ class DeadLetter(Record):
         )
 
     @staticmethod
-    def original_headers(headers: Iterable[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+    def original_headers(headers: Headers) -> list[tuple[str, bytes | None]]:
         """The headers that the record had before it was refused."""
         return [(key, raw) for key, raw in headers if not key.startswith(_PREFIX)]

@@ -30,14 +30,18 @@ Float32Bytes = Annotated[
 ]
 
 
+#: A name of our own making. What is not is bounded here: it goes into every estimate of its window.
+Code = Annotated[str, Field(max_length=64)]
+
+
 class Quality(Record):
     """The gate's verdict on a frame."""
 
     usable: Annotated[bool, Field(description="false: the frame lends nothing to an estimate")]
     reasons: Annotated[
-        tuple[str, ...], Field(description="why it is not usable, as codes: night, blur …")
+        tuple[Code, ...], Field(max_length=32, description="why it is not usable, as codes: night, blur …")
     ] = ()
-    scores: Annotated[dict[str, float], Field(description="the gate's scores, by name")] = {}
+    scores: Annotated[dict[Code, float], Field(max_length=64, description="the gate's scores, by name")] = {}
 
 
 class Features(Record):
@@ -46,28 +50,38 @@ class Features(Record):
     station: StationId
     camera: DeviceId
     captured_at: Annotated[UtcTime, Field(description="when the picture was taken")]
-    frame_id: Annotated[str, Field(description="ce_id of the frame")]
+    frame_id: Annotated[str, Field(max_length=256, description="ce_id of the frame")]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="of the frame's bytes")]
-    bundle: Annotated[str, Field(description="id of the model bundle whose encoder made these")]
+    bundle: Annotated[
+        str, Field(max_length=128, description="id of the model bundle whose encoder made these")
+    ]
     encoder: Annotated[
         str,
         Field(
-            description="first 16 digits of that encoder's sha256; a head of another encoder uses none of it"
+            max_length=64,
+            description="first 16 digits of that encoder's sha256; a head of another encoder uses none of it",
         ),
     ] = ""
     embeddings: Annotated[
-        dict[str, Float32Bytes],
+        dict[Code, Float32Bytes],
         Field(
+            max_length=16,
             description="frame: 128, the network's; camera: 64, what this camera's virtual sensor reads;"
             " camera_whole: the same of the whole frame where `camera` is of a far band;"
-            " rows: 36, log contrast of the picture's rows, while the camera has no far band"
+            " rows: 36, log contrast of the picture's rows, while the camera has no far band",
         ),
     ]
     haze: Annotated[Float32Bytes, Field(description="plain haze statistics, order in model.haze.NAMES")] = b""
     quality: Quality
-    camera_layout: Annotated[str, Field(description="which part of the picture `camera` is of")] = ""
+    camera_layout: Annotated[
+        str, Field(max_length=128, description="which part of the picture `camera` is of")
+    ] = ""
     digest: Annotated[
-        str, Field(description="of the picture's middle, equal for a frozen camera's frames; empty: unknown")
+        str,
+        Field(
+            max_length=128,
+            description="of the picture's middle, equal for a frozen camera's frames; empty: unknown",
+        ),
     ] = ""
 
 

@@ -25,7 +25,7 @@ HEADERS: Final = {
 }
 #: Those that have no default.
 REQUIRED: Final = ("ce_id", "ce_source", "ce_time", "ce_station")
-Headers = Iterable[tuple[str, bytes]]
+Headers = Iterable[tuple[str, bytes | None]]
 
 
 class FrameHeader(Record):
@@ -54,7 +54,7 @@ def accept_header(headers: Headers) -> FrameHeader:
     found: dict[str, str] = {}
     for key, raw in headers:
         name = HEADERS.get(key)
-        if name is None:
+        if name is None or raw is None:  # a Kafka header may have no value
             continue
         try:
             found[name] = raw.decode()

@@ -1,12 +1,39 @@
 """A station of the network: what is installed where, and which indices are declared for it."""
 
-from typing import Annotated, Literal
+import json
+import zoneinfo
+from functools import cache
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from schemas.base import DeviceId, Record, StationId
+from schemas.limits import CAMERAS_PER_STATION, SENSORS_PER_STATION, STANDARDS_PER_STATION
 from schemas.parameters import Parameter
 from schemas.reading import CHANNEL_PATTERN, Period, Stamp
+
+#: Least height and width of a far band, as a fraction of the picture's: a few rows of it show no contrast.
+LEAST_BAND: Final = 0.02
+
+
+@cache
+def _zones() -> frozenset[str]:
+    """The IANA zones that this machine knows. `localtime` is one of its own, not of the station."""
+    return frozenset(zoneinfo.available_timezones() - {"localtime"}) | {"UTC"}
+
+
+def _zone(name: str) -> str:
+    if name not in _zones():
+        raise PydanticCustomError(
+            "unknown_zone", "{zone} is no IANA time zone: write one such as Europe/Rome, or UTC",
+            {"zone": repr(name[:64])},
+        )  # fmt: skip
+    return name
+
+
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
 
 
 class FarBand(Record):
@@ -16,6 +43,17 @@ class FarBand(Record):
     bottom: Annotated[float, Field(gt=0, le=1, description="lower edge, fraction of the height")]
     left: Annotated[float, Field(ge=0, lt=1, description="left edge, fraction of the width")] = 0.0
     right: Annotated[float, Field(gt=0, le=1, description="right edge, fraction of the width")] = 1.0
+
+    @model_validator(mode="after")
+    def _a_strip(self) -> "FarBand":
+        if self.bottom - self.top < LEAST_BAND or self.right - self.left < LEAST_BAND:
+            raise PydanticCustomError(
+                "no_band",
+                "top {top}, bottom {bottom}, left {left}, right {right} are no strip of a picture: top lies"
+                " above bottom (0 is the upper edge) and left before right, by {least} at least",
+                {**self.model_dump(), "least": LEAST_BAND},
+            )
+        return self
 
 
 class FoundBand(Record):
@@ -80,10 +118,44 @@ class Station(Record):
     city: str = ""
     latitude: Annotated[float, Field(ge=-90, le=90, description="degrees north, WGS 84")] | None = None
     longitude: Annotated[float, Field(ge=-180, le=180, description="degrees east, WGS 84")] | None = None
-    timezone: Annotated[str, Field(description="IANA zone of the station's civil time")] = "UTC"
+    timezone: Annotated[
+        str, AfterValidator(_zone), Field(description="IANA zone of the station's civil time")
+    ] = "UTC"
     kind: Literal["reference", "low-cost", "camera-only", "simulated"] = "low-cost"
     standards: Annotated[
-        tuple[str, ...], Field(min_length=1, description="AQI standards, the first one leads")
+        tuple[str, ...],
+        AfterValidator(_distinct),
+        Field(
+            min_length=1, max_length=STANDARDS_PER_STATION, description="AQI standards, the first one leads"
+        ),
     ] = ("us-epa-2024",)
-    cameras: tuple[Camera, ...] = ()
-    sensors: tuple[Sensor, ...] = ()
+    cameras: Annotated[tuple[Camera, ...], Field(max_length=CAMERAS_PER_STATION)] = ()
+    sensors: Annotated[tuple[Sensor, ...], Field(max_length=SENSORS_PER_STATION)] = ()
+
+
+def stored_station(data: bytes | str) -> tuple[Station, list[str]]:
+    """A record that an earlier version took in, and in words what of it is left out.
+
+    Earlier versions looked neither at zones nor at the edges of far bands. Such a record holds on, in UTC and
+    without that band, rather than that a station loses its name and standards by an upgrade. Raises
+    ValidationError where it is no record all the same.
+    """
+    try:
+        return Station.model_validate_json(data), []
+    except ValidationError as error:
+        first = error
+    try:
+        plain: Any = json.loads(data)
+    except ValueError:
+        raise first from None
+    left_out = []
+    if isinstance(plain, dict):
+        for found in first.errors(include_url=False, include_input=False, include_context=False):
+            match found["loc"]:
+                case ("timezone",) if found["type"] == "unknown_zone":
+                    plain.pop("timezone")
+                    left_out.append(f"timezone: {found['msg']}; UTC until then")
+                case ("cameras", int(number), "far_band") if found["type"] == "no_band":
+                    plain["cameras"][number].pop("far_band")
+                    left_out.append(f"far_band of camera {number + 1}: {found['msg']}; none until then")
+    return Station.model_validate_json(json.dumps(plain)), left_out

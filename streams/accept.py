@@ -5,9 +5,11 @@ from typing import Any, Final, Protocol
 
 from aiokafka.partitioner import murmur2
 
-from schemas.base import format_time, from_ms
+from schemas.base import format_time, from_ms, to_ms
 from schemas.dead_letter import DeadLetter
 from schemas.errors import Refused
+from schemas.estimate import Estimate
+from schemas.features import Punctuation
 from schemas.reading import Observation, accept, decode
 from streams.cadence import Periods
 from streams.driver import Out
@@ -21,6 +23,15 @@ LATE_FROM: Final = "x-late-from"
 #: Header of what a replay sent: the run, a blank, and which rows it was made of (infra/replay/places.py).
 ORIGIN: Final = "x-origin"
 PUNCTUATION_TYPE: Final = b"skyfuse.punctuation.v1"
+MAX_PUNCTUATION_BYTES: Final = 4096
+#: A replay closes its last windows by punctuations that lie ahead of its data, so by so much ahead of now.
+MAX_CLOSING_MS: Final = 86_400_000
+#: Characters of a reason.
+_REASON: Final = 2_000
+#: Keys whose partition is remembered.
+_KEYS: Final = 100_000
+#: The end of the year 9999, beyond which no date is.
+_LATEST_MS: Final = 253_402_300_799_999
 
 
 class KafkaRecord(Protocol):
@@ -32,7 +43,7 @@ class KafkaRecord(Protocol):
     timestamp: int
     key: bytes | None
     value: bytes | None
-    headers: Iterable[tuple[str, bytes]]
+    headers: Iterable[tuple[str, bytes | None]]
 
 
 def is_punctuation(record: KafkaRecord) -> bool:
@@ -47,14 +58,60 @@ def dead_letter(
     story = DeadLetter(
         stage=stage,
         code=refused.code,
-        reason=refused.message,
+        reason=_short(refused.message),
         topic=record.topic,
         partition=record.partition,
         offset=record.offset,
-        failed_at=from_ms(max(record.timestamp, 1_000_000_000_000)),
+        failed_at=from_ms(min(max(record.timestamp, 1_000_000_000_000), _LATEST_MS)),
         partly_used=partly_used,
     )
     return Out(topic, record.key, record.value, [*record.headers, *story.to_headers()])
+
+
+def code_of(letter: Out) -> str:
+    """The code of a dead letter."""
+    return DeadLetter.from_headers(letter.headers).code
+
+
+def _short(reason: str) -> str:
+    """A reason that a header can hold: no longer than a person reads, and of letters that are any."""
+    cut = reason if len(reason) <= _REASON else f"{reason[:_REASON]} …"
+    return cut.encode(errors="backslashreplace").decode()
+
+
+def punctuation_at(record: KafkaRecord) -> int | None:
+    """How far event time has come by a punctuation, ms; None: it is only a sign of life. Raises Refused.
+
+    One that lies more than a day ahead of the broker's clock would make everything still to come late.
+    """
+    if record.value is None or len(record.value) > MAX_PUNCTUATION_BYTES:
+        raise Refused("not_a_punctuation", "a punctuation has a value of a few bytes: its kind and its time")
+    at = Punctuation.model_validate_json(record.value).at
+    if at is None:
+        return None
+    if 0 <= record.timestamp < to_ms(at) - MAX_CLOSING_MS:
+        raise Refused(
+            "future_time",
+            f"a punctuation at {format_time(at)} is more than a day ahead of the broker's clock: no data is"
+            " replayed from there",
+        )
+    return to_ms(at)
+
+
+def read_estimate(record: KafkaRecord) -> Estimate:
+    """The estimate that a record carries. Raises ValidationError, Refused.
+
+    What is stamped a day ahead of the broker's clock is none: it would end the present for whoever goes by
+    the newest window.
+    """
+    estimate = Estimate.model_validate_json(record.value or b"")
+    if 0 <= record.timestamp < to_ms(estimate.window.end) - MAX_CLOSING_MS:
+        raise Refused(
+            "future_time",
+            f"a window that ends at {format_time(estimate.window.end)} is more than a day ahead of the"
+            " broker's clock: it cannot have been measured",
+        )
+    return estimate
 
 
 class Keys:
@@ -83,6 +140,8 @@ class Keys:
                 ) from error
             known = name, self.partition(name)
             if name == station:
+                if len(self._known) >= _KEYS:
+                    self._known.clear()  # strangers may send any number; what is needed is soon known again
                 self._known[key] = known
         if known[0] != station:
             raise Refused(
@@ -98,6 +157,12 @@ class Keys:
 
 def check_time(time_ms: int, record: KafkaRecord) -> int:
     """The time the record may vouch for: its own, but never later than its arrival at the broker."""
+    if record.timestamp < 0:
+        raise Refused(
+            "no_timestamp",
+            "the broker gave the record no timestamp, so its own time cannot be checked: set"
+            " message.timestamp.type=LogAppendTime on the topic (`skyfuse topics` tells what else)",
+        )
     if time_ms > record.timestamp + MAX_AHEAD_MS:
         ahead = (time_ms - record.timestamp) / 1000
         raise Refused(

@@ -56,7 +56,7 @@ class Checkpoints:
             try:
                 station, _, turn = record.key.decode().rpartition("#")
                 at, slot = int(dict(record.headers)[AT]), int(turn)
-            except (ValueError, KeyError) as error:
+            except (ValueError, KeyError, TypeError) as error:
                 self._damaged(f"{record.key!r}", error, "it is left alone")
                 continue
             if at <= horizon:

@@ -40,11 +40,12 @@ class Watch:
             if self._applied is not self.rules:
                 events += self._without_the_removed()
             end = to_ms(estimate.window.end)
+            state = self._states.get(estimate.station) or StationAlerts(estimate.station)
+            # First of all: an estimate that raises has then moved nothing.
+            after, told = state.take(self.rules, estimate, max(end, self._watermark), self._horizon)
             if end > self._watermark:
                 self._watermark = end
                 events += self._silences(estimate.station)
-            state = self._states.get(estimate.station) or StationAlerts(estimate.station)
-            after, told = state.take(self.rules, estimate, self._watermark, self._horizon)
             self._keep(state, after)
             events += told
         return events

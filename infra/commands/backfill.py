@@ -136,13 +136,13 @@ class _Run:
         if number not in self._books:
             book = StationBook(self._name(topics.STATIONS), self.keys, check_station)
             # What is refused here was refused by the workers, with a dead letter.
-            book.apply(self._scan(book.topic, number))
+            book.restore(self._scan(book.topic, number))
             self._books[number] = book
         return self._books[number]
 
     def _bands(self, number: int) -> BandBook:
         book = BandBook(self._name(topics.CAMERA_BANDS), self.keys)
-        book.apply(self._scan(book.topic, number))
+        book.restore(self._scan(book.topic, number))
         return book
 
     def _wanted(self, end: int) -> bool:

@@ -5,7 +5,8 @@ A dead letter is named by where its original stood: topic/partition/offset. A re
 """
 
 import codecs
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple
 
@@ -25,6 +26,9 @@ from streams.topics import DEAD_LETTERS, MAX_RECORD_BYTES
 
 _CONFIRM_S: Final = 30.0
 _PREVIEW_BYTES: Final = 512
+_KEY_CHARACTERS: Final = 80
+#: Ids by which a record that was refused twice is known: it is counted once.
+_REMEMBERED: Final = 200_000
 
 app = typer.Typer(help="Refused records: list them, look at one, send it back.", no_args_is_help=True)
 
@@ -35,38 +39,32 @@ class Dead(NamedTuple):
     story: DeadLetter
     key: bytes | None
     value: bytes | None
-    headers: list[tuple[str, bytes]]  #: the original ones
+    headers: list[tuple[str, bytes | None]]  #: the original ones
 
 
-class Contents(NamedTuple):
-    """What lies on the topic of dead letters."""
+def scan(connection: Mapping[str, Any], topic: str) -> Iterator[Dead | str]:
+    """What is on `topic` now, one after the other: thirty days of frames are more than memory holds.
 
-    dead: list[Dead]  #: once per id (its newest refusal), oldest first within a partition
-    alien: list[str]  #: what and where, for each record that skyfuse did not put there
-
-
-def read_all(connection: Mapping[str, Any], topic: str) -> Contents:
-    """Everything that is on `topic` now.
-
-    Raises TopicReadError if the topic does not exist or the broker cannot be reached.
+    Each dead letter, oldest first within a partition, or what and where of a record that skyfuse did not put
+    there. Raises TopicReadError if the topic does not exist or the broker cannot be reached.
     """
-    found: dict[str, Dead] = {}
-    alien: list[str] = []
     for record in read_to_end(connection, topic):
         headers = list(record.headers)
         try:
             story = DeadLetter.from_headers(headers)
         except (KeyError, ValueError) as error:
-            alien.append(f"{topic}/{record.partition}/{record.offset}: {error!r}")
+            yield f"{topic}/{record.partition}/{record.offset}: {error!r}"
             continue
-        found.pop(story.id, None)
-        found[story.id] = Dead(story, record.key, record.value, DeadLetter.original_headers(headers))
-    return Contents(list(found.values()), alien)
+        yield Dead(story, record.key, record.value, DeadLetter.original_headers(headers))
 
 
 def find(connection: Mapping[str, Any], topic: str, ids: Sequence[str]) -> list[Dead]:
     """The dead letters `ids`, in that order. Raises DeadLetterError naming those that are not there."""
-    found = {dead.story.id: dead for dead in read_all(connection, topic).dead if dead.story.id in ids}
+    found = {
+        dead.story.id: dead
+        for dead in scan(connection, topic)
+        if isinstance(dead, Dead) and dead.story.id in ids
+    }
     missing = [id for id in ids if id not in found]
     if missing:
         raise DeadLetterError(
@@ -148,31 +146,49 @@ def list_command(
         str | None, typer.Option(help="Only what this stage refused: vision, fusion ...")
     ] = None,
     code: Annotated[str | None, typer.Option(help="Only this reason code.")] = None,
+    last: Annotated[int, typer.Option(min=1, max=100_000, help="Show so many of them, the newest.")] = 1000,
 ) -> None:
     """List the dead letters."""
     connection, topic = _place()
-    table = Table("id", "stage", "code", "key", "refused at", "reason", box=None, header_style="bold")
-    count = 0
-    contents = read_all(connection, topic)
-    for dead in contents.dead:
+    rows: dict[str, tuple[str, ...]] = {}
+    known: dict[str, None] = {}
+    aliens: deque[str] = deque(maxlen=last)
+    count = alien = 0
+    for dead in scan(connection, topic):
+        if isinstance(dead, str):
+            alien += 1
+            aliens.append(dead)
+            continue
         story = dead.story
         if (stage and story.stage != stage) or (code and story.code != code):
             continue
-        count += 1
-        cells = (
+        count += story.id not in known
+        known[story.id] = None
+        if len(known) > _REMEMBERED:
+            del known[next(iter(known))]
+        rows.pop(story.id, None)
+        rows[story.id] = (
             story.id,
             story.stage,
             story.code,
-            _text(dead.key),
+            _text(dead.key)[:_KEY_CHARACTERS],
             story.failed_at.isoformat(timespec="seconds"),
+            story.reason,
         )
-        table.add_row(*map(escape, cells), escape(story.reason))
+        if len(rows) > last:
+            del rows[next(iter(rows))]
     console = Console()
-    if count:
+    if rows:
+        table = Table("id", "stage", "code", "key", "refused at", "reason", box=None, header_style="bold")
+        for cells in rows.values():
+            table.add_row(*map(escape, cells))
         console.print(table)
-    console.print(f"{count} dead letter{'' if count == 1 else 's'}")
-    for place in contents.alien:
+    shown = "" if len(rows) == count else f", the newest {len(rows)} are shown (--last)"
+    console.print(f"{count} dead letter{'' if count == 1 else 's'}{shown}")
+    for place in aliens:
         console.print(f"[yellow]not a dead letter of skyfuse:[/yellow] {escape(place)}")
+    if alien > len(aliens):
+        console.print(f"[yellow]and {alien - len(aliens)} more of them before[/yellow]")
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """Reading what a topic holds now, for commands that show it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition  # type: ignore[import-untyped]
@@ -10,8 +10,8 @@ from infra.commands.connection import consumer_limits
 from infra.errors import TopicReadError
 
 
-def read_to_end(connection: Mapping[str, Any], topic: str) -> list[Any]:
-    """The records (kafka-python's ConsumerRecord) on `topic` now, in order within each partition.
+def read_to_end(connection: Mapping[str, Any], topic: str) -> Iterator[Any]:
+    """The records (kafka-python's ConsumerRecord) on `topic` now, as they come; each partition in order.
 
     Raises TopicReadError where there is no such topic or the broker does not answer.
     """
@@ -27,11 +27,9 @@ def read_to_end(connection: Mapping[str, Any], topic: str) -> list[Any]:
         consumer.assign(partitions)
         consumer.seek_to_beginning()
         ends = consumer.end_offsets(partitions)
-        found: list[Any] = []
         while any(consumer.position(partition) < ends[partition] for partition in partitions):
             for records in consumer.poll(timeout_ms=500).values():
-                found += records
-        return found
+                yield from records
     except KafkaError as error:
         raise TopicReadError(f"the topic {topic} cannot be read: {error}") from error
     finally:

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from infra.errors import SourceError
 from infra.replay.events import Problem
 from infra.replay.india_nepal import read_india_nepal
+from infra.replay.pictures import read_picture
 from infra.replay.plain import Contents, read_plain
 from infra.replay.spool import Spool
 from infra.replay.timeline import Message, stations, timeline
@@ -151,7 +152,7 @@ def _send(sender: Sender, message: Message, summary: Summary) -> None:
     value = message.value
     if isinstance(value, Path):
         try:
-            value = value.read_bytes()
+            value = read_picture(value)
         except OSError as error:
             summary.report(Problem(str(message.value), f"cannot be read: {error}; not sent"))
             return

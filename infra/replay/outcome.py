@@ -73,10 +73,10 @@ class Outcome:
         return True
 
 
-def _origin(headers: Iterable[tuple[str, bytes]], run: str) -> list[str] | None:
+def _origin(headers: Iterable[tuple[str, bytes | None]], run: str) -> list[str] | None:
     """The rows that a record of `run` was made of; None where it is not of that run."""
     for name, raw in headers:
-        if name == ORIGIN:
+        if name == ORIGIN and raw is not None:
             of, _, places = raw.decode(errors="replace").partition(" ")
             if of != run:
                 return None
@@ -95,15 +95,18 @@ def _refused_rows(
     if plain is None or len(plain["values"]) != len(places):
         return [(place, story.code, story.reason) for place in places]
     if story.code == "conflict":
-        named = [
-            place
-            for place, one in zip(places, plain["values"], strict=True)
-            if story.reason.startswith(
-                f"{one.get('sensor', 'main')}/{one['parameter']}/{one.get('channel', 'value')}/"
-            )
-        ]
-        # Of rows of one message that contradict each other, the first one counts.
-        return [(place, story.code, story.reason) for place in named[1:] or named or places]
+        against: list[str] = []
+        for name in story.reason.partition(" was sent before")[0].split(", "):
+            named = [
+                place
+                for place, one in zip(places, plain["values"], strict=True)
+                if name.startswith(
+                    f"{one.get('sensor', 'main')}/{one['parameter']}/{one.get('channel', 'value')}/"
+                )
+            ]
+            # Of rows of one message that contradict each other, the first one counts.
+            against += named[1:] or named
+        return [(place, story.code, story.reason) for place in against or places]
     found = []
     for place, one in zip(places, plain["values"], strict=True):
         _, refused = accept(json.dumps({**plain, "values": [one]}).encode())

@@ -10,6 +10,7 @@ from pydantic_core import to_json
 
 from infra.errors import SourceError
 from infra.replay.events import FrameRow, Problem, ReadingRow
+from infra.replay.pictures import inside
 from infra.replay.spool import Spool
 from infra.replay.tables import csv_rows, parquet_rows
 from schemas.base import first_error
@@ -71,11 +72,9 @@ def read_plain(root: Path, spool: Spool, zone: ZoneInfo | None = None) -> Conten
     if frames is not None:
         spool.begin()
         for where, row in csv_rows(frames, _FRAME_COLUMNS, _FRAME_OPTIONS, problems, zone):
-            file = frames.parent / row["path"]
-            if not row["path"] or not file.is_file():
-                problems.append(
-                    Problem(where, f"frame {row['path'] or '(no path)'} does not exist; not sent")
-                )
+            file = inside(frames.parent, row["path"])
+            if isinstance(file, str):
+                problems.append(Problem(where, f"{file}; not sent"))
                 continue
             spool.add(
                 FrameRow(

@@ -3,9 +3,12 @@
 from collections.abc import Callable, Sequence
 
 from schemas.base import to_ms
+from schemas.errors import Refused
 from schemas.estimate import Estimate
-from streams.sinks.aggregates import KINDS, aggregate
+from streams.boundary import guarded
+from streams.sinks.aggregates import KINDS, Period, aggregate
 from streams.sinks.influx import InfluxSink, Rejection
+from streams.sinks.points import Point
 from streams.sinks.store import Store
 
 #: Periods computed at a time: bounds what is held while a backfill makes many due.
@@ -37,15 +40,18 @@ class Aggregator:
         for start in range(0, len(due), _AT_ONCE):
             periods = due[start : start + _AT_ONCE]
             for kind in KINDS:
-                points = [
-                    point
-                    for period in periods
-                    if period.kind == kind
-                    for point in aggregate(
-                        period, self._store.windows_of(period), self._store.withdrawn_in(period)
-                    )
-                ]
+                points: list[Point] = []
+                for period in periods:
+                    if period.kind == kind:
+                        made = guarded(lambda period=period: self._points(period))  # type: ignore[misc]
+                        if isinstance(made, Refused):
+                            rejections.append(Rejection(-1, "", f"no aggregate of {period}: {made}"))
+                        else:
+                            points += made
                 if points:
                     rejections += self._influx.write_points(points, f"{self._bucket}_{kind}")
             self._store.computed(periods)
         return rejections
+
+    def _points(self, period: Period) -> list[Point]:
+        return aggregate(period, self._store.windows_of(period), self._store.withdrawn_in(period))

@@ -30,7 +30,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from urllib3 import BaseHTTPResponse, PoolManager, Timeout
@@ -41,6 +41,8 @@ from schemas.estimate import Estimate
 from streams.sinks.errors import PointError, SinkSettingError
 from streams.sinks.patience import Patience
 from streams.sinks.points import Point, window_lines, withdrawn_lines
+
+T = TypeVar("T")
 
 _WRITTEN: Final = 204
 #: Statuses that speak of the lines sent, whoever gives them.
@@ -157,28 +159,22 @@ class InfluxSink:
             if key not in newest or estimate.revision >= estimates[newest[key]].revision:
                 newest[key] = position
         rejections: list[Rejection] = []
-
-        def lines() -> Iterator[tuple[int, list[str]]]:
-            for position in sorted(newest.values()):
-                try:
-                    yield position, window_lines(estimates[position])
-                except PointError as error:
-                    rejections.append(Rejection(position, "", str(error)))
-
-        rejections += self._send(self._bucket, lines())
-        return sorted(rejections)
+        positions = sorted(newest.values())
+        made = _lines([estimates[position] for position in positions], window_lines, rejections)
+        rejected = self._send(self._bucket, made) + rejections
+        return sorted(one._replace(position=positions[one.position]) for one in rejected)
 
     def write_withdrawn(self, withdrawn: Sequence[tuple[Estimate, Sequence[str]]]) -> list[Rejection]:
         """Overwrite the index points of standards that an estimate has no more; else as `write`."""
-        return self._send(
-            self._bucket, ((position, withdrawn_lines(*one)) for position, one in enumerate(withdrawn))
-        )
+        rejections: list[Rejection] = []
+        made = _lines(withdrawn, lambda one: withdrawn_lines(*one), rejections)
+        return sorted(self._send(self._bucket, made) + rejections)
 
     def write_points(self, points: Sequence[Point], bucket: str | None = None) -> list[Rejection]:
         """Write points as they are, to `bucket` (the sink's own by default); else as `write`."""
-        return self._send(
-            bucket or self._bucket, ((position, [point.line()]) for position, point in enumerate(points))
-        )
+        rejections: list[Rejection] = []
+        made = _lines(points, lambda point: [point.line()], rejections)
+        return sorted(self._send(bucket or self._bucket, made) + rejections)
 
     def _send(self, bucket: str, made: Iterator[tuple[int, list[str]]]) -> list[Rejection]:
         rejections: list[Rejection] = []
@@ -275,6 +271,17 @@ class InfluxSink:
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
         return max(0.0, (moment - self._now()).total_seconds())
+
+
+def _lines(
+    what: Sequence[T], lines_of: Callable[[T], list[str]], rejections: list[Rejection]
+) -> Iterator[tuple[int, list[str]]]:
+    """Position and lines of each; what has none goes to `rejections`."""
+    for position, one in enumerate(what):
+        try:
+            yield position, lines_of(one)
+        except PointError as error:
+            rejections.append(Rejection(position, "", str(error)))
 
 
 def _sent(body: bytes, then: Callable[[], None]) -> Iterator[bytes]:

@@ -10,10 +10,11 @@ Several workers of one machine may write the same file: they queue for the lock.
 """
 
 import json
+import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -21,12 +22,16 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from schemas.base import from_ms, to_ms
+from schemas.errors import Refused
 from schemas.estimate import Estimate
 from schemas.parameters import PARAMETERS
-from schemas.station import Station
+from schemas.station import Station, stored_station
+from streams.boundary import guarded
 from streams.errors import StoreError
 from streams.sinks.aggregates import Period, periods_of
 from streams.sinks.patience import Patience
+
+log = logging.getLogger(__name__)
 
 SCHEMA_VERSION: Final = 2
 #: "SkyF": lets `file` and us tell this file from any other SQLite database.
@@ -257,7 +262,7 @@ class Store:
             "SELECT body FROM estimate WHERE station = ? AND end > ? AND end <= ? ORDER BY end",
             (period.station, period.start, period.stop),
         )
-        return [Estimate.model_validate_json(body) for (body,) in rows]
+        return _estimates(rows)
 
     def withdrawn_in(self, period: Period) -> list[str]:
         """Standards withdrawn from windows of a period."""
@@ -301,7 +306,7 @@ class Store:
             " ORDER BY end DESC, station DESC LIMIT ?",
             values,
         )
-        return [Estimate.model_validate_json(body) for (body,) in reversed(rows)]
+        return _estimates(reversed(rows))
 
     def latest(self) -> list[Estimate]:
         """The newest window of each station, by station."""
@@ -309,7 +314,7 @@ class Store:
             "SELECT e.body FROM (SELECT station, max(end) AS end FROM estimate GROUP BY station) newest"
             " JOIN estimate e USING (station, end) ORDER BY e.station"
         )
-        return [Estimate.model_validate_json(body) for (body,) in rows]
+        return _estimates(rows)
 
     def ends(self, station: str, count: int) -> list[datetime]:
         """When the last windows of a station ended, newest first."""
@@ -319,11 +324,17 @@ class Store:
         return [from_ms(end) for (end,) in rows]
 
     def stations(self) -> dict[str, Station]:
-        """The newest record of each station, by id."""
-        rows = self._select("SELECT body FROM station ORDER BY station")
-        return {
-            station.station: station for (body,) in rows for station in [Station.model_validate_json(body)]
-        }
+        """The newest record of each station, by id; what cannot be read any more is left out, and told."""
+        found = {}
+        for name, body in self._select("SELECT station, body FROM station ORDER BY station"):
+            kept = guarded(lambda body=body: stored_station(body))  # type: ignore[misc]
+            if isinstance(kept, Refused):
+                log.warning("the store's record of station %s is skipped: %s", name, kept)
+                continue
+            found[name], left_out = kept
+            for words in left_out:
+                log.warning("the store's record of station %s needs mending: %s", name, words)
+        return found
 
     def _select(self, sql: str, values: Sequence[str | int] = ()) -> list[Any]:
         with self._lock, self._explained():
@@ -392,6 +403,18 @@ class Store:
         for statement in "".join([*steps, _VIEWS]).split(";"):
             db.execute(statement)
         db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _estimates(rows: Iterable[tuple[str]]) -> list[Estimate]:
+    """The estimates that can be read; one that an earlier version let in and this one does not is told."""
+    found = []
+    for (body,) in rows:
+        read = guarded(lambda body=body: Estimate.model_validate_json(body))  # type: ignore[misc]
+        if isinstance(read, Refused):
+            log.warning("an estimate of the store is skipped: %s: %.200s", read, body)
+        else:
+            found.append(read)
+    return found
 
 
 def _note_withdrawn(db: sqlite3.Connection, station: str, end: int, before: str, now: Estimate) -> None:

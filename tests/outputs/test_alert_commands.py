@@ -17,7 +17,7 @@ from agents.alerting.watch import Watch
 from agents.alerting.webhook import Webhook
 from infra.commands.alerts import app, explain_station, notify
 from infra.commands.connection import kafka_connection
-from infra.commands.dlq import read_all
+from infra.commands.dlq import scan
 from infra.errors import QueryError
 from streams.admin import create_topics
 from streams.sinks.patience import Patience
@@ -114,7 +114,7 @@ def test_the_web_hook_gets_every_event_and_what_it_refuses_is_a_dead_letter(publ
         receiver.server.shutdown()
         receiver.server.server_close()
     assert len(receiver.got) == len(EVENTS) + 5 + 2
-    dead = read_all(kafka_connection(published), published.kafka.prefix + DEAD_LETTERS.name).dead
+    dead = scan(kafka_connection(published), published.kafka.prefix + DEAD_LETTERS.name)
     refused, alien = sorted(dead, key=lambda one: one.story.offset)
     assert (refused.story.code, refused.story.offset) == ("webhook_refused", 3)
     assert refused.value == EVENTS[3].model_dump_json().encode()

@@ -115,7 +115,7 @@ def test_list_show_and_redrive(letters, tmp_path):
 def test_a_missing_topic_is_named(kafka_settings):
     settings = kafka_settings()
     with pytest.raises(TopicReadError, match="skyfuse topics"):
-        dlq.read_all(kafka_connection(settings), settings.kafka.prefix + DEAD_LETTERS.name)
+        list(dlq.scan(kafka_connection(settings), settings.kafka.prefix + DEAD_LETTERS.name))
 
 
 def test_without_a_broker_one_is_told_so(tmp_path):

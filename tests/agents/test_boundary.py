@@ -1,0 +1,666 @@
+"""No record stops a worker: every stage, fed with what strangers send, uses, delays or refuses each record.
+
+Stages are the real ones with the real join, assessor, head, encoder and store; only the broker is a list.
+"""
+
+import asyncio
+import atexit
+import itertools
+import json
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import ConsumerRecord
+from hypothesis import HealthCheck, Phase, event, given, settings
+from hypothesis import strategies as st
+
+from agents.alert import AlertStage
+from agents.alerting.rules import default
+from agents.fusion import FusionStage
+from agents.sink import SinkStage
+from agents.vision import VisionPipeline, VisionStage
+from fusion.assessor import Assessor
+from fusion.intake import check_station
+from fusion.sensors import humidity_ms
+from model.bundle import DEFAULT_BUNDLE, Bundle
+from model.runtime import Head
+from schemas.alert import Alert
+from schemas.dead_letter import DeadLetter
+from schemas.estimate import Estimate
+from schemas.features import Features
+from schemas.frame import FrameHeader
+from schemas.reading import Reading
+from schemas.station import CameraBands, Station
+from streams import metrics, topics
+from streams.accept import LATE_FROM, PUNCTUATION_TYPE, Keys
+from streams.bands import BandBook
+from streams.cadence import Cadences, Periods
+from streams.checkpoint import Checkpoints
+from streams.driver import Out
+from streams.join import Item, Join, Output, Rules
+from streams.sinks.store import Store
+from streams.stations import StationBook
+from tests.agents import strangers
+from tests.agents.strangers import NOON, NOW
+from tests.outputs.samples import estimate, index
+
+MINUTE = 60_000
+RULES = Rules(
+    size=MINUTE, grace=5_000, lateness=120_000, disorder={"features": 10_000, "readings": 10_000},
+    idle_timeout=None, hold=120_000,
+)  # fmt: skip
+Record = ConsumerRecord[bytes, bytes]
+
+
+class Broker:
+    """What was produced; refuses what a real one would."""
+
+    def __init__(self) -> None:
+        self.out: list[Out] = []
+
+    async def publish(self, records: Iterable[Out], /) -> None:
+        for one in records:
+            limit = next(topic.max_bytes for topic in topics.TOPICS if topic.name == one.topic)
+            size = len(one.key or b"") + len(one.value or b"")
+            size += sum(len(name.encode()) + len(raw or b"") for name, raw in one.headers)
+            assert size + 100 < limit, f"{one.topic} would refuse {size} bytes"
+            self.out.append(one)
+
+    def on(self, topic: topics.Topic) -> list[Out]:
+        return [one for one in self.out if one.topic == topic.name]
+
+
+class Log:
+    """Records on the topics of one partition."""
+
+    def __init__(self) -> None:
+        self._offsets: Counter[str] = Counter()
+
+    def record(
+        self,
+        topic: topics.Topic,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes | None]] = (),
+        *,
+        partition: int = 0,
+        timestamp: int = NOW,
+    ) -> Record:
+        offset = self._offsets[topic.name]
+        self._offsets[topic.name] += 1
+        sizes = len(key or b""), len(value or b"")
+        return ConsumerRecord(
+            topic.name, partition, offset, timestamp, 1, key, value, None, *sizes, tuple(headers)
+        )
+
+
+class WatchedJoin(Join):
+    """A join that remembers which records it took something of into a window."""
+
+    def __init__(self, rules: Rules) -> None:
+        super().__init__(rules)
+        self.taken: set[tuple[str, int]] = set()
+
+    def feed(self, source: str, items: Iterable[Item], position: int, now: int) -> Output:
+        items = list(items)
+        output = super().feed(source, items, position, now)
+        made = Counter(item.offset for item in items)
+        made -= Counter(item.offset for _, item in [*output.late, *output.conflicts])
+        self.taken |= {(source, offset) for offset in made}
+        return output
+
+
+@cache
+def bundle() -> Bundle:
+    return Bundle.load(DEFAULT_BUNDLE)
+
+
+@cache
+def head() -> Head:
+    return Head(bundle())
+
+
+@cache
+def executor() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1)
+
+
+@cache
+def loop() -> asyncio.AbstractEventLoop:
+    """One for all examples: the vision pipeline's tasks live in it."""
+    return asyncio.new_event_loop()
+
+
+@cache
+def pipeline() -> tuple[VisionPipeline, list[Broker]]:
+    """The heavy encoder, once; it publishes to the broker that was put last."""
+    current: list[Broker] = []
+
+    async def publish(records: Iterable[Out], /) -> None:
+        await current[-1].publish(records)
+
+    return VisionPipeline(bundle(), publish, batch=3, threads=1), current
+
+
+def keys() -> Keys:
+    return Keys(1)
+
+
+def station_book() -> StationBook:
+    return StationBook(topics.STATIONS.name, keys(), check_station)
+
+
+class Fusion:
+    """A fusion stage and what it has put out."""
+
+    def __init__(self, snapshots: Mapping[str, Any] | None = None) -> None:
+        self.broker = Broker()
+        self.join = WatchedJoin(RULES)
+        self.assessor = Assessor(
+            head(), size_ms=RULES.size, lateness_ms=RULES.lateness, snapshots=snapshots or {}
+        )
+        self.stations = station_book()
+        self.stage = FusionStage(
+            self.join,
+            self.assessor,
+            self.stations,
+            Checkpoints(topics.STATE.name, 0),
+            Periods(RULES.size, Cadences(), self.stations.get, humidity_ms),
+            Checkpoints(topics.STATE.name, 0),
+            keys(),
+            self.broker.publish,
+            executor(),
+            readings_topic=topics.READINGS.name,
+            features_topic=topics.FEATURES.name,
+            estimates_topic=topics.ESTIMATES.name,
+            bands_topic=topics.CAMERA_BANDS.name,
+            late_topic=topics.LATE.name,
+            dead_letter_topic=topics.DEAD_LETTERS.name,
+            partition=0,
+            lead_ms=420_000,
+            clock=lambda: NOW / 1000,
+        )
+
+    def handle(self, *batches: Sequence[Record]) -> None:
+        async def run() -> None:
+            for batch in batches:
+                await self.stage.handle(batch[0].topic, batch)
+            await self.stage.tick()
+            await self.stage.settle()
+            self.stage.committed()
+
+        loop().run_until_complete(run())
+
+    def estimates(self) -> list[Estimate]:
+        return [Estimate.model_validate_json(one.value or b"") for one in self.broker.on(topics.ESTIMATES)]
+
+
+class Vision:
+    """A vision stage and what it has put out."""
+
+    def __init__(self) -> None:
+        self.broker = Broker()
+        heavy, current = pipeline()
+        current.append(self.broker)
+        self.stations = station_book()
+        self.stage = VisionStage(
+            heavy,
+            self.broker.publish,
+            self.stations,
+            BandBook(topics.CAMERA_BANDS.name, keys()),
+            keys(),
+            frames_topic=topics.FRAMES.name,
+            features_topic=topics.FEATURES.name,
+            dead_letter_topic=topics.DEAD_LETTERS.name,
+            partition=0,
+            start=0,
+            waiting=lambda _: False,
+        )
+
+    def handle(self, *batches: Sequence[Record]) -> None:
+        async def run() -> None:
+            last = 0
+            for batch in batches:
+                await self.stage.handle(batch[0].topic, batch)
+                if batch[0].topic == topics.FRAMES.name:
+                    last = batch[-1].offset + 1
+            deadline = time.monotonic() + 30
+            while (await self.stage.settle())[topics.FRAMES.name][0] < last:
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.0005)
+
+        loop().run_until_complete(run())
+
+
+@cache
+def store() -> Store:
+    """One for all examples; it goes with the process."""
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    return Store(Path(folder.name) / "s.sqlite", aggregates=True)
+
+
+def sink() -> tuple[SinkStage, Broker]:
+    """A sink stage."""
+    broker = Broker()
+    stage = SinkStage(
+        store(), None, None, None, station_book(), broker.publish, executor(), threading.Event(),
+        topic=topics.ESTIMATES.name, dead_letter_topic=topics.DEAD_LETTERS.name, start=0,
+    )  # fmt: skip
+    return stage, broker
+
+
+class Alerts:
+    """An alert stage and what it has told."""
+
+    def __init__(self) -> None:
+        self.broker = Broker()
+        self.stage = AlertStage(
+            default, Checkpoints(topics.ALERT_STATE.name, 0), {}, self.broker.publish,
+            horizon_ms=10 * MINUTE, topic=topics.ESTIMATES.name, alerts_topic=topics.ALERTS.name,
+            dead_letter_topic=topics.DEAD_LETTERS.name, partition=0, start=0,
+        )  # fmt: skip
+
+    def handle(self, *batches: Sequence[Record]) -> None:
+        async def run() -> None:
+            for batch in batches:
+                await self.stage.handle(batch[0].topic, batch)
+                await self.stage.settle()
+                self.stage.committed()
+
+        loop().run_until_complete(run())
+
+    def alerts(self) -> list[Alert]:
+        return [Alert.model_validate_json(one.value or b"") for one in self.broker.on(topics.ALERTS)]
+
+
+# -- accounts ----------------------------------------------------------------------------------------------
+
+Place = tuple[str, int]
+
+
+def letters_of(broker: Broker, records: Iterable[Record]) -> dict[Place, DeadLetter]:
+    """The dead letters by where their record stood: one each, of the record as it came.
+
+    One that was used in part may be refused once more, where nothing could be made of its window.
+    """
+    by_place = {(record.topic, record.offset): record for record in records}
+    found: dict[Place, DeadLetter] = {}
+    for letter in broker.on(topics.DEAD_LETTERS):
+        story = DeadLetter.from_headers(letter.headers)
+        place = story.topic, story.offset
+        known = found.get(place)
+        again = known is not None and known.partly_used and story.reason.startswith("nothing could be made")
+        assert known is None or again, f"two dead letters of {place}: {known}; {story.reason}"
+        found[place] = story
+        assert len(story.reason) > 10
+        if not story.reason.startswith("nothing could be made of the window"):
+            origin = by_place[place]
+            assert (letter.key, letter.value) == (origin.key, origin.value)
+            assert list(letter.headers)[: len(origin.headers)] == list(origin.headers)
+    return found
+
+
+def late_of(broker: Broker) -> set[Place]:
+    found = set()
+    for late in broker.on(topics.LATE):
+        topic, _, offset = (dict(late.headers)[LATE_FROM] or b"").decode().split("/")
+        assert (topic, int(offset)) not in found
+        found.add((topic, int(offset)))
+    return found
+
+
+def account(fusion: Fusion, records: Sequence[Record]) -> None:
+    """Each record is used, late or refused; none twice."""
+    letters, late = letters_of(fusion.broker, records), late_of(fusion.broker)
+    names = {"readings": topics.READINGS.name, "features": topics.FEATURES.name}
+    taken = {(names[source], offset) for source, offset in fusion.join.taken}
+    for record in records:
+        place = record.topic, record.offset
+        letter = letters.get(place)
+        if record.topic == topics.STATIONS.name or (record.key is None and place not in letters):
+            continue  # kept, or a punctuation
+        assert (place in taken) + (place in late) <= 1
+        if letter is None:
+            assert place in taken or place in late, record
+        elif not letter.partly_used and not letter.reason.startswith("nothing could"):
+            assert place not in taken
+            assert place not in late
+        event(letter.code if letter is not None else "late" if place in late else "used")
+
+
+# -- what is drawn -----------------------------------------------------------------------------------------
+
+
+Kinds = tuple[tuple[topics.Topic, Any], ...]
+FUSION: Kinds = ((topics.READINGS, Reading), (topics.FEATURES, Features), (topics.STATIONS, Station))
+VISION: Kinds = ((topics.FRAMES, None), (topics.STATIONS, Station), (topics.CAMERA_BANDS, CameraBands))
+ESTIMATED: Kinds = ((topics.ESTIMATES, Estimate),)
+SINK: Kinds = ((topics.ESTIMATES, Estimate), (topics.STATIONS, Station))
+
+
+@st.composite
+def envelope(
+    draw: st.DrawFn, log: Log, topic: topics.Topic, station: str, value: bytes | None, headers: Any = ()
+) -> Record:
+    """A record around `value`, mostly a good one."""
+    odd = draw(st.sampled_from([9] * 15 + [0, 1, 2, 3]))
+    return log.record(
+        topic,
+        draw(strangers.odd_keys) if odd == 0 else station.encode(),
+        None if odd == 1 else value,
+        [*headers, *(draw(strangers.odd_headers) if odd < 4 else ())],
+        partition=7 if odd == 2 else 0,
+        timestamp=draw(strangers.timestamps),
+    )
+
+
+@st.composite
+def of_model(draw: st.DrawFn, log: Log, topic: topics.Topic, model: Any) -> Record:
+    good = draw(strangers.model(model))
+    station = good.get("station", "a")
+    return draw(envelope(log, topic, station, draw(strangers.spoilt(good))))
+
+
+@st.composite
+def punctuation(draw: st.DrawFn, log: Log, topic: topics.Topic) -> Record:
+    value = draw(strangers.punctuation_values())
+    headers = [("ce_type", PUNCTUATION_TYPE), *draw(strangers.odd_headers)]
+    return log.record(topic, None, value, headers, timestamp=draw(strangers.timestamps))
+
+
+def repeated(draw: st.DrawFn, log: Log, records: list[Record]) -> list[Record]:
+    """Sometimes one of them once more."""
+    if records and draw(st.integers(0, 3)) == 0:
+        one = draw(st.sampled_from(records))
+        topic = next(topic for topic in topics.TOPICS if topic.name == one.topic)
+        records.append(log.record(topic, one.key, one.value, one.headers, timestamp=one.timestamp))
+    return records
+
+
+@st.composite
+def batches(draw: st.DrawFn, kinds: Kinds, punctuated: bool) -> list[list[Record]]:
+    """Some polls, each of one topic."""
+    log = Log()
+    made = []
+    for _ in range(draw(st.integers(1, 3))):
+        topic, model = draw(st.sampled_from(kinds))
+        batch = []
+        for _ in range(draw(st.integers(1, 3))):
+            if punctuated and topic is not topics.STATIONS and draw(st.integers(0, 4)) == 0:
+                batch.append(draw(punctuation(log, topic)))
+            elif topic is topics.FRAMES:
+                batch.append(draw(a_frame(log)))
+            else:
+                batch.append(draw(of_model(log, topic, model)))
+        made.append(repeated(draw, log, batch))
+    return made
+
+
+@st.composite
+def a_frame(draw: st.DrawFn, log: Log) -> Record:
+    station = draw(st.sampled_from(strangers.STATIONS))
+    header = FrameHeader(id="f", source="/s", time=NOON + draw(st.integers(0, 10**6)), station=station)
+    headers: list[tuple[str, bytes | None]] = list(header.to_headers())
+    if draw(st.integers(0, 3)) == 0:
+        at = draw(st.integers(0, len(headers) - 1))
+        raw = draw(st.sampled_from([None, b"", b"\xff", b"NaN", b"9" * 40, b"x" * 300]))
+        headers[at] = (headers[at][0], raw)
+    data = draw(strangers.bitten(draw(st.sampled_from(strangers.pictures()))))
+    return draw(envelope(log, topics.FRAMES, station, data, headers))
+
+
+def closing(log_offset: int = 10**6) -> list[list[Record]]:
+    """Progress on both sides that makes every window final."""
+    value = b'{"kind":"watermark","at":%d}' % (NOON + 10 * 3_600_000)
+    return [
+        [ConsumerRecord(name, 0, log_offset, NOW, 1, None, value, None, 0, len(value), headers)]
+        for name in (topics.READINGS.name, topics.FEATURES.name)
+        for headers in ((("ce_type", PUNCTUATION_TYPE),),)
+    ]
+
+
+def check_fusion(drawn: list[list[Record]]) -> None:
+    fusion = Fusion()
+    fusion.handle(*drawn, *closing())
+    account(fusion, list(itertools.chain(*drawn)))
+    assert fusion.join.open_windows == 0 or fusion.join.done < NOON + 9 * 3_600_000
+    fusion.estimates()
+
+
+def check_vision(drawn: list[list[Record]]) -> None:
+    vision = Vision()
+    vision.handle(*drawn)
+    records = [record for batch in drawn for record in batch]
+    letters = letters_of(vision.broker, records)
+    features = [one for one in vision.broker.on(topics.FEATURES) if one.key is not None]
+    for one in features:
+        Features.model_validate_json(one.value or b"")
+    frames = [record for record in records if record.topic == topics.FRAMES.name and record.key is not None]
+    # What shows a fault of the camera has both; everything else either.
+    assert len(features) + len(letters) >= len(frames)
+
+
+def check_sink(drawn: list[list[Record]]) -> None:
+    stage, broker = sink()
+
+    async def run() -> None:
+        for batch in drawn:
+            await stage.handle(batch[0].topic, batch)
+            await stage.settle()
+
+    loop().run_until_complete(run())
+    records = [one for batch in drawn for one in batch if one.topic == topics.ESTIMATES.name]
+    letters = letters_of(broker, records)
+    good = [
+        Estimate.model_validate_json(r.value or b"") for r in records if (r.topic, r.offset) not in letters
+    ]
+    stored = {(one.station, one.window.end) for one in store().read()}
+    assert {(one.station, one.window.end) for one in good} <= stored
+
+
+def check_alerts(drawn: list[list[Record]]) -> None:
+    alerts = Alerts()
+    alerts.handle(*drawn)
+    letters_of(alerts.broker, itertools.chain(*drawn))
+    alerts.alerts()
+
+
+# -- known ones, one by one --------------------------------------------------------------------------------
+
+
+def reading(log: Log, at: int, *values: tuple[str, float], station: str = "a", **more: Any) -> Record:
+    listed = [{"parameter": name, "value": value, "unit": "ug/m3"} for name, value in values]
+    plain = {"station": station, "observed_at": at, "values": listed}
+    return log.record(topics.READINGS, station.encode(), json.dumps(plain).encode(), **more)
+
+
+def counted(topic: topics.Topic) -> dict[str, float]:
+    """aq_messages_total of a topic by result."""
+    return {
+        sample.labels["result"]: sample.value
+        for metric in metrics.MESSAGES.collect()
+        for sample in metric.samples
+        if sample.name == "aq_messages_total" and sample.labels["topic"] == topic.name
+    }
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "letters", "mean"),
+    [
+        ([("pm25", 20.0)] * 3, [], 0, 20.0),
+        ([("pm25", 20.0), ("pm25", 21.0), ("pm25", 22.0)], [], 1, 20.0),
+        ([("pm25", 20.0), ("no2", 9.0), ("o3", 7.0)], [("pm25", 30.0), ("no2", 30.0), ("o3", 30.0)], 1, 20.0),
+        ([("pm25", 20.0), ("no2", 9.0)], [("pm25", 30.0), ("no2", 9.0)], 1, 20.0),
+    ],
+)
+def test_a_record_is_refused_once_however_many_of_its_values_conflict(
+    first: list[tuple[str, float]], second: list[tuple[str, float]], letters: int, mean: float
+) -> None:
+    before = counted(topics.READINGS)
+    log, fusion = Log(), Fusion()
+    records = [reading(log, NOON + 1000, *values) for values in (first, second) if values]
+    fusion.handle(records, *closing())
+    found = letters_of(fusion.broker, records)
+    assert [letter.code for letter in found.values()] == ["conflict"] * letters
+    (estimate,) = fusion.estimates()
+    assert estimate.pollutants["pm25"].value == mean
+    after = counted(topics.READINGS)
+    assert sum(after.values()) - sum(before.values()) == len(records) + 1  # the punctuation
+    if letters:
+        (letter,) = found.values()
+        # Of a minute that was corrected as a whole nothing is used.
+        assert letter.partly_used == (not second or second[1] == first[1])
+
+
+def test_a_station_record_that_makes_every_window_raise_costs_its_own_windows_only() -> None:
+    log, fusion = Log(), Fusion()
+    sensors = [{"sensor": "main", "parameters": ["pm25"], "correction": "linear:slope=1e308,offset=0"}]
+    record = log.record(topics.STATIONS, b"a", json.dumps({"station": "a", "sensors": sensors}).encode())
+    bad = [reading(log, NOON + n * MINUTE, ("pm25", 900.0 + n)) for n in range(3)]
+    good = [reading(log, NOON + n * MINUTE, ("pm25", 20.0 + n), station="b") for n in range(3)]
+    fusion.handle([record], [*bad, *good], *closing())
+    letters = letters_of(fusion.broker, [*bad, *good])
+    assert set(letters) == {(one.topic, one.offset) for one in bad}
+    assert [one.station for one in fusion.estimates()] == ["b"] * 3
+    # What is refused for its window can be sent again: it is made again of what the join held.
+    letter = fusion.broker.on(topics.DEAD_LETTERS)[0]
+    again = Reading.model_validate_json(letter.value or b"")
+    assert (letter.key, again.values[0].value) == (b"a", 900.0)
+
+
+@pytest.mark.parametrize(
+    "plain",
+    [
+        {"station": "a", "timezone": "Europe/Milan"},
+        {"station": "a", "timezone": "../../etc/passwd"},
+        {"station": "a", "timezone": "localtime"},
+        {
+            "station": "a",
+            "cameras": [{"camera": "main", "far_band": {"top": 0, "bottom": 1, "left": 0.9, "right": 0.3}}],
+        },
+        {"station": "a", "cameras": [{"camera": f"c{n}"} for n in range(17)]},
+        {"station": "a", "sensors": [{"sensor": f"s{n}", "parameters": ["pm25"]} for n in range(65)]},
+    ],
+)
+def test_a_station_record_that_no_stage_can_use_is_refused_by_fusion_and_harms_none(
+    plain: dict[str, Any],
+) -> None:
+    log = Log()
+    record = log.record(topics.STATIONS, b"a", json.dumps(plain).encode())
+    fusion, vision, (stage, broker) = Fusion(), Vision(), sink()
+    fusion.handle([record])
+    assert set(letters_of(fusion.broker, [record])) == {(topics.STATIONS.name, 0)}
+    header = FrameHeader(id="f", source="/s", time=NOON, station="a").to_headers()
+    frame = log.record(topics.FRAMES, b"a", strangers.pictures()[0], list(header))
+    vision.handle([record], [frame])
+    assert len(vision.broker.on(topics.FEATURES)) == 1
+    loop().run_until_complete(stage.handle(topics.STATIONS.name, [record]))
+    assert "a" not in store().stations()
+    assert not broker.out
+
+
+def test_what_an_earlier_version_took_holds_on_without_what_is_wrong(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    band = {"top": 0.6, "bottom": 0.2}
+    plain = {
+        "station": "a",
+        "name": "A",
+        "timezone": "Europe/Milan",
+        "cameras": [{"camera": "m", "far_band": band}],
+    }
+    book = station_book()
+    book.restore([Log().record(topics.STATIONS, b"a", json.dumps(plain).encode())])
+    kept = book.get("a")
+    assert kept is not None
+    assert (kept.name, kept.timezone, kept.cameras[0].far_band) == ("A", "UTC", None)
+    assert "Europe/Milan" in caplog.text
+    assert "far_band of camera 1" in caplog.text
+
+
+def test_a_late_record_that_its_topic_cannot_take_is_a_dead_letter() -> None:
+    log, fusion = Log(), Fusion()
+    pad = [("pad", b"x" * topics.LATE.max_bytes)]
+    late = [
+        reading(log, NOON, ("pm25", 9.0)),
+        log.record(topics.READINGS, b"a", reading(Log(), NOON, ("pm25", 9.0)).value, pad),
+    ]
+    fusion.handle([reading(log, NOON + 3_000_000, ("pm25", 9.0))], late)
+    assert late_of(fusion.broker) == {(topics.READINGS.name, late[0].offset)}
+    (letter,) = letters_of(fusion.broker, late).values()
+    assert letter.code == "late_too_large"
+
+
+def test_a_punctuation_of_the_far_future_makes_nothing_late() -> None:
+    log, fusion = Log(), Fusion()
+    header = [("ce_type", PUNCTUATION_TYPE)]
+    far = log.record(topics.READINGS, None, b'{"kind":"watermark","at":"9999-01-01T00:00:00Z"}', header)
+    mine = reading(log, NOON, ("pm25", 9.0))
+    fusion.handle([far, mine], *closing())
+    assert [letter.code for letter in letters_of(fusion.broker, [far, mine]).values()] == ["future_time"]
+    assert len(fusion.estimates()) == 1
+
+
+def test_a_huge_punctuation_of_frames_is_not_passed_on() -> None:
+    log, vision = Log(), Vision()
+    header = [("ce_type", PUNCTUATION_TYPE)]
+    huge = log.record(topics.FRAMES, None, b"[" * 3_000_000, header)
+    good = log.record(topics.FRAMES, None, b'{"kind":"watermark","at":%d}' % NOON, header)
+    vision.handle([huge, good])
+    assert [letter.code for letter in letters_of(vision.broker, [huge]).values()] == ["not_a_punctuation"]
+    (passed,) = vision.broker.on(topics.FEATURES)
+    assert json.loads(passed.value or b"")["kind"] == "watermark"
+
+
+def test_an_estimate_of_the_far_future_does_not_end_the_watch() -> None:
+    log, alerts = Log(), Alerts()
+    far = estimate("b", 9_000_000_000)
+    now = [estimate("a", NOW // 1000 + n * 60, indices=(index(400),)) for n in range(-70, 1)]
+    records = [log.record(topics.ESTIMATES, b"a", one.model_dump_json().encode()) for one in (far, *now)]
+    alerts.handle(records)
+    assert [letter.code for letter in letters_of(alerts.broker, records).values()] == ["future_time"]
+    assert "open" in {one.event for one in alerts.alerts()}
+
+
+CHECKS: dict[str, tuple[Any, Any]] = {
+    "fusion": (batches(FUSION, punctuated=True), check_fusion),
+    "vision": (batches(VISION, punctuated=True), check_vision),
+    "sink": (batches(SINK, punctuated=False), check_sink),
+    "alert": (batches(ESTIMATED, punctuated=False), check_alerts),
+}
+
+
+def property_of(stage: str, examples: int) -> None:
+    strategy, check = CHECKS[stage]
+
+    @settings(
+        max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck),
+        phases=(Phase.generate, Phase.shrink),
+    )  # fmt: skip
+    @given(strategy)
+    def every_record_is_used_late_or_refused(drawn: list[list[Record]]) -> None:
+        check(drawn)
+
+    every_record_is_used_late_or_refused()
+
+
+@pytest.mark.parametrize(("stage", "examples"), [("fusion", 90), ("vision", 40), ("sink", 40), ("alert", 40)])
+def test_whatever_strangers_send_no_stage_stops(stage: str, examples: int) -> None:
+    property_of(stage, examples)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stage", "examples"), [("fusion", 5_000), ("vision", 1_500), ("sink", 1_500), ("alert", 2_000)]
+)
+def test_whatever_strangers_send_no_stage_stops_in_ten_thousand(stage: str, examples: int) -> None:
+    property_of(stage, examples)
