@@ -44,10 +44,11 @@ def weigh(rule: Rule, estimate: Estimate) -> Evidence | str:
             return Evidence.exact(kinds.count("imputed") / len(kinds))
         case "flagged":
             mask = sum(TESTS[name] for name in rule.tests)
-            read = [p for p in estimate.pollutants.values() if p.n or p.raw is not None]
+            read = [p.qc_tests for p in estimate.pollutants.values() if p.n or p.raw is not None]
+            read += [p.qc_tests for p in estimate.missing.values()]
             if not read:
                 return "no sensor was read"
-            return Evidence.exact(float(sum(bool(pollutant.qc_tests & mask) for pollutant in read)))
+            return Evidence.exact(float(sum(bool(tests & mask) for tests in read)))
         case "frames":
             frames = estimate.inputs.frames
             if not frames:

@@ -26,7 +26,7 @@ from pydantic_core import PydanticCustomError
 
 from schemas.alert import SEVERITIES, Alert
 from schemas.base import parse_time, to_ms
-from schemas.estimate import Estimate, IndexBlock, PollutantEstimate
+from schemas.estimate import Estimate, IndexBlock, MissingPollutant, PollutantEstimate
 from schemas.parameters import PARAMETERS
 from schemas.station import Station
 from streams.sinks.errors import PointError
@@ -100,9 +100,10 @@ def window_lines(estimate: Estimate) -> list[str]:
     start, end = to_ms(estimate.window.start), to_ms(estimate.window.end)
     tail = _tail(estimate, end)
     station = _escape(estimate.station)
-    pollutant = estimate.pollutants.get
+    pollutant, missing = estimate.pollutants.get, estimate.missing.get
     lines = [
-        f"aq,parameter={parameter},station={station} {_pollutant(pollutant(parameter))},{tail}"
+        f"aq,parameter={parameter},station={station} "
+        f"{_pollutant(pollutant(parameter), missing(parameter))},{tail}"
         for parameter in PARAMETERS
     ]
     leading = "t"
@@ -139,18 +140,30 @@ def _tail(estimate: Estimate, end: int) -> str:
     return f'revision={estimate.revision}i,bundle="{_quote(estimate.bundle)}" {end // 1000}'
 
 
-def _pollutant(pollutant: PollutantEstimate | None) -> str:
+def _pollutant(pollutant: PollutantEstimate | None, missing: MissingPollutant | None) -> str:
     """Fields of `aq` that belong to the pollutant. Concentrations in ug/m3."""
     if pollutant is None:
-        return _NO_POLLUTANT
+        if missing is None:
+            return _NO_POLLUTANT
+        return (
+            f'value={NONE}.0,has_value=f,kind="missing",qc={missing.qc}i,qc_tests={missing.qc_tests}i,'
+            f'{_NO_INTERVAL},method="",raw={missing.raw!r},has_raw=t,n={missing.n}i,'
+            f'sensors="{",".join(missing.sensors)}",refused="{_refused(missing.refused)}"'
+        )
     lo, hi, raw = pollutant.lo, pollutant.hi, pollutant.raw
     interval = _NO_INTERVAL if lo is None or hi is None else f"lo={lo!r},hi={hi!r},has_interval=t"
     unprocessed = _NO_RAW if raw is None else f"raw={raw!r},has_raw=t"
     return (
         f'value={pollutant.value!r},has_value=t,kind="{pollutant.kind}",qc={pollutant.qc}i,'
         f'qc_tests={pollutant.qc_tests}i,{interval},method="{_quote(pollutant.method)}",'
-        f'{unprocessed},n={pollutant.n}i,sensors="{",".join(pollutant.sensors)}"'
+        f'{unprocessed},n={pollutant.n}i,sensors="{",".join(pollutant.sensors)}",'
+        f'refused="{_refused(pollutant.refused)}"'
     )
+
+
+def _refused(refused: Mapping[str, str]) -> str:
+    """What was left out and why, one text."""
+    return _quote("; ".join([f"{name} {why}" for name, why in refused.items()])) if refused else ""
 
 
 def _index(block: IndexBlock) -> str:
@@ -210,7 +223,7 @@ _SIX: Final = itemgetter(*PARAMETERS)
 _SUBINDICES: Final = ",".join([f"sub_{parameter}=%di" for parameter in PARAMETERS])
 _NO_POLLUTANT: Final = (
     f'value={NONE}.0,has_value=f,kind="missing",qc=9i,qc_tests=0i,'
-    f'{_NO_INTERVAL},method="",{_NO_RAW},n=0i,sensors=""'
+    f'{_NO_INTERVAL},method="",{_NO_RAW},n=0i,sensors="",refused=""'
 )
 _WITHDRAWN: Final = _index(
     IndexBlock(

@@ -33,7 +33,7 @@ from streams.sinks.patience import Patience
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 #: "SkyF": lets `file` and us tell this file from any other SQLite database.
 APPLICATION_ID: Final = 0x536B7946
 _LOCK_WAIT_S: Final = 10.0
@@ -76,11 +76,17 @@ CREATE VIEW aq AS
 WITH parameter(parameter) AS (VALUES {",".join(f"('{name}')" for name in PARAMETERS)})
 SELECT e.station, p.parameter, e.end / 1000 AS time,
     j.value ->> 'value' AS value, coalesce(j.value ->> 'kind', 'missing') AS kind,
-    coalesce(j.value ->> 'qc', 9) AS qc, coalesce(j.value ->> 'qc_tests', 0) AS qc_tests,
-    j.value ->> 'lo' AS lo, j.value ->> 'hi' AS hi, j.value ->> 'method' AS method, j.value ->> 'raw' AS raw,
-    coalesce(j.value ->> 'n', 0) AS n, e.revision, e.body ->> 'bundle' AS bundle
+    coalesce(j.value ->> 'qc', m.value ->> 'qc', 9) AS qc,
+    coalesce(j.value ->> 'qc_tests', m.value ->> 'qc_tests', 0) AS qc_tests,
+    j.value ->> 'lo' AS lo, j.value ->> 'hi' AS hi, j.value ->> 'method' AS method,
+    coalesce(j.value ->> 'raw', m.value ->> 'raw') AS raw,
+    coalesce(j.value ->> 'n', m.value ->> 'n', 0) AS n,
+    (SELECT group_concat(r.key || ' ' || r.value, '; ')
+        FROM json_each(coalesce(j.value, m.value), '$.refused') r) AS refused,
+    e.revision, e.body ->> 'bundle' AS bundle
 FROM estimate e CROSS JOIN parameter p
-LEFT JOIN json_each(e.body, '$.pollutants') j ON j.key = p.parameter;
+LEFT JOIN json_each(e.body, '$.pollutants') j ON j.key = p.parameter
+LEFT JOIN json_each(e.body, '$.missing') m ON m.key = p.parameter;
 CREATE VIEW aqi AS
 SELECT e.station, j.value ->> 'standard' AS standard, e.end / 1000 AS time,
     j.value ->> 'index' AS "index", j.value ->> 'category' AS category, j.value ->> 'level' AS level,
@@ -118,6 +124,7 @@ CREATE TABLE withdrawn (
     PRIMARY KEY (station, end, standard)
 ) WITHOUT ROWID;
 """,
+    2: "",
 }
 
 

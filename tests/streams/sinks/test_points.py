@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 
 from schemas.base import from_ms
-from schemas.estimate import FrameUse, Inputs, ModelOutput
+from schemas.estimate import FrameUse, Inputs, MissingPollutant, ModelOutput
 from schemas.parameters import PARAMETERS
 from schemas.station import Station
 from streams.sinks.errors import PointError
@@ -65,8 +65,8 @@ def test_lines():
     lines = window_lines(one)
     assert lines[0] == (
         'aq,parameter=pm25,station=s1 value=34.0,has_value=t,kind="imputed",qc=9i,qc_tests=0i,lo=20.0,'
-        'hi=50.5,has_interval=t,method="camera",raw=-1.0,has_raw=f,n=0i,sensors="",revision=1i,bundle="bundle-1"'
-        f" {T0 + 60}"
+        'hi=50.5,has_interval=t,method="camera",raw=-1.0,has_raw=f,n=0i,sensors="",'
+        f'refused="",revision=1i,bundle="bundle-1" {T0 + 60}'
     )
     assert ',reason="only \\"PM\\" measured \\\\ nothing else",' in lines[6]
     assert "index=-1i," in lines[6]
@@ -88,7 +88,15 @@ def test_a_number_that_is_none_is_refused_rather_than_left_out(value):
 def test_lines_say_what_the_estimate_says():
     """Read back by a reader of its own, from an estimate that has everything."""
     one = estimate(
-        pollutants={"no2": imputed(4.5, 1.25, 9.0, raw=5.0, n=2, sensors=("a", "b"), qc_tests=3)},
+        pollutants={
+            "no2": imputed(
+                4.5, 1.25, 9.0, raw=5.0, n=2, sensors=("a", "b"), qc_tests=3,
+                refused={"c": "too", "d": 'a "x"'},
+            )
+        },
+        missing={
+            "co": MissingPollutant(raw=350.5, qc=4, qc_tests=1, n=3, sensors=("e",), refused={"e": "no"})
+        },
         indices=(index(160, reason='a "word", \\ and = more', lo=150, hi=170, nowcast=155), index(None)),
         model=ModelOutput(aqi=88.5, lo=60.0, hi=120.0, sensors={}),
         inputs=Inputs(
@@ -110,7 +118,12 @@ def test_lines_say_what_the_estimate_says():
         "sensors": "a,b",
         "qc_tests": 3,
         "qc": 9,
+        "refused": 'c too; d a "x"',
     }
+    co = next(p.fields for p in found if dict(p.tags).get("parameter") == "co")
+    assert (co["has_value"], co["kind"], co["value"], co["has_interval"]) == (False, "missing", -1.0, False)
+    assert (co["raw"], co["has_raw"], co["qc"], co["qc_tests"]) == (350.5, True, 4, 1)
+    assert (co["n"], co["sensors"], co["refused"]) == (3, "e", "e no")
     assert no2 == told | {"revision": 1, "bundle": "bundle-1"}
     first, second = (p.fields for p in found if p.measurement == "aqi")
     assert (first["index"], first["lo"], first["hi"], first["nowcast"]) == (160, 150, 170, 155)
