@@ -81,7 +81,7 @@ SELECT e.station, p.parameter, e.end / 1000 AS time,
     j.value ->> 'lo' AS lo, j.value ->> 'hi' AS hi, j.value ->> 'method' AS method,
     coalesce(j.value ->> 'raw', m.value ->> 'raw') AS raw,
     coalesce(j.value ->> 'n', m.value ->> 'n', 0) AS n,
-    (SELECT group_concat(r.key || ' ' || r.value, '; ')
+    (SELECT group_concat(r.key || ' ' || r.value, char(59, 32))
         FROM json_each(coalesce(j.value, m.value), '$.refused') r) AS refused,
     e.revision, e.body ->> 'bundle' AS bundle
 FROM estimate e CROSS JOIN parameter p
