@@ -1,9 +1,11 @@
 """The alert stage: estimates through the state machines of `agents.alerting`, events out, then settled."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Final, Self, get_args
 
 from aiokafka import ConsumerRecord
 
@@ -22,18 +24,38 @@ from streams.letters import Letters
 
 log = logging.getLogger(__name__)
 
+#: Seconds that pass at most between two ticks: what is more, the machine slept, and nobody could be heard.
+_LONGEST_TICK: Final = 5.0
+
 
 class RulesSource:
     """The rules of a file, read again when it changes; the default set without a file.
 
-    The first read raises RulesError. Later a file that is wrong or gone leaves the rules before in force, and
-    is complained about once per change: a typing mistake must not end the watch.
+    The first read raises RulesError. Later a file that is wrong, empty or gone leaves the rules before in
+    force, and is complained about once per change: a typing mistake must not end the watch.
     """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._stamp = self._look()
         self._rules = rules_file.load(path)
+        metrics.ALERT_RULES_REFUSED.set(0)
+
+    @classmethod
+    def when_right(cls, path: Path | None, wait: Callable[[float], None] = time.sleep) -> Self:
+        """The rules of `path`, as soon as they can be read: a worker that starts waits for their mending.
+
+        Ending would have a supervisor start it again, later and later, while the mistake is long mended.
+        """
+        said = ""
+        while True:
+            try:
+                return cls(path)
+            except RulesError as error:
+                if str(error) != said:
+                    said = str(error)
+                    log.error("no alert is watched for until the rules are mended:\n%s", error)
+            wait(1.0)
 
     def __call__(self) -> Rules:
         """The rules in force now."""
@@ -43,18 +65,36 @@ class RulesSource:
             try:
                 self._rules = rules_file.load(self._path)
                 log.info("alert rules read again from %s", self._path)
+                metrics.ALERT_RULES_REFUSED.set(0)
             except RulesError as error:
+                metrics.ALERT_RULES_REFUSED.set(1)
                 log.error("the changed alert rules are not used, those before stay in force:\n%s", error)
         return self._rules
 
-    def _look(self) -> tuple[int, int] | None:
+    def _look(self) -> tuple[int, ...] | None:
         if self._path is None:
             return None
         try:
             found = self._path.stat()
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_size
+        # The change time too: a right to read that is given back changes nothing else.
+        return found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size
+
+
+@dataclass(frozen=True)
+class Quiet:
+    """How a stage sees that time passes while a partition's estimates stand still.
+
+    `clock`: monotonic seconds. `waiting`: whether estimates from this offset on wait to be read.
+    `unheard_since`: whether no reading and no frame has come to the partition since this time, ms: else the
+    pipeline is behind, and not the stations. `slack_ms`: from a reading to its estimate at most.
+    """
+
+    clock: Callable[[], float]
+    waiting: Callable[[int], bool]
+    unheard_since: Callable[[int], Awaitable[bool]]
+    slack_ms: int
 
 
 class AlertStage:
@@ -62,6 +102,10 @@ class AlertStage:
 
     Events are confirmed before anything is settled; the states they left behind are checkpointed with the
     offset they belong to, so a successor tells the same events again, under the same ids, or none twice.
+
+    Event time is that of the estimates. Where `quiet` is given and everything that came has been read, it
+    goes on by the time that this stage sees pass: how far it has come is committed, with the offset, *before*
+    anything is told by it. A successor lets the same time pass at the same place of the log.
     """
 
     def __init__(
@@ -77,6 +121,9 @@ class AlertStage:
         dead_letter_topic: str,
         partition: int,
         start: int,
+        passed: str = "",
+        stations_topic: str = "",
+        quiet: Quiet | None = None,
     ) -> None:
         self._rules = rules
         self._watch = Watch(
@@ -88,7 +135,19 @@ class AlertStage:
         self._alerts_topic = alerts_topic
         self._dead_letter_topic = dead_letter_topic
         self._partition = partition
-        self._read = start
+        self._stations_topic = stations_topic
+        self._quiet = quiet
+        #: Offset after the last estimate that was watched, and up to which states have been written.
+        self._read = self._saved = start
+        #: The same of the station records; None before the first.
+        self._stations_read: int | None = None
+        self._stations_saved: int | None = None
+        #: Time that has passed, ms: as committed, as a commit under way has it, and as the next one will.
+        self._passed = self._passing = self._decided = int(passed) if passed.isdecimal() else 0
+        #: Broker's time of the newest estimate, ms; 0: none was read yet.
+        self._newest = 0
+        self._ticked = 0.0
+        self._stand_still()
         # Counted from zero: a first event is otherwise no increase to Prometheus.
         for event in get_args(Alert.model_fields["event"].annotation):
             metrics.ALERT_TRANSITIONS.labels(event)
@@ -96,14 +155,31 @@ class AlertStage:
         self._count()
 
     async def handle(self, topic: str, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
-        """Watch one poll's estimates."""
+        """Watch one poll's estimates; retire the stations whose records are taken back."""
+        if topic == self._stations_topic:
+            for record in records:
+                if record.value is None and record.key is not None:
+                    await self._tell(
+                        self._watch.retire(record.key.decode(errors="replace"), record.timestamp)
+                    )
+            self._stations_read = records[-1].offset + 1
+            return
         assert topic == self._topic, f"{topic} is not what this stage reads"
-        out: list[Out] = []
+        # Also what a commit says that is under way: a successor that finds it lets it pass here.
+        await self._let_pass(self._passing)
         letters = Letters(self._dead_letter_topic, "alert")
         events: list[Alert] = []
         for record in records:
             told = letters.read(record, lambda record=record: self._watch.feed([read_estimate(record)]))  # type: ignore[misc]
             events += told or ()
+        letters.count(records)
+        await self._tell(events, letters.out())
+        self._read = records[-1].offset + 1
+        self._newest = records[-1].timestamp
+        self._stand_still()
+
+    async def _tell(self, events: Sequence[Alert], others: Sequence[Out] = ()) -> None:
+        out: list[Out] = []
         for event in events:
             # The estimates' partition, not that of the id: compaction then sees a station's events in order.
             out.append(
@@ -113,27 +189,65 @@ class AlertStage:
                 )
             )  # fmt: skip
             metrics.ALERT_TRANSITIONS.labels(event.event).inc()
-        letters.count(records)
-        await self._publish(out + letters.out())
-        self._read = records[-1].offset + 1
+        await self._publish([*out, *others])
 
     async def tick(self) -> None:
-        """Nothing happens by time alone."""
+        """Let time pass while nothing comes."""
+        await self._let_pass(self._passed)
+        quiet = self._quiet
+        if quiet is None:
+            return
+        clock = quiet.clock()
+        step, self._ticked = min(clock - self._ticked, _LONGEST_TICK), clock
+        if quiet.waiting(self._read):
+            self._stand_still()
+            return
+        self._idle += step
+        reached = self._since + int(self._idle * 1000)
+        due = self._watch.due()
+        if due is None or reached <= due or self._decided > self._watch.now:
+            return
+        if await quiet.unheard_since((self._newest or self._watch.watermark) + quiet.slack_ms):
+            self._decided = reached
+        else:
+            self._stand_still()
+
+    def _stand_still(self) -> None:
+        """Something came, or waits: time goes on from here."""
+        self._since = self._watch.now
+        self._idle = 0.0
+        self._decided = self._passing
+        if self._quiet is not None:
+            self._ticked = self._quiet.clock()
+
+    async def _let_pass(self, now: int) -> None:
+        if now > self._watch.now:
+            await self._tell(self._watch.pass_time(now))
 
     async def settle(self) -> Mapping[str, tuple[int, str]]:
         """Everything before this offset is told, and the states it left are checkpointed."""
-        changed = self._watch.changes()
-        await self._publish(
-            self._checkpoints.write(
-                dict.fromkeys(changed, self._read), lambda station, _: ALERTS.encode(changed[station])
+        if self._read != self._saved:
+            changed = self._watch.changes()
+            await self._publish(
+                self._checkpoints.write(
+                    dict.fromkeys(changed, self._read), lambda station, _: ALERTS.encode(changed[station])
+                )
             )
-        )
+            self._saved = self._read
+        # A state is written once per offset. What time or a station record has changed since then is made
+        # again by a successor, from the same time and the same record, until the offset has moved.
+        if not self._watch.unsaved:
+            self._stations_saved = self._stations_read
         self._count()
         # Rules that have changed hold from the offset on that is committed now: a successor begins there,
         # with the new rules. Changed in between, what the old ones told would be told again by the new ones,
         # in other words under the same id and sequence.
         self._watch.rules = self._rules()
-        return {self._topic: (self._read, "")}
+        self._passing = self._decided
+        settled = {self._topic: (self._read, str(self._passing) if self._passing else "")}
+        if self._stations_saved is not None:
+            settled[self._stations_topic] = self._stations_saved, ""
+        return settled
 
     def _count(self, gone: bool = False) -> None:
         """This partition's share of the gauge, which the worker's partitions have in common."""
@@ -142,8 +256,9 @@ class AlertStage:
         self._counted = now
 
     def committed(self) -> None:
-        """The checkpoints written last go with the committed offset."""
+        """The checkpoints written last go with the committed offset, and its time has passed."""
         self._checkpoints.committed()
+        self._passed = self._passing
 
     def paused(self) -> set[str]:
         """Never."""

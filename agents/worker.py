@@ -8,12 +8,14 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any, Final, Literal
 
 import faust
+from aiokafka.errors import KafkaError
 from pydantic import SecretStr
 
-from agents.alert import AlertStage, RulesSource
+from agents.alert import AlertStage, Quiet, RulesSource
 from agents.alerting.stored import read as read_alerts
 from agents.fusion import FusionStage
 from agents.sink import SinkStage
@@ -30,7 +32,7 @@ from streams.accept import Keys
 from streams.bands import BandBook
 from streams.cadence import CADENCE, Cadences, Periods, by_station, read_cadences
 from streams.checkpoint import Checkpoints
-from streams.compacted import read_compacted
+from streams.compacted import appended_since, read_compacted
 from streams.driver import BatchApp, Committed, Out, Stage, build_app
 from streams.join import Join, Rules, Settled
 from streams.sinks.aggregator import Aggregator
@@ -46,6 +48,8 @@ log = logging.getLogger(__name__)
 Role = Literal["vision", "fusion", "sink", "alert"]
 #: Python's collector, tuned to long-lived windows.
 GC_THRESHOLDS: Final = (100_000, 50, 100)
+#: From the moment when a window can be estimated to its estimate on the topic, at most.
+_ESTIMATED_IN: Final = timedelta(minutes=1)
 ROLES: Final[tuple[Role, ...]] = ("vision", "fusion", "sink", "alert")
 
 
@@ -95,6 +99,9 @@ class _Builder:
         assert kafka.bootstrap is not None
         return await read_compacted(kafka.bootstrap, self.name(topic), partition, aiokafka_auth(kafka))
 
+    def _waiting(self, topic: str, partition: int, position: int) -> bool:
+        return self.app.host.highwater(topic, partition) > position
+
     async def stations(self, partition: int) -> StationBook:
         book = StationBook(self.name(topics.STATIONS), self.keys, check_station)
         book.restore((await self.compacted(topics.STATIONS, partition)).values())
@@ -130,9 +137,6 @@ class _Vision(_Builder):
             start=committed.get(frames, (0, ""))[0],
             waiting=functools.partial(self._waiting, frames, partition),
         )
-
-    def _waiting(self, topic: str, partition: int, position: int) -> bool:
-        return self.app.host.highwater(topic, partition) > position
 
 
 class _Fusion(_Builder):
@@ -235,17 +239,26 @@ class _Sink(_Builder):
 
 
 class _Alert(_Builder):
-    inputs = (topics.ESTIMATES,)
+    inputs = (topics.ESTIMATES, topics.STATIONS)
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self._rules = RulesSource(settings.alerts.rules)
+        self._rules = RulesSource.when_right(settings.alerts.rules)
 
     async def open(self, partition: int, committed: Committed) -> Stage:
         topic = self.name(topics.ESTIMATES)
-        start = committed.get(topic, (0, ""))[0]
+        start, passed = committed.get(topic, (0, ""))
         checkpoints = Checkpoints(self.name(topics.ALERT_STATE), partition)
         window = self.settings.window
+        quiet = None
+        if window.idle_timeout is not None:  # in a replay time is that of the data alone
+            wait = window.size + window.grace + window.disorder + window.idle_timeout
+            quiet = Quiet(
+                time.monotonic,
+                functools.partial(self._waiting, topic, partition),
+                functools.partial(self._unheard_since, partition),
+                int((wait + _ESTIMATED_IN).total_seconds() * 1000),
+            )
         return AlertStage(
             self._rules,
             checkpoints,
@@ -260,7 +273,20 @@ class _Alert(_Builder):
             dead_letter_topic=self.name(topics.DEAD_LETTERS),
             partition=partition,
             start=start,
+            passed=passed,
+            stations_topic=self.name(topics.STATIONS),
+            quiet=quiet,
         )
+
+    async def _unheard_since(self, partition: int, at: int) -> bool:
+        kafka = self.settings.kafka
+        assert kafka.bootstrap is not None
+        inputs = [self.name(topic) for topic in (topics.READINGS, topics.FRAMES, topics.FEATURES)]
+        try:
+            return not await appended_since(kafka.bootstrap, inputs, partition, at, aiokafka_auth(kafka))
+        except KafkaError as error:
+            log.warning("whether stations are silent or the broker is, cannot be told: %r", error)
+            return False
 
 
 def _waiting(reason: str, seconds: float) -> None:

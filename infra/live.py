@@ -51,6 +51,7 @@ class Pipeline:
     imputed: int = 0
     lag_seconds: float = 0.0
     away: tuple[str, ...] = ()
+    rules_refused: bool = False
 
     def read(self) -> None:
         """Read every worker once."""
@@ -75,6 +76,7 @@ class Pipeline:
         self.late = int(totals.get("aq_late_events_total", 0))
         self.estimates = int(totals.get("aq_window_emitted_total", 0))
         self.imputed = int(totals.get("aq_imputed_values_total", 0))
+        self.rules_refused = bool(totals.get("aq_alert_rules_refused", 0))
         now = time.monotonic()
         self.frames.append((now, totals.get("aq_frames_total", 0.0)))
         while now - self.frames[0][0] > _RATE_SPAN:
@@ -93,6 +95,8 @@ class Pipeline:
             f" · lag {self.lag_seconds:.1f} s · {self.imputed} values imputed · {self.late} late"
             f" · {self.dead_letters} dead letters"
         )
+        if self.rules_refused:
+            text += " · the changed alert rules are wrong (skyfuse doctor), those before stay in force"
         return text + (f" · not answering: {', '.join(self.away)}" if self.away else "")
 
 

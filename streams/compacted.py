@@ -1,6 +1,6 @@
-"""Read one partition of a compacted topic to its end: the newest record of every key."""
+"""Look at a partition from outside a group: the newest record of every key, or whether anything came."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
@@ -36,5 +36,23 @@ async def read_compacted(
                     else:
                         newest[record.key] = record
         return newest
+    finally:
+        await consumer.stop()
+
+
+async def appended_since(
+    bootstrap: str, topics: Sequence[str], partition: int, at: int, auth: Mapping[str, Any]
+) -> bool:
+    """Whether the partition of one of `topics` has a record that came to the broker at `at`, ms, or later.
+
+    Raises KafkaError where the broker does not say.
+    """
+    tps = [TopicPartition(topic, partition) for topic in topics]
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, **auth)
+    await consumer.start()
+    try:
+        consumer.assign(tps)
+        found = await consumer.offsets_for_times(dict.fromkeys(tps, at))
+        return any(first is not None for first in found.values())
     finally:
         await consumer.stop()

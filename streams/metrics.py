@@ -81,4 +81,7 @@ DELAY: Final = Histogram(
 )  # fmt: skip
 ALERTS: Final = Gauge("aq_alerts", "Alerts by state", ["state"], registry=REGISTRY)
 ALERT_TRANSITIONS: Final = Counter("aq_alert_transitions_total", "Alert events", ["to"], registry=REGISTRY)
+ALERT_RULES_REFUSED: Final = Gauge(
+    "aq_alert_rules_refused", "1 while the changed alert rules cannot be used", registry=REGISTRY
+)
 BUILD: Final = Gauge("aq_build_info", "Always 1", ["version", "model", "role"], registry=REGISTRY)

@@ -1,8 +1,9 @@
 """What one window says about one rule: an interval of the rule's number, or why it says nothing."""
 
+from collections.abc import Collection
 from typing import NamedTuple
 
-from agents.alerting.rules import Rule
+from agents.alerting.rules import STATUSES, Rule
 from aqi import standards
 from aqi.quality import TESTS
 from schemas.base import to_ms
@@ -27,10 +28,11 @@ class Evidence(NamedTuple):
         return cls(value, value, value)
 
 
-def weigh(rule: Rule, estimate: Estimate) -> Evidence | str:
+def weigh(rule: Rule, estimate: Estimate, measured: Collection[str] | None = None) -> Evidence | str:
     """The evidence in `estimate` for `rule`, or in words why there is none.
 
-    Silence is not weighed: it is the absence of estimates.
+    `measured`: pollutants that the station measures (None: all): of the others none is missed where it is
+    imputed. Silence is not weighed: it is the absence of estimates.
     """
     match rule.what:
         case "index" | "nowcast":
@@ -38,9 +40,15 @@ def weigh(rule: Rule, estimate: Estimate) -> Evidence | str:
         case "concentration":
             return _concentration(rule, estimate)
         case "imputed_share":
-            kinds = [pollutant.kind for pollutant in estimate.pollutants.values()]
-            if not kinds:
+            kinds = [
+                pollutant.kind
+                for name, pollutant in estimate.pollutants.items()
+                if measured is None or name in measured
+            ]
+            if not estimate.pollutants:
                 return "no pollutant has a value"
+            if not kinds:
+                return "no pollutant that this station measures has a value"
             return Evidence.exact(kinds.count("imputed") / len(kinds))
         case "flagged":
             mask = sum(TESTS[name] for name in rule.tests)
@@ -75,6 +83,8 @@ def _index(rule: Rule, estimate: Estimate) -> Evidence | str:
     index = block.index if rule.what == "index" else block.nowcast
     if index is None:
         return f"{rule.standard} gives no {rule.what}: {block.reason or block.status}"
+    if rule.what == "index" and STATUSES.index(block.status) < STATUSES.index(rule.min_status):
+        return f"{rule.standard} is {index}, but {block.status}: {block.reason}"
     if rule.what == "index":
         low, high, measured = block.lo, block.hi, block.imputed_share == 0
     else:

@@ -22,10 +22,16 @@ from model.gate import REASONS
 from schemas.alert import SEVERITIES, Severity
 from schemas.base import STATION_PATTERN
 from schemas.duration import parse_duration
+from schemas.estimate import Status
 from schemas.parameters import PARAMETERS, Pollutant
 
 What = Literal["index", "nowcast", "concentration", "imputed_share", "flagged", "frames", "silence"]
 RestsOn = Literal["measured", "lower_bound", "any"]
+#: Of an index, rising.
+STATUSES: Final[tuple[Status, ...]] = ("insufficient", "indicative", "valid")
+#: Keys that rules did not always have: they are part of a rule's digest only where they are set, so that a
+#: new version of skyfuse ends no alert of a rule that nobody changed.
+_LATER: Final = ("min_status",)
 
 #: Keys that belong to a kind of rule, and to no other.
 _NEEDS: Final[dict[str, str]] = {
@@ -70,6 +76,7 @@ class Rule(_Table):
     tests: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
     rests_on: RestsOn = "any"
+    min_status: Status = "indicative"
     open_after: Milliseconds = 0
     clear_after: Milliseconds = 0
     max_gap: Milliseconds = 300_000
@@ -85,6 +92,8 @@ class Rule(_Table):
                 raise ValueError(f'{key}: what = "{self.what}" needs it')
             if key != needed and given:
                 raise ValueError(f'{key}: what = "{self.what}" has no use for it')
+        if "min_status" in self.model_fields_set and self.what != "index":
+            raise ValueError(f'min_status: what = "{self.what}" has no use for it')
         for key, known in (("tests", tuple(TESTS)), ("reasons", tuple(REASONS))):
             unknown = [name for name in getattr(self, key) if name not in known]
             if unknown:
@@ -124,7 +133,8 @@ class Rule(_Table):
     @cached_property
     def digest(self) -> str:
         """Changes when anything in the rule changes."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+        unset = {name for name in _LATER if getattr(self, name) == type(self).model_fields[name].default}
+        return hashlib.sha256(self.model_dump_json(exclude=unset).encode()).hexdigest()[:16]
 
 
 class Rules(_Table):
@@ -177,6 +187,11 @@ def parse(text: str, where: str) -> Rules:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RulesError(f"{where}: not TOML: {error}") from error
+    if "rule" not in data and not data.keys() - {"links"}:
+        # A save that was cut short looks like this. Taken at its word it would end every alert.
+        raise RulesError(
+            f"{where}:1: file: there is no [[rule]] in it; to watch nothing at all, write: rule = []"
+        )
     try:
         return Rules.model_validate(data)
     except ValidationError as error:

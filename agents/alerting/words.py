@@ -3,8 +3,9 @@
 from typing import NamedTuple
 
 from agents.alerting.evidence import Evidence
-from agents.alerting.machine import Entry, Progress
+from agents.alerting.machine import Entry, Progress, patience
 from agents.alerting.rules import Rule
+from schemas.alert import Alert
 from schemas.base import format_time, from_ms
 
 #: Shares are 0 to 1 in rules and events; people read per cent.
@@ -73,7 +74,7 @@ def reason_of(rule: Rule, entry: Entry, *, lowered: bool, revised: bool) -> str:
     if rule.what == "silence":
         if entry.event == "clear":
             return f"{after}data has been coming again {since}"
-        return f"{after}no data for {step.enter:.0f} windows, {since}"
+        return f"{after}no data for {entry.evidence.value:.0f} windows, {since}"
     what = f"{subject(rule)} is {seen(rule, entry.evidence)}"
     if entry.event == "clear":
         return f"{after}{what}, below {number(rule, step.left_below)} {since}"
@@ -88,7 +89,7 @@ def retracted() -> str:
     return "withdrawn: late data changed the windows this alert rested on, and they do not open it any more"
 
 
-def retired(rule: str) -> str:
+def withdrawn(rule: str) -> str:
     """Why the alert of a rule that is no more is withdrawn."""
     return f"withdrawn: the rule {rule} was changed or removed"
 
@@ -112,20 +113,33 @@ def explain(
     """
     level = progress.level
     severity = rule.steps[level].severity if level >= 0 else ""
-    if rule.what == "silence":
-        text = _silence(rule, progress, now)
-    elif end is None:
-        text = "no window has been seen"
-    else:
-        text = _threshold(rule, progress, latest, end)
+    text = state_of(rule, progress, latest, end, now)
     if progress.episode is not None:
         # What held from the first windows on may have held before them.
         uncertain = rule.what != "silence" and progress.episode.entries[0].since - cut <= rule.max_gap
         earlier = " or earlier" if uncertain else ""
-        opened = f"open since {format_time(from_ms(progress.episode.opened))}{earlier}, {severity}: "
+        since = format_time(from_ms(progress.episode.entries[-1].since))
+        text = f"open since {since}{earlier}, {severity}: {text}"
     else:
-        opened = "not open: "
-    return Explanation(rule.id, level >= 0, severity, opened + text)
+        text = f"not open: {text}"
+    return Explanation(rule.id, level >= 0, severity, text)
+
+
+def explain_told(rule: str, told: Alert | None, state: str) -> Explanation:
+    """An alert as the world was told of it (None: it is not open), and in words how things are now."""
+    if told is None:
+        return Explanation(rule, False, "", f"not open: {state}")
+    text = f"open since {format_time(told.since)}, {told.severity}: {told.reason}. Now: {state}"
+    return Explanation(rule, True, told.severity, text)
+
+
+def state_of(rule: Rule, progress: Progress, latest: Evidence | str | None, end: int | None, now: int) -> str:
+    """What the rule looks at is, and what happens next; see `explain`."""
+    if rule.what == "silence":
+        return _silence(rule, progress, now)
+    if end is None:
+        return "no window has been seen"
+    return _threshold(rule, progress, latest, end)
 
 
 def _for(dwell: int) -> str:
@@ -139,13 +153,15 @@ def _silence(rule: Rule, progress: Progress, now: int) -> str:
     missing = max(0, (now - progress.last) // progress.size - 1)
     last = format_time(from_ms(progress.last))
     text = f"no data for {missing} windows, the last is of {last}" if missing else f"data come, last {last}"
+    if progress.spacing > progress.size:
+        text += f", usually every {lasting(progress.spacing)}"
     if progress.level + 1 < len(rule.steps):
-        step = rule.steps[progress.level + 1]
-        text += f"; {step.severity} after {step.enter:.0f} windows without data"
+        waited = patience(rule, progress.level + 1, progress.size, progress.spacing)
+        severity = rule.steps[progress.level + 1].severity
+        text += f"; {severity} after {waited / progress.size:.0f} windows without data"
     if progress.episode is not None:
-        back = (
-            f"{lasting(rule.clear_after)} after data came back" if rule.clear_after else "with the first data"
-        )
+        first = not rule.clear_after or max(progress.size, progress.spacing) > rule.clear_after
+        back = "with the first data" if first else f"{lasting(rule.clear_after)} after data came back"
         text += f"; clears {back}"
     return text
 

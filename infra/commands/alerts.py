@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,21 +20,24 @@ from rich.table import Table
 from agents.alerting import cap
 from agents.alerting import rules as rules_file
 from agents.alerting.rules import Rules
+from agents.alerting.station import StationAlerts
+from agents.alerting.stored import read
 from agents.alerting.watch import Watch
 from agents.alerting.webhook import Webhook
-from agents.alerting.words import Explanation, explain, lasting
+from agents.alerting.words import Explanation, explain, explain_told, lasting, state_of
 from infra.commands.connection import kafka_connection
 from infra.commands.topic import read_to_end
-from infra.errors import NotifyError, QueryError
+from infra.errors import BrokerError, NotifyError, QueryError, TopicReadError
 from infra.settings import Settings
 from schemas.alert import Alert
 from schemas.base import first_error, format_time, from_ms, to_ms
 from schemas.dead_letter import DeadLetter
 from schemas.estimate import Estimate
+from streams.checkpoint import Checkpoints
 from streams.sinks.errors import SinkStopped
 from streams.sinks.patience import Patience
 from streams.sinks.store import Store
-from streams.topics import ALERTS, DEAD_LETTERS, MAX_RECORD_BYTES
+from streams.topics import ALERT_STATE, ALERTS, DEAD_LETTERS, MAX_RECORD_BYTES
 
 app = typer.Typer(
     help="Open alerts, the reasons behind them, and ways to pass them on.", no_args_is_help=True
@@ -82,11 +85,46 @@ def explain_station(rules: Rules, estimates: list[Estimate], station: str, cut: 
     if state is None:
         return []
     last = state.windows[-1]
-    now = max(one.watermark for one in watch.states().values())
     return [
-        explain(rule, state.progress(rule), last.evidence.get(rule.id), last.end, now, cut)
+        explain(rule, state.progress(rule), last.evidence.get(rule.id), last.end, watch.now, cut)
         for rule in rules.of(station)
     ]
+
+
+def explain_worker(
+    rules: Rules, states: Mapping[str, StationAlerts], told: list[Alert], station: str
+) -> list[Explanation]:
+    """The same as the alert worker sees it: its `states`, and the newest events that it told of each alert.
+
+    Also alerts that are open by rules which are not among `rules`.
+    """
+    active = {one.rule: one for one in told if one.station == station and one.event in ("open", "update")}
+    state = states.get(station)
+    now = max((max(one.now, one.watermark) for one in states.values()), default=0)
+    explained = []
+    for rule in rules.of(station):
+        words = "the alert worker knows nothing of the station"
+        if state is not None:
+            last = state.windows[-1] if state.windows else None
+            words = state_of(
+                rule, state.progress(rule), last and last.evidence.get(rule.id), last and last.end, now
+            )
+        explained.append(explain_told(rule.id, active.pop(rule.id, None), words))
+    others = "the rules here have no such rule for this station"
+    return explained + [explain_told(name, one, others) for name, one in sorted(active.items())]
+
+
+def worker_states(settings: Settings, connection: dict[str, Any]) -> dict[str, StationAlerts]:
+    """The alert worker's states of all stations of all partitions. Raises TopicReadError, NewerState."""
+    kept: dict[int, dict[bytes, Any]] = {}
+    for record in read_to_end(connection, settings.kafka.prefix + ALERT_STATE.name):
+        kept.setdefault(record.partition, {})[record.key] = record
+    states: dict[str, StationAlerts] = {}
+    for partition, records in kept.items():
+        there = [record for record in records.values() if record.value is not None]
+        found = Checkpoints(ALERT_STATE.name, partition).load(there, 2**62, read)
+        states |= {name: state for name, (_, state) in found.items()}
+    return states
 
 
 def _rules(settings: Settings, file: Path | None) -> Rules:
@@ -132,6 +170,22 @@ def explain_command(
     """Say for each rule why its alert is or is not open at a station."""
     settings = Settings()
     chosen = _rules(settings, rules)
+    console = Console(highlight=False, soft_wrap=True)
+    unasked = ""
+    if rules is None:
+        try:
+            connection = kafka_connection(settings)
+            told, _ = newest(connection, settings.kafka.prefix + ALERTS.name)
+            states = worker_states(settings, connection)
+        except (BrokerError, TopicReadError) as error:
+            unasked = f"worked out from the local store, without the alert worker: {error}"
+        else:
+            if station in states or any(one.station == station for one in told):
+                if station in states:
+                    own, now = states[station].rhythm.newest, max(one.watermark for one in states.values())
+                    console.print(_ages(station, from_ms(own), from_ms(now)), style="dim")
+                _show(console, chosen, station, explain_worker(chosen, states, told, station))
+                return
     with Store(settings.store_path, read_only=True) as store:
         latest = store.latest()
         if not any(one.station == station for one in latest):
@@ -141,24 +195,34 @@ def explain_command(
         own_end = next(one.window.end for one in latest if one.station == station)
         estimates = store.read(station, since=own_end - EXPLAIN_OVER)
         estimates += [one for one in latest if one.station != station and one.window.end == newest_end]
-    console = Console(highlight=False, soft_wrap=True)
-    age = datetime.now(UTC) - newest_end
-    console.print(
-        f"{escape(station)}: newest window {format_time(own_end)}; of the network {format_time(newest_end)},"
-        f" {lasting(max(0, age // timedelta(milliseconds=1)))} ago",
-        style="dim",
+    console.print(_ages(station, own_end, newest_end), style="dim")
+    if unasked:
+        console.print(escape(unasked), style="dim")
+    _show(
+        console, chosen, station, explain_station(chosen, estimates, station, to_ms(own_end - EXPLAIN_OVER))
     )
-    for one in explain_station(chosen, estimates, station, to_ms(own_end - EXPLAIN_OVER)):
+
+
+def _ages(station: str, own: datetime, network: datetime) -> str:
+    age = datetime.now(UTC) - network
+    return (
+        f"{escape(station)}: newest window {format_time(own)}; of the network {format_time(network)},"
+        f" {lasting(max(0, age // timedelta(milliseconds=1)))} ago"
+    )
+
+
+def _show(console: Console, rules: Rules, station: str, explained: list[Explanation]) -> None:
+    for one in explained:
         mark = f"[{_COLOURS[one.severity]}]●[/{_COLOURS[one.severity]}]" if one.open else "[green]○[/green]"
         console.print(f"{mark} [bold]{escape(one.rule)}[/bold]  {escape(one.text)}")
-    for rule in chosen.rule:
+    for rule in rules.rule:
         if not rule.is_for(station):
             console.print(
                 f"- [bold]{escape(rule.id)}[/bold]  is not for this station: stations ="
                 f" {escape(', '.join(rule.stations))}",
                 style="dim",
             )
-    if not chosen.rule:
+    if not rules.rule:
         console.print("there are no rules")
 
 

@@ -211,23 +211,30 @@ def test_explain_says_why_an_alert_is_open_and_when_it_ends():
     windows = [minute(n, 160.0) for n in range(1, 20)]
     one = explained(windows)["pm25-episode"]
     assert one.open
-    assert one.text.startswith("open since 2026-01-01T00:11:00Z, moderate: pm25 is 160 ug/m3")
+    assert one.text.startswith("open since 2026-01-01T00:01:00Z, moderate: pm25 is 160 ug/m3")
     assert "clears once below 120 ug/m3 for 30 min" in one.text
     one = explained([*windows, minute(20, 10.0), minute(21, 10.0)])["pm25-episode"]
     assert "below 120 ug/m3 since 2026-01-01T00:20:00Z; clears in 29 min if it lasts" in one.text
 
 
 def test_explain_says_why_a_window_says_nothing_and_how_long_it_is_silent():
-    windows = [minute(1, 50.0), *(estimate("turin", T0 + 60 * n) for n in range(1, 16))]
+    # Known well enough: it speaks every minute.
+    windows = [minute(n, 50.0) for n in range(-6, 2)]
+    windows += [estimate("turin", T0 + 60 * n) for n in range(1, 16)]
     said = explained(windows)
     assert said["silence"].open
     # Thirteen are missing: the fourteenth may be on its way still.
     assert said["silence"].text == (
-        "open since 2026-01-01T00:11:00Z, minor: no data for 13 windows, the last is of 2026-01-01T00:01:00Z;"
+        "open since 2026-01-01T00:01:00Z, minor: no data for 13 windows, the last is of 2026-01-01T00:01:00Z;"
         " moderate after 60 windows without data; clears 3 min after data came back"
     )
-    heard = explained([minute(1, 50.0), estimate("turin", T0 + 120)])["silence"].text
+    heard = explained([*windows[:8], estimate("turin", T0 + 120)])["silence"].text
     assert heard == "not open: data come, last 2026-01-01T00:01:00Z; minor after 10 windows without data"
+    rare = [minute(15 * n, 50.0) for n in range(1, 9)]
+    assert explained(rare)["silence"].text == (
+        "not open: data come, last 2026-01-01T02:00:00Z, usually every 15 min; minor after 45 windows without"
+        " data"
+    )
     assert said["in-aqi"].text == (
         "not open: the last window says nothing: in-naqi-2014 is not computed for this station"
     )
@@ -245,7 +252,7 @@ def test_the_explain_command_reads_the_store(tmp_path, monkeypatch):
         "milan: newest window 2026-01-01T00:19:00Z; of the network 2026-01-01T00:40:00Z, "
     )
     assert "● pm25-episode  open since" in output
-    assert "● silence  open since 2026-01-01T00:29:00Z, minor" in output
+    assert "● silence  open since 2026-01-01T00:19:00Z, minor" in output
     assert "○ stuck-sensor" in output
     with pytest.raises(QueryError, match="milan, turin"):
         run("explain", "rome")

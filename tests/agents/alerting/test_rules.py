@@ -1,6 +1,7 @@
 """The rules file: the documented default set, and mistakes named with their line."""
 
 import itertools
+from importlib import resources
 
 import pytest
 from hypothesis import given
@@ -58,7 +59,7 @@ def test_the_default_set_is_valid_and_covers_air_and_network():
     [
         ('what = "concentration"', 'what = "concentrate"', 6, "what: should be"),
         ('parameter = "pm25"', 'parameter = "pm2.5"', 7, "parameter: should be 'pm25', 'pm10'"),
-        ('open_after = "5m"', "open_after = 5", 8, 'open_after: a duration is written "90s"'),
+        ('open_after = "5m"', "open_after = true", 8, 'open_after: a duration is written "60s"'),
         ("enter = 75, leave = 60", "enter = 75, leave = 80", 10, "leave = 80 is above enter = 75"),
         ("enter = 150", "enter = 70, note = 1", 11, "note: no such key here; there are severity, enter"),
         ("enter = 150, leave = 120", "enter = 70, leave = 65", 11, "`enter` has to rise"),
@@ -76,6 +77,7 @@ def test_the_default_set_is_valid_and_covers_air_and_network():
          'what = "imputed_share"\nsteps = [{ severity = "minor", enter = 67 }]', 17, "between 0 and 1"),
         ('what = "silence"\nsteps = [{ severity = "minor", enter = 10 }]',
          'what = "flagged"\ntests = ["spike"]\nsteps = [{ severity = "minor", enter = 7 }]', 18, "0 and 6"),
+        ('what = "silence"', 'what = "silence"\nmin_status = "valid"', 17, "min_status: what = "),
         ('/s/{station}', '/s/{city}', 2, "only {station}"),
         ('id = "two"', 'identity = "two"', 15, "identity: no such key here; there are id, what,"),
         ('id = "two"', "id = two", 15, "not TOML"),
@@ -102,6 +104,31 @@ def test_all_mistakes_are_named_at_once():
     with pytest.raises(RulesError) as raised:
         parse(text, "my.toml")
     assert [line.split(": ")[0] for line in str(raised.value).splitlines()] == ["my.toml:8", "my.toml:16"]
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "# all of it was here\n", '[links]\npage = "/s"\n'])
+def test_a_file_without_a_rule_is_taken_for_a_save_cut_short(text):
+    with pytest.raises(RulesError, match=r"my\.toml:1: file: there is no \[\[rule\]\] in it.*rule = \[\]"):
+        parse(text, "my.toml")
+    assert parse("rule = []", "my.toml").rule == ()
+
+
+def test_a_digest_is_that_of_the_version_before_where_nobody_uses_a_key_of_this_one():
+    silence = next(rule for rule in default().rule if rule.id == "silence")
+    assert silence.digest == "f31437114fd78c5f"
+    index = rule(US)
+    assert index.digest == rule(US + '\nmin_status = "indicative"').digest
+    assert index.digest != rule(US + '\nmin_status = "valid"').digest
+
+
+def test_the_words_of_mostly_imputed_are_its_numbers():
+    mostly = next(rule for rule in default().rule if rule.id == "mostly-imputed")
+    (step,) = mostly.steps
+    assert step.enter <= 2 / 3 < 4 / 6 + 1e-9
+    assert step.enter > 3 / 6
+    assert step.leave == 0.5
+    text = (resources.files("agents.alerting") / "default-rules.toml").read_text()
+    assert "# Two thirds" in text
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -142,6 +169,15 @@ CAST = 'what = "nowcast"\nstandard = "us-epa-2024"'
          "us-epa-2012 is not computed for this station"),
         (US, estimate(indices=(index(None, reason="only 3 of 24 h"),)),
          "us-epa-2024 gives no index: only 3 of 24 h"),
+        # Too little history says nothing, unless a rule asks for it.
+        (US, estimate(indices=(index(168, status="insufficient", reason="3 of 24 hours"),)),
+         "us-epa-2024 is 168, but insufficient: 3 of 24 hours"),
+        (US + '\nmin_status = "insufficient"', estimate(indices=(index(168, status="insufficient"),)),
+         Evidence(168, 168, 168)),
+        (US, estimate(indices=(index(168, status="indicative"),)), Evidence(168, 168, 168)),
+        (US + '\nmin_status = "valid"', estimate(indices=(index(168, status="indicative", reason="why"),)),
+         "us-epa-2024 is 168, but indicative: why"),
+        (CAST, estimate(indices=(index(120, nowcast=90, status="insufficient"),)), Evidence(90, 90, 90)),
         (US + MEASURED, estimate(indices=(index(120, imputed_share=0.25),)),
          "the index rests on imputed values"),
         (US + BOUND, estimate(indices=(index(120, imputed_share=0.5, lo=104, hi=151),)),
@@ -204,3 +240,11 @@ def test_membership_passes_over_an_edge_without_a_step():
     shares = [membership(standard, 50.5 + n / 10).get("moderate", 0.0) for n in range(-60, 61)]
     assert all(0 <= after - before <= 0.1 / WIDTH for before, after in itertools.pairwise(shares))
     assert (shares[0], shares[-1]) == (0.0, 1.0)
+
+
+def test_what_a_station_never_measures_is_not_missed():
+    share = rule('what = "imputed_share"')
+    one = estimate(pollutants={"pm25": measured(3)} | {name: imputed(9, 1, 20) for name in ("no2", "o3")})
+    assert weigh(share, one, ["pm25"]) == Evidence(0, 0, 0)
+    assert weigh(share, one, ["pm25", "o3"]) == Evidence(0.5, 0.5, 0.5)
+    assert weigh(share, one, []) == "no pollutant that this station measures has a value"
