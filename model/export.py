@@ -291,14 +291,15 @@ def model_card(trained: Trained, title: str) -> str:
 
 **What it is.** {config.members} fusion heads on {backbone}. In go six sensors with
 mask bits, the solar hour, {config.head.components} principal components of the picture and 20 haze
-statistics; out come the AQI and six concentrations with their scales. A picture that is unlike those of
-the training cameras counts less and less (a familiarity gate), down to the estimate from the sensors alone.
+statistics; out come the AQI and six concentrations with their scales, less what is withheld. A picture that
+is unlike those of the training cameras counts less and less (a familiarity gate), down to the estimate from
+the sensors alone. Far outside its training it says nothing.
 
 **Data.** {training["data"]}: {training["groups"]} (site, date, hour) windows of {training["frames"]} frames
 at {", ".join(training["sites"])}. **Licence: {training["licence"]}**; the bundle carries it on.
 AQI scale: {training["aqi_scale"]}.
 {training["remarks"]}
-
+{_withheld(training.get("withheld", {}))}
 **Figures.** RMSE in AQI points / accuracy of six classes; {training["split"]}.
 
 | inputs | grouped | coverage of the 90 % interval | a site never seen |
@@ -322,6 +323,13 @@ the quality gate has to refuse the picture, and does so by rules of its own.
 **Not for** regulatory reporting, health decisions of single persons, indoor air, or any place without a
 sensor nearby to check it against; not for commercial use where the data's licence forbids it.
 """
+
+
+def _withheld(reasons: Mapping[str, str]) -> str:
+    if not reasons:
+        return ""
+    listed = "\n".join(f"- {name}: {why}" for name, why in reasons.items())
+    return f"\n**Withheld**, neither read nor told:\n\n{listed}\n"
 
 
 def _check(bundle: Bundle, graph: EncoderGraph, ensemble: EnsembleHead) -> None:

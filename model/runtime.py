@@ -47,8 +47,10 @@ _PM10: Final = PARAMETERS.index("pm10")
 #: network computes in, log(1 + ug/m3). At 1.65 times the highest PM10 it still says what could be; at six
 #: times it says more PM2.5 than the PM10 that it was shown, at fourteen times 25 times as much.
 MARGIN: Final = 0.5
-#: No picture's embedding or haze statistic is near this; products of larger ones leave float32.
-_PICTURE: Final = 1e4
+#: Magnitudes that no picture comes near: an embedding whose products would leave float32 (those of pictures
+#: are some ten), and haze statistics: shares and gradients of pixels between 0 and 1, at most 2.
+_EMBEDDING: Final = 1e4
+_HAZE: Final = 4.0
 
 
 class FrameEmbedding(NamedTuple):
@@ -280,9 +282,9 @@ class Head:
         # Missing values are neither below nor above.
         values = np.maximum(heard, 0).astype(np.float64)
         off = ((values < self._least_shown) | (values > self._most_shown)).any(axis=1)
-        picture = np.concatenate([np.abs(embedding), np.abs(haze)], axis=1)
-        wild: Bool = off | present & (picture > _PICTURE).any(axis=1)
-        return wild
+        picture = (np.abs(embedding) > _EMBEDDING).any(axis=1) | (np.abs(haze) > _HAZE).any(axis=1)
+        beyond: Bool = off | present & picture
+        return beyond
 
     def _concentration(self, log: NDArray[np.float64]) -> Float32:
         """ug/m3 from log(1 + ug/m3), within the limits; float64, so that the last bits of exp do not show."""

@@ -137,6 +137,9 @@ def test_a_city_trains_exports_and_evaluates_in_one_command_each(
     loaded = Bundle.load(bundle)
     training = loaded.manifest.training
     assert training.learned == ("pm25", "no2")
+    assert training.withheld == {}  # this layout's values have units
+    assert loaded.trusted == training.learned
+    assert set(training.ranges) == set(training.learned)
     assert training.configuration["target"] == "us-epa-2024"
     assert loaded.manifest.aqi_scale.startswith("us-epa-2024")
     trained = load(run)

@@ -16,6 +16,7 @@ from model.haze import contrast, haze
 from model.virtual_sensor import (
     CAMERA_SIZE,
     COMPONENTS,
+    MARGIN,
     MEMORY,
     MIN_PAIRS,
     RIDGE,
@@ -380,6 +381,26 @@ def test_irregular_hours_and_any_values_stay_finite_and_ordered(data: st.DataObj
                 assert math.isfinite(guess.hi)
                 assert 0 <= guess.lo <= guess.value <= guess.hi
                 assert all(0 <= share <= 1 + 1e-9 for share in guess.weights.values())
+
+
+def test_a_head_that_hardly_moves_cannot_throw_the_estimate() -> None:
+    """What it says is scaled to the level: if it moves a tenth as far, each step is taken for ten."""
+    rng = np.random.default_rng(23)
+    state, level = None, 0.0
+    told = []
+    for hour in range(200):
+        level = 0.9 * level + 0.4 * rng.normal()
+        value = 30.0 * math.exp(level)
+        told.append(value)
+        state = update(state, (hour + 1) * HOUR, None, value, 50.0 * math.exp(level / 10))
+    assert state is not None
+    for silent in range(1, 100):
+        state = update(state, (200 + silent) * HOUR, None, None, 500.0)
+        assert state is not None
+    guess = predict(state, 300 * HOUR, None, None, 500.0)
+    assert guess is not None
+    assert guess.weights["global"] > 0.5
+    assert 1.0 + guess.value <= math.exp(MARGIN) * (1.0 + max(told))
 
 
 def test_nonsense_is_refused() -> None:
