@@ -46,7 +46,7 @@ def bounded(
         fine = Interval(fine.value, fine.lo, min(fine.hi, coarse.hi))
         coarse = Interval(coarse.value, max(coarse.lo, fine.lo), coarse.hi)
     if fine is not None:
-        kept[_PM25] = fine
+        kept[_PM25] = _within(_PM25, fine)
     if coarse is not None:
         kept[_PM10] = _within(_PM10, coarse)
     return kept
@@ -68,8 +68,9 @@ def _moved(interval: Interval, value: float) -> Interval:
 
 
 def _mean(one: Interval, other: Interval) -> float:
-    """Precision-weighted mean on the log scale."""
+    """Precision-weighted mean on the log scale; `one` is the higher."""
     narrow, wide = (math.log1p(each.hi) - math.log1p(each.lo) for each in (one, other))
     total = narrow * narrow + wide * wide
     share = wide * wide / total if total > 0.0 else 0.5
-    return math.expm1(share * math.log1p(one.value) + (1.0 - share) * math.log1p(other.value))
+    mean = math.expm1(share * math.log1p(one.value) + (1.0 - share) * math.log1p(other.value))
+    return min(max(mean, other.value), one.value)  # rounding must not leave them

@@ -133,6 +133,16 @@ def test_a_measured_pm10_caps_pm25_and_nothing_else_is_made_up() -> None:
     check(estimate)
 
 
+def test_at_a_site_that_was_not_trained_on_the_head_says_it_is_less_sure() -> None:
+    strange = view(NOON + MINUTE, {"pm25": 40.0})
+    known = replace(strange, station=HEAD.bundle.manifest.training.sites[0])
+    here, there = (told([window]).pollutants["pm10"] for window in (strange, known))
+    assert here.value == there.value
+    assert here.hi is not None
+    assert there.hi is not None
+    assert here.hi > 1.2 * there.hi
+
+
 def test_a_value_that_the_sensor_lost_is_kept_by_what_the_station_learned() -> None:
     """A silent head does not silence the station's own past; and its gases are learned without the head."""
     hours = [view(NOON + hour * HOUR, {"pm25": 12.0, "pm10": 30.0, "no2": 25.0}) for hour in range(1, 30)]
@@ -182,7 +192,7 @@ def test_no_readings_and_no_picture_make_an_estimate_say_what_cannot_be(rows: li
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("error::RuntimeWarning")
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(st.lists(ROWS, min_size=1, max_size=12))
 def test_nor_do_any_of_many(rows: list[Row]) -> None:
     check(told(sequence(rows)))
