@@ -189,6 +189,7 @@ def assembled(concluded: Sequence[Conclusion], bundle: str) -> list[Estimate]:
 def _assembled(concluded: Conclusion, blocks: Sequence[IndexBlock], bundle: str) -> Estimate:
     window, said, pollutants, _ = concluded
     view = window.view
+    measured = {name: one.value for name, one in pollutants.items() if one.kind != "imputed"}
     return Estimate(
         station=view.station,
         window=Window(start=from_ms(view.start), end=from_ms(view.end)),
@@ -196,7 +197,7 @@ def _assembled(concluded: Conclusion, blocks: Sequence[IndexBlock], bundle: str)
         sides=_sides(window),
         pollutants=dict(pollutants),
         missing=missing(window, pollutants),
-        model=None if said is None else said.output_model(_values(window.measured)),
+        model=None if said is None else said.output_model(measured),
         indices=tuple(blocks),
         inputs=Inputs(
             readings=window.readings,

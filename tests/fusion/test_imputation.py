@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fusion.assessor import Assessor
@@ -55,11 +55,18 @@ def with_picture(window: WindowView, size: float, haze: float, seed: int) -> Win
 
 
 def told(windows: Sequence[WindowView]) -> Estimate:
-    """The estimate of the last window, after the others are final."""
+    """The estimate of the last window, which has an input, after the others are final."""
     assessor = Assessor(HEAD, size_ms=MINUTE, lateness_ms=0, snapshots={})
     steps: list[tuple[Any, WindowView]] = [("expire", window) for window in windows[:-1]]
     [estimate] = assessor.run([*steps, ("close", windows[-1])], windows[-1].start, lambda _: None).estimates
     return estimate
+
+
+def test_a_fill_value_makes_nothing_up() -> None:
+    """0xFFFF / 10, what an SDS011's driver gives for a bad frame."""
+    estimate = told([view(NOON + MINUTE, {"pm10": 6553.5})])
+    assert set(estimate.pollutants) <= {"pm10"}
+    assert estimate.model is None
 
 
 def check(estimate: Estimate) -> None:
@@ -98,7 +105,7 @@ def check(estimate: Estimate) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "unit"),
     [
-        ("pm10", 6553.5, "ug/m3"),
+        ("pm10", 6500.0, "ug/m3"),
         ("pm10", 2900.0, "ug/m3"),
         ("pm10", 1999.9, "ug/m3"),
         ("pm25", 4999.0, "ug/m3"),
@@ -179,7 +186,11 @@ def sequence(rows: Sequence[Row]) -> list[WindowView]:
     for readings, picture, minutes in rows:
         end += minutes * MINUTE
         window = view(end, readings)
-        windows.append(window if picture is None else with_picture(window, *picture))
+        if picture is not None:
+            window = with_picture(window, *picture)
+        if any(window.inputs.values()):
+            windows.append(window)
+    assume(windows)
     return windows
 
 
