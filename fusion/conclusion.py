@@ -189,7 +189,9 @@ def assembled(concluded: Sequence[Conclusion], bundle: str) -> list[Estimate]:
 def _assembled(concluded: Conclusion, blocks: Sequence[IndexBlock], bundle: str) -> Estimate:
     window, said, pollutants, _ = concluded
     view = window.view
-    measured = {name: one.value for name, one in pollutants.items() if one.kind != "imputed"}
+    measured: dict[str, float] = {
+        name: one.value for name, one in pollutants.items() if one.kind != "imputed"
+    }
     return Estimate(
         station=view.station,
         window=Window(start=from_ms(view.start), end=from_ms(view.end)),
