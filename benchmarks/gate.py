@@ -110,6 +110,14 @@ def rows_lost(picture: Picture, random: np.random.Generator) -> bytes:
     return jpeg(broken)
 
 
+def broken_off(picture: Picture, random: np.random.Generator) -> bytes:
+    """A key frame of which only the first 10 to 90 % arrived, saved with what the decoder's buffer held."""
+    broken = picture.copy()
+    colours = ((128, 128, 128), (0, 135, 0), (0, 0, 0), (255, 255, 255), (30, 60, 200))
+    broken[int(len(picture) * random.uniform(0.1, 0.9)) :] = colours[int(random.integers(len(colours)))]
+    return jpeg(broken)
+
+
 def fog(picture: Picture, random: np.random.Generator) -> bytes:
     """Transmission 0.1 to 0.4 at the top of the ground, clearer towards the camera."""
     depth = np.linspace(1.0, 0.25, len(picture))[:, None, None]
@@ -140,6 +148,7 @@ FAILURES: dict[str, Spoil] = {
     "blur": blur,
     "JPEG damage": damage,
     "rows lost": rows_lost,
+    "broken off": broken_off,
     "covered lens": cover,
     "greyscale": grey,
     "card": card,

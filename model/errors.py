@@ -28,7 +28,7 @@ class TrainingError(ModelError):
 class ImageRefused(ModelError):
     """A frame's bytes cannot become pixels.
 
-    `code` is one of `model.image.REFUSALS` (for metrics and dead letters); the message is for people.
+    `code` is one of `model.picture_file.REFUSALS` (for metrics and dead letters); the message is for people.
     """
 
     def __init__(self, code: str, message: str) -> None:

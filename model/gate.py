@@ -25,7 +25,7 @@ REASONS: Final[dict[str, str]] = {
     "blocked": "no structure at all: the lens is covered",
     "card": "a placeholder card instead of a scene (camera offline, camera in use)",
     "greyscale": "the picture has no colour: infrared mode or a colour failure",
-    "corrupt": "part of the picture is a repetition of one row or a flat fill",
+    "corrupt": "part of the picture is a repetition of its last rows or a flat fill",
     "frozen": "the scene is pixel for pixel one that was seen before",
     "stale": "the scene has been frozen for an hour or more",
 }
@@ -51,7 +51,7 @@ CARD_SHARE: Final = 0.55
 CARD_EDGE: Final = 30.0
 #: Mean distance of the channels from their mean below which there is no colour.
 GREY_CHROMA: Final = 0.7
-#: Share of rows that repeat the row above although they have structure along them, or that are flat.
+#: Share of rows, anywhere, that repeat the row above although they have structure along them.
 REPEATED_ROWS: Final = 0.12
 #: After this long the same scene is stale.
 STALE_AFTER_MS: Final = 3_600_000
@@ -101,9 +101,10 @@ def judge(
         The verdict. Judging the same frame again, after it was remembered, gives the same verdict.
     """
     luminance = frame.luminance.astype(np.float32)
-    scene = _scene(frame.luminance)
+    # What a decoder painted over says nothing of the light.
+    intact = frame.intact.of(frame.luminance)
     found: set[str] = set()
-    bright = float(np.percentile(luminance, 90.0))
+    bright = float(np.percentile(intact, 90.0))
     scores = {"bright": bright}
     dim = bright < DAYLIGHT_P90
     if position is None:
@@ -121,22 +122,30 @@ def judge(
     if spread < BLOCKED_SPREAD:
         found.add("blocked")
 
+    # What is left of a picture that broke off may be sky alone: neither sharp nor colourful, and no fault.
+    whole = frame.lost == 0.0
+    scene = _scene(frame.luminance)
     edge, sharpness = _sharpness(scene)
     scores |= {"edge": edge, "sharpness": sharpness}
-    if edge >= STRUCTURE and sharpness < (SHARP_RATIO if edge >= STRONG_EDGE else SHARP_RATIO_WEAK):
+    soft = sharpness < (SHARP_RATIO if edge >= STRONG_EDGE else SHARP_RATIO_WEAK)
+    if whole and edge >= STRUCTURE and soft:
         found.add("blurred")
 
-    share, contrast = _card(frame.luminance)
+    # A card is of its one colour above its lettering too; a scene that broke off is not.
+    share, contrast, colour = _card(frame.luminance)
     scores |= {"card_share": share, "card_edge": contrast}
-    if share > CARD_SHARE and contrast > CARD_EDGE:
+    above, _, colour_above = _card(intact)
+    is_card = share > CARD_SHARE and contrast > CARD_EDGE
+    if is_card and above > CARD_SHARE and abs(colour - colour_above) <= 1:
         found.add("card")
 
     scores["chroma"] = _chroma(frame.whole)
-    if scores["chroma"] < GREY_CHROMA:
+    if whole and scores["chroma"] < GREY_CHROMA:
         found.add("greyscale")
 
     scores["repeated_rows"] = _repeated_rows(luminance)
-    if scores["repeated_rows"] > REPEATED_ROWS:
+    scores["lost"] = frame.lost
+    if scores["repeated_rows"] > REPEATED_ROWS or (not whole and not found & {"card", "blocked"}):
         found.add("corrupt")
 
     digest = hashlib.blake2b(scene.tobytes(), digest_size=8).hexdigest()
@@ -183,16 +192,16 @@ def _sharpness(scene: NDArray[np.uint8]) -> tuple[float, float]:
     return edge, float(laplacian[strong].mean() / gradient[strong].mean())
 
 
-def _card(luminance: NDArray[np.uint8]) -> tuple[float, float]:
-    """Share of pixels on the commonest luminance (one level either side), and the 99th percentile of
-    the distance of all pixels from it: a card is one flat colour with lettering on it, a hazy sky has
-    no lettering.
+def _card(luminance: NDArray[np.uint8]) -> tuple[float, float, int]:
+    """Share of pixels on the commonest luminance (one level either side), the 99th percentile of the
+    distance of all pixels from it, and that luminance: a card is one flat colour with lettering on it, a
+    hazy sky has no lettering.
     """
     counts = np.bincount(luminance.ravel(), minlength=256)
     runs = np.convolve(counts, (1, 1, 1), mode="same")
     mode = int(runs.argmax())
     away = np.abs(luminance.astype(np.int16) - mode)
-    return float(runs[mode]) / luminance.size, float(np.percentile(away, 99.0))
+    return float(runs[mode]) / luminance.size, float(np.percentile(away, 99.0)), mode
 
 
 def _chroma(whole: NDArray[np.uint8]) -> float:

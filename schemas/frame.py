@@ -9,7 +9,8 @@ from schemas.base import DeviceId, Record, StationId, UtcTime, first_error, form
 from schemas.errors import Refused
 
 FRAME_TYPE: Final = "skyfuse.frame.v1"
-#: A frame larger than this is refused; stations scale down before they send.
+#: A frame larger than this is refused, live, in a replay and in training alike; stations scale down before
+#: they send.
 MAX_FRAME_BYTES: Final = 4 * 1024 * 1024
 
 #: Kafka header of each attribute.

@@ -95,7 +95,7 @@ def _messages() -> dict[str, _Message]:
             "The far bands that were found for a station's cameras", CameraBands, key=_STATION_KEY
         ),
         "frame": _Message(
-            "A camera's picture, as the camera made it",
+            "A camera's picture as the camera made it: JPEG, PNG or still WebP",
             {
                 "type": "string",
                 "format": "binary",

@@ -147,7 +147,10 @@ def test_frames_carry_what_they_state() -> None:
     with Spool(_NOW_MS) as spool:
         spool.add(FrameRow("a", _START_MS, "roof", "one.png", "one"))
         spool.add(FrameRow("b", "2024-01-01 10:00", "main", "two.jpg", "two"))
-        one, two = (message for message in _messages(spool) if message.key)
+        spool.add(FrameRow("c", _START_MS, "main", "three.WEBP", "three"))
+        two, one, three = sorted(
+            (message for message in _messages(spool) if message.key), key=lambda message: message.key != b"b"
+        )
     header = accept_header(one.headers)
     assert (header.station, header.camera, header.id, header.content_type) == (
         "a",
@@ -156,6 +159,7 @@ def test_frames_carry_what_they_state() -> None:
         "image/png",
     )
     assert to_ms(header.time) == _START_MS
+    assert accept_header(three.headers).content_type == "image/webp"
     assert dict(two.headers)["ce_time"] == b"2024-01-01 10:00"
 
 
