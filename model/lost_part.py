@@ -80,8 +80,9 @@ def _flat(rows: NDArray[np.int16], block: int) -> float:
 
 def _one_colour(rows: NDArray[np.int16], level: int) -> NDArray[np.bool_]:
     away = rows - level
-    agree: NDArray[np.bool_] = (np.abs(away) <= _LEVELS).mean(axis=1) >= _AGREE
-    return agree & (np.abs(away.mean(axis=1)) <= _MEAN_LEVELS)
+    agree = (np.abs(away) <= _LEVELS).mean(axis=1) >= _AGREE
+    same: NDArray[np.bool_] = agree & (np.abs(away.mean(axis=1)) <= _MEAN_LEVELS)
+    return same
 
 
 def _filled_from_the_right(rows: NDArray[np.int16], level: int) -> float:

@@ -44,7 +44,7 @@ FRAMES: Final = Topic(
     "aq.frames.v1",
     "camera frames: raw image bytes, metadata in headers",
     retention_ms=6 * _HOUR,
-    # Three times schemas.frame.MAX_FRAME_BYTES: an oversized frame is refused with a reason, not by the broker.
+    # Three times schemas.frame.MAX_FRAME_BYTES: an oversized one is refused with a reason, not by the broker.
     max_bytes=12 * _MIB,
     # Only closed segments can be dropped: without this, pixels would stay for a week.
     extra={"segment.ms": str(_HOUR)},
