@@ -401,10 +401,8 @@ class Store:
         return int(version)
 
     def _migrate(self, db: sqlite3.Connection) -> None:
-        # Workers that start together queue for the lock: the first one does it.
+        # Workers that start together queue for the lock: the version may have moved on meanwhile.
         steps = [_MIGRATIONS[version] for version in range(self._version(), SCHEMA_VERSION)]
-        if not steps:
-            return
         for view in _VIEW_NAMES:
             db.execute(f"DROP VIEW IF EXISTS {view}")
         for statement in "".join([*steps, _VIEWS]).split(";"):

@@ -3,6 +3,7 @@ crash.
 """
 
 import math
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from model.virtual_sensor import (
     predict,
     update,
 )
+from schemas.errors import DamagedState
 from schemas.state import pack, unpack
 from tests.model.cameras import HOUR, MadeStation, scene
 
@@ -349,6 +351,15 @@ def test_update_leaves_the_old_state_alone() -> None:
     end, value, vector, _ = station.step()
     update(state, end, Sight("whole", vector), value)
     assert pack(state) == before
+
+
+@pytest.mark.parametrize("part", ["moments", "settled", "former", "shadows"])
+def test_stored_parts_of_another_size_are_refused(part: str) -> None:
+    state = learned(MadeStation(16), 24)
+    parts = {one.name: getattr(state, one.name) for one in fields(state)}
+    assert pack(unpack(VirtualSensor, pack(parts))) == pack(state)
+    with pytest.raises(DamagedState, match=part):
+        unpack(VirtualSensor, pack(parts | {part: getattr(state, part)[:-1]}))
 
 
 def test_state_is_small() -> None:
