@@ -30,6 +30,7 @@ from schemas.station import Station
 from streams.join import Item, WindowView
 
 MINUTE = 60_000
+HOUR = 60 * MINUTE
 NOON = 1_750_248_000_000
 RULE = """
 [[rule]]
@@ -37,6 +38,7 @@ id = "us-aqi"
 what = "index"
 standard = "us-epa-2024"
 rests_on = "lower_bound"
+min_status = "insufficient"
 open_after = "2m"
 clear_after = "2m"
 steps = [{ severity = "minor", enter = 101, leave = 96 }]
@@ -195,3 +197,33 @@ def test_a_station_with_nothing_but_a_camera_opens_an_index_alert(head: Head) ->
     low, value, high = seen[reached.index(True) + 2]
     assert (opened.values["low"], opened.values["value"], opened.values["high"]) == (low, value, high)
     assert f"({low} to {high}, imputed)" in opened.reason
+
+
+@pytest.mark.parametrize(("gas", "value"), [("co", 400.0), ("no2", 0.75), ("so2", 20.0), ("o3", 60.0)])
+@pytest.mark.parametrize("picture", [False, True])
+def test_a_station_with_a_gas_alone_has_no_index_of_what_the_network_makes_of_it(
+    head: Head, gas: str, value: float, picture: bool
+) -> None:
+    """Two days of windows of an hour; of the particles that the network makes of it the index is above 90."""
+    assessor = Assessor(head, size_ms=HOUR, lateness_ms=HOUR, snapshots={})
+    station = Station(station="s", standards=("us-epa-2024", "in-naqi-2014"))
+    seen: set[int | None] = set()
+    for hour in range(1, 49):
+        # (Exactly the same value for a day is a stuck sensor.)
+        window = view("s", NOON + hour * HOUR, {gas: value + 1e-3 * (hour % 5)})
+        window = replace(window, start=window.end - HOUR)
+        if picture:
+            window = with_frame(window, head.bundle.encoder)
+        steps = [("close", window), ("expire", window)]
+        [estimate] = assessor.run(steps, window.end, lambda _: station).estimates
+        for block in estimate.indices:
+            assert block.dominant == (gas,)
+            assert block.index == block.subindices[gas]
+            assert (block.lo, block.hi, block.imputed_share) == (None, None, 0.0)
+            assert {"pm25", "pm10"} & block.subindices.keys() <= set(estimate.pollutants)
+            if block.subindices.keys() - {gas}:
+                assert "(never measured here)" in block.reason
+        seen.add(estimate.indices[0].index)
+        assert (estimate.indices[0].nowcast is None) == (gas != "o3")
+        assert bool(estimate.indices[0].nowcast_reason) == (gas != "o3")
+    assert len(seen) == 1  # constant air
