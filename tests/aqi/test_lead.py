@@ -242,15 +242,18 @@ def test_no_nowcast_beside_the_first_minutes_of_smoke() -> None:
     assert "no NowCast of pm25" in result.nowcast_reason
 
 
-def test_an_imputed_nowcast_of_particles_is_not_displaced_by_clean_ozone() -> None:
+def test_an_imputed_nowcast_of_particles_is_not_displaced_by_cleaner_ozone() -> None:
     """They were measured three hours ago; the interval of what is imputed since reaches down to nothing."""
-    ozone = Mean(60.0, 3600)
+    ozone = Mean(216.0, 3600)
     history = of_hours(24, {"pm25": Mean(150.0, 3600), "o3": ozone})
     for back in range(3):
         history = history.with_hour(T0 - back * HOUR_MS, {"pm25": guess(120.0, 0.0, 300.0), "o3": ozone})
     cast = assess(US, history, T0).nowcast
     assert cast is not None
     assert (cast.dominant, cast.status) == (("pm25",), "indicative")
+    pm25, o3 = cast.subindices
+    assert pm25.lo is not None
+    assert pm25.lo < o3.index < pm25.index  # displaced, were it any index but of the last hours
     assert cast.lo is not None
     assert cast.hi is not None
     assert cast.index is not None
