@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aqi import standards
@@ -157,6 +157,10 @@ def history_of(air: Any) -> History:
     return history
 
 
+@example({"pm25": (1, 12, 30, 10, 10, False), "pm10": (0, 24, 300, 10, 10, False)}, "us-epa-2024")
+@example({"pm25": (24, 0, 30, 0, 0, False), "pm10": (5, 12, 300, 10, 10, False)}, "us-epa-2024")
+@example({"pm25": (24, 0, 30, 0, 0, False), "pm10": (5, 12, 300, 100, 10, False)}, "uk-daqi")
+@example({"co": (20, 3, 300, 10, 10, True), "pm25": (0, 24, 90, 10, 50, False)}, "eaqi-2025")
 @given(airs, st.sampled_from(EDITIONS))
 def test_the_rule_as_it_is_written(air: Any, standard: str) -> None:
     """The oracle: each pollutant assessed alone, then docs/aqi.md word by word."""
