@@ -39,14 +39,16 @@ def render(
 
     put(root, "identifier", f"{alert.id}/{alert.sequence}")
     put(root, "sender", sender)
-    put(root, "sent", _time(alert.at.isoformat(timespec="seconds")))
+    # Late data may mend an alert by an earlier window than opened it; no message is sent before its first.
+    opened = parse_time(alert.id.rpartition("/")[2])
+    put(root, "sent", _time(max(alert.at, opened).isoformat(timespec="seconds")))
     put(root, "status", status)
     put(root, "msgType", _MESSAGE[alert.event])
     put(root, "source", "skyfuse")
     put(root, "scope", "Public")
     if alert.sequence:
-        opened = parse_time(alert.id.rpartition("/")[2]).isoformat(timespec="seconds")
-        put(root, "references", f"{sender},{alert.id}/0,{_time(opened)}")
+        first = _time(opened.isoformat(timespec="seconds"))
+        put(root, "references", f"{sender},{alert.id}/0,{first}")
     over = alert.event in ("clear", "retract")
     info = ElementTree.SubElement(root, "info")
     put(info, "language", "en")

@@ -46,6 +46,13 @@ app = typer.Typer(
 #: How much of a station's history `explain` runs the rules over.
 EXPLAIN_OVER: Final = timedelta(hours=24)
 _CONFIRM_S: Final = 30.0
+#: A notifier that was killed keeps its partitions for the shortest time that brokers allow by default, so
+#: that its successor goes on in a few seconds. One that is alive may take long over a single event, since it
+#: waits for the receiver; between two it lets others join.
+_MEMBERSHIP: Final = {
+    "session_timeout_ms": 6_000, "heartbeat_interval_ms": 2_000, "max_poll_interval_ms": 2 * 3_600_000,
+    "max_poll_records": 1,
+}  # fmt: skip
 _COLOURS: Final = {
     "info": "cyan", "minor": "yellow", "moderate": "dark_orange", "severe": "red", "extreme": "bold red",
 }  # fmt: skip
@@ -280,6 +287,7 @@ def notify_command(
                 stopping, lambda reason, seconds: console.print(f"waiting {seconds:.0f} s: {escape(reason)}")
             ),
             time.time,
+            stopping=stopping,
         )
         notify(
             kafka_connection(settings),
@@ -309,7 +317,7 @@ def notify(
     try:
         consumer = KafkaConsumer(
             topic, **connection, group_id=prefix + group, enable_auto_commit=False,
-            auto_offset_reset="earliest", max_poll_records=50,
+            auto_offset_reset="earliest", **_MEMBERSHIP,
         )  # fmt: skip
         producer = KafkaProducer(**connection, acks="all", max_request_size=MAX_RECORD_BYTES)
     except KafkaError as error:

@@ -29,7 +29,6 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Final, NamedTuple, TypeVar
 from urllib.parse import urlencode, urlsplit
 
@@ -39,7 +38,7 @@ from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 from schemas.base import to_ms
 from schemas.estimate import Estimate
 from streams.sinks.errors import PointError, SinkSettingError
-from streams.sinks.patience import Patience
+from streams.sinks.patience import Patience, retry_after
 from streams.sinks.points import Point, window_lines, withdrawn_lines
 
 T = TypeVar("T")
@@ -254,23 +253,10 @@ class InfluxSink:
                 its_own, words = _words(answer)
                 if answer.status in _REFUSED or (its_own and answer.status in _REFUSED_IF_ITS_OWN):
                     return words
-                asked = self._retry_after(answer.headers.get("Retry-After"))
+                asked = retry_after(answer.headers.get("Retry-After"), self._now())
                 reason = f"InfluxDB answers {_short(words)}{_advice(answer.status)}"
             self._patience.pause(attempt, reason, asked)
             attempt += 1
-
-    def _retry_after(self, header: str | None) -> float | None:
-        if header is None:
-            return None
-        if header.strip().isdecimal():
-            return float(header)
-        try:
-            moment = parsedate_to_datetime(header)
-        except ValueError:
-            return None
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        return max(0.0, (moment - self._now()).total_seconds())
 
 
 def _lines(

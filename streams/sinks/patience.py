@@ -4,6 +4,8 @@ import random
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 from streams.sinks.errors import SinkStopped
 
@@ -45,3 +47,18 @@ class Patience:
         self.on_wait(reason, backoff)
         if self.wait(backoff):
             raise SinkStopped(f"the worker stopped while this was waited for: {reason}")
+
+
+def retry_after(header: str | None, now: datetime) -> float | None:
+    """Seconds that a server asks for by Retry-After (RFC 9110): a number of seconds, or a date; else None."""
+    if header is None:
+        return None
+    if header.strip().isdecimal():
+        return float(header)
+    try:
+        moment = parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - now).total_seconds())

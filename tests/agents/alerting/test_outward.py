@@ -3,8 +3,11 @@
 import hashlib
 import hmac
 import json
+import socket
 import threading
+import time
 from collections import deque
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 
@@ -148,12 +151,16 @@ def test_an_event_arrives_signed(receiver):
 def test_a_receiver_that_stumbles_is_tried_again(receiver):
     waits = []
     receiver.answers.extend(
-        [(500, {}), (429, {"Retry-After": "9"}), (302, {"Location": "/elsewhere"}), (401, {})]
-    )
+        [
+            (500, {}), (429, {"Retry-After": "9"}), (302, {"Location": "/elsewhere"}), (401, {}),
+            (503, {"Retry-After": "Fri, 15 Jan 2027 08:00:20 GMT"}), (503, {"Retry-After": "soon"}),
+        ]
+    )  # fmt: skip
     assert hook(receiver.url, waits).deliver(EVENTS[0]) is None
-    assert waits == [0.25, 9.0, 1.0, 2.0]
+    # A date is a wait too: it is 08:00:00.5 here.
+    assert waits == [0.25, 9.0, 1.0, 2.0, 19.5, 8.0]
     assert len({body for _, body in receiver.got}) == 1
-    assert len(receiver.got) == 5
+    assert len(receiver.got) == 7
 
 
 def test_what_a_receiver_refuses_is_not_sent_again(receiver):
@@ -182,3 +189,87 @@ def test_events_are_plain_json():
     for event in EVENTS:
         plain = json.loads(event.model_dump_json())
         assert plain["id"].startswith(f"{plain['station']}/{plain['rule']}/")
+
+
+@pytest.mark.parametrize("dripped", ["head", "body", "nothing"])
+def test_a_receiver_that_drips_its_answer_is_given_up_in_time(dripper, dripped):
+    waits = []
+    dripper.drips = dripped
+    one = hook(dripper.url, waits, attempts=2, timeout=0.4)
+    began = time.monotonic()
+    reason = one.deliver(EVENTS[0])
+    assert time.monotonic() - began < 5
+    if dripped == "body":  # its status is an answer
+        assert reason == "given up after 2 attempts: the receiver answers 503: "
+    else:
+        assert reason == "given up after 2 attempts: the receiver cannot be reached: no answer in 0.4 s"
+    assert len(waits) == 1
+
+
+def test_a_receiver_that_drips_behind_a_good_status_has_got_it(dripper):
+    dripper.drips, dripper.status = "body", b"204 No Content"
+    assert hook(dripper.url, [], timeout=30).deliver(EVENTS[0]) is None
+
+
+def test_a_notifier_that_stops_waits_for_no_answer(dripper):
+    stopping = threading.Event()
+    one = hook(dripper.url, [], timeout=60, stopping=stopping)
+    dripper.on_request = stopping.set
+    began = time.monotonic()
+    with pytest.raises(SinkStopped):
+        one.deliver(EVENTS[0])
+    assert time.monotonic() - began < 5
+
+
+class Dripper:
+    """A receiver that sends its answer a byte at a time, for ever; `drips` says from where on."""
+
+    def __init__(self):
+        self.drips, self.status, self.on_request = "head", b"503 Service Unavailable", lambda: None
+        self.ended = threading.Event()
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listening.getsockname()[1]}/hook?a=1"
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            try:
+                connection, _ = self.listening.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.answer, args=(connection,), daemon=True).start()
+
+    def answer(self, connection):
+        with connection, suppress(OSError):
+            assert connection.recv(65536).startswith(b"POST /hook?a=1 HTTP/1.1")
+            self.on_request()
+            if self.drips == "body":
+                connection.sendall(b"HTTP/1.1 " + self.status + b"\r\nContent-Length: 150\r\n\r\n")
+            while not self.ended.wait(0.02):
+                if self.drips != "nothing":
+                    connection.sendall(b"H")
+
+
+@pytest.fixture
+def dripper():
+    one = Dripper()
+    yield one
+    one.ended.set()
+    one.listening.close()
+
+
+def test_nothing_of_an_alert_is_sent_before_it():
+    """A late revision of an early window takes an alert back that a later window had opened."""
+    watch = Watch(RULES, 60 * MINUTE)
+    opened, *others = watch.feed(minutes((1, 120), (2, 120), (3, 120), (4, 120)))
+    taken = watch.feed(minutes((1, 50), (2, 50), revision=2))
+    taken += watch.feed(minutes((3, 50), (4, 50), revision=2))
+    sent = [
+        etree.fromstring(cap.render(event, BY_ID[event.rule], sender="s").encode()).findtext(
+            "cap:sent", namespaces=NS
+        )
+        for event in (opened, *others, *taken)
+        if event.id == opened.id
+    ]
+    assert any(event.event == "retract" for event in taken)
+    assert all(one >= sent[0] for one in sent)
