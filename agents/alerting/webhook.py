@@ -54,6 +54,7 @@ class _Attempt:
     retry_after: str | None = None
     words: bytes = b""
     error: str = ""
+    late: bool = False
 
     def run(self) -> None:
         try:
@@ -70,7 +71,8 @@ class _Attempt:
             self.done.set()
 
     def give_up(self) -> None:
-        """Cut the connection: whatever the thread waits for on it ends."""
+        """Cut the connection: whatever the thread waits for on it ends, and what becomes of it is no error."""
+        self.late = True
         if self.connection.sock is not None:
             with suppress(OSError):
                 self.connection.sock.shutdown(socket.SHUT_RDWR)
@@ -112,7 +114,8 @@ class Webhook:
             )
             status, asked = made.status, None
             if status is None:
-                reason = f"the receiver cannot be reached: {made.error or f'no answer in {self.timeout:g} s'}"
+                error = f"no answer in {self.timeout:g} s" if made.late else made.error
+                reason = f"the receiver cannot be reached: {error}"
             else:
                 if 200 <= status < 300:
                     return None
