@@ -2,7 +2,8 @@
 
 The late ones and what is left of the window's other inputs on the log are united as the join does it: a set
 by identity, the one that stood first on the log wins. The estimate is then made by the worker's own code, and
-its revision, the size of that set, is higher than any before.
+its revision, the size of that set and of the times that the same set was published again, is higher than any
+before. The same is done with windows of which readings were invalidated, or are valid again.
 
 What is different from the worker, whose state of that time is gone:
 
@@ -12,8 +13,7 @@ What is different from the worker, whose state of that time is gone:
 * A pollutant that is still imputed keeps the value it was published with, unless the virtual sensors'
   checkpoint is of that time: a state that is newer has seen what came after. A window that was never
   published before has the network alone.
-* Windows after it keep the index they were published with, although their averages reach back to this one;
-  the virtual sensors do not learn from it.
+* The virtual sensors do not learn from it. (What follows for the windows after it: `agents.healing`.)
 """
 
 from bisect import bisect_right
@@ -24,6 +24,7 @@ from typing import Final, Literal, NamedTuple
 
 from aqi.history import Mean
 from aqi.quality import defaults
+from fusion.amending import LeftOut, not_withheld
 from fusion.assessor import StationOf
 from fusion.conclusion import Conclusion, assembled, conclude, counted, means, unknown
 from fusion.inference import Said, tell
@@ -34,7 +35,7 @@ from model.runtime import Head
 from model.virtual_sensor import VirtualSensor
 from schemas.base import format_time, from_ms, to_ms
 from schemas.estimate import Estimate, PollutantEstimate
-from schemas.parameters import Pollutant
+from schemas.parameters import PARAMETERS, Pollutant
 from streams.join import Item, WindowView
 
 Source = Literal["features", "readings"]
@@ -69,11 +70,16 @@ class _Window:
 
 
 class Published(NamedTuple):
-    """What of a window was published: highest revision by the worker, by anyone, and that estimate."""
+    """What of a window was published: most inputs by the worker, highest revision by anyone, its estimate."""
 
     in_time: int
     revision: int
     estimate: Estimate
+
+    @property
+    def inputs(self) -> int:
+        """Distinct inputs that the estimate rests on, invalidated ones included."""
+        return self.revision - self.estimate.amended
 
 
 class Outcome(NamedTuple):
@@ -82,19 +88,24 @@ class Outcome(NamedTuple):
     key: Key
     verdict: Literal["rewrite", "counted", "impossible"]
     before: int  #: revision published so far; 0: none
-    after: int  #: distinct inputs known now
+    after: int  #: the revision to publish; where that is not possible, the distinct inputs known now
     reason: str = ""  #: why it is impossible, in words
+    amended: int = 0  #: how much of `after` is not inputs, but the same ones published again
 
 
 class Backfill:
     """Some late windows of one partition: filled from the log, then decided on, then made again.
 
     Give it, in any order of the topics but each in the order of its log: what is on the late topic, the
-    readings and features (`add`), and the estimates (`add_estimate`).
+    readings and features (`add`), and the estimates (`add_estimate`). `withheld`: by station, the readings
+    that do not count.
     """
 
-    def __init__(self, wanted: Collection[Key], size_ms: int) -> None:
+    def __init__(
+        self, wanted: Collection[Key], size_ms: int, withheld: Mapping[str, Sequence[LeftOut]] | None = None
+    ) -> None:
         self._size = size_ms
+        self._withheld = withheld or {}
         self.wanted = sorted(wanted)
         self._ends: dict[str, list[int]] = {
             station: [end for _, end in keys] for station, keys in groupby(self.wanted, lambda key: key[0])
@@ -136,7 +147,8 @@ class Backfill:
         place = bisect_right(ends, end)
         if place and ends[place - 1] == end:
             known = self._published.get(key)
-            in_time = max(known.in_time if known else 0, 0 if backfilled else estimate.revision)
+            of_worker = 0 if backfilled else estimate.revision - estimate.amended
+            in_time = max(known.in_time if known else 0, of_worker)
             if known is None or estimate.revision >= known.revision:
                 self._published[key] = Published(in_time, estimate.revision, estimate)
             else:
@@ -172,19 +184,46 @@ class Backfill:
                     " rested on cannot be known",
                 )  # fmt: skip
             return Outcome(key, "rewrite", 0, total)
-        before = published.revision
+        before, inputs = published.revision, published.inputs
         if in_time < published.in_time:
             return Outcome(
                 key, "impossible", before, total,
                 f"its estimate rests on {published.in_time} inputs that came in time, of which retention has"
                 f" left {in_time}; with the late ones that makes {total}, and would lose what is counted now",
             )  # fmt: skip
-        if total < before:
+        if total < inputs:
             return Outcome(
                 key, "impossible", before, total,
-                f"its estimate rests on {before} inputs, of which retention has left {total}",
+                f"its estimate rests on {inputs} inputs, of which retention has left {total}",
             )  # fmt: skip
-        return Outcome(key, "counted" if total == before else "rewrite", before, total)
+        amended = published.estimate.amended
+        if total > inputs:
+            return Outcome(key, "rewrite", before, total + amended, amended=amended)
+        if self._counted(*key)[1] == published.estimate.inputs.withheld:
+            return Outcome(key, "counted", before, before, amended=amended)
+        return Outcome(key, "rewrite", before, before + 1, amended=amended + 1)
+
+    def _counted(self, station: str, end: int) -> tuple[WindowView, dict[str, int]]:
+        """A window's inputs without what was invalidated, and how much that is."""
+        window = self._windows.get((station, end), _Window())
+        return not_withheld(self._view(station, end, window), self._withheld.get(station, ()))
+
+    def unheard(self, station: str) -> dict[Pollutant, tuple[int, int]]:
+        """Since when (start of a window) and until when a pollutant has no reading left where it had some."""
+        found: dict[Pollutant, tuple[int, int]] = {}
+        spans = self._withheld.get(station, ())
+        for end in self._ends.get(station, ()) if spans else ():
+            view, left_out = self._counted(station, end)
+            if not left_out:
+                continue
+            over = max(one.until for one in spans if one.id in left_out)
+            whole = self._windows[station, end].inputs["readings"].values()
+            kept = {item.payload.parameter for item in view.inputs["readings"]}
+            for name in PARAMETERS:
+                if name not in kept and any(item.payload.parameter == name for item in whole):
+                    since, until = found.get(name, (end - self._size, 0))
+                    found[name] = since, max(until, over, end)
+        return found
 
     def remake(
         self,
@@ -198,7 +237,7 @@ class Backfill:
 
         `checkpoints`: per station the virtual sensors' snapshots (horizon, state) that there are.
         """
-        rewrite = {outcome.key for outcome in outcomes if outcome.verdict == "rewrite"}
+        rewrite = {outcome.key: outcome for outcome in outcomes if outcome.verdict == "rewrite"}
         prepared = self._take_in(rewrite, lateness_ms, station_of, head.bundle.encoder)
         said = _said(head, prepared)
         concluded = []
@@ -216,7 +255,10 @@ class Backfill:
                 history = counted(air.history, window, pollutants, self._size)
                 memory.put(end, added)
                 concluded.append(Conclusion(window, told, pollutants, history))
-        return assembled(concluded, head.bundle.id)
+        return [
+            _revised(estimate, rewrite[estimate.station, to_ms(estimate.window.end)])
+            for estimate in assembled(concluded, head.bundle.id)
+        ]
 
     def _take_in(
         self, rewrite: Collection[Key], lateness_ms: int, station_of: StationOf, encoder: str
@@ -227,14 +269,14 @@ class Backfill:
             record = station_of(station)
             versions: list[tuple[int, Intake]] = [(at - 2 * HOUR_MS, Intake())]
             for end in range(at - 2 * HOUR_MS + self._size, at + 1, self._size):
-                window = self._windows.get((station, end))
-                if window is None:
+                if (station, end) not in self._windows:
                     continue
-                view = self._view(station, end, window)
+                view, withheld = self._counted(station, end)
                 if hour(end) == at and (station, end) in rewrite:
                     horizon = end - lateness_ms
                     intake = next((kept for when, kept in reversed(versions) if when <= horizon), Intake())
-                    prepared.append(take_in(view, record, intake, limits, encoder)[0])
+                    made = take_in(view, record, intake, limits, encoder)[0]
+                    prepared.append(replace(made, withheld=withheld))
                 versions.append((end, take_in(view, record, versions[-1][1], limits, encoder)[1]))
         return prepared
 
@@ -249,6 +291,12 @@ class Backfill:
                 for source, side in sorted(window.inputs.items())
             },
         )
+
+
+def _revised(estimate: Estimate, outcome: Outcome) -> Estimate:
+    if not outcome.amended:
+        return estimate
+    return estimate.model_copy(update={"revision": outcome.after, "amended": outcome.amended})
 
 
 def hour(end: int) -> int:

@@ -17,18 +17,29 @@ from aiokafka import ConsumerRecord
 from pydantic import ValidationError
 
 from aqi.quality import tests_in
+from fusion.amending import latest_time
 from fusion.assessor import Assessor
 from model.bundle import EMBEDDING_SIZE
 from model.far_band import ROWS
 from model.haze import HAZE_SIZE
 from model.virtual_sensor import CAMERA_SIZE
+from schemas.amendment import AMENDMENT_TYPE
 from schemas.base import first_error, format_time, from_ms, to_ms
 from schemas.errors import Refused
 from schemas.estimate import Estimate
 from schemas.features import Features
 from schemas.reading import Reading, Value
 from streams import metrics
-from streams.accept import LATE_FROM, Keys, check_time, is_punctuation, punctuation_at, reading_items
+from streams.accept import (
+    LATE_FROM,
+    Keys,
+    amendment_of,
+    check_time,
+    is_amendment,
+    is_punctuation,
+    punctuation_at,
+    reading_items,
+)
 from streams.cadence import CADENCE, Periods, dump_cadences
 from streams.checkpoint import Checkpoints
 from streams.driver import Out, Publish
@@ -116,6 +127,16 @@ def _records_of(view: WindowView, topics: Mapping[str, str], partition: int) -> 
     return records
 
 
+def _amendment_again(view: WindowView, topic: str, partition: int) -> _Again:
+    """The record of a change of the past that nothing could be made of."""
+    ((item,),) = view.inputs.values()
+    value: str = item.payload.model_dump_json()
+    return _Again(
+        topic, partition, item.offset, view.end, view.station.encode(), value.encode(),
+        (("ce_type", AMENDMENT_TYPE),),
+    )  # fmt: skip
+
+
 def _bytes(record: ConsumerRecord[bytes, bytes]) -> int:
     """What a record takes of its topic's limit."""
     headers = sum(len(name.encode()) + len(raw or b"") + 12 for name, raw in record.headers)
@@ -194,6 +215,10 @@ class FusionStage:
                 before = len(letters)
                 _extend(output, self._punctuate(source, record, letters))
                 punctuations += len(letters) == before
+            elif is_amendment(record) and source == "readings":
+                _extend(output, self.join.feed(source, items, position, self._now()))
+                items = []
+                _extend(output, self._amend(record, letters))
             else:
                 found = self._items(source, record, letters)
                 made[record.offset] = len(found)
@@ -222,6 +247,13 @@ class FusionStage:
     def _punctuate(self, source: str, record: ConsumerRecord[bytes, bytes], letters: Letters) -> Output:
         at = letters.read(record, lambda: punctuation_at(record))
         return self.join.punctuate(source, at, record.offset + 1, self._now())
+
+    def _amend(self, record: ConsumerRecord[bytes, bytes], letters: Letters) -> Output:
+        amendment = letters.read(record, lambda: amendment_of(record, self._keys))
+        if amendment is None:
+            return Output()
+        item = Item(amendment.station, latest_time(amendment), 0, (), None, amendment, record.offset)
+        return self.join.amend("readings", item, record.offset + 1, self._now())
 
     def _late_records(
         self, output: Output, records: Mapping[int, ConsumerRecord[bytes, bytes]], letters: Letters
@@ -267,6 +299,8 @@ class FusionStage:
             )
             letters = Letters(self._dead_letter_topic, "fusion")
             for (kind, view), refused in told.failed:
+                if kind == "amend":
+                    letters.add(_amendment_again(view, self._readings_topic, int(self._partition)), refused)
                 if kind == "close":  # a window that is final was published, or refused, before
                     self._refuse_window(view, refused, letters)
             views = {(view.station, view.end): view for kind, view in output.steps if kind == "close"}

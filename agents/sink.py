@@ -13,10 +13,11 @@ from typing import NamedTuple
 from aiokafka import ConsumerRecord
 
 from schemas.alert import Alert
+from schemas.annotation import Annotation
 from schemas.errors import Refused
 from schemas.estimate import Estimate
 from streams import metrics
-from streams.accept import read_estimate
+from streams.accept import read_annotation, read_estimate
 from streams.boundary import isolated
 from streams.driver import Publish
 from streams.letters import Letters
@@ -25,7 +26,7 @@ from streams.sinks.cache import LatestCache
 from streams.sinks.directory import Directory
 from streams.sinks.errors import PointError, SinkStopped
 from streams.sinks.influx import InfluxSink, Rejection
-from streams.sinks.points import Point, alert_point
+from streams.sinks.points import Point, alert_point, annotation_point
 from streams.sinks.store import Store
 from streams.stations import StationBook
 
@@ -57,6 +58,7 @@ class SinkStage:
         dead_letter_topic: str,
         start: int,
         alerts_topic: str | None = None,
+        annotations_topic: str | None = None,
     ) -> None:
         self._store = store
         self._influx = influx
@@ -72,6 +74,8 @@ class SinkStage:
         self._written = start
         self._alerts_topic = alerts_topic
         self._alerts_read = 0
+        self._annotations_topic = annotations_topic
+        self._annotations_read = 0
 
     async def handle(self, topic: str, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
         """Write one poll's estimates to every sink, or keep station records."""
@@ -86,6 +90,9 @@ class SinkStage:
             return
         if topic == self._alerts_topic:
             await self._take_alerts(records)
+            return
+        if topic == self._annotations_topic:
+            await self._take_annotations(records)
             return
         letters = Letters(self._dead_letter_topic, "sink")
         read: list[_Read] = []
@@ -126,6 +133,32 @@ class SinkStage:
         await self._publish(letters.out())
         self._alerts_read = records[-1].offset + 1
 
+    async def _take_annotations(self, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
+        newest: dict[str, Annotation] = {}
+        letters = Letters(self._dead_letter_topic, "sink")
+        for record in records:
+            if record.value is None:
+                continue  # a tombstone: what was written of the annotation stays
+            annotation = letters.read(record, lambda record=record: read_annotation(record))  # type: ignore[misc]
+            if annotation is not None:
+                newest[annotation.id] = annotation
+        try:
+            rejected = await asyncio.get_running_loop().run_in_executor(
+                self._executor, self._write_annotations, list(newest.values())
+            )
+        except SinkStopped:
+            return  # nothing is acknowledged, it will be read again
+        _complain(rejected)
+        letters.count(records)
+        await self._publish(letters.out())
+        self._annotations_read = records[-1].offset + 1
+
+    def _write_annotations(self, annotations: Sequence[Annotation]) -> list[Rejection]:
+        self._store.write_annotations(annotations)
+        if self._influx is None:
+            return []
+        return self._influx.write_points([annotation_point(one) for one in annotations])
+
     def _write(self, read: Sequence[_Read]) -> list[tuple[ConsumerRecord[bytes, bytes], Refused, bool]]:
         """Write to every sink; gives the records that were refused, and whether they are used in part."""
         with metrics.SINK_SECONDS.labels("store").time():
@@ -163,6 +196,8 @@ class SinkStage:
         settled = {self._topic: (self._written, ""), **self._stations.settled()}
         if self._alerts_topic is not None and self._alerts_read:
             settled[self._alerts_topic] = self._alerts_read, ""
+        if self._annotations_topic is not None and self._annotations_read:
+            settled[self._annotations_topic] = self._annotations_read, ""
         return settled
 
     def committed(self) -> None:

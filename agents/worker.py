@@ -193,7 +193,7 @@ class _Fusion(_Builder):
 
 
 class _Sink(_Builder):
-    inputs: tuple[topics.Topic, ...] = (topics.ESTIMATES, topics.STATIONS)
+    inputs: tuple[topics.Topic, ...] = (topics.ESTIMATES, topics.STATIONS, topics.ANNOTATIONS)
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -235,6 +235,7 @@ class _Sink(_Builder):
             dead_letter_topic=self.name(topics.DEAD_LETTERS),
             start=committed.get(topic, (0, ""))[0],
             alerts_topic=None if influx is None else self.name(topics.ALERTS),
+            annotations_topic=self.name(topics.ANNOTATIONS),
         )
 
 

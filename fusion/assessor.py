@@ -6,6 +6,7 @@ Two rules make a re-read after a crash give the same bytes:
   before *w* ended: by then that window was final, whatever revision of *w* this is.
 * State moves on only when a window is final (``expire``), window by window in order of time, and is never
   changed in place. A short ring of versions per station is kept for the windows that are still open.
+  A change of the past (``amend``) makes a version of its own, from the window on that it stands behind.
 
 Work is done in two passes with one batched inference between them: quality control decides which readings the
 network sees, and what the network says is needed to fill what is missing.
@@ -18,6 +19,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from aqi.quality import defaults
+from fusion.amending import amended, not_withheld, withheld_after
 from fusion.conclusion import Conclusion, assembled, conclude, counted, learn, news, unknown
 from fusion.inference import ROWS_A_RUN, Said, predict, tell
 from fusion.intake import Intake, Prepared, take_in
@@ -25,6 +27,7 @@ from fusion.learning import Air
 from fusion.ring import Ring
 from fusion.stored import OF_SENSORS, SENSORS, STATION, SensorsState, StationState
 from model.runtime import Head
+from schemas.amendment import Amendment
 from schemas.errors import Refused
 from schemas.estimate import Estimate
 from schemas.parameters import PARAMETERS
@@ -110,12 +113,24 @@ class Assessor:
             raise
 
     def _together(self, steps: Sequence[Step], station_of: StationOf) -> Told:
-        prepared = [self._take_in(kind, view, station_of(view.station)) for kind, view in steps]
-        said = self._infer([kind for kind, _ in steps], prepared)
-        without = self._infer_without([kind for kind, _ in steps], prepared)
+        kinds: list[str] = []
+        prepared: list[Prepared] = []
+        for kind, view in steps:
+            if kind == "amend":
+                self._amend_intake(view, amendment_in(view))
+            else:
+                kinds.append(kind)
+                prepared.append(self._take_in(kind, view, station_of(view.station)))
+        said = self._infer(kinds, prepared)
+        without = self._infer_without(kinds, prepared)
         concluded: list[Conclusion] = []
         found: list[CameraBands] = []
-        for (kind, _), window, output, masked in zip(steps, prepared, said, without, strict=True):
+        windows = zip(prepared, said, without, strict=True)
+        for kind, view in steps:
+            if kind == "amend":
+                self._amend_air(view, amendment_in(view), station_of(view.station))
+                continue
+            window, output, masked = next(windows)
             conclusion = self._conclude(kind, window, output, masked)
             if isinstance(conclusion, Conclusion):
                 concluded.append(conclusion)
@@ -123,16 +138,40 @@ class Assessor:
                 found.append(conclusion)
         return Told(assembled(concluded, self._head.bundle.id), found, [])
 
-    def _take_in(self, kind: str, view: WindowView, station: Station | None) -> Prepared:
-        ring = self._intake.get(view.station)
+    def _intake_of(self, station: str) -> Ring[Intake]:
+        ring = self._intake.get(station)
         if ring is None:
-            ring = self._intake[view.station] = Ring(_NEVER, Intake())
+            ring = self._intake[station] = Ring(_NEVER, Intake())
+        return ring
+
+    def _air_of(self, name: str, station: Station | None) -> Ring[Air]:
+        ring = self._air.get(name)
+        if ring is None:
+            ring = self._air[name] = Ring(_NEVER, self._with_sensors(name, unknown(station)))
+        return ring
+
+    def _amend_intake(self, view: WindowView, amendment: Amendment) -> None:
+        ring = self._intake_of(view.station)
+        _, intake = ring.latest()
+        withheld = withheld_after(intake.withheld, amendment, view.end)
+        ring.put(view.end, replace(intake, withheld=withheld))
+
+    def _amend_air(self, view: WindowView, amendment: Amendment, station: Station | None) -> None:
+        ring = self._air_of(view.station, station)
+        _, before = ring.latest()
+        after = amended(before, amendment)
+        moved = after.virtual != before.virtual
+        ring.put(view.end, replace(after, virtual_at=view.end) if moved else after)
+
+    def _take_in(self, kind: str, view: WindowView, station: Station | None) -> Prepared:
+        ring = self._intake_of(view.station)
         final = kind == "expire"
         _, intake = ring.latest() if final else ring.as_of(view.end - self._lateness)
-        prepared, after = take_in(view, station, intake, self._limits, self._head.bundle.encoder)
+        left, withheld = not_withheld(view, intake.withheld)
+        prepared, after = take_in(left, station, intake, self._limits, self._head.bundle.encoder)
         if final:
             ring.put(view.end, after)
-        return prepared
+        return replace(prepared, withheld=withheld) if withheld else prepared
 
     def _infer(self, kinds: Sequence[str], prepared: Sequence[Prepared]) -> list["Said | None"]:
         said: list[Said | None] = [None] * len(prepared)
@@ -179,11 +218,7 @@ class Assessor:
         view = window.view
         if window.idle:
             return None
-        ring = self._air.get(view.station)
-        if ring is None:
-            ring = self._air[view.station] = Ring(
-                _NEVER, self._with_sensors(view.station, unknown(window.station))
-            )
+        ring = self._air_of(view.station, window.station)
         final = kind == "expire"
         _, air = ring.latest() if final else ring.as_of(view.end - self._lateness)
         pollutants = conclude(window, said, air)
@@ -227,7 +262,7 @@ class Assessor:
             at, air = ring.as_of(done - self._lateness)
             if _NEVER < at <= done - self._lateness:
                 horizons[name] = at
-                if air.virtual:
+                if air.virtual_at:
                     horizons[name + OF_SENSORS] = air.virtual_at
         return horizons
 
@@ -239,3 +274,10 @@ class Assessor:
             return SENSORS.encode(SensorsState.of(air))
         _, intake = self._intake[station].as_of(horizon)
         return STATION.encode(StationState.of(intake, air))
+
+
+def amendment_in(view: WindowView) -> Amendment:
+    """The change of the past that an ``amend`` step carries."""
+    ((item,),) = view.inputs.values()
+    amendment: Amendment = item.payload
+    return amendment

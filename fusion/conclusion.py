@@ -205,6 +205,7 @@ def _assembled(concluded: Conclusion, blocks: Sequence[IndexBlock], bundle: str)
             readings=window.readings,
             frames=window.frames,
             humidity=None if window.humidity is None else tidy(window.humidity),
+            withheld=dict(window.withheld),
         ),
         bundle=bundle,
     )

@@ -1,7 +1,7 @@
 """First pass over a window: which readings and frames are usable, and what quality control remembers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -11,6 +11,7 @@ from aqi import standards
 from aqi.correction import correction
 from aqi.errors import AqiError
 from aqi.quality import Defaults
+from fusion.amending import LeftOut
 from fusion.learning import HOUR_MS, Rows
 from fusion.sensors import Disputed, Measured, SensorMemory, read
 from model import gate
@@ -35,11 +36,15 @@ DEFAULT_STANDARDS: Final = ("us-epa-2024",)
 
 @dataclass(frozen=True)
 class Intake:
-    """What quality control remembers, of sensors and per camera; and the hour it is in."""
+    """What quality control remembers, of sensors and per camera; and the hour it is in.
+
+    `withheld`: which readings do not count (`fusion.amending`).
+    """
 
     sensors: SensorMemory = field(default_factory=SensorMemory)
     cameras: Mapping[str, GateState] = field(default_factory=dict)
     hour: int = 0
+    withheld: tuple[LeftOut, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,8 @@ class Prepared:
     begins_hour: bool
     #: Nothing came but weather that still stands for an earlier window: there is nothing to say of this one.
     idle: bool = False
+    #: Readings left out, by the annotation that says why.
+    withheld: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def usable(self) -> bool:
@@ -132,7 +139,7 @@ def take_in(
             begins_hour=hour != intake.hour,
             idle=not view.inputs.get("features") and all(_lent(item, view) for item in items),
         ),
-        Intake(memory, cameras, hour),
+        replace(intake, sensors=memory, cameras=cameras, hour=hour),
     )
 
 

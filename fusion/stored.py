@@ -6,6 +6,7 @@ import msgspec
 
 from aqi.history import History, HistoryState
 from aqi.quality import SensorState
+from fusion.amending import LeftOut
 from fusion.intake import Intake
 from fusion.learning import Air, Gathered
 from fusion.migrations import sensors_of_version_1, station_of_version_5
@@ -32,6 +33,7 @@ class StationState(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     gathered: Gathered | None = None
     levels: Mapping[str, Level] = {}
     scales: tuple[tuple[tuple[str, str], Scale], ...] = ()
+    withheld: tuple[LeftOut, ...] = ()
 
     @classmethod
     def of(cls, intake: Intake, air: Air) -> "StationState":
@@ -45,6 +47,7 @@ class StationState(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             gathered=air.gathered,
             levels=intake.sensors.levels,
             scales=tuple(sorted(intake.sensors.scales.items())),
+            withheld=intake.withheld,
         )
 
     def intake(self) -> Intake:
@@ -53,7 +56,8 @@ class StationState(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             (sensor, parameter, channel[0] if channel else ""): state
             for (sensor, parameter, *channel), state in self.sensors
         }
-        return Intake(SensorMemory(series, self.levels, dict(self.scales)), self.cameras, self.hour)
+        memory = SensorMemory(series, self.levels, dict(self.scales))
+        return Intake(memory, self.cameras, self.hour, self.withheld)
 
     def air(self) -> Air:
         """What is known of the station's air, without virtual sensors."""

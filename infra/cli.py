@@ -211,6 +211,59 @@ def backfill(
     raise typer.Exit(run_backfill(Settings(), history, since, until, dry_run))
 
 
+_PLACES = typer.Argument(help="STATION [SENSOR] FROM TO; times: 2026-08-21T10:00:00Z, or an age: 6h.")
+_BY = typer.Option("--by", help="Who says so; your login name if not given.")
+_UNDO = typer.Option("--undo", metavar="ID", help="Take this one back, instead of making one.")
+
+
+@app.command()
+def invalidate(
+    places: Annotated[list[str] | None, _PLACES] = None,
+    reason: Annotated[str | None, typer.Option(help="Why, in words; it is kept.")] = None,
+    parameter: Annotated[str | None, typer.Option(help="Only this: pm25, no2 ...")] = None,
+    by: Annotated[str | None, _BY] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
+    undo: Annotated[str | None, _UNDO] = None,
+    listed: Annotated[bool, typer.Option("--list", help="Show all invalidations.")] = False,
+) -> None:
+    """Take readings out of windows, averages, indices and aggregates, by new revisions; TO may lie ahead."""
+    from infra.commands import annotate as annotations
+
+    if listed:
+        annotations.show(Settings(), "invalid")
+    elif undo is not None:
+        raise typer.Exit(annotations.undo(Settings(), "invalid", undo, by, dry_run))
+    elif not reason:
+        raise typer.BadParameter("say why in words: --reason TEXT", param_hint="--reason")
+    else:
+        raise typer.Exit(
+            annotations.say(
+                Settings(), "invalid", places or [], reason, parameter=parameter, by=by, dry_run=dry_run
+            )
+        )
+
+
+@app.command("annotate")
+def annotate_command(
+    places: Annotated[list[str] | None, _PLACES] = None,
+    text: Annotated[str | None, typer.Option(help='What there is to say: "barbecue next door".')] = None,
+    by: Annotated[str | None, _BY] = None,
+    undo: Annotated[str | None, _UNDO] = None,
+    listed: Annotated[bool, typer.Option("--list", help="Show all notes.")] = False,
+) -> None:
+    """Put a note beside a station's data; it changes no value."""
+    from infra.commands import annotate as annotations
+
+    if listed:
+        annotations.show(Settings(), "note")
+    elif undo is not None:
+        raise typer.Exit(annotations.undo(Settings(), "note", undo, by))
+    elif not text:
+        raise typer.BadParameter("say it in words: --text TEXT", param_hint="--text")
+    else:
+        raise typer.Exit(annotations.say(Settings(), "note", places or [], text, by=by))
+
+
 @app.command("doctor")
 def doctor_command() -> None:
     """Check what skyfuse needs on this machine, and say how to mend what is missing."""

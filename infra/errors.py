@@ -37,6 +37,10 @@ class DeadLetterError(InfraError):
     """A dead letter is not there, cannot be read, or could not be sent back."""
 
 
+class AnnotationError(InfraError):
+    """An annotation that cannot be made or taken back as asked."""
+
+
 class TopicReadError(InfraError):
     """A topic is not there or cannot be read."""
 

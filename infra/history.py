@@ -28,6 +28,7 @@ from infra.replay.spool import Spool, Spooled
 from infra.replay.timeline import Message, timeline
 from infra.settings import Settings
 from model.bundle import Bundle
+from schemas.base import format_time, from_ms
 from schemas.dead_letter import DeadLetter
 from schemas.errors import Refused
 from schemas.station import Station
@@ -44,6 +45,9 @@ BEYOND_THE_LOG: Final = 2**62
 #: LATE_FROM of a record that came from a file: this and its source.
 _FILE: Final = "file/"
 _BATCH: Final = 2_000
+#: A station's rows this far before its others are strays, if they are a smaller share of them than that.
+_FAR_MS: Final = 365 * 86_400_000
+_FEW: Final = 0.1
 #: Kafka's timestamp type of what the broker dates itself, as it does the inputs.
 _APPENDED: Final = 1
 _SCHEMA: Final = """
@@ -127,8 +131,12 @@ class History:
         final: Mapping[int, int],
         progress: Callable[[Progress], None] | None = None,
         zone: ZoneInfo | None = None,
+        strays_too: bool = False,
     ) -> None:
         """Take in a folder; `zone`: of times that state none. Raises SourceError where it cannot be read.
+
+        A few rows of a station far before all others are a clock that was wrong: unless `strays_too`, they
+        are problems.
 
         `books`, `bands`: per partition the known stations and found far bands. `wanted`: whether a window
         that ends then (ms) was asked for. `final`: per partition the end of the last window that is final.
@@ -143,10 +151,14 @@ class History:
             self.problems += contents.problems
             self.stations = {record.station: record for record in contents.stations}
             self._introduce(books)
+            strays = {} if strays_too else spool.strays(_FAR_MS, _FEW)
             for number, event in enumerate(spool.ordered(), start=1):
                 end = (event.time_ms // self._size + 1) * self._size
                 partition = self._keys.partition(event.row.station)
-                if not event.timed or wanted(end):
+                if event.timed and event.time_ms < strays.get(event.row.station, event.time_ms):
+                    if wanted(end):
+                        self.problems.append(Problem(event.row.where, _stray(event)))
+                elif not event.timed or wanted(end):
                     if event.timed and end > final.get(partition, -1):
                         self.open.add((event.row.station, end))
                     else:
@@ -259,6 +271,14 @@ class History:
             for seq, source, value, where in rows:
                 record = self._at(seq, source, partition, station, value)
                 yield Input(source, items_of(source, record, self._keys)[0][0], value, where)
+
+
+def _stray(event: Spooled) -> str:
+    time = format_time(from_ms(event.time_ms))
+    return (
+        f"{time} lies more than a year before the other rows of {event.row.station}: a clock that was wrong?"
+        f" `--since {time}` counts it all the same"
+    )
 
 
 class _Vision:

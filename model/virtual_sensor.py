@@ -411,6 +411,23 @@ def update(
     )
 
 
+def unheard(state: VirtualSensor, since_ms: int, until_ms: int) -> VirtualSensor | None:
+    """The state as if the sensor had been silent in (since_ms, until_ms], where it was heard last then.
+
+    The newest of the shadow filters that had not heard it takes the level's place; None where all had. A
+    level that heard the sensor later is left alone. What the readout learned of those hours stays: it
+    fades (`MEMORY`), and pairs that contradict the others count for less.
+    """
+    if not since_ms < state.level.sensor_ms <= until_ms:
+        return state
+    deaf = [level for level in state.shadows if level.sensor_ms <= since_ms]
+    if not deaf:
+        return None
+    level = max(deaf, key=lambda one: one.sensor_ms)
+    shadows = tuple(one if one.sensor_ms <= since_ms else level for one in state.shadows)
+    return replace(state, level=level, shadows=shadows)
+
+
 def predict(
     state: VirtualSensor,
     t_ms: int,

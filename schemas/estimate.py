@@ -161,18 +161,31 @@ class Inputs(Record):
     readings: Annotated[int, Field(description="distinct values")]
     frames: tuple[FrameUse, ...] = ()
     humidity: Annotated[float | None, Field(description="mean relative humidity, %")] = None
+    withheld: Annotated[
+        dict[str, int],
+        Field(description="values that were invalidated and do not count, by the annotation's id"),
+    ] = {}
 
 
 class Estimate(Record):
     """One revision of one window of one station. Kafka key: the station id.
 
-    `revision` is the number of distinct inputs, so it only grows: consumers keep the highest per
-    (station, window). The same inputs give the same bytes, also after a crash.
+    `revision` is the number of distinct inputs, and of the times that it was published again on the same ones
+    (`amended`), so it only grows: consumers keep the highest per (station, window). The same inputs give the
+    same bytes, also after a crash.
     """
 
     station: StationId
     window: Window
     revision: Annotated[int, Field(ge=1, le=_LARGEST)]
+    amended: Annotated[
+        int,
+        Field(
+            ge=0, le=_LARGEST,
+            description="how often it was published again although no input was added: its averages count"
+            " more of the past now, or readings of it were invalidated. Part of `revision`",
+        ),
+    ] = 0  # fmt: skip
     sides: Annotated[Sides, Field(description="sides with usable data; none: data came, but was not usable")]
     pollutants: dict[Pollutant, PollutantEstimate]
     missing: Annotated[

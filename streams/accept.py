@@ -4,8 +4,11 @@ from collections.abc import Iterable
 from typing import Any, Final, Protocol
 
 from aiokafka.partitioner import murmur2
+from pydantic import ValidationError
 
-from schemas.base import format_time, from_ms, to_ms
+from schemas.amendment import AMENDMENT_TYPE, Amendment
+from schemas.annotation import Annotation
+from schemas.base import first_error, format_time, from_ms, to_ms
 from schemas.dead_letter import DeadLetter
 from schemas.errors import Refused
 from schemas.estimate import Estimate
@@ -49,6 +52,26 @@ class KafkaRecord(Protocol):
 def is_punctuation(record: KafkaRecord) -> bool:
     """Whether the record is progress without data."""
     return record.key is None and ("ce_type", PUNCTUATION_TYPE) in record.headers
+
+
+def is_amendment(record: KafkaRecord) -> bool:
+    """Whether the record is a change of the past."""
+    return ("ce_type", AMENDMENT_TYPE) in record.headers
+
+
+def amendment_of(record: KafkaRecord, keys: "Keys") -> Amendment:
+    """The change of the past that a record carries. Raises Refused."""
+    if len(record.value or b"") > MAX_READING_BYTES:
+        raise Refused("too_large", f"an amendment of more than {MAX_READING_BYTES} bytes")
+    try:
+        amendment = Amendment.model_validate_json(record.value or b"")
+    except ValidationError as error:
+        raise Refused(*first_error(error)) from error
+    keys.check(record, amendment.station)
+    for hour in amendment.hours:
+        # It waits for the hour to be over, and holds the offsets until then.
+        check_time(to_ms(hour.end), record)
+    return amendment
 
 
 def dead_letter(
@@ -112,6 +135,14 @@ def read_estimate(record: KafkaRecord) -> Estimate:
             " broker's clock: it cannot have been measured",
         )
     return estimate
+
+
+def read_annotation(record: KafkaRecord) -> Annotation:
+    """The annotation in a record. Raises Refused."""
+    try:
+        return Annotation.model_validate_json(record.value or b"")
+    except ValidationError as error:
+        raise Refused(*first_error(error)) from error
 
 
 class Keys:

@@ -16,6 +16,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from schemas.alert import Alert
+from schemas.amendment import AMENDMENT_TYPE, Amendment
+from schemas.annotation import Annotation
 from schemas.dead_letter import REDRIVEN_FROM, DeadLetter
 from schemas.estimate import BACKFILLED, Estimate
 from schemas.features import Features, Punctuation
@@ -134,6 +136,18 @@ def _messages() -> dict[str, _Message]:
             Alert,
             key={"type": "string", "description": "the alert's id; it lies on its station's partition"},
         ),
+        "annotation": _Message(
+            "What somebody says of a station's data; the newest per key counts",
+            Annotation,
+            key={"type": "string", "description": "the annotation's id; it lies on its station's partition"},
+        ),
+        "amendment": _Message(
+            "A change of the past, from skyfuse backfill to fusion: hours to replace in a station's averages,"
+            " and readings that do not count",
+            Amendment,
+            headers=_object({"ce_type": {"type": "string", "const": AMENDMENT_TYPE.decode()}}, ["ce_type"]),
+            key=_STATION_KEY,
+        ),
         "late": _Message(
             "A reading or a frame's features, bytes and headers as they were",
             {"oneOf": [{"$ref": f"{_SCHEMAS}Reading"}, {"$ref": f"{_SCHEMAS}Features"}]},
@@ -173,10 +187,11 @@ _CONTENTS: Final[Mapping[str, tuple[str, ...]]] = {
     topics.STATIONS.name: ("station",),
     topics.CAMERA_BANDS.name: ("cameraBands",),
     topics.FRAMES.name: ("frame", "punctuation"),
-    topics.READINGS.name: ("reading", "punctuation"),
+    topics.READINGS.name: ("reading", "punctuation", "amendment"),
     topics.FEATURES.name: ("features", "punctuation"),
     topics.ESTIMATES.name: ("estimate",),
     topics.ALERTS.name: ("alert",),
+    topics.ANNOTATIONS.name: ("annotation",),
     topics.LATE.name: ("late",),
     topics.DEAD_LETTERS.name: ("deadLetter",),
     topics.STATE.name: ("checkpoint",),
@@ -205,8 +220,8 @@ _ACTORS: Final[Sequence[tuple[str, str, tuple[Topic, ...], tuple[Topic, ...]]]] 
     ),
     (
         "sink",
-        "writes estimates into databases, and alerts into InfluxDB",
-        (topics.ESTIMATES, topics.STATIONS, topics.ALERTS),
+        "writes estimates and annotations into databases, and alerts into InfluxDB",
+        (topics.ESTIMATES, topics.STATIONS, topics.ALERTS, topics.ANNOTATIONS),
         (topics.DEAD_LETTERS,),
     ),
     (
@@ -217,9 +232,18 @@ _ACTORS: Final[Sequence[tuple[str, str, tuple[Topic, ...], tuple[Topic, ...]]]] 
     ),
     (
         "backfill",
-        "`skyfuse backfill`: counts what came too late, or lies in files",
-        (topics.LATE, topics.READINGS, topics.FEATURES, topics.STATIONS, topics.STATE, topics.ESTIMATES),
-        (topics.ESTIMATES, topics.LATE, topics.STATIONS),
+        "`skyfuse backfill`, `invalidate`, `annotate`: counts what came too late, or lies in files, and not"
+        " what was invalidated",
+        (
+            topics.LATE,
+            topics.READINGS,
+            topics.FEATURES,
+            topics.STATIONS,
+            topics.STATE,
+            topics.ESTIMATES,
+            topics.ANNOTATIONS,
+        ),
+        (topics.ESTIMATES, topics.LATE, topics.STATIONS, topics.READINGS, topics.ANNOTATIONS),
     ),
     (
         "operator",
@@ -305,6 +329,12 @@ def _operations() -> Plain:
                         for name in _CONTENTS[topic.name]
                         # Nobody but a source or a stage sends progress.
                         if not (name == "punctuation" and who in ("operator", "backfill"))
+                        # Only backfill tells fusion of the past, and to the readings it adds nothing else.
+                        and not (
+                            action == "send"
+                            and (name == "amendment") != (who == "backfill")
+                            and topic is topics.READINGS
+                        )
                     ],
                 }
     return operations

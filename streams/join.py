@@ -15,6 +15,9 @@ Rules
 * An item that stands for a *period* is an input of every window which that period touches and which is not
   final yet, also of windows still to come. Whether it is late, or in conflict, is decided in the window of
   its own time alone; a window of its period that is final is left as it is.
+* An *amendment* (`amend`) is a change of the past: no input of a window, but a step of its station. It takes
+  its place behind the first window that its own source's watermark has not made final (or, where the
+  amendment speaks of a later time, behind that time's), so that a re-read puts it there again.
 
 Recovery
 --------
@@ -35,7 +38,7 @@ from streams.errors import CommitMetadataError
 
 #: Before any event time.
 BEGINNING: Final = -(2**62)
-_EXPIRE, _CLOSE = 0, 1
+_EXPIRE, _AMEND, _CLOSE = 0, 1, 2
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,9 @@ class WindowView:
 
 @dataclass
 class Output:
-    """What a step puts out. `steps` in order: ("close", view) to publish, ("expire", view) to learn from."""
+    """What a step puts out. `steps` in order: ("close", view) to publish, ("expire", view) to learn from, and
+    ("amend", view) with the amendment as the only input: to be learned after the windows that end with it.
+    """
 
     steps: list[tuple[str, WindowView]] = field(default_factory=list)
     late: list[tuple[str, Item]] = field(default_factory=list)
@@ -152,6 +157,8 @@ class Join:
         self._sources = {name: _Source(restored.get(name), now) for name in rules.disorder}
         self._windows: dict[tuple[str, int], _Window] = {}
         self._agenda: list[tuple[int, int, int, str]] = []
+        #: By (end of the window they stand behind, offset): source, item, watermark just before it.
+        self._amendments: dict[tuple[int, int], tuple[str, Item, int]] = {}
         self._watermark = BEGINNING
         #: Ends up to here are final: nothing of them is open any more.
         self._done = BEGINNING
@@ -256,6 +263,25 @@ class Join:
                     window.dirty = True
                     touched[key] = window
 
+    def amend(self, source: str, item: Item, position: int, now: int) -> Output:
+        """Take an amendment; it waits for the window it stands behind, and moves no watermark.
+
+        Its `time`: the latest event time that it speaks of. One that a successor reads again may be taken in
+        a second time, later than the first: it has to say what is, not what to add.
+        """
+        state = self._sources[source]
+        state.active_at = now
+        state.position = max(state.position, position)
+        size, final_after = self._rules.size, self._rules.grace + self._rules.lateness
+        behind = max(state.watermark - final_after, self._done, self._skip_to, item.time)
+        end = (behind // size + 1) * size
+        self._amendments[end, item.offset] = source, item, state.watermark
+        self._count += 1
+        heapq.heappush(self._agenda, (end + final_after, _AMEND, item.offset, item.station))
+        output = Output()
+        self._advance(now, output)
+        return output
+
     def punctuate(self, source: str, at: int | None, position: int, now: int) -> Output:
         """Progress without data: nothing earlier than `at` follows (None: only a sign of life)."""
         state = self._sources[source]
@@ -300,7 +326,10 @@ class Join:
         self._watermark = combined
         agenda = self._agenda
         while agenda and agenda[0][0] <= combined:
-            _, kind, start, station = heapq.heappop(agenda)
+            at, kind, start, station = heapq.heappop(agenda)
+            if kind == _AMEND:
+                self._amended(at - self._rules.grace - self._rules.lateness, start, output)
+                continue
             key = (station, start)
             window = self._windows[key]
             if kind == _CLOSE:
@@ -317,6 +346,13 @@ class Join:
         forget = self._done - self._rules.hold
         while self._held and self._held[0][0] <= forget:
             self._held.popleft()
+
+    def _amended(self, end: int, offset: int, output: Output) -> None:
+        source, item, watermark = self._amendments.pop((end, offset))
+        view = WindowView(item.station, end - self._rules.size, end, 0, {source: (item,)})
+        output.steps.append(("amend", view))
+        self._held.append((end, {source: (offset, watermark)}))
+        self._count -= 1
 
     def _publish(self, key: tuple[str, int], window: _Window, output: Output) -> None:
         window.dirty = False
@@ -374,6 +410,7 @@ class Join:
         for firsts in (
             *(window.firsts for window in self._windows.values()),
             *(firsts for _, firsts in self._held),
+            *({source: (item.offset, mark)} for source, item, mark in self._amendments.values()),
         ):
             for name, first in firsts.items():
                 if first[0] < floors[name][0]:

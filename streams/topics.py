@@ -54,6 +54,11 @@ READINGS: Final = Topic("aq.readings.v1", "sensor readings", max_bytes=12 * _MIB
 FEATURES: Final = Topic("aq.features.v1", "features of frames")
 ESTIMATES: Final = Topic("aq.estimates.v1", "estimates, every revision", retention_ms=30 * _DAY)
 ALERTS: Final = Topic("aq.alerts.v1", "alert events, the newest per alert counts", cleanup="compact")
+ANNOTATIONS: Final = Topic(
+    "aq.annotations.v1",
+    "what people say of a station's data, the newest per annotation counts",
+    cleanup="compact",
+)
 LATE: Final = Topic("aq.late.v1", "readings and features too late for a revision", retention_ms=30 * _DAY)
 DEAD_LETTERS: Final = Topic(
     "aq.dlq.v1",
@@ -82,6 +87,7 @@ TOPICS: Final = (
     FEATURES,
     ESTIMATES,
     ALERTS,
+    ANNOTATIONS,
     LATE,
     DEAD_LETTERS,
     STATE,

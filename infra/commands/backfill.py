@@ -5,10 +5,15 @@ number of hours, not those of all late data.
 
 What a file adds to a window is put on the late topic before the window's estimate is published: the log stays
 what estimates rest on, and the next backfill knows of it without the file.
+
+When a partition's windows are made again, what follows from them is mended (`agents.healing`): in the fusion
+worker, by an amendment on its input, and in the windows after them. Every run that finds the same late data
+asks for both again, and does what is not yet as it should be: one that was cut short is made up for by the
+next one.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,26 +32,33 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
-from agents.backfill import Backfill, Key, Outcome, Source, hour
+from agents.backfill import PAST_MS, Backfill, Key, Outcome, Source, hour
+from agents.healing import Healing, Told
 from agents.worker import join_rules, load_bundle
+from fusion.amending import LeftOut, left_out
 from fusion.intake import check_station
 from fusion.stored import OF_SENSORS, SENSORS, SensorsState
+from infra.annotations import read_annotations, withheld_by_station, withheld_of
 from infra.commands.connection import consumer_limits, kafka_connection
 from infra.commands.query import moment
 from infra.connect import with_broker
 from infra.errors import TopicReadError
 from infra.history import History, items_of, late_from, source_of_file
+from infra.published import Published
 from infra.replay.display import shown
 from infra.replay.events import Problem
 from infra.replay.feed import Progress
 from infra.sender import Sender
 from infra.settings import Settings
 from model.runtime import Head
+from schemas.amendment import AMENDMENT_TYPE, Amendment
+from schemas.annotation import Annotation
 from schemas.base import format_time, from_ms, to_ms
 from schemas.errors import DamagedState, Refused
 from schemas.estimate import BACKFILLED, Estimate
+from schemas.parameters import Pollutant
 from streams import topics
-from streams.accept import LATE_FROM, Keys, is_punctuation
+from streams.accept import LATE_FROM, Keys, amendment_of, is_amendment, is_punctuation
 from streams.admin import admin_client
 from streams.bands import BandBook
 from streams.checkpoint import AT
@@ -58,6 +70,10 @@ _AFTER_THE_LOG: Final = 2**61
 #: How long a broker may be without a coordinator for the fusion workers' group.
 _COORDINATOR_SECONDS: Final = 30.0
 _COORDINATOR_POLL_SECONDS: Final = 0.2
+_DAY_MS: Final = 86_400_000
+_WEEK_MS: Final = 7 * _DAY_MS
+#: Late data older than this when they came have to be asked for: a clock that was reset, or rolled over.
+UNASKED_MS: Final = 30 * _DAY_MS
 #: Hours of a station's windows made again in one pass. Each holds two hours of inputs, 2 MB at 36 values a
 #: minute, and at most the two days of averages before it.
 HOURS_A_PASS: Final = 48
@@ -78,6 +94,16 @@ class Report:
     known: int = 0
     added: int = 0
     left: int = 0
+    #: Windows published again because their averages reach back to others, and stations told to the worker.
+    healed: int = 0
+    told: set[str] = field(default_factory=set)
+    #: Hours that the workers are not through with: their averages cannot be mended yet.
+    in_progress: int = 0
+    #: By station, late values of a clock that was wrong: how many, the first and the last time (ms).
+    of_old: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    #: Windows that annotated readings belong to, and the sensors that were heard at annotated times.
+    annotated: int = 0
+    sensors: set[str] = field(default_factory=set)
 
     def count(self, verdict: str) -> int:
         """How many windows came out so."""
@@ -100,11 +126,24 @@ class _Late:
         self.offsets: dict[Source, set[int]] = {"features": set(), "readings": set()}
 
 
+class Scope(NamedTuple):
+    """Which windows: their ends in [since, until) (ms), and of one station; only annotated ones, or all."""
+
+    since: int | None = None
+    until: int | None = None
+    station: str | None = None
+    annotated_only: bool = False
+
+
 class _Run:
-    def __init__(self, settings: Settings, consumer: Any, since: int | None, until: int | None) -> None:
+    def __init__(
+        self, settings: Settings, consumer: Any, scope: Scope, draft: Annotation | None = None
+    ) -> None:
         self._settings = settings
         self._consumer = consumer
-        self._since, self._until = since, until
+        self._scope = scope
+        self._draft = draft
+        self._since, self._until = scope.since, scope.until
         self._rules = join_rules(settings.window)
         self.keys = Keys(settings.kafka.partitions)
         self._names: dict[str, Source] = {
@@ -123,6 +162,7 @@ class _Run:
         history.read(
             files.root, files.layout, self._bundle, self._book, self._bands, self._wanted, done, progress,
             files.zone,
+            strays_too=self._since is not None,
         )  # fmt: skip
         self.report.problems = history.problems
         self._history = history
@@ -153,14 +193,24 @@ class _Run:
 
     def partition(self, number: int, done: int, sender: Sender | None) -> None:
         """Make a partition's late windows again; without a sender nothing is written."""
-        late = self._late(number)
-        self.report.open |= {key for key in late.windows if key[1] > done}
-        final = {key for key in late.windows if key[1] <= done}
+        annotations = self._annotations(number)
+        told = self._told(number)
+        self._withhold(annotations, told, done, sender)
+        late = self._late(number, done)
+        annotated = self._annotated(number, annotations)
+        self.report.annotated += len(annotated)
+        windows = annotated if self._scope.annotated_only else late.windows | annotated
+        self.report.open |= {key for key in windows if key[1] > done}
+        final = {key for key in windows if key[1] <= done}
         if self._history is not None:
             final |= self._history.windows(number)
+        withheld = withheld_by_station(annotations)
+        made: list[Estimate] = []
+        unheard: dict[str, dict[Pollutant, tuple[int, int]]] = {}
+        possible: set[Key] = set()
         for wanted in passes(sorted(final)):
-            work = Backfill(wanted, self._rules.size)
-            for source, item, _ in self._late_items(number, work.stations, []):
+            work = Backfill(wanted, self._rules.size, withheld)
+            for source, item, *_ in self._late_items(number, work.stations, []):
                 work.add(source, item, late=True)
             for name, source in self._names.items():
                 for record in self._scan(name, number, work.stations):
@@ -170,6 +220,12 @@ class _Run:
             complete_since = self._estimates(work, number)
             outcomes = work.decide(complete_since)
             self.report.outcomes += outcomes
+            possible |= {outcome.key for outcome in outcomes if outcome.verdict != "impossible"}
+            for station in work.stations:
+                spans = unheard.setdefault(station, {})
+                for name, (since, until) in work.unheard(station).items():
+                    before = spans.get(name, (since, until))
+                    spans[name] = min(before[0], since), max(before[1], until)
             rewrite = {outcome.key for outcome in outcomes if outcome.verdict == "rewrite"}
             added = [(source, key[0].encode(), value) for key, source, value in fresh if key in rewrite]
             self.report.added += len(added)
@@ -178,15 +234,67 @@ class _Run:
                 outcomes, self._head, self._rules.lateness, self._book(number).get, self._checkpoints(number)
             )
             if sender is not None:
-                for source, station, value in added:
-                    sender.send(topics.LATE.name, station, value, [late_from(source)])
+                for source, key, value in added:
+                    sender.send(topics.LATE.name, key, value, [late_from(source)])
                 sender.flush()
                 for estimate in estimates:
-                    sender.send(
-                        topics.ESTIMATES.name, estimate.station.encode(), estimate.model_dump_json().encode(),
-                        [(BACKFILLED, b"true")],
-                    )  # fmt: skip
+                    self._publish_again(estimate, sender)
                 sender.flush()
+            else:
+                made += estimates
+        self._heal(number, done, possible, made, unheard, told, sender)
+
+    def _heal(
+        self,
+        number: int,
+        done: int,
+        touched: Collection[Key],
+        made: Sequence[Estimate],
+        unheard: Mapping[str, Mapping[Pollutant, tuple[int, int]]],
+        told: Mapping[str, Told],
+        sender: Sender | None,
+    ) -> None:
+        """Mend what follows from the windows `touched`; `made`: of those, what was not published."""
+        if not touched:
+            return
+        ends: dict[str, list[int]] = {}
+        for station, end in sorted(touched):
+            ends.setdefault(station, []).append(end)
+        with Published(ends, PAST_MS) as published:
+            complete_since = self._each_estimate(number, set(ends), lambda one, _: published.add(one))
+            for estimate in made:
+                published.add(estimate)
+            for station in published.stations:
+                healing = Healing(
+                    station, self._book(number).get(station), ends[station], self._rules.size,
+                    self._rules.lateness, done, complete_since, unheard.get(station, {}),
+                )  # fmt: skip
+                for estimate in healing.heal(published.windows(station)):
+                    self.report.healed += 1
+                    if sender is not None:
+                        self._publish_again(estimate, sender)
+                self.report.in_progress += healing.in_progress
+                news = told.get(station, Told()).news(healing.amendment())
+                if news is not None:
+                    self._tell(news, sender)
+        if sender is not None:
+            sender.flush()
+
+    def _publish_again(self, estimate: Estimate, sender: Sender) -> None:
+        sender.send(
+            topics.ESTIMATES.name, estimate.station.encode(), estimate.model_dump_json().encode(),
+            [(BACKFILLED, b"true")],
+        )  # fmt: skip
+
+    def _tell(self, amendment: Amendment, sender: Sender | None) -> None:
+        """Put an amendment on the fusion worker's input."""
+        self.report.told.add(amendment.station)
+        if sender is not None:
+            sender.send(
+                topics.READINGS.name, amendment.station.encode(), amendment.model_dump_json().encode(),
+                [("ce_type", AMENDMENT_TYPE)],
+            )  # fmt: skip
+            sender.flush()
 
     def _from_files(self, work: Backfill, number: int) -> list[tuple[Key, Source, bytes]]:
         """Add the files' inputs to `work`; those of its windows that nobody knew of."""
@@ -209,20 +317,99 @@ class _Run:
 
     # -- what lies on the topics ---------------------------------------------------------------------------
 
-    def _late(self, number: int) -> _Late:
+    def _late(self, number: int, done: int) -> _Late:
         late = _Late()
         size = self._rules.size
-        for source, item, origin in self._late_items(number, None, self.report.unusable):
+        for source, item, origin, arrived in self._late_items(number, None, self.report.unusable):
             late.offsets[source].add(origin)
             end = (item.time // size + 1) * size
-            if self._wanted(end):
-                late.windows.add((item.station, end))
+            if not self._wanted(end) or self._scope.station not in (None, item.station):
+                continue
+            # Event time, too, may lie far back: a replay of old data has topics of its own.
+            if self._since is None and item.time < min(arrived, done) - UNASKED_MS:
+                count, first, last = self.report.of_old.get(item.station, (0, item.time, item.time))
+                self.report.of_old[item.station] = count + 1, min(first, item.time), max(last, item.time)
+                continue
+            late.windows.add((item.station, end))
         return late
+
+    def _annotations(self, number: int) -> list[Annotation]:
+        """The invalidations of a partition, those that were taken back included."""
+        name = self._name(topics.ANNOTATIONS)
+        found = []
+        if name in self._consumer.topics():  # an installation of before has none
+            found = read_annotations(self._scan(name, number), self.keys)
+        if self._draft is not None and self.keys.partition(self._draft.station) == number:
+            found = [*(one for one in found if one.id != self._draft.id), self._draft]
+        return [one for one in found if one.kind == "invalid" and self._scope.station in (None, one.station)]
+
+    def _annotated(self, number: int, annotations: Sequence[Annotation]) -> set[Key]:
+        """The windows that readings of annotated times belong to, as far as the logs still have them."""
+        spans: dict[str, list[LeftOut]] = {}
+        for annotation in annotations:
+            spans.setdefault(annotation.station, []).append(left_out(withheld_of(annotation)))
+        windows: set[Key] = set()
+        if not spans:
+            return windows
+
+        def take(source: Source, item: Item) -> None:
+            end = (item.time // self._rules.size + 1) * self._rules.size
+            if source != "readings" or not self._wanted(end):
+                return
+            for one in spans[item.station]:
+                if one.since <= item.time < one.until:
+                    self.report.sensors.add(item.payload.sensor)
+                    if one.covers(item.time, item.payload):
+                        windows.add((item.station, end))
+
+        for record in self._scan(self._name(topics.READINGS), number, spans):
+            for item in self._items("readings", record):
+                take("readings", item)
+        for source, item, _, _ in self._late_items(number, spans, []):
+            take(source, item)
+        return windows
+
+    def _told(self, number: int) -> dict[str, Told]:
+        """Per station what amendments on the log say already."""
+        told: dict[str, Told] = {}
+        for record in self._scan(self._name(topics.READINGS), number):
+            if is_amendment(record):
+                try:
+                    amendment = amendment_of(record, self.keys)
+                except Refused:
+                    continue  # by the worker too
+                told.setdefault(amendment.station, Told()).add(amendment)
+        return told
+
+    def _withhold(
+        self,
+        annotations: Sequence[Annotation],
+        told: Mapping[str, Told],
+        done: int,
+        sender: Sender | None,
+    ) -> None:
+        """Tell the worker which readings do not count, where it does not know yet."""
+        by_station: dict[str, list[Annotation]] = {}
+        for one in annotations:
+            by_station.setdefault(one.station, []).append(one)
+        for station, of_it in sorted(by_station.items()):
+            known = told.get(station, Told()).withheld
+            # What was over a week before its final windows, the worker has no use for.
+            fresh = tuple(
+                withheld_of(one) for one in of_it
+                if one.undone is None and one.id not in known and to_ms(one.until) > done - _WEEK_MS
+            )  # fmt: skip
+            over = tuple(sorted(one.id for one in of_it if one.undone is not None and one.id in known))
+            if fresh or over:
+                self._tell(Amendment(station=station, withhold=fresh, release=over), sender)
 
     def _late_items(
         self, number: int, stations: Collection[str] | None, unusable: list[str]
-    ) -> Iterator[tuple[Source, Item, int]]:
-        """Late inputs under the offset at which they stood first; complaints go to `unusable`."""
+    ) -> Iterator[tuple[Source, Item, int, int]]:
+        """Late inputs under the offset at which they stood first, and when they came (broker's time, ms).
+
+        Complaints go to `unusable`.
+        """
         for record in self._scan(self._name(topics.LATE), number, stations):
             where = f"{record.topic}/{record.partition}/{record.offset}"
             raw = dict(record.headers).get(LATE_FROM, b"").decode(errors="replace")
@@ -242,10 +429,10 @@ class _Run:
                 unusable.append(f"{where}: {refused}")
                 continue
             for item in items:
-                yield source, item._replace(offset=stood), stood
+                yield source, item._replace(offset=stood), stood, record.timestamp
 
     def _items(self, source: Source, record: Any) -> list[Item]:
-        if is_punctuation(record):
+        if is_punctuation(record) or is_amendment(record):
             return []
         try:
             return items_of(source, record, self.keys)[0]
@@ -253,17 +440,27 @@ class _Run:
             return []  # as the worker did, which also wrote the dead letter
 
     def _estimates(self, work: Backfill, number: int) -> float:
+        return self._each_estimate(
+            number,
+            work.stations,
+            lambda estimate, backfilled: work.add_estimate(estimate, backfilled=backfilled),
+        )
+
+    def _each_estimate(
+        self, number: int, stations: Collection[str], take: Callable[[Estimate, bool], None]
+    ) -> float:
+        """Hand out the estimates of stations, and whether backfill made them; gives `complete_since`."""
         name = self._name(topics.ESTIMATES)
         complete_since = float("-inf") if self._begins(name, number) == 0 else float("inf")
         for record in self._scan(name, number):
             complete_since = min(complete_since, record.timestamp)
-            if (record.key or b"").decode(errors="replace") not in work.stations:
+            if (record.key or b"").decode(errors="replace") not in stations:
                 continue
             try:
                 estimate = Estimate.model_validate_json(record.value or b"")
             except ValidationError:
                 continue  # the sinks refuse it too, with a dead letter: it is in no series
-            work.add_estimate(estimate, backfilled=BACKFILLED in dict(record.headers))
+            take(estimate, BACKFILLED in dict(record.headers))
         return complete_since
 
     def _checkpoints(self, number: int) -> dict[str, list[tuple[int, SensorsState]]]:
@@ -379,22 +576,24 @@ def backfill(
     now = datetime.now(UTC)
     bounds = [None if text is None else to_ms(moment(text, now)) for text in (since, until)]
     console = Console(highlight=False, soft_wrap=True)
+    scope = Scope(bounds[0], bounds[1])
     with shown(console, "reading") as progress:
-        report = run(settings, bounds[0], bounds[1], dry_run=dry_run, files=files, progress=progress)
-    _print(console, report, files, dry_run)
+        report = run(settings, scope, dry_run=dry_run, files=files, progress=progress)
+    print_report(console, report, files, dry_run)
     return 1 if report.problems or report.left or (files is not None and report.open) else 0
 
 
 def run(
     settings: Settings,
-    since_ms: int | None,
-    until_ms: int | None,
+    scope: Scope,
     *,
     dry_run: bool,
     files: Files | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
+    draft: Annotation | None = None,
 ) -> Report:
-    """Backfill all partitions. Raises TopicReadError, SourceError; what was written before stays right."""
+    """Backfill all partitions; `draft`: an annotation to go by, whether it is on its topic or not.
+    Raises TopicReadError, SourceError; what was written before stays right."""
     with ExitStack() as stack:
         try:
             consumer = KafkaConsumer(
@@ -405,7 +604,7 @@ def run(
         stack.callback(consumer.close)
         try:
             _expect_topics(settings, consumer)
-            work = _Run(settings, consumer, since_ms, until_ms)
+            work = _Run(settings, consumer, scope, draft)
             done = final_horizons(settings)
             if files is not None:
                 history = stack.enter_context(History(settings, work.keys))
@@ -414,14 +613,18 @@ def run(
             sender = None if dry_run else stack.enter_context(Sender(settings.kafka))
             if sender is not None:
                 work.introduce(sender)
-            for number in range(settings.kafka.partitions):
+            of_one = None if scope.station is None else work.keys.partition(scope.station)
+            for number in range(settings.kafka.partitions) if of_one is None else (of_one,):
                 work.partition(number, done.get(number, BEGINNING), sender)
         except KafkaError as error:
             raise TopicReadError(f"the topics cannot be read: {error}") from error
     return work.report
 
 
-def _print(console: Console, report: Report, files: Files | None, dry_run: bool) -> None:
+def print_report(
+    console: Console, report: Report, files: Files | None, dry_run: bool, annotated_only: bool = False
+) -> None:
+    """Say what a run found and did."""
     for outcome in report.outcomes:
         station, end = outcome.key
         what = f"{station} {format_time(from_ms(end))}"
@@ -447,9 +650,32 @@ def _print(console: Console, report: Report, files: Files | None, dry_run: bool)
             f" {report.left} of windows left alone, {len(report.problems)} that cannot be used"
         )
         console.print(escape(text))
+    for station, (count, first, last) in sorted(report.of_old.items()):
+        times = " to ".join(dict.fromkeys(format_time(from_ms(at)) for at in (first, last)))
+        text = (
+            f"{station}: {count} late values of {times} are left alone: more than"
+            f" {UNASKED_MS // _DAY_MS} days old when they came, as of a clock that was wrong"
+            " (`--since TIME` counts them)"
+        )
+        console.print(f"[yellow]left alone:[/yellow] {escape(text)}")
     total = len(report.outcomes) + len(report.open)
+    of_what = "invalidated" if report.annotated else ""
+    if files is None and not (annotated_only and report.annotated):
+        of_what = "late or invalidated" if of_what else "late"
     console.print(
-        f"{total} windows{' with late data' if files is None else ''}: {report.count('rewrite')} {rewritten},"
+        f"{total} windows{f' with {of_what} data' if of_what else ''}: {report.count('rewrite')} {rewritten},"
         f" {report.count('counted')} counted already, {len(report.open)} not final yet,"
         f" {report.count('impossible')} not possible"
     )
+    if report.healed or report.told:
+        verbs = ("to publish", "to tell") if dry_run else ("published", "told")
+        stations = f"{len(report.told)} station{'' if len(report.told) == 1 else 's'}"
+        console.print(
+            f"their averages: {report.healed} windows after them {verbs[0]} again,"
+            f" the fusion worker {verbs[1]} of {stations}"
+        )
+    if report.in_progress:
+        console.print(
+            f"{report.in_progress} of their hours are still in progress: the worker's averages get them when"
+            " `skyfuse backfill` runs after they are over"
+        )

@@ -84,6 +84,21 @@ class Spool:
         (count,) = self._base.execute("SELECT count(DISTINCT station) FROM event").fetchone()
         return int(count)
 
+    def strays(self, gap_ms: int, share: float) -> dict[str, int]:
+        """Per station that has any, the time (ms) before which its rows are strays.
+
+        Those before a gap of more than `gap_ms`, where they are less than `share` of the station's rows.
+        """
+        self._write()
+        rows = self._base.execute(
+            "SELECT station, max(time) FROM (SELECT station, time, time - lag(time) OVER rows AS gap,"
+            " row_number() OVER rows - 1 AS before, count(*) OVER (PARTITION BY station) AS all_of_them"
+            " FROM event WHERE timed WINDOW rows AS (PARTITION BY station ORDER BY time))"
+            " WHERE gap > ? AND before < ? * all_of_them GROUP BY station",
+            (gap_ms, share),
+        )
+        return dict(rows.fetchall())
+
     def ordered(self) -> Iterator[Spooled]:
         """All events in order."""
         self._write()

@@ -25,6 +25,7 @@ from typing import Final
 from pydantic_core import PydanticCustomError
 
 from schemas.alert import SEVERITIES, Alert
+from schemas.annotation import Annotation
 from schemas.base import parse_time, to_ms
 from schemas.estimate import Estimate, IndexBlock, MissingPollutant, PollutantEstimate
 from schemas.parameters import PARAMETERS
@@ -277,4 +278,22 @@ def alert_point(alert: Alert) -> Point:
             "value": float(NONE if value is None else value), "has_value": value is not None,
         },
         opened,
+    )  # fmt: skip
+
+
+def annotation_point(annotation: Annotation) -> Point:
+    """An annotation at the time it begins to speak of; taken back, it is not `active`.
+
+    The id is a tag: two annotations may speak of the same time. They are few, people make them.
+    """
+    return Point(
+        "annotation",
+        (("id", annotation.id), ("kind", annotation.kind), ("station", annotation.station)),
+        {
+            "active": annotation.undone is None, "text": annotation.text, "by": annotation.by,
+            "sensor": annotation.sensor or "", "parameter": annotation.parameter or "",
+            "since": to_ms(annotation.since), "until": to_ms(annotation.until),
+            "made_at": to_ms(annotation.made_at),
+        },
+        to_ms(annotation.since) // 1000,
     )  # fmt: skip

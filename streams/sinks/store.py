@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
+from schemas.annotation import Annotation
 from schemas.base import from_ms, to_ms
 from schemas.errors import Refused
 from schemas.estimate import Estimate
@@ -126,6 +127,16 @@ CREATE TABLE withdrawn (
 """,
     2: "",
 }
+
+
+#: Made where it is missing, with no new schema version: a skyfuse of before does not look at it.
+_ANNOTATIONS: Final = """
+CREATE TABLE IF NOT EXISTS annotation (
+    id      TEXT PRIMARY KEY,
+    station TEXT NOT NULL,
+    body    TEXT NOT NULL      -- the annotation, JSON
+);
+"""
 
 
 class Store:
@@ -254,6 +265,30 @@ class Store:
                 )
             )
             self._zones |= {station.station: station.timezone for station in stations}
+
+    def write_annotations(self, annotations: Sequence[Annotation]) -> None:
+        """Keep the newest of each annotation. Raises SinkStopped, StoreError."""
+        rows = [(one.id, one.station, one.model_dump_json()) for one in annotations]
+        if not rows:
+            return
+
+        def upsert(db: sqlite3.Connection) -> None:
+            db.execute(_ANNOTATIONS)
+            db.executemany(
+                "INSERT INTO annotation VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET body = excluded.body",
+                rows,
+            )
+
+        self._transact(upsert)
+
+    def annotations(self) -> list[Annotation]:
+        """Every annotation, by station and time."""
+        if not self._select("SELECT 1 FROM sqlite_master WHERE name = 'annotation'"):
+            return []
+        found = [
+            Annotation.model_validate_json(body) for (body,) in self._select("SELECT body FROM annotation")
+        ]
+        return sorted(found, key=lambda one: (one.station, one.since, one.id))
 
     def due(self, watermark: int) -> list[Period]:
         """Periods that end at or before `watermark` (ms) and have to be computed anew, oldest first."""

@@ -13,7 +13,7 @@ from kafka import TopicPartition  # type: ignore[import-untyped]
 from typer.testing import CliRunner
 
 from infra.cli import app
-from infra.commands.backfill import final_horizons, run
+from infra.commands.backfill import Scope, final_horizons, run
 from infra.connect import environment
 from infra.errors import TopicReadError
 from infra.replay.feed import feed
@@ -297,7 +297,7 @@ def test_a_broker_on_which_nothing_was_ever_fused(
     settings = Settings(data_dir=tmp_path / "data", kafka=kafka, window=REPLAY)
     skyfuse.use(settings)
     with pytest.raises(TopicReadError, match=r"has no topic aq\.camera-bands\.v1.*`skyfuse topics` creates"):
-        run(settings, None, None, dry_run=True)
+        run(settings, Scope(), dry_run=True)
     create_topics(settings)
     assert "0 windows with late data" in skyfuse("backfill")
     told = skyfuse("backfill", folders["held"], code=1)

@@ -37,12 +37,14 @@ def table(file, *rows):
     return file
 
 
-def read(root, bundle, *, wanted=lambda _: True, final=HOUR, layout="layout"):
+def read(root, bundle, *, wanted=lambda _: True, final=HOUR, layout="layout", strays_too=False):
     history = History(Settings(kafka=KafkaSettings(partitions=1)), KEYS)
     book = StationBook("aq.stations.v1", KEYS)
     bands = BandBook("aq.camera-bands.v1", KEYS)
     try:
-        history.read(root, layout, bundle, lambda _: book, lambda _: bands, wanted, {0: final})
+        history.read(
+            root, layout, bundle, lambda _: book, lambda _: bands, wanted, {0: final}, strays_too=strays_too
+        )
     except SourceError:
         history.__exit__()
         raise
@@ -126,3 +128,21 @@ def test_the_temporary_file_goes_away(tmp_path, bundle, monkeypatch):
     with read(file, bundle):
         assert len(list(Path(tmp_path).iterdir())) > 1
     assert list(Path(tmp_path).iterdir()) == [file]
+
+
+def test_a_few_rows_of_a_wrong_clock_are_named_and_have_to_be_asked_for(tmp_path, bundle):
+    regular = [("a", at(60 * minute), "pm25", 12.5, "ug/m3") for minute in range(-30, 0)]
+    old = [("a", "2007-04-12T10:00:00Z", "pm25", 9, "ug/m3"), ("a", "2010-01-01T00:10:00Z", "no2", 9, "ppb")]
+    # Of another station half of what there is: a season's gap, not a wrong clock.
+    other = [("b", time, "pm25", 9, "ug/m3") for time in ("2023-01-01T00:00:10Z", at(-100))]
+    file = table(tmp_path / "r.csv", READING, *old, *regular, *other)
+    with read(file, bundle) as history:
+        assert where(history) == ["r.csv:2", "r.csv:3"]
+        assert "2007-04-12T10:00:00Z lies more than a year before the other rows of a" in str(
+            history.problems[0]
+        )
+        assert "--since 2007-04-12T10:00:00Z" in str(history.problems[0])
+        assert len(history.windows(0)) == 30 + 2
+    with read(file, bundle, strays_too=True) as history:
+        assert not history.problems
+        assert len(history.windows(0)) == 32 + 2

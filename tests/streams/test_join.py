@@ -218,6 +218,106 @@ def test_settled_offsets_only_grow_and_end_at_the_end(
     assert last == {name: len(made[name]) for name in SOURCES}
 
 
+class Life:
+    """A worker whose state is what its stations' amendments last said of each subject, as of windows."""
+
+    def __init__(self, made: dict[str, Log], how: Rules) -> None:
+        self.made, self.how = made, how
+        self.committed: dict[str, Settled] = {}
+        self.snapshots: list[tuple[int, dict[str, int]]] = [(2 * BEGINNING, {})]
+        self.read: dict[tuple[str, int], dict[str, int]] = {}
+        self.start()
+
+    def start(self) -> None:
+        self.join = Join(self.how, self.committed)
+        self.at = {name: self.committed[name].offset if name in self.committed else 0 for name in SOURCES}
+        done = max((kept.done for kept in self.committed.values()), default=BEGINNING)
+        self.versions = [next(one for one in reversed(self.snapshots) if one[0] <= done - self.how.hold)]
+
+    def step(self, source: str, count: int) -> None:
+        log, start = self.made[source], self.at[source]
+        for offset in range(start, min(start + count, len(log))):
+            entry = log[offset]
+            if isinstance(entry, int):
+                output = self.join.punctuate(source, entry, offset + 1, 0)
+            elif entry.mark == "amendment":
+                output = self.join.amend(source, entry, offset + 1, 0)
+            else:
+                output = self.join.feed(source, [entry], offset + 1, 0)
+            self.at[source] = offset + 1
+            for kind, view in output.steps:
+                newest = self.versions[-1][1]
+                if kind == "amend":
+                    (change,) = view.inputs[B]
+                    self.versions.append((view.end, {**newest, change.station: change.offset}))
+                elif kind == "expire":
+                    self.versions.append((view.end, newest))
+                else:
+                    self.read[view.station, view.end] = self.as_of(view.end - self.how.lateness)
+
+    def as_of(self, horizon: int) -> dict[str, int]:
+        return next(state for end, state in reversed(self.versions) if end <= horizon)
+
+    def commit(self) -> None:
+        self.committed = self.join.settled()
+        horizon = self.committed[B].done - self.how.hold
+        self.snapshots.append((horizon, self.as_of(horizon)))
+
+
+@given(
+    logs(),
+    st.sets(st.integers(0, 39), max_size=6),
+    st.lists(
+        st.tuples(st.sampled_from(SOURCES), st.integers(1, 12), st.sampled_from(["", "commit", "crash"])),
+        max_size=40,
+    ),
+)
+@settings(max_examples=200)
+def test_an_amendment_is_read_by_the_same_windows_whatever_the_interleaving_and_the_crashes(
+    made: dict[str, Log], places: set[int], plan: list[tuple[str, int, str]]
+) -> None:
+    log = made[B]
+    for place in sorted(places):
+        if place < len(log) - 1:
+            about = place * 2 if place % 3 else 0
+            log[place] = Item("xyz"[place % 3], about, BEGINNING, (place,), "amendment", None, place)
+    straight, crashing = Life(made, rules()), Life(made, rules())
+    for name in SOURCES:
+        straight.step(name, 100)
+    for source, count, fate in plan:
+        crashing.step(source, count)
+        if fate == "commit":
+            crashing.commit()
+        elif fate == "crash":
+            crashing.start()
+    for name in SOURCES:
+        crashing.step(name, 100)
+    assert crashing.read == straight.read
+    assert crashing.versions[-1][1] == straight.versions[-1][1]
+    amended = {entry.station for entry in log if isinstance(entry, Item) and entry.mark == "amendment"}
+    assert straight.versions[-1][1].keys() == amended
+    for life in (straight, crashing):
+        life.commit()
+        assert life.committed[B].offset == len(log)
+        assert life.join.buffered == 0
+
+
+def test_an_amendment_acts_before_the_first_window_that_may_read_it_and_after_what_it_speaks_of() -> None:
+    how = rules()
+    join = Join(how)
+    join.feed(A, [item(500, 0)], 1, now=0)
+    join.feed(B, [item(100, 0)], 1, now=0)
+    # The watermark is 97: windows that end at 80 or before are final (80 + grace + lateness <= 97).
+    join.amend(B, Item("x", 0, BEGINNING, (1,), "amendment", None, 1), 2, 0)
+    join.amend(B, Item("x", 105, BEGINNING, (2,), "amendment", None, 2), 3, 0)
+    assert join.settled()[B].offset == 0
+    steps = join.feed(B, [item(200, 3)], 4, now=0).steps
+    assert [(kind, view.end) for kind, view in steps] == [
+        ("amend", 90), ("close", 110), ("expire", 110), ("amend", 110),
+    ]  # fmt: skip
+    assert join.buffered == 2
+
+
 def item(time: int, offset: int, station: str = "x", mark: object = None, seen: int | None = None) -> Item:
     return Item(station, time, time if seen is None else seen, (offset,), mark, offset, offset)
 

@@ -1,0 +1,169 @@
+"""What follows from windows that were made again, for those after them and for the worker's memory. Pure.
+
+An index rests on the averages of up to two days. When a window is made again, the windows after it are
+published once more where their index comes out otherwise: with their own pollutants as they are, and the
+averages as the newest revisions of the windows before them have it. And the fusion worker, which keeps those
+averages, is told the hours anew (`schemas.amendment`); so what it publishes from then on is what it would
+have published had nothing come late.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from agents.backfill import PAST_MS, hour
+from aqi.history import History, Mean
+from aqi.quality import SUSPECT
+from fusion.amending import hour_mean
+from fusion.conclusion import means, unknown
+from fusion.indices import indices
+from fusion.learning import HOUR_MS
+from schemas.amendment import AmendedHour, Amendment, Heard, Unheard
+from schemas.base import from_ms, to_ms
+from schemas.estimate import Estimate
+from schemas.parameters import Pollutant
+from schemas.station import Station
+
+_AT_ONCE: Final = 256
+
+
+@dataclass
+class Healing:
+    """One station's windows after some of them were made again.
+
+    Attributes:
+        touched: ends (ms) of the windows that late or invalidated data belong to, in order.
+        size_ms, lateness_ms: of the windows.
+        final: end of the last window that is final (ms): a later one is the worker's own to publish.
+        complete_since: event time (ms) from which on everything that was published is known.
+        unheard: since and until when a pollutant is not measured any more where it was.
+    """
+
+    name: str
+    station: Station | None
+    touched: Sequence[int]
+    size_ms: int
+    lateness_ms: int
+    final: int
+    complete_since: float
+    unheard: Mapping[Pollutant, tuple[int, int]] = field(default_factory=dict)
+    _hours: dict[int, dict[str, Mean]] = field(default_factory=dict)
+    _heard: dict[Pollutant, tuple[float, int]] = field(default_factory=dict)
+
+    def heal(self, windows: Iterable[Estimate]) -> Iterator[Estimate]:
+        """The estimates to publish again, of the newest revisions in order of time."""
+        history = unknown(self.station).history
+        waiting: deque[tuple[int, dict[str, Mean]]] = deque()
+        asked: list[tuple[Estimate, History]] = []
+        touched_hours = {hour(end) for end in self.touched}
+        open_hour = 0, history
+        for estimate in windows:
+            end = to_ms(estimate.window.end)
+            if end > self.final or end - to_ms(estimate.window.start) != self.size_ms:
+                continue  # windows of another size (the setting was changed) do not fit into the averages
+            added = means(estimate.pollutants, self.size_ms)
+            self._hear(estimate, end)
+            if hour(end) in touched_hours:
+                if open_hour[0] != hour(end):
+                    open_hour = hour(end), unknown(self.station).history
+                    self._hours[hour(end)] = {}
+                if added:
+                    open_hour = hour(end), open_hour[1].with_window(end, self.size_ms, added)
+                    self._hours[hour(end)] = open_hour[1].hour(hour(end))
+            # As the worker did it: of the windows before, those that were final one allowed lateness ago.
+            while waiting and waiting[0][0] <= end - self.lateness_ms:
+                history = history.with_window(waiting[0][0], self.size_ms, waiting[0][1])
+                waiting.popleft()
+            if self._affected(end):
+                asked.append((estimate, history.with_window(end, self.size_ms, added) if added else history))
+                if len(asked) == _AT_ONCE:
+                    yield from self._anew(asked)
+                    asked = []
+            if added:
+                waiting.append((end, added))
+        yield from self._anew(asked)
+
+    def amendment(self) -> Amendment:
+        """What the worker has to know anew; ask when `heal` is through."""
+        hours = tuple(
+            AmendedHour(
+                end=from_ms(end),
+                means={name: hour_mean(mean) for name, mean in sorted(found.items())},  # type: ignore[misc]
+            )
+            for end, found in sorted(self._hours.items())
+            if self.final - PAST_MS < end <= self.final and end - HOUR_MS >= self.complete_since
+        )
+        touched = set(self.touched)
+        return Amendment(
+            station=self.name,
+            hours=hours,
+            heard={
+                name: Heard(value=value, at=from_ms(at))
+                for name, (value, at) in sorted(self._heard.items())
+                if at in touched or name in self.unheard
+            },
+            unheard={
+                name: Unheard(since=from_ms(since), until=from_ms(until))
+                for name, (since, until) in sorted(self.unheard.items())
+            },
+        )
+
+    @property
+    def in_progress(self) -> int:
+        """Hours with windows made again that the worker is not through with: they cannot be told yet."""
+        return len({hour(end) for end in self.touched if hour(end) > self.final})
+
+    def _affected(self, end: int) -> bool:
+        before = bisect_right(self.touched, end - max(self.lateness_ms, 1))
+        if not before or end - self.touched[before - 1] > PAST_MS:
+            place = bisect_left(self.touched, end)
+            if self.touched[place : place + 1] != [end]:
+                return False
+        return end - PAST_MS >= self.complete_since
+
+    def _anew(self, asked: Sequence[tuple[Estimate, History]]) -> Iterator[Estimate]:
+        made = indices([(self.station, history, to_ms(one.window.end)) for one, history in asked])
+        for (estimate, _), blocks in zip(asked, made, strict=True):
+            if tuple(blocks) != estimate.indices:
+                yield estimate.model_copy(
+                    update={
+                        "indices": tuple(blocks),
+                        "revision": estimate.revision + 1,
+                        "amended": estimate.amended + 1,
+                    }
+                )
+
+    def _hear(self, estimate: Estimate, end: int) -> None:
+        for name, pollutant in estimate.pollutants.items():
+            if pollutant.kind != "imputed" and pollutant.qc != SUSPECT:
+                self._heard[name] = pollutant.value, end
+
+
+class Told:
+    """What the amendments of a station say, all together."""
+
+    def __init__(self) -> None:
+        self._hours: dict[Any, Any] = {}
+        self._heard: dict[Pollutant, Heard] = {}
+        self._unheard: dict[Pollutant, Unheard] = {}
+        #: Ids of what does not count.
+        self.withheld: set[str] = set()
+
+    def add(self, amendment: Amendment) -> None:
+        """The next one on the log."""
+        self._hours |= {hour.end: hour for hour in amendment.hours}
+        self._heard |= amendment.heard
+        self._unheard |= amendment.unheard
+        self.withheld |= {one.id for one in amendment.withhold}
+        self.withheld -= set(amendment.release)
+
+    def news(self, amendment: Amendment) -> Amendment | None:
+        """What of it was not said yet; None: nothing."""
+        hours = tuple(hour for hour in amendment.hours if self._hours.get(hour.end) != hour)
+        heard = {name: one for name, one in amendment.heard.items() if self._heard.get(name) != one}
+        unheard = {name: one for name, one in amendment.unheard.items() if self._unheard.get(name) != one}
+        if not (hours or heard or unheard):
+            return None
+        return amendment.model_copy(update={"hours": hours, "heard": heard, "unheard": unheard})

@@ -1,0 +1,67 @@
+"""The newest revision of published windows, on disk: days of a city's estimates need no memory."""
+
+import sqlite3
+import tempfile
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+from schemas.base import to_ms
+from schemas.estimate import Estimate
+
+
+class Published:
+    """A context manager. `about`: per station the times (ms) within `reach` ms of which windows are kept."""
+
+    def __init__(self, about: Mapping[str, Iterable[int]], reach: int) -> None:
+        self._spans = {station: _merged(times, reach) for station, times in about.items()}
+        self._folder = tempfile.TemporaryDirectory(prefix="skyfuse-published-")
+        self._base = sqlite3.connect(Path(self._folder.name) / "published.sqlite", isolation_level=None)
+        self._base.executescript(
+            "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;"
+            " CREATE TABLE estimate (station TEXT, end INTEGER, revision INTEGER, body TEXT,"
+            " PRIMARY KEY (station, end)) WITHOUT ROWID; BEGIN;"
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._base.close()
+        self._folder.cleanup()
+
+    @property
+    def stations(self) -> Sequence[str]:
+        """Of which windows are kept."""
+        return sorted(self._spans)
+
+    def add(self, estimate: Estimate) -> None:
+        """Keep it if its time is asked for and no higher revision is known."""
+        end = to_ms(estimate.window.end)
+        spans = self._spans.get(estimate.station, ())
+        place = bisect_right(spans, (end, 2**62)) - 1
+        if place < 0 or end > spans[place][1]:
+            return
+        self._base.execute(
+            "INSERT INTO estimate VALUES (?, ?, ?, ?) ON CONFLICT (station, end) DO UPDATE SET"
+            " revision = excluded.revision, body = excluded.body WHERE excluded.revision >= revision",
+            (estimate.station, end, estimate.revision, estimate.model_dump_json()),
+        )
+
+    def windows(self, station: str) -> Iterator[Estimate]:
+        """A station's, in order of time."""
+        rows = self._base.execute("SELECT body FROM estimate WHERE station = ? ORDER BY end", (station,))
+        for (body,) in rows:
+            yield Estimate.model_validate_json(body)
+
+
+def _merged(times: Iterable[int], reach: int) -> list[tuple[int, int]]:
+    """Spans of `reach` to both sides of the times, those that overlap as one."""
+    spans: list[tuple[int, int]] = []
+    for at in sorted(times):
+        if spans and at - reach <= spans[-1][1]:
+            spans[-1] = spans[-1][0], at + reach
+        else:
+            spans.append((at - reach, at + reach))
+    return spans
