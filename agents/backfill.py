@@ -22,11 +22,10 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Final, Literal, NamedTuple
 
-from aqi.history import Mean
 from aqi.quality import defaults
 from fusion.amending import LeftOut, not_withheld
 from fusion.assessor import StationOf
-from fusion.conclusion import Conclusion, assembled, conclude, counted, means, unknown
+from fusion.conclusion import Conclusion, Counts, assembled, conclude, unknown
 from fusion.inference import Said, tell
 from fusion.intake import Intake, Prepared, take_in
 from fusion.learning import HOUR_MS, Air
@@ -114,7 +113,7 @@ class Backfill:
         self._windows: dict[Key, _Window] = {}
         self._published: dict[Key, Published] = {}
         #: Per station and end: revision, and what the window adds to the averages.
-        self._past: dict[str, dict[int, tuple[int, dict[str, Mean]]]] = {}
+        self._past: dict[str, dict[int, tuple[int, Counts]]] = {}
 
     @property
     def stations(self) -> Collection[str]:
@@ -123,19 +122,25 @@ class Backfill:
 
     @property
     def hours(self) -> Collection[tuple[str, int]]:
-        """Station and end of hour (ms) of all that is used: those of the windows, and those before them."""
-        return self._hours | {(station, at - HOUR_MS) for station, at in self._hours}
+        """Station and end of hour (ms) of all that is used: those of the windows, and those beside them.
+
+        (A reading of the hour before, or after, may stand for a period in this one.)
+        """
+        return {(station, at + by) for station, at in self._hours for by in (-HOUR_MS, 0, HOUR_MS)}
 
     def add(self, source: Source, item: Item, *, late: bool) -> Item | None:
         """An input, with its offset on `source`; gives the input that was known under its identity, if any.
 
-        Those that lend no wanted window context are not kept.
+        It is one of every window of its period. Those that lend no wanted window context are not kept.
         """
-        end = (item.time // self._size + 1) * self._size
-        at = hour(end)
-        if (item.station, at) in self._hours or (item.station, at + HOUR_MS) in self._hours:
-            return self._windows.setdefault((item.station, end), _Window()).add(source, item, late)
-        return None
+        known = None
+        own = end_of(item.time, self._size)
+        for end in ends_of(item, self._size):
+            at = hour(end)
+            if (item.station, at) in self._hours or (item.station, at + HOUR_MS) in self._hours:
+                before = self._windows.setdefault((item.station, end), _Window()).add(source, item, late)
+                known = before if end == own else known
+        return known
 
     def add_estimate(self, estimate: Estimate, *, backfilled: bool) -> None:
         """A published estimate; `backfilled`: not by the worker."""
@@ -161,7 +166,7 @@ class Backfill:
         if following is not None and following - end <= PAST_MS:
             past = self._past.setdefault(estimate.station, {})
             if end not in past or estimate.revision >= past[end][0]:
-                past[end] = estimate.revision, means(estimate.pollutants, self._size)
+                past[end] = estimate.revision, Counts.of(estimate.pollutants, end, self._size)
 
     def decide(self, complete_since: float) -> list[Outcome]:
         """One outcome per wanted window.
@@ -251,9 +256,9 @@ class Backfill:
                 pollutants = _with_published(
                     conclude(window, told, air), before.estimate.pollutants if before else {}
                 )
-                added = means(pollutants, self._size)
-                history = counted(air.history, window, pollutants, self._size)
-                memory.put(end, added)
+                counts = Counts.of(pollutants, end, self._size)
+                history = counts.into(air.history, end, self._size)
+                memory.put(end, counts)
                 concluded.append(Conclusion(window, told, pollutants, history))
         return [
             _revised(estimate, rewrite[estimate.station, to_ms(estimate.window.end)])
@@ -299,6 +304,20 @@ def _revised(estimate: Estimate, outcome: Outcome) -> Estimate:
     return estimate.model_copy(update={"revision": outcome.after, "amended": outcome.amended})
 
 
+def end_of(time: int, size: int) -> int:
+    """End of the window that a time lies in; all in ms."""
+    return (time // size + 1) * size
+
+
+def ends_of(item: Item, size: int) -> list[int]:
+    """Ends of the windows that an item is an input of: its own, and the others of its period (ms)."""
+    own = end_of(item.time, size)
+    if not item.until:
+        return [own]
+    covered = range(end_of(item.since, size), end_of(item.until - 1, size) + 1, size)
+    return sorted({own, *covered})
+
+
 def hour(end: int) -> int:
     """End of the hour that a window lies in; both ends in ms."""
     return -(-end // HOUR_MS) * HOUR_MS
@@ -311,23 +330,22 @@ class _Memory:
         self,
         fresh: Air,
         size: int,
-        past: Mapping[int, tuple[int, dict[str, Mean]]],
+        past: Mapping[int, tuple[int, Counts]],
         snapshots: Sequence[tuple[int, Mapping[str, VirtualSensor]]],
     ) -> None:
         self._air = fresh
         self._size = size
-        self._means = {end: added for end, (_, added) in past.items()}
+        self._counts = {end: counts for end, (_, counts) in past.items()}
         self._snapshots = snapshots
         self._reached = -(2**62)
 
     def as_of(self, horizon: int) -> Air:
         """Horizons come in order of time."""
         history, last = self._air.history, dict(self._air.last)
-        for end in sorted(end for end in self._means if self._reached < end <= horizon):
-            added = self._means[end]
-            if added:
-                history = history.with_window(end, self._size, added)
-            last |= {name: (mean.value, end) for name, mean in added.items() if mean.measured_s}
+        for end in sorted(end for end in self._counts if self._reached < end <= horizon):
+            counts = self._counts[end]
+            history = counts.into(history, end, self._size)
+            last |= {name: (mean.value, end) for name, mean in counts.added.items() if mean.measured_s}
         self._reached = max(self._reached, horizon)
         self._air = replace(self._air, history=history, last=last)
         at, newest = max(
@@ -338,9 +356,9 @@ class _Memory:
         known = history.having_measured(newest)
         return replace(self._air, history=known, virtual=newest, virtual_at=at)
 
-    def put(self, end: int, added: dict[str, Mean]) -> None:
+    def put(self, end: int, counts: Counts) -> None:
         """A window has been made again."""
-        self._means[end] = added
+        self._counts[end] = counts
 
 
 def _said(head: Head, prepared: Sequence[Prepared]) -> list[Said | None]:

@@ -9,15 +9,15 @@ have published had nothing come late.
 
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from agents.backfill import PAST_MS, hour
-from aqi.history import History, Mean
+from aqi.history import OZONE_KEPT, History, Mean
 from aqi.quality import SUSPECT
 from fusion.amending import hour_mean
-from fusion.conclusion import means, unknown
+from fusion.conclusion import Counts, unknown
 from fusion.indices import indices
 from fusion.learning import HOUR_MS
 from schemas.amendment import AmendedHour, Amendment, Heard, Unheard
@@ -39,6 +39,7 @@ class Healing:
         final: end of the last window that is final (ms): a later one is the worker's own to publish.
         complete_since: event time (ms) from which on everything that was published is known.
         unheard: since and until when a pollutant is not measured any more where it was.
+        measured: pollutants that the station is known to have measured, some time ago.
     """
 
     name: str
@@ -49,13 +50,14 @@ class Healing:
     final: int
     complete_since: float
     unheard: Mapping[Pollutant, tuple[int, int]] = field(default_factory=dict)
+    measured: Collection[str] = ()
     _hours: dict[int, dict[str, Mean]] = field(default_factory=dict)
     _heard: dict[Pollutant, tuple[float, int]] = field(default_factory=dict)
 
     def heal(self, windows: Iterable[Estimate]) -> Iterator[Estimate]:
         """The estimates to publish again, of the newest revisions in order of time."""
-        history = unknown(self.station).history
-        waiting: deque[tuple[int, dict[str, Mean]]] = deque()
+        history = unknown(self.station).history.having_measured(self.measured)
+        waiting: deque[tuple[int, Counts]] = deque()
         asked: list[tuple[Estimate, History]] = []
         touched_hours = {hour(end) for end in self.touched}
         open_hour = 0, history
@@ -63,26 +65,24 @@ class Healing:
             end = to_ms(estimate.window.end)
             if end > self.final or end - to_ms(estimate.window.start) != self.size_ms:
                 continue  # windows of another size (the setting was changed) do not fit into the averages
-            added = means(estimate.pollutants, self.size_ms)
+            counts = Counts.of(estimate.pollutants, end, self.size_ms)
             self._hear(estimate, end)
             if hour(end) in touched_hours:
                 if open_hour[0] != hour(end):
                     open_hour = hour(end), unknown(self.station).history
                     self._hours[hour(end)] = {}
-                if added:
-                    open_hour = hour(end), open_hour[1].with_window(end, self.size_ms, added)
-                    self._hours[hour(end)] = open_hour[1].hour(hour(end))
+                open_hour = hour(end), counts.into(open_hour[1], end, self.size_ms)
+                self._hours[hour(end)] = open_hour[1].hour(hour(end))
             # As the worker did it: of the windows before, those that were final one allowed lateness ago.
             while waiting and waiting[0][0] <= end - self.lateness_ms:
-                history = history.with_window(waiting[0][0], self.size_ms, waiting[0][1])
-                waiting.popleft()
+                before, of_it = waiting.popleft()
+                history = of_it.into(history, before, self.size_ms)
             if self._affected(end):
-                asked.append((estimate, history.with_window(end, self.size_ms, added) if added else history))
+                asked.append((estimate, counts.into(history, end, self.size_ms)))
                 if len(asked) == _AT_ONCE:
                     yield from self._anew(asked)
                     asked = []
-            if added:
-                waiting.append((end, added))
+            waiting.append((end, counts))
         yield from self._anew(asked)
 
     def amendment(self) -> Amendment:
@@ -121,7 +121,7 @@ class Healing:
             place = bisect_left(self.touched, end)
             if self.touched[place : place + 1] != [end]:
                 return False
-        return end - PAST_MS >= self.complete_since
+        return end - reach(self.measured) >= self.complete_since
 
     def _anew(self, asked: Sequence[tuple[Estimate, History]]) -> Iterator[Estimate]:
         made = indices([(self.station, history, to_ms(one.window.end)) for one, history in asked])
@@ -139,6 +139,11 @@ class Healing:
         for name, pollutant in estimate.pollutants.items():
             if pollutant.kind != "imputed" and pollutant.qc != SUSPECT:
                 self._heard[name] = pollutant.value, end
+
+
+def reach(measured: Collection[str]) -> int:
+    """How far back (ms) averages reach where these were measured: the NowCast of ozone goes furthest."""
+    return max(PAST_MS, (OZONE_KEPT + 1) * HOUR_MS) if "o3" in measured else PAST_MS
 
 
 class Told:

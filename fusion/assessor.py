@@ -20,7 +20,7 @@ import numpy as np
 
 from aqi.quality import defaults
 from fusion.amending import amended, not_withheld, withheld_after
-from fusion.conclusion import Conclusion, assembled, conclude, counted, learn, news, unknown
+from fusion.conclusion import Conclusion, Counts, assembled, conclude, learn, news, unknown
 from fusion.inference import ROWS_A_RUN, Said, predict, tell
 from fusion.intake import Intake, Prepared, take_in
 from fusion.learning import Air
@@ -222,7 +222,8 @@ class Assessor:
         final = kind == "expire"
         _, air = ring.latest() if final else ring.as_of(view.end - self._lateness)
         pollutants = conclude(window, said, air)
-        history = counted(air.history, window, pollutants, self._size)
+        counts = Counts.of(pollutants, view.end, self._size)
+        history = counts.into(air.history, view.end, self._size)
         if final:
             after = learn(replace(air, history=history), window, said, without)
             ring.put(view.end, after)

@@ -14,7 +14,7 @@ from fusion.sensors import Disputed, Measured, nearer
 from model.far_band import BandFinder
 from model.persistence import PERSISTENCE
 from model.virtual_sensor import Prediction
-from schemas.base import from_ms
+from schemas.base import from_ms, to_ms
 from schemas.estimate import (
     Estimate,
     IndexBlock,
@@ -75,6 +75,7 @@ def conclude(window: Prepared, said: Said | None, air: Air) -> dict[Pollutant, P
                 method=measured.method,
                 raw=tidy(measured.raw),
                 n=measured.n,
+                since=from_ms(measured.since) if measured.since else None,
                 sensors=measured.sensors,
                 refused=refused[name],
             )
@@ -159,25 +160,34 @@ def means(pollutants: Mapping[Pollutant, PollutantEstimate], size: int) -> dict[
     }
 
 
-def counted(
-    history: History, window: Prepared, pollutants: Mapping[Pollutant, PollutantEstimate], size: int
-) -> History:
-    """The history with a window of `size` ms counted in.
+class Counts(NamedTuple):
+    """What a window adds to the averages, and means of the whole hour that ends with it."""
 
-    A mean over the hour that has just ended takes the place of all that was counted of that hour: what its
-    windows showed while it was not known yet was the hour before, or imputed.
-    """
-    end = window.view.end
-    added = means(pollutants, size)
-    if not added:
-        return history
-    history = history.with_window(end, size, added)
-    whole = {
-        name: Mean(measured.value, HOUR_MS // 1000)
-        for name, measured in window.measured.items()
-        if end % HOUR_MS == 0 and 0 < measured.since <= end - HOUR_MS
-    }
-    return history.with_hour(end, {**history.hour(end), **whole}) if whole else history
+    added: Mapping[str, Mean]
+    whole: Mapping[str, Mean]
+
+    @classmethod
+    def of(cls, pollutants: Mapping[Pollutant, PollutantEstimate], end: int, size: int) -> "Counts":
+        """Of a window of `size` ms that ends at `end` (ms)."""
+        whole: dict[str, Mean] = {}
+        if end % HOUR_MS == 0:
+            whole = {
+                name: Mean(estimate.value, HOUR_MS // 1000)
+                for name, estimate in pollutants.items()
+                if estimate.since is not None and to_ms(estimate.since) <= end - HOUR_MS
+            }
+        return cls(means(pollutants, size), whole)
+
+    def into(self, history: History, end: int, size: int) -> History:
+        """The history with the window counted in.
+
+        A mean over the hour that has just ended takes the place of all that was counted of that hour: what
+        its windows showed while it was not known yet was the hour before, or imputed.
+        """
+        if not self.added:
+            return history
+        history = history.with_window(end, size, self.added)
+        return history.with_hour(end, {**history.hour(end), **self.whole}) if self.whole else history
 
 
 def assembled(concluded: Sequence[Conclusion], bundle: str) -> list[Estimate]:

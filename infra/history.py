@@ -16,10 +16,11 @@ from zoneinfo import ZoneInfo
 
 from aiokafka import ConsumerRecord
 
-from agents.backfill import Key, Source
+from agents.backfill import Key, Source, end_of, ends_of
 from agents.fusion import features_items
 from agents.vision import VisionPipeline, VisionStage
 from fusion.learning import HOUR_MS
+from fusion.sensors import humidity_ms
 from infra.errors import SourceError
 from infra.replay.events import FrameRow, Problem
 from infra.replay.feed import AHEAD_MS, FORMATS, Progress
@@ -52,7 +53,8 @@ _FEW: Final = 0.1
 _APPENDED: Final = 1
 _SCHEMA: Final = """
 CREATE TABLE input (
-  seq INTEGER PRIMARY KEY, station TEXT, end INTEGER, source TEXT, value BLOB, place TEXT
+  seq INTEGER PRIMARY KEY, station TEXT, end INTEGER, source TEXT, value BLOB, place TEXT,
+  time INTEGER, since INTEGER, until INTEGER
 );
 """
 
@@ -77,16 +79,19 @@ def source_of_file(stated: str) -> Source | None:
     return sources.get(stated)
 
 
-#: What came too late is counted in the window of its own time.
-_OWN_WINDOW_ONLY: Final = Periods(2**62, Cadences(), lambda _: None)
+#: Of what comes without its past, before more is known of it: the window of its own time.
+OWN_WINDOW_ONLY: Final = Periods(2**62, Cadences(), lambda _: None)
 
 
 def items_of(
-    source: Source, record: ConsumerRecord[bytes, bytes], keys: Keys
+    source: Source, record: ConsumerRecord[bytes, bytes], keys: Keys, periods: Periods
 ) -> tuple[list[Item], Refused | None]:
-    """A record's inputs, as the fusion stage takes them in, and what of it cannot be used. Raises Refused."""
+    """A record's inputs, as the fusion stage takes them in, and what of it cannot be used. Raises Refused.
+
+    `periods`: has heard the records before it, in the order of their log.
+    """
     if source == "readings":
-        return reading_items(record, keys, _OWN_WINDOW_ONLY)
+        return reading_items(record, keys, periods)
     return features_items(record, keys), None
 
 
@@ -101,8 +106,9 @@ class History:
         self._folder = tempfile.TemporaryDirectory(prefix="skyfuse-history-")
         self._base = sqlite3.connect(Path(self._folder.name) / "inputs.sqlite", isolation_level=None)
         self._base.executescript(f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; {_SCHEMA}")
-        self._waiting: list[tuple[int, str, int, str, bytes, str]] = []
+        self._waiting: list[tuple[int, str, int, str, bytes, str, int, int, int]] = []
         self._count = 0
+        self._periods = OWN_WINDOW_ONLY
         self._now = int(time.time() * 1000)
         #: Stations that the folder describes.
         self.stations: dict[str, Station] = {}
@@ -151,6 +157,12 @@ class History:
             self.problems += contents.problems
             self.stations = {record.station: record for record in contents.stations}
             self._introduce(books)
+            self._periods = Periods(
+                self._size,
+                Cadences(),
+                lambda station: books(self._keys.partition(station)).get(station),
+                humidity_ms,
+            )
             strays = {} if strays_too else spool.strays(_FAR_MS, _FEW)
             for number, event in enumerate(spool.ordered(), start=1):
                 end = (event.time_ms // self._size + 1) * self._size
@@ -236,41 +248,60 @@ class History:
 
     def _shelve(self, source: Source, record: ConsumerRecord[bytes, bytes], where: str) -> None:
         try:
-            items, partly = items_of(source, record, self._keys)
+            items, partly = items_of(source, record, self._keys, self._periods)
         except Refused as refused:
             self.problems.append(Problem(where, refused.message))
             return
         if partly is not None:
             self.problems.append(Problem(where, partly.message))
         for item in items[:1]:  # a row is one value, or one frame
-            end = (item.time // self._size + 1) * self._size
-            value = record.value or b""
-            self._waiting.append((record.offset, item.station, end, source, value, where))
+            place = (
+                record.offset,
+                item.station,
+                end_of(item.time, self._size),
+                source,
+                record.value or b"",
+                where,
+            )
+            self._waiting.append((*place, item.time, item.since, item.until))
         if len(self._waiting) >= _BATCH:
             self._write()
 
     def _write(self) -> None:
         self._base.execute("BEGIN")
-        self._base.executemany("INSERT INTO input VALUES (?, ?, ?, ?, ?, ?)", self._waiting)
+        self._base.executemany("INSERT INTO input VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", self._waiting)
         self._base.execute("COMMIT")
         self._waiting.clear()
 
-    def windows(self, partition: int) -> set[Key]:
-        """The final windows of a partition that there are inputs of."""
-        found = self._base.execute("SELECT DISTINCT station, end FROM input")
-        return {(station, end) for station, end in found if self._keys.partition(station) == partition}
+    def windows(self, partition: int, final: int) -> set[Key]:
+        """The windows of a partition up to the end of the final ones (ms) that there are inputs of."""
+        found = self._base.execute("SELECT DISTINCT station, time, since, until FROM input")
+        return {
+            (station, end)
+            for station, *times in found
+            if self._keys.partition(station) == partition
+            for end in ends_of(_standing(station, *times), self._size)
+            if end <= final
+        }
 
     def inputs(self, partition: int, hours: Collection[tuple[str, int]]) -> Iterator[Input]:
-        """In the order of their time, the inputs of the windows of those (station, end of hour)."""
+        """In the order of their time, the inputs with times in those (station, end of hour)."""
         for station, at in sorted(hours):
             rows = self._base.execute(
-                "SELECT seq, source, value, place FROM input WHERE station = ? AND end > ? AND end <= ?"
-                " ORDER BY seq",
+                "SELECT seq, source, value, place, time, since, until FROM input"
+                " WHERE station = ? AND end > ? AND end <= ? ORDER BY seq",
                 (station, at - HOUR_MS, at),
             )
-            for seq, source, value, where in rows:
+            for seq, source, value, where, *times in rows:
                 record = self._at(seq, source, partition, station, value)
-                yield Input(source, items_of(source, record, self._keys)[0][0], value, where)
+                [item, *_], _ = items_of(source, record, self._keys, OWN_WINDOW_ONLY)
+                stands = _standing(station, *times)
+                item = item._replace(time=stands.time, since=stands.since, until=stands.until)
+                yield Input(source, item, value, where)
+
+
+def _standing(station: str, time: int, since: int, until: int) -> Item:
+    return Item(station, time, time, (), None, None, 0, since, until)
 
 
 def _stray(event: Spooled) -> str:

@@ -12,10 +12,13 @@ from schemas.estimate import Estimate
 
 
 class Published:
-    """A context manager. `about`: per station the times (ms) within `reach` ms of which windows are kept."""
+    """A context manager. `about`: per station the times (ms) about which windows are kept.
 
-    def __init__(self, about: Mapping[str, Iterable[int]], reach: int) -> None:
-        self._spans = {station: _merged(times, reach) for station, times in about.items()}
+    Those that end at most `before` ms before one of them, or `after` behind it.
+    """
+
+    def __init__(self, about: Mapping[str, Iterable[int]], before: int, after: int) -> None:
+        self._spans = {station: _merged(times, before, after) for station, times in about.items()}
         self._folder = tempfile.TemporaryDirectory(prefix="skyfuse-published-")
         self._base = sqlite3.connect(Path(self._folder.name) / "published.sqlite", isolation_level=None)
         self._base.executescript(
@@ -56,12 +59,12 @@ class Published:
             yield Estimate.model_validate_json(body)
 
 
-def _merged(times: Iterable[int], reach: int) -> list[tuple[int, int]]:
-    """Spans of `reach` to both sides of the times, those that overlap as one."""
+def _merged(times: Iterable[int], before: int, after: int) -> list[tuple[int, int]]:
+    """Spans about the times, those that overlap as one."""
     spans: list[tuple[int, int]] = []
     for at in sorted(times):
-        if spans and at - reach <= spans[-1][1]:
-            spans[-1] = spans[-1][0], at + reach
+        if spans and at - before <= spans[-1][1]:
+            spans[-1] = spans[-1][0], at + after
         else:
-            spans.append((at - reach, at + reach))
+            spans.append((at - before, at + after))
     return spans

@@ -78,6 +78,12 @@ class PollutantEstimate(Record):
         float | None, Field(description="mean of the raw values, ug/m3, also where they failed")
     ] = None
     n: Annotated[int, Field(description="readings used")] = 0
+    since: Annotated[
+        UtcTime | None,
+        Field(
+            description="beginning of the declared period that this is the mean of; it ends in this window"
+        ),
+    ] = None
     sensors: tuple[DeviceId, ...] = ()
     refused: Annotated[
         dict[str, str],

@@ -32,18 +32,19 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
-from agents.backfill import PAST_MS, Backfill, Key, Outcome, Source, hour
-from agents.healing import Healing, Told
+from agents.backfill import PAST_MS, Backfill, Key, Outcome, Source, end_of, ends_of, hour
+from agents.healing import Healing, Told, reach
 from agents.worker import join_rules, load_bundle
 from fusion.amending import LeftOut, left_out
 from fusion.intake import check_station
+from fusion.sensors import humidity_ms
 from fusion.stored import OF_SENSORS, SENSORS, SensorsState
 from infra.annotations import read_annotations, withheld_by_station, withheld_of
 from infra.commands.connection import consumer_limits, kafka_connection
 from infra.commands.query import moment
 from infra.connect import with_broker
 from infra.errors import TopicReadError
-from infra.history import History, items_of, late_from, source_of_file
+from infra.history import OWN_WINDOW_ONLY, History, items_of, late_from, source_of_file
 from infra.published import Published
 from infra.replay.display import shown
 from infra.replay.events import Problem
@@ -61,6 +62,7 @@ from streams import topics
 from streams.accept import LATE_FROM, Keys, amendment_of, is_amendment, is_punctuation
 from streams.admin import admin_client
 from streams.bands import BandBook
+from streams.cadence import Cadences, Periods
 from streams.checkpoint import AT
 from streams.join import BEGINNING, Item, Settled
 from streams.stations import StationBook
@@ -124,6 +126,16 @@ class _Late:
     def __init__(self) -> None:
         self.windows: set[Key] = set()
         self.offsets: dict[Source, set[int]] = {"features": set(), "readings": set()}
+        #: By offset and identity, late readings that stand for a period.
+        self.standing: dict[tuple[int, tuple[Any, ...]], Item] = {}
+
+
+class _Origin(NamedTuple):
+    """Where a late record stood first: an offset of its source, or in a file."""
+
+    source: Source
+    offset: int
+    filed: bool
 
 
 class Scope(NamedTuple):
@@ -197,24 +209,25 @@ class _Run:
         told = self._told(number)
         self._withhold(annotations, told, done, sender)
         late = self._late(number, done)
-        annotated = self._annotated(number, annotations)
+        annotated = self._annotated(number, annotations, late)
         self.report.annotated += len(annotated)
         windows = annotated if self._scope.annotated_only else late.windows | annotated
         self.report.open |= {key for key in windows if key[1] > done}
         final = {key for key in windows if key[1] <= done}
         if self._history is not None:
-            final |= self._history.windows(number)
+            final |= self._history.windows(number, done)
         withheld = withheld_by_station(annotations)
         made: list[Estimate] = []
         unheard: dict[str, dict[Pollutant, tuple[int, int]]] = {}
         possible: set[Key] = set()
         for wanted in passes(sorted(final)):
             work = Backfill(wanted, self._rules.size, withheld)
-            for source, item, *_ in self._late_items(number, work.stations, []):
+            for source, item, *_ in self._late_items(number, work.stations, [], late.standing):
                 work.add(source, item, late=True)
             for name, source in self._names.items():
+                periods = self._periods(number)
                 for record in self._scan(name, number, work.stations):
-                    for item in self._items(source, record):
+                    for item in self._items(source, record, periods):
                         work.add(source, item, late=record.offset in late.offsets[source])
             fresh = self._from_files(work, number)
             complete_since = self._estimates(work, number)
@@ -260,7 +273,11 @@ class _Run:
         ends: dict[str, list[int]] = {}
         for station, end in sorted(touched):
             ends.setdefault(station, []).append(end)
-        with Published(ends, PAST_MS) as published:
+        measured: dict[str, set[str]] = {}
+        for station, snapshots in self._checkpoints(number).items():
+            measured[station] = {name for _, state in snapshots for name in state.virtual}
+        back = max(reach(measured.get(station, ())) for station in ends)
+        with Published(ends, back, PAST_MS) as published:
             complete_since = self._each_estimate(number, set(ends), lambda one, _: published.add(one))
             for estimate in made:
                 published.add(estimate)
@@ -268,6 +285,7 @@ class _Run:
                 healing = Healing(
                     station, self._book(number).get(station), ends[station], self._rules.size,
                     self._rules.lateness, done, complete_since, unheard.get(station, {}),
+                    measured.get(station, ()),
                 )  # fmt: skip
                 for estimate in healing.heal(published.windows(station)):
                     self.report.healed += 1
@@ -302,7 +320,7 @@ class _Run:
         wanted = set(work.wanted)
         for one in self._history.inputs(number, work.hours) if self._history else ():
             known = work.add(one.source, one.item, late=True)
-            key = one.item.station, (one.item.time // self._rules.size + 1) * self._rules.size
+            key = one.item.station, end_of(one.item.time, self._rules.size)
             if key not in wanted:
                 continue  # it only lends context here; its own pass counts it
             if known is None:
@@ -320,9 +338,15 @@ class _Run:
     def _late(self, number: int, done: int) -> _Late:
         late = _Late()
         size = self._rules.size
-        for source, item, origin, arrived in self._late_items(number, None, self.report.unusable):
+        for _, _, stood in self._late_records(number, None, []):
+            if stood.source == "readings" and not stood.filed:
+                late.offsets["readings"].add(stood.offset)
+        self._stand(number, late)
+        for source, item, origin, arrived in self._late_items(
+            number, None, self.report.unusable, late.standing
+        ):
             late.offsets[source].add(origin)
-            end = (item.time // size + 1) * size
+            end = end_of(item.time, size)
             if not self._wanted(end) or self._scope.station not in (None, item.station):
                 continue
             # Event time, too, may lie far back: a replay of old data has topics of its own.
@@ -330,8 +354,23 @@ class _Run:
                 count, first, last = self.report.of_old.get(item.station, (0, item.time, item.time))
                 self.report.of_old[item.station] = count + 1, min(first, item.time), max(last, item.time)
                 continue
-            late.windows.add((item.station, end))
+            late.windows |= {(item.station, one) for one in ends_of(item, size) if one <= max(done, end)}
         return late
+
+    def _stand(self, number: int, late: _Late) -> None:
+        """For how long the late readings stand, as the worker had it from the readings before them."""
+        offsets = late.offsets["readings"]
+        if not offsets:
+            return
+        periods = self._periods(number)
+        for record in self._scan(self._name(topics.READINGS), number):
+            for item in self._items("readings", record, periods):
+                if item.until and item.offset in offsets:
+                    late.standing[item.offset, item.identity] = item
+
+    def _periods(self, number: int) -> Periods:
+        """Periods that have heard nothing yet, for a log that is read from its beginning."""
+        return Periods(self._rules.size, Cadences(), self._book(number).get, humidity_ms)
 
     def _annotations(self, number: int) -> list[Annotation]:
         """The invalidations of a partition, those that were taken back included."""
@@ -343,7 +382,7 @@ class _Run:
             found = [*(one for one in found if one.id != self._draft.id), self._draft]
         return [one for one in found if one.kind == "invalid" and self._scope.station in (None, one.station)]
 
-    def _annotated(self, number: int, annotations: Sequence[Annotation]) -> set[Key]:
+    def _annotated(self, number: int, annotations: Sequence[Annotation], late: _Late) -> set[Key]:
         """The windows that readings of annotated times belong to, as far as the logs still have them."""
         spans: dict[str, list[LeftOut]] = {}
         for annotation in annotations:
@@ -353,19 +392,20 @@ class _Run:
             return windows
 
         def take(source: Source, item: Item) -> None:
-            end = (item.time // self._rules.size + 1) * self._rules.size
-            if source != "readings" or not self._wanted(end):
+            if source != "readings":
                 return
             for one in spans[item.station]:
                 if one.since <= item.time < one.until:
                     self.report.sensors.add(item.payload.sensor)
                     if one.covers(item.time, item.payload):
-                        windows.add((item.station, end))
+                        ends = ends_of(item, self._rules.size)
+                        windows.update((item.station, end) for end in ends if self._wanted(end))
 
+        periods = self._periods(number)
         for record in self._scan(self._name(topics.READINGS), number, spans):
-            for item in self._items("readings", record):
+            for item in self._items("readings", record, periods):
                 take("readings", item)
-        for source, item, _, _ in self._late_items(number, spans, []):
+        for source, item, _, _ in self._late_items(number, spans, [], late.standing):
             take(source, item)
         return windows
 
@@ -403,13 +443,10 @@ class _Run:
             if fresh or over:
                 self._tell(Amendment(station=station, withhold=fresh, release=over), sender)
 
-    def _late_items(
+    def _late_records(
         self, number: int, stations: Collection[str] | None, unusable: list[str]
-    ) -> Iterator[tuple[Source, Item, int, int]]:
-        """Late inputs under the offset at which they stood first, and when they came (broker's time, ms).
-
-        Complaints go to `unusable`.
-        """
+    ) -> Iterator[tuple[Any, str, _Origin]]:
+        """Records of the late topic, where they lie, and where they stood first; complaints to `unusable`."""
         for record in self._scan(self._name(topics.LATE), number, stations):
             where = f"{record.topic}/{record.partition}/{record.offset}"
             raw = dict(record.headers).get(LATE_FROM, b"").decode(errors="replace")
@@ -417,25 +454,41 @@ class _Run:
             topic, _, rest = raw.partition("/")
             partition, _, offset = rest.partition("/")
             if filed is not None:
-                source, stood = filed, _AFTER_THE_LOG + record.offset
+                yield record, where, _Origin(filed, _AFTER_THE_LOG + record.offset, True)
             elif topic in self._names and partition == str(number) and offset.isdigit():
-                source, stood = self._names[topic], int(offset)
+                yield record, where, _Origin(self._names[topic], int(offset), False)
             else:
                 unusable.append(f"{where}: {LATE_FROM} says {raw!r}, which is no input of this partition")
-                continue
+
+    def _late_items(
+        self,
+        number: int,
+        stations: Collection[str] | None,
+        unusable: list[str],
+        standing: Mapping[tuple[int, tuple[Any, ...]], Item],
+    ) -> Iterator[tuple[Source, Item, int, int]]:
+        """Late inputs under the offset at which they stood first, and when they came (broker's time, ms).
+
+        `standing`: those that stand for a period, as the readings' log has them. Complaints go to `unusable`.
+        """
+        periods = self._periods(number)
+        for record, where, origin in self._late_records(number, stations, unusable):
             try:
-                items = items_of(source, record, self.keys)[0]
+                items, _ = items_of(
+                    origin.source, record, self.keys, periods if origin.filed else OWN_WINDOW_ONLY
+                )
             except Refused as refused:
                 unusable.append(f"{where}: {refused}")
                 continue
             for item in items:
-                yield source, item._replace(offset=stood), stood, record.timestamp
+                known = standing.get((origin.offset, item.identity), item)
+                yield origin.source, known._replace(offset=origin.offset), origin.offset, record.timestamp
 
-    def _items(self, source: Source, record: Any) -> list[Item]:
+    def _items(self, source: Source, record: Any, periods: Periods) -> list[Item]:
         if is_punctuation(record) or is_amendment(record):
             return []
         try:
-            return items_of(source, record, self.keys)[0]
+            return items_of(source, record, self.keys, periods)[0]
         except Refused:
             return []  # as the worker did, which also wrote the dead letter
 

@@ -17,6 +17,7 @@ from schemas.estimate import Estimate
 from schemas.features import Punctuation
 from streams import topics
 from streams.accept import PUNCTUATION_TYPE
+from streams.admin import admin_client, create_topics
 from streams.sinks.store import Store
 from tests.agents.harness import REPLAY, Fleet, Sent, fleet, read_all, reading, send, stored, until
 
@@ -175,3 +176,30 @@ def test_a_memory_card_and_an_invalidation(
 def notes(settings: Settings) -> list[str]:
     with Store(settings.store_path, read_only=True) as store:
         return [one.text for one in store.annotations()]
+
+
+def test_an_installation_of_before_has_no_topic_of_annotations_and_gets_one(
+    kafka_settings: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = kafka_settings(partitions=1, window=REPLAY)
+    for name, text in environment(settings).items():
+        monkeypatch.setenv(name, text)
+    monkeypatch.setenv("SKYFUSE_KAFKA__PARTITIONS", "1")
+    create_topics(settings)
+    name = settings.kafka.prefix + topics.ANNOTATIONS.name
+    with admin_client(settings.kafka) as client:
+        client.delete_topics([name])
+        until("the topic to be gone", lambda: name not in client.list_topics(), 30)
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    workers = Fleet(settings, tmp_path)
+    try:
+        for role in ("fusion", "sink"):
+            workers.start(role)
+        send(settings, [*sent(pm25(0, 1)), *reached(START + HOUR)])
+        until("estimates", lambda: workers.check() and len(stored(settings)) == 60, 90)
+        assert "0 invalidations" in run("invalidate", "--list")
+        assert "0 windows with late data" in run("backfill")
+        run("annotate", STATION, at(START), at(START + HOUR), "--text", "barbecue next door")
+        until("the note", lambda: workers.check() and notes(settings) == ["barbecue next door"], 90)
+    finally:
+        workers.stop()

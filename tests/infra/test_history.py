@@ -66,7 +66,7 @@ def test_readings_by_window_and_refusals_by_line(tmp_path, bundle):
         ("b", at(9), "pm25", 4),
     ]
     with read(table(tmp_path / "r.csv", READING, *rows), bundle) as history:
-        assert history.windows(0) == {("a", NOON + 60_000), ("a", NOON + 120_000)}
+        assert history.windows(0, HOUR) == {("a", NOON + 60_000), ("a", NOON + 120_000)}
         assert sorted(where(history)) == ["r.csv:4", "r.csv:5", "r.csv:6", "r.csv:8"]
         first, second = history.inputs(0, {("a", HOUR)})
         assert (first.item.payload.parameter, first.item.payload.value) == ("no2", 20.0)
@@ -81,10 +81,10 @@ def test_only_final_windows_that_were_asked_for(tmp_path, bundle):
     rows = [("a", at(second), "pm25", 10, "ug/m3") for second in (0, 60, 120)]
     file = table(tmp_path / "r.csv", READING, *rows)
     with read(file, bundle, final=NOON + 120_000) as history:
-        assert history.windows(0) == {("a", NOON + 60_000), ("a", NOON + 120_000)}
+        assert history.windows(0, HOUR) == {("a", NOON + 60_000), ("a", NOON + 120_000)}
         assert history.open == {("a", NOON + 180_000)}
     with read(file, bundle, wanted=lambda end: end < NOON + 120_000) as history:
-        assert history.windows(0) == {("a", NOON + 60_000)}
+        assert history.windows(0, HOUR) == {("a", NOON + 60_000)}
         assert not history.open
 
 
@@ -142,7 +142,7 @@ def test_a_few_rows_of_a_wrong_clock_are_named_and_have_to_be_asked_for(tmp_path
             history.problems[0]
         )
         assert "--since 2007-04-12T10:00:00Z" in str(history.problems[0])
-        assert len(history.windows(0)) == 30 + 2
+        assert len(history.windows(0, HOUR)) == 30 + 2
     with read(file, bundle, strays_too=True) as history:
         assert not history.problems
-        assert len(history.windows(0)) == 32 + 2
+        assert len(history.windows(0, HOUR)) == 32 + 2
