@@ -71,7 +71,7 @@ class _Attempt:
             self.done.set()
 
     def give_up(self) -> None:
-        """Cut the connection: whatever the thread waits for on it ends, and what becomes of it is no error."""
+        """Cut the connection: whatever the thread waits for on it ends; what it finds then is no answer."""
         self.late = True
         if self.connection.sock is not None:
             with suppress(OSError):
@@ -131,7 +131,9 @@ class Webhook:
         parts = urlsplit(self.url)
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        attempt = _Attempt(kind(parts.hostname or "", parts.port, timeout=self.timeout), path, body, headers)
+        # The thread's own limit is only for what cannot be cut: a connection that is not there yet.
+        connection = kind(parts.hostname or "", parts.port, timeout=2 * self.timeout)
+        attempt = _Attempt(connection, path, body, headers)
         threading.Thread(target=attempt.run, name="web-hook", daemon=True).start()
         deadline = time.monotonic() + self.timeout
         while not attempt.done.wait(min(_LOOK_S, max(0.0, deadline - time.monotonic()))):
