@@ -414,12 +414,7 @@ class _Choice(NamedTuple):
     counted: tuple[SubIndex, ...]  # one per pollutant that counts, the highest of its means
     shown: tuple[SubIndex, ...]  # one per pollutant, in the order of the tables
     left_out: tuple[str, ...]  # in words
-
-    @property
-    def leading(self) -> list[str]:
-        """The pollutants that make the index; none where there is no index."""
-        highest = max([sub.index for sub in self.counted], default=_MUTE)
-        return [sub.parameter for sub in self.counted if sub.index == highest]
+    leading: tuple[str, ...]  # the pollutants that make the index; none where there is none
 
 
 def _choose(
@@ -462,9 +457,15 @@ def _choose(
     if unasked:
         left_out.append(f"{', '.join(unasked)} (never measured here)")
     highest = max([sub.index for sub in counted], default=_MUTE)
-    shaky = any(sub.status == "insufficient" for sub in counted if sub.index == highest)
-    status: Status = "valid" if met else "insufficient" if shaky or not counted else "indicative"
-    return _Choice(counting, status, need, lacking, tuple(counted), tuple(shown), tuple(left_out))
+    leading = [sub for sub in counted if sub.index == highest]
+    status: Status = "valid"
+    if not met:
+        shaky = not leading or "insufficient" in [sub.status for sub in leading]
+        status = "insufficient" if shaky else "indicative"
+    return _Choice(
+        counting, status, need, lacking, tuple(counted), tuple(shown), tuple(left_out),
+        tuple([sub.parameter for sub in leading]),
+    )  # fmt: skip
 
 
 def _highest(means: Found) -> dict[str, SubIndex]:
@@ -532,7 +533,7 @@ def _result(
         index,
         category,
         colour,
-        () if low else tuple(choice.leading),
+        () if low else choice.leading,
         choice.status,
         "; ".join(reasons),
         sum([sub.imputed_share for sub in counted]) / len(counted),

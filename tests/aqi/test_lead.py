@@ -264,6 +264,16 @@ def test_an_imputed_nowcast_of_particles_is_not_displaced_by_cleaner_ozone() -> 
     assert cast.lo < cast.index < cast.hi
 
 
+def test_no_nowcast_of_clean_particles_while_the_leading_ozone_is_missing() -> None:
+    history = of_hours(24, {"pm25": Mean(5.0, 3600), "o3": Mean(200.0, 3600)})
+    history = of_hours(2, {"pm25": Mean(5.0, 3600)}, history)
+    there = assess(US, history, T0)
+    assert (there.dominant, there.nowcast is None) == (("o3",), False)
+    gone = assess(US, of_hours(3, {"pm25": Mean(5.0, 3600)}, history), T0)
+    assert (gone.dominant, gone.status, gone.nowcast) == (("o3",), "valid", None)
+    assert gone.nowcast_reason == "no NowCast of o3: none of the newest 3 hours is complete"
+
+
 def test_a_gas_without_a_nowcast_may_lead_and_says_so() -> None:
     result = assess(US, of_hours(24, {"no2": Mean(250.0, 3600), "pm25": Mean(5.0, 3600)}), T0)
     assert (result.dominant, result.nowcast) == (("no2",), None)
