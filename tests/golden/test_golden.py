@@ -311,3 +311,12 @@ def test_alerts_go_on_from_each_version_alike() -> None:
             told[file] = [one.model_dump_json() for one in watch.feed(world.later_estimates())]
     assert len(set(map(repr, told.values()))) == 1
     assert len(next(iter(told.values()))) > 5
+
+
+@pytest.mark.parametrize("file", [name for name in FILES if name.startswith("stations")])
+def test_what_a_station_measured_before_its_hours_is_still_known_as_its_own(file: str) -> None:
+    """Sulphur dioxide, days ago: earlier versions tell of it by the last value alone."""
+    _, state = loaded(file)["gas"]
+    history = state.air().history
+    assert "so2" in history.ever_measured
+    assert not history.hours.measured("so2")
