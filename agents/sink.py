@@ -213,17 +213,35 @@ class SinkStage:
 
 
 def _to_influx(influx: InfluxSink, read: Sequence[_Read]) -> list[tuple[_Read, Refused]]:
-    """Write points; gives the estimates of which one was refused, each once."""
-    found: dict[int, str] = {}
+    """Write points; gives the estimates of which any was refused, each once."""
+    found: dict[int, list[Rejection]] = {}
     for rejection in influx.write([one.estimate for one in read]):
-        found.setdefault(rejection.position, rejection.reason)
+        found.setdefault(rejection.position, []).append(rejection)
     return [
         (
             read[position],
-            Refused("sink_rejected", f"InfluxDB refused a point of this estimate: {reason}"),
+            Refused(
+                "sink_rejected", f"InfluxDB refused {len(refused)} points of this estimate{_cause(refused)}"
+            ),
         )
-        for position, reason in found.items()
+        for position, refused in found.items()
     ]
+
+
+def _points(refused: Sequence[Rejection]) -> str:
+    return f"{len(refused)} points of this estimate" if len(refused) > 1 else "a point of this estimate"
+
+
+def _cause(refused: Sequence[Rejection]) -> str:
+    """Why, what can be done, and the server's words."""
+    reason = refused[0].reason
+    if "retention polic" not in reason:  # what versions 1 and 2 say of points that are too old
+        return f": {reason}"
+    return (
+        ", which are older than its bucket keeps: the local store has them; to have them in InfluxDB too,"
+        " lengthen the bucket's retention and send them again (skyfuse dlq redrive, skyfuse replay)."
+        f" It says: {reason}"
+    )
 
 
 def _alert_point(record: ConsumerRecord[bytes, bytes]) -> tuple[str, Point]:
@@ -238,8 +256,4 @@ def _complain(refused: Sequence[Rejection]) -> None:
     """What was made from what is kept elsewhere: a refusal loses nothing, but somebody should know."""
     if refused:
         metrics.SINK_ERRORS.labels("influx").inc(len(refused))
-        log.error(
-            "InfluxDB refused %d derived points (skyfuse influx init makes the buckets): %s",
-            len(refused),
-            refused[0].reason,
-        )
+        log.error("InfluxDB refused %d derived points%s", len(refused), _cause(refused))

@@ -104,15 +104,17 @@ def simulate(
 ) -> None:
     """Send a small made-up city's frames and readings, as its stations would."""
     import threading
+    import time
 
-    from infra.simulate.city import build
     from infra.simulate.feed import feed
+    from infra.simulate.place import settle
 
     stop = threading.Event()
     with ended_by_signals():
         try:
+            settings = with_broker(Settings())
             summary = feed(
-                with_broker(Settings()), build(stations, seed),
+                settings, settle(settings.data_dir, int(time.time() * 1000), stations, seed),
                 history_min=history, speed=speed, seconds=seconds, frame_period_s=every, stop=stop,
             )  # fmt: skip
         except KeyboardInterrupt:

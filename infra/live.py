@@ -147,12 +147,19 @@ def picture(
     estimates: Sequence[Estimate],
     freshness: Freshness,
     pipeline: Pipeline,
+    hints: Sequence[str],
     notes: Sequence[str],
     now: datetime,
     stale: Collection[str],
     console: Console,
 ) -> RenderableType:
-    """The whole screen, as wide as `console`. `stale`: stations whose newest window is no news any more."""
+    """The whole screen, as wide as `console`.
+
+    Args:
+        hints: what to look at.
+        notes: what happened.
+        stale: stations whose newest window is no news any more.
+    """
     rows = sorted(estimates, key=lambda estimate: estimate.station)
     unbounded = console.options.update(max_width=_ANY_WIDTH)
     for layout in _layouts(rows):
@@ -166,7 +173,8 @@ def picture(
     missing = [_HEADS[name] for name in PARAMETERS if name not in layout.pollutants]
     if missing:
         legend.append(f" · a wider terminal shows {', '.join(missing)}", "dim")
-    parts: list[RenderableType] = [table, legend, Text(pipeline.line(), "cyan")]
+    parts: list[RenderableType] = [table, legend, *(Text(hint, "bold") for hint in hints)]
+    parts.append(Text(pipeline.line(), "cyan"))
     parts += [Text(note, "yellow") for note in notes]
     return Group(*parts)
 

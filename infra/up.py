@@ -15,11 +15,15 @@ from agents.worker import ROLES
 from infra.connect import environment
 from infra.live import Freshness, Pipeline, is_stale, line, picture, utc_now
 from infra.settings import Settings
+from infra.simulate.city import City
+from infra.simulate.guide import guide
+from infra.simulate.place import settle
 from infra.stack.broker import EmbeddedBroker, running_bootstrap
 from infra.stack.cache import EmbeddedCache
 from infra.stack.ports import free_port
 from infra.stack.processes import Status, Supervisor, ended_by_signals
 from infra.stores import make_room_for_live
+from schemas.base import to_ms
 from schemas.estimate import Estimate
 from streams.admin import create_topics
 from streams.errors import StoreError
@@ -120,8 +124,10 @@ def up(
     ) as stack:
         settings = stack.settings
         stack.start_workers()
+        city = None
         if simulate:
             console.print(f"skyfuse: simulating {stations} stations", style="dim")
+            city = settle(settings.data_dir, to_ms(utc_now()), stations)
             stack.supervisor.add(
                 "simulate",
                 [
@@ -131,7 +137,7 @@ def up(
                 environment(settings),
             )  # fmt: skip
         try:
-            _watch(console, stack, notes, started, seconds)
+            _watch(console, stack, city, notes, started, seconds)
         except (KeyboardInterrupt, SystemExit):
             console.print("skyfuse: ending", style="dim")
         stack.pipeline.read()
@@ -140,8 +146,16 @@ def up(
     console.print(f"skyfuse: the data stays in {settings.data_dir}; see ./skyfuse query", style="dim")
 
 
-def _watch(console: Console, stack: Running, notes: list[str], started: float, seconds: float | None) -> None:
+def _watch(
+    console: Console,
+    stack: Running,
+    city: City | None,
+    notes: list[str],
+    started: float,
+    seconds: float | None,
+) -> None:
     freshness = Freshness()
+    told: list[str] = []
     printed: set[tuple[str, object, int]] = set()
     # What the store has from before is no news of this start.
     before = {_version(estimate) for estimate in _latest(stack.settings, utc_now())[0]}
@@ -157,13 +171,15 @@ def _watch(console: Console, stack: Running, notes: list[str], started: float, s
             if first and any(_version(estimate) not in before for estimate in estimates):
                 first = False
                 notes.append(f"first estimates {time.monotonic() - started:.0f} s after the start")
+            hints = guide(city, to_ms(now)) if city is not None and estimates else []
             if isinstance(live, Live):
-                screen = picture(estimates, freshness, stack.pipeline, notes[-4:], now, stale, console)
+                screen = picture(estimates, freshness, stack.pipeline, hints, notes[-4:], now, stale, console)
                 live.update(screen, refresh=True)
             else:
-                for text in notes:
+                for text in notes + (hints if hints != told else []):
                     console.print(f"skyfuse: {text}", highlight=False)
                 notes.clear()
+                told = hints
                 for estimate in estimates:
                     key = _version(estimate)
                     if key not in printed:

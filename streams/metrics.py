@@ -29,7 +29,10 @@ WATERMARK_LAG: Final = Gauge(
     "aq_watermark_lag_seconds", "Now less the watermark", ["source", "partition"], registry=REGISTRY
 )
 LATE: Final = Counter(
-    "aq_late_events_total", "Inputs after their window closed", ["source", "outcome"], registry=REGISTRY
+    "aq_late_events_total",
+    "Records with an input that came after its window was final",
+    ["source", "outcome"],
+    registry=REGISTRY,
 )  # outcome: dropped (to aq.late.v1); what made a revision is in aq_window_emitted_total
 WINDOWS_OPEN: Final = Gauge(
     "aq_window_open", "Windows that are open or may be revised", ["partition"], registry=REGISTRY

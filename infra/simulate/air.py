@@ -3,7 +3,7 @@
 import math
 from typing import Final
 
-from infra.simulate.city import LATITUDE, LONGITUDE, City, SimulatedStation
+from infra.simulate.city import City, SimulatedStation
 from infra.simulate.noise import key, normal, smooth, uniform
 from model.gate import sun_elevation
 from schemas.parameters import Parameter
@@ -14,9 +14,14 @@ _DAY_MS: Final = 24 * HOUR_MS
 _EPISODE_DAYS: Final = 5
 
 
-def solar_hour(time_ms: int) -> float:
+def solar_hour(city: City, time_ms: int) -> float:
     """Local mean solar time in the city, hours in [0, 24)."""
-    return (time_ms / HOUR_MS + LONGITUDE / 15.0) % 24.0
+    return (time_ms / HOUR_MS + city.place.longitude / 15.0) % 24.0
+
+
+def sun_over(city: City, time_ms: int) -> float:
+    """Elevation of the sun over the city, degrees."""
+    return sun_elevation(time_ms, city.place.latitude, city.place.longitude)
 
 
 def air(city: City, station: SimulatedStation, time_ms: int) -> dict[Parameter, float]:
@@ -29,7 +34,7 @@ def air(city: City, station: SimulatedStation, time_ms: int) -> dict[Parameter, 
     """
     seed = city.seed
     hours = time_ms / HOUR_MS
-    hour = solar_hour(time_ms)
+    hour = solar_hour(city, time_ms)
     synoptic = smooth(key(seed, "synoptic"), hours / 60.0)
     daily = smooth(key(seed, "daily"), hours / 9.0)
     mixing = 1.0 + 0.35 * math.cos(2 * math.pi * (hour - 4.0) / 24.0)
@@ -50,7 +55,7 @@ def air(city: City, station: SimulatedStation, time_ms: int) -> dict[Parameter, 
     co = 220.0 + 700.0 * station.traffic * (0.2 + rush) * mixing + 4.0 * pm25
     so2 = 2.5 + 30.0 * station.industry * max(0.0, smooth(key(station.key, "stack"), hours / 1.5)) ** 2
     # The sun of two hours ago: ozone takes its time.
-    sun = max(0.0, math.sin(math.radians(sun_elevation(time_ms - 2 * HOUR_MS, LATITUDE, LONGITUDE))))
+    sun = max(0.0, math.sin(math.radians(sun_over(city, time_ms - 2 * HOUR_MS))))
     o3 = 28.0 + 70.0 * sun * math.exp(0.2 * synoptic) - 0.45 * no2
     return {
         "pm25": pm25,

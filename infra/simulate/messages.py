@@ -14,7 +14,6 @@ from schemas.frame import FrameHeader
 from schemas.reading import Reading, Value
 from streams.topics import FRAMES, READINGS
 
-READING_PERIOD_MS: Final = 10_000
 #: Frames that a camera fails to take.
 _FRAMES_LOST: Final = 0.03
 
@@ -33,10 +32,14 @@ class Message:
 def messages(city: City, start_ms: int, frame_period_ms: int) -> Iterator[Message]:
     """Readings and frames of all stations with event times from `start_ms` on, in order, without end.
 
-    Each station reads every 10 s and takes a frame every `frame_period_ms`, each at its own place in the
-    period. The same city and times give the same messages, whatever `start_ms`.
+    Each station reads every 10 s (some sensors more rarely) and takes a frame every `frame_period_ms`, each
+    at its own place in the period. The same city and times give the same messages, whatever `start_ms`.
     """
-    sources = [_readings(city, station, start_ms) for station in city.stations if station.record.sensors]
+    sources = [
+        _readings(city, station, period_ms, start_ms)
+        for station in city.stations
+        for period_ms in sorted({station.period_ms(sensor.sensor) for sensor in station.record.sensors})
+    ]
     sources += [
         _frames(city, station, start_ms, frame_period_ms) for station in city.stations if station.has_camera
     ]
@@ -50,8 +53,8 @@ def _times(start_ms: int, period_ms: int, phase_ms: int) -> Iterator[int]:
         time_ms += period_ms
 
 
-def _readings(city: City, station: SimulatedStation, start_ms: int) -> Iterator[Message]:
-    for time_ms in _times(start_ms, READING_PERIOD_MS, station.reading_phase_ms):
+def _readings(city: City, station: SimulatedStation, period_ms: int, start_ms: int) -> Iterator[Message]:
+    for time_ms in _times(start_ms, period_ms, int(station.reading_phase * period_ms)):
         values = tuple(
             Value(
                 parameter=value.parameter,
@@ -60,6 +63,7 @@ def _readings(city: City, station: SimulatedStation, start_ms: int) -> Iterator[
                 sensor=value.sensor,
             )
             for value in measured(city, station, time_ms)
+            if station.period_ms(value.sensor) == period_ms
         )
         if values:
             reading = Reading(station=station.id, observed_at=from_ms(time_ms), values=values)

@@ -17,10 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from infra.simulate.air import HOUR_MS, air, solar_hour
-from infra.simulate.city import LATITUDE, LONGITUDE, City, SimulatedStation
+from infra.simulate.air import HOUR_MS, air, solar_hour, sun_over
+from infra.simulate.city import City, SimulatedStation
 from infra.simulate.noise import key, smooth, uniform
-from model.gate import sun_elevation
 
 HEIGHT: Final = 360
 WIDTH: Final = 640
@@ -350,8 +349,8 @@ def render(city: City, station: SimulatedStation, time_ms: int) -> bytes:
         scene(key(station.key, "scene")),
         pm25=truth["pm25"],
         humidity=truth["relativehumidity"],
-        elevation=sun_elevation(time_ms, LATITUDE, LONGITUDE),
-        hour=solar_hour(time_ms),
+        elevation=sun_over(city, time_ms),
+        hour=solar_hour(city, time_ms),
         cover=min(1.0, max(0.0, 0.35 + 0.3 * smooth(clouds, time_ms / HOUR_MS / 5.0))),
         drift=time_ms / HOUR_MS * 0.8,
         grain=int(uniform(key(station.key, "grain"), time_ms) * (1 << 31)),

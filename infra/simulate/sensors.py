@@ -8,7 +8,7 @@ from infra.simulate.city import City, SimulatedStation
 from infra.simulate.noise import key, normal, uniform
 from schemas.parameters import Parameter
 
-Fault = Literal["silent", "stuck", "spike"]
+Fault = Literal["silent", "stuck", "spike", "fouled"]
 #: Noise of one value: relative to it, and absolute in the parameter's unit.
 _NOISE: Final[dict[Parameter, tuple[float, float]]] = {
     "pm25": (0.06, 0.8),
@@ -29,6 +29,13 @@ _FAULTS: Final[tuple[tuple[Fault, float, float, float], ...]] = (
     ("stuck", 0.07, 0.4, 1.5),
     ("spike", 0.08, 0.004, 0.012),
 )
+#: What a newcomer is to see at once. From so long before the city opens until so long after:
+_STANDING_MS: Final[dict[Fault, int]] = {"silent": 20 * 60_000, "fouled": 40 * 60_000}
+_STANDING_UNTIL_MS: Final = 8 * HOUR_MS
+#: Until so long after nothing else fails.
+_QUIET_MS: Final = 2 * HOUR_MS
+#: How much too much a fouled sensor shows.
+FOULED: Final = 4.0
 #: Single values that get lost on the way.
 _LOST: Final = 0.01
 _MONTH_MS: Final = 30 * 24 * HOUR_MS
@@ -49,6 +56,18 @@ def unit_of(parameter: Parameter) -> str:
 
 def fault(city: City, station: SimulatedStation, sensor: str, time_ms: int) -> tuple[Fault, int] | None:
     """The fault a sensor has at a time, with the time (ms) it began; None where it has none."""
+    opened = city.place.opened_ms
+    if opened is not None:
+        standing: tuple[tuple[Fault, str | None], ...] = (
+            ("silent", station.silent),
+            ("fouled", station.fouled),
+        )
+        for name, failing in standing:
+            start = opened - _STANDING_MS[name]
+            if sensor == failing and start <= time_ms < opened + _STANDING_UNTIL_MS:
+                return name, start
+        if time_ms < opened + _QUIET_MS:
+            return None
     stream = key(city.seed, station.id, "fault", sensor)
     index = time_ms // _STRETCH_MS
     draw = uniform(stream, 4 * index)
@@ -78,6 +97,8 @@ def measured(city: City, station: SimulatedStation, time_ms: int) -> list[Measur
             value = _indicated(city, station, sensor.sensor, parameter, seen, seen_ms)
             if found is not None and found[0] == "spike" and parameter not in _WEATHER:
                 value *= 5.0 + 20.0 * uniform(key(station.key, "spike", parameter), found[1])
+            if found is not None and found[0] == "fouled":
+                value *= FOULED
             values.append(Measured(sensor.sensor, parameter, value))
     return values
 

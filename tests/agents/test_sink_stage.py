@@ -1,9 +1,12 @@
 """The sink stage and what a foreign producer puts on the estimates topic."""
 
 import asyncio
+import gzip
+import json
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,8 @@ from agents.sink import SinkStage
 from schemas.dead_letter import DeadLetter
 from streams.accept import Keys
 from streams.driver import Out
+from streams.sinks.influx import InfluxSink
+from streams.sinks.patience import Patience
 from streams.sinks.store import Store
 from streams.stations import StationBook
 from tests.outputs.samples import T0, estimate, measured
@@ -68,3 +73,62 @@ def test_what_no_series_can_hold_is_a_dead_letter_as_it_came(
     assert DeadLetter.original_headers(letter.headers) == [("a", b"b")]
     assert (story.code, story.stage, story.offset) == (code, "sink", 1)
     assert len(story.reason) > 20
+
+
+class ShortMemory(BaseHTTPRequestHandler):
+    """Answers as InfluxDB 2 does to points that are older than a bucket's retention, here than T0 + 90."""
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers["Content-Encoding"] == "gzip":
+            body = gzip.decompress(body)
+        old = [line for line in body.decode().split("\n") if int(line.rsplit(" ", 1)[1]) < T0 + 90]
+        words = {
+            "code": "unprocessable entity",
+            "message": f"failure writing points to database: partial write: dropped {len(old)} points"
+            " outside retention policy of duration 2160h0m0s - oldest point"
+            f" {old[0][:40] if old else ''} dropped={len(old)}",
+        }
+        answer = json.dumps(words).encode() if old else b""
+        self.send_response(422 if old else 204)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: object) -> None:
+        """Not on the tests' output."""
+
+
+def test_an_estimate_older_than_the_bucket_keeps_is_one_dead_letter_that_says_so(tmp_path: Path) -> None:
+    """Its eight lines were eight letters, each with the whole estimate."""
+    letters: list[Out] = []
+
+    async def publish(records: Iterable[Out], /) -> None:
+        letters.extend(records)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), ShortMemory)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    influx = InfluxSink(
+        f"http://127.0.0.1:{server.server_port}", org="o", bucket="aq", token="t",
+        patience=Patience(wait=lambda _: True),
+    )  # fmt: skip
+    with Store(tmp_path / "store.sqlite", aggregates=True) as store, ThreadPoolExecutor(1) as executor:
+        stage = SinkStage(
+            store, influx, None, None, StationBook("aq.stations.v1", Keys(1)), publish, executor,
+            threading.Event(), topic=TOPIC, dead_letter_topic="aq.dlq.v1", start=0,
+        )  # fmt: skip
+        batch = [record(offset, one.model_dump_json().encode()) for offset, one in enumerate((GOOD, LATER))]
+        asyncio.run(stage.handle(TOPIC, batch))
+        assert store.read() == [GOOD, LATER]
+    influx.close()
+    server.shutdown()
+    server.server_close()
+    (letter,) = letters
+    story = DeadLetter.from_headers(letter.headers)
+    assert (letter.value, story.code, story.offset) == (batch[0].value, "sink_rejected", 0)
+    assert (
+        "points of this estimate, which are older than its bucket keeps: the local store has them"
+        in story.reason
+    )
+    assert "lengthen the bucket's retention" in story.reason
+    assert "2160h0m0s" in story.reason

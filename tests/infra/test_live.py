@@ -20,11 +20,11 @@ def at(age: timedelta) -> int:
     return int((NOW - age).timestamp())
 
 
-def screen(estimates, width, stale=()):
+def screen(estimates, width, stale=(), hints=()):
     console = Console(file=io.StringIO(), width=width, force_terminal=False)
     pipeline = Pipeline({})
     pipeline.read()
-    console.print(picture(estimates, Freshness(), pipeline, ["a note"], NOW, stale, console))
+    console.print(picture(estimates, Freshness(), pipeline, hints, ["a note"], NOW, stale, console))
     return console.file.getvalue()
 
 
@@ -104,3 +104,11 @@ def test_a_length_is_told_in_its_leading_unit(seconds):
     number, unit = lasting(timedelta(seconds=seconds)).split()
     size = {"s": 1, "min": 60, "h": 3600, "d": 86_400, "y": 365.25 * 86_400}[unit]
     assert 0 <= seconds / size - int(number) < 1
+
+
+def test_a_line_says_what_to_look_at():
+    text = screen([full("a", at(timedelta(0)))], 160, hints=["look at: a's sensor pm is silent"])
+    lines = [line.strip() for line in text.splitlines()]
+    assert lines.index("look at: a's sensor pm is silent") > next(
+        number for number, line in enumerate(lines) if line.startswith("a ")
+    )

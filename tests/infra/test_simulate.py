@@ -19,13 +19,15 @@ from PIL import Image
 
 from infra.errors import SourceError
 from infra.settings import Settings
-from infra.simulate.air import HOUR_MS, air
-from infra.simulate.city import LATITUDE, LONGITUDE, build
+from infra.simulate.air import HOUR_MS, air, solar_hour, sun_over
+from infra.simulate.city import FORMER_PLACE, READING_PERIOD_MS, build
 from infra.simulate.feed import feed
+from infra.simulate.guide import guide
 from infra.simulate.messages import messages
 from infra.simulate.noise import key, smooth
+from infra.simulate.place import place_of_day, settle
 from infra.simulate.scene import HEIGHT, WIDTH, extinction, growth, picture, render, scene
-from infra.simulate.sensors import fault, measured
+from infra.simulate.sensors import FOULED, fault, measured
 from infra.simulate.truth import COLUMNS, MINUTE_MS, Truth, truth_file
 from model.gate import judge
 from model.image import decode
@@ -158,7 +160,7 @@ def test_pictures_pass_the_gate_by_day_and_are_night_by_night() -> None:
             continue
         for hour in range(24):
             at = _NOON_MS + hour * HOUR_MS
-            verdict = judge(decode(render(city, station, at), 224, 224), at, (LATITUDE, LONGITUDE))
+            verdict = judge(decode(render(city, station, at), 224, 224), at, FORMER_PLACE[:2])
             expected = hour <= 5 or hour >= 20
             if 6 <= hour <= 7 or 18 <= hour <= 19:
                 continue  # twilight: either is right
@@ -197,6 +199,102 @@ def test_messages_are_in_order_valid_and_independent_of_the_start(offset: int, c
         else:
             header = accept_header(message.headers)
             assert (header.station.encode(), to_ms(header.time)) == (message.key, message.time_ms)
+
+
+def test_it_is_day_where_a_city_begins_at_every_hour_of_the_year() -> None:
+    """At 20:00 UTC all cameras of the city at the prime meridian were in the dark."""
+    for day in range(0, 365, 7):
+        for hour in range(24):
+            now_ms = _NOON_MS + day * 24 * HOUR_MS + hour * HOUR_MS + 17 * MINUTE_MS
+            city = build(6, 7, place_of_day(now_ms))
+            assert solar_hour(city, now_ms) == pytest.approx(10.0, abs=0.1)
+            for later in (-1, 0, 3, 6):
+                assert sun_over(city, now_ms + later * HOUR_MS) > 15.0, (day, hour, later)
+            for station in city.stations:
+                assert station.record.latitude is not None
+                assert station.record.longitude is not None
+                assert abs(station.record.longitude - city.place.longitude) < 0.5
+
+
+@pytest.mark.parametrize("hour", [1, 7, 13, 20])
+def test_the_first_pictures_are_usable_at_any_hour(tmp_path: Path, hour: int) -> None:
+    now_ms = _NOON_MS - 12 * HOUR_MS + hour * HOUR_MS
+    for station in settle(tmp_path, now_ms).stations:
+        if station.has_camera:
+            record = station.record
+            at = (record.latitude, record.longitude)
+            verdict = judge(decode(render(settle(tmp_path, now_ms), station, now_ms), 224, 224), now_ms, at)  # type: ignore[arg-type]
+            assert verdict.reasons == (), station.id
+
+
+def test_a_city_stays_where_it_is(tmp_path: Path) -> None:
+    first = settle(tmp_path, _NOON_MS)
+    half_a_day_later = settle(tmp_path, _NOON_MS + 12 * HOUR_MS)
+    assert half_a_day_later == first
+    assert settle(tmp_path, _NOON_MS + 12 * HOUR_MS, 13).stations[:6] == first.stations
+    assert settle(tmp_path, _NOON_MS, 6, seed=8).place == first.place
+    at, night = _NOON_MS + 3 * HOUR_MS, _NOON_MS + 13 * HOUR_MS
+    assert air(half_a_day_later, first.stations[0], at) == air(first, first.stations[0], at)
+    assert not any("night" in line for line in guide(first, at))
+    assert any("it is night over the simulated city" in line for line in guide(first, night))
+
+
+def test_a_city_from_before_places_were_chosen_goes_on_where_it_was(tmp_path: Path) -> None:
+    Truth(tmp_path, build()).note(_NOON_MS, _NOON_MS)
+    assert settle(tmp_path, _NOON_MS + 11 * HOUR_MS) == build()
+    (tmp_path / "truth" / "seed-7.json").write_text('{"latitude": 12}')
+    with pytest.raises(SourceError, match=r"seed-7\.json cannot be read: .*move the file away"):
+        settle(tmp_path, _NOON_MS)
+
+
+def test_at_first_one_sensor_is_silent_one_lies_one_station_is_a_camera_and_a_line_says_so(
+    tmp_path: Path,
+) -> None:
+    city = settle(tmp_path, _NOON_MS)
+    stations = {station.id: station for station in city.stations}
+    for minutes in range(0, 120, 7):
+        at = _NOON_MS + minutes * MINUTE_MS
+        broken = {
+            (station.id, sensor.sensor): found[0]
+            for station in city.stations
+            for sensor in station.record.sensors
+            if (found := fault(city, station, sensor.sensor, at)) is not None
+        }
+        assert broken == {("park", "pm"): "silent", ("harbour", "pm-b"): "fouled"}
+        assert {value.sensor for value in measured(city, stations["park"], at)} == {"gas"}
+        both = {v.sensor: v.value for v in measured(city, stations["harbour"], at) if v.parameter == "pm25"}
+        if len(both) == 2:
+            assert both["pm-b"] / both["pm"] == pytest.approx(FOULED, rel=0.6)
+        assert [line.partition(" (")[0] for line in guide(city, at)] == [
+            "look at harbour: its sensor pm-b shows 4 times too much; quality control leaves it out",
+            "look at park: its sensor pm is silent; ~ marks what stands in for it",
+            "look at hill: a camera alone, all it has comes from its pictures",
+        ]
+    # Both worked before: what stands in, and what is trusted, rests on that.
+    assert {v.sensor for v in measured(city, stations["park"], _NOON_MS - 30 * MINUTE_MS)} == {"pm", "gas"}
+    assert fault(city, stations["harbour"], "pm-b", _NOON_MS - 50 * MINUTE_MS) is None
+    assert fault(city, stations["park"], "pm", _NOON_MS + 9 * HOUR_MS) != (
+        "silent",
+        _NOON_MS - 20 * MINUTE_MS,
+    )
+
+
+def test_sensors_speak_as_rarely_as_real_ones() -> None:
+    city = build()
+    times: dict[tuple[str, str], list[int]] = {}
+    for message in islice(messages(city, _NOON_MS, 3_600_000), 3_000):
+        if message.topic == READINGS.name:
+            reading, _ = accept(message.value)
+            assert reading is not None
+            for sensor in {value.sensor for value in reading.values}:
+                times.setdefault((reading.station, sensor), []).append(message.time_ms)
+    gaps = {name: int(np.median(np.diff(at))) for name, at in times.items() if len(at) > 2}
+    assert gaps.pop(("school", "pm")) == 145_000
+    assert gaps.pop(("ring-road", "gas")) == 300_000
+    assert set(gaps.values()) == {READING_PERIOD_MS}
+    declared = {s.id: [sensor.period for sensor in s.record.sensors] for s in city.stations}
+    assert declared["ring-road"] == [None, 300]
+    assert declared["school"] == [None], "learned"
 
 
 def test_the_stations_are_mixed_and_have_all_pollutants_between_them() -> None:

@@ -97,6 +97,14 @@ def test_the_last_row_or_row_of_macroblocks_again_and_again(share, size, encode)
         assert reasons(encode(smeared)) == ("corrupt",)
 
 
+def test_where_only_soft_grey_clouds_are_left_nothing_else_is_said() -> None:
+    noise = Image.fromarray(np.random.default_rng(3).integers(0, 255, (36, 48)).astype(np.uint8))
+    clouds = np.asarray(noise.resize((480, 360), Image.Resampling.BICUBIC).convert("RGB"))
+    whole = 120 + clouds // 2
+    assert {"blurred", "greyscale"} <= set(reasons(jpeg(whole)))
+    assert reasons(jpeg(filled(whole, 0.5, (128, 128, 128)))) == ("corrupt",)
+
+
 def test_of_a_turned_camera_the_last_rows_are_elsewhere() -> None:
     exif = Image.Exif()
     for orientation, (left, top, right, bottom) in {
