@@ -208,7 +208,8 @@ def _table(
         if layout.sides:
             cells.append(Text(_SIDES[estimate.sides]))
         age = lasting(now - estimate.window.end)
-        cells += [Text(moment_of(estimate.window.end, now)), Text(f"{age} old" if old else age)]
+        when = moment_of(estimate.window.end, now, layout.sides)
+        cells += [Text(when), Text(f"{age} old" if old else age)]
         if layout.delay:
             cells.append(Text("" if delay is None else f"{delay:.0f} s"))
         if old:  # grey, and without the colour of its category: it says nothing of the air now
@@ -217,9 +218,11 @@ def _table(
     return table
 
 
-def moment_of(end: datetime, now: datetime) -> str:
-    """The end of a window: the time of day, with its date where that is not today's."""
-    return f"{end:%H:%M}" if end.date() == now.date() else f"{end:%Y-%m-%d %H:%M}"
+def moment_of(end: datetime, now: datetime, room: bool = True) -> str:
+    """The end of a window: the time of day, with its date where that is not today's; without room that alone."""
+    if end.date() == now.date():
+        return f"{end:%H:%M}"
+    return f"{end:%Y-%m-%d %H:%M}" if room else f"{end:%Y-%m-%d}"
 
 
 def is_stale(age: timedelta, ends: Sequence[datetime]) -> bool:
