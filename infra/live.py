@@ -219,7 +219,7 @@ def _table(
 
 
 def moment_of(end: datetime, now: datetime, room: bool = True) -> str:
-    """The end of a window: the time of day, with its date where that is not today's; without room that alone."""
+    """The end of a window: the time of day, with its date where that is not today's (or the date alone)."""
     if end.date() == now.date():
         return f"{end:%H:%M}"
     return f"{end:%Y-%m-%d %H:%M}" if room else f"{end:%Y-%m-%d}"

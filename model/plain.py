@@ -60,11 +60,17 @@ def read_folder(root: Path) -> tuple[dict[str, History], list[str]]:
     problems: list[str] = []
     sums: dict[tuple[str, str, int], list[float]] = defaultdict(list)
     found: dict[str, History] = {}
+    #: Of series whose stamps end a declared period.
+    declared: dict[tuple[str, str, str], int] = {}
     try:
         with Spool(latest_ms=int(time.time() * 1000) + _DAY_MS) as spool:
             contents = read_plain(root, spool)
             for record in contents.stations:
                 found[record.station] = History(record)
+                for sensor in record.sensors:
+                    if sensor.period is not None and sensor.stamp == "ends":
+                        for name in sensor.parameters:
+                            declared[record.station, sensor.sensor, name] = sensor.period
             problems += map(str, contents.problems)
             for event in spool.ordered():
                 row = event.row
@@ -76,7 +82,9 @@ def read_folder(root: Path) -> tuple[dict[str, History], list[str]]:
                 else:
                     value = _canonical(row, event.time_ms, problems)
                     if value is not None:
-                        end = event.time_ms // HOUR_MS * HOUR_MS + HOUR_MS
+                        # A mean that is stamped with its end is of the hour that ends there.
+                        ends = row.ends_ms if row.period is not None else declared.get(_series(row), 0)
+                        end = (event.time_ms - bool(ends)) // HOUR_MS * HOUR_MS + HOUR_MS
                         sums[row.station, row.parameter, end].append(value)
     except SourceError as error:
         raise LayoutError(str(error)) from error
@@ -84,6 +92,10 @@ def read_folder(root: Path) -> tuple[dict[str, History], list[str]]:
         means = _history(found, station).means.setdefault(parameter, {})
         means[end] = math.fsum(values) / len(values)
     return found, problems
+
+
+def _series(row: ReadingRow) -> tuple[str, str, str]:
+    return row.station, row.sensor or "main", row.parameter
 
 
 def _history(found: dict[str, History], station: str) -> History:

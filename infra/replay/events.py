@@ -37,7 +37,14 @@ class ReadingRow:
     unit: str
     sensor: str | None = None
     channel: str | None = None
+    period: int | str | None = None  #: seconds
+    stamp: str | None = None  #: whether the time `begins` or `ends` the period
     where: str = ""  #: file and line
+
+    @property
+    def ends_ms(self) -> int:
+        """The declared period (ms) that lies before the stated time; 0 where there is none."""
+        return 0 if self.stamp == "begins" or not isinstance(self.period, int) else self.period * 1000
 
 
 @dataclass(frozen=True, slots=True)

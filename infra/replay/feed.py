@@ -116,6 +116,7 @@ def feed(
             messages = timeline(
                 spool.ordered(), span, partitions=partitions, window=settings.window,
                 source=f"skyfuse/replay/{layout}", run=run, watermarks=not live,
+                before_ms=max(spool.before_ms, _declared_ms(contents)), now_ms=int(time.time() * 1000),
             )  # fmt: skip
             for message in messages:
                 if not pace.wait_for(message):
@@ -127,6 +128,13 @@ def feed(
         summary.untimed = spool.untimed
     summary.seconds = time.monotonic() - began
     return summary
+
+
+def _declared_ms(contents: Contents) -> int:
+    """The longest period (ms) that the folder's stations declare to lie before their readings' times."""
+    sensors = (sensor for station in contents.stations for sensor in station.sensors)
+    ends = (sensor.period for sensor in sensors if sensor.period and sensor.stamp == "ends")
+    return max(ends, default=0) * 1000
 
 
 class _Pace:

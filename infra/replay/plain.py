@@ -14,10 +14,11 @@ from infra.replay.pictures import inside
 from infra.replay.spool import Spool
 from infra.replay.tables import csv_rows, parquet_rows
 from schemas.base import first_error
+from schemas.duration import parse_duration
 from schemas.station import Station
 
 _READING_COLUMNS: Final = ("station", "time", "parameter", "value", "unit")
-_READING_OPTIONS: Final = ("sensor", "channel")
+_READING_OPTIONS: Final = ("sensor", "channel", "period", "stamp")
 _FRAME_COLUMNS: Final = ("station", "time", "path")
 _FRAME_OPTIONS: Final = ("camera", "id")
 
@@ -66,7 +67,7 @@ def read_plain(root: Path, spool: Spool, zone: ZoneInfo | None = None) -> Conten
                 ReadingRow(
                     row["station"], row["time"], row["parameter"], _number(value), row["unit"],
                     row.get("sensor") or None, row.get("channel") or None,
-                    where,
+                    _period(row.get("period")), row.get("stamp") or None, where=where,
                 )
             )  # fmt: skip
     if frames is not None:
@@ -94,6 +95,17 @@ def _tables(root: Path) -> list[Path]:
     if (root / "readings").is_dir():
         found += sorted(file for file in (root / "readings").iterdir() if file.suffix in (".csv", ".parquet"))
     return [table for table in found if table.is_file()]
+
+
+def _period(cell: Any) -> int | str | None:
+    """A period as it goes into a message, in seconds: what is none stays text, for the pipeline to refuse."""
+    if cell is None or cell == "":
+        return None
+    try:
+        seconds = parse_duration(cell).total_seconds()
+    except ValueError:
+        return str(cell)
+    return int(seconds) if seconds.is_integer() else str(cell)
 
 
 def _number(cell: Any) -> float | str:

@@ -40,6 +40,8 @@ class Spool:
         self._waiting: list[tuple[int, int, str, str, int, str]] = []
         self._place = 0
         self._count = 0
+        #: the longest period (ms) that readings declare to lie before their times
+        self.before_ms = 0
         #: how many events have no usable time
         self.untimed = 0
 
@@ -62,6 +64,8 @@ class Spool:
         ms = event_ms(row.stated, self._latest_ms)
         if ms is not None:
             self._place = ms
+        if isinstance(row, ReadingRow):
+            self.before_ms = max(self.before_ms, row.ends_ms)
         kind = 1 if isinstance(row, FrameRow) else 0
         stated = json.dumps(row.stated)
         self._waiting.append(

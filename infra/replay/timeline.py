@@ -16,9 +16,12 @@ from schemas.features import Punctuation
 from schemas.frame import FrameHeader
 from schemas.station import Station
 from streams.accept import ORIGIN, PUNCTUATION_TYPE
+from streams.cadence import MAX_PERIOD_MS, TOLERANCE
 from streams.topics import FRAMES, READINGS, STATIONS
 
 Headers = list[tuple[str, bytes]]
+#: A reading stands for an hour at most, and a tenth of it longer until the next one is due (streams.cadence).
+_STANDS_MS: Final = MAX_PERIOD_MS + MAX_PERIOD_MS // TOLERANCE
 #: schemas.reading.Reading takes no more in one message.
 _MOST_VALUES: Final = 256
 #: Media type by the end of a picture's name: what a machine's own table says differs from machine to machine.
@@ -56,15 +59,21 @@ def timeline(
     source: str,
     run: str = "",
     watermarks: bool = True,
+    before_ms: int = 0,
+    now_ms: int | None = None,
 ) -> Iterator[Message]:
     """Messages of `events` in the order given, and watermarks on every partition of both input topics.
 
     A watermark says that nothing earlier follows: one at the first event time before everything, one each
-    time event time has moved on by a window, and at the end one that closes and expires every window. With
-    them no idle time-out is needed, and a replay gives the same windows at any speed. Without `watermarks`
-    none is sent: on topics that live stations share, nobody can say that nothing earlier follows. `span`:
-    first and last event time (ms) of `events`. `source`: ce_source of the frames. `run`: every message says
-    in the header ORIGIN that it is of this run, and which rows it was made of.
+    time event time has moved on by a window, and at the end one that closes and expires every window, also
+    those after the last event for which it still stands (but for those that are not over at `now_ms`). Each
+    lags by `before_ms`, the longest time for which an event stands before its own: the mean of the hour
+    before. With them no idle time-out is needed, and a replay gives the same windows at any speed. Without
+    `watermarks` none is sent: on topics that live stations share, nobody can say that nothing earlier
+    follows.
+
+    `span`: first and last event time (ms) of `events`. `source`: ce_source of the frames. `run`: every
+    message says in the header ORIGIN that it is of this run, and which rows it was made of.
     """
     size_ms = _ms(window.size)
     marked: int | None = None
@@ -72,7 +81,7 @@ def timeline(
         span = None
     if span is not None:
         marked = span[0]
-        yield from _watermarks(marked, partitions)
+        yield from _watermarks(marked - before_ms, partitions)
     together: list[Spooled] = []
     for event in events:
         if together and not _same_message(together, event):
@@ -80,7 +89,7 @@ def timeline(
             together = []
         if marked is not None and event.timed and event.time_ms >= marked + size_ms:
             marked = event.time_ms
-            yield from _watermarks(marked, partitions)
+            yield from _watermarks(marked - before_ms, partitions)
         if isinstance(event.row, FrameRow):
             yield _frame(event, event.row, source, run)
         else:
@@ -89,8 +98,9 @@ def timeline(
         yield _reading(together, run)
     if span is not None:
         settled = window.grace + window.allowed_lateness + window.disorder
+        stands = _STANDS_MS if now_ms is None else max(0, min(_STANDS_MS, now_ms - span[1]))
         # Two windows more: the last event's own, and one for the strict inequalities on the way.
-        yield from _watermarks(span[1] + _ms(settled) + 2 * size_ms, partitions)
+        yield from _watermarks(span[1] + stands + _ms(settled) + 2 * size_ms, partitions)
 
 
 def _ms(delta: timedelta) -> int:
@@ -108,6 +118,8 @@ def _same_message(together: list[Spooled], event: Spooled) -> bool:
     first, row = together[0], event.row
     return (
         isinstance(row, ReadingRow)
+        and isinstance(first.row, ReadingRow)
+        and (first.row.period, first.row.stamp) == (row.period, row.stamp)
         and len(together) < _MOST_VALUES
         and (first.time_ms, first.timed, first.row.station, first.row.stated)
         == (event.time_ms, event.timed, row.station, row.stated)
@@ -130,6 +142,10 @@ def _reading(together: list[Spooled], run: str) -> Message:
         values.append(value)
     # By hand, not through schemas.Reading: a bad value is the pipeline's to refuse, with its reason.
     body = {"station": rows[0].station, "observed_at": rows[0].stated, "values": values}
+    if rows[0].period is not None:
+        body["period"] = rows[0].period
+    if rows[0].stamp is not None:
+        body["stamp"] = rows[0].stamp
     return Message(
         READINGS.name, rows[0].station.encode(), json.dumps(body, ensure_ascii=False).encode(),
         _origin(run, [row.where for row in rows]), together[0].time_ms, values=len(values),

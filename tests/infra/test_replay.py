@@ -143,6 +143,62 @@ def test_no_message_holds_more_values_than_a_reading_may() -> None:
     assert sizes == [256, 256, 88]
 
 
+def test_a_declared_period_travels_and_watermarks_wait_for_it() -> None:
+    hour = 3_600_000
+    with Spool(_NOW_MS) as spool:
+        for number in range(3):
+            time = _START_MS + number * hour
+            spool.add(ReadingRow("a", time, "pm25", 1.0, "ug/m3", period=3600))
+            spool.add(ReadingRow("a", time, "no2", 2.0, "ug/m3", period=900, stamp="begins"))
+        assert spool.before_ms == hour, "what begins at its time stands for nothing before it"
+        messages = list(
+            timeline(
+                spool.ordered(), spool.span(), partitions=1, window=_WINDOW, source="test",
+                before_ms=spool.before_ms, now_ms=_NOW_MS,
+            )
+        )  # fmt: skip
+    told: list[int] = []
+    for message in messages:
+        assert isinstance(message.value, bytes)
+        if message.key is None:
+            mark = Punctuation.model_validate_json(message.value)
+            assert mark.at is not None
+            told.append(to_ms(mark.at))
+        else:
+            reading, refused = accept(message.value)
+            assert refused is None
+            assert reading is not None
+            assert (reading.period, reading.stamp) in {(3600, "ends"), (900, "begins")}
+            assert max(told) <= to_ms(reading.observed_at) - hour
+    # The last reading stands for an hour, and a tenth of it longer until the next one is due.
+    assert told[-1] >= _START_MS + 2 * hour + hour * 11 // 10 + 607_000
+
+
+def test_no_watermark_goes_far_beyond_now() -> None:
+    with Spool(_NOW_MS) as spool:
+        spool.add(ReadingRow("a", _NOW_MS - 60_000, "pm25", 1.0, "ug/m3"))
+        messages = list(
+            timeline(
+                spool.ordered(), spool.span(), partitions=1, window=_WINDOW, source="test", now_ms=_NOW_MS
+            )
+        )
+    assert messages[-1].time_ms == _NOW_MS + 607_000 + 2 * _SIZE_MS
+
+
+@pytest.mark.parametrize(
+    ("cell", "sent"),
+    [("3600", 3600), ("1h", 3600), ("", None), ("145", 145), ("0.5", "0.5"), ("long", "long")],
+)
+def test_the_column_of_periods(tmp_path: Path, cell: str, sent: int | str | None) -> None:
+    head = ("station", "time", "parameter", "value", "unit", "period", "stamp")
+    rows = [head, ("a", "2023-11-14T22:14:00Z", "pm25", "1", "ug/m3", cell, "begins" if cell else "")]
+    _table(tmp_path / "readings.csv", rows)
+    _, messages, _ = _read(tmp_path)
+    [body] = [json.loads(m.value) for m in messages if m.key and isinstance(m.value, bytes)]
+    assert (body.get("period"), body.get("stamp")) == (sent, "begins" if cell else None)
+    assert (accept(json.dumps(body).encode())[0] is not None) == (sent is None or isinstance(sent, int))
+
+
 def test_frames_carry_what_they_state() -> None:
     with Spool(_NOW_MS) as spool:
         spool.add(FrameRow("a", _START_MS, "roof", "one.png", "one"))

@@ -93,6 +93,20 @@ def test_hourly_has_what_the_groups_have(tmp_path: Path) -> None:
         assert np.array_equal(found[group.site.station, end], group.readings, equal_nan=True)
 
 
+@pytest.mark.parametrize("declared", ["row", "station"])
+def test_a_mean_that_is_stamped_with_its_end_is_of_the_hour_before(tmp_path: Path, declared: str) -> None:
+    in_row = declared == "row"
+    sensor = {"sensor": "main", "parameters": ["pm25"]} | ({} if in_row else {"period": 3600})
+    (tmp_path / "stations.json").write_text(json.dumps([{"station": "a", "sensors": [sensor]}]))
+    (tmp_path / "readings.csv").write_text(
+        "station,time,parameter,value,unit" + (",period" if in_row else "") + "\n"
+        f"a,{START + HOUR},pm25,12,ug/m3" + (",3600" if in_row else "") + "\n"
+    )
+    histories, problems = read_folder(tmp_path)
+    assert not problems
+    assert histories["a"].means == {"pm25": {START + HOUR: 12.0}}
+
+
 def test_a_plain_folder_is_scored_on_the_declared_scale(tmp_path: Path) -> None:
     write_city(tmp_path)
     bundle = Bundle.load()
