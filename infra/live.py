@@ -16,7 +16,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from infra.commands.query import index_cell, lasting, leading, pollutant_cell
+from infra.commands.query import age_words, index_cell, leading, pollutant_cell
 from schemas.base import format_time
 from schemas.estimate import Estimate
 from schemas.parameters import PARAMETERS, Pollutant
@@ -207,7 +207,7 @@ def _table(
         ]
         if layout.sides:
             cells.append(Text(_SIDES[estimate.sides]))
-        age = lasting(now - estimate.window.end)
+        age = age_words(now - estimate.window.end)
         when = moment_of(estimate.window.end, now, layout.sides)
         cells += [Text(when), Text(f"{age} old" if old else age)]
         if layout.delay:
@@ -252,7 +252,7 @@ def line(estimate: Estimate, freshness: Freshness, now: datetime) -> str:
     late = "" if delay is None else f" delay={delay:.0f}s"
     end = estimate.window.end
     when = f"{end:%H:%M:%SZ}" if end.date() == now.date() else format_time(end)
-    old = f" ({lasting(now - end)} old)" if now - end > _STALE_AFTER else ""
+    old = f" ({age_words(now - end)} old)" if now - end > _STALE_AFTER else ""
     return f"{when}{old} {estimate.station}: AQI {index} {values} from={estimate.sides}{late}"
 
 

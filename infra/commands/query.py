@@ -168,7 +168,7 @@ def to_table(
     table.caption = "ug/m3; ~ imputed, with its 90 % interval; * corrected; - no value"
     newest = max((estimate.window.end for estimate in estimates), default=None)
     if now is not None and newest is not None and now - newest > _PAST:
-        table.caption += f"; the newest window ended {lasting(now - newest)} ago"
+        table.caption += f"; the newest window ended {age_words(now - newest)} ago"
     return table
 
 
@@ -212,7 +212,7 @@ def moment(text: str, now: datetime) -> datetime:
         raise QueryError(f"{error} (or an age such as 30m, 6h, 2d)") from error
 
 
-def lasting(length: timedelta) -> str:
+def age_words(length: timedelta) -> str:
     """A length of time in its leading unit: 90 s, 15 min, 30 h, 12 d, 4 y."""
     seconds = length.total_seconds()
     for unit, size, most in (("s", 1, 120), ("min", 60, 120), ("h", 3_600, 48), ("d", 86_400, 730)):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from infra.commands.query import lasting
+from infra.commands.query import age_words
 from infra.live import Freshness, Pipeline, is_stale, line, picture
 from schemas.parameters import PARAMETERS
 from tests.outputs.samples import T0, estimate, imputed, index, measured
@@ -101,7 +101,7 @@ def test_a_station_that_spoke_once():
 @settings(max_examples=50)
 @given(st.integers(0, 40 * 365 * 86_400))
 def test_a_length_is_told_in_its_leading_unit(seconds):
-    number, unit = lasting(timedelta(seconds=seconds)).split()
+    number, unit = age_words(timedelta(seconds=seconds)).split()
     size = {"s": 1, "min": 60, "h": 3600, "d": 86_400, "y": 365.25 * 86_400}[unit]
     assert 0 <= seconds / size - int(number) < 1
 
