@@ -281,7 +281,7 @@ class Backfill:
                     horizon = end - lateness_ms
                     intake = next((kept for when, kept in reversed(versions) if when <= horizon), Intake())
                     made = take_in(view, record, intake, limits, encoder)[0]
-                    prepared.append(replace(made, withheld=withheld))
+                    prepared.append(replace(made, withheld=withheld, idle=False))
                 versions.append((end, take_in(view, record, versions[-1][1], limits, encoder)[1]))
         return prepared
 

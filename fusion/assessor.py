@@ -171,7 +171,8 @@ class Assessor:
         prepared, after = take_in(left, station, intake, self._limits, self._head.bundle.encoder)
         if final:
             ring.put(view.end, after)
-        return replace(prepared, withheld=withheld) if withheld else prepared
+        # A window of which all readings are withheld is not one that nobody spoke in.
+        return replace(prepared, withheld=withheld, idle=False) if withheld else prepared
 
     def _infer(self, kinds: Sequence[str], prepared: Sequence[Prepared]) -> list["Said | None"]:
         said: list[Said | None] = [None] * len(prepared)

@@ -331,10 +331,13 @@ class Join:
                 self._amended(at - self._rules.grace - self._rules.lateness, start, output)
                 continue
             key = (station, start)
-            window = self._windows[key]
-            if kind == _CLOSE:
+            window = self._windows.get(key)
+            if window is None:
+                continue  # closed as it was final: there is no lateness
+            if kind == _CLOSE or not window.closed:
                 window.closed = True
                 self._publish(key, window, output)
+            if kind == _CLOSE:
                 continue
             if window.dirty:
                 self._publish(key, window, output)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.backfill import Backfill, Outcome, Source, hour
+from agents.backfill import Backfill, Outcome, Source, ends_of, hour
 from fusion.assessor import Assessor
 from fusion.stored import SENSORS
 from infra.commands.backfill import HOURS_A_PASS, passes
@@ -296,3 +296,46 @@ def test_passes_cut_the_windows_into_bounded_parts(minutes: set[tuple[str, int]]
     assert all(0 < len(part) <= HOURS_A_PASS for part in hours)
     # An hour is never cut: its windows share what quality control knows.
     assert sum(map(len, hours)) == len({at for part in hours for at in part})
+
+
+@given(
+    time=st.integers(0, 4 * SIZE), before=st.integers(0, 3 * SIZE), after=st.integers(1, 3 * SIZE),
+    stands=st.booleans(),
+)  # fmt: skip
+def test_an_item_is_one_of_the_windows_that_the_join_puts_it_into(
+    time: int, before: int, after: int, stands: bool
+) -> None:
+    at = NOON + time
+    item = Item("a", at, at, ("x", at), 1, None, 0)
+    if stands:
+        item = item._replace(since=at - before, until=at + after)
+    join = Join(Rules(SIZE, 0, 0, {"readings": 0}))
+    steps = join.feed("readings", [item], 1, 0).steps
+    steps += join.punctuate("readings", at + 100 * SIZE, 1, 0).steps
+    assert ends_of(item, SIZE) == [view.end for kind, view in steps if kind == "expire"]
+
+
+def test_a_late_reading_is_counted_in_every_window_it_stands_for(head: Head) -> None:
+    """A sensor that speaks every five minutes; one reading came late, the window after it has another."""
+    value = Quantity("pm25", 20.0, "ug/m3", "main", "value")
+    items = []
+    for number, at in enumerate(range(NOON + 1_000, NOON + 1_800_000, 300_000)):
+        identity = ("main", "pm25", "value", at)
+        found = value._replace(value=20.0 + number)
+        items.append(Item("a", at, at, identity, found[1:3], found, number, at, at + 330_000))
+    late = items[3]
+    published = work_through(head, [Sent("readings", one, False) for one in items if one is not late])
+    as_if = {e.window.end: e for e in work_through(head, [Sent("readings", one, False) for one in items])}
+    work = Backfill({("a", end) for end in ends_of(late, SIZE)}, SIZE)
+    for one in items:
+        work.add("readings", one, late=one is late)
+    for estimate in published:
+        work.add_estimate(estimate, backfilled=False)
+    outcomes = work.decide(-inf)
+    made = work.remake(outcomes, head, LATENESS, STATIONS.get, {})
+    assert [outcome.verdict for outcome in outcomes] == ["rewrite"] * 6
+    for estimate in made:
+        wanted = as_if[estimate.window.end]
+        assert (estimate.revision, estimate.inputs) == (wanted.revision, wanted.inputs)
+        assert estimate.pollutants["pm25"].value == wanted.pollutants["pm25"].value
+    assert [estimate.pollutants["pm25"].value for estimate in made[:5]] == [23.0] * 5

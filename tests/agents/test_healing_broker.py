@@ -195,7 +195,7 @@ def test_an_installation_of_before_has_no_topic_of_annotations_and_gets_one(
     try:
         for role in ("fusion", "sink"):
             workers.start(role)
-        send(settings, [*sent(pm25(0, 1)), *reached(START + HOUR)])
+        send(settings, [*sent(pm25(0, 1)), *reached(START + HOUR + 10 * MINUTE)])
         until("estimates", lambda: workers.check() and len(stored(settings)) == 60, 90)
         assert "0 invalidations" in run("invalidate", "--list")
         assert "0 windows with late data" in run("backfill")

@@ -157,6 +157,18 @@ def test_any_interleaving_gives_the_oracles_windows_and_late_items(
     assert world.join.open_windows == world.join.buffered == 0
 
 
+@given(logs(), steps, st.sampled_from([0, 2]))
+def test_without_lateness_a_window_is_published_and_final_at_once(
+    made: dict[str, Log], plan: list[tuple[str, int]], grace: int
+) -> None:
+    world = World(made, rules(grace=grace, lateness=0, hold=0))
+    world.start()
+    for source, count in plan:
+        world.publish(world.step(source, count))
+    world.finish()
+    check(world)
+
+
 @given(logs(late=False), steps)
 def test_within_the_disorder_bound_nothing_is_late_and_each_window_is_published_once(
     made: dict[str, Log], plan: list[tuple[str, int]]
