@@ -274,3 +274,42 @@ def test_what_is_invalidated_leaves_windows_averages_and_memory_and_comes_back(h
         assert essence(estimate) == essence(undisturbed.published[end])
         assert estimate.revision > worker.published[end].revision
         assert not estimate.inputs.withheld
+
+
+def test_a_window_of_which_everything_is_withheld_is_told_without_it(head: Head) -> None:
+    items = [item for item in log(7, 6) if item.payload.parameter == "pm25"]
+    span = Withheld(id="a/1", since=from_ms(NOON + 3 * HOUR), until=from_ms(NOON + 5 * HOUR))
+    place = next(at for at, item in enumerate(items) if item.time > NOON + 3 * HOUR - 1000)
+    worker = Worker(head)
+    worker.feed([*items[:place], Amendment(station="a", withhold=(span,)), *items[place:]])
+    worker.finish(NOON + 7 * HOUR)
+    for end, estimate in worker.published.items():
+        gone = NOON + 3 * HOUR < end <= NOON + 5 * HOUR
+        assert estimate.inputs.withheld == ({"a/1": 1} if gone else {})
+        assert (estimate.sides == "none") == gone
+        pm25 = estimate.pollutants.get("pm25")
+        assert gone == (pm25 is None or pm25.kind == "imputed")
+    assert len(worker.published) == 6 * 4
+
+
+def test_the_mean_of_an_hour_takes_the_place_of_its_windows_when_healed(head: Head) -> None:
+    """As it does in the worker: windows of an hour that a declared mean is of."""
+    found = Quantity("pm25", 50.0, "ug/m3", "main", "value")
+    items = []
+    for number in range(30):
+        if number % 7 != 3:
+            end = NOON + (number + 1) * HOUR
+            value = found._replace(value=20.0 + number)
+            items.append(
+                Item(
+                    "a", end - 1, end - 1, ("main", "pm25", "value", end), value[1:3], value, number,
+                    end - HOUR, end + HOUR + HOUR // 10,
+                )
+            )  # fmt: skip
+    worker = Worker(head)
+    worker.feed(items)
+    worker.finish(NOON + 33 * HOUR)
+    touched = [end for end in sorted(worker.published) if end % HOUR == 0][:1]
+    healing = Healing("a", STATION, touched, SIZE, LATENESS, worker.join.done, -inf)
+    # Nothing has changed, so there is nothing to heal: what was published is what is made of it.
+    assert list(healing.heal(worker.published[end] for end in sorted(worker.published))) == []
