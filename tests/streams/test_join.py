@@ -330,6 +330,25 @@ def test_an_amendment_acts_before_the_first_window_that_may_read_it_and_after_wh
     assert join.buffered == 2
 
 
+def test_an_amendment_comes_before_a_window_that_closes_at_the_same_moment() -> None:
+    join = Join(rules(lateness=20))
+    join.feed(A, [item(500, 0)], 1, now=0)
+    join.amend(B, Item("x", 5, BEGINNING, (0,), "amendment", None, 0), 1, 0)
+    # It stands behind 10; the estimate of 30 reads the state as of 10.
+    steps = join.feed(B, [item(25, 1), item(35, 2)], 3, now=0).steps
+    assert [(kind, view.end) for kind, view in steps] == [("amend", 10), ("close", 30)]
+
+
+def test_an_amendment_is_read_again_until_the_state_that_holds_it_is_settled() -> None:
+    join = Join(rules(hold=100))
+    join.feed(A, [item(500, 0)], 1, now=0)
+    join.amend(B, Item("x", 5, BEGINNING, (0,), "amendment", None, 0), 1, 0)
+    assert [kind for kind, _ in join.feed(B, [item(60, 1)], 2, now=0).steps] == ["amend"]
+    assert join.settled()[B].offset == 0
+    join.feed(B, [item(200, 2)], 3, now=0)
+    assert join.settled()[B].offset > 0
+
+
 def item(time: int, offset: int, station: str = "x", mark: object = None, seen: int | None = None) -> Item:
     return Item(station, time, time if seen is None else seen, (offset,), mark, offset, offset)
 
