@@ -156,6 +156,8 @@ class AlertStage:
 
     async def handle(self, topic: str, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
         """Watch one poll's estimates; retire the stations whose records are taken back."""
+        # Also what a commit says that is under way: a successor that finds it lets it pass here.
+        await self._let_pass(self._passing)
         if topic == self._stations_topic:
             for record in records:
                 if record.value is None and record.key is not None:
@@ -165,8 +167,6 @@ class AlertStage:
             self._stations_read = records[-1].offset + 1
             return
         assert topic == self._topic, f"{topic} is not what this stage reads"
-        # Also what a commit says that is under way: a successor that finds it lets it pass here.
-        await self._let_pass(self._passing)
         letters = Letters(self._dead_letter_topic, "alert")
         events: list[Alert] = []
         for record in records:

@@ -507,6 +507,14 @@ def test_six_weeks_of_hourly_smoke_alert_by_the_default_rules(windows):
             assert not open_at(n + 4)
 
 
+def test_windows_next_to_each_other_are_one_stretch_from_the_first_on():
+    two_hours = Rules(rule=(rule(2 * 60 * MINUTE),))
+    (opened,) = Watch(two_hours, HORIZON).feed(hours([(1, 120), (2, 120), (3, 120), (4, 120)]))
+    assert (to_ms(opened.at) - to_ms(opened.since), to_ms(opened.at)) == (
+        120 * MINUTE, (T0 + 3 * 3600) * 1000,
+    )  # fmt: skip
+
+
 def test_constant_air_in_the_first_hours_opens_nothing_while_history_is_too_short():
     """The index of a station that has just begun goes 168, 74, 139 while its hours fill up."""
     rules = Rules(rule=tuple(one for one in default().rule if one.id == "us-aqi"))
