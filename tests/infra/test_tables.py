@@ -94,6 +94,14 @@ def test_a_quote_that_closes_in_another_row_says_what_it_swallowed(file: Path) -
     )
 
 
+def test_rows_in_a_well_quoted_cell_are_swallowed_rows(file: Path) -> None:
+    swallowing = f'{row(2, ",")[:-1]}"oops\n{row(3, ",fine")}{row(4, ",")[:-1]}"\n'
+    rows, problems = read(file, f"{HEAD},note\n{swallowing}{row(5, ',good')}")
+    assert rows == [("5", "5")]
+    [problem] = problems
+    assert problem.startswith("2: a quote that opens in line 2 is not closed there: the 2 lines after it,")
+
+
 def test_a_quote_that_swallows_all_there_is_room_for_says_so(file: Path) -> None:
     many = "".join(row(n) for n in range(5000))
     rows, problems = read(file, f'{HEAD}\na,"2026-01-01T00:00:00Z,pm25,0,ug/m3\n{many}')
