@@ -290,3 +290,31 @@ def test_explain_agrees_with_what_was_told():
     told = Watch(rules, horizon=600_000).feed(windows)
     open_now = {e.rule for e in {e.id: e for e in told}.values() if e.event in ("open", "update")}
     assert {one.rule for one in explain_station(rules, windows, "milan") if one.open} == open_now
+
+
+@pytest.mark.broker
+@pytest.mark.slow
+def test_a_killed_notifiers_successor_goes_on_in_seconds_and_ends_when_asked(published, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("s")
+    receiver = Receiver()
+    command = [
+        sys.executable, "-m", "infra.cli", "alerts", "notify", receiver.url, "--secret-file", str(secret),
+    ]  # fmt: skip
+    root = EXAMPLE.parents[1]
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE) as first:
+        try:
+            until(lambda: len(receiver.got) == len(EVENTS) + 5, "all events", 60)
+        finally:
+            first.kill()
+    produce(published, EVENTS[:1])
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE) as second:
+        try:
+            # Of 45 s, kafka-python's own session time-out, 6 are left; the rest is the start of a process.
+            until(lambda: len(receiver.got) > len(EVENTS) + 5, "the event that came meanwhile", 25)
+            second.send_signal(signal.SIGINT)
+            second.wait(10)
+        finally:
+            second.kill()
+    receiver.server.shutdown()
+    receiver.server.server_close()
