@@ -133,7 +133,14 @@ def test_a_memory_card_and_an_invalidation(
             assert one is not None
             assert (one.indices[0].status, one.amended) == ("valid", 0)
 
+        # Windows that were not final at the first run are mended by the next one.
+        unmended = kept(settings, START + 27 * HOUR - MINUTE)
+        assert unmended is not None
+        assert unmended.indices[0].status == "indicative"
+        run("backfill")
+        settle(settings, workers)
         before = stored(settings)
+        assert before[STATION, (START + 27 * HOUR - MINUTE) // 1000].indices[0].status == "valid"
         span = at(START + 26 * HOUR), at(START + 29 * HOUR)
         published = len(read_all(settings, topics.ESTIMATES))
         told = run("invalidate", STATION, "main", *span, "--reason", "spiders", "--dry-run")
