@@ -190,7 +190,7 @@ def test_poison_ends_in_the_dead_letters_and_nothing_else_changes(
         "observed_at": NOON + 30_000,
         "values": [
             {"parameter": "pm10", "value": 33.0, "unit": "ug/m3", "sensor": "second"},
-            {"parameter": "no2", "value": -5.0, "unit": "ppb", "sensor": "second"},
+            {"parameter": "no2", "value": -50.0, "unit": "ppb", "sensor": "second"},
         ],
     }
     mixed = list(records)
