@@ -15,7 +15,7 @@ from agents.alerting.rules import Rule, Rules, default, parse
 from agents.alerting.stored import ALERTS
 from agents.alerting.watch import Watch
 from schemas.base import format_time, from_ms, to_ms
-from schemas.estimate import Window
+from schemas.estimate import MissingPollutant, Window
 from tests.outputs.samples import T0, estimate, imputed, index, measured
 
 MINUTE = 60_000
@@ -607,3 +607,22 @@ def test_a_silent_station_is_silent_by_a_changed_rule_too():
     told = [one for one in watch.feed(minutes((400, 1), station="busy")) if one.station == "quiet"]
     assert [one.event for one in told] == ["update"]
     assert told[0].severity == "moderate"
+
+
+def test_what_a_station_measures_is_what_it_measured_in_the_last_month_well_or_badly():
+    rules = Rules(rule=(rule(id="guessed", what="imputed_share", parameter=None, steps=((0.1, 0.1),)),))
+    guess, day = imputed(9, 1, 20), 24 * 60
+
+    def shares(*windows):
+        watch = Watch(rules, HORIZON)
+        for n, pollutants, missing in windows:
+            watch.feed([estimate("s", T0 + 60 * n, 1, pollutants, (), missing=missing)])
+        found = watch.states()["s"].windows[-1].evidence["guessed"]
+        return found if isinstance(found, str) else found.value
+
+    both, imputed_one = {"pm25": measured(9), "no2": measured(9)}, {"pm25": guess, "no2": measured(9)}
+    assert shares((1, both, {}), (29 * day, imputed_one, {})) == 0.5
+    assert shares((1, both, {}), (31 * day, imputed_one, {})) == 0.0
+    refused = {"pm25": MissingPollutant(raw=999.0, qc=4, n=3)}
+    assert shares((1, {"no2": measured(9)}, refused), (2, imputed_one, {})) == 0.5
+    assert shares((1, {"no2": measured(9)}, {}), (2, imputed_one, {})) == 0.0

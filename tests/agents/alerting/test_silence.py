@@ -16,7 +16,7 @@ from agents.alerting.stored import read
 from agents.alerting.watch import Watch
 from schemas.base import from_ms, to_ms
 from schemas.estimate import Window
-from tests.agents.alerting.test_machine import MINUTE, minutes, stored
+from tests.agents.alerting.test_machine import MINUTE, minutes, rule, silence, stored
 from tests.outputs.samples import T0, estimate, measured
 
 HOUR = 60
@@ -339,3 +339,38 @@ def test_a_silent_station_of_the_version_before_is_not_retired_for_want_of_a_cad
     events = watch.feed(minutes((days, 1), station="nbr"))
     assert [one.event for one in events] == ["update"]
     assert watch.states()["s"].active() == 1
+
+
+def test_a_revision_says_nothing_new_of_when_its_window_was_heard():
+    watch = Watch(SILENCE, DAY * MINUTE)
+    told([*range(1, 21), *range(80, 600, 60)], until=600, watch=watch)
+    # The station is an hourly one by now; that its minutes had stopped was right to tell all the same.
+    assert watch.feed(minutes((20, 11), station="s", revision=2)) == []
+
+
+def test_what_is_over_is_not_told_again_while_the_station_stays_silent():
+    """The newest window is kept although it is final."""
+    watch = Watch(Rules(rule=(rule(), *SILENCE.rule)), HORIZON)
+    events = watch.feed(minutes(*((n, 120 if n == 7 else 50) for n in range(1, 9)), station="s"))
+    for minute in (30, 90, 200):
+        events += watch.feed(minutes((minute, 50), station="nbr"))
+    events += watch.feed(minutes((210, 50), station="s"))
+    assert [(one.rule, one.event) for one in events if one.station == "s"] == [
+        ("r", "open"), ("r", "clear"), ("silence", "open"), ("silence", "update"), ("silence", "clear"),
+    ]  # fmt: skip
+
+
+def test_an_alert_ends_no_earlier_than_it_began_though_others_are_quiet_too():
+    watch = Watch(SILENCE, HORIZON)
+    watch.feed(minutes(*((n, 1) for n in range(1, 21)), station="s"))
+    (opened,) = watch.pass_time((T0 + 31 * 60) * 1000)
+    watch.rules = Rules()
+    (ended,) = watch.feed(minutes((20, 1), station="nbr"))
+    assert (ended.event, ended.id, ended.at) == ("clear", opened.id, opened.at)
+
+
+def test_a_retired_station_does_not_go_on_being_silent():
+    watch = Watch(Rules(rule=(silence((10, 1_000)),)), HORIZON)
+    watch.feed(minutes((1, 1), station="s"))
+    told_ = watch.feed(minutes((DAY * 20, 1), station="nbr"))
+    assert [(one.event, one.severity) for one in told_] == [("open", "minor"), ("clear", "info")]
