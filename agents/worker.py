@@ -3,6 +3,7 @@
 import functools
 import gc
 import logging
+import re
 import ssl
 import threading
 import time
@@ -205,7 +206,7 @@ class _Sink(_Builder):
     async def open(self, partition: int, committed: Committed) -> Stage:
         # Each assignment has its own patience: a write that waits is let go when the partition moves on.
         stopping = threading.Event()
-        patience = Patience.until(stopping, _waiting)
+        patience = Patience.until(stopping, _waiting, _waited)
         settings, topic = self.settings.influx, self.name(topics.ESTIMATES)
         store = Store(self.settings.store_path, aggregates=settings.url is not None, patience=patience)
         influx = aggregator = None
@@ -214,7 +215,7 @@ class _Sink(_Builder):
                 settings.url,
                 org=settings.org,
                 bucket=settings.bucket,
-                token=_secret(settings.token) or "",
+                token=settings.read_token,
                 patience=patience,
             )
             aggregator = Aggregator(
@@ -290,10 +291,30 @@ class _Alert(_Builder):
             return False
 
 
+#: What a sink waits for, in words of which there are few: they name a series.
+_WHY: Final = re.compile(r"cannot be (?:reached|asked|written)|answers \d{3}")
+#: Since when which sink waits, s since 1970; empty while none does.
+_since: dict[str, float] = {}
+_since_lock = threading.Lock()
+
+
 def _waiting(reason: str, seconds: float) -> None:
-    """A sink waits for its server: said and counted, for the operator and the alert rules."""
+    """A sink waits for its server: said, counted and shown, for the operator and the alert rules."""
     log.warning("a sink waits %.1f s: %s", seconds, reason)
-    metrics.SINK_ERRORS.labels("influx" if "influx" in reason.lower() else "store").inc()
+    sink = "influx" if reason.startswith("InfluxDB") else "store"
+    metrics.SINK_ERRORS.labels(sink).inc()
+    why = _WHY.search(reason)
+    with _since_lock:
+        since = _since.setdefault(sink, time.time())
+        metrics.SINK_WAITS.clear()  # what it waited for before
+        metrics.SINK_WAITS.labels(sink, why[0] if why else "").set(since)
+
+
+def _waited() -> None:
+    """A sink need not wait any more. One thread writes for all partitions, so nothing else waits."""
+    with _since_lock:
+        _since.clear()
+        metrics.SINK_WAITS.clear()
 
 
 def join_rules(window: WindowSettings) -> Rules:

@@ -34,8 +34,11 @@ from infra.stack.broker import java
 from infra.stack.ports import free_port
 from model.bundle import DEFAULT_BUNDLE, Bundle
 from model.errors import ModelError
+from schemas.secret import SecretError
 from streams.admin import admin_client, check_topics
 from streams.errors import StreamError
+from streams.sinks.errors import SinkSettingError
+from streams.sinks.influx import server_of
 from streams.topics import READINGS
 
 State = Literal["ok", "note", "bad"]
@@ -336,7 +339,11 @@ def influx(settings: Settings) -> Check:
     section = settings.influx
     if section.url is None:
         return Check("InfluxDB", "ok", "none is set; estimates are kept in the local store")
-    token = "" if section.token is None else section.token.get_secret_value()
+    try:
+        server_of(section.url)
+        token = section.read_token()
+    except (SecretError, SinkSettingError) as error:
+        return Check("InfluxDB", "bad", "influx.url, influx.token_file", str(error))
     query = urlencode({"org": section.org, "bucket": section.bucket, "precision": "s"})
     try:
         with urllib3.PoolManager(retries=False, timeout=_TIMEOUT_S) as pool:
@@ -353,7 +360,7 @@ def influx(settings: Settings) -> Check:
     if answer.status in (200, 204) or (answer.status == 400 and "points" in words):
         return Check("InfluxDB", "ok", f"{section.url}, bucket {section.bucket}")
     advice = {
-        401: "is influx.token right (SKYFUSE_INFLUX__TOKEN)?",
+        401: "is influx.token right (SKYFUSE_INFLUX__TOKEN, or the file of influx.token_file)?",
         403: f"the token may not write to bucket {section.bucket}",
         404: f"is there a bucket {section.bucket} in organisation {section.org}?",
     }.get(answer.status, "see the server's log")

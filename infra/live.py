@@ -39,6 +39,28 @@ _HISTORY_SECONDS: Final = 900.0
 _RATE_SPAN: Final = 60.0
 
 
+@dataclass(frozen=True)
+class Wait:
+    """A sink that waits for its engine: `why` in a few words, `since` in s since 1970."""
+
+    sink: str
+    why: str
+    since: float
+
+    @property
+    def engine(self) -> str:
+        """What is waited for."""
+        return {"influx": "InfluxDB", "store": "the local store"}.get(self.sink, self.sink)
+
+    def words(self, now: datetime) -> str:
+        """In words, with the time and how long ago that is."""
+        since = datetime.fromtimestamp(self.since, UTC)
+        return (
+            f"{self.engine} {self.why or 'is away'}: the {self.sink} sink waits since"
+            f" {moment_of(since, now)} ({age_words(now - since)}), nothing is lost"
+        )
+
+
 @dataclass
 class Pipeline:
     """Figures read from the workers' /metrics."""
@@ -52,12 +74,14 @@ class Pipeline:
     lag_seconds: float = 0.0
     away: tuple[str, ...] = ()
     rules_refused: bool = False
+    waits: tuple[Wait, ...] = ()
 
     def read(self) -> None:
         """Read every worker once."""
         totals: dict[str, float] = {}
         lag = 0.0
         away = []
+        waits = []
         for role, url in self.urls.items():
             try:
                 with urllib.request.urlopen(url, timeout=1.0) as answer:
@@ -70,6 +94,9 @@ class Pipeline:
                     totals[sample.name] = totals.get(sample.name, 0.0) + sample.value
                     if sample.name == "aq_consumer_lag_seconds":
                         lag = max(lag, sample.value)
+                    elif sample.name == "aq_sink_waits_since_seconds":
+                        waits.append(Wait(sample.labels["sink"], sample.labels["why"], sample.value))
+        self.waits = tuple(waits)
         self.away = tuple(away)
         self.lag_seconds = lag
         self.dead_letters = int(totals.get("aq_dlq_total", 0))
@@ -97,6 +124,7 @@ class Pipeline:
         )
         if self.rules_refused:
             text += " · the changed alert rules are wrong (skyfuse doctor), those before stay in force"
+        text += "".join(f" · {wait.words(utc_now())}" for wait in self.waits)
         return text + (f" · not answering: {', '.join(self.away)}" if self.away else "")
 
 

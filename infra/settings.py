@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -18,6 +18,7 @@ from pydantic_settings import (
 )
 
 from schemas.duration import Duration
+from schemas.secret import read_token, tidy_password, tidy_token
 
 
 def _off(value: object) -> object:
@@ -25,8 +26,30 @@ def _off(value: object) -> object:
     return None if value == "off" else value
 
 
+def _cache_address(url: str | None) -> str | None:
+    """Refuse here what the client would refuse later, with a piece of the password in its words."""
+    if url is not None:
+        from redis import Redis
+
+        try:
+            if not url.isprintable():
+                raise ValueError
+            Redis.from_url(url).close()  # which parses it, and connects nowhere
+        except ValueError:
+            raise ValueError(
+                "is no address such as redis://:PASSWORD@cache:6379/0; inside of a password / is written"
+                " %2F, ? %3F, # %23, @ %40, [ %5B"
+            ) from None
+    return url
+
+
+Password = Annotated[SecretStr, AfterValidator(lambda one: SecretStr(tidy_password(one.get_secret_value())))]
+Token = Annotated[SecretStr, AfterValidator(lambda one: SecretStr(tidy_token(one.get_secret_value())))]
+
+
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # What is wrong is said without what was given: it may be a secret.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class KafkaSettings(_Section):
@@ -36,7 +59,7 @@ class KafkaSettings(_Section):
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
     sasl_username: str | None = None
-    sasl_password: SecretStr | None = None
+    sasl_password: Password | None = None
     ssl_cafile: Path | None = None
     partitions: Annotated[int, Field(ge=1, le=1024)] = 4
     replication: Annotated[int, Field(ge=1)] = 1
@@ -53,7 +76,23 @@ class InfluxSettings(_Section):
     url: str | None = None
     org: str = "skyfuse"
     bucket: str = "aq"
-    token: SecretStr | None = None
+    token: Token | None = None
+    token_file: Annotated[
+        Path | None,
+        Field(description="file with the token, read again when InfluxDB refuses it; instead of `token`"),
+    ] = None
+
+    @model_validator(mode="after")
+    def _one_token(self) -> "InfluxSettings":
+        if self.token is not None and self.token_file is not None:
+            raise ValueError("influx.token and influx.token_file are both set: keep one of them")
+        return self
+
+    def read_token(self) -> str:
+        """The token as it is now, "" where none is set. Raises SecretError for a file that holds none."""
+        if self.token_file is not None:
+            return read_token(self.token_file)
+        return "" if self.token is None else self.token.get_secret_value()
 
 
 class RedisSettings(_Section):
@@ -62,7 +101,8 @@ class RedisSettings(_Section):
     url: Annotated[
         str | None,
         BeforeValidator(_off),
-        Field(description='"off" in a replay, whose values are not the latest'),
+        AfterValidator(_cache_address),
+        Field(description='"off" in a replay, whose values are not the latest', repr=False),
     ] = None
 
 
@@ -102,7 +142,11 @@ class Settings(BaseSettings):
     """Everything that may differ between a laptop and a city."""
 
     model_config = SettingsConfigDict(
-        env_prefix="SKYFUSE_", env_nested_delimiter="__", extra="forbid", frozen=True
+        env_prefix="SKYFUSE_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     data_dir: Path = Path(".skyfuse")

@@ -2,18 +2,20 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from rich.console import Console
 from rich.live import Live
 
 from agents.worker import ROLES
+from infra.commands.query import age_words
 from infra.connect import environment
-from infra.live import Freshness, Pipeline, is_stale, line, picture, utc_now
+from infra.doctor import influx
+from infra.live import Freshness, Pipeline, Wait, is_stale, line, picture, utc_now
 from infra.settings import Settings
 from infra.simulate.city import City
 from infra.simulate.guide import guide
@@ -124,6 +126,12 @@ def up(
     ) as stack:
         settings = stack.settings
         stack.start_workers()
+        reached = influx(settings)
+        if reached.state != "ok":
+            notes.append(
+                f"InfluxDB at {reached.found}: {reached.mend}. Estimates go into the local store and wait:"
+                " nothing is lost"
+            )
         city = None
         if simulate:
             console.print(f"skyfuse: simulating {stations} stations", style="dim")
@@ -160,6 +168,7 @@ def _watch(
     # What the store has from before is no news of this start.
     before = {_version(estimate) for estimate in _latest(stack.settings, utc_now())[0]}
     first = True
+    waiting: Collection[Wait] = ()
     terminal = console.is_terminal
     with Live(console=console, auto_refresh=False, screen=False) if terminal else ExitStack() as live:
         while seconds is None or time.monotonic() - started < seconds:
@@ -167,6 +176,8 @@ def _watch(
             estimates, stale = _latest(stack.settings, now)
             freshness.note(estimates, now)
             stack.pipeline.read()
+            notes += changes(waiting, stack.pipeline.waits, now)
+            waiting = stack.pipeline.waits
             stack.keep_broker(notes.append)
             if first and any(_version(estimate) not in before for estimate in estimates):
                 first = False
@@ -188,6 +199,17 @@ def _watch(
                             line(estimate, freshness, now), highlight=False, soft_wrap=True, markup=False
                         )
             time.sleep(1.0)
+
+
+def changes(before: Collection[Wait], after: Collection[Wait], now: datetime) -> list[str]:
+    """What is to be told of sinks: that one waits, for what else it waits, that one goes on."""
+    told = {(wait.sink, wait.why) for wait in before}
+    return [wait.words(now) for wait in after if (wait.sink, wait.why) not in told] + [
+        f"{wait.engine} is back after {age_words(now - datetime.fromtimestamp(wait.since, UTC))}: the"
+        f" {wait.sink} sink goes on where it was"
+        for wait in before
+        if all(wait.sink != other.sink for other in after)
+    ]
 
 
 def _version(estimate: Estimate) -> tuple[str, object, int]:

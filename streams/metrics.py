@@ -72,6 +72,10 @@ SINK_SECONDS: Final = Histogram(
     buckets=(0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 60, 300),
 )  # fmt: skip
 SINK_ERRORS: Final = Counter("aq_sink_errors_total", "Failed attempts to write", ["sink"], registry=REGISTRY)
+SINK_WAITS: Final = Gauge(
+    "aq_sink_waits_since_seconds", "Since when a sink waits for its engine, seconds since 1970; none waits:"
+    " no sample", ["sink", "why"], registry=REGISTRY,
+)  # fmt: skip
 SINK_POINTS: Final = Gauge(
     "aq_sink_buffer_points", "Estimates taken but not written yet", ["sink"], registry=REGISTRY
 )

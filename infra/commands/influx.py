@@ -6,11 +6,18 @@ that cuts a run short can lock anybody out.
 
 Tokens are written to files and never shown: InfluxDB 2.9 keeps only their hashes, so what is lost cannot be
 read back, only replaced. A token is left alone if its file is there and the server accepts what is in it.
+
+Several set-ups may share a server: other buckets, or the same bucket from another folder or machine. A token
+is withdrawn only by the set-up that made it, and when its successor is on the disk: its description names
+the bucket and the set-up, whose name and bucket the folder keeps in `setup.json`. Earlier versions named
+neither: such a token is taken for this set-up's own if it is for exactly these buckets and our file has a
+token that is accepted; it is never withdrawn.
 """
 
+import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple
@@ -30,6 +37,9 @@ from rich.markup import escape
 
 from infra.errors import InfluxInitError
 from infra.settings import Settings
+from schemas.secret import SecretError, read_token, tidy_password, tidy_token
+from streams.sinks.errors import SinkSettingError
+from streams.sinks.influx import server_of, tls_advice
 
 app = typer.Typer(help="The InfluxDB that skyfuse writes to.", no_args_is_help=True)
 
@@ -52,40 +62,81 @@ BUCKETS: Final = (Bucket("", 90), Bucket("_hourly", 5 * 366), Bucket("_daily", 0
 
 
 class Token(NamedTuple):
-    """A token: its file, its description on the server, and what it may do with every bucket."""
+    """A token: its file, what its description begins with, and what it may do with every bucket."""
 
     file: str
     description: str
     actions: tuple[str, ...]
 
 
-TOKENS: Final = (
-    Token("write.token", "skyfuse: write", ("write",)),
-    Token("read.token", "skyfuse: read (Grafana)", ("read",)),
-)
+WRITE: Final = Token("write.token", "skyfuse: write", ("write",))
+READ: Final = Token("read.token", "skyfuse: read (Grafana)", ("read",))
+
+
+class Setup(NamedTuple):
+    """Whose tokens they are: a set-up's name, and the bucket that it is for."""
+
+    name: str
+    bucket: str
+
+    @classmethod
+    def of(cls, folder: Path, bucket: str) -> "Setup":
+        """The folder's own, made at its first use. Raises InfluxInitError for that of another bucket."""
+        file = folder / "setup.json"
+        if not file.exists():
+            made = cls(secrets.token_hex(4), bucket)
+            _write(file, json.dumps(made._asdict()) + "\n")
+            return made
+        try:
+            found = cls(**json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise InfluxInitError(f"{file} cannot be read ({error}): delete it") from error
+        if found.bucket != bucket:
+            raise InfluxInitError(
+                f"{folder} has the tokens of bucket {found.bucket}: name another folder for those of {bucket}"
+                " (--tokens), and the operator's token by --admin-token-file"
+            )
+        return found
+
+    def description(self, token: Token) -> str:
+        """What a token is called on the server."""
+        return f"{token.description}, bucket {self.bucket}, set-up {self.name}"
 
 
 class Secret:
-    """A secret given as text, or kept in a file."""
+    """A secret given as a variable's text, or kept in a file."""
 
-    def __init__(self, what: str, text: str | None, file: Path) -> None:
+    def __init__(
+        self, what: str, variable: str, text: str | None, file: Path, tidy: Callable[[str], str]
+    ) -> None:
         self.what = what
         self.file = file
+        self._variable = variable
         self._text = text
+        self._tidy = tidy
 
     def find(self) -> str | None:
-        """What there is, or None. Raises InfluxInitError if it cannot be read or is empty."""
-        if self._text is None and self.file.exists():
-            self._text = _read(self.file)
-            if not self._text:
-                raise InfluxInitError(f"{self.file}, the {self.what}, is empty: delete it or fill it")
-        return self._text
+        """What there is, or None. Raises InfluxInitError, without the secret, for what cannot be one."""
+        if self._text:
+            where, text = self._variable, self._text
+        elif self.file.exists():
+            where, text = str(self.file), _read(self.file)
+        else:
+            return None
+        try:
+            if found := self._tidy(text):
+                return found
+            wrong = "is empty"
+        except SecretError as error:
+            wrong = str(error)
+        mend = "give it anew" if where == self._variable else "delete it or fill it"
+        raise InfluxInitError(f"{where}, the {self.what}, {wrong}: {mend}")
 
     def find_or_make(self, done: list[str]) -> str:
         """What there is; else a new one, which is on the disk when this returns."""
         found = self.find()
         if found is None:
-            found = self._text = secrets.token_urlsafe(32)
+            found = secrets.token_urlsafe(32)
             _write(self.file, found)
             done.append(f"wrote {self.file}: the new {self.what}")
         return found
@@ -106,17 +157,40 @@ def admin_of(
     return Admin(
         user,
         Secret(
-            "password", environment.get(ADMIN_PASSWORD) or None, password or folder / "admin.password"
+            "password",
+            ADMIN_PASSWORD,
+            environment.get(ADMIN_PASSWORD),
+            password or folder / "admin.password",
+            tidy_password,
         ),
-        Secret("operator token", environment.get(ADMIN_TOKEN) or None, token or folder / "operator.token"),
-    )  # fmt: skip
+        Secret(
+            "operator token",
+            ADMIN_TOKEN,
+            environment.get(ADMIN_TOKEN),
+            token or folder / "operator.token",
+            tidy_token,
+        ),
+    )
 
 
 def initialise(
-    url: str, org: str, bucket: str, admin: Admin, folder: Path, days: int | None = None
+    url: str,
+    org: str,
+    bucket: str,
+    admin: Admin,
+    folder: Path,
+    days: int | None = None,
+    write_file: Path | None = None,
 ) -> list[str]:
-    """Make what is missing; what was done, in words. Raises InfluxInitError."""
+    """Make what is missing; what was done, in words. Raises InfluxInitError.
+
+    `write_file`: where the token that may write belongs, if not into `folder`.
+    """
     done: list[str] = []
+    try:
+        server_of(url)
+    except SinkSettingError as error:
+        raise InfluxInitError(str(error)) from None
     buckets = [
         Bucket(bucket + one.suffix, one.days if days is None or one.suffix else days) for one in BUCKETS
     ]
@@ -129,12 +203,12 @@ def initialise(
             f" {admin.token.file} or into {ADMIN_TOKEN} (if it is lost, make one at the server:"
             " influxd recovery auth create-operator)"
         )
-    with _explained(url, admin.token), _client(url, token) as client:
-        owner = _organisation(client, url, org)
+    with _explained(url, admin.token, token), _client(url, token) as client:
+        owner = _organisation(client, url, org, admin.token)
+        setup = Setup.of(folder, bucket)
         ids = [_bucket(client, owner, one.suffix, one.days, done) for one in buckets]
-        folder.mkdir(parents=True, exist_ok=True)
-        for wanted in TOKENS:
-            _token(client, url, owner.id, wanted, ids, folder / wanted.file, done)
+        for wanted, file in ((WRITE, write_file or folder / WRITE.file), (READ, folder / READ.file)):
+            _token(client, url, owner.id, wanted, setup, ids, file, done)
     return done
 
 
@@ -172,16 +246,26 @@ def _set_up(url: str, org: str, first: Bucket, admin: Admin, done: list[str]) ->
         )
 
 
-def _organisation(client: Any, url: str, org: str) -> Any:
+def _organisation(client: Any, url: str, org: str, operator: Secret) -> Any:
     try:
         found = client.organizations_api().find_organizations(org=org)
     except InfluxDBError as error:
         if _status(error) != 404:
             raise
-        found = []
-    if not found:
-        raise InfluxInitError(f"{url} has no organisation {org}: set influx.org to one it has")
+        raise InfluxInitError(f"{url} has no organisation {org}: set influx.org to one it has") from error
+    if not found:  # a list of what the token may see
+        raise InfluxInitError(
+            f"{url} does not show organisation {org} to the operator token: {_narrow(operator)}"
+        )
     return found[0]
+
+
+def _narrow(operator: Secret) -> str:
+    return (
+        f"the one of {ADMIN_TOKEN} or {operator.file} is valid there, but may not make buckets and tokens."
+        " It has to be an operator's or an all-access token of that organisation, not one that may only read"
+        " or write"
+    )
 
 
 def _bucket(client: Any, owner: Any, name: str, days: int, done: list[str]) -> str:
@@ -210,20 +294,25 @@ def _bucket(client: Any, owner: Any, name: str, days: int, done: list[str]) -> s
 
 
 def _token(
-    client: Any, url: str, org_id: str, token: Token, buckets: Sequence[str], file: Path, done: list[str]
+    client: Any,
+    url: str,
+    org_id: str,
+    token: Token,
+    setup: Setup,
+    buckets: Sequence[str],
+    file: Path,
+    done: list[str],
 ) -> None:
     authorizations = client.authorizations_api()
-    ours = [
-        one
-        for one in authorizations.find_authorizations(org_id=org_id)
-        if one.description == token.description
-    ]
+    listed = authorizations.find_authorizations(org_id=org_id)
+    description = setup.description(token)
+    ours = [one for one in listed if one.description == description]
     wanted = {(action, bucket) for action in token.actions for bucket in buckets}
-    if len(ours) == 1 and _allowed(ours[0]) == wanted and _accepts(url, org_id, file):
+    # What earlier versions made has no name of a bucket: its rights tell.
+    earlier = [one for one in listed if one.description == token.description and _allowed(one) == wanted]
+    right = len(ours) == 1 and _allowed(ours[0]) == wanted
+    if (right or (not ours and earlier)) and _accepts(url, org_id, file):
         return
-    for one in ours:
-        authorizations.delete_authorization(one)
-        done.append(f"withdrew a token without a file or with other rights ({token.description})")
     permissions = [
         Permission(  # type: ignore[no-untyped-call]
             action=action,
@@ -235,11 +324,19 @@ def _token(
     ]
     made = authorizations.create_authorization(
         authorization=Authorization(  # type: ignore[no-untyped-call]
-            org_id=org_id, permissions=permissions, description=token.description
+            org_id=org_id, permissions=permissions, description=description
         )
     )
     _write(file, made.token)
     done.append(f"wrote {file}: {' and '.join(token.actions)} on {len(buckets)} buckets")
+    for one in ours:
+        authorizations.delete_authorization(one)
+        done.append(f"withdrew a token without a file or with other rights ({description})")
+    if earlier and not ours:
+        done.append(
+            f'left a token of an earlier version as it is ("{token.description}"): if no other set-up'
+            " uses it, delete it in InfluxDB"
+        )
 
 
 def _allowed(authorization: Any) -> set[tuple[str, str | None]]:
@@ -248,13 +345,18 @@ def _allowed(authorization: Any) -> set[tuple[str, str | None]]:
 
 def _accepts(url: str, org_id: str, file: Path) -> bool:
     """Whether the server knows the token in `file`; a run that was cut short may have left an old one."""
-    text = _read(file) if file.exists() else ""
-    if not text:
-        return False
-    with _client(url, text) as client:
+    try:
+        return _knows(url, read_token(file), org_id)
+    except SecretError:
+        return False  # missing or damaged: it is replaced
+
+
+def _knows(url: str, token: str, org_id: str | None = None) -> bool:
+    """Whether a token is valid at the server, whatever it may do there."""
+    with _client(url, token) as client:
         try:
             # Every token may ask; it is told of those buckets that it may read.
-            client.buckets_api().find_buckets(org_id=org_id, limit=1)
+            client.buckets_api().find_buckets(**({} if org_id is None else {"org_id": org_id}), limit=1)
         except InfluxDBError as error:
             if _status(error) in (401, 403):
                 return False
@@ -264,9 +366,11 @@ def _accepts(url: str, org_id: str, file: Path) -> bool:
 
 def _read(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
         raise InfluxInitError(f"{file} cannot be read: {error}") from error
+    except UnicodeDecodeError:  # which quotes what it cannot read
+        raise InfluxInitError(f"{file} is damaged, it is no text: delete it or fill it") from None
 
 
 def _write(file: Path, text: str) -> None:
@@ -287,26 +391,46 @@ def _status(error: InfluxDBError) -> int | None:
 
 
 @contextmanager
-def _explained(url: str, token: Secret | None = None) -> Iterator[None]:
+def _explained(url: str, operator: Secret | None = None, token: str = "") -> Iterator[None]:
     try:
         yield
     except InfluxDBError as error:
         status = _status(error)
+        if not status:  # its client hides a failed handshake so
+            reason = str(getattr(error, "reason", error)).replace("\n", " ")
+            raise InfluxInitError(f"{url} cannot be set up: {reason}{tls_advice(reason)}") from error
+        words = str(error.message).strip()
         advice = ""
-        if status in (401, 403) and token is not None:
-            advice = (
-                f": the operator token (of {ADMIN_TOKEN} or {token.file}) is not valid there. If that server"
-                " died while it was first set up, empty its data folder and run this again"
-            )
-        raise InfluxInitError(f"{url} answers {status or ''} {error.message}{advice}") from error
+        if status in (401, 403) and operator is not None:
+            if _knows_now(url, token):
+                advice = f": {_narrow(operator)}"
+            else:
+                advice = (
+                    f": the operator token (of {ADMIN_TOKEN} or {operator.file}) is not valid there. If that"
+                    " server died while it was first set up, empty its data folder and run this again"
+                )
+        elif status == 400 and "https" in words.lower():
+            advice = ": influx.url has to begin with https://"
+        raise InfluxInitError(f"{url} answers {status} {words}{advice}") from error
     except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise InfluxInitError(f"{url} cannot be set up: {error}") from error
+        raise InfluxInitError(f"{url} cannot be set up: {error}{tls_advice(str(error))}") from error
+
+
+def _knows_now(url: str, token: str) -> bool:
+    try:
+        return _knows(url, token)
+    except (InfluxDBError, urllib3.exceptions.HTTPError, OSError):
+        return False
 
 
 @app.command("init")
 def init_command(
     tokens: Annotated[
-        Path, typer.Option(help="Folder for write.token and read.token, and for what is not given below.")
+        Path,
+        typer.Option(
+            help="Folder for read.token, for write.token if influx.token_file names no other file, and for"
+            " what is not given below."
+        ),
     ],
     admin_user: Annotated[str, typer.Option(help="New server only: its first user.")] = "admin",
     admin_password_file: Annotated[
@@ -337,7 +461,7 @@ def init_command(
             "influx.url is not set: name the InfluxDB 2, as in SKYFUSE_INFLUX__URL=http://influx:8086"
         )
     admin = admin_of(os.environ, tokens, admin_user, admin_token_file, admin_password_file)
-    done = initialise(influx.url, influx.org, influx.bucket, admin, tokens, days)
+    done = initialise(influx.url, influx.org, influx.bucket, admin, tokens, days, influx.token_file)
     console = Console(highlight=False, soft_wrap=True)
     for line in done or ["everything is as it should be"]:
         console.print(escape(line))

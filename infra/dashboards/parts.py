@@ -171,7 +171,9 @@ def states(title: str, about: str, *queries: Any) -> statetimeline.Panel:
 def rows(title: str, about: str, *queries: Any) -> table.Panel:
     """A table."""
     made: table.Panel = with_queries(
-        table.Panel().title(title).description(about).no_value(NO_DATA).height(10).span(24), INFLUX, queries
+        table.Panel().show_header(True).title(title).description(about).no_value(NO_DATA).height(10).span(24),
+        INFLUX,
+        queries,
     )
     return made
 

@@ -10,7 +10,9 @@ one by one, under retry rules of our own:
 * Anything else (429, 5xx, 401, 403, 404, a refused connection, a name that does not resolve, a time-out, the
   200 or 400 of something in between) speaks of the *server* or of our access to it. It is waited for, for
   ever, with exponential back-off, jitter and the server's Retry-After. A server that did not answer in time
-  is given twice the time at the next attempt: one that is only slow would otherwise never be done.
+  is given twice the time at the next attempt: one that is only slow would otherwise never be done. After a
+  401 or 403 the token is asked for again, since it may have been replaced: where it comes from a file, a
+  withdrawn token is mended without a restart.
   The caller does not fetch meanwhile: a database that is away for hours costs no memory and no record.
 
 When the last byte of a batch has left and the server works, the next one is made; never more than one ahead.
@@ -37,6 +39,7 @@ from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 
 from schemas.base import to_ms
 from schemas.estimate import Estimate
+from schemas.secret import SecretError, tidy_token
 from streams.sinks.errors import PointError, SinkSettingError
 from streams.sinks.patience import Patience, retry_after
 from streams.sinks.points import Point, window_lines, withdrawn_lines
@@ -48,6 +51,8 @@ _WRITTEN: Final = 204
 _REFUSED: Final = frozenset({201, 413})
 #: Statuses that do if they are InfluxDB's own: a server that expects TLS answers 400 as well.
 _REFUSED_IF_ITS_OWN: Final = frozenset({400, 422})
+#: Statuses that speak of the token.
+_NO_ACCESS: Final = frozenset({401, 403})
 #: InfluxDB's documented best batch size.
 BATCH_LINES: Final = 5_000
 #: The first batch of a write is a fifth of one: while it is made nobody works, least of all the server.
@@ -101,7 +106,8 @@ class InfluxSink:
     """Writes to one InfluxDB 2 (or what speaks its /api/v2/write).
 
     `timeout` is in seconds, per request. `compress`: None compresses unless the server is on this machine.
-    `now` is only used to read a Retry-After given as a date.
+    `now` is only used to read a Retry-After given as a date. `token`: the token, or a function that gives
+    the one that is valid now; while that raises SecretError (its file is missing or damaged), writes wait.
     """
 
     def __init__(
@@ -110,25 +116,21 @@ class InfluxSink:
         *,
         org: str,
         bucket: str,
-        token: str,
+        token: str | Callable[[], str],
         patience: Patience,
         timeout: float = 10.0,
         batch_lines: int = BATCH_LINES,
         compress: bool | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise SinkSettingError(f'influx.url = "{url}" is no address: use one such as http://influx:8086')
+        host = server_of(url)
         if not org or not bucket:
             raise SinkSettingError("influx.org and influx.bucket must not be empty: name yours")
-        if not token.isascii() or not token.isprintable() or " " in token:
-            raise SinkSettingError(
-                "influx.token has a blank, a line end or a letter that no token has: a file's last line end?"
-            )
-        self._compress = not on_this_machine(parts.hostname) if compress is None else compress
+        self._ask_token = token if callable(token) else _always(token)
+        self._authorization: str | None = None
+        self._compress = not on_this_machine(host) if compress is None else compress
         headers = {
-            "Authorization": f"Token {token}", "Accept": "application/json", "User-Agent": "skyfuse",
+            "Accept": "application/json", "User-Agent": "skyfuse",
             "Content-Type": "text/plain; charset=utf-8",
         }  # fmt: skip
         if self._compress:
@@ -232,31 +234,83 @@ class InfluxSink:
 
         `meanwhile` is called when a body is on its way, before its answer is waited for.
         """
-        headers = {**self._pool.headers, "Content-Length": str(len(body))}
         url = f"{self._url}?{urlencode({'org': self._org, 'bucket': bucket, 'precision': 's'})}"
         attempt = 0
         timeout = self._timeout
         while True:
             asked = None
             try:
+                headers = {
+                    **self._pool.headers, "Content-Length": str(len(body)),
+                    "Authorization": self._authorize(),
+                }  # fmt: skip
                 answer = self._pool.request(
                     "POST", url, body=_sent(body, meanwhile), headers=headers,
                     timeout=Timeout(connect=timeout, read=timeout), redirect=False,
                 )  # fmt: skip
+            except SecretError as error:
+                reason = f"InfluxDB cannot be asked without a token: {error} (skyfuse influx init writes it)"
             except HTTPError as error:
-                reason = f"InfluxDB cannot be reached: {error}"
+                reason = f"InfluxDB cannot be reached: {error}{tls_advice(str(error))}"
                 if _too_slow(error):
                     timeout = min(2 * timeout, _SLOWEST * self._timeout)
             else:
-                if answer.status == _WRITTEN:
-                    return None
-                its_own, words = _words(answer)
-                if answer.status in _REFUSED or (its_own and answer.status in _REFUSED_IF_ITS_OWN):
-                    return words
+                its_own, words = (False, "") if answer.status == _WRITTEN else _words(answer)
+                refused = answer.status in _REFUSED or (its_own and answer.status in _REFUSED_IF_ITS_OWN)
+                if answer.status == _WRITTEN or refused:
+                    if attempt:
+                        self._patience.on_end()
+                    return words if refused else None
                 asked = retry_after(answer.headers.get("Retry-After"), self._now())
                 reason = f"InfluxDB answers {_short(words)}{_advice(answer.status)}"
+                if answer.status in _NO_ACCESS:
+                    self._authorization = None
             self._patience.pause(attempt, reason, asked)
             attempt += 1
+
+    def _authorize(self) -> str:
+        """The header that says who writes. Raises SecretError where the token cannot be had."""
+        if self._authorization is None:
+            self._authorization = f"Token {tidy_token(self._ask_token())}"
+        return self._authorization
+
+
+def _always(token: str) -> Callable[[], str]:
+    """A token that is given once. Raises SinkSettingError."""
+    try:
+        if tidy_token(token) != token:
+            raise SecretError("has a blank or a line end around it: a file's?")
+    except SecretError as error:
+        raise SinkSettingError(f"influx.token {error}") from None
+    return lambda: token
+
+
+def server_of(url: str) -> str:
+    """The host that `influx.url` names. Raises SinkSettingError for what is no address."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+        _ = parts.port
+    except ValueError:
+        host = None
+    if host is None or parts.scheme not in ("http", "https"):
+        shown = "" if "@" in url else f' = "{url}"'
+        raise SinkSettingError(f"influx.url{shown} is no address: use one such as http://influx:8086")
+    if parts.username is not None or parts.password is not None:
+        raise SinkSettingError(
+            "influx.url must not hold a user or password: InfluxDB 2 takes a token (influx.token_file)"
+        )
+    return host
+
+
+def tls_advice(error: str) -> str:
+    """What the words of a failed handshake say of `influx.url`."""
+    words = error.lower()
+    if "wrong_version_number" in words or "record layer failure" in words:
+        return ": it speaks http, not https; is influx.url right?"
+    if "certificate" in words:
+        return ": its certificate is not trusted here; name its authority's file in SSL_CERT_FILE"
+    return ""
 
 
 def _lines(
@@ -326,7 +380,8 @@ def _advice(status: int) -> str:
             return ": not in InfluxDB's words; is influx.url its address, with https where it wants that?"
         case 401 | 403:
             return (
-                ": influx.token must be allowed to write the bucket (skyfuse influx init makes such a token)"
+                ": influx.token must be allowed to write the bucket (skyfuse influx init makes such a token;"
+                " influx.token_file is read again, with influx.token the worker has to be restarted)"
             )
         case 404:
             return ": create the bucket (skyfuse influx init) or mend influx.org and influx.bucket"

@@ -14,26 +14,37 @@ def _nobody(reason: str, seconds: float) -> None:
     """Told of every wait when the caller does not care."""
 
 
+def _nothing() -> None:
+    """Told of the end of a wait when the caller does not care."""
+
+
 @dataclass(frozen=True)
 class Patience:
     """Exponential back-off with jitter, ended by `stopping`.
 
     `wait(seconds)` blocks and returns True if the worker is stopping; `uniform()` is in [0, 1);
-    `on_wait(reason, seconds)` hears of every pause (readiness, metrics, log).
+    `on_wait(reason, seconds)` hears of every pause (readiness, metrics, log), `on_end()` of their end: the
+    engine works again, or the worker stops.
     """
 
     wait: Callable[[float], bool]
     uniform: Callable[[], float] = random.random
     on_wait: Callable[[str, float], None] = field(default=_nobody)
+    on_end: Callable[[], None] = field(default=_nothing)
     first: float = 0.5
     longest: float = 30.0
     #: A server that asks for more than this is mistaken.
     longest_asked: float = 600.0
 
     @classmethod
-    def until(cls, stopping: threading.Event, on_wait: Callable[[str, float], None] = _nobody) -> "Patience":
+    def until(
+        cls,
+        stopping: threading.Event,
+        on_wait: Callable[[str, float], None] = _nobody,
+        on_end: Callable[[], None] = _nothing,
+    ) -> "Patience":
         """Patience on the real clock that lasts until `stopping` is set."""
-        return cls(wait=stopping.wait, on_wait=on_wait)
+        return cls(wait=stopping.wait, on_wait=on_wait, on_end=on_end)
 
     def pause(self, attempt: int, reason: str, asked: float | None = None) -> None:
         """Wait before attempt number `attempt` + 1 (the first failed one is 0).
@@ -46,6 +57,7 @@ class Patience:
             backoff = min(asked, self.longest_asked) + self.first * self.uniform()
         self.on_wait(reason, backoff)
         if self.wait(backoff):
+            self.on_end()
             raise SinkStopped(f"the worker stopped while this was waited for: {reason}")
 
 

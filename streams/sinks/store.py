@@ -388,6 +388,8 @@ class Store:
             try:
                 with self._lock, self._transaction():
                     changed = change(self._db)
+                if attempt:
+                    self._patience.on_end()
                 return changed
             except sqlite3.Error as error:
                 if _primary_code(error) not in _PASSING:

@@ -2,6 +2,8 @@
 
 import io
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from infra.commands.query import age_words
-from infra.live import Freshness, Pipeline, is_stale, line, picture
+from infra.live import Freshness, Pipeline, Wait, is_stale, line, picture
+from infra.up import changes
 from schemas.parameters import PARAMETERS
 from tests.outputs.samples import T0, estimate, imputed, index, measured
 
@@ -112,3 +115,56 @@ def test_a_line_says_what_to_look_at():
     assert lines.index("look at: a's sensor pm is silent") > next(
         number for number, line in enumerate(lines) if line.startswith("a ")
     )
+
+
+def served(lines: str) -> str:
+    """What the table says of a worker whose metrics are these."""
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(lines.encode())
+
+        def log_message(self, *args: object) -> None:
+            del args
+
+    with HTTPServer(("127.0.0.1", 0), Page) as server:
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            pipeline = Pipeline({"sink": f"http://127.0.0.1:{server.server_port}/metrics"})
+            pipeline.read()
+        finally:
+            server.shutdown()
+            thread.join()
+    console = Console(file=io.StringIO(), width=200, force_terminal=False)
+    console.print(picture([], Freshness(), pipeline, [], [], NOW, (), console))
+    return console.file.getvalue()
+
+
+def test_the_table_says_which_sink_waits_and_since_when():
+    since = datetime.now(UTC) - timedelta(minutes=4, seconds=10)
+    metric = "aq_sink_waits_since_seconds"
+    head = f"# HELP {metric} x\n# TYPE {metric} gauge\n"
+    text = served(f'{head}{metric}{{sink="influx",why="cannot be reached"}} {since.timestamp()}\n')
+    assert "InfluxDB cannot be reached: the influx sink waits since" in text
+    assert f"{since:%H:%M} (4 min" in text
+    assert "nothing is lost" in text
+    assert "waits" not in served(head)
+
+
+def test_up_tells_once_that_a_sink_waits_and_that_it_goes_on():
+    begun = NOW - timedelta(minutes=3)
+    away = Wait("influx", "cannot be reached", begun.timestamp())
+    refused = Wait("influx", "answers 401", begun.timestamp())
+    (told,) = changes((), (away,), NOW)
+    assert "InfluxDB cannot be reached" in told
+    assert "nothing is lost" in told
+    assert changes((away,), (away,), NOW) == []
+    (told,) = changes((away,), (refused,), NOW)
+    assert "InfluxDB answers 401" in told
+    (told,) = changes((refused,), (), NOW)
+    assert told.startswith("InfluxDB is back after 3 min")
+    (full,) = changes((), (Wait("store", "cannot be written", begun.timestamp()),), NOW)
+    assert "the local store cannot be written: the store sink waits" in full

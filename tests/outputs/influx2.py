@@ -1,14 +1,17 @@
 """A stand-in for InfluxDB 2.9's set-up, organisation, bucket and authorization API.
 
-No InfluxDB 2 can run where these tests run. Paths, bodies, status codes and error codes follow the server's
-published API definition (influxdata/openapi) and its handlers (influxdata/influxdb: tenant, authorization):
+InfluxDB 2 is in no package that these tests could install. Paths, bodies, status codes and error codes follow
+the server's published API definition (influxdata/openapi) and its handlers (influxdata/influxdb: tenant, authorization):
 
 * only a server without users and organisations may be set up; a second time is 422 `conflict`;
 * an organisation, or a bucket of an organisation, that is asked for by name and is not there is 404;
 * a token is told in the answer that makes it and never again; the server keeps its hash;
-* a token that is not known is 401; buckets that a token may not read are left out of a list.
+* a token that is not known is 401; what a token may not read (organisations, buckets) is left out of a list;
+* a description need not be the only one of its kind;
+* a write is looked at for organisation, bucket and rights before its lines: 404, 403, and 400 for no lines.
 """
 
+import gzip
 import hashlib
 import json
 import re
@@ -25,7 +28,10 @@ _RESOURCES = (
     "notebooks", "annotations", "remotes", "replications", "instance",
 )  # fmt: skip
 _AT = "2026-01-01T00:00:00Z"
-_STATUS = {"conflict": 422, "invalid": 400, "empty value": 400, "not found": 404, "unauthorized": 401}
+_STATUS = {
+    "conflict": 422, "invalid": 400, "empty value": 400, "not found": 404, "unauthorized": 401,
+    "forbidden": 403,
+}  # fmt: skip
 
 
 class Refusal(Exception):
@@ -46,6 +52,7 @@ class Influx2:
         self.authorizations: dict[str, dict[str, Any]] = {}
         self.requests: list[str] = []
         self.writes = 0
+        self.lines: dict[str, list[str]] = {}  #: of line protocol, by bucket
         self.cut: tuple[int, bool] | None = None
         self._ids = 0
         server = self
@@ -53,14 +60,18 @@ class Influx2:
         class Handler(BaseHTTPRequestHandler):
             def _do(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
-                body = json.loads(self.rfile.read(length)) if length else None
+                data = self.rfile.read(length)
+                if self.headers["Content-Encoding"] == "gzip":
+                    data = gzip.decompress(data)
+                lines = urlsplit(self.path).path == "/api/v2/write"
+                body = data.decode() if lines else json.loads(data) if data else None
                 header = self.headers["Authorization"]
                 answer = server.take(self.command, self.path, body, header)
                 if answer is None:
                     self.close_connection = True
                     return
                 status, plain = answer
-                data = b"" if plain is None else json.dumps(plain).encode()
+                data = b"" if plain is None or status == 204 else json.dumps(plain).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json; charset=utf-8")
                 self.send_header("X-Influxdb-Version", "v2.9.1")
@@ -122,6 +133,8 @@ class Influx2:
             may = self.rights((header or "").removeprefix("Token "))
             if may is None:
                 raise Refusal("unauthorized", "unauthorized access")
+            if name == "write":
+                return self._write(asked, body, may)
             if method != "GET":
                 self.writes += 1
                 if ("write", name, None) not in may:
@@ -169,12 +182,30 @@ class Influx2:
             "auth": told,
         }
 
-    def _get_orgs(self, asked: dict[str, str], *_: object) -> tuple[int, dict[str, Any]]:
+    def _write(
+        self, asked: dict[str, str], body: str, may: set[tuple[str, str, str | None]]
+    ) -> tuple[int, dict[str, Any] | None]:
+        if asked["org"] not in [one["name"] for one in self.orgs.values()]:
+            raise Refusal("not found", f'organization name "{asked["org"]}" not found')
+        found = [one["id"] for one in self.buckets.values() if one["name"] == asked["bucket"]]
+        if not found:
+            raise Refusal("not found", f'bucket "{asked["bucket"]}" not found')
+        if not {("write", "buckets", found[0]), ("write", "buckets", None)} & may:
+            raise Refusal("forbidden", "insufficient permissions for write")
+        if not body:
+            raise Refusal("invalid", "writing requires points")
+        self.lines.setdefault(asked["bucket"], []).extend(body.splitlines())
+        return 204, None
+
+    def _get_orgs(
+        self, asked: dict[str, str], _body: object, _of: str, may: set[tuple[str, str, str | None]]
+    ) -> tuple[int, dict[str, Any]]:
         wanted = asked.get("org")
         found = [one for one in self.orgs.values() if wanted in (None, one["name"])]
         if wanted and not found:
             raise Refusal("not found", f'organization name "{wanted}" not found')
-        return 200, {"links": {"self": "/api/v2/orgs"}, "orgs": found}
+        seen = [one for one in found if {("read", "orgs", None), ("read", "orgs", one["id"])} & may]
+        return 200, {"links": {"self": "/api/v2/orgs"}, "orgs": seen}
 
     def _get_buckets(
         self, asked: dict[str, str], _body: object, _of: str, may: set[tuple[str, str, str | None]]

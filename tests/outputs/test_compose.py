@@ -1,6 +1,7 @@
 """compose.yaml against the compose specification, and against what the rest of the repository expects."""
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -122,3 +123,24 @@ def test_prometheus_scrapes_every_worker(compose):
     for name in workers:
         # Another container asks: 127.0.0.1, the default, would answer nobody.
         assert "--web-host 0.0.0.0 --web-port 6066" in " ".join(compose["services"][name]["command"]), name
+
+
+def test_the_sink_reads_the_file_that_init_writes(compose):
+    """A file, not a variable: it is read again when InfluxDB refuses the token."""
+    (name,) = {
+        compose["services"][one]["environment"]["SKYFUSE_INFLUX__TOKEN_FILE"] for one in ("buckets", "sink")
+    }
+    mounted = {volume.split(":")[0]: volume for volume in compose["services"]["sink"]["volumes"]}
+    assert mounted["tokens"] == f"tokens:{Path(name).parent}:ro"
+    assert "SKYFUSE_INFLUX__TOKEN=" not in FILE.read_text()
+
+
+def test_secrets_get_neither_into_the_image_nor_into_git(tmp_path):
+    """`.env` holds passwords and lies beside compose.yaml, or in the checkout's root."""
+    ignored = (FILE.parent / "Dockerfile.dockerignore").read_text().splitlines()
+    assert {"**/.env", "**/.env.*", "**/*.token", "**/admin.password"} <= set(ignored)
+    (tmp_path / ".gitignore").write_text((ROOT / ".gitignore").read_text())
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    for name in (".env", "infra/.env", ".env.local", "tokens/write.token", "tokens/admin.password"):
+        found = subprocess.run(["git", "-C", tmp_path, "check-ignore", "-q", name], check=False)
+        assert found.returncode == 0, name

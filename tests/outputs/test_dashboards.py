@@ -624,3 +624,10 @@ def test_every_category_of_every_standard_has_its_colour():
         for category in standards.load(name).categories:
             assert mapping[f"{name}/{category.key}"]["color"] == category.colour
             assert mapping[f"{name}/{category.key}"]["text"] == category.name
+
+
+def test_every_panel_has_options():
+    """Grafana 12 takes a panel without; what reads its files, and other versions, may not."""
+    for file in sorted(FOLDER.glob("*.json")):
+        for panel in json.loads(file.read_text())["panels"]:
+            assert isinstance(panel.get("options", {}), dict), f"{file.name}: {panel['title']}"
