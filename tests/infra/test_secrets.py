@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -55,6 +56,7 @@ ARGUMENTS = {
     "alerts explain": ["s"], "alerts cap": ["x"], "invalidate": ["--list"], "annotate": ["--list"],
     "aqi": ["pm25=3"], "share": ["ngsi-ld"],
 }  # fmt: skip
+_PATIENCE_S = 3.0
 #: What runs until it is stopped has a test of its own; what needs no settings at all is left out.
 ELSEWHERE = {"worker", "train", "evaluate", "export", "bench", "simulate"}
 
@@ -95,13 +97,19 @@ def shown(
     """All that a command shows, its traceback included."""
     monkeypatch.setattr(sys, "argv", ["skyfuse", *words])
     trace = ""
+    # Some try for a minute to reach the broker: like Ctrl-C, and the traceback is looked at, too.
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, _PATIENCE_S)
     with caplog.at_level(logging.DEBUG):
         try:
             cli.main()
         except SystemExit:
             pass
-        except Exception:  # noqa: BLE001 - whatever it is: its traceback is looked at
+        except (Exception, KeyboardInterrupt):  # noqa: BLE001 - whatever it is: its traceback is looked at
             trace = traceback.format_exc()
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
     gc.collect()  # here, where what was left open may be complained of
     out, err = capfd.readouterr()
     return out + err + caplog.text + trace

@@ -1,7 +1,8 @@
 """A stand-in for InfluxDB 2.9's set-up, organisation, bucket and authorization API.
 
 InfluxDB 2 is in no package that these tests could install. Paths, bodies, status codes and error codes follow
-the server's published API definition (influxdata/openapi) and its handlers (influxdata/influxdb: tenant, authorization):
+the server's published API definition (influxdata/openapi) and its handlers (influxdata/influxdb: tenant,
+authorization):
 
 * only a server without users and organisations may be set up; a second time is 422 `conflict`;
 * an organisation, or a bucket of an organisation, that is asked for by name and is not there is 404;
