@@ -46,7 +46,6 @@ DAMAGED = {
     "operator": {"SKYFUSE_INFLUX_ADMIN_TOKEN": f"{SECRET[:6]}\n{SECRET[6:]}"},
     "cache": {"SKYFUSE_REDIS__URL": f"redis://:{SECRET}/{SECRET}@127.0.0.1:1/0"},
     "port": {"SKYFUSE_REDIS__URL": f"redis://127.0.0.1:{SECRET}/0"},
-    "too much": {"SKYFUSE_INFLUX__TOKEN__NOW": SECRET},
     "no number": {"SKYFUSE_KAFKA__PARTITIONS": SECRET},
 }
 #: Arguments without which a command says no more than how it is used.
@@ -56,7 +55,7 @@ ARGUMENTS = {
     "alerts explain": ["s"], "alerts cap": ["x"], "invalidate": ["--list"], "annotate": ["--list"],
     "aqi": ["pm25=3"], "share": ["ngsi-ld"],
 }  # fmt: skip
-_PATIENCE_S = 3.0
+_PATIENCE_S = 1.5
 #: What runs until it is stopped has a test of its own; what needs no settings at all is left out.
 ELSEWHERE = {"worker", "train", "evaluate", "export", "bench", "simulate"}
 
@@ -159,15 +158,8 @@ def test_a_worker_that_is_set_up_has_no_secret_in_what_it_tells_of_itself(
 ) -> None:
     with caplog.at_level(logging.DEBUG):
         app = build(role, Settings(), 0, "127.0.0.1")  # type: ignore[arg-type]
-        told = [
-            repr(app),
-            repr(app.conf),
-            str(vars(app.conf)),
-            repr(Settings()),
-            Settings().model_dump_json(),
-        ]
-    assert secret_free(caplog.text + "".join(told[:-1]))
-    assert told[-1].count(SECRET) == 1  # the cache's address, which is plain text among the settings
+        told = f"{app!r} {app.conf!r} {app.conf.broker_credentials!r} {Settings()!r}"
+    assert secret_free(caplog.text + told)
 
 
 def test_a_worker_whose_broker_is_away_logs_no_secret(place: Path) -> None:
