@@ -1,6 +1,7 @@
 """The command line: `skyfuse COMMAND`. Each command lives in a module of its own and is mounted here."""
 
 import importlib
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -19,8 +20,10 @@ from infra.commands import alerts, dlq, influx
 from infra.commands.query import query
 from infra.commands.share import share
 from infra.connect import with_broker
-from infra.errors import InfraError
+from infra.errors import InfraError, SettingsError
+from infra.in_force import in_force, origin
 from infra.settings import Settings
+from infra.spelling import unknown_variables
 from infra.stack.processes import ended_by_signals
 from infra.stores import make_room_for_live
 from model.command import evaluate_command, export_command, train_command
@@ -274,6 +277,17 @@ def doctor_command() -> None:
     raise typer.Exit(doctor(Settings(), Console()))
 
 
+@app.command("config")
+def config_command() -> None:
+    """Show which settings are in force, and who says so: the environment, the file, or the default."""
+    rows = in_force(Settings())
+    wide, values = (
+        max(len(text) for text in column) for column in ([r.name for r in rows], [r.value for r in rows])
+    )
+    for row in rows:
+        typer.echo(f"{row.name:{wide}}  {row.value:{values}}  {row.origin}")
+
+
 @app.command()
 def topics(
     check: Annotated[bool, typer.Option(help="Only compare with the broker, create nothing.")] = False,
@@ -324,14 +338,24 @@ def bench(
 
 def main() -> None:
     """Entry point. An error that was foreseen is one sentence, not a traceback."""
+    for unknown in unknown_variables(Settings, list(os.environ)):
+        if unknown.likely is None:  # a likely slip is refused by the settings themselves
+            typer.echo(f"skyfuse: {unknown}", err=True)
     try:
         app(prog_name="skyfuse")
+    except SettingsError as error:
+        typer.echo(f"skyfuse: {error}", err=True)
+        sys.exit(2)
     except (InfraError, StreamError, ModelError, AqiError, AlertError, StateError) as error:
         typer.echo(f"skyfuse: {error}", err=True)
         sys.exit(1)
     except ValidationError as error:
         code, message = first_error(error)
-        typer.echo(f"skyfuse: settings ({error.title}): {message} [{code}]", err=True)
+        where = ""
+        if error.title == Settings.__name__:
+            place = tuple(str(part) for part in error.errors(include_url=False)[0]["loc"])
+            where = f", {origin(place)}" if place else ""
+        typer.echo(f"skyfuse: settings{where}: {message} [{code}]", err=True)
         sys.exit(2)
 
 

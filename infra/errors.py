@@ -1,6 +1,7 @@
 """What `infra` raises.
 
 InfraError
+├── SettingsError    settings that cannot be meant: a misspelt name, a broken file
 ├── StackError       something of the local stack cannot be started, or died
 │   ├── BrokerError      the embedded Apache Kafka
 │   └── CacheError       the embedded cache
@@ -15,6 +16,10 @@ InfraError
 
 class InfraError(Exception):
     """Root of everything `infra` raises; the message says what, where, and how to mend it."""
+
+
+class SettingsError(InfraError):
+    """Settings that cannot be meant: a misspelt name, a file that is broken or not there."""
 
 
 class StackError(InfraError):

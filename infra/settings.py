@@ -1,13 +1,17 @@
 """Settings: one TOML file (`skyfuse.toml`, or what SKYFUSE_CONFIG names) and SKYFUSE_* environment variables.
 
 The environment wins. Nested names are joined by two underscores: SKYFUSE_KAFKA__BOOTSTRAP=broker:9092.
-With nothing set, everything runs on this machine under `data_dir`.
+With nothing set, everything runs on this machine under `data_dir`. A name that is no setting is refused with
+the one that was probably meant: a slip must not leave a default in force unseen.
 """
 
 import os
+import re
+import tomllib
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import (
@@ -17,6 +21,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from infra.errors import SettingsError
+from infra.spelling import unknown_keys, unknown_variables
 from schemas.duration import Duration
 from schemas.secret import read_token, tidy_password, tidy_token
 
@@ -55,19 +61,35 @@ class _Section(BaseModel):
 class KafkaSettings(_Section):
     """The broker; without `bootstrap` an embedded Apache Kafka is started by `skyfuse up`."""
 
-    bootstrap: str | None = None
+    bootstrap: Annotated[
+        str | None,
+        Field(description="host:port of one broker or more, with commas; an embedded one if not set"),
+    ] = None
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
     sasl_username: str | None = None
     sasl_password: Password | None = None
-    ssl_cafile: Path | None = None
-    partitions: Annotated[int, Field(ge=1, le=1024)] = 4
-    replication: Annotated[int, Field(ge=1)] = 1
+    ssl_cafile: Annotated[
+        Path | None, Field(description="certificates (PEM) by which the broker is known")
+    ] = None
+    partitions: Annotated[
+        int,
+        Field(ge=1, le=1024, description="of each topic: at most so many workers of a role share the work"),
+    ] = 4
+    replication: Annotated[
+        int, Field(ge=1, description="copies of each record; the cluster needs at least so many brokers")
+    ] = 1
     session_timeout: Annotated[
         Duration,
         Field(description="how long a dead worker keeps its partitions; the broker allows 6 s or more"),
     ] = timedelta(seconds=10)
-    prefix: Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9_.-]*\.)?$")] = ""
+    prefix: Annotated[
+        str,
+        Field(
+            pattern=r"^([A-Za-z0-9][A-Za-z0-9_.-]*\.)?$",
+            description='before the names of all topics and groups, with a dot at its end: "test."',
+        ),
+    ] = ""
 
 
 class InfluxSettings(_Section):
@@ -109,10 +131,18 @@ class RedisSettings(_Section):
 class WindowSettings(_Section):
     """Event-time rules of the join (docs/architecture.md)."""
 
-    size: Duration = timedelta(seconds=60)
-    grace: Duration = timedelta(seconds=5)
-    allowed_lateness: Duration = timedelta(minutes=10)
-    disorder: Duration = timedelta(seconds=2)
+    size: Annotated[Duration, Field(description="of a window: whole seconds that divide an hour")] = (
+        timedelta(seconds=60)
+    )
+    grace: Annotated[Duration, Field(description="how long after its end a window waits for its inputs")] = (
+        timedelta(seconds=5)
+    )
+    allowed_lateness: Annotated[
+        Duration, Field(description="how long what comes later still makes a new revision")
+    ] = timedelta(minutes=10)
+    disorder: Annotated[Duration, Field(description="by how much a source may send out of order")] = (
+        timedelta(seconds=2)
+    )
     idle_timeout: Annotated[
         Duration | None,
         BeforeValidator(_off),
@@ -130,12 +160,57 @@ class WindowSettings(_Section):
 
 
 class VisionSettings(_Section):
-    batch: Annotated[int, Field(ge=1, le=64)] = 8
-    threads: Annotated[int, Field(ge=1)] = 1
+    """The encoder of frames."""
+
+    batch: Annotated[int, Field(ge=1, le=64, description="frames that are encoded at a time")] = 8
+    threads: Annotated[int, Field(ge=1, description="of the encoder")] = 1
 
 
 class AlertSettings(_Section):
+    """Alerts (docs/outputs.md)."""
+
     rules: Annotated[Path | None, Field(description="rules file; the default set if not set")] = None
+
+
+def settings_file() -> Path | None:
+    """The settings file that counts here; None where there is none. Raises SettingsError.
+
+    SKYFUSE_CONFIG names it, and then it has to be there; empty, it stands for no file at all.
+    """
+    named = os.environ.get("SKYFUSE_CONFIG")
+    if named is None:
+        default = Path("skyfuse.toml")
+        return default if default.exists() else None
+    if not named:
+        return None
+    if not Path(named).exists():
+        raise SettingsError(
+            f"SKYFUSE_CONFIG names {named}, and there is no such file: mend the path, or unset the variable"
+        )
+    return Path(named)
+
+
+def _more(names: Sequence[object]) -> str:
+    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+
+
+class _File(TomlConfigSettingsSource):
+    """A TOML file, of which every fault is one sentence with the file's name."""
+
+    def _read_file(self, file_path: Path) -> dict[str, Any]:
+        try:
+            return tomllib.loads(file_path.read_bytes().decode())
+        except tomllib.TOMLDecodeError as error:
+            where = re.search(r" \(at (.*)\)$", str(error))
+            line = re.search(r"line (\d+)", where[1]) if where else None
+            what = str(error).removesuffix(where[0]) if where else str(error)
+            at = f"line {line[1]}" if line else "at its end"
+            hint = "; text needs quotes" if what == "Invalid value" else ""
+            raise SettingsError(f"{file_path}, {at}: this is no TOML: {what}{hint}") from None
+        except UnicodeDecodeError as error:
+            raise SettingsError(f"{file_path} is not UTF-8 text: {error.reason}") from None
+        except OSError as error:
+            raise SettingsError(f"{file_path} cannot be read: {error.strerror}") from None
 
 
 class Settings(BaseSettings):
@@ -149,7 +224,9 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    data_dir: Path = Path(".skyfuse")
+    data_dir: Annotated[
+        Path, Field(description="where the embedded broker, the cache, logs and the store keep their data")
+    ] = Path(".skyfuse")
     store: Annotated[Path | None, Field(description="the local store; data_dir/store.sqlite if not set")] = (
         None
     )
@@ -171,8 +248,17 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         del dotenv_settings, file_secret_settings
-        file = Path(os.environ.get("SKYFUSE_CONFIG", "skyfuse.toml"))
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
+        # One that resembles no setting may be anybody's (a version, an image's name): the command line
+        # mentions it. One that does is a slip, and a default would be in force instead of what was meant.
+        slips = [one for one in unknown_variables(settings_cls, list(os.environ)) if one.likely]
+        if slips:
+            raise SettingsError(f"environment: {slips[0]}{_more(slips)}")
+        path = settings_file()
+        file = _File(settings_cls, path)
+        unknown = unknown_keys(settings_cls, file.toml_data)
+        if unknown:
+            raise SettingsError(f"{path}: {unknown[0]}{_more(unknown)}")
+        return init_settings, env_settings, file
 
     @property
     def store_path(self) -> Path:

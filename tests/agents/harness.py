@@ -196,7 +196,7 @@ class Fleet:
         env = {
             **os.environ,
             **environment(self.settings),
-            "SKYFUSE_CONFIG": "/nonexistent",
+            "SKYFUSE_CONFIG": "",
             "SKYFUSE_KAFKA__PARTITIONS": str(self.settings.kafka.partitions),
             "SKYFUSE_KAFKA__SESSION_TIMEOUT": "PT6S",
             **{

@@ -12,7 +12,7 @@ from infra import cli
 def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "infra.cli", *arguments],
-        env={"PATH": "/usr/bin:/bin", "SKYFUSE_CONFIG": "/nonexistent", "COLUMNS": "200", **env},
+        env={"PATH": "/usr/bin:/bin", "SKYFUSE_CONFIG": "", "COLUMNS": "200", **env},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
 

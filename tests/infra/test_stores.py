@@ -15,7 +15,7 @@ from tests.outputs.samples import estimate
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("SKYFUSE_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("SKYFUSE_CONFIG", "/nonexistent")
+    monkeypatch.setenv("SKYFUSE_CONFIG", "")
     return Settings()
 
 

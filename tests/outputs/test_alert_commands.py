@@ -38,7 +38,7 @@ def published(kafka_settings, monkeypatch):
     monkeypatch.setenv("SKYFUSE_KAFKA__BOOTSTRAP", settings.kafka.bootstrap)
     monkeypatch.setenv("SKYFUSE_KAFKA__PREFIX", settings.kafka.prefix)
     monkeypatch.setenv("SKYFUSE_DATA_DIR", str(settings.data_dir))
-    monkeypatch.setenv("SKYFUSE_CONFIG", str(settings.data_dir / "none.toml"))
+    monkeypatch.setenv("SKYFUSE_CONFIG", "")
     produce(settings, EVENTS[:5] + EVENTS)
     return settings
 
@@ -243,7 +243,7 @@ def test_explain_says_why_a_window_says_nothing_and_how_long_it_is_silent():
 
 def test_the_explain_command_reads_the_store(tmp_path, monkeypatch):
     monkeypatch.setenv("SKYFUSE_DATA_DIR", str(tmp_path))
-    monkeypatch.setenv("SKYFUSE_CONFIG", str(tmp_path / "none.toml"))
+    monkeypatch.setenv("SKYFUSE_CONFIG", "")
     with Store(tmp_path / "store.sqlite") as store:
         store.write([minute(n, 160.0) for n in range(1, 20)])
         store.write([estimate("turin", T0 + 60 * 40)])
@@ -260,7 +260,7 @@ def test_the_explain_command_reads_the_store(tmp_path, monkeypatch):
 
 def test_explain_knows_that_it_does_not_know_what_was_before(tmp_path, monkeypatch):
     monkeypatch.setenv("SKYFUSE_DATA_DIR", str(tmp_path))
-    monkeypatch.setenv("SKYFUSE_CONFIG", str(tmp_path / "none.toml"))
+    monkeypatch.setenv("SKYFUSE_CONFIG", "")
     rules = tmp_path / "rules.toml"
     rules.write_text(
         """

@@ -35,7 +35,7 @@ def letters(kafka_settings, monkeypatch):
     create_topics(settings)
     monkeypatch.setenv("SKYFUSE_KAFKA__BOOTSTRAP", settings.kafka.bootstrap)
     monkeypatch.setenv("SKYFUSE_KAFKA__PREFIX", settings.kafka.prefix)
-    monkeypatch.setenv("SKYFUSE_CONFIG", "/nonexistent.toml")
+    monkeypatch.setenv("SKYFUSE_CONFIG", "")
     producer = KafkaProducer(**kafka_connection(settings))
     topic = settings.kafka.prefix + DEAD_LETTERS.name
     for one, key, value, headers in (

@@ -74,7 +74,7 @@ def scraped(tmp_path_factory, broker):
     env = {
         **environment(settings),
         "PATH": "/usr/bin:/bin",
-        "SKYFUSE_CONFIG": "/nonexistent",
+        "SKYFUSE_CONFIG": "",
         "SKYFUSE_KAFKA__PARTITIONS": "2",
         "SKYFUSE_WINDOW__IDLE_TIMEOUT": "off",
         "SKYFUSE_WINDOW__DISORDER": f"PT{window.disorder.total_seconds():g}S",

@@ -26,7 +26,7 @@ APP.command()(query)
 @pytest.fixture
 def store(tmp_path, monkeypatch):
     monkeypatch.setenv("SKYFUSE_DATA_DIR", str(tmp_path))
-    monkeypatch.setenv("SKYFUSE_CONFIG", str(tmp_path / "none.toml"))
+    monkeypatch.setenv("SKYFUSE_CONFIG", "")
     with Store(tmp_path / "store.sqlite") as store:
         yield store
 

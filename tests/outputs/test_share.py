@@ -273,7 +273,7 @@ def test_openaq_gets_measurements_only(batch):
 
 def test_the_command_writes_each_format(tmp_path, monkeypatch):
     monkeypatch.setenv("SKYFUSE_DATA_DIR", str(tmp_path))
-    monkeypatch.setenv("SKYFUSE_CONFIG", str(tmp_path / "none.toml"))
+    monkeypatch.setenv("SKYFUSE_CONFIG", "")
     with Store(tmp_path / "store.sqlite") as store:
         store.write_stations(list(HERE.values()))
         store.write([estimate(name, T0 + 60 * n) for name in HERE for n in (1, 2)])

@@ -1,0 +1,140 @@
+"""Settings: a slip is named with the word that was meant, its file and its line; no secret is shown."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+from typer.testing import CliRunner
+
+from infra import cli
+from infra.errors import SettingsError
+from infra.in_force import in_force, page
+from infra.settings import Settings
+from infra.spelling import leaves, unknown_variables, variable
+
+PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("SKYFUSE_CONFIG", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("SKYFUSE_KAFKA_BOOTSTRAP", "SKYFUSE_KAFKA__BOOTSTRAP"),
+        ("SKYFUSE_KAFKA__BOOTSTRP", "SKYFUSE_KAFKA__BOOTSTRAP"),
+        ("SKYFUSE_BOOTSTRAP", "SKYFUSE_KAFKA__BOOTSTRAP"),
+        ("SKYFUSE_DATADIR", "SKYFUSE_DATA_DIR"),
+        ("SKYFUSE_INFLUXDB_URL", "SKYFUSE_INFLUX__URL"),
+        ("SKYFUSE_CONFG", "SKYFUSE_CONFIG"),
+        ("skyfuse_window_size", "SKYFUSE_WINDOW__SIZE"),
+    ],
+)
+def test_a_misspelt_variable_is_refused_with_the_likely_one(
+    name: str, meant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "x")
+    with pytest.raises(SettingsError, match=f"^environment: {name} is no setting; did you mean {meant}\\?$"):
+        Settings()
+
+
+def test_each_setting_may_lose_an_underscore_and_is_still_known() -> None:
+    for path, _ in leaves(Settings):
+        right = variable(path)
+        slip = right.removeprefix("SKYFUSE_").replace("_", "")
+        if "_" in right.removeprefix("SKYFUSE_"):
+            (found,) = unknown_variables(Settings, [f"SKYFUSE_{slip}"])
+            assert found.likely == right
+        assert unknown_variables(Settings, [right, right.lower()]) == []
+
+
+def test_what_others_put_into_the_environment_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    kubernetes = [
+        "SKYFUSE_SERVICE_HOST", "SKYFUSE_SERVICE_PORT", "SKYFUSE_PORT", "SKYFUSE_PORT_9092_TCP",
+        "SKYFUSE_KAFKA_PORT", "SKYFUSE_KAFKA_PORT_9092_TCP_ADDR", "SKYFUSE_KAFKA_SERVICE_PORT_CLIENTS",
+    ]  # fmt: skip
+    for name in [*kubernetes, "SKYFUSE_IMAGE", "SKYFUSE_GRAFANA_INFLUX_URL", "SKYFUSE_INFLUX_ADMIN_TOKEN"]:
+        monkeypatch.setenv(name, "tcp://10.0.0.1:9092")
+    Settings()
+    assert unknown_variables(Settings, kubernetes) == []
+    (mentioned,) = unknown_variables(Settings, ["SKYFUSE_IMAGE", "SKYFUSE_GRAFANA_INFLUX_URL"])
+    assert str(mentioned) == "SKYFUSE_IMAGE is no setting; `skyfuse config` lists all of them"
+
+
+def test_a_file_that_is_named_has_to_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    Settings()  # one that is not named may be missing
+    monkeypatch.setenv("SKYFUSE_CONFIG", "nosuch.toml")
+    with pytest.raises(SettingsError, match=r"^SKYFUSE_CONFIG names nosuch.toml, and there is no such file"):
+        Settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[kafka]\nbootstrap = broker:9092\n", "line 2: this is no TOML: Invalid value; text needs quotes"),
+        ("[kafka]\npartitions 4\n", "line 2: this is no TOML: Expected '='"),
+        ('[kafka]\nbootstrp = "x"\n', ": kafka.bootstrp is no setting; did you mean kafka.bootstrap?"),
+        ('datadir = "x"\n', ": datadir is no setting; did you mean data_dir?"),
+        ('bootstrap = "x"\n', ": bootstrap is no setting; did you mean kafka.bootstrap?"),
+        ('[kafak]\nbootstrap = "x"\n', ": [kafak] is no setting; did you mean [kafka]?"),
+        ("a = 1\nb = 2\n", ": a is no setting; `skyfuse config` lists all of them (and 1 more)"),
+    ],
+)  # fmt: skip
+def test_a_slip_in_the_file_is_one_sentence(text: str, said: str) -> None:
+    Path("skyfuse.toml").write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        Settings()
+    assert str(caught.value).startswith("skyfuse.toml")
+    assert str(caught.value).removeprefix("skyfuse.toml").lstrip(", ").startswith(said)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_cannot_be_read_are_one_sentence() -> None:
+    Path("skyfuse.toml").write_bytes(b'data_dir = "\xe9"')
+    with pytest.raises(SettingsError, match=r"^skyfuse.toml is not UTF-8 text"):
+        Settings()
+
+
+def test_a_wrong_value_names_who_gave_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["skyfuse", "config"])
+    Path("skyfuse.toml").write_text("[kafka]\npartitions = 0\n")
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert "skyfuse: settings, skyfuse.toml: kafka.partitions: " in capsys.readouterr().err
+    monkeypatch.setenv("SKYFUSE_KAFKA__PARTITIONS", "none")
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "skyfuse: settings, SKYFUSE_KAFKA__PARTITIONS: kafka.partitions: " in capsys.readouterr().err
+
+
+def test_config_shows_what_is_in_force_and_from_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("skyfuse.toml").write_text(
+        '[window]\nsize = "5m"\ngrace = "1m"\n[redis]\nurl = "redis://:hidden1@c/0"\n'
+    )
+    monkeypatch.setenv("SKYFUSE_WINDOW__GRACE", "7")
+    monkeypatch.setenv("SKYFUSE_KAFKA", '{"partitions": 9}')
+    monkeypatch.setenv("SKYFUSE_KAFKA__SASL_PASSWORD", "hidden2")
+    found = {one.name: (one.value, one.origin) for one in in_force(Settings())}
+    assert found["window.size"] == ("300s", "skyfuse.toml")
+    assert found["window.grace"] == ("7s", "SKYFUSE_WINDOW__GRACE")
+    assert found["window.disorder"] == ("2s", "default")
+    assert found["kafka.partitions"] == ("9", "SKYFUSE_KAFKA")
+    assert found["kafka.replication"] == ("1", "default")
+    told = CliRunner().invoke(cli.app, ["config"])
+    assert told.exit_code == 0
+    assert "hidden" not in told.output
+    assert "kafka.sasl_password" in told.output
+    assert "redis://(not shown)@c/0" in told.output
+
+
+def test_the_page_is_fresh_and_has_every_setting() -> None:
+    assert PAGE.read_text() == page(), "stale: python -m infra.in_force > docs/settings.md"
+    for path, field in leaves(Settings):
+        assert f"`{variable(path)}`" in page()
+        assert not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel))
