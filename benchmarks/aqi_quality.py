@@ -178,7 +178,7 @@ def neighbours(stations: list[tuple[str, dict[str, Series]]]) -> tuple[float, fl
 
 def main(argv: list[str] | None = None) -> int:
     """Prints both tables and ends in one JSON line: the share of faults found."""
-    parser = argparse.ArgumentParser(prog="skyfuse bench aqi-quality", description=__doc__)
+    parser = argparse.ArgumentParser(prog="skyfuse bench aqi_quality", description=__doc__)
     parser.add_argument("--hours", type=int, default=10_920, help="of each series for the detection rates")
     parser.add_argument("--faults", type=int, default=25, help="of each kind per series, at most")
     chosen = parser.parse_args(argv)

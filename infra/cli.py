@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 from pydantic import ValidationError
+from pydantic_settings import SettingsError as NoJson
 from rich.console import Console
 from rich.table import Table
 
@@ -19,7 +20,7 @@ from aqi.errors import AqiError
 from infra.commands import alerts, dlq, influx
 from infra.commands.query import query
 from infra.commands.share import share
-from infra.connect import with_broker
+from infra.connect import broker_at_hand, with_broker
 from infra.errors import InfraError, SettingsError
 from infra.in_force import in_force, origin
 from infra.settings import Settings
@@ -65,7 +66,9 @@ def up(
     ] = None,
     stations: Annotated[int, typer.Option(min=1, max=500, help="Simulated stations.")] = 6,
     history: Annotated[int, typer.Option(min=0, help="Minutes of simulated past to begin with.")] = 60,
-    simulate: Annotated[bool, typer.Option(help="Feed it with the simulated city.")] = True,
+    simulate: Annotated[
+        bool, typer.Option(help="Feed it with the simulated city; --no-simulate: only with what you send.")
+    ] = True,
 ) -> None:
     """Run everything on this machine and show it live."""
     from infra.up import up as run_up
@@ -296,8 +299,9 @@ def topics(
     from streams.admin import check_topics, create_topics
     from streams.topics import TOPICS
 
-    settings = with_broker(Settings())
-    created = [] if check else create_topics(settings)
+    with broker_at_hand(Settings(), lambda text: typer.echo(f"skyfuse: {text}", err=True)) as settings:
+        created = [] if check else create_topics(settings)
+        problems = check_topics(settings)
     table = Table("topic", "holds", "cleanup", "kept")
     for topic in TOPICS:
         hours = topic.retention_ms // 3_600_000
@@ -307,7 +311,6 @@ def topics(
     console.print(table)
     for name in created:
         console.print(f"created {name}")
-    problems = check_topics(settings)
     for problem in problems:
         console.print(f"[red]{problem}")
     if problems:
@@ -345,6 +348,9 @@ def main() -> None:
         app(prog_name="skyfuse")
     except SettingsError as error:
         typer.echo(f"skyfuse: {error}", err=True)
+        sys.exit(2)
+    except NoJson as error:  # its cause quotes what was given, which may be a secret
+        typer.echo(f"skyfuse: settings: {error}: a whole section as a variable is written in JSON", err=True)
         sys.exit(2)
     except (InfraError, StreamError, ModelError, AqiError, AlertError, StateError) as error:
         typer.echo(f"skyfuse: {error}", err=True)

@@ -1,8 +1,11 @@
 """Settings completed with the servers that `skyfuse up` runs on this machine, where settings name none."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 from infra.errors import BrokerError
 from infra.settings import Settings
-from infra.stack.broker import running_bootstrap
+from infra.stack.broker import EmbeddedBroker, has_data, running_bootstrap
 
 
 def with_broker(settings: Settings) -> Settings:
@@ -16,6 +19,22 @@ def with_broker(settings: Settings) -> Settings:
             " start `skyfuse up`, or set SKYFUSE_KAFKA__BOOTSTRAP"
         )
     return settings.model_copy(update={"kafka": settings.kafka.model_copy(update={"bootstrap": bootstrap})})
+
+
+@contextmanager
+def broker_at_hand(settings: Settings, say: Callable[[str], None]) -> Iterator[Settings]:
+    """These settings, with a broker: where settings name none and none runs, the embedded one, meanwhile.
+
+    For commands that look at what the last `up` or `replay` left on its topics. Raises BrokerError where
+    neither ever ran here: a mistyped data_dir shall not grow a broker of its own.
+    """
+    folder = settings.data_dir / "kafka"
+    if settings.kafka.bootstrap is not None or running_bootstrap(folder) is not None or not has_data(folder):
+        yield with_broker(settings)
+        return
+    say(f"no broker runs on {settings.data_dir}: it is started for this command, and ended after it")
+    with EmbeddedBroker(folder):
+        yield with_broker(settings)
 
 
 def environment(settings: Settings) -> dict[str, str]:

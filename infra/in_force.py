@@ -20,7 +20,7 @@ from infra.settings import Settings, settings_file
 from infra.spelling import Path, leaves, section_of, variable
 
 _DEFAULT: Final = "default"
-_CREDENTIALS: Final = re.compile(r"(?<=://)[^/@]*@")
+_CREDENTIALS: Final = re.compile(r"(?<=://).*@")
 
 
 @dataclass(frozen=True)

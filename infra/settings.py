@@ -10,6 +10,7 @@ import re
 import tomllib
 from collections.abc import Sequence
 from datetime import timedelta
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -197,7 +198,7 @@ def _more(names: Sequence[object]) -> str:
 class _File(TomlConfigSettingsSource):
     """A TOML file, of which every fault is one sentence with the file's name."""
 
-    def _read_file(self, file_path: Path) -> dict[str, Any]:
+    def _read_file(self, file_path: Path | Traversable) -> dict[str, Any]:
         try:
             return tomllib.loads(file_path.read_bytes().decode())
         except tomllib.TOMLDecodeError as error:

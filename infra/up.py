@@ -27,9 +27,11 @@ from infra.stack.processes import Status, Supervisor, ended_by_signals
 from infra.stores import make_room_for_live
 from schemas.base import to_ms
 from schemas.estimate import Estimate
+from schemas.reading import READING_EXAMPLE
 from streams.admin import create_topics
 from streams.errors import StoreError
 from streams.sinks.store import Store
+from streams.topics import READINGS
 
 #: Windows that tell how often a station speaks: six hours of minutes.
 _REMEMBERED: Final = 360
@@ -74,7 +76,6 @@ def running(
         if bootstrap is None and replay:
             bootstrap = running_bootstrap(settings.data_dir / "kafka")
         if bootstrap is None:
-            say("starting Apache Kafka")
             broker = EmbeddedBroker(settings.data_dir / "kafka")
             broker.start(progress=say)
             stack.callback(broker.stop)
@@ -132,8 +133,13 @@ def up(
                 f"InfluxDB at {reached.found}: {reached.mend}. Estimates go into the local store and wait:"
                 " nothing is lost"
             )
+        console.print(f"skyfuse: Kafka is at {settings.kafka.bootstrap}", highlight=False)
         city = None
-        if simulate:
+        if not simulate:
+            console.print(
+                f"skyfuse: {first_message(settings)}", highlight=False, soft_wrap=True, markup=False
+            )
+        else:
             console.print(f"skyfuse: simulating {stations} stations", style="dim")
             city = settle(settings.data_dir, to_ms(utc_now()), stations)
             stack.supervisor.add(
@@ -152,6 +158,14 @@ def up(
         summary = stack.pipeline.line()
     console.print(f"skyfuse: ran {time.monotonic() - started:.0f} s: {summary}")
     console.print(f"skyfuse: the data stays in {settings.data_dir}; see ./skyfuse query", style="dim")
+
+
+def first_message(settings: Settings) -> str:
+    """How to send a first reading of one's own."""
+    return (
+        f"nothing is simulated: send JSON to the topic {settings.kafka.prefix}{READINGS.name}, the station's"
+        f" id as key: {READING_EXAMPLE} (README.md, Your first message)"
+    )
 
 
 def _watch(

@@ -209,7 +209,8 @@ def train_command(
         from model import export, training_run
     except ImportError as error:
         raise TrainingError(
-            f"training needs the `train` extra ({error.name} is not installed): pip install 'skyfuse[train]'"
+            f"training needs the `train` extra ({error.name} is not installed): `./skyfuse train`"
+            " in a checkout installs it; elsewhere add [train] to what you gave pip"
         ) from error
     torch.set_num_threads(max(1, torch.get_num_threads()))
     changes: dict[str, Any] = {
@@ -273,7 +274,8 @@ def export_command(
         from model import export, training_run
     except ImportError as error:
         raise TrainingError(
-            f"exporting needs the `train` extra ({error.name} is not installed): pip install 'skyfuse[train]'"
+            f"exporting needs the `train` extra ({error.name} is not installed): `./skyfuse train`"
+            " in a checkout installs it; elsewhere add [train] to what you gave pip"
         ) from error
     with _bars(Console(stderr=True)) as progress:
         written = export.export(bundle, export.load(run), name, version)

@@ -107,6 +107,13 @@ class Value(Record):
         )  # fmt: skip
 
 
+#: A reading as a station sends it: for documents, and to try.
+READING_EXAMPLE: Final = (
+    '{"station": "my-roof", "observed_at": "2026-08-21T10:00:00Z",'
+    ' "values": [{"parameter": "pm25", "value": 12.5, "unit": "ug/m3"}]}'
+)
+
+
 class Reading(Record):
     """One or many values that a station observed at one time. Kafka key: the station id."""
 

@@ -18,11 +18,12 @@ from pydantic.json_schema import models_json_schema
 from schemas.alert import Alert
 from schemas.amendment import AMENDMENT_TYPE, Amendment
 from schemas.annotation import Annotation
+from schemas.base import parse_time
 from schemas.dead_letter import REDRIVEN_FROM, DeadLetter
 from schemas.estimate import BACKFILLED, Estimate
 from schemas.features import Features, Punctuation
 from schemas.frame import HEADERS, MAX_FRAME_BYTES, REQUIRED, FrameHeader
-from schemas.reading import Reading
+from schemas.reading import READING_EXAMPLE, Reading
 from schemas.station import CameraBands, Station
 from streams import topics
 from streams.accept import LATE_FROM, MAX_READING_BYTES, PUNCTUATION_TYPE
@@ -46,6 +47,17 @@ _REDRIVEN: Final[Plain] = {
     "type": "string", "description": "id of the dead letter as which this record came before",
 }  # fmt: skip
 
+_STATION_EXAMPLE: Final[Plain] = {
+    "station": "my-roof", "latitude": 45.46, "longitude": 9.19, "timezone": "Europe/Rome",
+    "cameras": [{"camera": "main"}],
+}  # fmt: skip
+_FRAME_EXAMPLE: Final[Plain] = {
+    name: raw.decode()
+    for name, raw in FrameHeader(
+        id="my-roof-1", source="/my-roof", time=parse_time("2026-08-21T10:00:00Z"), station="my-roof"
+    ).to_headers()
+}
+
 
 @dataclass(frozen=True)
 class _Message:
@@ -58,6 +70,8 @@ class _Message:
     content_type: str = "application/json"
     headers: Plain | None = None
     key: Plain | None = None
+    #: Of the payload, and of the headers where there are any.
+    example: Plain | None = None
 
 
 def _object(properties: Plain, required: Sequence[str] = ()) -> Plain:
@@ -92,7 +106,13 @@ def _dead_letter_headers() -> Plain:
 
 def _messages() -> dict[str, _Message]:
     return {
-        "station": _Message("A station: what is installed where", Station, "validation", key=_STATION_KEY),
+        "station": _Message(
+            "A station: what is installed where",
+            Station,
+            "validation",
+            key=_STATION_KEY,
+            example={"payload": _STATION_EXAMPLE},
+        ),
         "cameraBands": _Message(
             "The far bands that were found for a station's cameras", CameraBands, key=_STATION_KEY
         ),
@@ -107,6 +127,7 @@ def _messages() -> dict[str, _Message]:
             content_type="image/jpeg",
             headers=_frame_headers(),
             key=_STATION_KEY,
+            example={"headers": _FRAME_EXAMPLE},
         ),
         "reading": _Message(
             f"Values that a station observed at one time, at most {MAX_READING_BYTES} bytes",
@@ -114,6 +135,7 @@ def _messages() -> dict[str, _Message]:
             "validation",
             headers=_object({REDRIVEN_FROM: _REDRIVEN}),
             key=_STATION_KEY,
+            example={"payload": json.loads(READING_EXAMPLE)},
         ),
         "features": _Message("What is kept of a frame", Features, key=_STATION_KEY),
         "punctuation": _Message(
@@ -351,6 +373,8 @@ def _message(name: str, message: _Message) -> Plain:
     }
     if message.headers is not None:
         plain["headers"] = message.headers
+    if message.example is not None:
+        plain["examples"] = [message.example]
     plain["bindings"] = {"kafka": {"key": message.key or _TEXT, "bindingVersion": _BINDING}}
     return plain
 

@@ -42,7 +42,7 @@ from fusion.stored import OF_SENSORS, SENSORS, SensorsState
 from infra.annotations import read_annotations, withheld_by_station, withheld_of
 from infra.commands.connection import consumer_limits, kafka_connection
 from infra.commands.query import moment
-from infra.connect import with_broker
+from infra.connect import broker_at_hand
 from infra.errors import TopicReadError
 from infra.history import OWN_WINDOW_ONLY, History, items_of, late_from, source_of_file
 from infra.published import Published
@@ -625,12 +625,14 @@ def backfill(
 
     Exit code 0: all of the files was used or known; 1: see what was printed.
     """
-    settings = with_broker(settings)
     now = datetime.now(UTC)
     bounds = [None if text is None else to_ms(moment(text, now)) for text in (since, until)]
     console = Console(highlight=False, soft_wrap=True)
     scope = Scope(bounds[0], bounds[1])
-    with shown(console, "reading") as progress:
+    with (
+        broker_at_hand(settings, lambda text: console.print(f"skyfuse: {text}", style="dim")) as settings,
+        shown(console, "reading") as progress,
+    ):
         report = run(settings, scope, dry_run=dry_run, files=files, progress=progress)
     print_report(console, report, files, dry_run)
     return 1 if report.problems or report.left or (files is not None and report.open) else 0

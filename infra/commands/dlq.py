@@ -7,6 +7,7 @@ A dead letter is named by where its original stood: topic/partition/offset. A re
 import codecs
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple
 
@@ -19,6 +20,7 @@ from rich.table import Table
 
 from infra.commands.connection import kafka_connection
 from infra.commands.topic import read_to_end
+from infra.connect import broker_at_hand
 from infra.errors import DeadLetterError
 from infra.settings import Settings
 from schemas.dead_letter import REDRIVEN_FROM, DeadLetter
@@ -135,9 +137,10 @@ def _text(raw: bytes | None) -> str:
     return "(none)" if raw is None else raw.decode(errors="backslashreplace")
 
 
-def _place() -> tuple[dict[str, Any], str]:
-    settings = Settings()
-    return kafka_connection(settings), settings.kafka.prefix + DEAD_LETTERS.name
+@contextmanager
+def _place() -> Iterator[tuple[dict[str, Any], str]]:
+    with broker_at_hand(Settings(), lambda text: typer.echo(f"skyfuse: {text}", err=True)) as settings:
+        yield kafka_connection(settings), settings.kafka.prefix + DEAD_LETTERS.name
 
 
 @app.command("list")
@@ -149,34 +152,34 @@ def list_command(
     last: Annotated[int, typer.Option(min=1, max=100_000, help="Show so many of them, the newest.")] = 1000,
 ) -> None:
     """List the dead letters."""
-    connection, topic = _place()
     rows: dict[str, tuple[str, ...]] = {}
     known: dict[str, None] = {}
     aliens: deque[str] = deque(maxlen=last)
     count = alien = 0
-    for dead in scan(connection, topic):
-        if isinstance(dead, str):
-            alien += 1
-            aliens.append(dead)
-            continue
-        story = dead.story
-        if (stage and story.stage != stage) or (code and story.code != code):
-            continue
-        count += story.id not in known
-        known[story.id] = None
-        if len(known) > _REMEMBERED:
-            del known[next(iter(known))]
-        rows.pop(story.id, None)
-        rows[story.id] = (
-            story.id,
-            story.stage,
-            story.code,
-            _text(dead.key)[:_KEY_CHARACTERS],
-            story.failed_at.isoformat(timespec="seconds"),
-            story.reason,
-        )
-        if len(rows) > last:
-            del rows[next(iter(rows))]
+    with _place() as (connection, topic):
+        for dead in scan(connection, topic):
+            if isinstance(dead, str):
+                alien += 1
+                aliens.append(dead)
+                continue
+            story = dead.story
+            if (stage and story.stage != stage) or (code and story.code != code):
+                continue
+            count += story.id not in known
+            known[story.id] = None
+            if len(known) > _REMEMBERED:
+                del known[next(iter(known))]
+            rows.pop(story.id, None)
+            rows[story.id] = (
+                story.id,
+                story.stage,
+                story.code,
+                _text(dead.key)[:_KEY_CHARACTERS],
+                story.failed_at.isoformat(timespec="seconds"),
+                story.reason,
+            )
+            if len(rows) > last:
+                del rows[next(iter(rows))]
     console = Console()
     if rows:
         table = Table("id", "stage", "code", "key", "refused at", "reason", box=None, header_style="bold")
@@ -197,8 +200,8 @@ def show(
     raw: Annotated[Path | None, typer.Option(help="Write the record's exact bytes to this file.")] = None,
 ) -> None:
     """Show one dead letter: why it was refused, its headers and its value."""
-    connection, topic = _place()
-    (dead,) = find(connection, topic, [id])
+    with _place() as (connection, topic):
+        (dead,) = find(connection, topic, [id])
     story, value = dead.story, dead.value
     console = Console(soft_wrap=True, highlight=False)
     console.print(
@@ -245,11 +248,11 @@ def redrive_command(
         value = None if value_file is None else value_file.read_bytes()
     except OSError as error:
         raise DeadLetterError(f"{value_file} cannot be read: {error}") from error
-    connection, topic = _place()
-    mended = [
-        mend(dead, value=value, key=None if key is None else key.encode(), headers=headers)
-        for dead in find(connection, topic, ids)
-    ]
-    redrive(connection, mended)
+    with _place() as (connection, topic):
+        mended = [
+            mend(dead, value=value, key=None if key is None else key.encode(), headers=headers)
+            for dead in find(connection, topic, ids)
+        ]
+        redrive(connection, mended)
     for dead in mended:
         Console().print(f"sent {escape(dead.story.id)} back to {escape(dead.story.topic)}", highlight=False)

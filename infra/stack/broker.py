@@ -113,6 +113,11 @@ def running_bootstrap(data_dir: Path) -> str | None:
     return None
 
 
+def has_data(data_dir: Path) -> bool:
+    """Whether an embedded broker ever kept anything in this folder."""
+    return (data_dir / "formatted").exists()
+
+
 class EmbeddedBroker:
     """One Apache Kafka under `data_dir`, on `port` (None: a free one, the same as last time if it can be).
 

@@ -113,9 +113,22 @@ def test_a_wrong_value_names_who_gave_it(
     assert "skyfuse: settings, SKYFUSE_KAFKA__PARTITIONS: kafka.partitions: " in capsys.readouterr().err
 
 
+def test_a_section_that_is_no_json_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["skyfuse", "config"])
+    monkeypatch.setenv("SKYFUSE_KAFKA", "hidden3")
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    told = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert '"kafka"' in told
+    assert "hidden" not in told
+
+
 def test_config_shows_what_is_in_force_and_from_where(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("skyfuse.toml").write_text(
-        '[window]\nsize = "5m"\ngrace = "1m"\n[redis]\nurl = "redis://:hidden1@c/0"\n'
+        '[window]\nsize = "5m"\ngrace = "1m"\n[redis]\nurl = "redis://:hidden1%2F@c/0"\n'
     )
     monkeypatch.setenv("SKYFUSE_WINDOW__GRACE", "7")
     monkeypatch.setenv("SKYFUSE_KAFKA", '{"partitions": 9}')

@@ -130,3 +130,16 @@ def test_a_python_that_is_too_old_or_missing_is_named(checkout: Path, tmp_path: 
     refused = subprocess.run([checkout / "skyfuse"], env=environment, text=True, capture_output=True)
     assert refused.returncode == 1
     assert "needs Python 3.11 or newer; python3 here is 3.9.2" in refused.stderr
+
+
+@pytest.mark.parametrize("arguments", [["train", "--help"], ["train", "robust", "--help"]])
+def test_help_of_train_installs_no_torch(checkout: Path, arguments: list[str]) -> None:
+    (checkout / "infra" / "environment.py").write_text("import sys; print('installs', sys.argv[1])")
+    told = subprocess.run(
+        [checkout / "skyfuse", *arguments], env=_environment(), text=True, capture_output=True
+    )
+    assert told.stdout == "installs run\n"
+    trains = subprocess.run(
+        [checkout / "skyfuse", "train", "robust"], env=_environment(), text=True, capture_output=True
+    )
+    assert trains.stdout == "installs train\n"

@@ -11,7 +11,8 @@ from infra.commands import dlq
 from infra.commands.connection import kafka_connection
 from infra.commands.dlq import REDRIVEN_FROM, app, preview
 from infra.errors import BrokerError, DeadLetterError, TopicReadError
-from infra.settings import Settings
+from infra.settings import KafkaSettings, Settings
+from infra.stack.broker import running_bootstrap
 from schemas.base import from_ms
 from schemas.dead_letter import DeadLetter
 from streams.admin import create_topics
@@ -116,6 +117,32 @@ def test_a_missing_topic_is_named(kafka_settings):
     settings = kafka_settings()
     with pytest.raises(TopicReadError, match="skyfuse topics"):
         list(dlq.scan(kafka_connection(settings), settings.kafka.prefix + DEAD_LETTERS.name))
+
+
+@pytest.mark.broker
+def test_what_the_last_run_left_is_read_with_a_broker_of_the_command_s_own(restartable_broker, monkeypatch):
+    kafka = KafkaSettings(bootstrap=restartable_broker.bootstrap, partitions=2)
+    settings = Settings(data_dir=restartable_broker.data_dir.parent, kafka=kafka)
+    create_topics(settings)
+    with KafkaProducer(**kafka_connection(settings)) as producer:
+        letter = story(settings, READINGS, 7)
+        producer.send(DEAD_LETTERS.name, key=b"milan", value=b"{", headers=letter.to_headers()).get(30)
+    restartable_broker.stop()
+    monkeypatch.setenv("SKYFUSE_DATA_DIR", str(settings.data_dir))
+    monkeypatch.setenv("SKYFUSE_CONFIG", "")
+    listed = run("list")
+    assert "aq.readings.v1/1/7" in listed.output
+    assert "started for this command" in listed.output
+    assert running_bootstrap(restartable_broker.data_dir) is None, "it ended with the command"
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["show", "x/1/2"]])
+def test_a_folder_without_a_broker_s_data_gets_none(arguments, monkeypatch, tmp_path):
+    monkeypatch.setenv("SKYFUSE_DATA_DIR", str(tmp_path / "mistyped"))
+    monkeypatch.setenv("SKYFUSE_CONFIG", "")
+    with pytest.raises(BrokerError, match="none runs in"):
+        run(*arguments)
+    assert not (tmp_path / "mistyped").exists()
 
 
 def test_without_a_broker_one_is_told_so(tmp_path):

@@ -1,5 +1,6 @@
 """The checked-in AsyncAPI document: fresh, whole, and true of the records as they travel."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ from schemas.dead_letter import DeadLetter
 from schemas.estimate import Estimate
 from schemas.features import Features, Punctuation, Quality
 from schemas.frame import FrameHeader
+from schemas.reading import READING_EXAMPLE, Reading
 from schemas.station import Camera, Station
 from streams import asyncapi
 from streams.topics import TOPICS
 from tests.outputs.samples import estimate
 
 CHECKED_IN = Path(__file__).parents[2] / "docs" / "asyncapi.json"
+README = CHECKED_IN.parent.parent / "README.md"
 NOON = 1_750_246_800_000
 
 
@@ -125,3 +128,14 @@ def test_what_the_schema_refuses_the_document_refuses(
 ) -> None:
     with pytest.raises(AssertionError):
         check(document, "reading", "payload", wrong)
+
+
+def test_what_stations_send_has_an_example_that_is_right(document: dict[str, Any]) -> None:
+    for name in ("station", "reading", "frame"):
+        (example,) = document["components"]["messages"][name]["examples"]
+        for part, plain in example.items():
+            check(document, name, part, plain)
+    readings = document["components"]["messages"]["reading"]["examples"][0]["payload"]
+    Reading.model_validate_json(json.dumps(readings))
+
+    assert READING_EXAMPLE in README.read_text(), "the README shows the same first message"
