@@ -1,0 +1,185 @@
+"""For how long a reading stands, reading by reading: what is learned, what is declared, and what is settled."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.reading import Observation, Quantity
+from schemas.station import Sensor, Station
+from streams.cadence import (
+    GAPS,
+    LONGEST_GAP_MS,
+    MAX_WINDOWS,
+    Cadence,
+    Cadences,
+    CadencesState,
+    Periods,
+    Standing,
+    by_station,
+    dump_cadences,
+    read_cadences,
+)
+
+SECOND, MINUTE, HOUR = 1000, 60_000, 3_600_000
+NOON = 1_750_248_000_000
+SERIES = ("s", "main", "pm25", "value")
+
+
+def after(*times: int) -> Cadence:
+    cadence = Cadence(times[0])
+    for time in times[1:]:
+        cadence = cadence.after(time)
+    return cadence
+
+
+def test_a_period_is_the_lower_median_of_the_last_five_gaps() -> None:
+    assert after(0).period_ms == after(0, 100).period_ms == 0, "one gap says nothing"
+    assert after(0, 100, 400).period_ms == 100, "of two the smaller"
+    assert after(0, 100, 400, 600).period_ms == 200
+    assert after(0, 100, 400, 600, 1600).period_ms == 200, "of four the second"
+    five = after(0, 10, 20, 120, 320, 620)
+    assert (five.gaps, five.period_ms) == ((10, 10, 100, 200, 300), 100)
+    assert five.after(1020).gaps == (10, 100, 200, 300, 400)
+    assert len(five.gaps) == GAPS
+
+
+def test_repeats_stragglers_and_outages_say_nothing_of_the_cadence() -> None:
+    known = after(0, 100, 200)
+    assert known.after(200) is known
+    assert known.after(150) is known
+    longest = 200 + LONGEST_GAP_MS
+    assert known.after(longest).gaps == (100, 100, LONGEST_GAP_MS)
+    assert known.after(longest + 1) == Cadence(longest + 1, (100, 100))
+
+
+def test_a_learned_period_is_an_hour_at_most() -> None:
+    assert after(0, 2 * HOUR, 4 * HOUR).period_ms == HOUR
+
+
+def seen(time: int, period_s: int = 0, stamp: Any = "ends", parameter: str = "pm25") -> Observation:
+    return Observation("s", time, [Quantity(parameter, 1.0, "ug/m3", "main", "value")], period_s, stamp)
+
+
+def periods(station: Station | None = None, known: Cadence | None = None, humidity_ms: int = 0) -> Periods:
+    cadences = Cadences({} if known is None else {"s": {SERIES[1:]: known}})
+    return Periods(MINUTE, cadences, lambda _: station, lambda _: humidity_ms)
+
+
+def one(of: Periods, observation: Observation, arrival: int | None = None) -> Standing:
+    [standing] = of.of(observation, observation.time_ms if arrival is None else arrival, 7)
+    return standing
+
+
+def test_a_learned_period_begins_with_the_stamp_and_the_next_may_be_a_tenth_late() -> None:
+    known = Cadence(NOON, (300 * SECOND, 300 * SECOND))
+    now = NOON + 300 * SECOND
+    assert one(periods(known=known), seen(now)) == Standing(now, now, now + 330 * SECOND)
+    assert one(periods(), seen(now)) == Standing(now), "nothing is known yet"
+    minutely = Cadence(NOON, (MINUTE, MINUTE))
+    assert one(periods(known=minutely), seen(NOON + MINUTE)) == Standing(NOON + MINUTE), "its own window only"
+
+
+@pytest.mark.parametrize(("stamp", "lag"), [("ends", 0), ("begins", 900 * SECOND)])
+@pytest.mark.parametrize("declared", ["message", "station"])
+def test_a_declared_period_ends_where_its_stamp_says(stamp: Any, lag: int, declared: str) -> None:
+    sensor = Sensor(sensor="main", parameters=("pm25",), period=900, stamp=stamp)
+    of = periods(Station(station="s", sensors=(sensor,)) if declared == "station" else None)
+    told = seen(NOON, 900, stamp) if declared == "message" else seen(NOON)
+    end = NOON + lag
+    # Its own window is the last one that it covers; it stands in until the next one is due, and a tenth.
+    wanted = Standing(end - 1, end - 900 * SECOND, end + 990 * SECOND)
+    assert one(of, told, end + 5 * SECOND) == wanted
+
+
+def test_what_a_message_declares_comes_before_the_stations_record() -> None:
+    sensor = Sensor(sensor="main", parameters=("pm25",), period=900, stamp="begins")
+    of = periods(Station(station="s", sensors=(sensor,)))
+    assert one(of, seen(NOON, 300), NOON) == Standing(NOON - 1, NOON - 300 * SECOND, NOON + 330 * SECOND)
+
+
+def test_a_mean_that_comes_before_its_period_is_over_has_no_later_time() -> None:
+    """Its own window may not lie ahead of what the broker has seen."""
+    of = periods()
+    early = seen(NOON, 3600, "begins")
+    assert one(of, early, NOON + 10 * SECOND).time == NOON + 10 * SECOND - 1
+    assert one(of, early, NOON - 10 * SECOND).time == NOON, "and never before its stamp"
+    assert one(of, early, NOON + 2 * HOUR).time == NOON + HOUR - 1
+
+
+def test_a_declared_period_of_a_window_stands_for_its_own() -> None:
+    assert one(periods(), seen(NOON, 60)) == Standing(NOON - 1)
+    assert one(periods(), seen(NOON, 61)).until == NOON + 61 * SECOND + 6_100
+
+
+def test_a_reading_is_an_input_of_so_many_windows_before_and_after_its_own_at_most() -> None:
+    of = Periods(SECOND, Cadences(), lambda _: None)
+    standing = one(of, seen(NOON, 3600), NOON)
+    longest = MAX_WINDOWS * SECOND
+    assert standing == Standing(NOON - 1, NOON - 1 - longest, NOON - 1 + longest)
+
+
+def test_humidity_serves_as_long_as_a_correction_may_take_it() -> None:
+    of = periods(Station(station="s"), humidity_ms=900 * SECOND)
+    assert one(of, seen(NOON, parameter="relativehumidity")).until == NOON + 990 * SECOND
+    assert one(of, seen(NOON, parameter="pm25")).until == 0
+    unknown = periods(None, humidity_ms=900 * SECOND)
+    assert one(unknown, seen(NOON, parameter="relativehumidity")).until == 0
+
+
+# -- what is settled ---------------------------------------------------------------------------------------
+
+
+def test_what_is_settled_trails_what_is_known_reading_by_reading() -> None:
+    cadences = Cadences()
+    assert [cadences.heard(SERIES, 100 * place, offset=place) for place in range(4)] == [0, 0, 100, 100]
+    assert cadences.settled("s") == {}
+    assert cadences.settled_at(0) == set(), "offset 0 is not settled by that"
+    assert cadences.settled_at(2) == {"s"}
+    assert cadences.settled("s") == {SERIES[1:]: Cadence(100, (100,))}
+    assert cadences.settled_at(2) == set()
+    assert cadences.settled_at(4) == {"s"}
+    assert cadences.settled("s") == {SERIES[1:]: Cadence(300, (100, 100, 100))}
+
+
+def test_a_station_that_has_left_begins_anew_when_it_is_back() -> None:
+    cadences = Cadences({"s": {SERIES[1:]: after(0, 100, 200)}, "t": {SERIES[1:]: after(0, 100, 200)}})
+    cadences.forget("s")
+    cadences.forget("nobody")
+    assert cadences.heard(SERIES, 300, 0) == 0
+    assert cadences.heard(("t", *SERIES[1:]), 300, 1) == 100
+    assert cadences.settled("s") == {}
+
+
+def test_what_is_stored_is_read_again() -> None:
+    series = {SERIES[1:]: after(0, 100, 250), ("b", "no2", "value"): Cadence(7)}
+    state = read_cadences("s|cadence", dump_cadences(series))
+    assert isinstance(state, CadencesState)
+    assert by_station({"s|cadence": (9, state)}) == {"s": series}
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 400)), min_size=1, max_size=60),
+    st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), max_size=5),
+)
+def test_a_successor_that_reads_again_from_the_settled_offset_learns_the_same(
+    log: list[tuple[str, int]], deaths: list[tuple[int, int]]
+) -> None:
+    """Each life reads up to a place, settles an earlier one, and dies; what was stored is all that is left."""
+    entries = [
+        ((name, "main", "pm25", "value"), 10 * place + wander) for place, (name, wander) in enumerate(log)
+    ]
+    straight = Cadences()
+    wanted = [straight.heard(series, time, offset) for offset, (series, time) in enumerate(entries)]
+    stored: dict[str, bytes] = {}
+    start = 0
+    for read, settled in [*sorted(deaths), (len(entries), len(entries))]:
+        restored = {name: dict(read_cadences(name, data).series) for name, data in stored.items()}
+        cadences = Cadences(restored)
+        end = max(start, min(read, len(entries)))
+        got = [cadences.heard(*entries[offset], offset) for offset in range(start, end)]
+        assert got == wanted[start:end]
+        start = max(start, min(settled, end))
+        for name in cadences.settled_at(start):
+            stored[name] = dump_cadences(cadences.settled(name))
