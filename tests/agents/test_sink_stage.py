@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import socket
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -132,3 +133,66 @@ def test_an_estimate_older_than_the_bucket_keeps_is_one_dead_letter_that_says_so
     )
     assert "lengthen the bucket's retention" in story.reason
     assert "2160h0m0s" in story.reason
+
+
+def test_a_sink_that_is_stopped_while_it_waits_acknowledges_nothing(tmp_path: Path) -> None:
+    """What was not written is read again by the partition's next owner."""
+    letters: list[Out] = []
+
+    async def publish(records: Iterable[Out], /) -> None:
+        letters.extend(records)
+
+    stopping = threading.Event()
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # bound and not listening: every connection is refused
+        influx = InfluxSink(
+            f"http://127.0.0.1:{nobody.getsockname()[1]}", org="o", bucket="aq", token="t",
+            patience=Patience.until(stopping, lambda *_: stopping.set()),
+        )  # fmt: skip
+        with Store(tmp_path / "store.sqlite", aggregates=True) as store, ThreadPoolExecutor(1) as executor:
+            stage = SinkStage(
+                store, influx, None, None, StationBook("aq.stations.v1", Keys(1)), publish, executor,
+                stopping, topic=TOPIC, dead_letter_topic="aq.dlq.v1", start=3,
+            )  # fmt: skip
+
+            async def run() -> int:
+                await stage.handle(TOPIC, [record(3, GOOD.model_dump_json().encode())])
+                return (await stage.settle())[TOPIC][0]
+
+            assert asyncio.run(run()) == 3
+        influx.close()
+    assert not letters
+
+
+def test_the_estimate_that_influxdb_refuses_is_the_one_that_is_a_dead_letter(tmp_path: Path) -> None:
+    """It is neither the first nor the last of its batch."""
+    letters: list[Out] = []
+
+    async def publish(records: Iterable[Out], /) -> None:
+        letters.extend(records)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), ShortMemory)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    influx = InfluxSink(
+        f"http://127.0.0.1:{server.server_port}", org="o", bucket="aq", token="t",
+        patience=Patience(wait=lambda _: True),
+    )  # fmt: skip
+    ends = (T0 + 120, T0 + 60, T0 + 180, T0 + 240)
+    with Store(tmp_path / "store.sqlite", aggregates=True) as store, ThreadPoolExecutor(1) as executor:
+        stage = SinkStage(
+            store, influx, None, None, StationBook("aq.stations.v1", Keys(1)), publish, executor,
+            threading.Event(), topic=TOPIC, dead_letter_topic="aq.dlq.v1", start=0,
+        )  # fmt: skip
+        batch = [
+            record(
+                offset, estimate("s1", end, pollutants={"pm25": measured(12.5)}).model_dump_json().encode()
+            )
+            for offset, end in enumerate(ends)
+        ]
+        asyncio.run(stage.handle(TOPIC, batch))
+    influx.close()
+    server.shutdown()
+    server.server_close()
+    assert [(DeadLetter.from_headers(one.headers).offset, one.value) for one in letters] == [
+        (1, batch[1].value)
+    ]

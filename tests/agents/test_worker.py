@@ -1,10 +1,13 @@
 """What a worker's parts are given by settings."""
 
 import threading
+from datetime import timedelta
 
 import pytest
 
-from agents.worker import _waiting
+from agents.worker import _waiting, join_rules
+from infra.settings import WindowSettings
+from streams.join import Rules
 from streams.metrics import REGISTRY
 from streams.sinks.errors import SinkStopped
 from streams.sinks.patience import Patience
@@ -18,3 +21,13 @@ def test_a_sink_that_waits_is_counted_for_the_alert_rules_and_said(caplog: pytes
         Patience.until(stopping, _waiting).pause(0, "InfluxDB cannot be reached: refused")
     assert REGISTRY.get_sample_value("aq_sink_errors_total", {"sink": "influx"}) == before + 1
     assert "InfluxDB cannot be reached" in caplog.text
+
+
+def test_the_joins_rules_are_those_of_the_settings_in_ms() -> None:
+    window = WindowSettings(
+        size=timedelta(minutes=2), grace=timedelta(seconds=7), allowed_lateness=timedelta(minutes=11),
+        disorder=timedelta(seconds=3), idle_timeout=timedelta(seconds=31),
+    )  # fmt: skip
+    disorder = {"features": 3_000, "readings": 3_000}
+    assert join_rules(window) == Rules(120_000, 7_000, 660_000, disorder, 31_000, 660_000)
+    assert join_rules(window.model_copy(update={"idle_timeout": None})).idle_timeout is None

@@ -82,3 +82,11 @@ def test_rolling_coverage_and_pattern() -> None:
     assert tracker.count == 60
     assert pattern({"pm25": True, "no2": False, "image": True}) == "image+pm25"
     assert pattern({"pm25": False}) == "none"
+
+
+def test_the_threshold_at_the_start_is_that_of_a_deviation_made_of_16_errors() -> None:
+    """Of 16 Gaussian errors the last lies within it 9 times in 10; within 1.645, 88 times in 100."""
+    errors = np.random.default_rng(2).normal(size=(400_000, 16))
+    deviation = np.sqrt((errors[:, :15] ** 2).mean(axis=1))  # 15 degrees of freedom
+    held = np.abs(errors[:, 15]) <= Tracker().threshold * deviation
+    assert held.mean() == pytest.approx(1 - ALPHA, abs=0.002)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from model.bundle import PATTERNS, Bundle
 from model.errors import InputError
-from model.runtime import Encoder, Head, HeadOutput, pattern_index, pool
+from model.runtime import Encoder, Head, HeadOutput, heard_by, pattern_index, pool
 from schemas.parameters import PARAMETERS
 from schemas.reading import LIMITS
 
@@ -267,3 +267,32 @@ def test_pool_is_the_mean_in_double_precision() -> None:
     assert pool(rows[:1]).tobytes() == rows[0].tobytes()
     with pytest.raises(InputError, match="no frame"):
         pool([])
+
+
+def test_an_interval_is_as_wide_as_the_table_says_of_what_was_shown(head: Head) -> None:
+    """Half a width is the network's own scale times the factor of the pattern, row by row."""
+    inputs = Inputs(200, seed=3)
+    told = inputs.predict(head)
+    tables = head.bundle.manifest.intervals
+    heard = heard_by(head.bundle, inputs.sensors)
+    aqi, aqi_scale, log, scale = head.graph_outputs(
+        inputs.embedding, inputs.image, heard, inputs.haze, inputs.hour
+    )
+    trusted = [place for place, name in enumerate(PARAMETERS) if name in head.bundle.trusted]
+    factors = set()
+    for row in range(200):
+        if not told.speaks(row):
+            continue
+        pattern = PATTERNS[told.pattern[row]]
+        factor = tables.aqi[pattern]
+        factors.add(factor)
+        high = min(float(np.clip(aqi[row, 0], 0, 500)) + factor * float(aqi_scale[row, 0]), 500.0)
+        assert told.aqi_hi[row] == pytest.approx(high, rel=1e-5)
+        for place in trusted:
+            own = tables.sensors[pattern][PARAMETERS[place]]
+            middle = np.log1p(told.sensors[row, place])
+            wide = np.log1p(told.sensors_hi[row, place]) - middle
+            if told.sensors_hi[row, place] < 0.9 * LIMITS[PARAMETERS[place]][1] and log[row, place] > 0.5:
+                # Where PM2.5 would lie above PM10 both are moved, with their scales.
+                assert wide == pytest.approx(own * scale[row, place], rel=1e-3)
+    assert len(factors) > 4, "patterns differ, and so do their factors"

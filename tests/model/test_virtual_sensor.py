@@ -3,7 +3,7 @@ crash.
 """
 
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -100,6 +100,24 @@ def test_weights_move_from_the_last_value_to_the_camera() -> None:
     for guess in (young, old, blind):
         assert sum(guess.weights.values()) == pytest.approx(1.0)
         assert 0 <= guess.lo <= guess.value <= guess.hi
+
+
+def test_an_interval_is_as_wide_as_the_threshold_of_its_condition_says() -> None:
+    """What was learned of the errors under this condition, not the factor of a Gaussian."""
+    station = MadeStation(6)
+    state = learned(station, 40)
+    end, *_ = station.step()
+    before = predict(state, end)
+    assert before is not None
+    wide = math.log1p(before.hi) - math.log1p(before.value)
+    trackers = tuple(
+        (name, replace(one, threshold=3.0 * one.threshold)) for name, one in state.conformal.trackers
+    )
+    assert trackers
+    after = predict(replace(state, conformal=replace(state.conformal, trackers=trackers)), end)
+    assert after is not None
+    assert after.value == before.value
+    assert math.log1p(after.hi) - math.log1p(after.value) == pytest.approx(3.0 * wide)
 
 
 def test_intervals_cover_nine_in_ten_in_an_outage_of_a_day() -> None:

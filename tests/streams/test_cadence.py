@@ -1,4 +1,4 @@
-"""For how long a reading stands, reading by reading: what is learned, what is declared, and what is settled."""
+"""For how long a reading stands: what is learned, what is declared, and what of it is settled."""
 
 from typing import Any
 
@@ -166,7 +166,7 @@ def test_what_is_stored_is_read_again() -> None:
 def test_a_successor_that_reads_again_from_the_settled_offset_learns_the_same(
     log: list[tuple[str, int]], deaths: list[tuple[int, int]]
 ) -> None:
-    """Each life reads up to a place, settles an earlier one, and dies; what was stored is all that is left."""
+    """Each life reads up to a place, settles an earlier one, and dies; what was stored is left."""
     entries = [
         ((name, "main", "pm25", "value"), 10 * place + wander) for place, (name, wander) in enumerate(log)
     ]

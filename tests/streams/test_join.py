@@ -443,3 +443,61 @@ def test_a_period_that_ends_with_its_stamp_revises_the_windows_before_and_leaves
     assert [(view.start, view.revision) for _, view in revised] == [(20, 2)]
     rest = [view for kind, view in join.punctuate(B, 500, 4, now=0).steps if kind == "close"]
     assert [(view.station, view.start) for view in rest] == [("x", 30), ("x", 40), ("y", 40)]
+
+
+def test_a_period_makes_no_window_anew_that_was_final_without_its_source() -> None:
+    """The source was idle, so that windows became final that its own log says nothing of."""
+    join = Join(rules(idle_timeout=100))
+    join.feed(A, [item(100, 0)], 1, now=0)
+    steps = join.feed(A, [item(150, 1)], 2, now=150).steps
+    assert [(kind, view.start) for kind, view in steps] == [("close", 100), ("expire", 100)]
+    assert join.done == 130
+    join.feed(B, [item(131, 0)._replace(since=95, until=142)], 1, now=150)
+    join.punctuate(A, 500, 3, now=150)
+    rest = join.punctuate(B, 500, 2, now=150).steps
+    assert [view.start for kind, view in rest if kind == "close"] == [130, 140, 150]
+
+
+def test_the_position_is_that_after_the_last_record() -> None:
+    join = Join(rules(hold=0))
+    join.feed(A, [], 1, now=0)
+    join.feed(B, [item(5, 0), item(6, 1)], 2, now=0)
+    assert join.settled()[B] == Settled(0, BEGINNING, 2, BEGINNING)
+    # Nothing is held any more: a successor reads the next record, which is not there yet.
+    join.punctuate(A, 500, 1, now=0)
+    join.feed(B, [item(400, 2)], 3, now=0)
+    assert join.settled()[B].position == 3
+    join.punctuate(B, 500, 4, now=0)
+    assert (join.settled()[A].offset, join.settled()[B].offset, join.settled()[B].position) == (1, 4, 4)
+    join.feed(B, [], 7, now=0)
+    assert (join.settled()[B].offset, join.settled()[B].position) == (7, 7)
+
+
+def test_the_first_record_that_an_earlier_life_did_not_read_is_new() -> None:
+    """At the position itself. A repeat of what was read before it is silent, and what is new is late."""
+    restored = {A: Settled(0, 500, 1, 480), B: Settled(0, BEGINNING, 2, 480)}
+    join = Join(rules(hold=1000), restored)
+    output = join.feed(B, [item(5, 0), item(6, 1), item(7, 2)], 3, now=0)
+    assert [late.offset for _, late in output.late] == [2]
+
+
+def test_a_period_of_a_new_record_leaves_what_an_earlier_life_delivered() -> None:
+    restored = {A: Settled(0, 500, 1, 480), B: Settled(0, BEGINNING, 2, 480)}
+    join = Join(rules(hold=1000), restored)
+    lent = [item(485, place, seen=0)._replace(since=450, until=495) for place in range(3)]
+    steps = join.feed(B, lent, 3, now=0).steps
+    join.punctuate(A, 2000, 2, now=0)
+    steps += join.punctuate(B, 2000, 4, now=0).steps
+    # Two were read before, and are inputs of the windows of their period again; the third is new.
+    assert [(view.start, view.revision) for kind, view in steps if kind == "expire"] == [
+        (450, 2), (460, 2), (470, 2), (480, 3), (490, 3),
+    ]  # fmt: skip
+    assert [view.start for kind, view in steps if kind == "close"] == [480, 490]
+
+
+def test_a_contradiction_is_no_input() -> None:
+    join = Join(rules())
+    join.feed(A, [item(5, 0)], 1, now=0)
+    join.feed(B, [item(5, 0, mark=1.0), item(5, 0, mark=2.0)], 2, now=0)
+    join.punctuate(A, 500, 2, now=0)
+    assert {view.revision for _, view in join.punctuate(B, 500, 3, now=0).steps} == {2}
