@@ -18,6 +18,7 @@ from pydantic import SecretStr
 
 from agents.alert import AlertStage, Quiet, RulesSource
 from agents.alerting.stored import read as read_alerts
+from agents.away import Worker
 from agents.fusion import FusionStage
 from agents.sink import SinkStage
 from agents.vision import VisionPipeline, VisionStage
@@ -376,5 +377,5 @@ def run(role: Role, settings: Settings, web_port: int, web_host: str, loglevel: 
     # (a third of the join's time: docs/performance.md).
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
-    worker = faust.Worker(app, loglevel=loglevel, redirect_stdouts=False, quiet=False)
-    worker.execute_from_commandline()
+    assert settings.kafka.bootstrap is not None
+    Worker(app, settings.kafka.bootstrap, loglevel).execute_from_commandline()

@@ -5,7 +5,7 @@ import gzip
 import json
 import socket
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,6 +15,7 @@ from aiokafka import ConsumerRecord
 
 from agents.sink import SinkStage
 from schemas.dead_letter import DeadLetter
+from schemas.estimate import Estimate
 from streams.accept import Keys
 from streams.driver import Out
 from streams.sinks.influx import InfluxSink
@@ -193,6 +194,40 @@ def test_the_estimate_that_influxdb_refuses_is_the_one_that_is_a_dead_letter(tmp
     influx.close()
     server.shutdown()
     server.server_close()
+    assert [(DeadLetter.from_headers(one.headers).offset, one.value) for one in letters] == [
+        (1, batch[1].value)
+    ]
+
+
+class Picky(Store):
+    """Cannot keep what ends at T0 + 60."""
+
+    def write(self, estimates: Sequence[Estimate]) -> list[Estimate]:
+        if any(one.window.end.timestamp() == T0 + 60 for one in estimates):
+            raise ValueError("this one cannot be kept")
+        return super().write(estimates)
+
+
+def test_the_estimate_that_the_store_cannot_keep_is_the_one_that_is_a_dead_letter(tmp_path: Path) -> None:
+    letters: list[Out] = []
+
+    async def publish(records: Iterable[Out], /) -> None:
+        letters.extend(records)
+
+    ends = (T0 + 120, T0 + 60, T0 + 180)
+    with Picky(tmp_path / "store.sqlite", aggregates=True) as store, ThreadPoolExecutor(1) as executor:
+        stage = SinkStage(
+            store, None, None, None, StationBook("aq.stations.v1", Keys(1)), publish, executor,
+            threading.Event(), topic=TOPIC, dead_letter_topic="aq.dlq.v1", start=0,
+        )  # fmt: skip
+        batch = [
+            record(
+                offset, estimate("s1", end, pollutants={"pm25": measured(12.5)}).model_dump_json().encode()
+            )
+            for offset, end in enumerate(ends)
+        ]
+        asyncio.run(stage.handle(TOPIC, batch))
+        assert [one.window.end.timestamp() for one in store.read()] == [T0 + 120, T0 + 180]
     assert [(DeadLetter.from_headers(one.headers).offset, one.value) for one in letters] == [
         (1, batch[1].value)
     ]

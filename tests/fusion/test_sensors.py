@@ -356,3 +356,45 @@ def test_the_nearer_of_two_is_near_and_the_same_whatever_the_order(
         assert turned == 1 - choice
         kept = (one, other)[choice]
         assert abs(math.log((max(kept, 0) + 5) / (known + 5))) <= NEAR
+
+
+# -- what is told of what failed ---------------------------------------------------------------------------
+
+
+def test_what_quality_control_said_is_kept_beside_the_comparison_of_sensors() -> None:
+    """A is higher than air often is, B is dead: A is kept, and that it is so high is still told."""
+
+    def both(minute: int) -> list[dict[str, Any]]:
+        return [value("pm25", 1200.0 + minute, sensor="a"), value("pm25", 0.0, sensor="b")]
+
+    beside = last(windows(both, 3))
+    alone = last(windows(lambda minute: both(minute)[:1], 3))
+    assert (alone.qc, alone.qc_tests & CHANNELS) == (3, 0)
+    assert alone.qc_tests
+    assert (beside.value, beside.qc, beside.qc_tests) == (1202.0, 3, alone.qc_tests | CHANNELS)
+
+
+def test_a_value_that_could_not_be_corrected_is_not_good() -> None:
+    estimates = windows(lambda minute: [value("pm25", 80.0 + minute, channel="cf_1")], 3, BARKJOHN)
+    assert (lost(estimates).qc, lost(estimates).raw) == (3, 82.0)
+
+
+SDS011 = Station(
+    station="s",
+    sensors=tuple(Sensor(sensor=name, parameters=("pm25",), model="sds011") for name in ("main", "second")),
+)
+
+
+def test_an_imputed_value_tells_why_the_measured_one_was_left_out() -> None:
+    estimates = windows(lambda minute: [value("pm10", 30.0 + minute), value("pm25", 999.9)], 3, SDS011)
+    pm25 = last(estimates)
+    assert (pm25.kind, pm25.qc, pm25.qc_tests, pm25.raw) == ("imputed", 4, FILL_VALUE, 999.9)
+
+
+def test_a_measured_value_tells_which_tests_another_sensors_readings_failed() -> None:
+    estimates = windows(
+        lambda minute: [value("pm25", 12.0 + minute), value("pm25", 999.9, sensor="second")], 3, SDS011
+    )
+    pm25 = last(estimates)
+    assert (pm25.kind, pm25.value, pm25.qc, pm25.sensors) == ("measured", 14.0, 1, ("main",))
+    assert pm25.qc_tests & FILL_VALUE

@@ -1,0 +1,91 @@
+"""A worker whose broker is away says so once a minute, and ends when it is told to."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from agents.away import Away
+from infra.settings import KafkaSettings, Settings
+from infra.stack.broker import EmbeddedBroker
+from streams.admin import create_topics
+from tests.agents.harness import until
+
+REFUSED = "Unable connect to node with id 1: [Errno 111] Connect call failed ('127.0.0.1', 9092)"
+
+
+def line(text: str, name: str = "aiokafka.conn") -> logging.LogRecord:
+    return logging.LogRecord(name, logging.ERROR, __file__, 1, text, (), None)
+
+
+def test_of_an_outage_one_line_a_minute_is_said() -> None:
+    now = 0.0
+    away = Away("kafka:9092", lambda: now)
+    said = []
+    for tenth in range(1300):
+        now = tenth / 10
+        record = line(REFUSED if tenth % 2 else "Failed fetch messages from 1: NodeNotReadyError: no")
+        if away.filter(record):
+            said.append((now, record.getMessage()))
+    assert [at for at, _ in said] == [0.0, 60.0, 120.0]
+    assert said[1][1].startswith("waiting for the broker at kafka:9092, for 60 s so far: Failed fetch")
+    # It came back, and is away again: that is said at once.
+    now = 141.0
+    again = line(REFUSED)
+    assert away.filter(again)
+    assert again.getMessage() == f"waiting for the broker at kafka:9092, for 0 s so far: {REFUSED}"
+
+
+def test_nothing_else_is_held_back() -> None:
+    away = Away("kafka:9092", lambda: 0.0)
+    assert away.filter(line(REFUSED))
+    assert not away.filter(line(REFUSED))
+    for record in (
+        line("Failed fetch messages from 1: TopicAuthorizationFailedError: no"),
+        line(REFUSED, "agents.worker"),
+    ):
+        before = record.getMessage()
+        assert away.filter(record)
+        assert record.getMessage() == before
+
+
+@pytest.mark.broker
+@pytest.mark.slow
+@pytest.mark.parametrize("role", ["sink", "fusion"])
+def test_a_worker_whose_broker_is_away_ends_on_sigterm(
+    restartable_broker: EmbeddedBroker, tmp_path: Path, role: str
+) -> None:
+    kafka = KafkaSettings(bootstrap=restartable_broker.bootstrap, partitions=1)
+    create_topics(Settings(data_dir=tmp_path / "data", kafka=kafka))
+    told = tmp_path / "worker.log"
+    environment = os.environ | {
+        "SKYFUSE_DATA_DIR": str(tmp_path / "data"),
+        "SKYFUSE_KAFKA__BOOTSTRAP": str(kafka.bootstrap),
+        "SKYFUSE_KAFKA__PARTITIONS": "1",
+    }
+    with told.open("wb") as out:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "infra.cli", "worker", role], env=environment, stdout=out, stderr=out
+        )
+    try:
+        until("the worker", lambda: "Worker ready" in told.read_text(), 90)
+        restartable_broker.kill()
+        until("what it waits for", lambda: "waiting for the broker at" in told.read_text(), 60)
+        # A second of retries: by then aiokafka had written thirty lines.
+        deadline = time.monotonic() + 1.0
+        until("a second", lambda: time.monotonic() > deadline)
+        asked = time.monotonic()
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(timeout=30) == 0
+        assert time.monotonic() - asked < 10.0
+    finally:
+        worker.kill()
+        worker.wait()
+    text = told.read_text()
+    assert text.count("waiting for the broker at") == 1
+    assert text.count("Connect call failed") <= 1
