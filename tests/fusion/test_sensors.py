@@ -358,6 +358,33 @@ def test_the_nearer_of_two_is_near_and_the_same_whatever_the_order(
         assert abs(math.log((max(kept, 0) + 5) / (known + 5))) <= NEAR
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "known", "choice"),
+    [
+        # Distances are factors, of values with 5 ug/m3 added: of 20, 45 and 7.5 are 2 away.
+        (44.9, 300.0, 20.0, 0),
+        (45.2, 300.0, 20.0, None),
+        (300.0, 7.6, 20.0, 1),
+        (300.0, 7.4, 20.0, None),
+        # The other one has to be 1.5 times further away.
+        (20.0, 32.4, 20.0, None),
+        (20.0, 32.6, 20.0, 0),
+        (20.0, 11.7, 20.0, None),
+        (11.6, 20.0, 20.0, 1),
+        # About zero all is near.
+        (0.0, 2.4, 0.0, None),
+        (-3.0, 2.6, -1.0, 0),
+        (20.0, 20.0, 20.0, None),
+    ],
+)
+def test_which_of_two_is_nearer_to_what_is_known(
+    one: float, other: float, known: float, choice: int | None
+) -> None:
+    assert nearer(one, other, known) == choice
+    turned = None if choice is None else 1 - choice
+    assert nearer(other, one, known) == turned
+
+
 # -- what is told of what failed ---------------------------------------------------------------------------
 
 

@@ -43,6 +43,14 @@ def test_night_and_dark() -> None:
     assert judge(frame(scene()), midnight).reasons == ()
 
 
+@pytest.mark.parametrize(("elevation", "night"), [(2.0, False), (0.0, False), (-2.5, False), (-3.5, True)])
+def test_night_begins_when_the_sun_is_three_degrees_down(elevation: float, night: bool) -> None:
+    """A bright picture at sunset is one: street lamps take over later."""
+    evening = range(NOON, NOON + 12 * 3_600_000, 30_000)
+    at = next(ms for ms in evening if sun_elevation(ms, *GREENWICH) < elevation)
+    assert judge(frame(scene()), at, GREENWICH).reasons == (("night",) if night else ())
+
+
 def test_blurred() -> None:
     blurred = Image.fromarray(scene()).filter(ImageFilter.GaussianBlur(6))
     assert reasons(np.asarray(blurred)) == ("blurred",)
