@@ -3,6 +3,7 @@
 import random
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from infra.commands.topic import read_to_end
 from infra.settings import KafkaSettings, Settings
 from infra.stack.broker import EmbeddedBroker
 from schemas.alert import Alert
+from schemas.estimate import Estimate
 from streams.accept import Keys
 from streams.topics import ALERTS, ESTIMATES
 from tests.agents.alerting.test_stage import city
@@ -64,13 +66,19 @@ def test_kills_change_no_event(
     )
     keys, source = Keys(PARTITIONS), city(seed=1, count=1_200)
     horizon = int((REPLAY.size + REPLAY.grace + REPLAY.allowed_lateness).total_seconds() * 1000)
-    wanted: dict[tuple[str, int], bytes] = {}
-    lanes = defaultdict(list)
-    for one in source:
-        lanes[keys.partition(one.station)].append(one)
-    for lane in lanes.values():
-        for event in Watch(rules_file.load(file), horizon).feed(lane):
-            wanted[event.id, event.sequence] = event.model_dump_json().encode()
+
+    def due(sent: Sequence[Estimate]) -> dict[tuple[str, int], bytes]:
+        """What there is to tell of these estimates."""
+        lanes = defaultdict(list)
+        for one in sent:
+            lanes[keys.partition(one.station)].append(one)
+        return {
+            (event.id, event.sequence): event.model_dump_json().encode()
+            for lane in lanes.values()
+            for event in Watch(rules_file.load(file), horizon).feed(lane)
+        }
+
+    wanted = due(source)
     assert len(wanted) > 100
 
     topic = settings.kafka.prefix + ALERTS.name
@@ -92,14 +100,15 @@ def test_kills_change_no_event(
                     value=one.model_dump_json().encode(), partition=keys.partition(one.station),
                 )  # fmt: skip
             producer.flush(30)
-            # Killed after some more events, or while it starts, or waits for the dead one's partitions.
-            patience = 15.0 if number % 2 else dice.uniform(0.2, 3.0)
-            before, deadline = len(told()), time.monotonic() + patience
-            enough = before + dice.randint(1, 10)
-            until(
-                "some events, or the moment",
-                lambda e=enough, d=deadline: len(told()) >= e or time.monotonic() > d,
-            )
+            # Killed after some more events, however long they take, or at any moment: while it starts, or
+            # waits for the dead one's partitions.
+            before, some, moment = len(told()), dice.randint(1, 10), dice.uniform(0.2, 3.0)
+            enough = min(before + some, len(due(source[: (number + 1) * size])))
+            deadline = time.monotonic() + moment
+            if number % 2:
+                until("some events", lambda e=enough: len(told()) >= e, 120)
+            else:
+                until("the moment", lambda d=deadline: time.monotonic() > d)
             workers.kill("alert")
             amid += before < len(told()) < len(wanted)
             workers.revive()

@@ -54,6 +54,58 @@ def test_nothing_else_is_held_back() -> None:
         assert record.getMessage() == before
 
 
+def worker(role: str, bootstrap: str, folder: Path) -> "subprocess.Popen[bytes]":
+    environment = os.environ | {
+        "SKYFUSE_DATA_DIR": str(folder / "data"),
+        "SKYFUSE_KAFKA__BOOTSTRAP": bootstrap,
+        "SKYFUSE_KAFKA__PARTITIONS": "1",
+    }
+    with (folder / "worker.log").open("wb") as out:
+        return subprocess.Popen(
+            [sys.executable, "-m", "infra.cli", "worker", role], env=environment, stdout=out, stderr=out
+        )
+
+
+def ends_when_told_to(running: "subprocess.Popen[bytes]") -> None:
+    asked = time.monotonic()
+    running.send_signal(signal.SIGTERM)
+    assert running.wait(timeout=30) == 0
+    assert time.monotonic() - asked < 10.0
+
+
+STUCK = """
+import asyncio, os, signal
+import faust
+from agents import away
+
+away._ENDS_WITHIN = 0.2
+
+class Stuck(away.Worker):
+    async def stop(self):
+        await asyncio.sleep(3600)
+
+worker = Stuck(faust.App("stuck"), "kafka:9092", "INFO")
+
+async def told_to_end():
+    worker.install_signal_handlers()
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.sleep(3600)
+
+worker.loop.run_until_complete(told_to_end())
+"""
+
+
+def test_a_worker_that_cannot_stop_ends_all_the_same(tmp_path: Path) -> None:
+    """So it is while Faust and aiokafka wait for a broker that does not come back."""
+    root = Path(__file__).parents[2]
+    ended = subprocess.run(
+        [sys.executable, "-c", STUCK],
+        capture_output=True, text=True, timeout=60, cwd=root, env=os.environ | {"HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert "ends now as a killed worker does" in ended.stdout + ended.stderr
+
+
 @pytest.mark.broker
 @pytest.mark.slow
 @pytest.mark.parametrize("role", ["sink", "fusion"])
@@ -62,30 +114,20 @@ def test_a_worker_whose_broker_is_away_ends_on_sigterm(
 ) -> None:
     kafka = KafkaSettings(bootstrap=restartable_broker.bootstrap, partitions=1)
     create_topics(Settings(data_dir=tmp_path / "data", kafka=kafka))
+    assert kafka.bootstrap is not None
     told = tmp_path / "worker.log"
-    environment = os.environ | {
-        "SKYFUSE_DATA_DIR": str(tmp_path / "data"),
-        "SKYFUSE_KAFKA__BOOTSTRAP": str(kafka.bootstrap),
-        "SKYFUSE_KAFKA__PARTITIONS": "1",
-    }
-    with told.open("wb") as out:
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "infra.cli", "worker", role], env=environment, stdout=out, stderr=out
-        )
+    running = worker(role, kafka.bootstrap, tmp_path)
     try:
         until("the worker", lambda: "Worker ready" in told.read_text(), 90)
         restartable_broker.kill()
         until("what it waits for", lambda: "waiting for the broker at" in told.read_text(), 60)
-        # A second of retries: by then aiokafka had written thirty lines.
+        # A second of retries, of which aiokafka writes some thirty lines.
         deadline = time.monotonic() + 1.0
         until("a second", lambda: time.monotonic() > deadline)
-        asked = time.monotonic()
-        worker.send_signal(signal.SIGTERM)
-        assert worker.wait(timeout=30) == 0
-        assert time.monotonic() - asked < 10.0
+        ends_when_told_to(running)
     finally:
-        worker.kill()
-        worker.wait()
+        running.kill()
+        running.wait()
     text = told.read_text()
     assert text.count("waiting for the broker at") == 1
     assert text.count("Connect call failed") <= 1

@@ -501,3 +501,13 @@ def test_a_contradiction_is_no_input() -> None:
     join.feed(B, [item(5, 0, mark=1.0), item(5, 0, mark=2.0)], 2, now=0)
     join.punctuate(A, 500, 2, now=0)
     assert {view.revision for _, view in join.punctuate(B, 500, 3, now=0).steps} == {2}
+
+
+def test_a_repeat_of_what_was_final_is_an_input_of_its_periods_windows_once() -> None:
+    restored = {A: Settled(0, 500, 1, 480), B: Settled(0, BEGINNING, 2, 480)}
+    join = Join(rules(hold=0), restored)
+    lent = item(465, 0, seen=0)._replace(since=465, until=495)
+    assert not join.feed(B, [lent, lent._replace(offset=1)], 2, now=0).late
+    join.punctuate(A, 2000, 2, now=0)
+    steps = join.punctuate(B, 2000, 3, now=0).steps
+    assert [(view.start, view.revision) for kind, view in steps if kind == "close"] == [(480, 1), (490, 1)]
