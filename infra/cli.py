@@ -32,6 +32,7 @@ from model.errors import ModelError
 from schemas.base import first_error
 from schemas.errors import StateError
 from streams.errors import StreamError
+from streams.version import version
 
 app = typer.Typer(
     help="Camera frames and pollutant readings in, continuous air-quality series out.",
@@ -48,6 +49,21 @@ app.command("aqi")(aqi_command)
 app.command("train")(train_command)
 app.command("evaluate")(evaluate_command)
 app.command("export")(export_command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"skyfuse {version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and end."),
+    ] = False,
+) -> None: ...
 
 
 class RoleName(StrEnum):

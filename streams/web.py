@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 from prometheus_client import generate_latest
 
 from streams import metrics
+from streams.version import version
 
 if TYPE_CHECKING:
     from streams.driver import BatchApp
@@ -16,7 +17,7 @@ _STUCK_SECONDS: Final = 60.0
 
 def add_pages(app: "BatchApp", role: str, model: str) -> None:
     """Add the pages to the app's web server."""
-    metrics.BUILD.labels("0.1.0", model, role).set(1)
+    metrics.BUILD.labels(version(), model, role).set(1)
 
     @app.page("/livez")
     async def livez(self: Any, request: Any) -> Any:

@@ -1,0 +1,61 @@
+"""What a stranger meets first: examples in docstrings run, the version is the project's, links lead somewhere."""
+
+import doctest
+import importlib
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from streams.version import version
+
+ROOT = Path(__file__).parents[1]
+#: Whose examples are run. Each has some: an empty list of examples would pass.
+WITH_EXAMPLES = (
+    "aqi.history", "aqi.index", "aqi.quality", "fusion.sensors", "streams.cadence", "streams.join",
+)  # fmt: skip
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+@pytest.mark.parametrize("name", WITH_EXAMPLES)
+def test_examples_in_docstrings(name):
+    failed, tried = doctest.testmod(importlib.import_module(name))
+    assert tried, f"{name} has no example any more"
+    assert not failed
+
+
+def test_the_version_stands_in_pyproject_alone():
+    stated = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert version() == stated
+    command = [sys.executable, "-m", "infra.cli", "--version"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert shown.stdout == f"skyfuse {stated}\n"
+    newest = re.search(r"^## (\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert newest, "CHANGELOG.md names no version"
+    assert newest[1] == stated
+
+
+def anchors(page):
+    """Anchors of a page's headings, as GitHub and the site make them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    text = re.sub(r"^(```|    ).*?$|`[^`]*`", "", page.read_text(), flags=re.M)
+    for link in re.findall(r"\]\((?!https?:|mailto:)([^)\s]+)\)", text):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{page.name}: {link}"
+        if anchor and target.suffix == ".md":
+            assert anchor in anchors(target), f"{page.name}: {link}"
+
+
+def test_every_page_is_in_the_index():
+    index = (ROOT / "docs" / "README.md").read_text()
+    missing = [page.name for page in (ROOT / "docs").glob("*.md") if f"({page.name})" not in index]
+    assert missing == ["README.md"]
