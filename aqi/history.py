@@ -340,14 +340,15 @@ class History:
     for the ozone NowCast, which has `older_ozone`. `ever_measured`: what the station has measured, at
     some time; other pollutants are imputed from nothing of its own, and `aqi.index` says what that means.
 
-    >>> minute = 60_000
-    >>> history = History.empty()
-    >>> for end, value in ((minute, 10.0), (2 * minute, 20.0)):
-    ...     history = history.with_window(end, minute, {"pm25": Mean(value, measured_s=60)})
-    >>> history.hours.end_ms == HOUR_MS, history.hours.mean[-1, COLUMN["pm25"]].item()
-    (True, 15.0)
-    >>> history.with_window(minute, minute, {"pm25": Mean(99.0, measured_s=60)}) is history  # is in already
-    True
+    Examples:
+        >>> minute = 60_000
+        >>> history = History.empty()
+        >>> for end, value in ((minute, 10.0), (2 * minute, 20.0)):
+        ...     history = history.with_window(end, minute, {"pm25": Mean(value, measured_s=60)})
+        >>> history.hours.end_ms == HOUR_MS, history.hours.mean[-1, COLUMN["pm25"]].item()
+        (True, 15.0)
+        >>> history.with_window(minute, minute, {"pm25": Mean(99.0, 60)}) is history  # is in already
+        True
     """
 
     horizon_hours: int

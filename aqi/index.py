@@ -128,12 +128,13 @@ def index_of(
     not a finite number, or so far below zero that no instrument's noise explains it. A mean a little below
     zero is data and has the index of zero.
 
-    >>> from aqi import standards
-    >>> result = index_of(standards.load("us-epa-2024"), {("pm25", "24h"): 35.9, ("o3", "8h"): 0.06})
-    >>> result.index, result.category.key, result.dominant
-    (102, 'unhealthy_sensitive', ('pm25',))
-    >>> {sub.parameter: sub.index for sub in result.subindices}
-    {'pm25': 102, 'o3': 67}
+    Examples:
+        >>> from aqi import standards
+        >>> result = index_of(standards.load("us-epa-2024"), {("pm25", "24h"): 35.9, ("o3", "8h"): 0.06})
+        >>> result.index, result.category.key, result.dominant
+        (102, 'unhealthy_sensitive', ('pm25',))
+        >>> {sub.parameter: sub.index for sub in result.subindices}
+        {'pm25': 102, 'o3': 67}
     """
     highest: dict[str, SubIndex] = {}
     ignored = []

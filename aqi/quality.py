@@ -348,13 +348,14 @@ def judge(
 
     A spike inside the window is in its verdict already; the last reading is judged without the spike test.
 
-    >>> minute = 60_000
-    >>> readings = [(0, 12.0), (minute, 13.0), (2 * minute, 900.0), (3 * minute, 12.5)]
-    >>> verdicts, state = judge(defaults().limits["pm25"], FRESH, readings)
-    >>> [(verdict.flag, tests_in(verdict.tests)) for verdict in verdicts[:3]]
-    [(1, ()), (1, ()), (3, ('rate_of_change', 'spike'))]
-    >>> state.last  # and goes on in the next window
-    12.5
+    Examples:
+        >>> minute = 60_000
+        >>> readings = [(0, 12.0), (minute, 13.0), (2 * minute, 900.0), (3 * minute, 12.5)]
+        >>> verdicts, state = judge(defaults().limits["pm25"], FRESH, readings)
+        >>> [(verdict.flag, tests_in(verdict.tests)) for verdict in verdicts[:3]]
+        [(1, ()), (1, ()), (3, ('rate_of_change', 'spike'))]
+        >>> state.last  # and goes on in the next window
+        12.5
     """
     verdicts: list[Verdict] = []
     newest = (

@@ -500,12 +500,13 @@ def better(one: _Mean, other: _Mean, known: float | None) -> tuple[int | None, s
 def nearer(one: float, other: float, known: float) -> int | None:
     """Which of two values (0, 1) is clearly the nearer to what is known, all ug/m3; None: neither.
 
-    >>> nearer(12.0, 80.0, known=15.0)
-    0
-    >>> nearer(12.0, 14.0, known=13.0) is None  # both are
-    True
-    >>> nearer(40.0, 80.0, known=3.0) is None  # both are far away
-    True
+    Examples:
+        >>> nearer(12.0, 80.0, known=15.0)
+        0
+        >>> nearer(12.0, 14.0, known=13.0) is None  # both are
+        True
+        >>> nearer(40.0, 80.0, known=3.0) is None  # both are far away
+        True
     """
     away = [abs(math.log((max(value, 0.0) + _FLOOR) / (max(known, 0.0) + _FLOOR))) for value in (one, other)]
     choice = 0 if away[0] <= away[1] else 1

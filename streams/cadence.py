@@ -49,13 +49,14 @@ Series = tuple[str, str, str, str]
 class Cadence(NamedTuple):
     """What is known of a series: its newest time (ms) and the last gaps between its readings (ms).
 
-    >>> two = Cadence(0).after(145_000)
-    >>> two.period_ms  # one gap says nothing yet
-    0
-    >>> two.after(290_000).period_ms
-    145000
-    >>> two.after(290_000).after(290_000) == two.after(290_000)  # a repeat changes nothing
-    True
+    Examples:
+        >>> two = Cadence(0).after(145_000)
+        >>> two.period_ms  # one gap says nothing yet
+        0
+        >>> two.after(290_000).period_ms
+        145000
+        >>> two.after(290_000).after(290_000) == two.after(290_000)  # a repeat changes nothing
+        True
     """
 
     last_ms: int

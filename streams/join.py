@@ -151,16 +151,17 @@ class _Source:
 class Join:
     """The join of one partition number over its sources.
 
-    >>> join = Join(Rules(size=60_000, grace=5_000, lateness=0, disorder={"readings": 0}))
-    >>> reading = Item("harbour", 30_000, 30_000, ("pm25",), mark=None, payload=12.5, offset=0)
-    >>> join.feed("readings", [reading], position=1, now=0).steps  # nothing says yet that the window is over
-    []
-    >>> output = join.punctuate("readings", 65_000, position=2, now=0)
-    >>> [(step, view.end, view.revision) for step, view in output.steps]
-    [('close', 60000, 1), ('expire', 60000, 1)]
-    >>> straggler = Item("harbour", 40_000, 40_000, ("no2",), mark=None, payload=20.0, offset=2)
-    >>> [item.payload for source, item in join.feed("readings", [straggler], position=3, now=0).late]
-    [20.0]
+    Examples:
+        >>> join = Join(Rules(size=60_000, grace=5_000, lateness=0, disorder={"readings": 0}))
+        >>> reading = Item("harbour", 30_000, 30_000, ("pm25",), mark=None, payload=12.5, offset=0)
+        >>> join.feed("readings", [reading], position=1, now=0).steps  # the window may still get more
+        []
+        >>> output = join.punctuate("readings", 65_000, position=2, now=0)
+        >>> [(step, view.end, view.revision) for step, view in output.steps]
+        [('close', 60000, 1), ('expire', 60000, 1)]
+        >>> straggler = Item("harbour", 40_000, 40_000, ("no2",), mark=None, payload=20.0, offset=2)
+        >>> [item.payload for source, item in join.feed("readings", [straggler], position=3, now=0).late]
+        [20.0]
     """
 
     def __init__(self, rules: Rules, restored: Mapping[str, Settled] | None = None, now: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""What a stranger meets first: examples in docstrings run, the version is the project's, links lead somewhere."""
+"""What a stranger meets first: examples run, the version is the project's, links lead somewhere."""
 
 import doctest
 import importlib
