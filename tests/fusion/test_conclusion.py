@@ -1,0 +1,68 @@
+"""What camera and past settle between two sensors, and which means are those of a whole hour."""
+
+import pytest
+
+from fusion.conclusion import Counts, settled
+from fusion.sensors import Disputed, Measured
+from model.virtual_sensor import Prediction
+from schemas.base import from_ms
+from schemas.estimate import PollutantEstimate
+from schemas.parameters import Pollutant
+
+HOUR, MINUTE = 3_600_000, 60_000
+NOON = 1_750_248_000_000
+
+
+def measured(value: float, sensor: str) -> Measured:
+    return Measured(value, value, 1, 128, 1, (sensor,), "mean")
+
+
+PAIR = Disputed(("a", "b"), (measured(20.0, "a"), measured(90.0, "b")))
+
+
+def own(value: float, overall: float = 0.0) -> Prediction:
+    weights = {"camera": 1.0 - overall, "last": 0.0, "global": overall}
+    return Prediction(value, 0.5 * value, 2 * value, "camera", weights, None)
+
+
+@pytest.mark.parametrize(("known", "kept"), [(22.0, 0), (80.0, 1), (45.0, None), (900.0, None)])
+def test_of_two_that_disagree_the_one_that_camera_and_past_support(known: float, kept: int | None) -> None:
+    refused = {"a and b": "disagree"}
+    found = settled(PAIR, own(known), refused)
+    if kept is None:
+        assert (found, refused) == (None, {"a and b": "disagree"})
+    else:
+        assert found is PAIR.values[kept]
+        assert list(refused) == [PAIR.names[1 - kept]]
+        assert f"disagrees with {PAIR.names[kept]} (20 and 90 ug/m3)" in refused[PAIR.names[1 - kept]]
+
+
+def test_the_head_alone_settles_nothing() -> None:
+    """It has seen neither this station's air nor its camera."""
+    assert settled(PAIR, own(22.0, overall=0.51), {"a and b": "disagree"}) is None
+    assert settled(PAIR, own(22.0, overall=0.5), {"a and b": "disagree"}) is not None
+    assert settled(PAIR, None, {}) is None
+    assert settled(None, own(22.0), {}) is None
+
+
+def stands_since(since: int | None) -> dict[Pollutant, PollutantEstimate]:
+    at = None if since is None else from_ms(since)
+    return {"pm25": PollutantEstimate(value=20.0, kind="measured", qc=1, qc_tests=0, method="mean", since=at)}
+
+
+@pytest.mark.parametrize(
+    ("since", "end", "whole"),
+    [
+        (NOON - HOUR, NOON, True),
+        (NOON - 2 * HOUR, NOON, True),
+        (NOON - HOUR + MINUTE, NOON, False),
+        (NOON - HOUR - MINUTE, NOON - MINUTE, False),
+        (None, NOON, False),
+    ],
+)
+def test_a_mean_of_an_hour_and_more_that_ends_with_it_is_the_hours(
+    since: int | None, end: int, whole: bool
+) -> None:
+    counts = Counts.of(stands_since(since), end, MINUTE)
+    assert list(counts.whole) == (["pm25"] if whole else [])
+    assert list(counts.added) == ["pm25"]
