@@ -27,6 +27,7 @@ from infra.settings import Settings
 from infra.spelling import unknown_variables
 from infra.stack.processes import ended_by_signals
 from infra.stores import make_room_for_live
+from infra.wording import counted
 from model.command import evaluate_command, export_command, train_command
 from model.errors import ModelError
 from schemas.base import first_error
@@ -141,7 +142,10 @@ def simulate(
             )  # fmt: skip
         except KeyboardInterrupt:
             return
-    typer.echo(f"sent {summary.frames} frames and {summary.readings} readings of {summary.stations} stations")
+    typer.echo(
+        f"sent {counted(summary.frames, 'frame')} and {counted(summary.readings, 'reading')}"
+        f" of {counted(summary.stations, 'station')}"
+    )
 
 
 class Layout(StrEnum):

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from infra.commands.query import age_words, index_cell, leading, pollutant_cell
+from infra.wording import counted
 from schemas.base import format_time
 from schemas.estimate import Estimate
 from schemas.parameters import PARAMETERS, Pollutant
@@ -118,9 +119,9 @@ class Pipeline:
     def line(self) -> str:
         """One line of figures."""
         text = (
-            f"{self.estimates} estimates · {self.frames_per_second:.1f} frames/s"
-            f" · lag {self.lag_seconds:.1f} s · {self.imputed} values imputed · {self.late} late"
-            f" · {self.dead_letters} dead letters"
+            f"{counted(self.estimates, 'estimate')} · {self.frames_per_second:.1f} frames/s"
+            f" · lag {self.lag_seconds:.1f} s · {counted(self.imputed, 'value')} imputed · {self.late} late"
+            f" · {counted(self.dead_letters, 'dead letter')}"
         )
         if self.rules_refused:
             text += " · the changed alert rules are wrong (skyfuse doctor), those before stay in force"

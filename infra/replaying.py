@@ -17,6 +17,7 @@ from infra.replay.through import Ends, await_read, ends, read_outcome
 from infra.settings import Settings
 from infra.stores import new_replay_store, show_replay
 from infra.up import running
+from infra.wording import counted
 from streams import topics
 from streams.sinks.store import Store
 
@@ -172,7 +173,8 @@ def _console() -> Console:
 def _report(console: Console, summary: Summary, history: History) -> None:
     blank = f", {summary.blanks} empty cells (no measurement)" if summary.blanks else ""
     console.print(
-        f"skyfuse: sent {summary.frames} frames and {summary.values} values of {summary.stations} stations"
+        f"skyfuse: sent {counted(summary.frames, 'frame')} and {counted(summary.values, 'value')}"
+        f" of {counted(summary.stations, 'station')}"
         f" from {history.root}{blank}"
     )
     for problem in summary.problems:

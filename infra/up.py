@@ -1,11 +1,13 @@
 """`skyfuse up`: the whole pipeline on this machine, until Ctrl-C."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 from rich.console import Console
@@ -15,6 +17,7 @@ from agents.worker import ROLES
 from infra.commands.query import age_words
 from infra.connect import environment
 from infra.doctor import influx
+from infra.errors import StackError
 from infra.live import Freshness, Pipeline, Wait, is_stale, line, picture, utc_now
 from infra.settings import Settings
 from infra.simulate.city import City
@@ -25,6 +28,7 @@ from infra.stack.cache import EmbeddedCache
 from infra.stack.ports import free_port
 from infra.stack.processes import Status, Supervisor, ended_by_signals
 from infra.stores import make_room_for_live
+from infra.wording import counted
 from schemas.base import to_ms
 from schemas.estimate import Estimate
 from schemas.reading import READING_EXAMPLE
@@ -140,7 +144,7 @@ def up(
                 f"skyfuse: {first_message(settings)}", highlight=False, soft_wrap=True, markup=False
             )
         else:
-            console.print(f"skyfuse: simulating {stations} stations", style="dim")
+            console.print(f"skyfuse: simulating {counted(stations, 'station')}", style="dim")
             city = settle(settings.data_dir, to_ms(utc_now()), stations)
             stack.supervisor.add(
                 "simulate",
@@ -168,6 +172,20 @@ def first_message(settings: Settings) -> str:
     )
 
 
+def expect_folder(folder: Path, before: os.stat_result) -> None:
+    """Raise StackError where the data folder is no more the one of `before`: someone removed it meanwhile."""
+    try:
+        now = folder.stat()
+        if (now.st_dev, now.st_ino) == (before.st_dev, before.st_ino):
+            return
+    except FileNotFoundError:
+        pass
+    raise StackError(
+        f"{folder} was removed while skyfuse ran, and all in it: what comes now would be kept nowhere."
+        " Start `skyfuse up` again"
+    )
+
+
 def _watch(
     console: Console,
     stack: Running,
@@ -184,8 +202,10 @@ def _watch(
     first = True
     waiting: Collection[Wait] = ()
     terminal = console.is_terminal
+    folder = stack.settings.data_dir.stat()
     with Live(console=console, auto_refresh=False, screen=False) if terminal else ExitStack() as live:
         while seconds is None or time.monotonic() - started < seconds:
+            expect_folder(stack.settings.data_dir, folder)
             now = utc_now()
             estimates, stale = _latest(stack.settings, now)
             freshness.note(estimates, now)

@@ -13,7 +13,7 @@ from pydantic import (
     ValidationError,
     WithJsonSchema,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 #: An integer below this cannot be milliseconds of a plausible date: it is seconds.
 _SECONDS_BELOW: Final = 100_000_000_000
@@ -137,16 +137,28 @@ class Record(BaseModel):
     )
 
 
+#: Faults that are named in full; a message of hundreds of values may have as many.
+_NAMED: Final = 8
+
+
 def first_error(refusal: ValidationError) -> tuple[str, str]:
-    """(code, sentence) for the first of pydantic's errors, with the path of the field that is wrong."""
+    """(code of pydantic's first error, a sentence that names every fault with the path of its field).
+
+    Whoever mends the record mends all of it at once. Beyond eight faults the others are counted.
+    """
     found = refusal.errors(include_url=False, include_context=False)
     # An all-refused list also reports itself as too short; that says nothing to whoever mends it.
     errors = [error for error in found if error["type"] != "too_short"] or found
-    error = errors[0]
-    if error["type"] == "json_invalid":
-        return "not_json", f"the message is not JSON: {error['msg'].removeprefix('Invalid JSON: ')}"
+    if errors[0]["type"] == "json_invalid":
+        return "not_json", f"the message is not JSON: {errors[0]['msg'].removeprefix('Invalid JSON: ')}"
+    code = errors[0]["type"]
+    told = [_fault(error) for error in errors]
+    more = f" (and {len(told) - _NAMED} more)" if len(told) > _NAMED else ""
+    return ("not_finite" if code == "finite_number" else str(code)), "; ".join(told[:_NAMED]) + more
+
+
+def _fault(error: ErrorDetails) -> str:
     path = ".".join(str(part) for part in error["loc"]) or "message"
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     if error["type"] == "finite_number":
-        return "not_finite", f"{path} is {error['input']!s:.20}: leave out what does not exist{more}"
-    return str(error["type"]), f"{path}: {error['msg']}{more}"
+        return f"{path} is {error['input']!s:.20}: leave out what does not exist"
+    return f"{path}: {error['msg']}"

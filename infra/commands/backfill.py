@@ -51,6 +51,7 @@ from infra.replay.events import Problem
 from infra.replay.feed import Progress
 from infra.sender import Sender
 from infra.settings import Settings
+from infra.wording import counted
 from model.runtime import Head
 from schemas.amendment import AMENDMENT_TYPE, Amendment
 from schemas.annotation import Annotation
@@ -694,7 +695,8 @@ def print_report(
         console.print(f"[yellow]cannot be used:[/yellow] {escape(text)}")
     if report.open:
         console.print(
-            f"{len(report.open)} windows are not final yet (or no fusion worker has ever committed):"
+            f"{counted(len(report.open), 'window')} {'is' if len(report.open) == 1 else 'are'} not final yet"
+            " (or no fusion worker has ever committed):"
             " run again later"
         )
     rewritten = "to rewrite" if dry_run else "rewritten"
@@ -718,15 +720,16 @@ def print_report(
     if files is None and not (annotated_only and report.annotated):
         of_what = "late or invalidated" if of_what else "late"
     console.print(
-        f"{total} windows{f' with {of_what} data' if of_what else ''}: {report.count('rewrite')} {rewritten},"
+        f"{counted(total, 'window')}{f' with {of_what} data' if of_what else ''}:"
+        f" {report.count('rewrite')} {rewritten},"
         f" {report.count('counted')} counted already, {len(report.open)} not final yet,"
         f" {report.count('impossible')} not possible"
     )
     if report.healed or report.told:
         verbs = ("to publish", "to tell") if dry_run else ("published", "told")
-        stations = f"{len(report.told)} station{'' if len(report.told) == 1 else 's'}"
+        stations = counted(len(report.told), "station")
         console.print(
-            f"their averages: {report.healed} windows after them {verbs[0]} again,"
+            f"their averages: {counted(report.healed, 'window')} after them {verbs[0]} again,"
             f" the fusion worker {verbs[1]} of {stations}"
         )
     if report.in_progress:

@@ -94,7 +94,7 @@ def test_late_data_and_a_mended_dead_letter_are_counted(
         assert len(read_all(settings, topics.ESTIMATES)) == published
 
         told = skyfuse("backfill", "--since", "2025-06-18T11:43:00Z", "--until", "2025-06-18T11:44:00Z")
-        assert "1 windows with late data: 1 rewritten" in told
+        assert "1 window with late data: 1 rewritten" in told
         told = skyfuse("backfill")
         assert "4 windows with late data: 3 rewritten, 1 counted already" in told
         wanted = {**dict.fromkeys(first, 3), minute(1): 4, minute(2): 4, minute(3): 4, minute(10): 1}
@@ -140,6 +140,6 @@ def test_late_data_and_a_mended_dead_letter_are_counted(
         assert "--since TIME" in told
         assert len(read_all(settings, topics.ESTIMATES)) == published
         told = skyfuse("backfill", "--since", "2007-04-12T00:00:00Z", "--until", "2007-04-13T00:00:00Z")
-        assert "1 windows with late data: 1 rewritten" in told
+        assert "1 window with late data: 1 rewritten" in told
         assert "left alone" not in told
         until("the store to have it", lambda: (STATION, (old + 60_000) // 1000) in stored(settings), 60)

@@ -217,7 +217,7 @@ def test_what_was_held_back_ends_up_as_if_it_had_come_in_time(
     assert f"{mixed}:3: " in told
     assert f"{mixed}:4: " in told
     assert "is known with another value" in told
-    assert "1 windows are not final yet" in told
+    assert "1 window is not final yet" in told
     assert "0 inputs added, 0 known already, 0 of windows left alone, 3 that cannot be used" in told
     assert len(read_all(settings, topics.ESTIMATES)) == published
     assert len(read_all(settings, topics.LATE)) == HELD

@@ -3,6 +3,7 @@
 import io
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from infra.commands.query import age_words
+from infra.errors import StackError
 from infra.live import Freshness, Pipeline, Wait, is_stale, line, picture
-from infra.up import changes
+from infra.up import changes, expect_folder
+from infra.wording import counted
 from schemas.parameters import PARAMETERS
 from tests.outputs.samples import T0, estimate, imputed, index, measured
 
@@ -168,3 +171,21 @@ def test_up_tells_once_that_a_sink_waits_and_that_it_goes_on():
     assert told.startswith("InfluxDB is back after 3 min")
     (full,) = changes((), (Wait("store", "cannot be written", begun.timestamp()),), NOW)
     assert "the local store cannot be written: the store sink waits" in full
+
+
+def test_a_data_folder_that_was_removed_is_noticed(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    before = folder.stat()
+    expect_folder(folder, before)
+    moved = folder.rename(tmp_path / "kept")
+    with pytest.raises(StackError, match="was removed while skyfuse ran"):
+        expect_folder(folder, before)
+    folder.mkdir()  # by whatever writes there next
+    with pytest.raises(StackError, match="was removed while skyfuse ran"):
+        expect_folder(folder, before)
+    expect_folder(moved, before)
+
+
+def test_one_of_a_thing_is_said_in_the_singular() -> None:
+    assert [counted(number, "window") for number in (0, 1, 2)] == ["0 windows", "1 window", "2 windows"]

@@ -128,7 +128,7 @@ def test_rows_without_a_zone_are_named_or_given_one(
     assert "--timezone Asia/Kolkata" in told
 
     told = replay("--timezone", "Asia/Kolkata", code=0)
-    assert "sent 0 frames and 24 values of 1 stations" in told
+    assert "sent 0 frames and 24 values of 1 station" in told
     assert "rows: 24 used, 0 late, 0 refused (dead letters), 0 not sent" in told
     with Store(settings.store_path, read_only=True) as store:
         got = store.read("cpcb")

@@ -88,3 +88,23 @@ def test_times_survive_the_round_trip(ms: int) -> None:
 
 def test_a_time_with_an_offset_is_turned_into_utc_and_finer_digits_are_cut() -> None:
     assert to_ms(parse_time("2025-06-18T17:30:00.123999+05:30")) == 1_750_248_000_123
+
+
+def test_every_fault_of_a_message_is_named() -> None:
+    good = '{"parameter": "pm25", "value": 1, "unit": "ug/m3"}'
+    bad = [
+        '{"parameter": "pm25", "value": -999, "unit": "ug/m3"}',
+        '{"parameter": "no2", "value": 3, "unit": "kg"}',
+        '{"parameter": "o3", "value": "high", "unit": "ppb"}',
+    ]
+    message = '{"station": "s", "observed_at": "2026-08-21T10:00:00Z", "values": [%s]}'
+    reading, refused = accept((message % ", ".join([good, *bad])).encode())
+    assert reading is not None
+    assert refused is not None
+    assert refused.code == "out_of_range"
+    for said in ("values.1: pm25 = -999", "values.2: no2 cannot come in", "values.3.value: "):
+        assert said in str(refused)
+    _, many = accept((message % ", ".join(bad[:1] * 100)).encode())
+    assert many is not None
+    assert str(many).endswith("(and 92 more)")
+    assert str(many).count("pm25 = -999") == 8
