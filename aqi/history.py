@@ -203,6 +203,43 @@ class Slots:
             array[row] = line
         return Slots(self.slot_ms, grown.end_ms, *_frozen(arrays))
 
+    def cover(self, since_ms: int, end_ms: int, values: Mapping[str, float]) -> "Slots":
+        """These slots with means over the period [since_ms, end_ms) counted for all of it, once.
+
+        What its windows were measured by already is of the same means: only the seconds that lack are added.
+        (Of a slot in which the period begins, what was measured is taken to lie before it, as far as that
+        can be.) They take the place of imputed ones. A slot has no more seconds than have passed.
+        """
+        covered = self.ending(_end_of(end_ms, self.slot_ms)) if end_ms > self.end_ms else self
+        arrays = [array.copy() for array in covered.arrays()]
+        mean, measured, imputed, below, above, _ = arrays
+        for slot_end in range(
+            _end_of(since_ms + 1, self.slot_ms), _end_of(end_ms, self.slot_ms) + 1, self.slot_ms
+        ):
+            row = len(mean) - 1 - (covered.end_ms - slot_end) // self.slot_ms
+            if not 0 <= row < len(mean):
+                continue
+            begin, passed = slot_end - self.slot_ms, min(end_ms, slot_end)
+            of_period = (passed - max(since_ms, begin)) // 1000
+            before = max(0, since_ms - begin) // 1000
+            elapsed = (passed - begin) // 1000
+            for parameter, value in values.items():
+                at = row, COLUMN[parameter]
+                heard, filled = int(measured[at]), int(imputed[at])
+                added = min(of_period - max(0, heard - before), elapsed - heard)
+                if added <= 0:
+                    continue
+                kept = min(filled, elapsed - heard - added)
+                total = heard + kept + added
+                known = float(mean[at]) * (heard + kept) if heard + kept else 0.0
+                mean[at] = (known + value * added) / total
+                for reach in (below, above):
+                    reach[at] = (
+                        float(reach[at]) * (heard + filled) * kept / (filled * total) if filled else 0.0
+                    )
+                measured[at], imputed[at] = heard + added, kept
+        return Slots(self.slot_ms, covered.end_ms, *_frozen(tuple(arrays)))
+
     def to_state(self) -> SlotsState:
         """What is stored of these slots."""
         seconds = self.measured_s + self.imputed_s
@@ -448,6 +485,20 @@ class History:
             for mine, new in zip(series, self.hours.arrays(), strict=False):
                 mine[here][known] = new[there, column][known]
         return OzoneSeries(*series)
+
+    def with_period(self, since_ms: int, end_ms: int, values: Mapping[str, float]) -> "History":
+        """This history with means (ug/m3) over the period [since_ms, end_ms) counted; see `Slots.cover`.
+
+        A period longer than a quarter of an hour leaves the quarters alone.
+        """
+        means = {name: Mean(value, 1) for name, value in values.items()}
+        _check(means)
+        hours = self.hours.cover(since_ms, end_ms, values)
+        short = end_ms - since_ms <= QUARTER_MS
+        quarters = self.quarters.cover(since_ms, end_ms, values) if short else self.quarters
+        return self._with(
+            hours, quarters, self.through_ms, {name: Mean(value, 1) for name, value in values.items()}
+        )
 
     def as_of(self, hour_end_ms: int) -> "History":
         """This history without anything after `hour_end_ms` (the end of a whole hour)."""

@@ -9,7 +9,7 @@ from fusion.bounds import Interval, bounded
 from fusion.indices import indices
 from fusion.inference import Said, tidy
 from fusion.intake import Prepared, reference
-from fusion.learning import HOUR_MS, Air, learned, virtual_estimate
+from fusion.learning import Air, learned, virtual_estimate
 from fusion.sensors import Disputed, Measured, nearer
 from model.far_band import BandFinder
 from model.persistence import PERSISTENCE
@@ -76,6 +76,7 @@ def conclude(window: Prepared, said: Said | None, air: Air) -> dict[Pollutant, P
                 raw=tidy(measured.raw),
                 n=measured.n,
                 since=from_ms(measured.since) if measured.since else None,
+                covered_s=measured.covered_s,
                 sensors=measured.sensors,
                 refused=refused[name],
             )
@@ -99,7 +100,7 @@ def conclude(window: Prepared, said: Said | None, air: Air) -> dict[Pollutant, P
 
 def settled(disputed: Disputed | None, own: Prediction | None, refused: dict[str, str]) -> Measured | None:
     """Of two measured values that disagree, the one that camera and past support; `refused` says which."""
-    if disputed is None or own is None or own.weights["global"] > 0.5:
+    if disputed is None or own is None or own.weights["camera"] < 0.5:
         return None
     one, other = disputed.values
     choice = nearer(one.value, other.value, own.value)
@@ -161,33 +162,36 @@ def means(pollutants: Mapping[Pollutant, PollutantEstimate], size: int) -> dict[
 
 
 class Counts(NamedTuple):
-    """What a window adds to the averages, and means of the whole hour that ends with it."""
+    """What a window adds to the averages; and means over longer periods that end in it.
+
+    `periods`: by pollutant the beginning (ms) of such a period, and its mean.
+    """
 
     added: Mapping[str, Mean]
-    whole: Mapping[str, Mean]
+    periods: Mapping[str, tuple[int, float]]
 
     @classmethod
     def of(cls, pollutants: Mapping[Pollutant, PollutantEstimate], end: int, size: int) -> "Counts":
         """Of a window of `size` ms that ends at `end` (ms)."""
-        whole: dict[str, Mean] = {}
-        if end % HOUR_MS == 0:
-            whole = {
-                name: Mean(estimate.value, HOUR_MS // 1000)
-                for name, estimate in pollutants.items()
-                if estimate.since is not None and to_ms(estimate.since) <= end - HOUR_MS
-            }
-        return cls(means(pollutants, size), whole)
+        periods: dict[str, tuple[int, float]] = {
+            name: (since, estimate.value)
+            for name, estimate in pollutants.items()
+            if estimate.since is not None and (since := to_ms(estimate.since)) < end - size
+        }
+        return cls(means(pollutants, size), periods)
 
     def into(self, history: History, end: int, size: int) -> History:
         """The history with the window counted in.
 
-        A mean over the hour that has just ended takes the place of all that was counted of that hour: what
-        its windows showed while it was not known yet was the hour before, or imputed.
+        A mean over a period that has just ended is counted for all of it: its first windows were final
+        before it was known, and had nothing, or something imputed.
         """
         if not self.added:
             return history
         history = history.with_window(end, size, self.added)
-        return history.with_hour(end, {**history.hour(end), **self.whole}) if self.whole else history
+        for name, (since, value) in self.periods.items():
+            history = history.with_period(since, end, {name: value})
+        return history
 
 
 def assembled(concluded: Sequence[Conclusion], bundle: str) -> list[Estimate]:
@@ -213,6 +217,7 @@ def _assembled(concluded: Conclusion, blocks: Sequence[IndexBlock], bundle: str)
         indices=tuple(blocks),
         inputs=Inputs(
             readings=window.readings,
+            standing=window.standing,
             frames=window.frames,
             humidity=None if window.humidity is None else tidy(window.humidity),
             withheld=dict(window.withheld),
@@ -269,4 +274,6 @@ def _sides(window: Prepared) -> Any:
 
 def _seconds(estimate: PollutantEstimate, size: int) -> tuple[int, int]:
     whole = size // 1000
-    return (0, whole) if estimate.kind == "imputed" else (whole, 0)
+    if estimate.kind == "imputed":
+        return 0, whole
+    return whole if estimate.covered_s is None else min(estimate.covered_s, whole), 0

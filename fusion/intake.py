@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from aqi import standards
 from aqi.correction import correction
 from aqi.errors import AqiError
-from aqi.quality import Defaults
+from aqi.quality import Defaults, defaults
 from fusion.amending import LeftOut
 from fusion.learning import HOUR_MS, Rows
-from fusion.sensors import Disputed, Measured, SensorMemory, read
+from fusion.sensors import Disputed, Measured, SensorMemory, plain_model, read
 from model import gate
 from model.data import solar_hour
 from model.gate import GateState
@@ -69,6 +69,8 @@ class Prepared:
     begins_hour: bool
     #: Nothing came but weather that still stands for an earlier window: there is nothing to say of this one.
     idle: bool = False
+    #: Readings that another window heard.
+    standing: int = 0
     #: Readings left out, by the annotation that says why.
     withheld: Mapping[str, int] = field(default_factory=dict)
 
@@ -129,6 +131,7 @@ def take_in(
             refused=told.refused,
             frames=tuple(frames),
             readings=told.count,
+            standing=sum(not view.start <= item.time < view.end for item in items),
             humidity=told.humidity,
             embedding=pool(embeddings) if embeddings else None,
             haze=(pool(hazes) if hazes else np.full(HAZE_SIZE, np.nan, np.float32)),
@@ -189,6 +192,15 @@ def check_station(station: Station) -> None:
             correction(sensor.correction)
     except AqiError as error:
         raise Refused("unknown_name", f"station {station.station}: {error}") from error
+    known = defaults().fill_values
+    for sensor in station.sensors:
+        if sensor.model and plain_model(sensor.model) not in known:
+            types = ", ".join(sorted(known.keys() - {"any"}))
+            raise Refused(
+                "unknown_name",
+                f"station {station.station}: no sensor of model {sensor.model!r} is known; known are"
+                f" {types}. Leave `model` out, and give the numbers that mean no value in `fill_values`",
+            )
 
 
 def reference(station: Station | None) -> float:

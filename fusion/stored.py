@@ -33,6 +33,7 @@ class StationState(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     gathered: Gathered | None = None
     levels: Mapping[str, Level] = {}
     scales: tuple[tuple[tuple[str, str], Scale], ...] = ()
+    distrusted: tuple[tuple[tuple[str, str], int], ...] = ()
     withheld: tuple[LeftOut, ...] = ()
 
     @classmethod
@@ -47,6 +48,7 @@ class StationState(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             gathered=air.gathered,
             levels=intake.sensors.levels,
             scales=tuple(sorted(intake.sensors.scales.items())),
+            distrusted=tuple(sorted(intake.sensors.distrusted.items())),
             withheld=intake.withheld,
         )
 
@@ -56,7 +58,7 @@ class StationState(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             (sensor, parameter, channel[0] if channel else ""): state
             for (sensor, parameter, *channel), state in self.sensors
         }
-        memory = SensorMemory(series, self.levels, dict(self.scales))
+        memory = SensorMemory(series, self.levels, dict(self.scales), dict(self.distrusted))
         return Intake(memory, self.cameras, self.hour, self.withheld)
 
     def air(self) -> Air:

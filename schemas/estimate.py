@@ -84,6 +84,12 @@ class PollutantEstimate(Record):
             description="beginning of the declared period that this is the mean of; it ends in this window"
         ),
     ] = None
+    covered_s: Annotated[
+        int | None,
+        Field(
+            ge=1, description="measured: seconds of the window that the readings stand for; None: all of it"
+        ),
+    ] = None
     sensors: tuple[DeviceId, ...] = ()
     refused: Annotated[
         dict[str, str],
@@ -166,6 +172,12 @@ class Inputs(Record):
 
     readings: Annotated[int, Field(description="distinct values")]
     frames: tuple[FrameUse, ...] = ()
+    standing: Annotated[
+        int,
+        Field(
+            description="of the values, those that another window heard and that still stand, or stood before"
+        ),
+    ] = 0
     humidity: Annotated[float | None, Field(description="mean relative humidity, %")] = None
     withheld: Annotated[
         dict[str, int],

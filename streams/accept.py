@@ -239,6 +239,7 @@ def reading_items(record: KafkaRecord, keys: Keys, periods: Periods) -> tuple[li
             offset,
             standing.since,
             standing.until,
+            standing.period,
         )
         for v, standing in zip(values, periods.of(observation, record.timestamp, offset), strict=True)
     ], refused

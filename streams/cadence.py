@@ -4,13 +4,16 @@ A sensor that speaks every 145 seconds, or every hour, has not fallen silent bet
 reading stands for its *period*, and is an input of every window that the period touches (`streams.join`).
 
 * **Declared**, in the message or in the station's record: with the time E at which it ends (its stamp, or its
-  stamp plus the period, where the stamp is of its beginning) it stands for [E - period, E). Until the next
-  one is due it is also the newest that is known, so it stands in for [E, E + period) as well; the next
-  reading takes that over.
+  stamp plus the period, where the stamp is of its beginning) it stands for [E - period, E), and for nothing
+  else: of what comes after nobody knows yet.
 * **Learned**: the lower median of the last gaps between the series' readings. Nobody has said what its stamp
-  means, so it stands from its stamp on until the next one is due.
+  means, so it stands from its stamp on until the next one is due, which is a tenth of the period late at
+  most: clocks of cheap devices wander. Gaps of seconds are of one burst, and say nothing of the cadence.
 
-The next one is due a tenth of the period late at most: clocks of cheap devices wander.
+A period that is no longer than a window lends a reading to no other window, but for one: where the stamps
+wander about the windows' edge, one window may get two and the next none. A declared mean then lies in the
+window of its middle, and one of a learned period stands for the next window too if its successor may come
+after that.
 
 What is learned is a function of the log alone, reading by reading, and goes with the log's settled offset:
 `Cadences` keeps, beside what it knows at the end of the log, what it knew at the settled offset, and that is
@@ -31,13 +34,15 @@ from schemas.station import Sensor, Station
 #: Gaps remembered of each series, and how many there must be before they say anything.
 GAPS: Final = 5
 GAPS_NEEDED: Final = 2
+#: A shorter one is within a burst of readings: a device that sends three in a row every ten minutes.
+SHORTEST_GAP_MS: Final = 30_000
 #: A gap longer than this is an outage, and says nothing of the cadence.
 LONGEST_GAP_MS: Final = 6 * MAX_PERIOD_S * 1000
 MAX_PERIOD_MS: Final = MAX_PERIOD_S * 1000
 #: The next reading may be late by this part of the period.
 TOLERANCE: Final = 10
 #: Windows at most that one reading is an input of before, and after, its own.
-MAX_WINDOWS: Final = 240
+MAX_WINDOWS: Final = 720
 
 #: The name of a station's cadences among the checkpoints ends so.
 CADENCE: Final = "|cadence"
@@ -67,7 +72,7 @@ class Cadence(NamedTuple):
         gap = time_ms - self.last_ms
         if gap <= 0:
             return self
-        if gap > LONGEST_GAP_MS:
+        if not SHORTEST_GAP_MS <= gap <= LONGEST_GAP_MS:
             return Cadence(time_ms, self.gaps)
         return Cadence(time_ms, (*self.gaps, gap)[-GAPS:])
 
@@ -128,12 +133,13 @@ class Cadences:
 class Standing(NamedTuple):
     """When a reading was true: `time` of its own window, and the period [since, until), all ms.
 
-    `until` 0: for its own window only.
+    `until` 0: for its own window only. `period`: its length, 0 where it is not known.
     """
 
     time: int
     since: int = 0
     until: int = 0
+    period: int = 0
 
 
 class Periods:
@@ -170,24 +176,33 @@ class Periods:
         period, stamp = seen.period_s * 1000, seen.stamp
         if not period and (sensor := _sensor(record, value)) is not None and sensor.period is not None:
             period, stamp = sensor.period * 1000, sensor.stamp
-        if period:
-            end = seen.time_ms
-            if stamp == "begins":
-                end += period
-            # A mean is known when its period is over; a device that sends it before has no later time.
-            time = min(end, max(seen.time_ms + 1, arrival_ms)) - 1
-            return self._standing(time, end - period, end + period + period // TOLERANCE, period)
+        damp = 0
         if value.parameter == "relativehumidity" and record is not None:
-            learned = max(learned, self._humidity(record))
-        return self._standing(
-            seen.time_ms, seen.time_ms, seen.time_ms + learned + learned // TOLERANCE, learned
-        )
+            damp = self._humidity(record)
+        if period:
+            return self._declared(seen.time_ms, period, stamp == "begins", arrival_ms, damp)
+        return self._learned(seen.time_ms, learned, damp)
+
+    def _declared(self, at: int, period: int, begins: bool, arrival_ms: int, damp: int) -> Standing:
+        end = at + period if begins else at
+        if period <= self._window and not damp:
+            return Standing(end - period // 2, period=period)
+        # A mean is known when its period is over; a device that sends it before has no later time.
+        time = min(end, max(at + 1, arrival_ms)) - 1
+        return self._standing(time, end - period, max(end, at + damp), period)
+
+    def _learned(self, at: int, period: int, damp: int) -> Standing:
+        until = at + max(period + period // TOLERANCE, damp)
+        if max(period, damp) <= self._window:
+            following = (at // self._window + 2) * self._window
+            if until < following:
+                return Standing(at, period=period)
+            until = following
+        return self._standing(at, at, until, period)
 
     def _standing(self, time: int, since: int, until: int, period: int) -> Standing:
-        if period <= self._window:
-            return Standing(time)
         longest = MAX_WINDOWS * self._window
-        return Standing(time, max(since, time - longest), min(until, time + longest))
+        return Standing(time, max(since, time - longest), min(until, time + longest), period)
 
 
 def _sensor(record: Station | None, value: Quantity) -> Sensor | None:

@@ -61,7 +61,7 @@ class Item(NamedTuple):
     """One input. `seen` is the time it may vouch for (never later than its arrival at the broker).
 
     `since` and `until`: the period [since, until) in ms that it stands for, `time` within it; `until` 0: it
-    stands for its own window only.
+    stands for its own window only. `period`: how long one like it stands (ms), 0 where that is not known.
     """
 
     station: str
@@ -73,6 +73,7 @@ class Item(NamedTuple):
     offset: int
     since: int = 0
     until: int = 0
+    period: int = 0
 
 
 class Settled(NamedTuple):

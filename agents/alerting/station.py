@@ -50,7 +50,7 @@ ToldOf = tuple[tuple[int, "Told"], ...]
 class Window(NamedTuple):
     """What is kept of a window that may still be revised. Times in ms; evidence by rule id, or why none.
 
-    `spacing`: how far apart the station's data usually came when it arrived.
+    `spacing`: how far apart the station's data usually came when it arrived; `heard`: whether anything came.
     """
 
     end: int
@@ -58,6 +58,7 @@ class Window(NamedTuple):
     revision: int
     evidence: Mapping[str, Evidence | str]
     spacing: int = 0
+    heard: bool = True
 
 
 class Told(NamedTuple):
@@ -119,7 +120,9 @@ class StationAlerts:
         watermark = max(self.watermark, watermark, end)
         now = max(self.now, now, watermark)
         size = end - to_ms(estimate.window.start)
-        rhythm = self.rhythm.after(end, now)
+        # A window that only stands on what others heard does not say that the station still speaks.
+        heard = not 0 < estimate.inputs.standing == estimate.inputs.readings or bool(estimate.inputs.frames)
+        rhythm = self.rhythm.after(end, now) if heard else self.rhythm
         measured = dict(self.measured)
         for name, pollutant in estimate.pollutants.items():
             # One whose readings all failed quality control is measured too, and missed.
@@ -140,6 +143,7 @@ class StationAlerts:
             },
             # A revision changes what was in the window, not when it was heard.
             self.windows[place].spacing if known else max(size, rhythm.usual()),
+            heard,
         )
         state = replace(
             self,
@@ -412,6 +416,8 @@ def _run(
     for window in windows:
         episode = None
         if rule.what == "silence":
+            if not window.heard:
+                continue
             progress, episode = hear(rule, progress, window.end, window.size, window.spacing)
         else:
             evidence = window.evidence.get(rule.id, "")

@@ -27,9 +27,10 @@ from agents.alerting.rules import default
 from agents.fusion import FusionStage
 from agents.sink import SinkStage
 from agents.vision import VisionPipeline, VisionStage
+from fusion import intake
 from fusion.assessor import Assessor
 from fusion.intake import check_station
-from fusion.sensors import humidity_ms
+from fusion.sensors import humidity_ms, read
 from model.bundle import DEFAULT_BUNDLE, Bundle
 from model.runtime import Head
 from schemas.alert import Alert
@@ -521,13 +522,21 @@ def test_a_record_is_refused_once_however_many_of_its_values_conflict(
         assert letter.partly_used == (not second or second[1] == first[1])
 
 
-def test_a_station_record_that_makes_every_window_raise_costs_its_own_windows_only() -> None:
+def test_a_station_of_which_every_window_raises_costs_its_own_windows_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever fault of our own that may be: here one that shows at values of 900 and more."""
+
+    def faulty(items: Sequence[Any], *rest: Any) -> Any:
+        if any(item.payload.value >= 900.0 for item in items):
+            raise OverflowError("a fault of our own")
+        return read(items, *rest)
+
+    monkeypatch.setattr(intake, "read", faulty)
     log, fusion = Log(), Fusion()
-    sensors = [{"sensor": "main", "parameters": ["pm25"], "correction": "linear:slope=1e308,offset=0"}]
-    record = log.record(topics.STATIONS, b"a", json.dumps({"station": "a", "sensors": sensors}).encode())
     bad = [reading(log, NOON + n * MINUTE, ("pm25", 900.0 + n)) for n in range(3)]
     good = [reading(log, NOON + n * MINUTE, ("pm25", 20.0 + n), station="b") for n in range(3)]
-    fusion.handle([record], [*bad, *good], *closing())
+    fusion.handle([*bad, *good], *closing())
     letters = letters_of(fusion.broker, [*bad, *good])
     assert set(letters) == {(one.topic, one.offset) for one in bad}
     assert [one.station for one in fusion.estimates()] == ["b"] * 3

@@ -1,6 +1,6 @@
 """A reading stands for its period: whatever the cadence, a station's air is complete, and measured."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -149,3 +149,114 @@ def test_shuffled_within_lateness_or_cut_anywhere_the_windows_are_the_same(
     assert [one.pollutants["pm25"].value for one in straight.of("s")] == [
         one.pollutants["pm25"].value for one in shuffled.of("s")
     ]
+
+
+def hourly(hours: int, level: Callable[[int], float], **more: Any) -> list[dict[str, Any]]:
+    """Means of the hours that end at `hours` o'clock and before, known half a minute later."""
+    return [
+        reading("s", DAY + hour * HOUR, value("pm25", level(hour)), period=3600)
+        | {"arrival": DAY + hour * HOUR + 30 * SECOND}
+        | more
+        for hour in range(1, hours + 1)
+    ]
+
+
+def together(*series: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(
+        (one for part in series for one in part), key=lambda one: one.get("arrival", one["observed_at"])
+    )
+
+
+def test_a_declared_mean_that_does_not_come_is_not_made_up_of_the_one_before() -> None:
+    town = Town()
+    half = [one for one in hourly(27, lambda hour: 20.0 + hour % 3) if one["observed_at"] // HOUR % 2 == 0]
+    town.hear(together(spoken("n", MINUTE, 0, DAY + 27 * HOUR), half))
+    town.until(DAY + 27 * HOUR + 10 * SECOND)
+    block = town.of("s")[-1].indices[0]
+    assert (block.status, block.nowcast) != ("valid", block.index)
+    assert "of 24 hours, 18 needed" in block.reason
+
+
+@pytest.mark.parametrize(("period", "shift"), [(3600, 30 * MINUTE), (1800, 0), (3600, 5 * SECOND), (900, 0)])
+def test_means_count_in_the_hours_they_are_of_whatever_ends_when(period: int, shift: int) -> None:
+    """Beside a neighbour that speaks every minute, so that their windows are final before they come."""
+    town = Town()
+    step, risen = period * SECOND, DAY + 3 * HOUR + shift
+    means = [
+        reading("s", end, value("pm25", 100.0 if end - step >= risen else 10.0), period=period)
+        | {"arrival": end + 30 * SECOND}
+        for end in range(DAY + step + shift, DAY + 6 * HOUR + shift, step)
+    ]
+    town.hear(together(spoken("n", MINUTE, 0, DAY + 7 * HOUR), means))
+    town.until(DAY + 7 * HOUR)
+    history = town.assessor._air["s"].latest()[1].history
+    share = shift / HOUR
+    expected = {3: 10.0, 4: 100.0 * (1 - share) + 10.0 * share, 5: 100.0}
+    for hour, level in expected.items():
+        mean = history.hour(DAY + hour * HOUR)["pm25"]
+        assert mean.value == pytest.approx(level, abs=3.0), hour
+        assert mean.measured_s + mean.imputed_s >= 3500
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_stamps_that_wander_about_the_edge_of_their_windows_leave_none_empty(declared: bool) -> None:
+    wander = np.random.default_rng(4).integers(-2000, 2001, 26 * 60)
+    more: dict[str, Any] = {"period": 60} if declared else {}
+    town = Town()
+    town.hear(
+        reading(
+            "s",
+            DAY + minute * MINUTE + int(wander[minute]),
+            value("pm25", 20.0 + minute % 3),
+            **more,
+        )
+        for minute in range(1, 26 * 60)
+    )
+    town.until(HOURS_LATER)
+    last = town.of("s")[-1]
+    assert last.indices[0].status == "valid"
+    found = [pm25 for start, pm25 in by_start(town.of("s")).items() if start >= DAY + 10 * MINUTE]
+    assert len(found) >= 26 * 60 - 13
+    assert {pm25.kind for pm25 in found if pm25} == {"measured"}
+
+
+def test_a_burst_stands_until_the_next_one() -> None:
+    town = Town()
+    town.hear(
+        reading("s", DAY + at * 10 * MINUTE + within * 10 * SECOND, value("pm25", 20.0 + within / 10))
+        for at in range(26 * 6)
+        for within in range(3)
+    )
+    town.until(HOURS_LATER)
+    assert town.of("s")[-1].indices[0].status == "valid"
+
+
+def test_windows_of_an_hour_count_covered_time() -> None:
+    rules = replace(RULES, size=HOUR)
+    few, mixed = Town(rules=rules), Town(rules=rules)
+    few.hear(
+        reading("s", DAY + hour * HOUR + minute * MINUTE, value("pm25", 20.0 + minute))
+        for hour in range(26)
+        for minute in range(5)
+    )
+    mixed.hear(
+        reading("s", DAY + at * MINUTE, value("pm25", level), period=period)
+        for first, last, every, level, period in ((1, 91, 1, 10.0, 60), (95, 200, 5, 50.0, 300))
+        for at in range(first, last, every)
+    )
+    for town in (few, mixed):
+        town.until(DAY + 30 * HOUR)
+    assert few.of("s")[-1].indices[0].status != "valid"
+    assert few.of("s")[-1].pollutants["pm25"].covered_s == 300
+    second = by_start(mixed.of("s"))[DAY + HOUR]
+    assert second is not None
+    assert second.value == pytest.approx(30.0, abs=1.5)
+
+
+def test_windows_that_only_stand_on_others_say_so() -> None:
+    town = Town()
+    town.hear(spoken("s", 15 * MINUTE, 0, DAY + 3 * HOUR))
+    town.until(DAY + 3 * HOUR)
+    heard = [one for one in town.of("s") if one.inputs.standing < one.inputs.readings]
+    assert len(heard) == 12
+    assert len(town.of("s")) > 120

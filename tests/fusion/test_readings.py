@@ -118,7 +118,7 @@ def two(one: float, other: float) -> list[Item]:
 
 def test_one_that_shows_nothing_is_dead() -> None:
     assert pm25(told(two(60.0, 0.0))[0]) == pm25(told(two(0.0, 60.0))[0]) == 60.0
-    assert pm25(told(two(60.0, -1.0))[0]) == 60.0
+    assert pm25(told(two(60.0, -1.0))[0]) is None, "noise below zero is no sign of death"
 
 
 def test_one_that_quality_control_doubts_is_left_out() -> None:

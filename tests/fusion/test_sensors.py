@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aqi.quality import CHANNELS, FILL_VALUE, PARTICLES, UNIT
+from fusion.intake import check_station
 from fusion.sensors import NEAR, nearer
+from schemas.errors import Refused
 from schemas.estimate import Estimate, MissingPollutant, PollutantEstimate
 from schemas.parameters import PARAMETERS
 from schemas.reading import LIMITS
@@ -425,3 +427,109 @@ def test_a_measured_value_tells_which_tests_another_sensors_readings_failed() ->
     pm25 = last(estimates)
     assert (pm25.kind, pm25.value, pm25.qc, pm25.sensors) == ("measured", 14.0, 1, ("main",))
     assert pm25.qc_tests & FILL_VALUE
+
+
+def test_noise_below_zero_is_not_a_dead_twin() -> None:
+    dice = np.random.default_rng(2)
+    noise = dice.normal(0.5, 1.0, 180)
+
+    def both(minute: int) -> list[dict[str, Any]]:
+        air = float(noise[minute])
+        other = air + 0.1 if minute < 60 else 60.0 + 0.1 * (minute % 4)
+        return [value("pm25", air, channel="value_a"), value("pm25", other, channel="value_b")]
+
+    values = [number for number in said(windows(both, 180)) if number is not None]
+    assert max(values) < 5.0
+    assert len(values) == 180
+
+
+def test_two_that_agree_outweigh_two_dead_ones() -> None:
+    numbers = {"a": 60.0, "b": 61.0, "c": 0.0, "d": 0.0}
+    estimates = windows(
+        lambda minute: [
+            value("pm25", n + (minute % 3 if n else 0), sensor=name) for name, n in numbers.items()
+        ]
+    )
+    assert said(estimates)[0] == 60.5
+    assert set(last(estimates).refused) == {"c", "d"}
+
+
+def test_three_that_all_disagree_are_missing_and_told() -> None:
+    numbers = {"a": 10.0, "b": 60.0, "c": 300.0}
+    estimates = windows(lambda _: [value("pm25", n, sensor=name) for name, n in numbers.items()], 2)
+    missing = lost(estimates)
+    assert (missing.qc, missing.qc_tests & CHANNELS) == (4, CHANNELS)
+    assert missing.refused == {
+        "a and b and c": "disagree (10 and 60 and 300 ug/m3), and nothing tells which is right"
+    }
+
+
+def test_a_twin_that_was_left_out_does_not_speak_alone() -> None:
+    def both(minute: int) -> list[dict[str, Any]]:
+        dead = value("pm25", 0.0, channel="value_b")
+        return [value("pm25", 60.0 + minute, channel="value_a"), dead] if minute < 30 else [dead]
+
+    estimates = windows(both, 60)
+    assert said(estimates)[31:] == [None] * 29
+    assert "left out when there was another" in lost(estimates).refused["main/value_b"]
+
+
+def test_the_past_does_not_vouch_for_itself() -> None:
+    """A clogged twin at 20 beside 200: the past supports it for three hours, marked; then neither."""
+
+    def both(minute: int) -> list[dict[str, Any]]:
+        wander = 0.2 * (minute % 5)
+        air = 20.0 if minute < 30 else 200.0
+        return [value("pm25", air + wander, channel="atm_a"), value("pm25", 20.0 + wander, channel="atm_b")]
+
+    estimates = windows(both, 30 + 5 * 60)
+    disputed = [one.pollutants["pm25"] for one in estimates[31:200]]
+    assert {pm25.qc for pm25 in disputed} == {3}
+    assert said(estimates)[220:] == [None] * len(said(estimates)[220:])
+
+
+@pytest.mark.parametrize("stuck", [101.7, 99.9, 1.0, 0.0])
+def test_of_two_humidities_one_at_the_end_of_its_scale_counts_least(stuck: float) -> None:
+    said_each_minute = [
+        value("pm25", 80.0, channel="cf_1"),
+        value("relativehumidity", 65.0, "%", sensor="t1"),
+        value("relativehumidity", stuck, "%", sensor="t2"),
+    ]
+    assert set(said(windows(lambda _: said_each_minute, 20, BARKJOHN))) == {corrected(65.0)}
+
+
+def test_a_declared_period_leaves_the_humidity_its_quarter_of_an_hour() -> None:
+    town = Town({"s": BARKJOHN})
+    for minute in range(60):
+        damp = [value("relativehumidity", 65.0, "%")] if minute % 5 == 0 else []
+        at = DAY + minute * MINUTE + 5 * SECOND
+        town.hear([reading("s", at, value("pm25", 80.0 + minute / 100, channel="cf_1"), *damp, period=60)])
+    town.until(DAY + 59 * MINUTE)
+    kinds = [one.pollutants["pm25"].kind for one in town.of("s")[1:] if "pm25" in one.pollutants]
+    assert kinds == ["corrected"] * len(kinds)
+    assert len(kinds) > 50
+
+
+@pytest.mark.parametrize("correction", ["linear:slope=1,offset=-100", "linear:slope=10,offset=0"])
+def test_a_correction_keeps_the_limits_of_a_measurement(correction: str) -> None:
+    sensor = Sensor(sensor="main", parameters=("pm25",), correction=correction)
+    level = 5.0 if "-100" in correction else 3000.0
+    estimates = windows(
+        lambda minute: [value("pm25", level + minute)], 3, Station(station="s", sensors=(sensor,))
+    )
+    assert "beyond" in lost(estimates).refused["main"]
+
+
+def test_fill_values_of_humidity() -> None:
+    damp = Sensor(sensor="main", parameters=("relativehumidity",), fill_values=(110.0,))
+    station = Station(station="s", sensors=(*BARKJOHN.sensors, damp))
+    both = [value("pm25", 80.0, channel="cf_1"), value("relativehumidity", 110.0, "%")]
+    assert set(said(windows(lambda _: both, 3, station))) == {None}
+
+
+def test_a_model_that_nobody_knows_is_refused_with_what_is_known() -> None:
+    sensor = Sensor(sensor="main", parameters=("pm25",), model="bam-1021")
+    with pytest.raises(Refused, match=r"known are airgradient, bam1020.*fill_values"):
+        check_station(Station(station="s", sensors=(sensor,)))
+    known = sensor.model_copy(update={"model": "BAM 1020"})
+    check_station(Station(station="s", sensors=(known,)))

@@ -12,6 +12,7 @@ from streams.cadence import (
     GAPS,
     LONGEST_GAP_MS,
     MAX_WINDOWS,
+    SHORTEST_GAP_MS,
     Cadence,
     Cadences,
     CadencesState,
@@ -35,23 +36,33 @@ def after(*times: int) -> Cadence:
 
 
 def test_a_period_is_the_lower_median_of_the_last_five_gaps() -> None:
-    assert after(0).period_ms == after(0, 100).period_ms == 0, "one gap says nothing"
-    assert after(0, 100, 400).period_ms == 100, "of two the smaller"
-    assert after(0, 100, 400, 600).period_ms == 200
-    assert after(0, 100, 400, 600, 1600).period_ms == 200, "of four the second"
-    five = after(0, 10, 20, 120, 320, 620)
-    assert (five.gaps, five.period_ms) == ((10, 10, 100, 200, 300), 100)
-    assert five.after(1020).gaps == (10, 100, 200, 300, 400)
+    def minutes(*gaps: int) -> Cadence:
+        return after(*(MINUTE * sum(gaps[:place]) for place in range(len(gaps) + 1)))
+
+    assert minutes().period_ms == minutes(1).period_ms == 0, "one gap says nothing"
+    assert minutes(1, 3).period_ms == MINUTE, "of two the smaller"
+    assert minutes(1, 3, 2).period_ms == 2 * MINUTE
+    assert minutes(1, 3, 2, 10).period_ms == 2 * MINUTE, "of four the second"
+    five = minutes(1, 1, 10, 20, 30)
+    assert five.period_ms == 10 * MINUTE
     assert len(five.gaps) == GAPS
+    assert minutes(1, 1, 10, 20, 30, 40).gaps == tuple(MINUTE * gap for gap in (1, 10, 20, 30, 40))
 
 
 def test_repeats_stragglers_and_outages_say_nothing_of_the_cadence() -> None:
-    known = after(0, 100, 200)
-    assert known.after(200) is known
-    assert known.after(150) is known
-    longest = 200 + LONGEST_GAP_MS
-    assert known.after(longest).gaps == (100, 100, LONGEST_GAP_MS)
-    assert known.after(longest + 1) == Cadence(longest + 1, (100, 100))
+    known = after(0, MINUTE, 2 * MINUTE)
+    assert known.after(2 * MINUTE) is known
+    assert known.after(MINUTE + 500) is known
+    longest = 2 * MINUTE + LONGEST_GAP_MS
+    assert known.after(longest).gaps == (MINUTE, MINUTE, LONGEST_GAP_MS)
+    assert known.after(longest + 1) == Cadence(longest + 1, (MINUTE, MINUTE))
+
+
+def test_readings_of_one_burst_say_nothing_of_the_cadence() -> None:
+    known = after(0, MINUTE, 2 * MINUTE)
+    within = 2 * MINUTE + SHORTEST_GAP_MS
+    assert known.after(within - 1) == Cadence(within - 1, (MINUTE, MINUTE))
+    assert known.after(within).gaps == (MINUTE, MINUTE, SHORTEST_GAP_MS)
 
 
 def test_a_learned_period_is_an_hour_at_most() -> None:
@@ -75,10 +86,22 @@ def one(of: Periods, observation: Observation, arrival: int | None = None) -> St
 def test_a_learned_period_begins_with_the_stamp_and_the_next_may_be_a_tenth_late() -> None:
     known = Cadence(NOON, (300 * SECOND, 300 * SECOND))
     now = NOON + 300 * SECOND
-    assert one(periods(known=known), seen(now)) == Standing(now, now, now + 330 * SECOND)
+    assert one(periods(known=known), seen(now)) == Standing(now, now, now + 330 * SECOND, 300 * SECOND)
     assert one(periods(), seen(now)) == Standing(now), "nothing is known yet"
     minutely = Cadence(NOON, (MINUTE, MINUTE))
-    assert one(periods(known=minutely), seen(NOON + MINUTE)) == Standing(NOON + MINUTE), "its own window only"
+    own = Standing(NOON + MINUTE, period=MINUTE)
+    assert one(periods(known=minutely), seen(NOON + MINUTE)) == own, "its own window only"
+
+
+@pytest.mark.parametrize(("second", "lent"), [(53, False), (54, True), (59, True)])
+def test_one_near_the_end_of_its_window_stands_for_the_next_if_its_successor_may_miss_it(
+    second: int, lent: bool
+) -> None:
+    minutely = Cadence(NOON - 6 * SECOND + second * SECOND - MINUTE, (MINUTE, MINUTE, MINUTE))
+    at = NOON + second * SECOND
+    assert one(periods(known=minutely), seen(at)) == (
+        Standing(at, at, NOON + 2 * MINUTE, MINUTE) if lent else Standing(at, period=MINUTE)
+    )
 
 
 @pytest.mark.parametrize(("stamp", "lag"), [("ends", 0), ("begins", 900 * SECOND)])
@@ -88,15 +111,15 @@ def test_a_declared_period_ends_where_its_stamp_says(stamp: Any, lag: int, decla
     of = periods(Station(station="s", sensors=(sensor,)) if declared == "station" else None)
     told = seen(NOON, 900, stamp) if declared == "message" else seen(NOON)
     end = NOON + lag
-    # Its own window is the last one that it covers; it stands in until the next one is due, and a tenth.
-    wanted = Standing(end - 1, end - 900 * SECOND, end + 990 * SECOND)
+    # Its own window is the last one that it covers; of what comes after it says nothing.
+    wanted = Standing(end - 1, end - 900 * SECOND, end, 900 * SECOND)
     assert one(of, told, end + 5 * SECOND) == wanted
 
 
 def test_what_a_message_declares_comes_before_the_stations_record() -> None:
     sensor = Sensor(sensor="main", parameters=("pm25",), period=900, stamp="begins")
     of = periods(Station(station="s", sensors=(sensor,)))
-    assert one(of, seen(NOON, 300), NOON) == Standing(NOON - 1, NOON - 300 * SECOND, NOON + 330 * SECOND)
+    assert one(of, seen(NOON, 300), NOON) == Standing(NOON - 1, NOON - 300 * SECOND, NOON, 300 * SECOND)
 
 
 def test_a_mean_that_comes_before_its_period_is_over_has_no_later_time() -> None:
@@ -108,21 +131,27 @@ def test_a_mean_that_comes_before_its_period_is_over_has_no_later_time() -> None
     assert one(of, early, NOON + 2 * HOUR).time == NOON + HOUR - 1
 
 
-def test_a_declared_period_of_a_window_stands_for_its_own() -> None:
-    assert one(periods(), seen(NOON, 60)) == Standing(NOON - 1)
-    assert one(periods(), seen(NOON, 61)).until == NOON + 61 * SECOND + 6_100
+def test_a_declared_period_of_a_window_lies_in_that_of_its_middle() -> None:
+    for wander in (-2 * SECOND, 0, 2 * SECOND):
+        middle = NOON - 30 * SECOND + wander
+        assert one(periods(), seen(NOON + wander, 60)) == Standing(middle, period=MINUTE)
+    assert one(periods(), seen(NOON, 61)).until == NOON
 
 
 def test_a_reading_is_an_input_of_so_many_windows_before_and_after_its_own_at_most() -> None:
     of = Periods(SECOND, Cadences(), lambda _: None)
     standing = one(of, seen(NOON, 3600), NOON)
     longest = MAX_WINDOWS * SECOND
-    assert standing == Standing(NOON - 1, NOON - 1 - longest, NOON - 1 + longest)
+    assert standing == Standing(NOON - 1, NOON - 1 - longest, NOON, HOUR)
+    hourly = Cadences({"s": {SERIES[1:]: Cadence(NOON - HOUR, (HOUR, HOUR))}})
+    learned = one(Periods(SECOND, hourly, lambda _: None), seen(NOON))
+    assert learned == Standing(NOON, NOON, NOON + longest, HOUR)
 
 
 def test_humidity_serves_as_long_as_a_correction_may_take_it() -> None:
     of = periods(Station(station="s"), humidity_ms=900 * SECOND)
-    assert one(of, seen(NOON, parameter="relativehumidity")).until == NOON + 990 * SECOND
+    assert one(of, seen(NOON, parameter="relativehumidity")).until == NOON + 900 * SECOND
+    assert one(of, seen(NOON, 60, parameter="relativehumidity")).until == NOON + 900 * SECOND
     assert one(of, seen(NOON, parameter="pm25")).until == 0
     unknown = periods(None, humidity_ms=900 * SECOND)
     assert one(unknown, seen(NOON, parameter="relativehumidity")).until == 0
@@ -133,22 +162,24 @@ def test_humidity_serves_as_long_as_a_correction_may_take_it() -> None:
 
 def test_what_is_settled_trails_what_is_known_reading_by_reading() -> None:
     cadences = Cadences()
-    assert [cadences.heard(SERIES, 100 * place, offset=place) for place in range(4)] == [0, 0, 100, 100]
+    periods = [cadences.heard(SERIES, MINUTE * place, offset=place) for place in range(4)]
+    assert periods == [0, 0, MINUTE, MINUTE]
     assert cadences.settled("s") == {}
     assert cadences.settled_at(0) == set(), "offset 0 is not settled by that"
     assert cadences.settled_at(2) == {"s"}
-    assert cadences.settled("s") == {SERIES[1:]: Cadence(100, (100,))}
+    assert cadences.settled("s") == {SERIES[1:]: Cadence(MINUTE, (MINUTE,))}
     assert cadences.settled_at(2) == set()
     assert cadences.settled_at(4) == {"s"}
-    assert cadences.settled("s") == {SERIES[1:]: Cadence(300, (100, 100, 100))}
+    assert cadences.settled("s") == {SERIES[1:]: Cadence(3 * MINUTE, (MINUTE, MINUTE, MINUTE))}
 
 
 def test_a_station_that_has_left_begins_anew_when_it_is_back() -> None:
-    cadences = Cadences({"s": {SERIES[1:]: after(0, 100, 200)}, "t": {SERIES[1:]: after(0, 100, 200)}})
+    minutely = after(0, MINUTE, 2 * MINUTE)
+    cadences = Cadences({"s": {SERIES[1:]: minutely}, "t": {SERIES[1:]: minutely}})
     cadences.forget("s")
     cadences.forget("nobody")
-    assert cadences.heard(SERIES, 300, 0) == 0
-    assert cadences.heard(("t", *SERIES[1:]), 300, 1) == 100
+    assert cadences.heard(SERIES, 3 * MINUTE, 0) == 0
+    assert cadences.heard(("t", *SERIES[1:]), 3 * MINUTE, 1) == MINUTE
     assert cadences.settled("s") == {}
 
 
@@ -168,7 +199,8 @@ def test_a_successor_that_reads_again_from_the_settled_offset_learns_the_same(
 ) -> None:
     """Each life reads up to a place, settles an earlier one, and dies; what was stored is left."""
     entries = [
-        ((name, "main", "pm25", "value"), 10 * place + wander) for place, (name, wander) in enumerate(log)
+        ((name, "main", "pm25", "value"), MINUTE * place + SECOND * wander)
+        for place, (name, wander) in enumerate(log)
     ]
     straight = Cadences()
     wanted = [straight.heard(series, time, offset) for offset, (series, time) in enumerate(entries)]
