@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from aqi.quality import tests_in
 from fusion.amending import latest_time
 from fusion.assessor import Assessor
+from fusion.learning import HOUR_MS
 from model.bundle import EMBEDDING_SIZE
 from model.far_band import ROWS
 from model.haze import HAZE_SIZE
@@ -41,6 +42,7 @@ from streams.accept import (
     reading_items,
 )
 from streams.cadence import CADENCE, Periods, dump_cadences
+from streams.census import Census
 from streams.checkpoint import Checkpoints
 from streams.driver import Out, Publish
 from streams.join import Item, Join, Output, WindowView
@@ -187,6 +189,18 @@ class FusionStage:
         self._partition = str(partition)
         #: Windows of which nothing could be made, and which of their records were refused for it.
         self._failed: dict[tuple[str, int], set[tuple[str, int]]] = {}
+        #: Who speaks here, and how many names of each are taken in.
+        self.census = Census()
+        for station, (at, cameras) in assessor.stations().items():
+            self.census.restore(station, at, cameras=cameras)
+        for station, series in periods.cadences.stations():
+            heard = [(name, cadence.last_ms) for name, cadence in series.items()]
+            self.census.restore(station, max((at for _, at in heard), default=0), heard)
+        #: When retired stations were heard last (event time, ms), as long as such windows are not final.
+        self._retired: dict[str, int] = {}
+        #: Names of checkpoints that are to go with the next commit.
+        self._left: dict[str, None] = {}
+        self._swept = -(2**62)
         self._published: dict[tuple[str, datetime], None] = {}
         self._clock = clock
 
@@ -197,10 +211,11 @@ class FusionStage:
         """Take the records of one poll."""
         letters = Letters(self._dead_letter_topic, "fusion")
         if topic == self._stations.topic:
-            for record, refused in self._stations.apply(records).refused:
+            applied = self._stations.apply(records)
+            for record, refused in applied.refused:
                 letters.add(record, refused)
             letters.count(records)
-            await self._send(letters.out(), Output())
+            await self._send([*letters.out(), *self._retire(applied.retired)], Output())
             return
         source = "readings" if topic == self._readings_topic else "features"
         output = Output()
@@ -235,25 +250,67 @@ class FusionStage:
     def _items(self, source: str, record: ConsumerRecord[bytes, bytes], letters: Letters) -> list[Item]:
         """The join's items of a record; what of it cannot be used is a dead letter."""
         if source == "readings":
-            made = letters.read(record, lambda: reading_items(record, self._keys, self._periods))
+            made = letters.read(record, lambda: reading_items(record, self._keys, self._periods, self.census))
             if made is None:
                 return []
             items, partly = made
             if partly is not None:
                 letters.add(record, partly, used=True)
             return items
-        return letters.read(record, lambda: features_items(record, self._keys)) or []
+        return letters.read(record, lambda: self._features(record)) or []
+
+    def _features(self, record: ConsumerRecord[bytes, bytes]) -> list[Item]:
+        items = features_items(record, self._keys)
+        for item in items:
+            self.census.admit_camera(item.station, item.seen, item.payload.camera)
+        return items
+
+    def _retire(self, stations: Iterable[str]) -> list[Out]:
+        """Tombstones of stations: what is known of them goes. What they have said is still published."""
+        out = []
+        for station in stations:
+            heard = self.census.forget(station)
+            if heard is not None:
+                self._retired[station] = heard
+            self._left |= dict.fromkeys([*self.assessor.forget(station), station + CADENCE])
+            self._periods.cadences.forget([station])
+            out.append(Out(self._bands_topic, station.encode(), None))
+        return out
+
+    def _learnable(self, view: WindowView) -> bool:
+        """Whether a window may be learned from: not where a retired station said nothing since."""
+        heard = self._retired.get(view.station)
+        return heard is None or any(item.time > heard for side in view.inputs.values() for item in side)
+
+    def _sweep(self, done: int) -> None:
+        """Once in an hour of event time, forget who was not heard for long. Checkpoints go with a commit."""
+        if done < self._swept + HOUR_MS:
+            return
+        self._swept = done
+        self._retired = {name: heard for name, heard in self._retired.items() if heard >= done - HOUR_MS}
+        gone = self.census.leave(done)
+        self._left |= dict.fromkeys(station + CADENCE for station in gone)
+        self._periods.cadences.forget(gone)
+        for name in self.assessor.unheard(done):
+            if name not in self.census:
+                self._left |= dict.fromkeys(self.assessor.forget(name))
 
     def _punctuate(self, source: str, record: ConsumerRecord[bytes, bytes], letters: Letters) -> Output:
         at = letters.read(record, lambda: punctuation_at(record))
         return self.join.punctuate(source, at, record.offset + 1, self._now())
 
     def _amend(self, record: ConsumerRecord[bytes, bytes], letters: Letters) -> Output:
-        amendment = letters.read(record, lambda: amendment_of(record, self._keys))
-        if amendment is None:
+        item = letters.read(record, lambda: self._amendment(record))
+        if item is None:
             return Output()
-        item = Item(amendment.station, latest_time(amendment), 0, (), None, amendment, record.offset)
         return self.join.amend("readings", item, record.offset + 1, self._now())
+
+    def _amendment(self, record: ConsumerRecord[bytes, bytes]) -> Item:
+        amendment = amendment_of(record, self._keys)
+        at = latest_time(amendment)
+        # Something is remembered of its station from now on, however old the hours are that it is of.
+        self.census.admit(amendment.station, max(min(at, record.timestamp), self.join.done), ())
+        return Item(amendment.station, at, 0, (), None, amendment, record.offset)
 
     def _late_records(
         self, output: Output, records: Mapping[int, ConsumerRecord[bytes, bytes]], letters: Letters
@@ -294,8 +351,9 @@ class FusionStage:
     async def _send(self, out: list[Out], output: Output) -> None:
         if output.steps:
             loop = asyncio.get_running_loop()
+            steps = [(kind, view) for kind, view in output.steps if kind == "close" or self._learnable(view)]
             told = await loop.run_in_executor(
-                self._executor, self.assessor.run, output.steps, self.join.done, self._stations.get
+                self._executor, self.assessor.run, steps, self.join.done, self._stations.get
             )
             letters = Letters(self._dead_letter_topic, "fusion")
             for (kind, view), refused in told.failed:
@@ -373,7 +431,11 @@ class FusionStage:
         """Write the checkpoints that go with the settled offsets, then give those offsets."""
         settled = self.join.settled()
         done = next(iter(settled.values())).done
-        snapshots = self._checkpoints.write(self.assessor.horizons(done), self.assessor.dump)
+        self._sweep(done)
+        snapshots = self._checkpoints.forget(name for name in self._left if not name.endswith(CADENCE))
+        snapshots += self._period_checkpoints.forget(name for name in self._left if name.endswith(CADENCE))
+        self._left.clear()
+        snapshots += self._checkpoints.write(self.assessor.horizons(done), self.assessor.dump)
         cadences, offset = self._periods.cadences, settled["readings"].offset
         snapshots += self._period_checkpoints.write(
             {station + CADENCE: offset for station in cadences.settled_at(offset)},

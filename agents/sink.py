@@ -81,7 +81,12 @@ class SinkStage:
         """Write one poll's estimates to every sink, or keep station records."""
         loop = asyncio.get_running_loop()
         if topic == self._stations.topic:
-            self._stations.apply(records)  # the fusion stage reads them too and dead-letters the unreadable
+            # The fusion stage reads them too and dead-letters the unreadable.
+            retired = self._stations.apply(records).retired
+            for station in retired:
+                self._directory.forget(station)
+            if self._cache is not None and retired:
+                await loop.run_in_executor(self._executor, self._cache.remove, retired)
             known = list(self._stations.all().values())
             try:
                 await loop.run_in_executor(self._executor, self._store.write_stations, known)

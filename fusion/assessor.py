@@ -4,6 +4,8 @@ Two rules make a re-read after a crash give the same bytes:
 
 * An estimate of window *w* reads the state as of the last window that ended at least one allowed lateness
   before *w* ended: by then that window was final, whatever revision of *w* this is.
+* What was learned counts for 90 days of event time. A station that was silent for longer is a new one,
+  whether or not its state has left the memory by then.
 * State moves on only when a window is final (``expire``), window by window in order of time, and is never
   changed in place. A short ring of versions per station is kept for the windows that are still open.
   A change of the past (``amend``) makes a version of its own, from the window on that it stands behind.
@@ -12,7 +14,7 @@ Work is done in two passes with one batched inference between them: quality cont
 network sees, and what the network says is needed to fill what is missing.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -30,6 +32,7 @@ from model.runtime import Head
 from schemas.amendment import Amendment
 from schemas.errors import Refused
 from schemas.estimate import Estimate
+from schemas.limits import UNHEARD_MS
 from schemas.parameters import PARAMETERS
 from schemas.station import CameraBands, Station
 from streams import metrics
@@ -166,11 +169,13 @@ class Assessor:
     def _take_in(self, kind: str, view: WindowView, station: Station | None) -> Prepared:
         ring = self._intake_of(view.station)
         final = kind == "expire"
-        _, intake = ring.latest() if final else ring.as_of(view.end - self._lateness)
+        at, intake = ring.latest() if final else ring.as_of(view.end - self._lateness)
+        if view.end - at > UNHEARD_MS:
+            intake = Intake(withheld=intake.withheld)
         left, withheld = not_withheld(view, intake.withheld)
         prepared, after = take_in(left, station, intake, self._limits, self._head.bundle.encoder)
         if final:
-            ring.put(view.end, after)
+            ring.put(view.end, after.without_the_unheard(view.end) if prepared.begins_hour else after)
         # A window of which all readings are withheld is not one that nobody spoke in.
         return replace(prepared, withheld=withheld, idle=False) if withheld else prepared
 
@@ -221,7 +226,9 @@ class Assessor:
             return None
         ring = self._air_of(view.station, window.station)
         final = kind == "expire"
-        _, air = ring.latest() if final else ring.as_of(view.end - self._lateness)
+        at, air = ring.latest() if final else ring.as_of(view.end - self._lateness)
+        if _NEVER < at < view.end - UNHEARD_MS:
+            air = unknown(window.station)
         pollutants = conclude(window, said, air)
         counts = Counts.of(pollutants, view.end, self._size)
         history = counts.into(air.history, view.end, self._size)
@@ -230,6 +237,31 @@ class Assessor:
             ring.put(view.end, after)
             return news(view.station, air, after)
         return Conclusion(window, said, pollutants, history)
+
+    # -- who is known --------------------------------------------------------------------------------------
+
+    def stations(self) -> dict[str, tuple[int, Collection[str]]]:
+        """Per station of which something is known: the end of its newest final window, and its cameras."""
+        known: dict[str, tuple[int, Collection[str]]] = {}
+        for name, ring in self._intake.items():
+            at, intake = ring.latest()
+            known[name] = at, intake.cameras.keys()
+        return known
+
+    def unheard(self, done: int) -> list[str]:
+        """Stations of which nothing counts any more when windows up to `done` (ms) are final."""
+        names = []
+        for name, ring in self._intake.items():
+            at, intake = ring.latest()
+            if at < done - UNHEARD_MS and all(span.until <= done for span in intake.withheld):
+                names.append(name)
+        return names
+
+    def forget(self, station: str) -> list[str]:
+        """A station has left, and all that was learned of it; gives the names of its checkpoints."""
+        for kept in (self._intake, self._air, self._sensors):
+            kept.pop(station, None)
+        return [station, station + OF_SENSORS]
 
     # -- checkpoints ---------------------------------------------------------------------------------------
 

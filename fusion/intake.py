@@ -24,6 +24,7 @@ from schemas.base import from_ms
 from schemas.errors import Refused
 from schemas.estimate import FrameUse
 from schemas.features import Features
+from schemas.limits import CAMERAS_PER_STATION, SERIES_PER_STATION, UNHEARD_MS
 from schemas.parameters import PARAMETERS, WEATHER
 from schemas.station import Station
 from streams.join import Item, WindowView
@@ -45,6 +46,25 @@ class Intake:
     cameras: Mapping[str, GateState] = field(default_factory=dict)
     hour: int = 0
     withheld: tuple[LeftOut, ...] = ()
+
+    def without_the_unheard(self, end: int) -> "Intake":
+        """What is worth remembering after the window that ends at `end` (ms): what was heard lately, and no
+        more than the limits. (What comes in keeps them; what an earlier version stored may not.)
+        """
+        since = end - UNHEARD_MS
+        series = {key: state for key, state in self.sensors.series.items() if state.t_ms >= since}
+        if len(series) > SERIES_PER_STATION:
+            newest = sorted(series, key=lambda key: (series[key].t_ms, key))[-SERIES_PER_STATION:]
+            series = {key: series[key] for key in newest}
+        cameras = self.cameras
+        if len(cameras) > CAMERAS_PER_STATION:
+            newest_scenes = sorted(cameras, key=lambda name: (max(at for _, at in cameras[name].seen), name))
+            cameras = {name: cameras[name] for name in newest_scenes[-CAMERAS_PER_STATION:]}
+        scales = {key: scale for key, scale in self.sensors.scales.items() if scale.end >= since}
+        if len(scales) > SERIES_PER_STATION:
+            oldest_first = sorted(scales, key=lambda key: (scales[key].end, key))
+            scales = {key: scales[key] for key in oldest_first[-SERIES_PER_STATION:]}
+        return replace(self, sensors=replace(self.sensors, series=series, scales=scales), cameras=cameras)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from rich.table import Table
 from agents.alerting.errors import AlertError
 from aqi.command import aqi_command
 from aqi.errors import AqiError
-from infra.commands import alerts, dlq, influx
+from infra.commands import alerts, dlq, influx, stations
 from infra.commands.query import query
 from infra.commands.share import share
 from infra.connect import broker_at_hand, with_broker
@@ -44,6 +44,7 @@ app = typer.Typer(
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(influx.app, name="influx")
+app.add_typer(stations.app, name="stations")
 app.command("query")(query)
 app.command("share")(share)
 app.command("aqi")(aqi_command)

@@ -5,6 +5,7 @@ InfraError
 ├── StackError       something of the local stack cannot be started, or died
 │   ├── BrokerError      the embedded Apache Kafka
 │   └── CacheError       the embedded cache
+├── StationError     a station could not be retired
 ├── DeadLetterError  a dead letter is not there, cannot be read, or could not be sent back
 ├── TopicReadError   a topic is not there or cannot be read
 ├── InfluxInitError  an InfluxDB cannot be set up
@@ -36,6 +37,10 @@ class CacheError(StackError):
 
 class SourceError(InfraError):
     """A source cannot be read, or what it sent was not confirmed by the broker."""
+
+
+class StationError(InfraError):
+    """A station could not be retired."""
 
 
 class DeadLetterError(InfraError):

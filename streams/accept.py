@@ -15,6 +15,7 @@ from schemas.estimate import Estimate
 from schemas.features import Punctuation
 from schemas.reading import Observation, accept, decode
 from streams.cadence import Periods
+from streams.census import Census
 from streams.driver import Out
 from streams.join import Item
 
@@ -204,7 +205,9 @@ def check_time(time_ms: int, record: KafkaRecord) -> int:
     return min(time_ms, record.timestamp)
 
 
-def reading_items(record: KafkaRecord, keys: Keys, periods: Periods) -> tuple[list[Item], Refused | None]:
+def reading_items(
+    record: KafkaRecord, keys: Keys, periods: Periods, census: Census | None = None
+) -> tuple[list[Item], Refused | None]:
     """The join's items of a reading message, and what of it was refused while the rest is used.
 
     Raises Refused where nothing of the message can be used.
@@ -227,6 +230,11 @@ def reading_items(record: KafkaRecord, keys: Keys, periods: Periods) -> tuple[li
     station, time_ms, values = observation.station, observation.time_ms, observation.values
     keys.check(record, station)
     seen = check_time(time_ms, record)
+    if census is not None:
+        values, over = census.admit(station, seen, values)
+        if over is not None and not values:
+            raise over
+        observation, refused = observation._replace(values=values), refused or over
     offset = record.offset
     return [
         Item(

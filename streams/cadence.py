@@ -22,11 +22,12 @@ what is written down. So a worker that reads again from there learns the same ag
 
 from bisect import insort
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
 
+from schemas.limits import UNHEARD_MS
 from schemas.reading import MAX_PERIOD_S, Observation, Quantity
 from schemas.state import Codec
 from schemas.station import Sensor, Station
@@ -72,6 +73,8 @@ class Cadence(NamedTuple):
         gap = time_ms - self.last_ms
         if gap <= 0:
             return self
+        if gap > UNHEARD_MS:
+            return Cadence(time_ms)  # as if it had never been heard: by then it may be forgotten
         if not SHORTEST_GAP_MS <= gap <= LONGEST_GAP_MS:
             return Cadence(time_ms, self.gaps)
         return Cadence(time_ms, (*self.gaps, gap)[-GAPS:])
@@ -124,10 +127,18 @@ class Cadences:
         """What is known of a station's series at the settled offset."""
         return self._settled.get(station, {})
 
-    def forget(self, station: str) -> None:
-        """A station has left."""
-        for sensor, parameter, channel in self._settled.pop(station, {}):
-            self._known.pop((station, sensor, parameter, channel), None)
+    def forget(self, stations: Collection[str]) -> None:
+        """Stations have left."""
+        if not stations:
+            return
+        for station in stations:
+            self._settled.pop(station, None)
+        self._known = {series: one for series, one in self._known.items() if series[0] not in stations}
+        self._ahead = deque(change for change in self._ahead if change[1][0] not in stations)
+
+    def stations(self) -> Iterator[tuple[str, Mapping[tuple[str, str, str], Cadence]]]:
+        """What is known of each station's series at the settled offset."""
+        yield from self._settled.items()
 
 
 class Standing(NamedTuple):

@@ -95,6 +95,15 @@ class Checkpoints:
             out.append(Out(self._topic, key, dump(station, at), [(AT, str(at).encode())], self._partition))
         return out
 
+    def forget(self, names: Iterable[str]) -> list[Out]:
+        """Tombstones, to be produced before the commit, of everything that is stored under `names`."""
+        out = []
+        for name in names:
+            self._safe.pop(name, None)
+            self._pending.pop(name, None)
+            out += [Out(self._topic, f"{name}#{slot}".encode(), None, (), self._partition) for slot in (0, 1)]
+        return out
+
     def committed(self) -> None:
         """The offsets that go with what was written are committed."""
         self._safe |= self._pending

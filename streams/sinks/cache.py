@@ -54,6 +54,14 @@ class LatestCache:
                 log.warning("the latest-state cache is away and is passed over until it returns: %s", error)
             self._away = True
 
+    def remove(self, stations: Iterable[str]) -> None:
+        """Stations are retired: what is there of them goes."""
+        try:
+            for station in stations:
+                self._client.delete(_PREFIX + station)
+        except redis.RedisError as error:
+            log.warning("retired stations stay in the cache until they expire: %s", error)
+
     def read(self) -> Iterator[Estimate]:
         """Newest estimate of every station (redis.RedisError where the cache is away)."""
         for key in self._client.scan_iter(match=_PREFIX + "*"):

@@ -21,6 +21,10 @@ class Directory:
     def __init__(self) -> None:
         self._written: dict[str, tuple[int, Station]] = {}
 
+    def forget(self, station: str) -> None:
+        """A station is retired."""
+        self._written.pop(station, None)
+
     def points(self, estimates: Iterable[Estimate], stations: Mapping[str, Station]) -> list[Point]:
         """Directory points due with `estimates`, given the newest station records by id."""
         due = []

@@ -38,12 +38,20 @@ from schemas.dead_letter import DeadLetter
 from schemas.estimate import Estimate
 from schemas.features import Features
 from schemas.frame import FrameHeader
+from schemas.limits import (
+    CAMERAS_PER_STATION,
+    SENSORS_PER_STATION,
+    SERIES_PER_STATION,
+    STATIONS_PER_PARTITION,
+    UNHEARD_MS,
+)
 from schemas.reading import Reading
 from schemas.station import CameraBands, Station
 from streams import metrics, topics
 from streams.accept import LATE_FROM, PUNCTUATION_TYPE, Keys
 from streams.bands import BandBook
 from streams.cadence import Cadences, Periods
+from streams.census import Census
 from streams.checkpoint import Checkpoints
 from streams.driver import Out
 from streams.join import Item, Join, Output, Rules
@@ -199,6 +207,10 @@ class Fusion:
             self.stage.committed()
 
         loop().run_until_complete(run())
+
+    @property
+    def census(self) -> Census:
+        return self.stage.census
 
     def estimates(self) -> list[Estimate]:
         return [Estimate.model_validate_json(one.value or b"") for one in self.broker.on(topics.ESTIMATES)]
@@ -435,6 +447,12 @@ def check_fusion(drawn: list[list[Record]]) -> None:
     account(fusion, list(itertools.chain(*drawn)))
     assert fusion.join.open_windows == 0 or fusion.join.done < NOON + 9 * 3_600_000
     fusion.estimates()
+    for station in strangers.STATIONS:
+        sensors, series, cameras = fusion.census.names(station)
+        assert sensors <= SENSORS_PER_STATION
+        assert series <= SERIES_PER_STATION
+        assert cameras <= CAMERAS_PER_STATION
+    assert fusion.assessor.stations().keys() <= set(strangers.STATIONS)
 
 
 def check_vision(drawn: list[list[Record]]) -> None:
@@ -638,6 +656,147 @@ def test_an_estimate_of_the_far_future_does_not_end_the_watch() -> None:
     alerts.handle(records)
     assert [letter.code for letter in letters_of(alerts.broker, records).values()] == ["future_time"]
     assert "open" in {one.event for one in alerts.alerts()}
+
+
+# -- limits, and leaving -------------------------------------------------------------------------------------
+
+
+def named(log: Log, station: str, at: int, *sensors: str, channel: str = "value") -> Record:
+    """A message of one PM2.5 value per sensor."""
+    values = [
+        {"parameter": "pm25", "value": 9.0, "unit": "ug/m3", "sensor": name, "channel": channel}
+        for name in sensors
+    ]
+    plain = {"station": station, "observed_at": at, "values": values}
+    return log.record(topics.READINGS, station.encode(), json.dumps(plain).encode())
+
+
+def test_a_counter_in_the_sensors_id_ends_in_dead_letters_and_the_known_go_on() -> None:
+    log, fusion = Log(), Fusion()
+    first = [named(log, "a", NOON, *(f"s{n}" for n in range(200)))]
+    flood = [named(log, "a", NOON + n, f"x{n}") for n in range(300)]
+    again = [named(log, "a", NOON + MINUTE, *(f"s{n}" for n in range(SENSORS_PER_STATION)))]
+    other = [named(log, "b", NOON, "s")]
+    fusion.handle(first, flood, again, other, *closing())
+    letters = letters_of(fusion.broker, [*first, *flood, *again, *other])
+    assert {letter.code for letter in letters.values()} == {"too_many_sensors"}
+    assert len(letters) == 1 + len(flood)
+    assert letters[topics.READINGS.name, 0].partly_used
+    assert "counter in its id" in letters[topics.READINGS.name, 5].reason
+    counted = sorted(one.pollutants["pm25"].n for one in fusion.estimates())
+    assert counted == [1, SENSORS_PER_STATION, SENSORS_PER_STATION]
+    assert fusion.census.names("a") == (SENSORS_PER_STATION, SENSORS_PER_STATION, 0)
+
+
+def test_at_its_limit_of_series_a_stations_checkpoint_fits_its_topic() -> None:
+    log, fusion = Log(), Fusion()
+    sensors = [f"s{n}" for n in range(SENSORS_PER_STATION)]
+    readings = [
+        named(log, "a", NOON + n * 1000, *sensors[:32] if half else sensors[32:], channel=f"c{channel}")
+        for n in range(130)
+        for channel in range(10)
+        for half in (0, 1)
+    ]
+    fusion.handle(readings, *closing())
+    assert fusion.census.names("a") == (SENSORS_PER_STATION, SERIES_PER_STATION, 0)
+    assert "too_many_series" in {letter.code for letter in letters_of(fusion.broker, readings).values()}
+    kept = [one for one in fusion.broker.on(topics.STATE) if (one.key or b"").startswith(b"a#")]
+    assert kept
+    assert max(len(one.value or b"") for one in kept) < topics.STATE.max_bytes
+
+
+def test_a_counter_in_the_stations_id_ends_in_dead_letters_and_the_known_go_on() -> None:
+    log, fusion = Log(), Fusion()
+    flood = [named(log, f"s{n}", NOON, "main") for n in range(STATIONS_PER_PARTITION + 50)]
+    known = named(log, "s7", NOON + 1, "main")
+    fusion.handle(flood, [known])
+    letters = letters_of(fusion.broker, flood)
+    assert {letter.code for letter in letters.values()} == {"too_many_stations"}
+    assert len(letters) == 50
+    assert len(fusion.census) == STATIONS_PER_PARTITION
+    # Those that were not heard for long make room.
+    later = NOON + UNHEARD_MS + 2 * 3_600_000
+    fresh = [named(log, f"n{n}", later, "main") for n in range(3)]
+    for record in fresh:
+        record.timestamp = later
+    fusion.handle(fresh)
+    assert len(letters_of(fusion.broker, [*flood, *fresh])) == 50
+    assert len(fusion.census) == 3
+
+
+def test_cameras_beyond_the_limit_are_refused() -> None:
+    log, fusion = Log(), Fusion()
+    plain = {
+        "station": "a", "captured_at": NOON, "frame_id": "f", "sha256": "0" * 64, "bundle": "b",
+        "embeddings": {}, "quality": {"usable": False},
+    }  # fmt: skip
+    records = [
+        log.record(topics.FEATURES, b"a", json.dumps(plain | {"camera": f"c{n}"}).encode())
+        for n in range(CAMERAS_PER_STATION + 3)
+    ]
+    fusion.handle(records, *closing())
+    letters = letters_of(fusion.broker, records)
+    assert [letter.code for letter in letters.values()] == ["too_many_cameras"] * 3
+    (estimate,) = fusion.estimates()
+    assert len(estimate.inputs.frames) == CAMERAS_PER_STATION
+
+
+def last_of(broker: Broker, topic: topics.Topic) -> dict[bytes, bytes | None]:
+    """What compaction leaves, tombstones too."""
+    return {one.key or b"": one.value for one in broker.on(topic)}
+
+
+def test_who_is_not_heard_for_long_leaves_memory_and_checkpoints_and_begins_anew() -> None:
+    log, fusion = Log(), Fusion()
+    fusion.handle([named(log, "a", NOON, "main"), named(log, "b", NOON, "main")], *closing())
+    assert last_of(fusion.broker, topics.STATE)[b"a#0"] is not None
+    later = NOON + UNHEARD_MS + 24 * 3_600_000
+    speaks = [named(log, "b", later, "main"), named(log, "b", later + 2 * 3_600_000, "main")]
+    for record in speaks:
+        record.timestamp = later + 3 * 3_600_000
+    feature = punctuation_at(later + 2 * 3_600_000, topics.FEATURES)
+    fusion.handle(speaks, [feature])
+    assert "a" not in fusion.census
+    assert set(fusion.assessor.stations()) == {"b"}
+    kept = last_of(fusion.broker, topics.STATE)
+    assert {name for name, value in kept.items() if value is None} >= {b"a#0", b"a#1", b"a|cadence#0"}
+    # What b had learned before is forgotten by the same rule, whether or not it has left the memory.
+    fresh = Fusion()
+    fresh.handle(speaks, [feature])
+    assert fusion.estimates()[-1].model_dump_json() == fresh.estimates()[-1].model_dump_json()
+
+
+def punctuation_at(at: int, topic: topics.Topic) -> Record:
+    value = b'{"kind":"watermark","at":%d}' % at
+    return ConsumerRecord(
+        topic.name, 0, 10**7, at, 1, None, value, None, 0, len(value), (("ce_type", PUNCTUATION_TYPE),)
+    )
+
+
+def test_a_retired_station_is_forgotten_and_begins_anew_as_one_that_nobody_knows() -> None:
+    log, fusion = Log(), Fusion()
+    record = log.record(topics.STATIONS, b"a", b'{"station":"a","standards":["eaqi-2025"]}')
+    said = [named(log, "a", NOON + n * MINUTE, "main") for n in range(12)]
+    side = punctuation_at(NOON + 11 * MINUTE + 30_000, topics.FEATURES)
+    fusion.handle([record], said, [side])
+    assert last_of(fusion.broker, topics.STATE)[b"a#0"] is not None
+    fusion.handle([log.record(topics.STATIONS, b"a", None)])
+    assert "a" not in fusion.census
+    kept = last_of(fusion.broker, topics.STATE)
+    assert {kept[name] for name in (b"a#0", b"a#1", b"a|sensors#0", b"a|cadence#0", b"a|cadence#1")} == {None}
+    assert last_of(fusion.broker, topics.CAMERA_BANDS) == {b"a": None}
+    # What it had said is published, but nothing is learned from it any more.
+    later = NOON + 30 * MINUTE
+    fusion.handle([punctuation_at(later, topics.READINGS)], [punctuation_at(later, topics.FEATURES)])
+    assert len({one.window.end for one in fusion.estimates()}) == 12
+    kept = last_of(fusion.broker, topics.STATE)
+    assert {kept[b"a#0"], kept[b"a#1"]} == {None}
+    again = named(log, "a", later + MINUTE, "main")
+    fusion.handle([again], *closing())
+    newest = fusion.estimates()[-1]
+    assert newest.indices[0].standard == "us-epa-2024"
+    assert last_of(fusion.broker, topics.STATE)[b"a#0"] is not None
+    assert not letters_of(fusion.broker, [record, *said, again])
 
 
 CHECKS: dict[str, tuple[Any, Any]] = {
