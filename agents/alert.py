@@ -16,6 +16,8 @@ from agents.alerting.station import StationAlerts
 from agents.alerting.stored import ALERTS
 from agents.alerting.watch import Watch
 from schemas.alert import Alert
+from schemas.errors import Refused
+from schemas.limits import STATIONS_PER_PARTITION
 from streams import metrics
 from streams.accept import read_estimate
 from streams.checkpoint import Checkpoints
@@ -170,13 +172,24 @@ class AlertStage:
         letters = Letters(self._dead_letter_topic, "alert")
         events: list[Alert] = []
         for record in records:
-            told = letters.read(record, lambda record=record: self._watch.feed([read_estimate(record)]))  # type: ignore[misc]
+            told = letters.read(record, lambda record=record: self._watched(record))  # type: ignore[misc]
             events += told or ()
         letters.count(records)
         await self._tell(events, letters.out())
         self._read = records[-1].offset + 1
         self._newest = records[-1].timestamp
         self._stand_still()
+
+    def _watched(self, record: ConsumerRecord[bytes, bytes]) -> list[Alert]:
+        estimate = read_estimate(record)
+        known = self._watch.states()
+        if estimate.station not in known and len(known) >= STATIONS_PER_PARTITION:
+            raise Refused(
+                "too_many_stations",
+                f"{STATIONS_PER_PARTITION} stations are watched on this partition, so {estimate.station} is"
+                " not: retire those that are gone, or use more partitions",
+            )
+        return self._watch.feed([estimate])
 
     async def _tell(self, events: Sequence[Alert], others: Sequence[Out] = ()) -> None:
         out: list[Out] = []

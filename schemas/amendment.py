@@ -15,16 +15,22 @@ from schemas.parameters import Parameter, Pollutant
 #: Value of the header `ce_type` of such a record.
 AMENDMENT_TYPE: Final = b"skyfuse.amendment.v1"
 _HOUR_MS: Final = 3_600_000
+#: ug/m3 that no air ever has, and that single precision still holds.
+_BEYOND_AIR: Final = 1e9
 
 
 class HourMean(Record):
     """Mean of a pollutant over an hour, as the averages count it (`aqi.history.Mean`)."""
 
-    value: Annotated[float, Field(description="ug/m3")]
+    value: Annotated[float, Field(ge=-_BEYOND_AIR, le=_BEYOND_AIR, description="ug/m3")]
     measured_s: Annotated[int, Field(ge=0, le=3600, description="seconds that were measured")]
     imputed_s: Annotated[int, Field(ge=0, le=3600, description="seconds that were imputed")] = 0
-    below: Annotated[float, Field(ge=0, description="how far its interval reaches down, ug/m3")] = 0.0
-    above: Annotated[float, Field(ge=0, description="how far its interval reaches up, ug/m3")] = 0.0
+    below: Annotated[
+        float, Field(ge=0, le=_BEYOND_AIR, description="how far its interval reaches down, ug/m3")
+    ] = 0.0
+    above: Annotated[
+        float, Field(ge=0, le=_BEYOND_AIR, description="how far its interval reaches up, ug/m3")
+    ] = 0.0
     persistence: Annotated[
         float, Field(ge=0, le=1, description="correlation of its error with that of an hour later")
     ] = 1.0
@@ -57,7 +63,7 @@ class AmendedHour(Record):
 class Heard(Record):
     """The newest measurement of a pollutant."""
 
-    value: Annotated[float, Field(description="ug/m3")]
+    value: Annotated[float, Field(ge=-_BEYOND_AIR, le=_BEYOND_AIR, description="ug/m3")]
     at: Annotated[UtcTime, Field(description="end of its window")]
 
 
