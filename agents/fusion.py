@@ -29,6 +29,7 @@ from schemas.base import first_error, format_time, from_ms, to_ms
 from schemas.errors import Refused
 from schemas.estimate import Estimate
 from schemas.features import Features
+from schemas.limits import UNHEARD_MS
 from schemas.reading import Reading, Value
 from streams import metrics
 from streams.accept import (
@@ -291,6 +292,7 @@ class FusionStage:
         gone = self.census.leave(done)
         self._left |= dict.fromkeys(station + CADENCE for station in gone)
         self._periods.cadences.forget(gone)
+        self._periods.cadences.forget_before(done - UNHEARD_MS - HOUR_MS)
         for name in self.assessor.unheard(done):
             if name not in self.census:
                 self._left |= dict.fromkeys(self.assessor.forget(name))

@@ -136,6 +136,16 @@ class Cadences:
         self._known = {series: one for series, one in self._known.items() if series[0] not in stations}
         self._ahead = deque(change for change in self._ahead if change[1][0] not in stations)
 
+    def forget_before(self, time_ms: int) -> None:
+        """Series that were not heard since have left, of stations that go on."""
+        for station, series in self._settled.items():
+            old = [name for name, cadence in series.items() if cadence.last_ms < time_ms]
+            for sensor, parameter, channel in old:
+                known = self._known.get((station, sensor, parameter, channel))
+                if known is not None and known.last_ms < time_ms:
+                    del series[sensor, parameter, channel]
+                    del self._known[station, sensor, parameter, channel]
+
     def stations(self) -> Iterator[tuple[str, Mapping[tuple[str, str, str], Cadence]]]:
         """What is known of each station's series at the settled offset."""
         yield from self._settled.items()

@@ -28,10 +28,11 @@ from agents.alerting.rules import default
 from agents.fusion import FusionStage
 from agents.sink import SinkStage
 from agents.vision import VisionPipeline, VisionStage
-from fusion import intake
+from fusion import assessor
 from fusion.assessor import Assessor
-from fusion.intake import check_station
-from fusion.sensors import humidity_ms, read
+from fusion.conclusion import conclude
+from fusion.intake import Prepared, check_station
+from fusion.sensors import humidity_ms
 from model.bundle import DEFAULT_BUNDLE, Bundle
 from model.runtime import Head
 from schemas.alert import Alert
@@ -559,19 +560,24 @@ def test_a_station_of_which_every_window_raises_costs_its_own_windows_only(
 ) -> None:
     """Whatever fault of our own that may be: here one that shows at values of 900 and more."""
 
-    def faulty(items: Sequence[Any], *rest: Any) -> Any:
-        if any(item.payload.value >= 900.0 for item in items):
+    def faulty(window: Prepared, *rest: Any) -> Any:
+        if any(found.value >= 900.0 for found in window.measured.values()):
             raise OverflowError("a fault of our own")
-        return read(items, *rest)
+        return conclude(window, *rest)
 
-    monkeypatch.setattr(intake, "read", faulty)
+    monkeypatch.setattr(assessor, "conclude", faulty)  # behind quality control, which has moved on by then
     log, fusion = Log(), Fusion()
+    before = [reading(log, NOON - 40 * MINUTE, ("pm25", 10.0))]
+    final = [punctuation_at(NOON - 30 * MINUTE, topic) for topic in (topics.READINGS, topics.FEATURES)]
+    fusion.handle(before, *([one] for one in final))
     bad = [reading(log, NOON + n * MINUTE, ("pm25", 900.0 + n)) for n in range(3)]
     good = [reading(log, NOON + n * MINUTE, ("pm25", 20.0 + n), station="b") for n in range(3)]
+    known = fusion.assessor.stations()["a"]
     fusion.handle([*bad, *good], *closing())
+    assert fusion.assessor.stations()["a"] == known  # as if they had not been
     letters = letters_of(fusion.broker, [*bad, *good])
     assert set(letters) == {(one.topic, one.offset) for one in bad}
-    assert [one.station for one in fusion.estimates()] == ["b"] * 3
+    assert [one.station for one in fusion.estimates()] == ["a", "b", "b", "b"]
     # What is refused for its window can be sent again: it is made again of what the join held.
     letter = fusion.broker.on(topics.DEAD_LETTERS)[0]
     again = Reading.model_validate_json(letter.value or b"")
@@ -655,7 +661,8 @@ def test_a_huge_punctuation_of_frames_is_not_passed_on() -> None:
     log, vision = Log(), Vision()
     header = [("ce_type", PUNCTUATION_TYPE)]
     huge = log.record(topics.FRAMES, None, b"[" * 3_000_000, header)
-    good = log.record(topics.FRAMES, None, b'{"kind":"watermark","at":%d}' % NOON, header)
+    padded = [*header, ("pad", b"x" * 2_000_000)]
+    good = log.record(topics.FRAMES, None, b'{"kind":"watermark","at":%d}' % NOON, padded)
     vision.handle([huge, good])
     assert [letter.code for letter in letters_of(vision.broker, [huge]).values()] == ["not_a_punctuation"]
     (passed,) = vision.broker.on(topics.FEATURES)
@@ -783,9 +790,19 @@ def last_of(broker: Broker, topic: topics.Topic) -> dict[bytes, bytes | None]:
     return {one.key or b"": one.value for one in broker.on(topic)}
 
 
+def snapshots(broker: Broker, name: str) -> bytes:
+    """What was kept last under a name."""
+    found = [one for one in broker.on(topics.STATE) if (one.key or b"").rpartition(b"#")[0] == name.encode()]
+    return found[-1].value or b""
+
+
 def test_who_is_not_heard_for_long_leaves_memory_and_checkpoints_and_begins_anew() -> None:
     log, fusion = Log(), Fusion()
-    fusion.handle([named(log, "a", NOON, "main"), named(log, "b", NOON, "main")], *closing())
+    # An hour ends on the way, so that there are virtual sensors.
+    learned = [
+        reading(log, NOON + n * 5 * MINUTE, ("pm25", 9.0), ("no2", 9.0), station="b") for n in range(9)
+    ]
+    fusion.handle([named(log, "a", NOON, "main"), *learned], *closing())
     assert last_of(fusion.broker, topics.STATE)[b"a#0"] is not None
     later = NOON + UNHEARD_MS + 24 * 3_600_000
     speaks = [named(log, "b", later, "main"), named(log, "b", later + 2 * 3_600_000, "main")]
@@ -801,6 +818,8 @@ def test_who_is_not_heard_for_long_leaves_memory_and_checkpoints_and_begins_anew
     fresh = Fusion()
     fresh.handle(speaks, [feature])
     assert fusion.estimates()[-1].model_dump_json() == fresh.estimates()[-1].model_dump_json()
+    assert snapshots(fusion.broker, "b") == snapshots(fresh.broker, "b")
+    assert snapshots(fusion.broker, "b|cadence") == snapshots(fresh.broker, "b|cadence")
 
 
 def punctuation_at(at: int, topic: topics.Topic) -> Record:

@@ -85,6 +85,9 @@ def test_list_show_and_redrive(letters, tmp_path):
     assert "[not markup]" in listed
     assert "not a dead letter of skyfuse" in listed
     assert "1 dead letter" in run("list", "--code", "not_an_image").output
+    newest = run("list", "--last", "1").output
+    assert "3 dead letters, the newest 1 are shown" in newest
+    assert sum(id in newest for id in ids.values()) == 1
 
     shown = run("show", ids[7])
     assert '{"station": "milan"' in shown.output
