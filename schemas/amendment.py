@@ -11,12 +11,24 @@ from pydantic_core import PydanticCustomError
 
 from schemas.base import DeviceId, Record, StationId, UtcTime, to_ms
 from schemas.parameters import Parameter, Pollutant
+from schemas.reading import LIMITS
 
 #: Value of the header `ce_type` of such a record.
 AMENDMENT_TYPE: Final = b"skyfuse.amendment.v1"
 _HOUR_MS: Final = 3_600_000
 #: ug/m3 that no air ever has, and that single precision still holds.
 _BEYOND_AIR: Final = 1e9
+
+
+def check_air(parameter: Pollutant, value: float) -> None:
+    """The past may be changed into what could have been measured. PydanticCustomError for anything else."""
+    low, high = LIMITS[parameter]
+    if not low <= value <= high:
+        raise PydanticCustomError(
+            "out_of_range",
+            "{parameter} = {value} ug/m3 is outside the physical range {low} to {high}",
+            {"parameter": parameter, "value": value, "low": low, "high": high},
+        )
 
 
 class HourMean(Record):
@@ -57,6 +69,8 @@ class AmendedHour(Record):
             raise PydanticCustomError(
                 "not_an_hour", "{end} does not end an hour of UTC", {"end": self.end.isoformat()}
             )
+        for name, mean in self.means.items():
+            check_air(name, mean.value)
         return self
 
 
@@ -104,3 +118,16 @@ class Amendment(Record):
     release: Annotated[
         tuple[str, ...], Field(max_length=100, description="ids of `withhold` that are over")
     ] = ()
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Amendment":
+        for name, heard in self.heard.items():
+            check_air(name, heard.value)
+        spans = [(one.since, one.until) for one in self.unheard.values()]
+        for since, until in [*spans, *((one.since, one.until) for one in self.withhold)]:
+            if not since < until:
+                raise PydanticCustomError(
+                    "not_a_span", "from {since} to {until}: it ends before it begins",
+                    {"since": since.isoformat(), "until": until.isoformat()},
+                )  # fmt: skip
+        return self

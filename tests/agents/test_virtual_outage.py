@@ -6,6 +6,7 @@ What the workers say in its place is set beside the withheld readings, and besid
 
 import csv
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -87,12 +88,14 @@ def _write(root: Path) -> dict[int, float]:
         rows.writerow(("station", "time", "path"))
         for station, spoil in STATIONS.items():
             for at, path in data.frames:
-                used = path.resolve()
+                used = root / "images" / path.name
+                if not used.exists():
+                    shutil.copyfile(path.resolve(), used)
                 if spoil is not None and SILENT[0] <= at < SILENT[1]:
                     used = root / "images" / f"{station}-{path.name}"
                     spoil(path, used)
                 if at < LAST:
-                    rows.writerow((station, at, used))
+                    rows.writerow((station, at, used.relative_to(root)))
     assert data.position is not None
     assert data.far_band is not None
     band = {"top": data.far_band.top, "bottom": data.far_band.bottom}
