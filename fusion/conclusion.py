@@ -244,6 +244,8 @@ def learn(air: Air, window: Prepared, said: Said | None, without: Mapping[str, f
     measured = {
         name: max(0.0, found.value) for name, found in window.measured.items() if found.flag != SUSPECT
     }
+    if 0 < window.standing == window.readings:
+        measured = {}  # what only stands was learned from when it was heard
     return learned(air, window.view.end, window.sight, window.rows, measured, told)
 
 

@@ -33,7 +33,7 @@ HOUR = 3_600_000
 
 MEANS = st.builds(
     Mean,
-    st.floats(0, 1e4), st.integers(1, 1800), st.integers(0, 1800), st.floats(0, 1e3, width=32),
+    st.floats(0, 5e3), st.integers(1, 1800), st.integers(0, 1800), st.floats(0, 1e3, width=32),
     st.floats(0, 1e3, width=32), st.just(1.0),
 )  # fmt: skip
 

@@ -51,18 +51,18 @@ def stands_since(since: int | None) -> dict[Pollutant, PollutantEstimate]:
 
 
 @pytest.mark.parametrize(
-    ("since", "end", "whole"),
+    ("since", "counted"),
     [
-        (NOON - HOUR, NOON, True),
-        (NOON - 2 * HOUR, NOON, True),
-        (NOON - HOUR + MINUTE, NOON, False),
-        (NOON - HOUR - MINUTE, NOON - MINUTE, False),
-        (None, NOON, False),
+        (NOON - HOUR, True),
+        (NOON - 15 * MINUTE, True),
+        (NOON - MINUTE, False),
+        (NOON - 30_000, False),
+        (None, False),
     ],
 )
-def test_a_mean_of_an_hour_and_more_that_ends_with_it_is_the_hours(
-    since: int | None, end: int, whole: bool
+def test_a_mean_over_more_than_its_window_counts_for_all_of_its_period(
+    since: int | None, counted: bool
 ) -> None:
-    counts = Counts.of(stands_since(since), end, MINUTE)
-    assert list(counts.whole) == (["pm25"] if whole else [])
+    counts = Counts.of(stands_since(since), NOON, MINUTE)
+    assert counts.periods == ({"pm25": (since, 20.0)} if counted else {})
     assert list(counts.added) == ["pm25"]
