@@ -39,8 +39,8 @@ def _ms(*moment: int) -> int:
 #: 42 hours with a day, a night and a day; the replay goes on for a week after it.
 SILENT = (_ms(2025, 3, 6), _ms(2025, 3, 7, 18))
 LAST = _ms(2025, 3, 13)
-#: ug/m3 between the stream and the offline evaluation, root mean square over the outage's frames. In the stream
-#: a reading stands for the frames of its hour, so what the network says beside a camera alone is heard less often.
+#: ug/m3 between the stream and the offline evaluation, root mean square over the outage's frames. In the
+#: stream a reading stands for the frames of its hour: what the network says of a picture alone counts less.
 APART = 0.1
 
 
