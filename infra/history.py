@@ -54,7 +54,7 @@ _APPENDED: Final = 1
 _SCHEMA: Final = """
 CREATE TABLE input (
   seq INTEGER PRIMARY KEY, station TEXT, end INTEGER, source TEXT, value BLOB, place TEXT,
-  time INTEGER, since INTEGER, until INTEGER
+  time INTEGER, since INTEGER, until INTEGER, period INTEGER
 );
 """
 
@@ -263,13 +263,13 @@ class History:
                 record.value or b"",
                 where,
             )
-            self._waiting.append((*place, item.time, item.since, item.until))
+            self._waiting.append((*place, item.time, item.since, item.until, item.period))
         if len(self._waiting) >= _BATCH:
             self._write()
 
     def _write(self) -> None:
         self._base.execute("BEGIN")
-        self._base.executemany("INSERT INTO input VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", self._waiting)
+        self._base.executemany("INSERT INTO input VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", self._waiting)
         self._base.execute("COMMIT")
         self._waiting.clear()
 
@@ -288,15 +288,15 @@ class History:
         """In the order of their time, the inputs with times in those (station, end of hour)."""
         for station, at in sorted(hours):
             rows = self._base.execute(
-                "SELECT seq, source, value, place, time, since, until FROM input"
+                "SELECT seq, source, value, place, time, since, until, period FROM input"
                 " WHERE station = ? AND end > ? AND end <= ? ORDER BY seq",
                 (station, at - HOUR_MS, at),
             )
-            for seq, source, value, where, *times in rows:
+            for seq, source, value, where, *times, period in rows:
                 record = self._at(seq, source, partition, station, value)
                 [item, *_], _ = items_of(source, record, self._keys, OWN_WINDOW_ONLY)
                 stands = _standing(station, *times)
-                item = item._replace(time=stands.time, since=stands.since, until=stands.until)
+                item = item._replace(time=stands.time, since=stands.since, until=stands.until, period=period)
                 yield Input(source, item, value, where)
 
 
