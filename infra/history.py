@@ -79,8 +79,9 @@ def source_of_file(stated: str) -> Source | None:
     return sources.get(stated)
 
 
-#: Of what comes without its past, before more is known of it: the window of its own time.
-OWN_WINDOW_ONLY: Final = Periods(2**62, Cadences(), lambda _: None)
+def own_window_only() -> Periods:
+    """Each input stands for the window of its own time. It has heard nothing: what it learns goes with it."""
+    return Periods(2**62, Cadences(), lambda _: None)
 
 
 def items_of(
@@ -106,9 +107,9 @@ class History:
         self._folder = tempfile.TemporaryDirectory(prefix="skyfuse-history-")
         self._base = sqlite3.connect(Path(self._folder.name) / "inputs.sqlite", isolation_level=None)
         self._base.executescript(f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; {_SCHEMA}")
-        self._waiting: list[tuple[int, str, int, str, bytes, str, int, int, int]] = []
+        self._waiting: list[tuple[int, str, int, str, bytes, str, int, int, int, int]] = []
         self._count = 0
-        self._periods = OWN_WINDOW_ONLY
+        self._periods = own_window_only()
         self._now = int(time.time() * 1000)
         #: Stations that the folder describes.
         self.stations: dict[str, Station] = {}
@@ -294,7 +295,7 @@ class History:
             )
             for seq, source, value, where, *times, period in rows:
                 record = self._at(seq, source, partition, station, value)
-                [item, *_], _ = items_of(source, record, self._keys, OWN_WINDOW_ONLY)
+                [item, *_], _ = items_of(source, record, self._keys, own_window_only())
                 stands = _standing(station, *times)
                 item = item._replace(time=stands.time, since=stands.since, until=stands.until, period=period)
                 yield Input(source, item, value, where)

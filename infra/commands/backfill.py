@@ -44,7 +44,7 @@ from infra.commands.connection import consumer_limits, kafka_connection
 from infra.commands.query import moment
 from infra.connect import broker_at_hand
 from infra.errors import TopicReadError
-from infra.history import OWN_WINDOW_ONLY, History, items_of, late_from, source_of_file
+from infra.history import History, items_of, late_from, own_window_only, source_of_file
 from infra.published import Published
 from infra.replay.display import shown
 from infra.replay.events import Problem
@@ -476,7 +476,7 @@ class _Run:
         for record, where, origin in self._late_records(number, stations, unusable):
             try:
                 items, _ = items_of(
-                    origin.source, record, self.keys, periods if origin.filed else OWN_WINDOW_ONLY
+                    origin.source, record, self.keys, periods if origin.filed else own_window_only()
                 )
             except Refused as refused:
                 unusable.append(f"{where}: {refused}")
