@@ -232,7 +232,14 @@ def unknown(station: Station | None) -> Air:
 
 
 def learn(air: Air, window: Prepared, said: Said | None, without: Mapping[str, float]) -> Air:
-    """What is known after a final window."""
+    """What is known after a final window.
+
+    Of readings that only stand over it was learned when they were heard: without a picture of its own such a
+    window teaches nothing, and with one no more than what the picture shows.
+    """
+    nothing_heard = 0 < window.standing == window.readings
+    if nothing_heard and not window.frames:
+        return air
     told = dict(without)
     if said is not None:
         for index, name in enumerate(PARAMETERS):
@@ -242,10 +249,10 @@ def learn(air: Air, window: Prepared, said: Said | None, without: Mapping[str, f
     # What quality control doubts (a stuck value, a jump) is published, but nothing is learned from it.
     # A small negative value is noise about clean air; the level that is learned is a concentration.
     measured = {
-        name: max(0.0, found.value) for name, found in window.measured.items() if found.flag != SUSPECT
+        name: max(0.0, found.value)
+        for name, found in window.measured.items()
+        if found.flag != SUSPECT and not nothing_heard
     }
-    if 0 < window.standing == window.readings:
-        measured = {}  # what only stands was learned from when it was heard
     return learned(air, window.view.end, window.sight, window.rows, measured, told)
 
 

@@ -260,3 +260,14 @@ def test_windows_that_only_stand_on_others_say_so() -> None:
     heard = [one for one in town.of("s") if one.inputs.standing < one.inputs.readings]
     assert len(heard) == 12
     assert len(town.of("s")) > 120
+
+
+def test_nothing_is_learned_from_what_only_stands() -> None:
+    town = Town()
+    town.hear(spoken("s", 15 * MINUTE, 0, DAY + 4 * HOUR + 31 * MINUTE))
+    town.until(DAY + 4 * HOUR + 55 * MINUTE)
+    heard = DAY + 4 * HOUR + 31 * MINUTE
+    _, air = town.assessor._air["s"].latest()
+    assert to_ms(town.of("s")[-1].window.end) > heard
+    assert air.gathered is not None
+    assert air.gathered.through == air.last["pm25"][1] == heard
