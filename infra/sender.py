@@ -9,7 +9,7 @@ from kafka.errors import KafkaError, MessageSizeTooLargeError  # type: ignore[im
 
 from infra.errors import SourceError
 from infra.settings import KafkaSettings
-from streams.admin import admin_client, client_arguments
+from streams.admin import admin_client, client_arguments, dial
 from streams.errors import TopicError
 from streams.topics import MAX_RECORD_BYTES
 
@@ -42,6 +42,7 @@ class Sender:
         self._partitions: dict[str, int] = {}
         self.confirmed = 0
         try:
+            dial(kafka)
             arguments = client_arguments(kafka)
         except TopicError as error:
             raise SourceError(str(error)) from error

@@ -14,6 +14,7 @@ from streams.errors import TopicError
 from streams.topics import TOPICS, Topic
 
 _TIMEOUT_MS: Final = 15_000
+_DIAL_S: Final = 5.0
 
 
 def client_arguments(kafka: KafkaSettings) -> dict[str, Any]:
@@ -45,7 +46,7 @@ def client_arguments(kafka: KafkaSettings) -> dict[str, Any]:
 def admin_client(kafka: KafkaSettings, timeout_ms: int = _TIMEOUT_MS) -> Iterator[Any]:
     """A KafkaAdminClient, closed at the end. Raises TopicError where the broker does not answer."""
     arguments = client_arguments(kafka)
-    _dial(kafka, timeout_ms / 1000)
+    dial(kafka, timeout_ms / 1000)
     try:
         client = KafkaAdminClient(**arguments, bootstrap_timeout_ms=timeout_ms, request_timeout_ms=timeout_ms)
     except (KafkaError, OSError) as error:
@@ -56,12 +57,13 @@ def admin_client(kafka: KafkaSettings, timeout_ms: int = _TIMEOUT_MS) -> Iterato
         client.close()
 
 
-def _dial(kafka: KafkaSettings, timeout: float) -> None:
-    """Raise TopicError unless one of the bootstrap addresses takes a connection.
+def dial(kafka: KafkaSettings, timeout: float = _DIAL_S) -> None:
+    """Raise TopicError unless one of the bootstrap addresses takes a connection within `timeout` seconds.
 
     kafka-python, refused, tries on until its time is up, says no more than that, and leaks the sockets.
     """
-    assert kafka.bootstrap is not None
+    if kafka.bootstrap is None:
+        return  # `client_arguments` says what to set
     refusals = []
     for address in kafka.bootstrap.split(","):
         host, _, port = address.strip().rpartition(":")

@@ -4,13 +4,18 @@ from typing import Any
 
 from infra.connect import with_broker
 from infra.settings import Settings
-from streams.admin import client_arguments
+from streams.admin import client_arguments, dial
 from streams.topics import MAX_RECORD_BYTES
 
 
 def kafka_connection(settings: Settings) -> dict[str, Any]:
-    """Keyword arguments of kafka-python's clients. Raises BrokerError where there is no broker to reach."""
-    return client_arguments(with_broker(settings).kafka)
+    """Keyword arguments of kafka-python's clients.
+
+    Raises BrokerError or TopicError where there is no broker to reach.
+    """
+    kafka = with_broker(settings).kafka
+    dial(kafka)
+    return client_arguments(kafka)
 
 
 def consumer_limits() -> dict[str, Any]:

@@ -13,7 +13,7 @@ from infra.errors import TopicReadError
 from infra.replay.outcome import Outcome
 from infra.settings import Settings
 from streams import topics
-from streams.admin import admin_client, client_arguments
+from streams.admin import admin_client, client_arguments, dial
 from streams.errors import TopicError
 from streams.join import Settled
 from streams.topics import Topic
@@ -94,6 +94,7 @@ def read_outcome(settings: Settings, run: str, begin: Ends) -> Outcome:
     """
     outcome = Outcome()
     try:
+        dial(settings.kafka)
         consumer = KafkaConsumer(
             **client_arguments(settings.kafka), **consumer_limits(), group_id=None, enable_auto_commit=False
         )

@@ -22,11 +22,6 @@ from infra.stack.ports import free_port
 from schemas.secret import SecretError, read_token
 from tests.outputs.influx2 import Influx2
 
-#: kafka-python leaves sockets open where no broker answers.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
-)
-
 #: No piece of it may be seen: a client may cut what it quotes.
 SECRET = "Zq7xVk9pWm2d"
 PIECES = [SECRET[start : start + 6] for start in range(len(SECRET) - 5)]
