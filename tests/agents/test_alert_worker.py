@@ -38,18 +38,20 @@ def test_a_quiet_partition_is_silent_by_the_clock_and_its_station_can_be_retired
     broker: EmbeddedBroker, topic_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rules = tmp_path / "rules.toml"
+    (tmp_path / "skyfuse.toml").touch()
     rules.write_text("")  # a save that is under way: the worker waits for it
     kafka = KafkaSettings(bootstrap=broker.bootstrap, prefix=topic_prefix, partitions=1)
     settings = Settings(data_dir=tmp_path / "data", kafka=kafka, window=LIVE)
     for name, value in (
         ("ALERTS__RULES", str(rules)), ("KAFKA__BOOTSTRAP", broker.bootstrap),
         ("KAFKA__PREFIX", topic_prefix), ("KAFKA__PARTITIONS", "1"), ("DATA_DIR", str(settings.data_dir)),
-        ("CONFIG", str(tmp_path / "none.toml")),
+        ("CONFIG", str(tmp_path / "skyfuse.toml")),
     ):  # fmt: skip
         monkeypatch.setenv(f"SKYFUSE_{name}", value)
 
     def said(*command: str) -> str:
-        return CliRunner(env={"COLUMNS": "250"}).invoke(app, command).output
+        result = CliRunner(env={"COLUMNS": "250"}).invoke(app, command, catch_exceptions=False)
+        return result.output
 
     with fleet(settings, tmp_path, ("alert",)) as workers:
         producer = KafkaProducer(**kafka_connection(settings))

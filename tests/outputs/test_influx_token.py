@@ -40,6 +40,7 @@ def waits():
 def sink_of(server):
     """Makes sinks that read `file`; `then(count)` is called at each wait and may mend what is wrong."""
     made = []
+    _waited()  # what waited in another test is this one's no longer
 
     def make(file, then):
         count = 0
