@@ -27,6 +27,10 @@ class DeadLetter(Record):
     offset: Annotated[int, Field(ge=0)]
     failed_at: Annotated[UtcTime, Field(description="broker time of the record: stable over retries")]
     partly_used: Annotated[bool, Field(description="true: the good values of the message were used")] = False
+    redriven_at: Annotated[
+        UtcTime | None,
+        Field(description="when it was sent back: the letter is written once more then, with this"),
+    ] = None
 
     @property
     def id(self) -> str:
@@ -36,6 +40,10 @@ class DeadLetter(Record):
     def to_headers(self) -> list[tuple[str, bytes]]:
         """Kafka headers to append to the original ones."""
         fields = self.model_dump(mode="python") | {"failed_at": format_time(self.failed_at)}
+        if self.redriven_at is None:
+            del fields["redriven_at"]
+        else:
+            fields["redriven_at"] = format_time(self.redriven_at)
         return [(self.header_name(name), str(value).encode()) for name, value in fields.items()]
 
     @staticmethod
@@ -62,6 +70,7 @@ class DeadLetter(Record):
                 "offset": int(text["offset"]),
                 "failed_at": parse_time(text["failed_at"]),
                 "partly_used": text["partly_used"] == "True",
+                "redriven_at": parse_time(text["redriven_at"]) if "redriven_at" in text else None,
             }
         )
 

@@ -88,6 +88,13 @@ def create_topics(settings: Settings) -> list[str]:
         try:
             present = set(client.list_topics())
             missing = [topic for topic in TOPICS if kafka.prefix + topic.name not in present]
+            brokers = len(client.describe_cluster()["brokers"]) if missing else kafka.replication
+            if brokers < kafka.replication:  # Kafka says so too, after a while and at length
+                raise TopicError(
+                    f"kafka.replication is {kafka.replication}, and {kafka.bootstrap} has"
+                    f" {brokers} broker{'' if brokers == 1 else 's'}: set it to {brokers},"
+                    " or add brokers"
+                )
             created = []
             for topic in missing:
                 name = kafka.prefix + topic.name

@@ -98,10 +98,14 @@ def _dead_letter_headers() -> Plain:
     }
     plain = {}
     for name, field in fields.items():
-        text = as_text.get(field["type"])
+        if "anyOf" in field:  # a header that is not there stands for none
+            field |= next(one for one in field["anyOf"] if one["type"] != "null")
+        text = as_text.get(field.get("type", ""))
         kept = {word: field[word] for word in ("title", "description") if word in field}
-        plain[DeadLetter.header_name(name)] = field if text is None else kept | text
-    return _object(plain, list(plain))
+        held = {word: part for word, part in field.items() if word not in ("anyOf", "default")}
+        plain[DeadLetter.header_name(name)] = held if text is None else kept | text
+    optional = DeadLetter.header_name("redriven_at")
+    return _object(plain, [name for name in plain if name != optional])
 
 
 def _messages() -> dict[str, _Message]:

@@ -8,6 +8,7 @@ import codecs
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple
 
@@ -16,13 +17,13 @@ from kafka import KafkaProducer  # type: ignore[import-untyped]
 from kafka.errors import KafkaError  # type: ignore[import-untyped]
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from infra.commands.connection import kafka_connection
 from infra.commands.topic import read_to_end
 from infra.connect import broker_at_hand
 from infra.errors import DeadLetterError
 from infra.settings import Settings
+from schemas.base import format_time
 from schemas.dead_letter import REDRIVEN_FROM, DeadLetter
 from streams.topics import DEAD_LETTERS, MAX_RECORD_BYTES
 
@@ -62,11 +63,15 @@ def scan(connection: Mapping[str, Any], topic: str) -> Iterator[Dead | str]:
 
 def find(connection: Mapping[str, Any], topic: str, ids: Sequence[str]) -> list[Dead]:
     """The dead letters `ids`, in that order. Raises DeadLetterError naming those that are not there."""
-    found = {
-        dead.story.id: dead
-        for dead in scan(connection, topic)
-        if isinstance(dead, Dead) and dead.story.id in ids
-    }
+    found: dict[str, Dead] = {}
+    for dead in scan(connection, topic):
+        if isinstance(dead, Dead) and dead.story.id in ids:
+            before = found.get(dead.story.id)
+            # Refused once more by a worker that read it again, it has been sent back all the same.
+            if before is not None and dead.story.redriven_at is None:
+                story = dead.story.model_copy(update={"redriven_at": before.story.redriven_at})
+                dead = dead._replace(story=story)
+            found[dead.story.id] = dead
     missing = [id for id in ids if id not in found]
     if missing:
         raise DeadLetterError(
@@ -75,20 +80,28 @@ def find(connection: Mapping[str, Any], topic: str, ids: Sequence[str]) -> list[
     return [found[id] for id in ids]
 
 
-def redrive(connection: Mapping[str, Any], dead: Sequence[Dead]) -> None:
-    """Send records back to where they came from, each confirmed by all replicas.
+def redrive(
+    connection: Mapping[str, Any],
+    topic: str,
+    letters: Sequence[Dead],
+    mended: Sequence[Dead],
+    now: datetime,
+) -> None:
+    """Send `mended` back to where `letters` came from, each confirmed by all replicas, and mark the letters.
+
+    A letter that was sent back is written to its `topic` once more, with the time: topics cannot be changed.
 
     A keyed record goes where its key belongs, one without a key to the partition it came from.
     Raises DeadLetterError for the first that is not confirmed; those before it are sent.
     """
-    for one in dead:
+    for one in mended:
         if one.key is None and one.value is None:
             raise DeadLetterError(
                 f"{one.story.id} has neither key nor value: mend it with --value-file or --key"
             )
     producer = KafkaProducer(**connection, acks="all", max_request_size=MAX_RECORD_BYTES)
     try:
-        for one in dead:
+        for letter, one in zip(letters, mended, strict=True):
             headers = [(name, raw) for name, raw in one.headers if name != REDRIVEN_FROM]
             producer.send(
                 one.story.topic,
@@ -96,6 +109,10 @@ def redrive(connection: Mapping[str, Any], dead: Sequence[Dead]) -> None:
                 value=one.value,
                 headers=[*headers, (REDRIVEN_FROM, one.story.id.encode())],
                 partition=one.story.partition if one.key is None else None,
+            ).get(timeout=_CONFIRM_S)
+            story = letter.story.model_copy(update={"redriven_at": now})
+            producer.send(
+                topic, key=letter.key, value=letter.value, headers=[*letter.headers, *story.to_headers()]
             ).get(timeout=_CONFIRM_S)
     except KafkaError as error:
         raise DeadLetterError(f"{one.story.id} was not confirmed by the broker: {error}") from error
@@ -152,7 +169,7 @@ def list_command(
     last: Annotated[int, typer.Option(min=1, max=100_000, help="Show so many of them, the newest.")] = 1000,
 ) -> None:
     """List the dead letters."""
-    rows: dict[str, tuple[str, ...]] = {}
+    rows: dict[str, tuple[str, DeadLetter]] = {}
     known: dict[str, None] = {}
     aliens: deque[str] = deque(maxlen=last)
     count = alien = 0
@@ -169,23 +186,21 @@ def list_command(
             known[story.id] = None
             if len(known) > _REMEMBERED:
                 del known[next(iter(known))]
-            rows.pop(story.id, None)
-            rows[story.id] = (
-                story.id,
-                story.stage,
-                story.code,
-                _text(dead.key)[:_KEY_CHARACTERS],
-                story.failed_at.isoformat(timespec="seconds"),
-                story.reason,
-            )
+            before = rows.pop(story.id, None)
+            if before is not None and story.redriven_at is None:
+                story = story.model_copy(update={"redriven_at": before[1].redriven_at})
+            rows[story.id] = _text(dead.key)[:_KEY_CHARACTERS], story
             if len(rows) > last:
                 del rows[next(iter(rows))]
-    console = Console()
-    if rows:
-        table = Table("id", "stage", "code", "key", "refused at", "reason", box=None, header_style="bold")
-        for cells in rows.values():
-            table.add_row(*map(escape, cells))
-        console.print(table)
+    # Two lines each, not a table: at 80 columns, and in a pipe, a table cuts the id that `show` needs.
+    console = Console(soft_wrap=True, highlight=False)
+    for id, (key, story) in rows.items():
+        sent_back = "" if story.redriven_at is None else f"  sent back {format_time(story.redriven_at)}"
+        console.print(
+            f"[bold]{escape(id)}[/bold]  {story.stage}: {escape(story.code)}  key {escape(key)}"
+            f"  {format_time(story.failed_at)}{sent_back}"
+        )
+        console.print(f"    {escape(story.reason)}")
     shown = "" if len(rows) == count else f", the newest {len(rows)} are shown (--last)"
     console.print(f"{count} dead letter{'' if count == 1 else 's'}{shown}")
     for place in aliens:
@@ -208,6 +223,8 @@ def show(
         f"[bold]{escape(story.id)}[/bold]  refused by {story.stage} at {story.failed_at.isoformat()}"
     )
     console.print(f"[bold]reason[/bold]   {escape(f'{story.code}: {story.reason}')}")
+    if story.redriven_at is not None:
+        console.print(f"[bold]note[/bold]     sent back at {format_time(story.redriven_at)}")
     if story.partly_used:
         console.print("[bold]note[/bold]     the good values of this message were used")
     console.print(f"[bold]key[/bold]      {escape(_text(dead.key))}")
@@ -249,10 +266,11 @@ def redrive_command(
     except OSError as error:
         raise DeadLetterError(f"{value_file} cannot be read: {error}") from error
     with _place() as (connection, topic):
+        letters = find(connection, topic, ids)
         mended = [
             mend(dead, value=value, key=None if key is None else key.encode(), headers=headers)
-            for dead in find(connection, topic, ids)
+            for dead in letters
         ]
-        redrive(connection, mended)
+        redrive(connection, topic, letters, mended, datetime.now(UTC))
     for dead in mended:
         Console().print(f"sent {escape(dead.story.id)} back to {escape(dead.story.topic)}", highlight=False)

@@ -51,3 +51,12 @@ def test_no_broker_is_said_so() -> None:
     nobody = Settings(kafka=KafkaSettings(bootstrap="127.0.0.1:9"))
     with pytest.raises(TopicError, match="no Kafka broker answers"), admin_client(nobody.kafka, 500):
         pass
+
+
+@pytest.mark.broker
+def test_more_copies_than_brokers_is_one_sentence(kafka_settings: Callable[..., Settings]) -> None:
+    settings = kafka_settings()
+    kafka = settings.kafka.model_copy(update={"replication": 3, "prefix": settings.kafka.prefix + "three."})
+    with pytest.raises(TopicError, match=r"^kafka.replication is 3, and [0-9.:]+ has 1 broker: ") as caught:
+        create_topics(settings.model_copy(update={"kafka": kafka}))
+    assert len(str(caught.value)) < 120

@@ -52,8 +52,8 @@ def letters(kafka_settings, monkeypatch):
     return settings
 
 
-def run(*arguments):
-    result = CliRunner(env={"COLUMNS": "250"}).invoke(app, arguments)
+def run(*arguments, columns="250"):
+    result = CliRunner(env={"COLUMNS": columns}).invoke(app, arguments)
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
@@ -81,6 +81,7 @@ def test_list_show_and_redrive(letters, tmp_path):
 
     listed = run("list").output
     assert "3 dead letters" in listed
+    assert "sent back" not in listed
     assert all(id in listed for id in ids.values())
     assert "[not markup]" in listed
     assert "not a dead letter of skyfuse" in listed
@@ -114,6 +115,19 @@ def test_list_show_and_redrive(letters, tmp_path):
 
     with pytest.raises(DeadLetterError, match="no dead letter x/1/2"):
         run("show", "x/1/2")
+
+    # What was sent back says so, also where a worker refused its original once more afterwards.
+    with KafkaProducer(**kafka_connection(letters)) as producer:
+        again = story(letters, READINGS, 7).to_headers()
+        producer.send(prefix + DEAD_LETTERS.name, key=b"milan", value=b"{", headers=again).get(30)
+    listed = run("list", columns="40").output
+    assert "3 dead letters" in listed
+    assert len(re.findall(r"  sent back 20\d\d-", listed)) == 3
+    assert all(id in listed for id in ids.values()), "an id is never cut"
+    shown = run("show", ids[7]).output
+    assert "sent back at 20" in shown
+    assert "x-dlq" not in shown
+    assert "sent back" not in run("list", "--code", "nothing").output
 
 
 @pytest.mark.broker
