@@ -26,9 +26,9 @@ from fusion import stored
 from fusion.assessor import Assessor
 from fusion.intake import check_station
 from fusion.sensors import humidity_ms
-from infra.settings import KafkaSettings, Settings, WindowSettings
 from model.bundle import DEFAULT_BUNDLE, Bundle
 from model.runtime import Head
+from settings.sections import KafkaSettings, Settings, WindowSettings
 from streams import metrics, topics
 from streams.accept import Keys
 from streams.bands import BandBook

@@ -1,7 +1,9 @@
 """What can go wrong in the air-quality package. Every message says what, where and how to mend."""
 
+from schemas.errors import SkyfuseError
 
-class AqiError(Exception):
+
+class AqiError(SkyfuseError):
     """Root of the package's errors."""
 
 

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from infra.settings import KafkaSettings, Settings
 from infra.stack.broker import EmbeddedBroker
+from settings.sections import KafkaSettings, Settings
 from streams.admin import create_topics
 
 PARTITIONS = 4

@@ -23,10 +23,10 @@ from agents.fusion import FusionStage
 from agents.worker import GC_THRESHOLDS
 from benchmarks._kafka import PARTITIONS, child, fresh_broker, verdict
 from infra.sender import Sender
-from infra.settings import KafkaSettings, Settings
 from model.bundle import Bundle
 from schemas.base import from_ms
 from schemas.features import Features, Punctuation, Quality
+from settings.sections import KafkaSettings, Settings
 from streams import topics
 from streams.accept import PUNCTUATION_TYPE, Keys
 from streams.cadence import Cadences, Periods

@@ -20,9 +20,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from benchmarks._kafka import PARTITIONS, fresh_broker, verdict
 from infra.connect import environment
-from infra.settings import Settings, WindowSettings
 from infra.stack.processes import spawn
 from schemas.estimate import Estimate
+from settings.sections import Settings, WindowSettings
 from streams import topics
 
 STATIONS = 50

@@ -21,10 +21,7 @@ from infra.commands import alerts, dlq, influx, stations
 from infra.commands.query import query
 from infra.commands.share import share
 from infra.connect import broker_at_hand, with_broker
-from infra.errors import InfraError, SettingsError
-from infra.in_force import in_force, origin
-from infra.settings import Settings
-from infra.spelling import unknown_variables
+from infra.errors import InfraError
 from infra.stack.processes import ended_by_signals
 from infra.stores import make_room_for_live
 from infra.wording import counted
@@ -32,6 +29,10 @@ from model.command import evaluate_command, export_command, train_command
 from model.errors import ModelError
 from schemas.base import first_error
 from schemas.errors import StateError
+from settings.errors import SettingsError
+from settings.in_force import in_force, origin
+from settings.sections import Settings
+from settings.spelling import unknown_variables
 from streams.errors import StreamError
 from streams.version import version
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from infra.errors import BrokerError
-from infra.settings import Settings
 from infra.stack.broker import EmbeddedBroker, has_data, running_bootstrap
+from settings.sections import Settings
 
 
 def with_broker(settings: Settings) -> Settings:

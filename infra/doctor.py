@@ -28,13 +28,13 @@ from agents.alerting import rules
 from agents.alerting.errors import RulesError
 from infra.connect import with_broker
 from infra.errors import BrokerError, StackError
-from infra.settings import Settings
 from infra.stack import jars
 from infra.stack.broker import java
 from infra.stack.ports import free_port
 from model.bundle import DEFAULT_BUNDLE, Bundle
 from model.errors import ModelError
 from schemas.secret import SecretError
+from settings.sections import Settings
 from streams.admin import admin_client, check_topics
 from streams.errors import StreamError
 from streams.sinks.errors import SinkSettingError

@@ -1,7 +1,6 @@
 """What `infra` raises.
 
 InfraError
-├── SettingsError    settings that cannot be meant: a misspelt name, a broken file
 ├── StackError       something of the local stack cannot be started, or died
 │   ├── BrokerError      the embedded Apache Kafka
 │   └── CacheError       the embedded cache
@@ -14,13 +13,11 @@ InfraError
 └── SourceError      a folder cannot be replayed, or a record could not be delivered
 """
 
+from schemas.errors import SkyfuseError
 
-class InfraError(Exception):
+
+class InfraError(SkyfuseError):
     """Root of everything `infra` raises; the message says what, where, and how to mend it."""
-
-
-class SettingsError(InfraError):
-    """Settings that cannot be meant: a misspelt name, a file that is broken or not there."""
 
 
 class StackError(InfraError):

@@ -27,12 +27,12 @@ from infra.replay.feed import AHEAD_MS, FORMATS, Progress
 from infra.replay.pictures import read_picture
 from infra.replay.spool import Spool, Spooled
 from infra.replay.timeline import Message, timeline
-from infra.settings import Settings
 from model.bundle import Bundle
 from schemas.base import format_time, from_ms
 from schemas.dead_letter import DeadLetter
 from schemas.errors import Refused
 from schemas.station import Station
+from settings.sections import Settings
 from streams import topics
 from streams.accept import LATE_FROM, Keys, reading_items
 from streams.bands import BandBook

@@ -14,10 +14,10 @@ from infra.replay.display import shown
 from infra.replay.feed import Progress, Summary, feed
 from infra.replay.outcome import Outcome
 from infra.replay.through import Ends, await_read, ends, read_outcome
-from infra.settings import Settings
 from infra.stores import new_replay_store, show_replay
 from infra.up import running
 from infra.wording import counted
+from settings.sections import Settings
 from streams import topics
 from streams.sinks.store import Store
 

@@ -8,7 +8,7 @@ from kafka import KafkaProducer  # type: ignore[import-untyped]
 from kafka.errors import KafkaError, MessageSizeTooLargeError  # type: ignore[import-untyped]
 
 from infra.errors import SourceError
-from infra.settings import KafkaSettings
+from settings.sections import KafkaSettings
 from streams.admin import admin_client, client_arguments, dial
 from streams.errors import TopicError
 from streams.topics import MAX_RECORD_BYTES

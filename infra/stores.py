@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from infra.errors import StackError
-from infra.settings import Settings
+from settings.sections import Settings
 
 _UNFIT = re.compile(r"[^A-Za-z0-9._-]+")
 

@@ -19,7 +19,6 @@ from infra.connect import environment
 from infra.doctor import influx
 from infra.errors import StackError
 from infra.live import Freshness, Pipeline, Wait, is_stale, line, picture, utc_now
-from infra.settings import Settings
 from infra.simulate.city import City
 from infra.simulate.guide import guide
 from infra.simulate.place import settle
@@ -32,6 +31,7 @@ from infra.wording import counted
 from schemas.base import to_ms
 from schemas.estimate import Estimate
 from schemas.reading import READING_EXAMPLE
+from settings.sections import Settings
 from streams.admin import create_topics
 from streams.errors import StoreError
 from streams.sinks.store import Store

@@ -1,7 +1,9 @@
 """What can go wrong in `model/`: one small tree, each message saying what, where and how to mend it."""
 
+from schemas.errors import SkyfuseError
 
-class ModelError(Exception):
+
+class ModelError(SkyfuseError):
     """Base of every error this package raises on purpose."""
 
 

@@ -1,14 +1,20 @@
-"""Why a record was refused, or a stored state cannot be read.
+"""The root of all errors that skyfuse raises on purpose, and those of `schemas`.
 
-SchemaError
-├── Refused            a record that cannot be used; carries a stable code and a sentence for a person
-└── StateError         stored state that cannot be read
-    ├── DamagedState   bytes that are none, or were altered
-    └── NewerState     written by a later version
+SkyfuseError
+├── SchemaError            a record was refused, or a stored state cannot be read
+│   ├── Refused            a record that cannot be used; carries a stable code and a sentence for a person
+│   └── StateError         stored state that cannot be read
+│       ├── DamagedState   bytes that are none, or were altered
+│       └── NewerState     written by a later version
+└── one for each room      its module `errors` draws what is below it; docs/errors.md has all of them
 """
 
 
-class SchemaError(Exception):
+class SkyfuseError(Exception):
+    """Root of everything that is raised on purpose; the message says what, where, and how to mend it."""
+
+
+class SchemaError(SkyfuseError):
     """Root of everything `schemas` raises."""
 
 

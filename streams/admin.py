@@ -9,7 +9,7 @@ from kafka import KafkaAdminClient  # type: ignore[import-untyped]
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic  # type: ignore[import-untyped]
 from kafka.errors import KafkaError, TopicAlreadyExistsError  # type: ignore[import-untyped]
 
-from infra.settings import KafkaSettings, Settings
+from settings.sections import KafkaSettings, Settings
 from streams.errors import TopicError
 from streams.topics import TOPICS, Topic
 

@@ -7,8 +7,10 @@ StreamError
 └── StoreError            the local store cannot be used
 """
 
+from schemas.errors import SkyfuseError
 
-class StreamError(Exception):
+
+class StreamError(SkyfuseError):
     """Root of everything `streams` raises."""
 
 

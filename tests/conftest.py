@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.settings import KafkaSettings, Settings
 from infra.stack.broker import EmbeddedBroker
+from settings.sections import KafkaSettings, Settings
 from streams.admin import admin_client
 
 

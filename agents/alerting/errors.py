@@ -4,8 +4,10 @@ AlertError
 └── RulesError      the rules file is wrong; says in which line
 """
 
+from schemas.errors import SkyfuseError
 
-class AlertError(Exception):
+
+class AlertError(SkyfuseError):
     """Root of everything `agents.alerting` raises."""
 
 

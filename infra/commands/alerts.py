@@ -28,11 +28,11 @@ from agents.alerting.words import Explanation, explain, explain_told, lasting, s
 from infra.commands.connection import kafka_connection
 from infra.commands.topic import read_to_end
 from infra.errors import BrokerError, NotifyError, QueryError, TopicReadError
-from infra.settings import Settings
 from schemas.alert import Alert
 from schemas.base import first_error, format_time, from_ms, to_ms
 from schemas.dead_letter import DeadLetter
 from schemas.estimate import Estimate
+from settings.sections import Settings
 from streams.checkpoint import Checkpoints
 from streams.sinks.errors import SinkStopped
 from streams.sinks.patience import Patience

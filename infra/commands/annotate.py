@@ -25,9 +25,9 @@ from infra.connect import with_broker
 from infra.errors import AnnotationError, TopicReadError
 from infra.replay.display import shown
 from infra.sender import Sender
-from infra.settings import Settings
 from schemas.annotation import Annotation, Undone
 from schemas.base import first_error, format_time, to_ms
+from settings.sections import Settings
 from streams import topics
 from streams.accept import Keys
 from streams.admin import create_topics

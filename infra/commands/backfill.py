@@ -50,7 +50,6 @@ from infra.replay.display import shown
 from infra.replay.events import Problem
 from infra.replay.feed import Progress
 from infra.sender import Sender
-from infra.settings import Settings
 from infra.wording import counted
 from model.runtime import Head
 from schemas.amendment import AMENDMENT_TYPE, Amendment
@@ -59,6 +58,7 @@ from schemas.base import format_time, from_ms, to_ms
 from schemas.errors import DamagedState, Refused
 from schemas.estimate import BACKFILLED, Estimate
 from schemas.parameters import Pollutant
+from settings.sections import Settings
 from streams import topics
 from streams.accept import LATE_FROM, Keys, amendment_of, is_amendment, is_punctuation
 from streams.admin import admin_client

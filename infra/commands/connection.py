@@ -3,7 +3,7 @@
 from typing import Any
 
 from infra.connect import with_broker
-from infra.settings import Settings
+from settings.sections import Settings
 from streams.admin import client_arguments, dial
 from streams.topics import MAX_RECORD_BYTES
 

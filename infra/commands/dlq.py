@@ -22,9 +22,9 @@ from infra.commands.connection import kafka_connection
 from infra.commands.topic import read_to_end
 from infra.connect import broker_at_hand
 from infra.errors import DeadLetterError
-from infra.settings import Settings
 from schemas.base import format_time
 from schemas.dead_letter import REDRIVEN_FROM, DeadLetter
+from settings.sections import Settings
 from streams.topics import DEAD_LETTERS, MAX_RECORD_BYTES
 
 _CONFIRM_S: Final = 30.0

@@ -36,8 +36,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from infra.errors import InfluxInitError
-from infra.settings import Settings
 from schemas.secret import SecretError, read_token, tidy_password, tidy_token
+from settings.sections import Settings
 from streams.sinks.errors import SinkSettingError
 from streams.sinks.influx import server_of, tls_advice
 

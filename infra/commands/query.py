@@ -19,12 +19,12 @@ from rich.text import Text
 from aqi import standards
 from aqi.errors import StandardError
 from infra.errors import QueryError
-from infra.settings import Settings
 from infra.stores import replay_shown, replay_stores
 from schemas.base import format_time, parse_time, to_ms
 from schemas.duration import parse_duration
 from schemas.estimate import Estimate, IndexBlock, PollutantEstimate
 from schemas.parameters import PARAMETERS
+from settings.sections import Settings
 from streams.sinks.store import Store
 
 #: Rows of a table on the screen when no limit is given.

@@ -13,9 +13,9 @@ import typer
 from infra.commands.query import moment
 from infra.errors import QueryError
 from infra.outward import ngsi_ld, openaq, sensorthings
-from infra.settings import Settings
 from schemas.estimate import Estimate
 from schemas.station import Station
+from settings.sections import Settings
 from streams.sinks.store import Store
 
 

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from infra.commands.connection import kafka_connection
 from infra.errors import StationError
-from infra.settings import Settings
 from schemas.base import StationId
+from settings.sections import Settings
 from streams.topics import STATIONS
 
 _CONFIRM_S: Final = 30.0

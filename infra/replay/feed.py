@@ -17,7 +17,7 @@ from infra.replay.plain import Contents, read_plain
 from infra.replay.spool import Spool
 from infra.replay.timeline import Message, stations, timeline
 from infra.sender import Sender
-from infra.settings import Settings
+from settings.sections import Settings
 from streams.topics import FRAMES, READINGS, STATIONS
 
 #: How a folder can be laid out: docs/data-layout.md.

@@ -11,7 +11,7 @@ from kafka.errors import KafkaError  # type: ignore[import-untyped]
 from infra.commands.connection import consumer_limits
 from infra.errors import TopicReadError
 from infra.replay.outcome import Outcome
-from infra.settings import Settings
+from settings.sections import Settings
 from streams import topics
 from streams.admin import admin_client, client_arguments, dial
 from streams.errors import TopicError

@@ -10,11 +10,11 @@ from typing import Any, Final
 from infra.replay.events import FrameRow, ReadingRow
 from infra.replay.places import origin_text
 from infra.replay.spool import Spooled
-from infra.settings import WindowSettings
 from schemas.base import format_time, from_ms
 from schemas.features import Punctuation
 from schemas.frame import FrameHeader
 from schemas.station import Station
+from settings.sections import WindowSettings
 from streams.accept import ORIGIN, PUNCTUATION_TYPE
 from streams.cadence import MAX_PERIOD_MS, TOLERANCE
 from streams.topics import FRAMES, READINGS, STATIONS

@@ -8,10 +8,10 @@ from typing import Final
 
 from infra.errors import SourceError
 from infra.sender import Sender
-from infra.settings import Settings
 from infra.simulate.city import City, build
 from infra.simulate.messages import messages
 from infra.simulate.truth import MINUTE_MS, Truth
+from settings.sections import Settings
 from streams.topics import FRAMES, STATIONS
 
 _MOST_HISTORY_MIN: Final = 48 * 60

@@ -18,12 +18,12 @@ from kafka import TopicPartition as KafkaTopicPartition
 from PIL import Image, ImageDraw
 
 from infra.connect import environment
-from infra.settings import Settings, WindowSettings
 from infra.stack.processes import Child, spawn
 from schemas.base import from_ms
 from schemas.estimate import Estimate
 from schemas.features import Punctuation
 from schemas.frame import FrameHeader
+from settings.sections import Settings, WindowSettings
 from streams import topics
 from streams.accept import PUNCTUATION_TYPE
 from streams.admin import client_arguments, create_topics

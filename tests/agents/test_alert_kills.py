@@ -13,10 +13,10 @@ from agents.alerting import rules as rules_file
 from agents.alerting.watch import Watch
 from infra.commands.connection import kafka_connection
 from infra.commands.topic import read_to_end
-from infra.settings import KafkaSettings, Settings
 from infra.stack.broker import EmbeddedBroker
 from schemas.alert import Alert
 from schemas.estimate import Estimate
+from settings.sections import KafkaSettings, Settings
 from streams.accept import Keys
 from streams.topics import ALERTS, ESTIMATES
 from tests.agents.alerting.test_stage import city

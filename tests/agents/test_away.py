@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from agents.away import Away
-from infra.settings import KafkaSettings, Settings
 from infra.stack.broker import EmbeddedBroker
+from settings.sections import KafkaSettings, Settings
 from streams.admin import create_topics
 from tests.agents.harness import until
 

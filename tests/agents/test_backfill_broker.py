@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from infra.cli import app
 from infra.commands.backfill import final_horizons
 from infra.connect import environment
-from infra.settings import Settings
+from settings.sections import Settings
 from streams import topics
 from streams.admin import admin_client
 from tests.agents.harness import (

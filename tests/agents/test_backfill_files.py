@@ -18,10 +18,10 @@ from infra.commands.backfill import Scope, final_horizons, run
 from infra.connect import environment
 from infra.errors import TopicReadError
 from infra.replay.feed import feed
-from infra.settings import KafkaSettings, Settings
 from infra.stack.broker import EmbeddedBroker
 from infra.stack.processes import spawn
 from schemas.base import format_time, from_ms
+from settings.sections import KafkaSettings, Settings
 from streams import topics
 from streams.admin import admin_client, client_arguments, create_topics
 from tests.agents.harness import NOON, REPLAY, fleet, picture, read_all, stored, until

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from infra.settings import InfluxSettings, KafkaSettings, Settings
 from infra.stack.broker import EmbeddedBroker
+from settings.sections import InfluxSettings, KafkaSettings, Settings
 from tests.agents.harness import REPLAY, city, expected_windows, fleet, send, stored, until
 from tests.outputs.engines import FaultProxy, Influx1, influxdb
 

@@ -10,7 +10,6 @@ from kafka import KafkaConsumer, TopicPartition  # type: ignore[import-untyped]
 
 from fusion.assessor import Assessor
 from fusion.stored import SensorsState, StationState, read
-from infra.settings import Settings
 from model import virtual_sensor
 from model.bundle import Bundle
 from model.far_band import MIN_PAIRS, ROWS, BandFinder, observe
@@ -20,6 +19,7 @@ from schemas.base import from_ms
 from schemas.features import Features, Quality
 from schemas.reading import Quantity
 from schemas.station import Camera, CameraBands, FarBand, FoundBand, Station
+from settings.sections import Settings
 from streams import topics
 from streams.admin import client_arguments, create_topics
 from streams.join import Item, WindowView

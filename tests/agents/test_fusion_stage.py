@@ -19,11 +19,11 @@ import pytest
 
 from agents.fusion import FusionStage
 from agents.worker import _Fusion
-from infra.settings import KafkaSettings, Settings, WindowSettings
 from schemas.base import from_ms, to_ms
 from schemas.estimate import Estimate
 from schemas.features import Punctuation
 from schemas.station import Sensor, Station
+from settings.sections import KafkaSettings, Settings, WindowSettings
 from streams import topics
 from streams.accept import PUNCTUATION_TYPE
 from streams.cadence import CADENCE

@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 from infra.cli import app
 from infra.commands.backfill import final_horizons
 from infra.connect import environment
-from infra.settings import Settings
 from schemas.base import format_time, from_ms
 from schemas.estimate import Estimate
 from schemas.features import Punctuation
+from settings.sections import Settings
 from streams import topics
 from streams.accept import PUNCTUATION_TYPE
 from streams.admin import admin_client, create_topics

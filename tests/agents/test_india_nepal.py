@@ -11,11 +11,11 @@ import pytest
 
 from fusion.bounds import Interval, bounded
 from infra.replay.feed import feed
-from infra.settings import Settings
 from model.bundle import Bundle
 from model.evaluate import evaluate
 from schemas.estimate import Estimate
 from schemas.parameters import Pollutant
+from settings.sections import Settings
 from streams.admin import create_topics
 from tests.agents.harness import REPLAY, fleet, stored, until
 

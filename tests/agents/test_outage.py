@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from infra.settings import InfluxSettings, KafkaSettings, Settings
 from infra.stack.broker import EmbeddedBroker
+from settings.sections import InfluxSettings, KafkaSettings, Settings
 from streams import topics
 from tests.agents.harness import Fleet, Sent, fleet, read_all, send, until
 from tests.outputs.engines import Fault, FaultProxy, influxdb

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.settings import Settings
+from settings.sections import Settings
 from streams import topics
 from tests.agents.harness import REPLAY, city, expected_windows, fleet, read_all, send, stored, until
 

@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 
 from infra.cli import app
 from infra.connect import environment
-from infra.settings import Settings
 from schemas.base import from_ms
 from schemas.estimate import Inputs
 from schemas.frame import FrameHeader
+from settings.sections import Settings
 from streams import topics
 from tests.agents.harness import (
     NOON,

@@ -8,8 +8,8 @@ import pytest
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition  # type: ignore[import-untyped]
 
 from fusion.stored import read
-from infra.settings import Settings
 from schemas.state import VERSION
+from settings.sections import Settings
 from streams import topics
 from streams.admin import client_arguments
 from streams.join import Settled

@@ -17,10 +17,10 @@ import pytest
 from PIL import Image
 
 from infra.replay.feed import feed
-from infra.settings import Settings
 from model.bundle import Bundle
 from model.online import hours_of, read_layout, read_milan, score
 from schemas.estimate import Estimate
+from settings.sections import Settings
 from streams import topics
 from streams.admin import create_topics
 from tests.agents.harness import REPLAY, fleet, read_all, until

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from agents.worker import _waiting, join_rules
-from infra.settings import WindowSettings
+from settings.sections import WindowSettings
 from streams.join import Rules
 from streams.metrics import REGISTRY
 from streams.sinks.errors import SinkStopped

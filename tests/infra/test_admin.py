@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from kafka.admin import NewTopic
 
-from infra.settings import KafkaSettings, Settings
+from settings.sections import KafkaSettings, Settings
 from streams.admin import admin_client, check_topics, create_topics
 from streams.errors import TopicError
 from streams.topics import READINGS, STATIONS, TOPICS

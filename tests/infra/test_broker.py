@@ -8,9 +8,9 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from infra.errors import BrokerError
-from infra.settings import KafkaSettings, Settings
 from infra.stack import broker as module
 from infra.stack.broker import EmbeddedBroker, running_bootstrap
+from settings.sections import KafkaSettings, Settings
 from streams.admin import check_topics, create_topics
 from streams.topics import MAX_RECORD_BYTES
 

@@ -15,12 +15,12 @@ from rich.console import Console
 from infra import doctor as module
 from infra.doctor import Check, alert_rules, bundle, cache, disk, doctor, examine, influx, jar_files, packages
 from infra.sender import Sender
-from infra.settings import AlertSettings, InfluxSettings, KafkaSettings, RedisSettings, Settings
 from infra.stack import jars
 from infra.stack.broker import EmbeddedBroker
 from infra.stack.cache import EmbeddedCache
 from infra.stack.ports import free_port
 from model.bundle import DEFAULT_BUNDLE
+from settings.sections import AlertSettings, InfluxSettings, KafkaSettings, RedisSettings, Settings
 from streams.admin import admin_client, create_topics
 from streams.topics import READINGS
 from tests.outputs.engines import victoria_metrics

@@ -8,10 +8,10 @@ import pytest
 from fusion.learning import HOUR_MS
 from infra.errors import SourceError
 from infra.history import BEYOND_THE_LOG, History, late_from, source_of_file
-from infra.settings import KafkaSettings, Settings
 from model.bundle import DEFAULT_BUNDLE, Bundle
 from schemas.base import format_time, from_ms
 from schemas.features import Features
+from settings.sections import KafkaSettings, Settings
 from streams.accept import Keys
 from streams.bands import BandBook
 from streams.stations import StationBook

@@ -8,9 +8,9 @@ from infra.replay.events import ReadingRow
 from infra.replay.outcome import Outcome
 from infra.replay.spool import Spool
 from infra.replay.timeline import timeline
-from infra.settings import WindowSettings
 from schemas.errors import Refused
 from schemas.reading import accept
+from settings.sections import WindowSettings
 from streams.accept import ORIGIN, dead_letter
 from streams.topics import DEAD_LETTERS, LATE, READINGS
 

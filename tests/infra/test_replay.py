@@ -26,12 +26,12 @@ from infra.replay.feed import Progress, feed
 from infra.replay.plain import Contents, read_plain
 from infra.replay.spool import Spool
 from infra.replay.timeline import Message, timeline
-from infra.settings import KafkaSettings, Settings, WindowSettings
 from infra.stack.broker import EmbeddedBroker
 from schemas.base import to_ms
 from schemas.features import Punctuation
 from schemas.frame import accept_header
 from schemas.reading import accept
+from settings.sections import KafkaSettings, Settings, WindowSettings
 from streams.admin import create_topics
 from streams.topics import FRAMES, READINGS, STATIONS
 

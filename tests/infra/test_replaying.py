@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from infra.cli import app
 from infra.connect import environment
 from infra.replaying import NOT_ALL_USED, NOT_READ, USED, History, feed_live
-from infra.settings import Settings, WindowSettings
 from schemas.base import format_time, from_ms
+from settings.sections import Settings, WindowSettings
 from streams import topics
 from streams.admin import create_topics
 from streams.sinks.store import Store

@@ -18,7 +18,6 @@ from kafka import KafkaConsumer, TopicPartition
 from PIL import Image
 
 from infra.errors import SourceError
-from infra.settings import Settings
 from infra.simulate.air import HOUR_MS, air, solar_hour, sun_over
 from infra.simulate.city import FORMER_PLACE, READING_PERIOD_MS, build
 from infra.simulate.feed import feed
@@ -35,6 +34,7 @@ from schemas.base import parse_time, to_ms
 from schemas.frame import accept_header
 from schemas.parameters import PARAMETERS
 from schemas.reading import LIMITS, accept
+from settings.sections import Settings
 from streams.admin import create_topics
 from streams.topics import FRAMES, READINGS, STATIONS
 

@@ -11,7 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from infra.cli import app
-from infra.settings import Settings
+from settings.sections import Settings
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "infra" / "compose.yaml"

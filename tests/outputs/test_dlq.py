@@ -12,10 +12,10 @@ from infra.commands import dlq
 from infra.commands.connection import kafka_connection
 from infra.commands.dlq import REDRIVEN_FROM, app, preview
 from infra.errors import BrokerError, DeadLetterError, TopicReadError
-from infra.settings import KafkaSettings, Settings
 from infra.stack.broker import running_bootstrap
 from schemas.base import from_ms
 from schemas.dead_letter import DeadLetter
+from settings.sections import KafkaSettings, Settings
 from streams.admin import create_topics
 from streams.topics import DEAD_LETTERS, FRAMES, READINGS
 from tests.outputs.samples import T0

@@ -10,8 +10,8 @@ import yaml
 
 from agents.worker import ROLES
 from infra.connect import environment
-from infra.settings import Settings
 from infra.stack.processes import spawn
+from settings.sections import Settings
 from streams import metrics
 from streams.admin import create_topics
 from tests.agents.harness import REPLAY, city, expected_windows, send, stored

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from infra.settings import WindowSettings
 from schemas.duration import parse_duration
+from settings.sections import WindowSettings
 
 _ISO = TypeAdapter(timedelta)
 

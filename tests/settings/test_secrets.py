@@ -17,9 +17,9 @@ from pydantic import ValidationError
 
 from agents.worker import ROLES, build
 from infra import cli
-from infra.settings import InfluxSettings, KafkaSettings, RedisSettings, Settings
 from infra.stack.ports import free_port
 from schemas.secret import SecretError, read_token
+from settings.sections import InfluxSettings, KafkaSettings, RedisSettings, Settings
 from tests.outputs.influx2 import Influx2
 
 #: No piece of it may be seen: a client may cut what it quotes.

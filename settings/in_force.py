@@ -1,6 +1,6 @@
 """Settings as they are in force, and who says so: for `skyfuse config`, and for what is said of a wrong one.
 
-    python -m infra.in_force > docs/settings.md
+    python -m settings.in_force > docs/settings.md
 
 writes the page of all settings with their defaults.
 """
@@ -16,8 +16,8 @@ from typing import Any, Final, Literal, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from infra.settings import Settings, settings_file
-from infra.spelling import Path, leaves, section_of, variable
+from settings.sections import Settings, settings_file
+from settings.spelling import Path, leaves, section_of, variable
 
 _DEFAULT: Final = "default"
 _CREDENTIALS: Final = re.compile(r"(?<=://).*@")
@@ -83,7 +83,7 @@ def page() -> str:
     """docs/settings.md."""
     parts = [
         "# Settings",
-        "<!-- written by python -m infra.in_force > docs/settings.md -->",
+        "<!-- written by python -m settings.in_force > docs/settings.md -->",
         "In `skyfuse.toml` in the folder you are in, or the file that `SKYFUSE_CONFIG` names (it has to be"
         " there), or as environment variables, which win. A section of the file is a table, `[kafka]`; in the"
         " environment two underscores stand for its dot. `skyfuse config` shows what is in force and who said"

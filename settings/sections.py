@@ -22,10 +22,10 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from infra.errors import SettingsError
-from infra.spelling import unknown_keys, unknown_variables
 from schemas.duration import Duration
 from schemas.secret import read_token, tidy_password, tidy_token
+from settings.errors import SettingsError
+from settings.spelling import unknown_keys, unknown_variables
 
 
 def _off(value: object) -> object:

@@ -7,10 +7,10 @@ from pydantic import BaseModel
 from typer.testing import CliRunner
 
 from infra import cli
-from infra.errors import SettingsError
-from infra.in_force import in_force, page
-from infra.settings import Settings
-from infra.spelling import leaves, unknown_variables, variable
+from settings.errors import SettingsError
+from settings.in_force import in_force, page
+from settings.sections import Settings
+from settings.spelling import leaves, unknown_variables, variable
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 
@@ -147,7 +147,7 @@ def test_config_shows_what_is_in_force_and_from_where(monkeypatch: pytest.Monkey
 
 
 def test_the_page_is_fresh_and_has_every_setting() -> None:
-    assert PAGE.read_text() == page(), "stale: python -m infra.in_force > docs/settings.md"
+    assert PAGE.read_text() == page(), "stale: python -m settings.in_force > docs/settings.md"
     for path, field in leaves(Settings):
         assert f"`{variable(path)}`" in page()
         assert not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel))

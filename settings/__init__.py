@@ -1,0 +1,1 @@
+"""Settings: what can be set, under which names, what is in force and who says so."""
