@@ -1,4 +1,4 @@
-"""The alert stage: estimates through the state machines of `agents.alerting`, events out, then settled."""
+"""The alert stage: estimates through the state machines of `alerting`, events out, then settled."""
 
 import logging
 import time
@@ -9,12 +9,12 @@ from typing import Final, Self, get_args
 
 from aiokafka import ConsumerRecord
 
-from agents.alerting import rules as rules_file
-from agents.alerting.errors import RulesError
-from agents.alerting.rules import Rules
-from agents.alerting.station import StationAlerts
-from agents.alerting.stored import ALERTS
-from agents.alerting.watch import Watch
+from alerting import rules as rules_file
+from alerting.errors import RulesError
+from alerting.rules import Rules
+from alerting.station import StationAlerts
+from alerting.stored import ALERTS
+from alerting.watch import Watch
 from schemas.alert import Alert
 from schemas.errors import Refused
 from schemas.limits import STATIONS_PER_PARTITION

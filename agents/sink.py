@@ -16,18 +16,18 @@ from schemas.alert import Alert
 from schemas.annotation import Annotation
 from schemas.errors import Refused
 from schemas.estimate import Estimate
+from sinks.aggregator import Aggregator
+from sinks.cache import LatestCache
+from sinks.directory import Directory
+from sinks.errors import PointError, SinkStopped
+from sinks.influx import InfluxSink, Rejection
+from sinks.points import Point, alert_point, annotation_point
+from sinks.store import Store
 from streams import metrics
 from streams.accept import read_annotation, read_estimate
 from streams.boundary import isolated
 from streams.driver import Publish
 from streams.letters import Letters
-from streams.sinks.aggregator import Aggregator
-from streams.sinks.cache import LatestCache
-from streams.sinks.directory import Directory
-from streams.sinks.errors import PointError, SinkStopped
-from streams.sinks.influx import InfluxSink, Rejection
-from streams.sinks.points import Point, alert_point, annotation_point
-from streams.sinks.store import Store
 from streams.stations import StationBook
 
 log = logging.getLogger(__name__)

@@ -17,11 +17,11 @@ from aiokafka.errors import KafkaError
 from pydantic import SecretStr
 
 from agents.alert import AlertStage, Quiet, RulesSource
-from agents.alerting.stored import read as read_alerts
 from agents.away import Worker
 from agents.fusion import FusionStage
 from agents.sink import SinkStage
 from agents.vision import VisionPipeline, VisionStage
+from alerting.stored import read as read_alerts
 from fusion import stored
 from fusion.assessor import Assessor
 from fusion.intake import check_station
@@ -29,6 +29,11 @@ from fusion.sensors import humidity_ms
 from model.bundle import DEFAULT_BUNDLE, Bundle
 from model.runtime import Head
 from settings.sections import KafkaSettings, Settings, WindowSettings
+from sinks.aggregator import Aggregator
+from sinks.cache import LatestCache
+from sinks.influx import InfluxSink
+from sinks.patience import Patience
+from sinks.store import Store
 from streams import metrics, topics
 from streams.accept import Keys
 from streams.bands import BandBook
@@ -37,11 +42,6 @@ from streams.checkpoint import Checkpoints
 from streams.compacted import appended_since, read_compacted
 from streams.driver import BatchApp, Committed, Out, Stage, build_app
 from streams.join import Join, Rules, Settled
-from streams.sinks.aggregator import Aggregator
-from streams.sinks.cache import LatestCache
-from streams.sinks.influx import InfluxSink
-from streams.sinks.patience import Patience
-from streams.sinks.store import Store
 from streams.stations import StationBook
 from streams.web import add_pages
 

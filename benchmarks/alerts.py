@@ -15,8 +15,8 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from agents.alert import AlertStage
-from agents.alerting.rules import Rule, Rules, Step, default
-from agents.alerting.watch import Watch
+from alerting.rules import Rule, Rules, Step, default
+from alerting.watch import Watch
 from benchmarks._kafka import fresh_broker, verdict
 from benchmarks.sink import estimates
 from schemas.alert import Alert

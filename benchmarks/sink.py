@@ -47,13 +47,13 @@ from agents.sink import SinkStage
 from schemas.base import from_ms
 from schemas.estimate import Estimate, IndexBlock, Inputs, ModelOutput, PollutantEstimate, Window
 from schemas.parameters import PARAMETERS
+from sinks.aggregator import Aggregator
+from sinks.influx import BATCH_LINES, GZIP_LEVEL, InfluxSink
+from sinks.patience import Patience
+from sinks.points import window_lines
+from sinks.store import Store
 from streams.accept import Keys
 from streams.driver import Out
-from streams.sinks.aggregator import Aggregator
-from streams.sinks.influx import BATCH_LINES, GZIP_LEVEL, InfluxSink
-from streams.sinks.patience import Patience
-from streams.sinks.points import window_lines
-from streams.sinks.store import Store
 from streams.stations import StationBook
 
 _START_MS: Final = 1_767_225_600_000

@@ -14,7 +14,7 @@ from pydantic_settings import SettingsError as NoJson
 from rich.console import Console
 from rich.table import Table
 
-from agents.alerting.errors import AlertError
+from alerting.errors import AlertError
 from aqi.command import aqi_command
 from aqi.errors import AqiError
 from infra.commands import alerts, dlq, influx, stations

@@ -24,8 +24,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from agents.alerting import rules
-from agents.alerting.errors import RulesError
+from alerting import rules
+from alerting.errors import RulesError
 from infra.connect import with_broker
 from infra.errors import BrokerError, StackError
 from infra.stack import jars
@@ -35,10 +35,10 @@ from model.bundle import DEFAULT_BUNDLE, Bundle
 from model.errors import ModelError
 from schemas.secret import SecretError
 from settings.sections import Settings
+from sinks.errors import SinkSettingError
+from sinks.influx import server_of
 from streams.admin import admin_client, check_topics
 from streams.errors import StreamError
-from streams.sinks.errors import SinkSettingError
-from streams.sinks.influx import server_of
 from streams.topics import READINGS
 
 State = Literal["ok", "note", "bad"]

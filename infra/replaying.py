@@ -18,8 +18,8 @@ from infra.stores import new_replay_store, show_replay
 from infra.up import running
 from infra.wording import counted
 from settings.sections import Settings
+from sinks.store import Store
 from streams import topics
-from streams.sinks.store import Store
 
 #: Without any progress for this long, something is wrong.
 _STUCK_SECONDS: Final = 180.0

@@ -32,9 +32,9 @@ from schemas.base import to_ms
 from schemas.estimate import Estimate
 from schemas.reading import READING_EXAMPLE
 from settings.sections import Settings
+from sinks.store import Store
 from streams.admin import create_topics
 from streams.errors import StoreError
-from streams.sinks.store import Store
 from streams.topics import READINGS
 
 #: Windows that tell how often a station speaks: six hours of minutes.

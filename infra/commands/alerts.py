@@ -17,14 +17,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from agents.alerting import cap
-from agents.alerting import rules as rules_file
-from agents.alerting.rules import Rules
-from agents.alerting.station import StationAlerts
-from agents.alerting.stored import read
-from agents.alerting.watch import Watch
-from agents.alerting.webhook import Webhook
-from agents.alerting.words import Explanation, explain, explain_told, lasting, state_of
+from alerting import rules as rules_file
+from alerting.rules import Rules
+from alerting.station import StationAlerts
+from alerting.stored import read
+from alerting.watch import Watch
+from alerting.words import Explanation, explain, explain_told, lasting, state_of
+from exchange import cap
+from exchange.webhook import Webhook
 from infra.commands.connection import kafka_connection
 from infra.commands.topic import read_to_end
 from infra.errors import BrokerError, NotifyError, QueryError, TopicReadError
@@ -33,10 +33,10 @@ from schemas.base import first_error, format_time, from_ms, to_ms
 from schemas.dead_letter import DeadLetter
 from schemas.estimate import Estimate
 from settings.sections import Settings
+from sinks.errors import SinkStopped
+from sinks.patience import Patience
+from sinks.store import Store
 from streams.checkpoint import Checkpoints
-from streams.sinks.errors import SinkStopped
-from streams.sinks.patience import Patience
-from streams.sinks.store import Store
 from streams.topics import ALERT_STATE, ALERTS, DEAD_LETTERS, MAX_RECORD_BYTES
 
 app = typer.Typer(

@@ -38,8 +38,8 @@ from rich.markup import escape
 from infra.errors import InfluxInitError
 from schemas.secret import SecretError, read_token, tidy_password, tidy_token
 from settings.sections import Settings
-from streams.sinks.errors import SinkSettingError
-from streams.sinks.influx import server_of, tls_advice
+from sinks.errors import SinkSettingError
+from sinks.influx import server_of, tls_advice
 
 app = typer.Typer(help="The InfluxDB that skyfuse writes to.", no_args_is_help=True)
 

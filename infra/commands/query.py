@@ -25,7 +25,7 @@ from schemas.duration import parse_duration
 from schemas.estimate import Estimate, IndexBlock, PollutantEstimate
 from schemas.parameters import PARAMETERS
 from settings.sections import Settings
-from streams.sinks.store import Store
+from sinks.store import Store
 
 #: Rows of a table on the screen when no limit is given.
 SCREENFUL: Final = 40

@@ -10,13 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
+from exchange import ngsi_ld, openaq, sensorthings
 from infra.commands.query import moment
 from infra.errors import QueryError
-from infra.outward import ngsi_ld, openaq, sensorthings
 from schemas.estimate import Estimate
 from schemas.station import Station
 from settings.sections import Settings
-from streams.sinks.store import Store
+from sinks.store import Store
 
 
 class Target(StrEnum):

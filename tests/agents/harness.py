@@ -24,10 +24,10 @@ from schemas.estimate import Estimate
 from schemas.features import Punctuation
 from schemas.frame import FrameHeader
 from settings.sections import Settings, WindowSettings
+from sinks.store import Store
 from streams import topics
 from streams.accept import PUNCTUATION_TYPE
 from streams.admin import client_arguments, create_topics
-from streams.sinks.store import Store
 from streams.topics import MAX_RECORD_BYTES, Topic
 
 #: Twenty minutes before noon (UTC) on a June day: daylight for the gate, and an hour ends on the way.

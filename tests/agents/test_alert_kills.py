@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from kafka import KafkaProducer
 
-from agents.alerting import rules as rules_file
-from agents.alerting.watch import Watch
+from alerting import rules as rules_file
+from alerting.watch import Watch
 from infra.commands.connection import kafka_connection
 from infra.commands.topic import read_to_end
 from infra.stack.broker import EmbeddedBroker
@@ -19,8 +19,8 @@ from schemas.estimate import Estimate
 from settings.sections import KafkaSettings, Settings
 from streams.accept import Keys
 from streams.topics import ALERTS, ESTIMATES
-from tests.agents.alerting.test_stage import city
 from tests.agents.harness import REPLAY, fleet, until
+from tests.agents.test_alert_stage import city
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 

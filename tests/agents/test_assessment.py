@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.alerting.rules import parse
-from agents.alerting.watch import Watch
+from alerting.rules import parse
+from alerting.watch import Watch
 from aqi.history import History
 from fusion.assessor import Assessor
 from fusion.conclusion import Conclusion, assembled, conclude, means

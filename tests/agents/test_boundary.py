@@ -24,10 +24,10 @@ from hypothesis import strategies as st
 
 from agents import alert as alert_stage
 from agents.alert import AlertStage
-from agents.alerting.rules import default
 from agents.fusion import FusionStage
 from agents.sink import SinkStage
 from agents.vision import VisionPipeline, VisionStage
+from alerting.rules import default
 from fusion import assessor
 from fusion.assessor import Assessor
 from fusion.conclusion import conclude
@@ -50,6 +50,7 @@ from schemas.limits import (
 )
 from schemas.reading import Reading
 from schemas.station import CameraBands, Station
+from sinks.store import Store
 from streams import metrics, topics
 from streams.accept import LATE_FROM, PUNCTUATION_TYPE, Keys
 from streams.bands import BandBook
@@ -58,7 +59,6 @@ from streams.census import Census
 from streams.checkpoint import Checkpoints
 from streams.driver import Out
 from streams.join import Item, Join, Output, Rules
-from streams.sinks.store import Store
 from streams.stations import StationBook
 from tests.agents import strangers
 from tests.agents.strangers import NOON, NOW

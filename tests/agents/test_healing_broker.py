@@ -15,10 +15,10 @@ from schemas.base import format_time, from_ms
 from schemas.estimate import Estimate
 from schemas.features import Punctuation
 from settings.sections import Settings
+from sinks.store import Store
 from streams import topics
 from streams.accept import PUNCTUATION_TYPE
 from streams.admin import admin_client, create_topics
-from streams.sinks.store import Store
 from tests.agents.harness import REPLAY, Fleet, Sent, fleet, read_all, reading, send, stored, until
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]

@@ -7,10 +7,10 @@ import pytest
 
 from agents.worker import _waiting, join_rules
 from settings.sections import WindowSettings
+from sinks.errors import SinkStopped
+from sinks.patience import Patience
 from streams.join import Rules
 from streams.metrics import REGISTRY
-from streams.sinks.errors import SinkStopped
-from streams.sinks.patience import Patience
 
 
 def test_a_sink_that_waits_is_counted_for_the_alert_rules_and_said(caplog: pytest.LogCaptureFixture) -> None:

@@ -8,9 +8,9 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from agents.alerting.rules import parse
-from agents.alerting.stored import ALERTS
-from agents.alerting.watch import Watch
+from alerting.rules import parse
+from alerting.stored import ALERTS
+from alerting.watch import Watch
 from fusion.assessor import Assessor
 from model.bundle import Bundle
 from model.runtime import Head

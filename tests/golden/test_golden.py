@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.alerting.rules import parse
-from agents.alerting.stored import read as read_alerts
-from agents.alerting.watch import Watch
+from alerting.rules import parse
+from alerting.stored import read as read_alerts
+from alerting.watch import Watch
 from fusion.assessor import Assessor
 from fusion.stored import OF_SENSORS, SensorsState, StationState, read
 from model.bundle import Bundle

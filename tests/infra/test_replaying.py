@@ -14,9 +14,9 @@ from infra.connect import environment
 from infra.replaying import NOT_ALL_USED, NOT_READ, USED, History, feed_live
 from schemas.base import format_time, from_ms
 from settings.sections import Settings, WindowSettings
+from sinks.store import Store
 from streams import topics
 from streams.admin import create_topics
-from streams.sinks.store import Store
 from tests.agents.harness import NOON, fleet, picture, read_all, reading, send, stored, until
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]

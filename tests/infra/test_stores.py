@@ -8,7 +8,7 @@ from infra.commands.query import query
 from infra.errors import QueryError
 from infra.stores import make_room_for_live, new_replay_store, replay_shown, replay_stores, show_replay
 from settings.sections import Settings
-from streams.sinks.store import Store
+from sinks.store import Store
 from tests.outputs.samples import estimate
 
 

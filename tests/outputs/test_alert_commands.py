@@ -12,18 +12,18 @@ import pytest
 from kafka import KafkaProducer
 from typer.testing import CliRunner
 
-from agents.alerting.rules import default
-from agents.alerting.watch import Watch
-from agents.alerting.webhook import Webhook
+from alerting.rules import default
+from alerting.watch import Watch
+from exchange.webhook import Webhook
 from infra.commands.alerts import app, explain_station, notify
 from infra.commands.connection import kafka_connection
 from infra.commands.dlq import scan
 from infra.errors import QueryError
+from sinks.patience import Patience
+from sinks.store import Store
 from streams.admin import create_topics
-from streams.sinks.patience import Patience
-from streams.sinks.store import Store
 from streams.topics import ALERTS, DEAD_LETTERS
-from tests.agents.alerting.test_outward import EVENTS, Receiver
+from tests.exchange.test_cap_and_webhook import EVENTS, Receiver
 from tests.outputs.engines import until
 from tests.outputs.samples import T0, estimate, imputed, index, measured
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from agents.alerting.rules import parse
-from agents.alerting.watch import Watch
+from alerting.rules import parse
+from alerting.watch import Watch
 from aqi import standards
 from infra.dashboards.files import FOLDER, render
 from infra.dashboards.parts import editions
@@ -17,11 +17,11 @@ from schemas.base import format_time, from_ms, to_ms
 from schemas.estimate import FrameUse, Inputs, ModelOutput
 from schemas.parameters import PARAMETERS
 from schemas.station import Station
-from streams.sinks.directory import Directory
-from streams.sinks.influx import InfluxSink
-from streams.sinks.patience import Patience
-from streams.sinks.points import alert_point
-from streams.sinks.store import Store
+from sinks.directory import Directory
+from sinks.influx import InfluxSink
+from sinks.patience import Patience
+from sinks.points import alert_point
+from sinks.store import Store
 from tests.outputs.engines import FaultProxy, influxdb
 from tests.outputs.samples import T0, estimate, imputed, index, measured
 

@@ -8,14 +8,14 @@ import pytest
 from schemas.alert import Alert
 from schemas.estimate import Inputs, ModelOutput
 from schemas.station import Station
+from sinks.aggregates import KINDS, aggregate
+from sinks.points import alert_point, station_point
+from sinks.store import Store
 from streams.metrics import REGISTRY
-from streams.sinks.aggregates import KINDS, aggregate
-from streams.sinks.points import alert_point, station_point
-from streams.sinks.store import Store
 from streams.topics import TOPICS
-from tests.agents.alerting.test_outward import EVENTS
+from tests.exchange.test_cap_and_webhook import EVENTS
 from tests.outputs.samples import T0, estimate, imputed, index, measured
-from tests.streams.sinks.lines import points
+from tests.sinks.lines import points
 
 TEXT = (Path(__file__).parents[2] / "docs" / "outputs.md").read_text()
 #: What a number may be said in.

@@ -8,10 +8,10 @@ import pytest
 from agents.worker import _waited, _waiting
 from infra.commands.influx import admin_of, initialise
 from schemas.secret import read_token
+from sinks.errors import SinkStopped
+from sinks.influx import InfluxSink
+from sinks.patience import Patience
 from streams.metrics import REGISTRY
-from streams.sinks.errors import SinkStopped
-from streams.sinks.influx import InfluxSink
-from streams.sinks.patience import Patience
 from tests.outputs.influx2 import Influx2
 from tests.outputs.samples import estimate
 

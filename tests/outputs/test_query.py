@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from infra.commands.query import SCHEMA, moment, query, row, to_csv, to_json, to_parquet, to_table
 from infra.errors import QueryError
 from schemas.estimate import Estimate
-from streams.sinks.store import Store
+from sinks.store import Store
 from tests.outputs.samples import T0, estimate, estimates, imputed, index, measured
 
 APP = typer.Typer()

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from exchange import ngsi_ld, openaq, sensorthings
 from infra.commands.share import share
-from infra.outward import ngsi_ld, openaq, sensorthings
 from schemas.base import format_time
 from schemas.estimate import Inputs
 from schemas.parameters import PARAMETERS
 from schemas.station import Station
-from streams.sinks.store import Store
+from sinks.store import Store
 from tests.outputs.samples import T0, estimate, estimates, imputed, index, measured
 
 HERE = {

@@ -12,12 +12,12 @@ from agents.sink import SinkStage
 from schemas.alert import SEVERITIES
 from schemas.base import parse_time, to_ms
 from schemas.dead_letter import DeadLetter
+from sinks.influx import InfluxSink
+from sinks.patience import Patience
+from sinks.store import Store
 from streams.accept import Keys
-from streams.sinks.influx import InfluxSink
-from streams.sinks.patience import Patience
-from streams.sinks.store import Store
 from streams.stations import StationBook
-from tests.agents.alerting.test_outward import EVENTS
+from tests.exchange.test_cap_and_webhook import EVENTS
 
 ESTIMATES, ALERTS = "aq.estimates.v1", "aq.alerts.v1"
 

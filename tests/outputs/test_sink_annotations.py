@@ -15,9 +15,9 @@ from infra.errors import AnnotationError
 from schemas.annotation import Annotation, Undone
 from schemas.base import from_ms
 from schemas.dead_letter import DeadLetter
+from sinks.points import annotation_point
+from sinks.store import Store
 from streams.accept import Keys
-from streams.sinks.points import annotation_point
-from streams.sinks.store import Store
 from streams.stations import StationBook
 
 NOON = 1_750_248_000_000

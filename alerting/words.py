@@ -1,0 +1,201 @@
+"""Alerts in words, with the numbers: the reason of an event, and why an alert is or is not open now."""
+
+from typing import NamedTuple
+
+from alerting.evidence import Evidence
+from alerting.machine import Entry, Progress, patience
+from alerting.rules import Rule
+from schemas.alert import Alert
+from schemas.base import format_time, from_ms
+
+#: Shares are 0 to 1 in rules and events; people read per cent.
+_SHARES = frozenset({"imputed_share", "frames"})
+
+
+def subject(rule: Rule) -> str:
+    """What the rule looks at."""
+    match rule.what:
+        case "index":
+            return f"{rule.standard} index"
+        case "nowcast":
+            return f"{rule.standard} NowCast"
+        case "concentration":
+            return str(rule.parameter)
+        case "imputed_share":
+            return "share of pollutants imputed"
+        case "flagged":
+            return f"number of pollutants that fail {' or '.join(rule.tests)}"
+        case "frames":
+            return f"share of frames unusable ({', '.join(rule.reasons)})"
+        case "silence":
+            return "windows without data"
+
+
+def number(rule: Rule, value: float) -> str:
+    """A number of the rule with its unit."""
+    if rule.what in _SHARES:
+        return f"{_short(100 * value)} %"
+    return f"{_short(value)} ug/m3" if rule.what == "concentration" else _short(value)
+
+
+def _short(value: float) -> str:
+    """Up to two decimals, and no power of ten."""
+    return f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+def seen(rule: Rule, evidence: Evidence) -> str:
+    """The evidence with its interval, where it is one."""
+    if evidence.low == evidence.value == evidence.high:
+        return number(rule, evidence.value)
+    if evidence.low == float("-inf"):
+        return f"{number(rule, evidence.value)} (imputed, nothing is sure)"
+    if evidence.high == evidence.value or evidence.high == float("inf"):
+        return f"{number(rule, evidence.value)} (surely {number(rule, evidence.low)} or more)"
+    return f"{number(rule, evidence.value)} ({_short(evidence.low)} to {_short(evidence.high)}, imputed)"
+
+
+def lasting(ms: int) -> str:
+    """A length of time: 90 s, 15 min, 2 h 30 min."""
+    seconds = ms // 1000
+    if seconds < 120:
+        return f"{seconds} s"
+    minutes = seconds // 60
+    if minutes < 120:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+def reason_of(rule: Rule, entry: Entry, *, lowered: bool, revised: bool) -> str:
+    """Why an event happened. `lowered`: the severity fell; `revised`: late data changed what was told."""
+    step = rule.steps[entry.level]
+    since = f"since {format_time(from_ms(entry.since))} ({lasting(entry.at - entry.since)})"
+    after = "after late data: " if revised else ""
+    if rule.what == "silence":
+        if entry.event == "clear":
+            return f"{after}data has been coming again {since}"
+        return f"{after}no data for {entry.evidence.value:.0f} windows, {since}"
+    what = f"{subject(rule)} is {seen(rule, entry.evidence)}"
+    if entry.event == "clear":
+        return f"{after}{what}, below {number(rule, step.left_below)} {since}"
+    if lowered:
+        bound = number(rule, rule.steps[entry.level + 1].left_below)
+        return f"{after}{what}, below {bound} {since}: {step.severity} now"
+    return f"{after}{what}, at or above {number(rule, step.enter)} {since}"
+
+
+def retracted() -> str:
+    """Why an alert is withdrawn."""
+    return "withdrawn: late data changed the windows this alert rested on, and they do not open it any more"
+
+
+def withdrawn(rule: str) -> str:
+    """Why the alert of a rule that is no more is withdrawn."""
+    return f"withdrawn: the rule {rule} was changed or removed"
+
+
+class Explanation(NamedTuple):
+    """Why the alert of a rule is or is not open."""
+
+    rule: str
+    open: bool
+    severity: str
+    text: str
+
+
+def explain(
+    rule: Rule, progress: Progress, latest: Evidence | str | None, end: int | None, now: int, cut: int = 0
+) -> Explanation:
+    """The state of `rule` in words.
+
+    `latest`, `end`: evidence and end of the last window; `now`: end of the latest window anywhere; `cut`:
+    time before which no window was looked at (ms).
+    """
+    level = progress.level
+    severity = rule.steps[level].severity if level >= 0 else ""
+    text = state_of(rule, progress, latest, end, now)
+    if progress.episode is not None:
+        # What held from the first windows on may have held before them.
+        uncertain = rule.what != "silence" and progress.episode.entries[0].since - cut <= rule.max_gap
+        earlier = " or earlier" if uncertain else ""
+        since = format_time(from_ms(progress.episode.entries[-1].since))
+        text = f"open since {since}{earlier}, {severity}: {text}"
+    else:
+        text = f"not open: {text}"
+    return Explanation(rule.id, level >= 0, severity, text)
+
+
+def explain_told(rule: str, told: Alert | None, state: str) -> Explanation:
+    """An alert as the world was told of it (None: it is not open), and in words how things are now."""
+    if told is None:
+        return Explanation(rule, False, "", f"not open: {state}")
+    text = f"open since {format_time(told.since)}, {told.severity}: {told.reason}. Now: {state}"
+    return Explanation(rule, True, told.severity, text)
+
+
+def state_of(rule: Rule, progress: Progress, latest: Evidence | str | None, end: int | None, now: int) -> str:
+    """What the rule looks at is, and what happens next; see `explain`."""
+    if rule.what == "silence":
+        return _silence(rule, progress, now)
+    if end is None:
+        return "no window has been seen"
+    return _threshold(rule, progress, latest, end)
+
+
+def _for(dwell: int) -> str:
+    return f" for {lasting(dwell)}" if dwell else ""
+
+
+def _silence(rule: Rule, progress: Progress, now: int) -> str:
+    if progress.last is None:
+        return "no window has been seen"
+    # The newest window anywhere may be on its way here still: it is not missing yet.
+    missing = max(0, (now - progress.last) // progress.size - 1)
+    last = format_time(from_ms(progress.last))
+    text = f"no data for {missing} windows, the last is of {last}" if missing else f"data come, last {last}"
+    if progress.spacing > progress.size:
+        text += f", usually every {lasting(progress.spacing)}"
+    if progress.level + 1 < len(rule.steps):
+        waited = patience(rule, progress.level + 1, progress.size, progress.spacing)
+        severity = rule.steps[progress.level + 1].severity
+        text += f"; {severity} after {waited / progress.size:.0f} windows without data"
+    if progress.episode is not None:
+        first = not rule.clear_after or max(progress.size, progress.spacing) > rule.clear_after
+        back = "with the first data" if first else f"{lasting(rule.clear_after)} after data came back"
+        text += f"; clears {back}"
+    return text
+
+
+def _threshold(rule: Rule, progress: Progress, latest: Evidence | str | None, end: int) -> str:
+    if not isinstance(latest, Evidence):
+        text = f"the last window says nothing: {latest or 'the rule is new'}"
+        if progress.last is not None:
+            text += f"; the last evidence is of {format_time(from_ms(progress.last))}"
+        return text
+    parts = [f"{subject(rule)} is {seen(rule, latest)}"]
+    level = progress.level
+    if level + 1 < len(rule.steps):
+        step = rule.steps[level + 1]
+        since = progress.above[level + 1]
+        if since is None:
+            needs = "needs its lower end at" if latest.low < latest.value else "needs"
+            parts.append(f"{step.severity} {needs} {number(rule, step.enter)} or more{_for(rule.open_after)}")
+        else:
+            left = rule.open_after - (end - since)
+            parts.append(
+                f"at or above {number(rule, step.enter)} since {format_time(from_ms(since))};"
+                f" {step.severity} in {lasting(left)} if it lasts"
+            )
+    if level >= 0:
+        step = rule.steps[level]
+        since = progress.below[level]
+        if since is None:
+            whole = "its upper end is " if latest.high > latest.value else ""
+            parts.append(f"clears once {whole}below {number(rule, step.left_below)}{_for(rule.clear_after)}")
+        else:
+            left = rule.clear_after - (end - since)
+            parts.append(
+                f"below {number(rule, step.left_below)} since {format_time(from_ms(since))};"
+                f" clears in {lasting(left)} if it lasts"
+            )
+    return "; ".join(parts)

@@ -1,1 +1,0 @@
-"""Estimates in the formats of others: NGSI-LD, SensorThings, OpenAQ. Plain functions, no I/O."""

@@ -1,0 +1,76 @@
+"""How a sink waits for an engine that is away: for ever, politely, but not longer than the worker."""
+
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from sinks.errors import SinkStopped
+
+
+def _nobody(reason: str, seconds: float) -> None:
+    """Told of every wait when the caller does not care."""
+
+
+def _nothing() -> None:
+    """Told of the end of a wait when the caller does not care."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Exponential back-off with jitter, ended by `stopping`.
+
+    `wait(seconds)` blocks and returns True if the worker is stopping; `uniform()` is in [0, 1);
+    `on_wait(reason, seconds)` hears of every pause (readiness, metrics, log), `on_end()` of their end: the
+    engine works again, or the worker stops.
+    """
+
+    wait: Callable[[float], bool]
+    uniform: Callable[[], float] = random.random
+    on_wait: Callable[[str, float], None] = field(default=_nobody)
+    on_end: Callable[[], None] = field(default=_nothing)
+    first: float = 0.5
+    longest: float = 30.0
+    #: A server that asks for more than this is mistaken.
+    longest_asked: float = 600.0
+
+    @classmethod
+    def until(
+        cls,
+        stopping: threading.Event,
+        on_wait: Callable[[str, float], None] = _nobody,
+        on_end: Callable[[], None] = _nothing,
+    ) -> "Patience":
+        """Patience on the real clock that lasts until `stopping` is set."""
+        return cls(wait=stopping.wait, on_wait=on_wait, on_end=on_end)
+
+    def pause(self, attempt: int, reason: str, asked: float | None = None) -> None:
+        """Wait before attempt number `attempt` + 1 (the first failed one is 0).
+
+        `asked`: seconds the server wants (Retry-After); the wait is at least that, plus jitter.
+        Raises SinkStopped as soon as the worker is stopping.
+        """
+        backoff = min(self.longest, self.first * 2 ** min(attempt, 30)) * (0.5 + 0.5 * self.uniform())
+        if asked is not None:
+            backoff = min(asked, self.longest_asked) + self.first * self.uniform()
+        self.on_wait(reason, backoff)
+        if self.wait(backoff):
+            self.on_end()
+            raise SinkStopped(f"the worker stopped while this was waited for: {reason}")
+
+
+def retry_after(header: str | None, now: datetime) -> float | None:
+    """Seconds that a server asks for by Retry-After (RFC 9110): a number of seconds, or a date; else None."""
+    if header is None:
+        return None
+    if header.strip().isdecimal():
+        return float(header)
+    try:
+        moment = parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - now).total_seconds())

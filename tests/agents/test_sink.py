@@ -1,0 +1,233 @@
+"""The sink stage and what a foreign producer puts on the estimates topic."""
+
+import asyncio
+import gzip
+import json
+import socket
+import threading
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from aiokafka import ConsumerRecord
+
+from agents.sink import SinkStage
+from schemas.dead_letter import DeadLetter
+from schemas.estimate import Estimate
+from sinks.influx import InfluxSink
+from sinks.patience import Patience
+from sinks.store import Store
+from streams.accept import Keys
+from streams.driver import Out
+from streams.stations import StationBook
+from tests.outputs.samples import T0, estimate, measured
+
+TOPIC = "aq.estimates.v1"
+GOOD = estimate("s1", T0 + 60, pollutants={"pm25": measured(12.5)})
+LATER = estimate("s1", T0 + 120, pollutants={"pm25": measured(13.5)})
+
+
+def record(offset: int, value: bytes | None) -> "ConsumerRecord[bytes, bytes]":
+    return ConsumerRecord(TOPIC, 0, offset, 1_767_225_700_000, 1, b"s1", value, None, 0, 0, (("a", b"b"),))
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (('"value":12.5', '"value":NaN'), "not_finite"),
+        (('"value":12.5', '"value":-Infinity'), "not_finite"),
+        (('"value":12.5', '"value":1e400'), "not_finite"),
+        (('"value":12.5', '"value":null'), "float_type"),
+        (('"revision":1', '"revision":9999999999999999999'), "less_than_equal"),
+        (("2026-01-01T00:01:00Z", "9999-12-31T23:59:59Z"), "not_a_window"),
+        (('"s1"', '"s\\ud800"'), "not_json"),
+    ],
+)
+def test_what_no_series_can_hold_is_a_dead_letter_as_it_came(
+    change: tuple[str, str], code: str, tmp_path: Path
+) -> None:
+    letters: list[Out] = []
+
+    async def publish(records: Iterable[Out], /) -> None:
+        letters.extend(records)
+
+    text = GOOD.model_dump_json()
+    assert change[0] in text
+    bad = record(1, text.replace(*change).encode())
+    with Store(tmp_path / "store.sqlite", aggregates=True) as store, ThreadPoolExecutor(1) as executor:
+        stage = SinkStage(
+            store, None, None, None, StationBook("aq.stations.v1", Keys(1)), publish, executor,
+            threading.Event(), topic=TOPIC, dead_letter_topic="aq.dlq.v1", start=0,
+        )  # fmt: skip
+        batch = [record(0, GOOD.model_dump_json().encode()), bad, record(2, LATER.model_dump_json().encode())]
+
+        async def run() -> int:
+            await stage.handle(TOPIC, batch)
+            return (await stage.settle())[TOPIC][0]
+
+        assert asyncio.run(run()) == 3
+        assert store.read() == [GOOD, LATER]
+    (letter,) = letters
+    story = DeadLetter.from_headers(letter.headers)
+    assert (letter.key, letter.value) == (bad.key, bad.value)
+    assert DeadLetter.original_headers(letter.headers) == [("a", b"b")]
+    assert (story.code, story.stage, story.offset) == (code, "sink", 1)
+    assert len(story.reason) > 20
+
+
+class ShortMemory(BaseHTTPRequestHandler):
+    """Answers as InfluxDB 2 does to points that are older than a bucket's retention, here than T0 + 90."""
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers["Content-Encoding"] == "gzip":
+            body = gzip.decompress(body)
+        old = [line for line in body.decode().split("\n") if int(line.rsplit(" ", 1)[1]) < T0 + 90]
+        words = {
+            "code": "unprocessable entity",
+            "message": f"failure writing points to database: partial write: dropped {len(old)} points"
+            " outside retention policy of duration 2160h0m0s - oldest point"
+            f" {old[0][:40] if old else ''} dropped={len(old)}",
+        }
+        answer = json.dumps(words).encode() if old else b""
+        self.send_response(422 if old else 204)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: object) -> None:
+        """Not on the tests' output."""
+
+
+def test_an_estimate_older_than_the_bucket_keeps_is_one_dead_letter_that_says_so(tmp_path: Path) -> None:
+    """Its eight lines were eight letters, each with the whole estimate."""
+    letters: list[Out] = []
+
+    async def publish(records: Iterable[Out], /) -> None:
+        letters.extend(records)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), ShortMemory)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    influx = InfluxSink(
+        f"http://127.0.0.1:{server.server_port}", org="o", bucket="aq", token="t",
+        patience=Patience(wait=lambda _: True),
+    )  # fmt: skip
+    with Store(tmp_path / "store.sqlite", aggregates=True) as store, ThreadPoolExecutor(1) as executor:
+        stage = SinkStage(
+            store, influx, None, None, StationBook("aq.stations.v1", Keys(1)), publish, executor,
+            threading.Event(), topic=TOPIC, dead_letter_topic="aq.dlq.v1", start=0,
+        )  # fmt: skip
+        batch = [record(offset, one.model_dump_json().encode()) for offset, one in enumerate((GOOD, LATER))]
+        asyncio.run(stage.handle(TOPIC, batch))
+        assert store.read() == [GOOD, LATER]
+    influx.close()
+    server.shutdown()
+    server.server_close()
+    (letter,) = letters
+    story = DeadLetter.from_headers(letter.headers)
+    assert (letter.value, story.code, story.offset) == (batch[0].value, "sink_rejected", 0)
+    assert (
+        "points of this estimate, which are older than its bucket keeps: the local store has them"
+        in story.reason
+    )
+    assert "lengthen the bucket's retention" in story.reason
+    assert "2160h0m0s" in story.reason
+
+
+def test_a_sink_that_is_stopped_while_it_waits_acknowledges_nothing(tmp_path: Path) -> None:
+    """What was not written is read again by the partition's next owner."""
+    letters: list[Out] = []
+
+    async def publish(records: Iterable[Out], /) -> None:
+        letters.extend(records)
+
+    stopping = threading.Event()
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # bound and not listening: every connection is refused
+        influx = InfluxSink(
+            f"http://127.0.0.1:{nobody.getsockname()[1]}", org="o", bucket="aq", token="t",
+            patience=Patience.until(stopping, lambda *_: stopping.set()),
+        )  # fmt: skip
+        with Store(tmp_path / "store.sqlite", aggregates=True) as store, ThreadPoolExecutor(1) as executor:
+            stage = SinkStage(
+                store, influx, None, None, StationBook("aq.stations.v1", Keys(1)), publish, executor,
+                stopping, topic=TOPIC, dead_letter_topic="aq.dlq.v1", start=3,
+            )  # fmt: skip
+
+            async def run() -> int:
+                await stage.handle(TOPIC, [record(3, GOOD.model_dump_json().encode())])
+                return (await stage.settle())[TOPIC][0]
+
+            assert asyncio.run(run()) == 3
+        influx.close()
+    assert not letters
+
+
+def test_the_estimate_that_influxdb_refuses_is_the_one_that_is_a_dead_letter(tmp_path: Path) -> None:
+    """It is neither the first nor the last of its batch."""
+    letters: list[Out] = []
+
+    async def publish(records: Iterable[Out], /) -> None:
+        letters.extend(records)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), ShortMemory)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    influx = InfluxSink(
+        f"http://127.0.0.1:{server.server_port}", org="o", bucket="aq", token="t",
+        patience=Patience(wait=lambda _: True),
+    )  # fmt: skip
+    ends = (T0 + 120, T0 + 60, T0 + 180, T0 + 240)
+    with Store(tmp_path / "store.sqlite", aggregates=True) as store, ThreadPoolExecutor(1) as executor:
+        stage = SinkStage(
+            store, influx, None, None, StationBook("aq.stations.v1", Keys(1)), publish, executor,
+            threading.Event(), topic=TOPIC, dead_letter_topic="aq.dlq.v1", start=0,
+        )  # fmt: skip
+        batch = [
+            record(
+                offset, estimate("s1", end, pollutants={"pm25": measured(12.5)}).model_dump_json().encode()
+            )
+            for offset, end in enumerate(ends)
+        ]
+        asyncio.run(stage.handle(TOPIC, batch))
+    influx.close()
+    server.shutdown()
+    server.server_close()
+    assert [(DeadLetter.from_headers(one.headers).offset, one.value) for one in letters] == [
+        (1, batch[1].value)
+    ]
+
+
+class Picky(Store):
+    """Cannot keep what ends at T0 + 60."""
+
+    def write(self, estimates: Sequence[Estimate]) -> list[Estimate]:
+        if any(one.window.end.timestamp() == T0 + 60 for one in estimates):
+            raise ValueError("this one cannot be kept")
+        return super().write(estimates)
+
+
+def test_the_estimate_that_the_store_cannot_keep_is_the_one_that_is_a_dead_letter(tmp_path: Path) -> None:
+    letters: list[Out] = []
+
+    async def publish(records: Iterable[Out], /) -> None:
+        letters.extend(records)
+
+    ends = (T0 + 120, T0 + 60, T0 + 180)
+    with Picky(tmp_path / "store.sqlite", aggregates=True) as store, ThreadPoolExecutor(1) as executor:
+        stage = SinkStage(
+            store, None, None, None, StationBook("aq.stations.v1", Keys(1)), publish, executor,
+            threading.Event(), topic=TOPIC, dead_letter_topic="aq.dlq.v1", start=0,
+        )  # fmt: skip
+        batch = [
+            record(
+                offset, estimate("s1", end, pollutants={"pm25": measured(12.5)}).model_dump_json().encode()
+            )
+            for offset, end in enumerate(ends)
+        ]
+        asyncio.run(stage.handle(TOPIC, batch))
+        assert [one.window.end.timestamp() for one in store.read()] == [T0 + 120, T0 + 180]
+    assert [(DeadLetter.from_headers(one.headers).offset, one.value) for one in letters] == [
+        (1, batch[1].value)
+    ]
