@@ -23,6 +23,7 @@ from itertools import groupby
 from typing import Final, Literal, NamedTuple
 
 from aqi.quality import defaults
+from camera.virtual_sensor import VirtualSensor
 from fusion.amending import LeftOut, not_withheld
 from fusion.assessor import StationOf
 from fusion.conclusion import Conclusion, Counts, assembled, conclude, unknown
@@ -30,8 +31,7 @@ from fusion.inference import Said, tell
 from fusion.intake import Intake, Prepared, take_in
 from fusion.learning import HOUR_MS, Air
 from fusion.stored import SensorsState
-from model.runtime import Head
-from model.virtual_sensor import VirtualSensor
+from model.bundle.runtime import Head
 from schemas.base import format_time, from_ms, to_ms
 from schemas.estimate import Estimate, PollutantEstimate
 from schemas.parameters import PARAMETERS, Pollutant

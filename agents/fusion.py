@@ -17,13 +17,13 @@ from aiokafka import ConsumerRecord
 from pydantic import ValidationError
 
 from aqi.quality import tests_in
+from camera.far_band import ROWS
+from camera.haze import HAZE_SIZE
+from camera.virtual_sensor import CAMERA_SIZE
 from fusion.amending import latest_time
 from fusion.assessor import Assessor
 from fusion.learning import HOUR_MS
-from model.bundle import EMBEDDING_SIZE
-from model.far_band import ROWS
-from model.haze import HAZE_SIZE
-from model.virtual_sensor import CAMERA_SIZE
+from model.bundle.bundle import EMBEDDING_SIZE
 from schemas.amendment import AMENDMENT_TYPE
 from schemas.base import first_error, format_time, from_ms, to_ms
 from schemas.errors import Refused

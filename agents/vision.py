@@ -17,14 +17,14 @@ import numpy as np
 from aiokafka import ConsumerRecord
 from numpy.typing import NDArray
 
-from model.bundle import Bundle
-from model.errors import ImageRefused
-from model.far_band import FarBand, row_profile
-from model.gate import REASONS, Verdict, judge
-from model.haze import HAZE_SIZE
-from model.image import DecodedFrame, decode
-from model.runtime import Encoder
-from model.virtual_sensor import layout, plain_part, with_projection
+from camera.errors import ImageRefused
+from camera.far_band import FarBand, row_profile
+from camera.gate import REASONS, Verdict, judge
+from camera.haze import HAZE_SIZE
+from camera.image import DecodedFrame, decode
+from camera.virtual_sensor import layout, plain_part, with_projection
+from model.bundle.bundle import Bundle
+from model.bundle.runtime import Encoder
 from schemas.base import from_ms, to_ms
 from schemas.errors import Refused
 from schemas.features import Features, Punctuation, Quality

@@ -26,8 +26,8 @@ from fusion import stored
 from fusion.assessor import Assessor
 from fusion.intake import check_station
 from fusion.sensors import humidity_ms
-from model.bundle import DEFAULT_BUNDLE, Bundle
-from model.runtime import Head
+from model.bundle.bundle import DEFAULT_BUNDLE, Bundle
+from model.bundle.runtime import Head
 from settings.sections import KafkaSettings, Settings, WindowSettings
 from sinks.aggregator import Aggregator
 from sinks.cache import LatestCache

@@ -18,7 +18,7 @@ from alerting.errors import RulesError
 from aqi import standards
 from aqi.errors import StandardError
 from aqi.quality import TESTS
-from model.gate import REASONS
+from camera.gate import REASONS
 from schemas.alert import SEVERITIES, Severity
 from schemas.base import STATION_PATTERN
 from schemas.duration import parse_duration

@@ -39,8 +39,8 @@ def _peak_kib() -> int:
 
 def measure(bundle_path: str, threads: int) -> None:
     """Median milliseconds a 224 x 224 frame and peak memory of this process, as JSON."""
-    from model.bundle import Bundle
-    from model.runtime import Encoder
+    from model.bundle.bundle import Bundle
+    from model.bundle.runtime import Encoder
 
     before = _peak_kib()
     encoder = Encoder(Bundle.load(bundle_path), threads)
@@ -60,7 +60,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=1, help="draws of the folds")
     arguments = parser.parse_args(argv)
 
-    from model.crossval import (
+    from datasets.groups import india_nepal
+    from model.bundle.runtime import Encoder
+    from model.errors import WeightsError
+    from model.evaluation.evaluate import MASKS, score_windows
+    from model.training.crossval import (
         NOISE,
         Fold,
         Residuals,
@@ -70,13 +74,9 @@ def main(argv: list[str] | None = None) -> int:
         grouped_folds,
         windows_of,
     )
-    from model.data import india_nepal
-    from model.errors import WeightsError
-    from model.evaluate import MASKS, score_windows
-    from model.export import Trained, export, quantise
-    from model.runtime import Encoder
-    from model.train import FrameTable, Split, fit, load_config, read_frames, usable_picture
-    from model.training_run import Folder, calibration_frames
+    from model.training.export import Trained, export, quantise
+    from model.training.run import Folder, calibration_frames
+    from model.training.train import FrameTable, Split, fit, load_config, read_frames, usable_picture
 
     def progress(what: str, done: int, total: int) -> None:
         if done == total:

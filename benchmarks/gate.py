@@ -22,14 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from model import virtual_sensor as virtual
-from model.bundle import Bundle
-from model.errors import ImageRefused
-from model.gate import judge
-from model.image import DecodedFrame, decode
-from model.online import LEARNING_DAYS, Hour, read_milan, score
-from model.runtime import Encoder
-from model.virtual_sensor import Sight
+from camera import virtual_sensor as virtual
+from camera.errors import ImageRefused
+from camera.gate import judge
+from camera.image import DecodedFrame, decode
+from camera.virtual_sensor import Sight
+from model.bundle.bundle import Bundle
+from model.bundle.runtime import Encoder
+from model.evaluation.online import LEARNING_DAYS, Hour, read_milan, score
 
 HOUR_MS = 3_600_000
 Picture = NDArray[np.uint8]

@@ -23,7 +23,7 @@ from agents.fusion import FusionStage
 from agents.worker import GC_THRESHOLDS
 from benchmarks._kafka import PARTITIONS, child, fresh_broker, verdict
 from infra.sender import Sender
-from model.bundle import Bundle
+from model.bundle.bundle import Bundle
 from schemas.base import from_ms
 from schemas.features import Features, Punctuation, Quality
 from settings.sections import KafkaSettings, Settings

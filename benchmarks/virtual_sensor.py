@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from model.bundle import Bundle
-from model.online import evaluate_online, read_milan
-from model.virtual_sensor import CAMERA_SIZE, RIDGE, Sight, VirtualSensor, predict, update
+from camera.virtual_sensor import CAMERA_SIZE, RIDGE, Sight, VirtualSensor, predict, update
+from model.bundle.bundle import Bundle
+from model.evaluation.online import evaluate_online, read_milan
 from schemas.state import pack
 
 HOUR_MS = 3_600_000

@@ -21,11 +21,11 @@ from PIL import Image, ImageDraw
 
 from agents.vision import VisionPipeline, VisionStage
 from benchmarks._kafka import verdict
-from model.bundle import Bundle
-from model.gate import judge
-from model.haze import haze
-from model.image import decode
-from model.runtime import Encoder
+from camera.gate import judge
+from camera.haze import haze
+from camera.image import decode
+from model.bundle.bundle import Bundle
+from model.bundle.runtime import Encoder
 from schemas.base import from_ms
 from schemas.frame import FrameHeader
 from streams.accept import Keys

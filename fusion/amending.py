@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from aqi.history import Mean
+from camera.virtual_sensor import unheard
 from fusion.learning import HOUR_MS, Air
-from model.virtual_sensor import unheard
 from schemas.amendment import Amendment, HourMean, Withheld
 from schemas.base import to_ms
 from schemas.reading import Quantity

@@ -28,7 +28,7 @@ from fusion.intake import Intake, Prepared, take_in
 from fusion.learning import Air
 from fusion.ring import Ring
 from fusion.stored import OF_SENSORS, SENSORS, STATION, SensorsState, StationState
-from model.runtime import Head
+from model.bundle.runtime import Head
 from schemas.amendment import Amendment
 from schemas.errors import Refused
 from schemas.estimate import Estimate

@@ -5,15 +5,15 @@ from typing import Any, NamedTuple
 
 from aqi.history import History, Mean
 from aqi.quality import MISSING, SUSPECT
+from camera.far_band import BandFinder
+from camera.virtual_sensor import Prediction
 from fusion.bounds import Interval, bounded
 from fusion.indices import indices
 from fusion.inference import Said, tidy
 from fusion.intake import Prepared, reference
 from fusion.learning import Air, learned, virtual_estimate
 from fusion.sensors import Disputed, Measured, nearer
-from model.far_band import BandFinder
-from model.persistence import PERSISTENCE
-from model.virtual_sensor import Prediction
+from model.bundle.persistence import PERSISTENCE
 from schemas.base import from_ms, to_ms
 from schemas.estimate import (
     Estimate,

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from fusion.bounds import Interval, bounded
 from fusion.intake import Float32, Prepared
-from model.bundle import EMBEDDING_SIZE
-from model.runtime import Head, HeadOutput
-from model.shapley import PLAYERS, shapley_shares
+from model.bundle.bundle import EMBEDDING_SIZE
+from model.bundle.runtime import Head, HeadOutput
+from model.bundle.shapley import PLAYERS, shapley_shares
 from schemas.estimate import ModelOutput
 from schemas.parameters import PARAMETERS
 

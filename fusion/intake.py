@@ -11,15 +11,15 @@ from aqi import standards
 from aqi.correction import correction
 from aqi.errors import AqiError
 from aqi.quality import Defaults, defaults
+from camera import gate
+from camera.gate import GateState
+from camera.haze import HAZE_SIZE
+from camera.sun import solar_hour
+from camera.virtual_sensor import Sight
 from fusion.amending import LeftOut
 from fusion.learning import HOUR_MS, Rows
 from fusion.sensors import Disputed, Measured, SensorMemory, plain_model, read
-from model import gate
-from model.data import solar_hour
-from model.gate import GateState
-from model.haze import HAZE_SIZE
-from model.runtime import pool
-from model.virtual_sensor import Sight
+from model.bundle.runtime import pool
 from schemas.base import from_ms
 from schemas.errors import Refused
 from schemas.estimate import FrameUse

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aqi.history import History
-from model.far_band import BandFinder, observe
-from model.virtual_sensor import Prediction, Sight, VirtualSensor, predict, update
+from camera.far_band import BandFinder, observe
+from camera.virtual_sensor import Prediction, Sight, VirtualSensor, predict, update
 
 HOUR_MS: Final = 3_600_000
 Float64 = NDArray[np.float64]

@@ -6,14 +6,14 @@ import msgspec
 
 from aqi.history import History, HistoryState
 from aqi.quality import SensorState
+from camera.far_band import BandFinder
+from camera.gate import GateState
+from camera.virtual_sensor import VirtualSensor
 from fusion.amending import LeftOut
 from fusion.intake import Intake
 from fusion.learning import Air, Gathered
 from fusion.migrations import sensors_of_version_1, station_of_version_5
 from fusion.sensors import Level, Scale, SensorMemory
-from model.far_band import BandFinder
-from model.gate import GateState
-from model.virtual_sensor import VirtualSensor
 from schemas.state import Codec
 
 

@@ -14,26 +14,21 @@ from pydantic_settings import SettingsError as NoJson
 from rich.console import Console
 from rich.table import Table
 
-from alerting.errors import AlertError
 from aqi.command import aqi_command
-from aqi.errors import AqiError
 from infra.commands import alerts, dlq, influx, stations
 from infra.commands.query import query
 from infra.commands.share import share
 from infra.connect import broker_at_hand, with_broker
-from infra.errors import InfraError
 from infra.stack.processes import ended_by_signals
 from infra.stores import make_room_for_live
 from infra.wording import counted
 from model.command import evaluate_command, export_command, train_command
-from model.errors import ModelError
 from schemas.base import first_error
-from schemas.errors import StateError
+from schemas.errors import SkyfuseError
 from settings.errors import SettingsError
 from settings.in_force import in_force, origin
 from settings.sections import Settings
 from settings.spelling import unknown_variables
-from streams.errors import StreamError
 from streams.version import version
 
 app = typer.Typer(
@@ -374,7 +369,7 @@ def main() -> None:
     except NoJson as error:  # its cause quotes what was given, which may be a secret
         typer.echo(f"skyfuse: settings: {error}: a whole section as a variable is written in JSON", err=True)
         sys.exit(2)
-    except (InfraError, StreamError, ModelError, AqiError, AlertError, StateError) as error:
+    except SkyfuseError as error:
         typer.echo(f"skyfuse: {error}", err=True)
         sys.exit(1)
     except ValidationError as error:

@@ -31,7 +31,7 @@ from infra.errors import BrokerError, StackError
 from infra.stack import jars
 from infra.stack.broker import java
 from infra.stack.ports import free_port
-from model.bundle import DEFAULT_BUNDLE, Bundle
+from model.bundle.bundle import DEFAULT_BUNDLE, Bundle
 from model.errors import ModelError
 from schemas.secret import SecretError
 from settings.sections import Settings

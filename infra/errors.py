@@ -9,8 +9,7 @@ InfraError
 ├── TopicReadError   a topic is not there or cannot be read
 ├── InfluxInitError  an InfluxDB cannot be set up
 ├── NotifyError      alerts cannot be passed on
-├── QueryError       what was asked of the store cannot be answered
-└── SourceError      a folder cannot be replayed, or a record could not be delivered
+└── QueryError       what was asked of the store cannot be answered
 """
 
 from schemas.errors import SkyfuseError
@@ -30,10 +29,6 @@ class BrokerError(StackError):
 
 class CacheError(StackError):
     """The embedded cache cannot be started."""
-
-
-class SourceError(InfraError):
-    """A source cannot be read, or what it sent was not confirmed by the broker."""
 
 
 class StationError(InfraError):

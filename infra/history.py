@@ -19,15 +19,15 @@ from aiokafka import ConsumerRecord
 from agents.backfill import Key, Source, end_of, ends_of
 from agents.fusion import features_items
 from agents.vision import VisionPipeline, VisionStage
+from datasets.errors import SourceError
+from datasets.events import FrameRow, Problem
+from datasets.pictures import read_picture
+from datasets.spool import Spool, Spooled
 from fusion.learning import HOUR_MS
 from fusion.sensors import humidity_ms
-from infra.errors import SourceError
-from infra.replay.events import FrameRow, Problem
 from infra.replay.feed import AHEAD_MS, FORMATS, Progress
-from infra.replay.pictures import read_picture
-from infra.replay.spool import Spool, Spooled
 from infra.replay.timeline import Message, timeline
-from model.bundle import Bundle
+from model.bundle.bundle import Bundle
 from schemas.base import format_time, from_ms
 from schemas.dead_letter import DeadLetter
 from schemas.errors import Refused

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple, Self
 from kafka import KafkaProducer  # type: ignore[import-untyped]
 from kafka.errors import KafkaError, MessageSizeTooLargeError  # type: ignore[import-untyped]
 
-from infra.errors import SourceError
+from datasets.errors import SourceError
 from settings.sections import KafkaSettings
 from streams.admin import admin_client, client_arguments, dial
 from streams.errors import TopicError

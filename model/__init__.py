@@ -1,1 +1,1 @@
-"""The fusion network: training, evaluation, the model bundle and run-time inference."""
+"""The network: what a worker loads (`bundle`), how that is scored (`evaluation`) and made (`training`)."""

@@ -16,10 +16,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from model.bundle import DEFAULT_BUNDLE, Bundle
-from model.errors import InputError, TrainingError
-from model.evaluate import Report, evaluate
-from model.online import evaluate_online, read_layout, read_milan
+from datasets.errors import LayoutError
+from model.bundle.bundle import DEFAULT_BUNDLE, Bundle
+from model.errors import TrainingError
+from model.evaluation.evaluate import Report, evaluate
+from model.evaluation.online import evaluate_online, read_layout, read_milan
 
 __all__ = ["evaluate_command", "export_command", "train_command"]
 
@@ -163,7 +164,7 @@ def _evaluate_online(bundle: Bundle, folder: Path, layout: Layout, as_json: bool
         stations, problems = read_layout(folder)
         _tell(problems)
     else:
-        raise InputError(
+        raise LayoutError(
             "--online needs frames over many days: --format layout, or milan for the Milan webcam"
         )
     for data in stations:
@@ -206,7 +207,8 @@ def train_command(
     try:
         import torch
 
-        from model import export, training_run
+        from model.training import export
+        from model.training import run as training_run
     except ImportError as error:
         raise TrainingError(
             f"training needs the `train` extra ({error.name} is not installed): `./skyfuse train`"
@@ -271,7 +273,8 @@ def export_command(
 ) -> None:
     """Make a bundle that workers load from a training run."""
     try:
-        from model import export, training_run
+        from model.training import export
+        from model.training import run as training_run
     except ImportError as error:
         raise TrainingError(
             f"exporting needs the `train` extra ({error.name} is not installed): `./skyfuse train`"

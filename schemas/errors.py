@@ -6,6 +6,7 @@ SkyfuseError
 │   └── StateError         stored state that cannot be read
 │       ├── DamagedState   bytes that are none, or were altered
 │       └── NewerState     written by a later version
+├── ArrayError             an array of a wrong shape, dtype or content was handed over
 └── one for each room      its module `errors` draws what is below it; docs/errors.md has all of them
 """
 
@@ -41,3 +42,7 @@ class DamagedState(StateError):
 
 class NewerState(StateError):
     """A stored state was written by a later version; the message says what to do."""
+
+
+class ArrayError(SkyfuseError, ValueError):
+    """An array that was handed over has a wrong shape, dtype or content."""

@@ -71,7 +71,7 @@ class Features(Record):
             " rows: 36, log contrast of the picture's rows, while the camera has no far band",
         ),
     ]
-    haze: Annotated[Float32Bytes, Field(description="plain haze statistics, order in model.haze.NAMES")] = b""
+    haze: Annotated[Float32Bytes, Field(description="haze statistics, order in camera.haze.NAMES")] = b""
     quality: Quality
     camera_layout: Annotated[
         str, Field(max_length=128, description="which part of the picture `camera` is of")

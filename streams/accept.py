@@ -24,7 +24,7 @@ MAX_AHEAD_MS: Final = 300_000
 MAX_READING_BYTES: Final = 1024 * 1024
 #: Header of a record on aq.late.v1: topic/partition/offset where it stood first.
 LATE_FROM: Final = "x-late-from"
-#: Header of what a replay sent: the run, a blank, and which rows it was made of (infra/replay/places.py).
+#: Header of what a replay sent: the run, a blank, and which rows it was made of (datasets/places.py).
 ORIGIN: Final = "x-origin"
 PUNCTUATION_TYPE: Final = b"skyfuse.punctuation.v1"
 MAX_PUNCTUATION_BYTES: Final = 4096

@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 import matplotlib
 import numpy as np
 
-from model.bundle import Bundle
-from model.online import OnlineReport, Outcome, evaluate_online, read_milan
+from model.bundle.bundle import Bundle
+from model.evaluation.online import OnlineReport, Outcome, evaluate_online, read_milan
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

@@ -35,6 +35,7 @@ from rich.markup import escape
 from agents.backfill import PAST_MS, Backfill, Key, Outcome, Source, end_of, ends_of, hour
 from agents.healing import Healing, Told, reach
 from agents.worker import join_rules, load_bundle
+from datasets.events import Problem
 from fusion.amending import LeftOut, left_out
 from fusion.intake import check_station
 from fusion.sensors import humidity_ms
@@ -47,11 +48,10 @@ from infra.errors import TopicReadError
 from infra.history import History, items_of, late_from, own_window_only, source_of_file
 from infra.published import Published
 from infra.replay.display import shown
-from infra.replay.events import Problem
 from infra.replay.feed import Progress
 from infra.sender import Sender
 from infra.wording import counted
-from model.runtime import Head
+from model.bundle.runtime import Head
 from schemas.amendment import AMENDMENT_TYPE, Amendment
 from schemas.annotation import Annotation
 from schemas.base import format_time, from_ms, to_ms

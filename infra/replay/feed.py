@@ -9,12 +9,12 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from infra.errors import SourceError
-from infra.replay.events import Problem
-from infra.replay.india_nepal import read_india_nepal
-from infra.replay.pictures import read_picture
-from infra.replay.plain import Contents, read_plain
-from infra.replay.spool import Spool
+from datasets.errors import SourceError
+from datasets.events import Problem
+from datasets.india_nepal import read_india_nepal
+from datasets.pictures import read_picture
+from datasets.plain import Contents, read_plain
+from datasets.spool import Spool
 from infra.replay.timeline import Message, stations, timeline
 from infra.sender import Sender
 from settings.sections import Settings

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from infra.replay.places import Places, origin_places
+from datasets.places import Places, origin_places
 from schemas.dead_letter import DeadLetter
 from schemas.reading import accept
 from streams.accept import ORIGIN, KafkaRecord

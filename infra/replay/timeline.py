@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from infra.replay.events import FrameRow, ReadingRow
-from infra.replay.places import origin_text
-from infra.replay.spool import Spooled
+from datasets.events import FrameRow, ReadingRow
+from datasets.places import origin_text
+from datasets.spool import Spooled
 from schemas.base import format_time, from_ms
 from schemas.features import Punctuation
 from schemas.frame import FrameHeader

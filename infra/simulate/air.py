@@ -3,20 +3,16 @@
 import math
 from typing import Final
 
+from camera.sun import solar_hour, sun_elevation
 from infra.simulate.city import City, SimulatedStation
 from infra.simulate.noise import key, normal, smooth, uniform
-from model.gate import sun_elevation
+from schemas.base import from_ms
 from schemas.parameters import Parameter
 
 HOUR_MS: Final = 3_600_000
 _DAY_MS: Final = 24 * HOUR_MS
 #: An episode of bad air: in half of all stretches of this many days, 12 to 48 hours long.
 _EPISODE_DAYS: Final = 5
-
-
-def solar_hour(city: City, time_ms: int) -> float:
-    """Local mean solar time in the city, hours in [0, 24)."""
-    return (time_ms / HOUR_MS + city.place.longitude / 15.0) % 24.0
 
 
 def sun_over(city: City, time_ms: int) -> float:
@@ -34,7 +30,7 @@ def air(city: City, station: SimulatedStation, time_ms: int) -> dict[Parameter, 
     """
     seed = city.seed
     hours = time_ms / HOUR_MS
-    hour = solar_hour(city, time_ms)
+    hour = solar_hour(from_ms(time_ms), city.place.longitude)
     synoptic = smooth(key(seed, "synoptic"), hours / 60.0)
     daily = smooth(key(seed, "daily"), hours / 9.0)
     mixing = 1.0 + 0.35 * math.cos(2 * math.pi * (hour - 4.0) / 24.0)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from infra.errors import SourceError
+from datasets.errors import SourceError
 from infra.sender import Sender
 from infra.simulate.city import City, build
 from infra.simulate.messages import messages

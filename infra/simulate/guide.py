@@ -2,10 +2,10 @@
 
 from typing import Final
 
+from camera.gate import NIGHT_ELEVATION
 from infra.simulate.air import HOUR_MS, sun_over
 from infra.simulate.city import City
 from infra.simulate.sensors import FOULED, Fault, fault
-from model.gate import NIGHT_ELEVATION
 from schemas.base import from_ms
 
 _WORDS: Final[dict[Fault, str]] = {

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from infra.errors import SourceError
+from datasets.errors import SourceError
 from infra.simulate.city import FORMER_PLACE, City, Place, build
 from schemas.base import format_time, from_ms, parse_time, to_ms
 

@@ -17,9 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from infra.simulate.air import HOUR_MS, air, solar_hour, sun_over
+from camera.sun import solar_hour
+from infra.simulate.air import HOUR_MS, air, sun_over
 from infra.simulate.city import City, SimulatedStation
 from infra.simulate.noise import key, smooth, uniform
+from schemas.base import from_ms
 
 HEIGHT: Final = 360
 WIDTH: Final = 640
@@ -350,7 +352,7 @@ def render(city: City, station: SimulatedStation, time_ms: int) -> bytes:
         pm25=truth["pm25"],
         humidity=truth["relativehumidity"],
         elevation=sun_over(city, time_ms),
-        hour=solar_hour(city, time_ms),
+        hour=solar_hour(from_ms(time_ms), city.place.longitude),
         cover=min(1.0, max(0.0, 0.35 + 0.3 * smooth(clouds, time_ms / HOUR_MS / 5.0))),
         drift=time_ms / HOUR_MS * 0.8,
         grain=int(uniform(key(station.key, "grain"), time_ms) * (1 << 31)),

@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 from typing import Final, get_args
 
-from infra.errors import SourceError
+from datasets.errors import SourceError
 from infra.simulate.air import air
 from infra.simulate.city import City
 from infra.simulate.sensors import fault

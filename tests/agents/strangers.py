@@ -19,10 +19,10 @@ from PIL import Image
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from model.bundle import EMBEDDING_SIZE
-from model.far_band import ROWS
-from model.haze import HAZE_SIZE
-from model.virtual_sensor import CAMERA_SIZE
+from camera.far_band import ROWS
+from camera.haze import HAZE_SIZE
+from camera.virtual_sensor import CAMERA_SIZE
+from model.bundle.bundle import EMBEDDING_SIZE
 from schemas.amendment import AmendedHour
 from schemas.base import STATION_PATTERN
 from schemas.estimate import Window

@@ -13,15 +13,15 @@ import pytest
 from alerting.rules import parse
 from alerting.watch import Watch
 from aqi.history import History
+from camera.haze import HAZE_SIZE
+from camera.virtual_sensor import CAMERA_SIZE
 from fusion.assessor import Assessor
 from fusion.conclusion import Conclusion, assembled, conclude, means
 from fusion.inference import tell
 from fusion.intake import Prepared
 from fusion.learning import Air
-from model.bundle import DEFAULT_BUNDLE, EMBEDDING_SIZE, Bundle
-from model.haze import HAZE_SIZE
-from model.runtime import Head
-from model.virtual_sensor import CAMERA_SIZE
+from model.bundle.bundle import DEFAULT_BUNDLE, EMBEDDING_SIZE, Bundle
+from model.bundle.runtime import Head
 from schemas.base import from_ms
 from schemas.estimate import Estimate
 from schemas.features import Features, Quality

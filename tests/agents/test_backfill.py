@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.backfill import Backfill, Outcome, Source, ends_of, hour
+from camera.haze import HAZE_SIZE
+from camera.virtual_sensor import CAMERA_SIZE
 from fusion.assessor import Assessor
 from fusion.stored import SENSORS
 from infra.commands.backfill import HOURS_A_PASS, passes
-from model.bundle import DEFAULT_BUNDLE, Bundle
-from model.haze import HAZE_SIZE
-from model.runtime import Head
-from model.virtual_sensor import CAMERA_SIZE
+from model.bundle.bundle import DEFAULT_BUNDLE, Bundle
+from model.bundle.runtime import Head
 from schemas.base import from_ms, to_ms
 from schemas.estimate import Estimate
 from schemas.features import Features, Quality

@@ -33,8 +33,8 @@ from fusion.assessor import Assessor
 from fusion.conclusion import conclude
 from fusion.intake import Prepared, check_station
 from fusion.sensors import humidity_ms
-from model.bundle import DEFAULT_BUNDLE, Bundle
-from model.runtime import Head
+from model.bundle.bundle import DEFAULT_BUNDLE, Bundle
+from model.bundle.runtime import Head
 from schemas.alert import Alert
 from schemas.amendment import AMENDMENT_TYPE, Amendment
 from schemas.dead_letter import DeadLetter

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from kafka import KafkaConsumer, TopicPartition  # type: ignore[import-untyped]
 
+from camera import virtual_sensor
+from camera.far_band import MIN_PAIRS, ROWS, BandFinder, observe
 from fusion.assessor import Assessor
 from fusion.stored import SensorsState, StationState, read
-from model import virtual_sensor
-from model.bundle import Bundle
-from model.far_band import MIN_PAIRS, ROWS, BandFinder, observe
-from model.online import evaluate_online, read_milan
-from model.runtime import Head
+from model.bundle.bundle import Bundle
+from model.bundle.runtime import Head
+from model.evaluation.online import evaluate_online, read_milan
 from schemas.base import from_ms
 from schemas.features import Features, Quality
 from schemas.reading import Quantity

@@ -14,8 +14,8 @@ from agents.healing import Healing, Told
 from fusion.amending import latest_time, left_out
 from fusion.assessor import Assessor
 from fusion.stored import read
-from model.bundle import DEFAULT_BUNDLE, Bundle
-from model.runtime import Head
+from model.bundle.bundle import DEFAULT_BUNDLE, Bundle
+from model.bundle.runtime import Head
 from schemas.amendment import Amendment, Unheard, Withheld
 from schemas.base import from_ms, to_ms
 from schemas.estimate import Estimate

@@ -11,8 +11,8 @@ import pytest
 
 from fusion.bounds import Interval, bounded
 from infra.replay.feed import feed
-from model.bundle import Bundle
-from model.evaluate import evaluate
+from model.bundle.bundle import Bundle
+from model.evaluation.evaluate import evaluate
 from schemas.estimate import Estimate
 from schemas.parameters import Pollutant
 from settings.sections import Settings

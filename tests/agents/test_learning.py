@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 
 from aqi.history import History, Mean
+from camera import virtual_sensor
+from camera.virtual_sensor import Sight
 from fusion.assessor import Assessor
 from fusion.conclusion import means
 from fusion.learning import Air, learned, virtual_estimate
-from model import virtual_sensor
-from model.bundle import Bundle
-from model.persistence import PERSISTENCE
-from model.runtime import Head
-from model.virtual_sensor import Sight
+from model.bundle.bundle import Bundle
+from model.bundle.persistence import PERSISTENCE
+from model.bundle.runtime import Head
 from schemas.estimate import PollutantEstimate
 from schemas.reading import Quantity
 from streams.join import Item, WindowView
-from tests.model.cameras import HOUR, MadeStation
+from tests.camera.cameras import HOUR, MadeStation
 
 MINUTE = 60_000
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from aqi.history import History
+from camera.virtual_sensor import Sight
 from fusion.learning import Air, learned, virtual_estimate
-from model.virtual_sensor import Sight
-from tests.model.cameras import MadeStation
+from tests.camera.cameras import MadeStation
 
 #: Hours before the drift, and after it; coverage has to be back after 200 of them.
 BEFORE, STEPS, AFTER = 24 * 25, 200, 24 * 21

@@ -17,8 +17,8 @@ import pytest
 from PIL import Image
 
 from infra.replay.feed import feed
-from model.bundle import Bundle
-from model.online import hours_of, read_layout, read_milan, score
+from model.bundle.bundle import Bundle
+from model.evaluation.online import hours_of, read_layout, read_milan, score
 from schemas.estimate import Estimate
 from settings.sections import Settings
 from streams import topics

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aqi.history import History, Mean
+from camera.virtual_sensor import VirtualSensor, unheard, update
 from fusion.amending import (
     MOST_WITHHELD,
     LeftOut,
@@ -19,7 +20,6 @@ from fusion.amending import (
     withheld_after,
 )
 from fusion.learning import Air, Gathered
-from model.virtual_sensor import VirtualSensor, unheard, update
 from schemas.amendment import AMENDMENT_TYPE, AmendedHour, Amendment, Heard, HourMean, Unheard, Withheld
 from schemas.base import from_ms
 from schemas.errors import Refused

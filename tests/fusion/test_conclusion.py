@@ -2,9 +2,9 @@
 
 import pytest
 
+from camera.virtual_sensor import Prediction
 from fusion.conclusion import Counts, settled
 from fusion.sensors import Disputed, Measured
-from model.virtual_sensor import Prediction
 from schemas.base import from_ms
 from schemas.estimate import PollutantEstimate
 from schemas.parameters import Pollutant

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from camera.haze import HAZE_SIZE
+from camera.virtual_sensor import CAMERA_SIZE
 from fusion.assessor import Assessor
-from model.bundle import EMBEDDING_SIZE, Bundle
-from model.haze import HAZE_SIZE
-from model.runtime import Head
-from model.virtual_sensor import CAMERA_SIZE
+from model.bundle.bundle import EMBEDDING_SIZE, Bundle
+from model.bundle.runtime import Head
 from schemas.base import from_ms
 from schemas.estimate import Estimate
 from schemas.features import Features, Quality

@@ -11,8 +11,8 @@ from aiokafka import ConsumerRecord
 from fusion.assessor import Assessor
 from fusion.intake import check_station
 from fusion.sensors import humidity_ms
-from model.bundle import Bundle
-from model.runtime import Head
+from model.bundle.bundle import Bundle
+from model.bundle.runtime import Head
 from schemas.base import to_ms
 from schemas.errors import Refused
 from schemas.estimate import Estimate

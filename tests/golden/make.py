@@ -12,8 +12,8 @@ from alerting.rules import parse
 from alerting.stored import ALERTS
 from alerting.watch import Watch
 from fusion.assessor import Assessor
-from model.bundle import Bundle
-from model.runtime import Head
+from model.bundle.bundle import Bundle
+from model.bundle.runtime import Head
 from schemas.state import VERSION
 from tests.golden import world
 

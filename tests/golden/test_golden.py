@@ -16,8 +16,8 @@ from alerting.stored import read as read_alerts
 from alerting.watch import Watch
 from fusion.assessor import Assessor
 from fusion.stored import OF_SENSORS, SensorsState, StationState, read
-from model.bundle import Bundle
-from model.runtime import Head
+from model.bundle.bundle import Bundle
+from model.bundle.runtime import Head
 from schemas.state import VERSION, pack
 from streams.checkpoint import AT, Checkpoints
 from tests.golden import world

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from model.bundle import DEFAULT_BUNDLE, Manifest, _parse
+from model.bundle.bundle import DEFAULT_BUNDLE, Manifest, _parse
 from schemas.alert import Alert
 from schemas.estimate import Estimate
 from schemas.features import Features

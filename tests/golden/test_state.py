@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 import agents.worker  # noqa: F401  # imports every codec that a worker uses
 from aqi.history import History, Mean
+from camera.far_band import ROWS, BandFinder, FarBand
+from camera.virtual_sensor import CAMERA_SIZE, VirtualSensor
 from fusion.intake import Intake
 from fusion.learning import Air
 from fusion.stored import SENSORS, STATION, SensorsState, StationState
-from model.far_band import ROWS, BandFinder, FarBand
-from model.virtual_sensor import CAMERA_SIZE, VirtualSensor
 from schemas.errors import DamagedState, NewerState, StateError
 from schemas.state import CODECS, VERSION, Codec, pack, unpack
 

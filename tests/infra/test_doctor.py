@@ -19,7 +19,7 @@ from infra.stack import jars
 from infra.stack.broker import EmbeddedBroker
 from infra.stack.cache import EmbeddedCache
 from infra.stack.ports import free_port
-from model.bundle import DEFAULT_BUNDLE
+from model.bundle.bundle import DEFAULT_BUNDLE
 from settings.sections import AlertSettings, InfluxSettings, KafkaSettings, RedisSettings, Settings
 from streams.admin import admin_client, create_topics
 from streams.topics import READINGS

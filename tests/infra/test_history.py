@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from datasets.errors import SourceError
 from fusion.learning import HOUR_MS
-from infra.errors import SourceError
 from infra.history import BEYOND_THE_LOG, History, late_from, source_of_file
-from model.bundle import DEFAULT_BUNDLE, Bundle
+from model.bundle.bundle import DEFAULT_BUNDLE, Bundle
 from schemas.base import format_time, from_ms
 from schemas.features import Features
 from settings.sections import KafkaSettings, Settings

@@ -4,9 +4,9 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from infra.replay.events import ReadingRow
+from datasets.events import ReadingRow
+from datasets.spool import Spool
 from infra.replay.outcome import Outcome
-from infra.replay.spool import Spool
 from infra.replay.timeline import timeline
 from schemas.errors import Refused
 from schemas.reading import accept

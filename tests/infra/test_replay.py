@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from kafka import KafkaConsumer, TopicPartition
 from rich.console import Console
 
-from infra.errors import SourceError
+from datasets.errors import SourceError
+from datasets.events import FrameRow, ReadingRow
+from datasets.plain import Contents, read_plain
+from datasets.spool import Spool
 from infra.replay.display import shown
-from infra.replay.events import FrameRow, ReadingRow
 from infra.replay.feed import Progress, feed
-from infra.replay.plain import Contents, read_plain
-from infra.replay.spool import Spool
 from infra.replay.timeline import Message, timeline
 from infra.stack.broker import EmbeddedBroker
 from schemas.base import to_ms
@@ -445,7 +445,7 @@ def test_a_frame_too_large_for_kafka_is_reported_and_the_rest_is_sent(
 @pytest.mark.realdata
 @pytest.mark.skipif(not _SHARED.is_dir(), reason="../shared/data is not here")
 def test_india_nepal_as_it_is(kafka_settings: Make) -> None:
-    from model.data import india_nepal
+    from datasets.groups import india_nepal
 
     settings = kafka_settings(partitions=4)
     create_topics(settings)

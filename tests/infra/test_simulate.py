@@ -17,8 +17,11 @@ from hypothesis import strategies as st
 from kafka import KafkaConsumer, TopicPartition
 from PIL import Image
 
-from infra.errors import SourceError
-from infra.simulate.air import HOUR_MS, air, solar_hour, sun_over
+from camera.gate import judge
+from camera.image import decode
+from camera.sun import solar_hour
+from datasets.errors import SourceError
+from infra.simulate.air import HOUR_MS, air, sun_over
 from infra.simulate.city import FORMER_PLACE, READING_PERIOD_MS, build
 from infra.simulate.feed import feed
 from infra.simulate.guide import guide
@@ -28,9 +31,7 @@ from infra.simulate.place import place_of_day, settle
 from infra.simulate.scene import HEIGHT, WIDTH, extinction, growth, picture, render, scene
 from infra.simulate.sensors import FOULED, fault, measured
 from infra.simulate.truth import COLUMNS, MINUTE_MS, Truth, truth_file
-from model.gate import judge
-from model.image import decode
-from schemas.base import parse_time, to_ms
+from schemas.base import from_ms, parse_time, to_ms
 from schemas.frame import accept_header
 from schemas.parameters import PARAMETERS
 from schemas.reading import LIMITS, accept
@@ -207,7 +208,7 @@ def test_it_is_day_where_a_city_begins_at_every_hour_of_the_year() -> None:
         for hour in range(24):
             now_ms = _NOON_MS + day * 24 * HOUR_MS + hour * HOUR_MS + 17 * MINUTE_MS
             city = build(6, 7, place_of_day(now_ms))
-            assert solar_hour(city, now_ms) == pytest.approx(10.0, abs=0.1)
+            assert solar_hour(from_ms(now_ms), city.place.longitude) == pytest.approx(10.0, abs=0.1)
             for later in (-1, 0, 3, 6):
                 assert sun_over(city, now_ms + later * HOUR_MS) > 15.0, (day, hour, later)
             for station in city.stations:

@@ -1,0 +1,88 @@
+"""Grad-CAM of the AQI estimate, from the bundle's ONNX graphs with NumPy (Selvaraju et al. 2017).
+
+The encoder's last feature map A (C, h, w) is an output of encoder.onnx. The gradient of the AQI with
+respect to its global mean is analytic (projection, then the head's ReLU network) and is what explain.onnx
+computes, so that no automatic differentiation is needed:
+
+    weight_c = mean over i, j of dAQI / dA_cij = (dAQI / dmean_c) / (h w)
+    cam_ij   = ReLU(sum over c of weight_c A_cij)
+
+A positive cam marks where the picture raises the estimate; `negative` asks for what lowers it.
+"""
+
+import io
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from camera.haze import haze
+from model.bundle.bundle import EXPLAIN_FILE, Bundle
+from model.bundle.runtime import Encoder, head_feeds, heard_by, session
+from model.errors import BundleError
+from schemas.errors import ArrayError
+
+__all__ = ["Explainer", "Explanation", "overlay_png"]
+
+Float32 = NDArray[np.float32]
+
+
+class Explanation(NamedTuple):
+    """Where a picture moves the AQI."""
+
+    cam: Float32  #: (h, w) >= 0, AQI points per unit of relative activation, as Grad-CAM defines it
+    familiarity: float  #: share with which the head uses this picture at all
+
+
+class Explainer:
+    """Grad-CAM for one bundle."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        if EXPLAIN_FILE not in bundle.files:
+            raise BundleError(
+                f"bundle {bundle.id} has no {EXPLAIN_FILE}: only heads with concat fusion can be explained"
+            )
+        self._bundle = bundle
+        self._encoder = Encoder(bundle)
+        self._session = session(bundle, EXPLAIN_FILE, 1)
+
+    def explain(
+        self, image: NDArray[np.uint8], sensors: Float32, hour: float = float("nan"), negative: bool = False
+    ) -> Explanation:
+        """Grad-CAM of the estimate made from one picture and its sensors.
+
+        Args:
+            image: uint8 (H, W, 3) RGB as the encoder takes it.
+            sensors: (6,) ug/m3, NaN = missing.
+            hour: local mean solar hour, NaN = unknown.
+            negative: show what lowers the estimate.
+        """
+        if sensors.shape != (6,):
+            raise ArrayError(f"sensors has shape {sensors.shape}, expected (6,)")
+        features, embedding = self._encoder.feature_map(image)
+        feeds = head_feeds(
+            embedding[None],
+            np.ones(1, dtype=bool),
+            heard_by(self._bundle, sensors[None].astype(np.float32)),
+            haze(image)[None],
+            np.array([hour], np.float32),
+        )
+        gradient, familiarity = self._session.run(["aqi_gradient", "familiarity"], feeds)
+        weight = gradient[0] / (features.shape[1] * features.shape[2])
+        cam = np.tensordot(-weight if negative else weight, features, axes=1)
+        return Explanation(np.maximum(cam, 0).astype(np.float32), float(familiarity[0, 0]))
+
+
+def overlay_png(image: NDArray[np.uint8], cam: Float32, strength: float = 0.5) -> bytes:
+    """PNG of a picture (H, W, 3) uint8 with a map (h, w) >= 0 laid over it, from clear to red."""
+    height, width = image.shape[:2]
+    peak = float(cam.max())
+    heat = np.asarray(
+        Image.fromarray(cam / peak if peak > 0 else cam).resize((width, height), Image.Resampling.BICUBIC)
+    ).clip(0, 1)[..., None]
+    colour = np.concatenate([np.full_like(heat, 255), 255 * (1 - heat), np.zeros_like(heat)], axis=2)
+    mixed = image * (1 - strength * heat) + colour * strength * heat
+    out = io.BytesIO()
+    Image.fromarray(np.round(mixed).astype(np.uint8)).save(out, "PNG")
+    return out.getvalue()

@@ -1,0 +1,95 @@
+"""What the head learns to estimate: the AQI that the data states, or one declared scale.
+
+Portals mix national scales. Where true concentrations exist the target can be recomputed on one standard,
+from the concentrations of the window itself: an index of averages over a day could not be read off a
+picture of a minute.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aqi import standards
+from aqi.index import subindices
+from aqi.units import from_canonical
+from datasets.groups import Group
+from schemas.parameters import PARAMETERS
+
+__all__ = [
+    "DEFAULT_STANDARD",
+    "HIGHEST",
+    "STATED",
+    "calculate",
+    "describe",
+    "with_target",
+    "with_true_concentrations",
+]
+
+#: The target of a configuration that takes the AQI column as it is.
+STATED: Final = "stated"
+#: For folders that state no AQI.
+DEFAULT_STANDARD: Final = "us-epa-2024"
+#: The scale of the truth ends here.
+HIGHEST: Final = 500.0
+#: Concentrations (ug/m3, six, NaN = missing) by (station, end of the hour, ms).
+Hourly = Mapping[tuple[str, int], tuple[float, ...]]
+
+_HOUR_MS: Final = 3_600_000
+
+
+def calculate(standard_id: str, sensors: NDArray[np.float32]) -> NDArray[np.float64]:
+    """AQI of each row (N, 6; ug/m3, NaN = missing) from its present sensors by a standard's tables; NaN
+    where no sensor has a sub-index.
+
+    The values are put in as if they were averages over whatever period the table asks for.
+    """
+    standard = standards.load(standard_id)
+    # The first table a standard has for a parameter is that of its daily or running index.
+    first = {measure.parameter: measure for measure in reversed(list(standard.measures.values()))}
+    result = np.full(len(sensors), np.nan)
+    for column, parameter in enumerate(PARAMETERS):
+        measure, known = first.get(parameter), ~np.isnan(sensors[:, column])
+        if measure is None or not known.any():
+            continue
+        one = from_canonical(parameter, 1.0, measure.unit, standard.reference_celsius)
+        values = np.maximum(sensors[known, column].astype(np.float64), 0) * one
+        result[known] = np.fmax(result[known], subindices(standard, parameter, measure.averaging, values))
+    result[result > HIGHEST] = HIGHEST
+    return result
+
+
+def with_target(groups: Sequence[Group], standard_id: str) -> list[Group]:
+    """Groups whose AQI is the standard's index of their own readings."""
+    readings = np.array([group.readings for group in groups], dtype=np.float32).reshape(-1, len(PARAMETERS))
+    return [
+        group._replace(aqi=float(aqi))
+        for group, aqi in zip(groups, calculate(standard_id, readings), strict=True)
+    ]
+
+
+def with_true_concentrations(
+    groups: Sequence[Group], hourly: Hourly, standard_id: str
+) -> tuple[list[Group], int]:
+    """Groups with true concentrations where `hourly` has their station and hour, and the AQI that follows
+    from them; the others as they were. Also how many were replaced.
+    """
+    changed, count = [], 0
+    for group in groups:
+        at = int(group.time.timestamp() * 1000)
+        true = hourly.get((group.site.station, (at // _HOUR_MS + 1) * _HOUR_MS))
+        if true is None:
+            changed.append(group)
+            continue
+        [replaced] = with_target([group._replace(readings=true)], standard_id)
+        changed.append(replaced)
+        count += 1
+    return changed, count
+
+
+def describe(target: str) -> str:
+    """What a manifest says of the scale."""
+    if target == STATED:
+        return "as the data states it"
+    return f"{target}, computed from the concentrations of the window itself"

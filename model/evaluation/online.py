@@ -1,0 +1,692 @@
+"""Honest measurement of the virtual sensor: a replay in time order with made outages.
+
+A folder of frames and readings of one station is played through the same pure code that the agents run:
+decode, gate, encoder, camera vector, far-band finder, one `virtual_sensor.update` an hour. The state
+after every hour is kept. An outage is then made by going on from the state of its start with frames but
+without readings, and what comes out is set beside what the sensor really read, and beside three rivals
+that know the same past: the last value before the outage, the mean of that hour of the day over 30 days
+before it, and the global head of the bundle.
+
+The same outages say how often the interval of the *index* holds: the index of an hour whose last day was
+measured before the outage and imputed during it, beside the index of what the sensor really read. Both the
+24-hour index and the NowCast are taken, by `aqi.index` from an `aqi.history` as the fusion agent keeps it.
+
+Nothing is shuffled, nothing is fitted on later hours, and no figure depends on a parameter chosen here.
+"""
+
+import csv
+import gzip
+import json
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aqi import standards
+from aqi.history import History, Mean
+from aqi.index import IndexResult, assess_many
+from camera import far_band as bands
+from camera import virtual_sensor as virtual
+from camera.errors import ImageRefused
+from camera.far_band import BandFinder, FarBand
+from camera.gate import GateState, judge, remember
+from camera.haze import haze
+from camera.image import decode
+from camera.sun import solar_hour
+from camera.virtual_sensor import Prediction, Sight, VirtualSensor
+from datasets.errors import LayoutError
+from datasets.hourly import read_folder
+from model.bundle.bundle import Bundle
+from model.bundle.persistence import PERSISTENCE
+from model.bundle.runtime import Encoder, Head, pool
+from schemas.errors import ArrayError
+from schemas.parameters import PARAMETERS, Pollutant
+from schemas.state import pack
+
+#: Lengths of the made outages, hours.
+OUTAGES: Final = (1, 6, 24, 168)
+#: Days with pairs that are only learned from; scoring begins on the next.
+LEARNING_DAYS: Final = 8
+
+#: Standard whose index is checked, and the hours before its time that it reads.
+STANDARD: Final = "us-epa-2024"
+INDEX_HOURS: Final = 26
+
+_HOUR: Final = 3_600_000
+#: Readings this long before the first frame are played too, so that the level starts with a history.
+_HISTORY_MS: Final = 60 * 24 * _HOUR
+_MEAN_DAYS: Final = 30
+#: The skyline of milan-webcam: rows 150 to 300 of 540.
+_MILAN_BAND: Final = FarBand(0.278, 0.556)
+#: The camera's own place is not published; the city's is near enough for the sun.
+_MILAN_POSITION: Final = (45.46, 9.19)
+
+
+@dataclass(frozen=True)
+class OnlineData:
+    """One station's history.
+
+    Attributes:
+        station: its name.
+        zone: time zone whose midnights part the days.
+        position: (latitude, longitude), degrees, or None.
+        far_band: the camera's far band, if it is set.
+        frames: (captured, ms; file), any order.
+        readings: per pollutant, hour end (ms) to the hour's mean in ug/m3.
+        humidity: hour end (ms) to relative humidity, %.
+    """
+
+    station: str
+    zone: tzinfo
+    position: tuple[float, float] | None
+    far_band: FarBand | None
+    frames: tuple[tuple[int, Path], ...]
+    readings: Mapping[Pollutant, Mapping[int, float]]
+    humidity: Mapping[int, float] = field(default_factory=dict)
+
+
+class Hour(NamedTuple):
+    """One hour as the fusion agent sees it; `end_ms` is its end, concentrations in ug/m3."""
+
+    end_ms: int
+    sight: Sight | None
+    global_estimate: float | None
+    measured: float | None
+
+
+class _Scored(NamedTuple):
+    """One scored hour of one protocol."""
+
+    end_ms: int
+    measured: float
+    estimate: Prediction | None
+    last: float | None
+    of_day: float | None
+    overall: float | None
+    history: History
+    truth: History
+
+
+@dataclass(frozen=True)
+class Skill:
+    """How one predictor did: hours it answered, and over those RMSE and MAE (ug/m3) and R2."""
+
+    hours: int
+    rmse: float
+    mae: float
+    r2: float
+
+
+@dataclass(frozen=True)
+class IndexSkill:
+    """How an index that rests on imputed hours did, over `hours` of them, in index points: share of its 90 %
+    intervals that held the index of the true readings, their mean width, and the mean absolute error.
+    """
+
+    hours: int
+    coverage: float
+    width: float
+    mae: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One protocol's result.
+
+    Attributes:
+        name: "next day" or the outage's length.
+        skills: per predictor ("virtual sensor", "last value", "hour-of-day mean", "global head").
+        coverage: share of hours whose measured value lies in the 90 % interval.
+        width: mean width of the interval, ug/m3.
+        weights: mean shares of camera, last and global.
+        refused: hours without an estimate.
+        indices: per report of `STANDARD` ("24 h", "nowcast") how its index did.
+        series: (hour end, measured, estimate, lo, hi), for plots.
+    """
+
+    name: str
+    skills: Mapping[str, Skill]
+    coverage: float
+    width: float
+    weights: Mapping[str, float]
+    refused: int
+    indices: Mapping[str, IndexSkill] = field(default_factory=dict)
+    series: tuple[tuple[int, float, float, float, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class OnlineReport:
+    """What `evaluate_online` found.
+
+    Attributes:
+        station, pollutant, bundle: what was measured with which bundle.
+        far_band: the band in use at the end, None: the whole frame.
+        frames: frames read; `refused`: refusals of decoder and gate by reason.
+        first, last: first and last scored hour (end, UTC).
+        outcomes: the protocols.
+        state_bytes: size of the state at the end.
+    """
+
+    station: str
+    pollutant: Pollutant
+    bundle: str
+    far_band: FarBand | None
+    frames: int
+    refused: Mapping[str, int]
+    first: datetime | None
+    last: datetime | None
+    outcomes: tuple[Outcome, ...]
+    state_bytes: int
+
+    def to_plain(self) -> dict[str, Any]:
+        """JSON-able form, without the series."""
+        band = self.far_band
+        return {
+            "station": self.station,
+            "pollutant": self.pollutant,
+            "unit": "ug/m3",
+            "bundle": self.bundle,
+            "far_band": None if band is None else [band.top, band.bottom, band.left, band.right],
+            "frames": self.frames,
+            "refused": dict(self.refused),
+            "first": self.first.isoformat() if self.first else None,
+            "last": self.last.isoformat() if self.last else None,
+            "state_bytes": self.state_bytes,
+            "standard": STANDARD,
+            "outcomes": [
+                {
+                    "protocol": outcome.name,
+                    "skills": {name: vars(skill) for name, skill in outcome.skills.items()},
+                    "coverage": outcome.coverage,
+                    "width": outcome.width,
+                    "weights": dict(outcome.weights),
+                    "refused": outcome.refused,
+                    "indices": {name: vars(skill) for name, skill in outcome.indices.items()},
+                }
+                for outcome in self.outcomes
+            ],
+        }
+
+    def to_json(self) -> str:
+        """The report as JSON."""
+        return json.dumps(self.to_plain(), indent=2)
+
+    def to_markdown(self) -> str:
+        """The report as Markdown."""
+        band = self.far_band
+        where = (
+            "the whole frame" if band is None else f"rows {band.top:.3f} to {band.bottom:.3f} of the picture"
+        )
+        lines = [
+            f"## Virtual sensor online: {self.station}, {self.pollutant}",
+            "",
+            f"Bundle {self.bundle}; camera looks at {where}; {self.frames} frames, refused: "
+            + (", ".join(f"{count} {reason}" for reason, count in sorted(self.refused.items())) or "none")
+            + f"; scored from {self.first:%Y-%m-%d} to {self.last:%Y-%m-%d}; state {self.state_bytes} bytes."
+            if self.first and self.last
+            else "Nothing could be scored: too few days with both frames and readings.",
+            "",
+            "RMSE in ug/m3 / R2 over the same hours (those with a usable frame and a measurement).",
+            "",
+            "| sensor silent | hours | virtual sensor | last value | hour-of-day mean | global head "
+            "| 90 % interval holds | mean width | camera's share "
+            "| 90 % interval of the index holds, 24 h / NowCast |",
+            "|---|---|---|---|---|---|---|---|---|---|",
+        ]
+        for outcome in self.outcomes:
+            cells = [
+                f"{skill.rmse:.2f} / {skill.r2:.2f}" if skill.hours else "–"
+                for skill in (outcome.skills[name] for name in _PREDICTORS)
+            ]
+            lines.append(
+                f"| {outcome.name} | {outcome.skills['virtual sensor'].hours} | "
+                + " | ".join(cells)
+                + f" | {outcome.coverage:.1%} | {outcome.width:.1f} | {outcome.weights['camera']:.0%} | "
+                + " / ".join(
+                    f"{skill.coverage:.1%}" if skill.hours else "–" for skill in outcome.indices.values()
+                )
+                + " |"
+            )
+        return "\n".join(lines) + "\n"
+
+
+_PREDICTORS: Final = ("virtual sensor", "last value", "hour-of-day mean", "global head")
+
+
+def read_milan(root: Path) -> OnlineData:
+    """The folder milan-webcam as it is: `frames/YYYYMMDD-HHMM.jpg`, named by the webcam's clock
+    (Europe/Rome), and `pm25-hourly.csv.gz` in UTC+1 all year. A frame at 12:00 is paired with the
+    reading labelled 12:00 of the same moment.
+
+    Raises:
+        LayoutError: a file is missing or a name or row cannot be read.
+    """
+    table = root / "pm25-hourly.csv.gz"
+    rome = ZoneInfo("Europe/Rome")
+    readings: dict[int, float] = {}
+    try:
+        with gzip.open(table, "rt", encoding="utf-8", newline="") as stream:
+            for row in csv.DictReader(stream):
+                if row["pm25_ug_m3"].strip():
+                    at = datetime.fromisoformat(row["time_local"]).replace(
+                        tzinfo=timezone(timedelta(hours=1))
+                    )
+                    readings[_ms(at) + _HOUR] = float(row["pm25_ug_m3"])
+    except (OSError, EOFError, KeyError, ValueError) as error:
+        raise LayoutError(f"{table}: not a table of time_local, pm25_ug_m3 ({error!r})") from error
+    frames = []
+    for path in sorted((root / "frames").glob("*.jpg")):
+        try:
+            at = datetime.strptime(path.stem, "%Y%m%d-%H%M").replace(tzinfo=rome)
+        except ValueError as error:
+            raise LayoutError(f"{path}: a frame is named YYYYMMDD-HHMM.jpg") from error
+        frames.append((_ms(at), path))
+    if not frames:
+        raise LayoutError(f"{root / 'frames'}: no frames named YYYYMMDD-HHMM.jpg")
+    return OnlineData("milan", rome, _MILAN_POSITION, _MILAN_BAND, tuple(frames), {"pm25": readings})
+
+
+def read_layout(root: Path) -> tuple[list[OnlineData], list[str]]:
+    """The stations of a folder in the plain layout (docs/data-layout.md) that have both frames and readings,
+    and what had to be left out. All sensors of a station and hour are averaged; of several cameras the
+    station record's first one counts.
+
+    Raises LayoutError: a table cannot be read, or no station has both.
+    """
+    histories, problems = read_folder(root)
+    found = []
+    for station, history in sorted(histories.items()):
+        record = history.record
+        readings = {name: history.means[name] for name in PARAMETERS if name in history.means}
+        if not history.frames or not readings:
+            continue
+        seen = {camera for _, camera, _ in history.frames}
+        cameras = [camera for camera in record.cameras if camera.camera in seen]
+        name = cameras[0].camera if cameras else min(seen)
+        band = cameras[0].far_band if cameras else None
+        place = (record.latitude, record.longitude)
+        found.append(
+            OnlineData(
+                station=station,
+                zone=ZoneInfo(record.timezone),
+                position=None if place[0] is None or place[1] is None else (place[0], place[1]),
+                far_band=FarBand(**band.model_dump()) if band is not None else None,
+                frames=tuple((at, path) for at, camera, path in history.frames if camera == name),
+                readings=readings,
+                humidity=history.means.get("relativehumidity", {}),
+            )
+        )
+    if not found:
+        raise LayoutError(f"{root}: no station has both frames and readings")
+    return found, problems
+
+
+def evaluate_online(
+    data: OnlineData,
+    bundle: Bundle,
+    *,
+    pollutant: Pollutant = "pm25",
+    find_band: bool = False,
+    outages: Sequence[int] = OUTAGES,
+    learning_days: int = LEARNING_DAYS,
+    progress: Callable[[int, int], None] | None = None,
+) -> OnlineReport:
+    """Replay one station and measure its virtual sensor.
+
+    Protocols, all scored on the hours that have a usable frame and a measurement, from the day after
+    `learning_days` days with pairs on:
+
+    - next day: the sensor falls silent at local midnight and stays so for the day; everything before is
+    known.
+    - an outage of k hours: the sensor is silent for the k hours up to and including the scored one.
+
+    Args:
+        data: the station's history.
+        bundle: encoder and global head.
+        pollutant: which one.
+        find_band: ignore a set far band and let the finder look for it.
+        outages: lengths in hours.
+        learning_days: days that are only learned from.
+        progress: told (frames done, frames in all).
+
+    Raises:
+        InputError: the station has no reading of the pollutant.
+    """
+    measured = data.readings.get(pollutant, {})
+    if not measured:
+        raise ArrayError(f"station {data.station} has no reading of {pollutant}")
+    hours, refused, band = hours_of(data, bundle, pollutant, find_band, progress)
+    paired = [hour for hour in hours if hour.sight is not None and hour.measured is not None]
+    days = sorted({_day(hour.end_ms, data.zone) for hour in paired})
+    tested = [hour for hour in paired if _day(hour.end_ms, data.zone) in set(days[learning_days:])]
+    outcomes, state = score(hours, tested, data.zone, outages, pollutant=pollutant)
+    return OnlineReport(
+        station=data.station,
+        pollutant=pollutant,
+        bundle=bundle.id,
+        far_band=band,
+        frames=len(data.frames),
+        refused=refused,
+        first=_utc(tested[0].end_ms) if tested else None,
+        last=_utc(tested[-1].end_ms) if tested else None,
+        outcomes=outcomes,
+        state_bytes=len(pack(state)) if state is not None else 0,
+    )
+
+
+def score(
+    hours: Sequence[Hour],
+    tested: Sequence[Hour],
+    zone: tzinfo,
+    outages: Sequence[int] = OUTAGES,
+    during: Sequence[Hour] | None = None,
+    pollutant: Pollutant = "pm25",
+) -> tuple[tuple[Outcome, ...], VirtualSensor | None]:
+    """Play hours through the virtual sensor and make the outages of every protocol before each tested one.
+
+    Args:
+        hours: in time order.
+        tested: those of them to score; each has a measurement.
+        zone: time zone whose midnights part the days.
+        outages: lengths in hours.
+        during: what is seen while the sensor is silent, if it is not what `hours` have.
+        pollutant: which one it is, for the index.
+
+    Returns:
+        the outcomes, "next day" first, and the state at the end.
+    """
+    states: dict[int, VirtualSensor] = {}
+    state: VirtualSensor | None = None
+    for hour in hours:
+        state = virtual.update(state, hour.end_ms, hour.sight, hour.measured, hour.global_estimate)
+        if state is not None:
+            states[hour.end_ms] = state
+    replayed = _Replayed(hours, hours if during is None else during, states, pollutant)
+    protocols: list[tuple[str, Callable[[Hour], int]]] = [
+        ("next day", lambda hour: _midnight(hour.end_ms, zone)),
+        *((_span(length), _before(length)) for length in outages),
+    ]
+    outcomes = tuple(
+        _outcome(
+            name, [scored for hour in tested if (scored := replayed.score(hour, start(hour))) is not None]
+        )
+        for name, start in protocols
+    )
+    return outcomes, state
+
+
+class _Replayed:
+    """The undisturbed run, from whose states outages branch off."""
+
+    def __init__(
+        self,
+        hours: Sequence[Hour],
+        during: Sequence[Hour],
+        states: Mapping[int, VirtualSensor],
+        pollutant: Pollutant,
+    ) -> None:
+        self._seen = {
+            hour.end_ms: hour for hour in during if hour.sight is not None or hour.global_estimate is not None
+        }
+        self._ends = np.array(sorted(self._seen), dtype=np.int64)
+        self._states = states
+        self._measured = {hour.end_ms: hour.measured for hour in hours if hour.measured is not None}
+        self._pollutant = pollutant
+        self._truths: dict[int, History] = {}
+
+    def score(self, hour: Hour, start_ms: int) -> _Scored | None:
+        """Estimate of the hour when the sensor is silent from `start_ms` on; None without any state by
+        then.
+        """
+        state = self._states.get(start_ms)
+        if state is None:
+            earlier = [end for end in self._states if end <= start_ms]
+            if not earlier:
+                return None
+            state = self._states[max(earlier)]
+        estimate: Prediction | None = None
+        imputed: dict[int, Prediction] = {}
+        first, last = np.searchsorted(self._ends, (state.t_ms, hour.end_ms - 1), side="right")
+        ahead = self._ends[int(first) : int(last)].tolist()
+        indexed = range(max(start_ms, hour.end_ms - INDEX_HOURS * _HOUR) + _HOUR, hour.end_ms + 1, _HOUR)
+        for end in sorted({*ahead, *indexed}):
+            between = hour if end == hour.end_ms else self._seen.get(end)
+            sight, overall = (between.sight, between.global_estimate) if between else (None, None)
+            if end in indexed:
+                estimate = virtual.predict(state, end, sight, None, overall)
+                if estimate is not None:
+                    imputed[end] = estimate
+            if between is not None:
+                moved = virtual.update(state, end, sight, None, overall)
+                assert moved is not None  # only a start without a measurement gives None
+                state = moved
+        assert hour.measured is not None
+        return _Scored(
+            end_ms=hour.end_ms,
+            measured=hour.measured,
+            estimate=estimate,
+            last=self._last(start_ms),
+            of_day=self._of_day(hour.end_ms, start_ms),
+            overall=hour.global_estimate,
+            history=self._history(hour.end_ms, start_ms, imputed),
+            truth=self._truth(hour.end_ms),
+        )
+
+    def _truth(self, end_ms: int) -> History:
+        """The last hours as they were read."""
+        if end_ms not in self._truths:
+            self._truths[end_ms] = self._history(end_ms, end_ms, {})
+        return self._truths[end_ms]
+
+    def _history(self, end_ms: int, start_ms: int, imputed: Mapping[int, Prediction]) -> History:
+        """The last hours, measured up to `start_ms`, imputed after."""
+        history = History.empty()
+        for end in range(end_ms - (INDEX_HOURS - 1) * _HOUR, end_ms + 1, _HOUR):
+            value, guess = self._measured.get(end), imputed.get(end)
+            if end <= start_ms and value is not None:
+                history = history.with_hour(end, {self._pollutant: Mean(value, 3600)})
+            elif guess is not None:
+                reach = guess.value - guess.lo, guess.hi - guess.value
+                mean = Mean(guess.value, 0, 3600, *reach, PERSISTENCE[guess.method])
+                history = history.with_hour(end, {self._pollutant: mean})
+        return history
+
+    def _last(self, start_ms: int) -> float | None:
+        for end in range(start_ms, start_ms - 7 * 24 * _HOUR, -_HOUR):
+            if end in self._measured:
+                return self._measured[end]
+        return None
+
+    def _of_day(self, end_ms: int, start_ms: int) -> float | None:
+        back = range(end_ms - 24 * _HOUR, start_ms - (_MEAN_DAYS + 1) * 24 * _HOUR, -24 * _HOUR)
+        values = [self._measured[end] for end in back if end <= start_ms and end in self._measured]
+        return sum(values) / len(values) if values else None
+
+
+def hours_of(
+    data: OnlineData,
+    bundle: Bundle,
+    pollutant: Pollutant = "pm25",
+    find_band: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[list[Hour], dict[str, int], FarBand | None]:
+    """Play the frames and readings; hours in time order, refusals by reason, the band at the end."""
+    encoder, head = Encoder(bundle), Head(bundle)
+    width, height = bundle.manifest.input.width, bundle.manifest.input.height
+    measured = data.readings[pollutant]
+    frames: dict[int, list[tuple[int, Path]]] = defaultdict(list)
+    for at, path in sorted(data.frames):
+        frames[at // _HOUR * _HOUR + _HOUR].append((at, path))
+    if not frames:
+        raise ArrayError(f"station {data.station} has no frames")
+    begin = min(frames) - _HISTORY_MS
+    ends = sorted({end for end in measured if end >= begin} | frames.keys())
+    band = None if find_band else data.far_band
+    finder: BandFinder | None = None
+    gate: GateState | None = None
+    refused: dict[str, int] = defaultdict(int)
+    hours, done = [], 0
+    for end in ends:
+        vectors: list[NDArray[np.float32]] = []
+        wholes: list[NDArray[np.float32]] = []
+        rows: list[NDArray[np.float32]] = []
+        embeddings: list[NDArray[np.float32]] = []
+        statistics: list[NDArray[np.float32]] = []
+        for at, path in frames.get(end, ()):
+            done += 1
+            if progress is not None:
+                progress(done, len(data.frames))
+            try:
+                frame = decode(path.read_bytes(), width, height, band)
+            except OSError as error:
+                raise LayoutError(f"{path}: cannot be read ({error})") from error
+            except ImageRefused as error:
+                refused[error.code] += 1
+                continue
+            verdict = judge(frame, at, data.position, gate)
+            gate = remember(gate, verdict, at)
+            if not verdict.usable:
+                for reason in verdict.reasons:
+                    refused[reason] += 1
+                continue
+            whole = encoder.encode([frame.whole])[0]
+            wholes.append(virtual.camera_vector(frame.whole, whole.projection))
+            if frame.far is None:
+                vectors.append(wholes[-1])
+            else:
+                vectors.append(virtual.camera_vector(frame.far, encoder.encode([frame.far])[0].projection))
+            rows.append(bands.row_profile(frame.luminance))
+            embeddings.append(whole.embedding)
+            statistics.append(haze(frame.whole))
+        sight, overall = None, None
+        if vectors:
+            humidity = data.humidity.get(end)
+            fallback = None if band is None else Sight(virtual.layout(None), pool(wholes), humidity)
+            sight = Sight(virtual.layout(band), pool(vectors), humidity, fallback)
+            overall = _global(head, pollutant, data, end, pool(embeddings), pool(statistics))
+        hours.append(Hour(end, sight, overall, measured.get(end)))
+        pm25 = data.readings.get("pm25", {}).get(end)
+        if rows and pm25 is not None and (find_band or data.far_band is None):
+            finder = bands.observe(finder, pool(rows), pm25)
+            band = finder.band() or band
+    return hours, dict(refused), band
+
+
+def _global(
+    head: Head,
+    pollutant: Pollutant,
+    data: OnlineData,
+    end_ms: int,
+    embedding: NDArray[np.float32],
+    statistics: NDArray[np.float32],
+) -> float | None:
+    """The global head's value of the pollutant for an hour, from the picture and the other sensors.
+
+    None where it has none.
+    """
+    sensors = np.full((1, len(PARAMETERS)), np.nan, dtype=np.float32)
+    for index, name in enumerate(PARAMETERS):
+        if name != pollutant:
+            sensors[0, index] = data.readings.get(name, {}).get(end_ms, math.nan)
+    longitude = None if data.position is None else data.position[1]
+    hour = np.array([solar_hour(_utc(end_ms - _HOUR), longitude)], dtype=np.float32)
+    output = head.predict(embedding[None], np.array([True]), sensors, statistics[None], hour)
+    return output.concentration(0, PARAMETERS.index(pollutant))
+
+
+def _outcome(name: str, scored: Sequence[_Scored]) -> Outcome:
+    answered = [(row, row.estimate) for row in scored if row.estimate is not None]
+    columns: dict[str, list[tuple[float, float | None]]] = {
+        "virtual sensor": [(row.measured, row.estimate.value if row.estimate else None) for row in scored],
+        "last value": [(row.measured, row.last) for row in scored],
+        "hour-of-day mean": [(row.measured, row.of_day) for row in scored],
+        "global head": [(row.measured, row.overall) for row in scored],
+    }
+    count = max(len(answered), 1)
+    return Outcome(
+        name=name,
+        skills={predictor: _skill(pairs) for predictor, pairs in columns.items()},
+        coverage=sum(p.lo <= row.measured <= p.hi for row, p in answered) / count,
+        width=sum(p.hi - p.lo for _, p in answered) / count,
+        weights={
+            key: sum(p.weights[key] for _, p in answered) / count for key in ("camera", "last", "global")
+        },
+        refused=len(scored) - len(answered),
+        indices=_indices([row for row, _ in answered]),
+        series=tuple((row.end_ms, row.measured, p.value, p.lo, p.hi) for row, p in answered),
+    )
+
+
+def _indices(scored: Sequence[_Scored]) -> dict[str, IndexSkill]:
+    """How the indices did whose history has something imputed and whose truth is known."""
+    ends = [row.end_ms for row in scored]
+    standard = standards.load(STANDARD, at_ms=ends[0] if ends else 0)
+    said = assess_many(standard, [row.history for row in scored], ends)
+    true = assess_many(standard, [row.truth for row in scored], ends)
+    return {
+        "24 h": _index_skill(zip(said, true, strict=True)),
+        "nowcast": _index_skill((one.nowcast, other.nowcast) for one, other in zip(said, true, strict=True)),
+    }
+
+
+def _index_skill(pairs: Iterable[tuple[IndexResult | None, IndexResult | None]]) -> IndexSkill:
+    rows = [
+        (one.index, one.lo, one.hi, other.index)
+        for one, other in pairs
+        if one is not None and other is not None and other.status == "valid"
+        if one.index is not None and one.lo is not None and one.hi is not None and other.index is not None
+    ]
+    count = max(len(rows), 1)
+    return IndexSkill(
+        hours=len(rows),
+        coverage=sum(low <= truth <= high for _, low, high, truth in rows) / count,
+        width=sum(high - low for _, low, high, _ in rows) / count,
+        mae=sum(abs(index - truth) for index, _, _, truth in rows) / count,
+    )
+
+
+def _skill(pairs: Iterable[tuple[float, float | None]]) -> Skill:
+    both = np.array([(truth, guess) for truth, guess in pairs if guess is not None], dtype=np.float64)
+    if len(both) == 0:
+        return Skill(0, math.nan, math.nan, math.nan)
+    truth, error = both[:, 0], both[:, 1] - both[:, 0]
+    spread = float(((truth - truth.mean()) ** 2).sum())
+    return Skill(
+        hours=len(both),
+        rmse=float(np.sqrt((error**2).mean())),
+        mae=float(np.abs(error).mean()),
+        r2=1.0 - float((error**2).sum()) / spread if spread > 0.0 else math.nan,
+    )
+
+
+def _ms(at: datetime) -> int:
+    return round(at.timestamp() * 1000)
+
+
+def _utc(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def _day(end_ms: int, zone: tzinfo) -> str:
+    return _utc(end_ms - _HOUR).astimezone(zone).date().isoformat()
+
+
+def _midnight(end_ms: int, zone: tzinfo) -> int:
+    """Local midnight before the hour, in whole hours of UTC."""
+    local = _utc(end_ms - _HOUR).astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
+    return _ms(local) // _HOUR * _HOUR
+
+
+def _before(hours: int) -> Callable[[Hour], int]:
+    return lambda hour: hour.end_ms - hours * _HOUR
+
+
+def _span(hours: int) -> str:
+    return f"{hours // 24} days" if hours % 24 == 0 and hours > 24 else f"{hours} h"

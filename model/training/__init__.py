@@ -1,0 +1,1 @@
+"""Training: backbones, heads, cross-validation, export (torch; the `train` extra). No worker comes here."""

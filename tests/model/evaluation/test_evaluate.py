@@ -1,0 +1,221 @@
+"""Evaluation of the shipped bundle: masks, rivals, the report, and the command that prints it."""
+
+import csv
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer import Typer
+from typer.testing import CliRunner
+
+from camera.haze import haze
+from camera.image import decode
+from camera.sun import solar_hour
+from datasets.errors import LayoutError
+from datasets.groups import Group, Site, india_nepal
+from model.bundle.bundle import Bundle
+from model.bundle.gradcam import Explainer, overlay_png
+from model.bundle.runtime import Encoder, Head, pool
+from model.bundle.targets import calculate
+from model.command import evaluate_command
+from model.evaluation.evaluate import MASKS, Mask, Windows, evaluate, last_values, masked, read_windows
+from tests.datasets.test_groups import HEADER, REAL
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return Bundle.load()
+
+
+def scene(seed: int, fog: float) -> Image.Image:
+    """Blocks of colour behind fog, with the grain of a real camera."""
+    rng = np.random.default_rng(seed)
+    blocks = rng.integers(0, 256, (14, 14, 3)).repeat(16, axis=0).repeat(16, axis=1)
+    seen = blocks * (1 - fog) + 210 * fog + rng.normal(0, 3, (224, 224, 1))
+    return Image.fromarray(np.round(seen).clip(0, 255).astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five moments at two sites in the india-nepal layout; the last has a broken frame and no other."""
+    root = tmp_path_factory.mktemp("set")
+    (root / "images").mkdir()
+    rows = []
+    for moment in range(5):
+        site = ("Mumbai", "ITO, Delhi")[moment % 2]
+        for frame in range(1 if moment == 4 else 3):
+            name = f"{moment}-{frame}.jpg"
+            scene(10 * moment + frame, 0.1 + 0.15 * moment).save(root / "images" / name, quality=95)
+            date = ["2023", "3", str(moment + 1), "9:00"]
+            particles = [str(40 * moment + 20), str(60 * moment + 30)]
+            gases = ["20", "90", "", "NA" if moment else "30"]  # O3, CO, SO2, NO2
+            rows.append([site, name, *date, str(50 * moment + 40), *particles, *gases, "x"])
+    (root / "images" / "4-0.jpg").write_bytes(b"\xff\xd8\xff not a picture")
+    with (root / "labels.csv").open("w", newline="") as handle:
+        csv.writer(handle).writerows([HEADER, *rows])
+    return root
+
+
+def test_predictions_are_what_the_run_time_gives_step_by_step(bundle: Bundle, folder: Path) -> None:
+    report = evaluate(bundle, folder)
+    assert report.summary["windows"] == 5
+    assert report.summary["frames"] == 12
+    assert report.summary["frames_refused"] == 1
+    encoder, head = Encoder(bundle), Head(bundle)
+    for group, row in zip(india_nepal(folder), report.predictions, strict=True):
+        good = [path for path in group.frames if path.name != "4-0.jpg"]
+        frames = [decode(path.read_bytes(), 224, 224).whole for path in good]
+        there = bool(frames)
+        embedding = pool([result.embedding for result in encoder.encode(frames)]) if there else np.zeros(128)
+        statistics = pool([haze(frame) for frame in frames]) if there else np.full(20, np.nan)
+        output = head.predict(
+            embedding[None].astype(np.float32),
+            np.array([there]),
+            np.array([group.readings], np.float32),
+            statistics[None].astype(np.float32),
+            np.array([solar_hour(group.time, group.site.longitude)], np.float32),
+        )
+        assert row["aqi"] == float(output.aqi[0])
+        assert row["sensors"]["pm25"] == float(output.sensors[0, 0])
+        assert (row["station"], row["frames"]) == (group.site.station, len(frames))
+
+
+def test_every_mask_pattern_is_scored_beside_its_rivals(bundle: Bundle, folder: Path) -> None:
+    masks = evaluate(bundle, folder).summary["masks"]
+    assert list(masks) == [mask.name for mask in MASKS]
+    for name, entry in masks.items():
+        assert {"model", "training mean", "last value", "calculator us-epa-2024"} <= set(entry["aqi"])
+        gases_alone = name == "no pm, no image"
+        assert (entry["said"] == 0) == gases_alone  # the shipped bundle does not read them
+        assert gases_alone or 0 <= entry["coverage"] <= 1
+        assert entry["aqi"]["model"]["rmse"] >= entry["aqi"]["model"]["mae"] >= 0
+        # The window whose only frame is broken has nothing left without its sensors.
+        assert entry["windows"] == (4 if name == "image only" else 5)
+    assert set(masks["no pm25"]["sensors"]) == {"pm25"}
+    assert set(masks["all"]["sensors"]) == set()
+    assert set(masks["image only"]["sensors"]) == {"pm25", "pm10"}
+
+
+def windows(rows: int, seed: int = 0) -> Windows:
+    rng = np.random.default_rng(seed)
+    sensors = rng.gamma(2, 30, (rows, 6)).astype(np.float32)
+    sensors[rng.random((rows, 6)) < 0.2] = np.nan
+    return Windows(
+        rng.normal(size=(rows, 128)).astype(np.float32),
+        rng.random(rows) < 0.7,
+        rng.random((rows, 20)).astype(np.float32),
+        sensors,
+        rng.uniform(0, 24, rows).astype(np.float32),
+        rng.uniform(10, 400, rows),
+        tuple("ab"[index % 2] for index in range(rows)),
+        tuple(str(index) for index in range(rows)),
+        (1,) * rows,
+        (0,) * rows,
+    )
+
+
+@pytest.mark.parametrize("mask", MASKS, ids=lambda mask: mask.name)
+def test_a_mask_hides_what_it_says_and_never_shows_what_was_blank(mask: Mask) -> None:
+    data = windows(200)
+    noise = (np.full(128, 9, np.float32), np.full(20, 9, np.float32))
+    shown, rows = masked(data, mask, noise, seed=1)
+    assert np.isnan(shown.sensors[:, ~np.array(mask.keep)]).all()
+    assert np.isnan(shown.sensors[np.isnan(data.sensors[rows])]).all()
+    still = ~np.isnan(shown.sensors)
+    assert np.array_equal(shown.sensors[still], data.sensors[rows][still])
+    assert (shown.image_present | still.any(axis=1)).all()
+    if mask.image == "hidden":
+        assert not shown.image_present.any()
+    elif mask.image == "noise":
+        assert shown.image_present.all()
+        assert (shown.embedding == 9).all()
+    else:
+        assert np.array_equal(shown.image_present, data.image_present[rows])
+    if mask.missing:
+        kept = still.sum() / (~np.isnan(data.sensors[rows])).sum()
+        assert abs(kept - (1 - mask.missing)) < 0.1
+
+
+def test_the_calculator_is_the_largest_sub_index_of_what_is_shown() -> None:
+    nan = math.nan
+    got = calculate(
+        "us-epa-2024",
+        np.array(
+            [
+                [35.4, nan, nan, nan, nan, nan],
+                [35.4, 254.0, nan, nan, nan, nan],
+                [nan] * 6,
+                [9999.0, *[nan] * 5],
+            ],
+            np.float32,
+        ),
+    )
+    # PM2.5 35.4 ends Moderate at 100; PM10 254 ends the class after it at 150.
+    assert got[:2].tolist() == [100, 150]
+    assert math.isnan(got[2])
+    assert got[3] == 500
+
+
+def test_the_last_value_is_the_site_s_own_and_never_the_present_one() -> None:
+    data = windows(6)._replace(aqi=np.array([1.0, 2, np.nan, 4, 5, 6]))
+    assert [None if math.isnan(v) else v for v in last_values(data)] == [None, None, 1, 2, 1, 4]
+
+
+def test_unknown_layouts_and_empty_folders_are_refused(bundle: Bundle, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(LayoutError, match="layout 'x'"):
+        evaluate(bundle, folder, "x")
+    shutil.copy(folder / "labels.csv", tmp_path)
+    (tmp_path / "labels.csv").write_text(",".join(HEADER) + "\n")
+    with pytest.raises(LayoutError, match="no groups"):
+        evaluate(bundle, tmp_path)
+
+
+def test_the_command_prints_json_or_a_table(folder: Path, tmp_path: Path) -> None:
+    app = Typer()
+    app.command()(evaluate_command)
+    lines = tmp_path / "predictions.jsonl"
+    result = CliRunner().invoke(app, ["default", str(folder), "--json", "--predictions", str(lines)])
+    assert result.exit_code == 0, result.output
+    report: dict[str, Any] = json.loads(result.stdout)
+    assert report["predictions"] == [json.loads(line) for line in lines.read_text().splitlines()]
+    result = CliRunner().invoke(app, ["default", str(folder)])
+    assert result.exit_code == 0
+    assert "image only" in result.output.replace("\n", " ")
+
+
+def test_gradcam_marks_something_and_its_overlay_is_a_picture(bundle: Bundle, tmp_path: Path) -> None:
+    explainer = Explainer(bundle)
+    picture = np.asarray(scene(1, 0.4))
+    sensors = np.array([80, np.nan, 20, 5, 90, 30], np.float32)
+    raising, lowering = (explainer.explain(picture, sensors, 9.0, negative) for negative in (False, True))
+    assert raising.cam.shape == (7, 7)
+    assert raising.cam.min() >= 0
+    assert 0 <= raising.familiarity <= 1
+    # Nowhere can one place both raise and lower the estimate.
+    assert (np.minimum(raising.cam, lowering.cam) == 0).all()
+    hot = np.zeros((7, 7), np.float32)
+    hot[0, 0] = 2
+    (tmp_path / "o.png").write_bytes(overlay_png(np.full((224, 224, 3), 100, np.uint8), hot))
+    with Image.open(tmp_path / "o.png") as opened:
+        laid = np.asarray(opened).astype(int)
+    assert laid.shape == (224, 224, 3)
+    assert laid[5, 5, 0] > 150
+    assert (laid[-60:, -60:] == 100).all()
+
+
+@pytest.mark.realdata
+@pytest.mark.skipif(not REAL.is_dir(), reason="../shared/data is not here")
+def test_the_shipped_bundle_on_real_frames(bundle: Bundle) -> None:
+    """Three frames of every third group: in-sample for these heads, so well under the grouped figure."""
+    groups = [Group(g.site, g.time, g.frames[:3], g.readings, g.aqi) for g in list(india_nepal(REAL))[::3]]
+    assert isinstance(groups[0].site, Site)
+    data = read_windows(bundle, groups, lambda *_: None)
+    output = Head(bundle).predict(data.embedding, data.image_present, data.sensors, data.haze, data.hour)
+    assert math.sqrt(float(((output.aqi - data.aqi) ** 2).mean())) < 42
+    inside = (output.aqi_lo <= data.aqi) & (data.aqi <= output.aqi_hi)
+    assert inside.mean() > 0.85
