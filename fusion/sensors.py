@@ -7,8 +7,9 @@ From the single reading up:
 2. *Reading.* A fill value of its type of sensor is no measurement; quality control judges the others, each
    channel with a memory of its own. Only what fails is left out.
 3. *Scaling.* Several channels of one sensor (cf_1, atm) are scalings of one measurement: one of them is
-   taken, always the same, never their mean. The correction says which, else the station's record, else
-   `SCALES`. Once taken a scaling is kept until it has been away for a day.
+   taken, always the same, never their mean, whether they come together or in turns. The correction says
+   which, else the station's record, else `SCALES`. Once taken a scaling is kept until it has been away for a
+   day.
 4. *Twins.* Channels ..._a and ..._b measure the same thing: their means over the window are compared. Where
    they disagree one is kept, if there are grounds (`better`); never the mean. The one that was left out does
    not speak for the sensor when the other falls silent.
@@ -51,15 +52,14 @@ from aqi.quality import (
 )
 from aqi.units import to_canonical
 from schemas.parameters import PARAMETERS
-from schemas.reading import LIMITS
+from schemas.reading import LIMITS, scaling_of
 from schemas.station import Sensor, Station
+from streams.cadence import SCALING_KEPT_MS
 from streams.join import Item
 
 #: Scalings in the order in which they are taken where nobody declares one: the only one, what a Plantower
 #: says of outdoor air, what it says of the factory's aerosol.
 SCALES: Final = ("value", "atm", "cf_1")
-#: A scaling that has been away for so long is given up for another.
-SCALE_KEPT_MS: Final = 86_400_000
 #: What was measured longer ago says nothing of which of two values is true.
 PAST_MS: Final = 3 * 3_600_000
 #: For so long what was left out of two that disagreed does not count alone.
@@ -381,8 +381,8 @@ class _Window:
     ) -> _Mean | None:
         """A sensor's mean of a pollutant, corrected; None where it has none."""
         rule = correction_of(self._station, sensor, parameter)
-        scale = self._scale(sensor, parameter, rule, {_base(channel) for channel in by_channel})
-        taken = {channel: items for channel, items in by_channel.items() if _base(channel) == scale}
+        scale = self._scale(sensor, parameter, rule, by_channel)
+        taken = {channel: items for channel, items in by_channel.items() if scaling_of(channel) == scale}
         if not taken:
             sent = ", ".join(sorted(by_channel))
             who = f"{rule.id} takes" if rule.channel else "of this sensor is taken"
@@ -428,18 +428,24 @@ class _Window:
             return None
         return mean._replace(value=value, method="mean" if rule is IDENTITY else rule.id)
 
-    def _scale(self, sensor: str, parameter: str, rule: Correction, bases: set[str]) -> str:
-        """The scaling to take of a sensor that sends those."""
+    def _scale(
+        self, sensor: str, parameter: str, rule: Correction, by_channel: Mapping[str, Sequence[Item]]
+    ) -> str:
+        """The scaling to take of a sensor that sends those channels."""
         if rule.channel:
             return rule.channel
         record = sensor_of(self._station, sensor, parameter)
         if record is not None and record.channel is not None:
-            return _base(record.channel)
-        best = next((name for name in SCALES if name in bases), min(bases))
+            return scaling_of(record.channel)
+        bases = {scaling_of(channel) for channel in by_channel}
+        # Those that it sends in other windows count too: the log knows of them before any window is final.
+        told = [item.payload.scalings for items in by_channel.values() for item in items]
+        sent = max(told, key=len) or sorted(bases)
+        best = next((name for name in SCALES if name in sent or name in bases), sent[0])
         known = self._scales.get((sensor, parameter))
         if known is not None and known.channel != best:
             rank = [*SCALES, known.channel, best]
-            kept = known.channel in bases or self._end - known.end <= SCALE_KEPT_MS
+            kept = known.channel in bases or self._end - known.end <= SCALING_KEPT_MS
             if kept and not rank.index(best) < rank.index(known.channel):
                 best = known.channel
         if best in bases:
@@ -619,10 +625,6 @@ def _since(items: Sequence[Item], start: int, end: int) -> int:
     if len(items) == 1 and start <= items[0].time < end and items[0].until and items[0].since < items[0].time:
         return items[0].since
     return 0
-
-
-def _base(channel: str) -> str:
-    return channel[:-2] if channel.endswith(("_a", "_b")) else channel
 
 
 def _mean_of(readings: Sequence[_Reading], since: int) -> _Mean:

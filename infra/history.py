@@ -54,7 +54,8 @@ _APPENDED: Final = 1
 _SCHEMA: Final = """
 CREATE TABLE input (
   seq INTEGER PRIMARY KEY, station TEXT, end INTEGER, source TEXT, value BLOB, place TEXT,
-  time INTEGER, since INTEGER, until INTEGER, period INTEGER
+  time INTEGER, since INTEGER, until INTEGER, period INTEGER,
+  scalings TEXT
 );
 """
 
@@ -107,7 +108,7 @@ class History:
         self._folder = tempfile.TemporaryDirectory(prefix="skyfuse-history-")
         self._base = sqlite3.connect(Path(self._folder.name) / "inputs.sqlite", isolation_level=None)
         self._base.executescript(f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; {_SCHEMA}")
-        self._waiting: list[tuple[int, str, int, str, bytes, str, int, int, int, int]] = []
+        self._waiting: list[tuple[int, str, int, str, bytes, str, int, int, int, int, str]] = []
         self._count = 0
         self._periods = own_window_only()
         self._now = int(time.time() * 1000)
@@ -264,13 +265,14 @@ class History:
                 record.value or b"",
                 where,
             )
-            self._waiting.append((*place, item.time, item.since, item.until, item.period))
+            scalings = " ".join(item.payload.scalings) if source == "readings" else ""
+            self._waiting.append((*place, item.time, item.since, item.until, item.period, scalings))
         if len(self._waiting) >= _BATCH:
             self._write()
 
     def _write(self) -> None:
         self._base.execute("BEGIN")
-        self._base.executemany("INSERT INTO input VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", self._waiting)
+        self._base.executemany("INSERT INTO input VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", self._waiting)
         self._base.execute("COMMIT")
         self._waiting.clear()
 
@@ -289,15 +291,17 @@ class History:
         """In the order of their time, the inputs with times in those (station, end of hour)."""
         for station, at in sorted(hours):
             rows = self._base.execute(
-                "SELECT seq, source, value, place, time, since, until, period FROM input"
+                "SELECT seq, source, value, place, time, since, until, period, scalings FROM input"
                 " WHERE station = ? AND end > ? AND end <= ? ORDER BY seq",
                 (station, at - HOUR_MS, at),
             )
-            for seq, source, value, where, *times, period in rows:
+            for seq, source, value, where, *times, period, scalings in rows:
                 record = self._at(seq, source, partition, station, value)
                 [item, *_], _ = items_of(source, record, self._keys, own_window_only())
                 stands = _standing(station, *times)
                 item = item._replace(time=stands.time, since=stands.since, until=stands.until, period=period)
+                if scalings:
+                    item = item._replace(payload=item.payload._replace(scalings=tuple(scalings.split())))
                 yield Input(source, item, value, where)
 
 

@@ -135,6 +135,19 @@ class Quantity(NamedTuple):
     unit: str
     sensor: str
     channel: str
+    #: The scalings (cf_1, atm) that its sensor sends in turns, in the order in which they were first heard;
+    #: none where it sends one only.
+    scalings: tuple[str, ...] = ()
+
+
+def scaling_of(channel: str) -> str:
+    """The scaling that a channel has: its name without the twin's letter.
+
+    Examples:
+        >>> scaling_of("cf_1_a"), scaling_of("atm")
+        ('cf_1', 'atm')
+    """
+    return channel[:-2] if channel.endswith(("_a", "_b")) else channel
 
 
 class Observation(NamedTuple):

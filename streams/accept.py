@@ -243,7 +243,7 @@ def reading_items(
             seen,
             (v.sensor, v.parameter, v.channel, time_ms),
             (v.value, v.unit),
-            v,
+            v._replace(scalings=standing.scalings) if standing.scalings else v,
             offset,
             standing.since,
             standing.until,

@@ -28,7 +28,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from schemas.limits import UNHEARD_MS
-from schemas.reading import MAX_PERIOD_S, Observation, Quantity
+from schemas.reading import MAX_PERIOD_S, Observation, Quantity, scaling_of
 from schemas.state import Codec
 from schemas.station import Sensor, Station
 
@@ -42,6 +42,8 @@ LONGEST_GAP_MS: Final = 6 * MAX_PERIOD_S * 1000
 MAX_PERIOD_MS: Final = MAX_PERIOD_S * 1000
 #: The next reading may be late by this part of the period.
 TOLERANCE: Final = 10
+#: A scaling that was not heard for so long is one that its sensor does not send any more.
+SCALING_KEPT_MS: Final = 86_400_000
 #: Windows at most that one reading is an input of before, and after, its own.
 MAX_WINDOWS: Final = 720
 
@@ -97,10 +99,12 @@ class Cadences:
         """`restored`: per station, what `settled_at` gave for the offset from which the log is read again."""
         self._known: dict[Series, Cadence] = {}
         self._settled: dict[str, dict[tuple[str, str, str], Cadence]] = {}
+        #: By station, sensor and parameter, in the order in which they were first heard.
+        self._channels: dict[tuple[str, str, str], tuple[str, ...]] = {}
         for station, series in (restored or {}).items():
             self._settled[station] = dict(series)
             for (sensor, parameter, channel), cadence in series.items():
-                self._known[station, sensor, parameter, channel] = cadence
+                self._know((station, sensor, parameter, channel), cadence)
         #: Changes that lie beyond the settled offset, in log order.
         self._ahead: deque[tuple[int, Series, Cadence]] = deque()
 
@@ -109,9 +113,29 @@ class Cadences:
         before = self._known.get(series)
         after = Cadence(time_ms) if before is None else before.after(time_ms)
         if after is not before:
-            self._known[series] = after
+            self._know(series, after)
             self._ahead.append((offset, series, after))
         return after.period_ms
+
+    def scalings(self, series: Series, time_ms: int) -> tuple[str, ...]:
+        """What `Quantity.scalings` is for a reading of a series that was heard."""
+        sensor = series[:3]
+        channels = self._channels[sensor]
+        if len(channels) == 1:
+            return ()
+        found = dict.fromkeys(
+            scaling_of(channel)
+            for channel in channels
+            if abs(time_ms - self._known[(*sensor, channel)].last_ms) <= SCALING_KEPT_MS
+        )
+        return tuple(found) if len(found) > 1 else ()
+
+    def _know(self, series: Series, cadence: Cadence) -> None:
+        if series not in self._known:
+            *sensor, channel = series
+            of = sensor[0], sensor[1], sensor[2]
+            self._channels[of] = (*self._channels.get(of, ()), channel)
+        self._known[series] = cadence
 
     def settled_at(self, offset: int) -> set[str]:
         """The log is settled up to `offset` (excluded); gives the stations of which more is known by that."""
@@ -134,6 +158,7 @@ class Cadences:
         for station in stations:
             self._settled.pop(station, None)
         self._known = {series: one for series, one in self._known.items() if series[0] not in stations}
+        self._channels = {of: channels for of, channels in self._channels.items() if of[0] not in stations}
         self._ahead = deque(change for change in self._ahead if change[1][0] not in stations)
 
     def forget_before(self, time_ms: int) -> None:
@@ -145,6 +170,10 @@ class Cadences:
                 if known is not None and known.last_ms < time_ms:
                     del series[sensor, parameter, channel]
                     del self._known[station, sensor, parameter, channel]
+                    of = station, sensor, parameter
+                    left = tuple(name for name in self._channels.pop(of) if name != channel)
+                    if left:
+                        self._channels[of] = left
 
     def stations(self) -> Iterator[tuple[str, Mapping[tuple[str, str, str], Cadence]]]:
         """What is known of each station's series at the settled offset."""
@@ -154,13 +183,15 @@ class Cadences:
 class Standing(NamedTuple):
     """When a reading was true: `time` of its own window, and the period [since, until), all ms.
 
-    `until` 0: for its own window only. `period`: its length, 0 where it is not known.
+    `until` 0: for its own window only. `period`: its length, 0 where it is not known. `scalings`: those that
+    its sensor sends, where there are several.
     """
 
     time: int
     since: int = 0
     until: int = 0
     period: int = 0
+    scalings: tuple[str, ...] = ()
 
 
 class Periods:
@@ -187,7 +218,13 @@ class Periods:
     def of(self, observation: Observation, arrival_ms: int, offset: int) -> list[Standing]:
         """One standing per value of `observation`, which reached the broker at `arrival_ms`."""
         record = self._station_of(observation.station)
-        return [self._of(observation, value, record, arrival_ms, offset) for value in observation.values]
+        standings = []
+        for value in observation.values:
+            standing = self._of(observation, value, record, arrival_ms, offset)
+            series = observation.station, value.sensor, value.parameter, value.channel
+            scalings = self.cadences.scalings(series, observation.time_ms)
+            standings.append(standing._replace(scalings=scalings) if scalings else standing)
+        return standings
 
     def _of(
         self, seen: Observation, value: Quantity, record: Station | None, arrival_ms: int, offset: int
@@ -234,7 +271,7 @@ def _sensor(record: Station | None, value: Quantity) -> Sensor | None:
 
 
 class CadencesState(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """A station's cadences by (sensor, parameter, channel), as they are stored."""
+    """A station's cadences by (sensor, parameter, channel), in the order in which they were first heard."""
 
     series: tuple[tuple[tuple[str, str, str], Cadence], ...] = ()
 
@@ -244,7 +281,7 @@ CADENCES: Final = Codec("cadences of a station's sensors", CadencesState)
 
 def dump_cadences(series: Mapping[tuple[str, str, str], Cadence]) -> bytes:
     """A station's cadences, to be kept under the name of the station followed by `CADENCE`."""
-    return CADENCES.encode(CadencesState(series=tuple(sorted(series.items()))))
+    return CADENCES.encode(CadencesState(series=tuple(series.items())))
 
 
 def read_cadences(name: str, data: bytes) -> CadencesState:

@@ -359,14 +359,14 @@ class _Run:
         return late
 
     def _stand(self, number: int, late: _Late) -> None:
-        """For how long the late readings stand, as the worker had it from the readings before them."""
+        """For how long the late readings stand, and beside which scalings, as the worker had it."""
         offsets = late.offsets["readings"]
         if not offsets:
             return
         periods = self._periods(number)
         for record in self._scan(self._name(topics.READINGS), number):
             for item in self._items("readings", record, periods):
-                if item.until and item.offset in offsets:
+                if (item.until or item.payload.scalings) and item.offset in offsets:
                     late.standing[item.offset, item.identity] = item
 
     def _periods(self, number: int) -> Periods:
@@ -470,7 +470,8 @@ class _Run:
     ) -> Iterator[tuple[Source, Item, int, int]]:
         """Late inputs under the offset at which they stood first, and when they came (broker's time, ms).
 
-        `standing`: those that stand for a period, as the readings' log has them. Complaints go to `unusable`.
+        `standing`: those that stand for a period, or beside other scalings, as the log has them.
+        Complaints go to `unusable`.
         """
         periods = self._periods(number)
         for record, where, origin in self._late_records(number, stations, unusable):

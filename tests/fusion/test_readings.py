@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from aqi.quality import FILL_VALUE, UNIT, SensorState, defaults
-from fusion.sensors import PAST_MS, SCALE_KEPT_MS, Level, Readings, Scale, SensorMemory, read
+from fusion.sensors import PAST_MS, SCALING_KEPT_MS, Level, Readings, Scale, SensorMemory, read
 from schemas.reading import Quantity
 from schemas.station import Sensor, Station
 from streams.join import Item
@@ -92,12 +92,12 @@ def test_an_older_reading_is_not_judged_by_what_came_after_it() -> None:
     ("known", "away", "sent", "taken"),
     [
         ("atm", MINUTE, ("cf_1",), None),
-        ("atm", SCALE_KEPT_MS, ("cf_1",), None),
-        ("atm", SCALE_KEPT_MS + MINUTE, ("cf_1",), "cf_1"),
+        ("atm", SCALING_KEPT_MS, ("cf_1",), None),
+        ("atm", SCALING_KEPT_MS + MINUTE, ("cf_1",), "cf_1"),
         ("cf_1", MINUTE, ("cf_1", "own"), "cf_1"),
         ("own", MINUTE, ("aaa", "own"), "own"),
-        ("own", SCALE_KEPT_MS + MINUTE, ("aaa", "own"), "own"),
-        ("own", SCALE_KEPT_MS + MINUTE, ("aaa",), "aaa"),
+        ("own", SCALING_KEPT_MS + MINUTE, ("aaa", "own"), "own"),
+        ("own", SCALING_KEPT_MS + MINUTE, ("aaa",), "aaa"),
         ("cf_1", MINUTE, ("atm", "cf_1"), "atm"),
     ],
 )

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from aqi.quality import CHANNELS, FILL_VALUE, PARTICLES, UNIT
 from fusion.intake import check_station
 from fusion.sensors import NEAR, nearer
+from schemas.base import to_ms
 from schemas.errors import Refused
 from schemas.estimate import Estimate, MissingPollutant, PollutantEstimate
 from schemas.parameters import PARAMETERS
@@ -168,6 +169,32 @@ def test_a_scaling_that_drops_out_is_not_replaced_by_another_in_silence() -> Non
     assert set(said(estimates)) == {53.0, None}
     refused = lost(estimates).refused
     assert refused == {"main": "of this sensor is taken channel atm; it sends cf_1"}
+
+
+@pytest.mark.parametrize("every", [10, 30, 60, 150])
+@pytest.mark.parametrize(
+    ("first", "second", "taken"),
+    [("cf_1", "atm", "atm"), ("atm", "cf_1", "atm"), ("zeta", "alpha", "zeta"), ("cf_1_a", "atm_b", "atm_b")],
+)
+def test_scalings_that_come_in_turns_are_one_from_the_second_reading_on(
+    every: int, first: str, second: str, taken: str
+) -> None:
+    """Nothing is final yet that could be remembered; what comes first alone, nobody can know."""
+    town = Town()
+    for number in range(40 * 60 // every):
+        name = (first, second)[number % 2]
+        at = DAY + 5 * SECOND + number * every * SECOND
+        level = (53.0 if name == taken else 80.0) + 0.01 * (number % 5)
+        town.hear([reading("s", at, value("pm25", level, channel=name))])
+    town.until(DAY + 41 * MINUTE)
+    both = DAY + (5 + every) * SECOND
+    values = [
+        value
+        for one, value in zip(town.of("s"), said(town.of("s")), strict=True)
+        if to_ms(one.window.end) > both
+    ]
+    assert {None if number is None else round(number) for number in values} in ({53}, {53, None})
+    assert len([number for number in values if number is not None]) >= 15
 
 
 def test_a_correction_that_does_not_take_what_is_sent_says_so() -> None:

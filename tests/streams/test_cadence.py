@@ -12,6 +12,7 @@ from streams.cadence import (
     GAPS,
     LONGEST_GAP_MS,
     MAX_WINDOWS,
+    SCALING_KEPT_MS,
     SHORTEST_GAP_MS,
     Cadence,
     Cadences,
@@ -181,6 +182,31 @@ def test_a_station_that_has_left_begins_anew_when_it_is_back() -> None:
     assert cadences.heard(SERIES, 3 * MINUTE, 0) == 0
     assert cadences.heard(("t", *SERIES[1:]), 3 * MINUTE, 1) == MINUTE
     assert cadences.settled("s") == {}
+
+
+def test_scalings_that_a_sensor_sends_in_turns_are_known_in_the_order_of_their_first_reading() -> None:
+    def of(channel: str, time: int, offset: int, known: Cadences) -> tuple[str, ...]:
+        series = ("s", "main", "pm25", channel)
+        known.heard(series, time, offset)
+        return known.scalings(series, time)
+
+    known = Cadences()
+    assert of("zeta", 0, 0, known) == ()
+    assert of("atm_a", MINUTE, 1, known) == of("atm_b", MINUTE, 2, known) == ("zeta", "atm")
+    known.heard(("s", "main", "pm10", "own"), MINUTE, 3)
+    assert of("zeta", 2 * MINUTE, 4, known) == ("zeta", "atm")
+    known.settled_at(5)
+    state = read_cadences("s|cadence", dump_cadences(known.settled("s")))
+    again = Cadences({"s": dict(state.series)})
+    away = MINUTE + SCALING_KEPT_MS
+    for one in (known, again):
+        assert of("zeta", away, 5, one) == ("zeta", "atm")
+        assert of("zeta", away + 1, 6, one) == (), "atm has not been heard for a day"
+    known.settled_at(7)
+    known.forget_before(away)
+    assert of("atm_a", away + 2, 7, known) == ("zeta", "atm")
+    known.forget(["s"])
+    assert of("zeta", away + 3, 8, known) == ()
 
 
 def test_what_is_stored_is_read_again() -> None:
