@@ -52,6 +52,8 @@ class Healing:
     unheard: Mapping[Pollutant, tuple[int, int]] = field(default_factory=dict)
     measured: Collection[str] = ()
     _hours: dict[int, dict[str, Mean]] = field(default_factory=dict)
+    #: Whether the station sends means over a period that ends in the hour after the one it begins in.
+    _reaching: bool = False
     _heard: dict[Pollutant, tuple[float, int]] = field(default_factory=dict)
 
     def heal(self, windows: Iterable[Estimate]) -> Iterator[Estimate]:
@@ -59,23 +61,22 @@ class Healing:
         history = unknown(self.station).history.having_measured(self.measured)
         waiting: deque[tuple[int, Counts]] = deque()
         asked: list[tuple[Estimate, History]] = []
-        touched_hours = {hour(end) for end in self.touched}
-        open_hour = 0, history
+        touched = set(self.touched)
+        due = {hour(end) for end in touched}
         for estimate in windows:
             end = to_ms(estimate.window.end)
             if end > self.final or end - to_ms(estimate.window.start) != self.size_ms:
                 continue  # windows of another size (the setting was changed) do not fit into the averages
             counts = Counts.of(estimate.pollutants, end, self.size_ms)
             self._hear(estimate, end)
-            if hour(end) in touched_hours:
-                if open_hour[0] != hour(end):
-                    open_hour = hour(end), unknown(self.station).history
-                    self._hours[hour(end)] = {}
-                open_hour = hour(end), counts.into(open_hour[1], end, self.size_ms)
-                self._hours[hour(end)] = open_hour[1].hour(hour(end))
+            for since, _ in counts.periods.values():
+                if hour(since + 1) < hour(end):
+                    self._reaching = True
+                    due |= {hour(since + 1)} if end in touched else set()
             # As the worker did it: of the windows before, those that were final one allowed lateness ago.
             while waiting and waiting[0][0] <= end - self.lateness_ms:
                 before, of_it = waiting.popleft()
+                self._take_hours(due, history, before)
                 history = of_it.into(history, before, self.size_ms)
             if self._affected(end):
                 asked.append((estimate, counts.into(history, end, self.size_ms)))
@@ -83,7 +84,20 @@ class Healing:
                     yield from self._anew(asked)
                     asked = []
             waiting.append((end, counts))
+        for before, of_it in waiting:
+            self._take_hours(due, history, before)
+            history = of_it.into(history, before, self.size_ms)
+        self._take_hours(due, history, self.final + PAST_MS)
         yield from self._anew(asked)
+
+    def _take_hours(self, due: set[int], history: History, following: int) -> None:
+        """Keep those of the hours of which all is in, before the window that ends at `following`.
+
+        The last mean that an hour is part of may end with the hour after it.
+        """
+        for end in [end for end in due if end + HOUR_MS < following]:
+            self._hours[end] = history.hour(end)
+            due.discard(end)
 
     def amendment(self) -> Amendment:
         """What the worker has to know anew; ask when `heal` is through."""
@@ -93,7 +107,7 @@ class Healing:
                 means={name: hour_mean(mean) for name, mean in sorted(found.items())},  # type: ignore[misc]
             )
             for end, found in sorted(self._hours.items())
-            if self.final - PAST_MS < end <= self.final and end - HOUR_MS >= self.complete_since
+            if self.final - PAST_MS < end <= self._over and end - HOUR_MS >= self.complete_since
         )
         touched = set(self.touched)
         return Amendment(
@@ -113,7 +127,12 @@ class Healing:
     @property
     def in_progress(self) -> int:
         """Hours with windows made again that the worker is not through with: they cannot be told yet."""
-        return len({hour(end) for end in self.touched if hour(end) > self.final})
+        return len({hour(end) for end in self.touched if hour(end) > self._over})
+
+    @property
+    def _over(self) -> int:
+        """End (ms) of the last time of which all windows that count in it are final."""
+        return self.final - HOUR_MS if self._reaching else self.final
 
     def _affected(self, end: int) -> bool:
         before = bisect_right(self.touched, end - max(self.lateness_ms, 1))

@@ -314,3 +314,44 @@ def test_the_mean_of_an_hour_takes_the_place_of_its_windows_when_healed(head: He
     healing = Healing("a", STATION, touched, SIZE, LATENESS, worker.join.done, -inf)
     # Nothing has changed, so there is nothing to heal: what was published is what is made of it.
     assert list(healing.heal(worker.published[end] for end in sorted(worker.published))) == []
+
+
+@pytest.mark.parametrize("touched", ["a window of the first hour", "the window in which the mean ends"])
+def test_a_mean_over_parts_of_two_hours_counts_in_both_when_healed(head: Head, touched: str) -> None:
+    """Means from half past to half past; what the windows show is final before they are known."""
+    half = HOUR // 2
+    items = []
+    for number in range(12):
+        end = NOON + (number + 1) * HOUR + half
+        found = Quantity("pm25", 20.0 + number * 37 % 80, "ug/m3", "main", "value")
+        items.append(
+            Item(
+                "a", end - 1, end - 1, ("main", "pm25", "value", end), (found.value, "ug/m3"), found, number,
+                end - HOUR, end, HOUR,
+            )
+        )  # fmt: skip
+    items += [item for item in log(7, 14) if item.payload.parameter == "o3"]
+    worker = Worker(head)
+    worker.feed(sorted(items, key=lambda item: item.time))
+    worker.finish(NOON + 15 * HOUR)
+    in_order = [worker.published[end] for end in sorted(worker.published)]
+    place = NOON + 5 * HOUR - SIZE if touched.startswith("a window") else NOON + 5 * HOUR + half
+    healing = Healing("a", STATION, [place], SIZE, LATENESS, worker.join.done, -inf)
+    for _ in healing.heal(in_order):
+        pass
+    known = worker.assessor._air["a"].latest()[1].history
+    told = {to_ms(one.end): one.means for one in healing.amendment().hours}
+    hours = [NOON + 5 * HOUR] if touched.startswith("a window") else [NOON + 5 * HOUR, NOON + 6 * HOUR]
+    assert sorted(told) == hours
+    for at in hours:
+        # Nothing has changed: what is told is what the worker knows, but for imputed values as published.
+        for name, mean in known.hour(at).items():
+            assert told[at][name].value == pytest.approx(mean.value, rel=0.02), (at, name)  # type: ignore[index]
+            assert told[at][name].measured_s == mean.measured_s  # type: ignore[index]
+        assert known.hour(at)["pm25"].measured_s == 3600
+    # Until the mean that ends in the hour after it is final, an hour is not told.
+    early = Healing("a", STATION, [place], SIZE, LATENESS, NOON + 5 * HOUR + half, -inf)
+    for _ in early.heal(in_order):
+        pass
+    assert early.amendment().hours == ()
+    assert early.in_progress == 1
