@@ -434,6 +434,9 @@ class FusionStage:
         settled = self.join.settled()
         done = next(iter(settled.values())).done
         self._sweep(done)
+        again = self._stations.again()
+        if again:
+            await self._publish(again)
         snapshots = self._checkpoints.forget(name for name in self._left if not name.endswith(CADENCE))
         snapshots += self._period_checkpoints.forget(name for name in self._left if name.endswith(CADENCE))
         self._left.clear()

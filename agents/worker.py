@@ -7,12 +7,13 @@ import re
 import ssl
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any, Final, Literal
 
 import faust
+from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaError
 from pydantic import SecretStr
 
@@ -39,7 +40,7 @@ from streams.accept import Keys
 from streams.bands import BandBook
 from streams.cadence import CADENCE, Cadences, Periods, by_station, read_cadences
 from streams.checkpoint import Checkpoints
-from streams.compacted import appended_since, read_compacted
+from streams.compacted import appended_since, read_all_of, read_compacted
 from streams.driver import BatchApp, Committed, Out, Stage, build_app
 from streams.join import Join, Rules, Settled
 from streams.stations import StationBook
@@ -101,12 +102,22 @@ class _Builder:
         assert kafka.bootstrap is not None
         return await read_compacted(kafka.bootstrap, self.name(topic), partition, aiokafka_auth(kafka))
 
+    def all_of(
+        self, topic: topics.Topic, partition: int, keys: Collection[bytes]
+    ) -> AsyncIterator[ConsumerRecord[bytes, bytes]]:
+        kafka = self.settings.kafka
+        assert kafka.bootstrap is not None
+        return read_all_of(kafka.bootstrap, self.name(topic), partition, aiokafka_auth(kafka), keys)
+
     def _waiting(self, topic: str, partition: int, position: int) -> bool:
         return self.app.host.highwater(topic, partition) > position
 
     async def stations(self, partition: int) -> StationBook:
         book = StationBook(self.name(topics.STATIONS), self.keys, check_station)
-        book.restore((await self.compacted(topics.STATIONS, partition)).values())
+        refused = book.restore((await self.compacted(topics.STATIONS, partition)).values())
+        if refused:
+            async for record in self.all_of(topics.STATIONS, partition, refused):
+                book.restore([record])
         return book
 
 

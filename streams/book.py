@@ -1,4 +1,10 @@
-"""The newest record per station of one partition, as a compacted topic has them."""
+"""The newest good record per station of one partition, as a compacted topic has them.
+
+Such a topic keeps the newest record of a key, whatever it is worth: one that is refused would hide the good
+one before it from every worker that starts later, and in the end erase it. So it is sent *again*, by the
+stage that also writes the dead letter (`again`). It says which record it was sent again over: a newer one of
+the station's own that came in between counts, and is then sent again in its turn.
+"""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -8,11 +14,16 @@ from schemas.errors import Refused
 from schemas.limits import STATIONS_PER_PARTITION
 from streams.accept import KafkaRecord, Keys
 from streams.boundary import guarded
+from streams.driver import Out
 
 log = logging.getLogger(__name__)
 
 #: Bytes of a record; its topic takes no more by default.
 _MAX_BYTES: Final = 1024 * 1024
+#: Beside the value, the key and the header.
+_ROOM: Final = 1024
+#: Header of a record that was sent again: the offset of the one that had taken its place.
+SENT_AGAIN: Final = "x-sent-again-over"
 
 
 class OfStation(Protocol):
@@ -21,6 +32,9 @@ class OfStation(Protocol):
     @property
     def station(self) -> str:
         """Its id, and the Kafka key."""
+
+    def model_dump_json(self) -> str:
+        """The record as it travels."""
 
 
 _R = TypeVar("_R", bound=KafkaRecord)
@@ -56,15 +70,54 @@ class Book(Generic[V]):
         self._check = check
         self._stored = stored
         self._newest: dict[str, V] = {}
+        #: By station the offset of the record in force, and of the tombstone of those that had one.
+        self._at: dict[str, int] = {}
+        self._ended: dict[str, int] = {}
+        #: By station the offset of what has taken the place of its record, or of its tombstone.
+        self._hidden: dict[str, int] = {}
         self._position = 0
 
-    def restore(self, records: Iterable[_R]) -> None:
-        """Take what the topic holds when a worker starts. Nobody waits for a dead letter: it is logged."""
+    def restore(self, records: Iterable[_R]) -> set[bytes]:
+        """Take what the topic holds when a worker starts. Nobody waits for a dead letter: it is logged.
+
+        Gives the keys of which a record was refused: older ones may lie on the topic still.
+        """
+        refused: set[bytes] = set()
         for record in records:
             kept = guarded(lambda record=record: self._kept(record))  # type: ignore[misc]
             if isinstance(kept, Refused):
                 log.warning("%s/%d/%d is skipped: %s", record.topic, record.partition, record.offset, kept)
+                self._hides(record)
+                refused |= set() if record.key is None else {record.key}
             self._position = max(self._position, record.offset + 1)
+        return refused
+
+    def again(self) -> list[Out]:
+        """What is to be sent again, since other records have taken its place; each is given once."""
+        out = []
+        for station, offset in sorted(self._hidden.items()):
+            known = self._newest.get(station)
+            value = None if known is None else known.model_dump_json().encode()
+            if value is not None and len(value) > _MAX_BYTES - _ROOM:
+                log.error("the record of station %s is too large to be sent again: send it yourself", station)
+                continue
+            out.append(Out(self.topic, station.encode(), value, [(SENT_AGAIN, str(offset).encode())]))
+        self._hidden.clear()
+        return out
+
+    def _hides(self, record: KafkaRecord) -> None:
+        station = (record.key or b"").decode(errors="replace")
+        if station in self._newest:
+            self._hidden[station] = record.offset
+
+    def _outdated(self, record: KafkaRecord, station: str) -> bool:
+        """Whether a record was sent again while a newer one, or a tombstone, was on its way."""
+        over = (dict(record.headers).get(SENT_AGAIN) or b"").decode(errors="replace")
+        known = self._at.get(station, self._ended.get(station, -1))
+        if not (over.isdecimal() and int(over) < known):
+            return False
+        self._hidden[station] = record.offset
+        return True
 
     def _kept(self, record: KafkaRecord) -> None:
         if self._stored is None or record.value is None:
@@ -83,6 +136,7 @@ class Book(Generic[V]):
             taken = guarded(lambda record=record: self._take(record))  # type: ignore[misc]
             if isinstance(taken, Refused):
                 applied.refused.append((record, taken))
+                self._hides(record)
             elif taken is not None:
                 applied.retired.append(taken)
         return applied
@@ -92,7 +146,12 @@ class Book(Generic[V]):
         if record.value is None and record.key is not None:
             station = record.key.decode(errors="replace")
             self._keys.check(record, station)
-            self._newest.pop(station, None)
+            if self._newest.pop(station, None) is not None:
+                del self._at[station]
+                while len(self._ended) >= STATIONS_PER_PARTITION:
+                    del self._ended[next(iter(self._ended))]
+                self._ended[station] = record.offset
+            self._hidden.pop(station, None)
             return station
         value = record.value or b""
         if len(value) > _MAX_BYTES:
@@ -103,6 +162,8 @@ class Book(Generic[V]):
     def _put(self, record: KafkaRecord, found: V) -> None:
         self._keys.check(record, found.station)
         self._check(found)
+        if self._outdated(record, found.station):
+            return
         if found.station not in self._newest and len(self._newest) >= STATIONS_PER_PARTITION:
             raise Refused(
                 "too_many_stations",
@@ -111,6 +172,9 @@ class Book(Generic[V]):
                 " counter in the id?",
             )
         self._newest[found.station] = found
+        self._at[found.station] = record.offset
+        self._ended.pop(found.station, None)
+        self._hidden.pop(found.station, None)
 
     def settled(self) -> dict[str, tuple[int, str]]:
         """The topic's offset to commit (a successor reads the whole topic anyway)."""

@@ -180,12 +180,13 @@ class Fusion:
             head(), size_ms=RULES.size, lateness_ms=RULES.lateness, snapshots=snapshots or {}
         )
         self.stations = station_book()
+        self.cadences = Cadences()
         self.stage = FusionStage(
             self.join,
             self.assessor,
             self.stations,
             Checkpoints(topics.STATE.name, 0),
-            Periods(RULES.size, Cadences(), self.stations.get, humidity_ms),
+            Periods(RULES.size, self.cadences, self.stations.get, humidity_ms),
             Checkpoints(topics.STATE.name, 0),
             keys(),
             self.broker.publish,
@@ -615,6 +616,24 @@ def test_a_station_record_that_no_stage_can_use_is_refused_by_fusion_and_harms_n
     assert not broker.out
 
 
+def test_a_refused_station_record_does_not_hide_the_good_one_from_workers_that_start_later() -> None:
+    log, fusion = Log(), Fusion()
+    sent = [
+        log.record(topics.STATIONS, b"a", value)
+        for value in (b'{"station":"a","name":"A"}', b'{"station":"a","timezone":"Europe/Milan"}')
+    ]
+    fusion.handle(sent)
+    assert set(letters_of(fusion.broker, sent)) == {(topics.STATIONS.name, 1)}
+    [again] = fusion.broker.on(topics.STATIONS)
+    assert again.key is not None
+    newest = log.record(topics.STATIONS, again.key, again.value, list(again.headers))
+    later = station_book()
+    assert later.restore([newest]) == set()
+    assert later.all() == fusion.stations.all()
+    fusion.handle([newest])
+    assert fusion.broker.on(topics.STATIONS) == [again], "once is enough"
+
+
 def test_what_an_earlier_version_took_holds_on_without_what_is_wrong(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -811,7 +830,7 @@ def test_who_is_not_heard_for_long_leaves_memory_and_checkpoints_and_begins_anew
     feature = punctuation_at(later + 2 * 3_600_000, topics.FEATURES)
     fusion.handle(speaks, [feature])
     assert "a" not in fusion.census
-    assert set(fusion.assessor.stations()) == {"b"}
+    assert set(fusion.assessor.stations()) == set(dict(fusion.cadences.stations())) == {"b"}
     kept = last_of(fusion.broker, topics.STATE)
     assert {name for name, value in kept.items() if value is None} >= {b"a#0", b"a#1", b"a|cadence#0"}
     # What b had learned before is forgotten by the same rule, whether or not it has left the memory.
@@ -841,6 +860,10 @@ def test_a_retired_station_is_forgotten_and_begins_anew_as_one_that_nobody_knows
     kept = last_of(fusion.broker, topics.STATE)
     assert {kept[name] for name in (b"a#0", b"a#1", b"a|sensors#0", b"a|cadence#0", b"a|cadence#1")} == {None}
     assert last_of(fusion.broker, topics.CAMERA_BANDS) == {b"a": None}
+    assert "a" not in dict(fusion.cadences.stations())
+    series = "a", "main", "pm25", "value"
+    assert fusion.cadences.heard(series, NOON + 12 * MINUTE, 12) == 0, "nothing is known of its rhythm"
+    fusion.cadences.forget(["a"])
     # What it had said is published, but nothing is learned from it any more.
     later = NOON + 30 * MINUTE
     fusion.handle([punctuation_at(later, topics.READINGS)], [punctuation_at(later, topics.FEATURES)])
