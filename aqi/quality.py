@@ -530,6 +530,20 @@ def defaults() -> Defaults:
     )
 
 
+def plain_model(model: str) -> str:
+    """A type of sensor as aqi/sensors.toml writes it: "BAM 1020" and "bam-1020" are one."""
+    return "".join(letter for letter in model.lower() if letter.isalnum())
+
+
+def fill_numbers(
+    limits: Defaults, parameter: str, model: str = "", own: Iterable[float] = ()
+) -> tuple[float, ...]:
+    """The numbers that mean no value of a parameter: any sensor's, those of its `model`, and its `own`."""
+    known = limits.fill_values
+    fills = known.get("any", {}).get(parameter, ())
+    return (*fills, *known.get(plain_model(model), {}).get(parameter, ()), *own)
+
+
 def is_fill_value(value: float, numbers: Iterable[float]) -> bool:
     """Whether a value, as sent, is one of the numbers that mean none (single precision is enough)."""
     return any(abs(value - number) <= 1e-6 * max(1.0, abs(number)) for number in numbers)

@@ -8,16 +8,31 @@ O3, CO, SO2, NO2, AQI_Class), where every frame cut from one video repeats the v
 
 import csv
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from datasets.errors import LayoutError
-from schemas.parameters import PARAMETERS
+from pydantic import ValidationError
 
-__all__ = ["INDIA_NEPAL_SITES", "INDIA_NEPAL_UNITLESS", "Group", "Site", "india_nepal"]
+from aqi.quality import defaults, fill_numbers, is_fill_value
+from aqi.units import to_canonical
+from datasets.errors import LayoutError
+from schemas.base import first_error, format_time
+from schemas.parameters import PARAMETERS
+from schemas.reading import Value
+
+__all__ = [
+    "INDIA_NEPAL_SITES",
+    "INDIA_NEPAL_UNITLESS",
+    "REFERENCE_CELSIUS",
+    "Group",
+    "Site",
+    "india_nepal",
+    "why_refused",
+    "without_refused",
+]
 
 
 class Site(NamedTuple):
@@ -65,6 +80,8 @@ INDIA_NEPAL_UNITLESS: Final[dict[str, str]] = {
     "o3": "learned from a column that stands at 0.9 to 3.3 times the official hourly ug/m3 nearby",
 }
 _COLUMNS: Final = {"pm25": "PM2.5", "pm10": "PM10", "no2": "NO2", "so2": "SO2", "co": "CO", "o3": "O3"}
+#: Temperature at which gases in a folder are taken to be reported.
+REFERENCE_CELSIUS: Final = 25.0
 _BLANK: Final = frozenset({"", "na", "nan", "none", "-"})
 
 
@@ -87,6 +104,43 @@ class Group(NamedTuple):
         """(latitude, longitude), degrees; None where either is unknown."""
         site = self.site
         return None if site.latitude is None or site.longitude is None else (site.latitude, site.longitude)
+
+
+def why_refused(
+    parameter: str, value: float | str, unit: str, model: str = "", fill_values: Iterable[float] = ()
+) -> str | None:
+    """Why a worker counts a single value nowhere, in words; None where it counts it.
+
+    That is: no number, a unit that the parameter never comes in, beyond what is physical or what its
+    instruments can show, or a number that means no value (of any sensor, of this `model`, or `fill_values`).
+    """
+    try:
+        quantity = Value.model_validate({"parameter": parameter, "value": value, "unit": unit})
+    except ValidationError as error:
+        return first_error(error)[1]
+    known = defaults()
+    if is_fill_value(quantity.value, fill_numbers(known, parameter, model, fill_values)):
+        return f"{quantity.value:g} {unit} is the sensor's sign for no value"
+    span = known.limits[parameter].fail_span if parameter in PARAMETERS else None
+    if span is not None:
+        canonical = to_canonical(parameter, quantity.value, unit, REFERENCE_CELSIUS)
+        if not span[0] <= canonical <= span[1]:
+            return f"{canonical:g} ug/m3 is outside what instruments show, {span[0]:g} to {span[1]:g} ug/m3"
+    return None
+
+
+def without_refused(groups: Iterable[Group]) -> tuple[list[Group], list[str]]:
+    """Groups without the readings that a worker would refuse, and what was left out: station, time, why."""
+    kept, problems = [], []
+    for group in groups:
+        readings = list(group.readings)
+        for column, (name, value) in enumerate(zip(PARAMETERS, group.readings, strict=True)):
+            why = None if math.isnan(value) else why_refused(name, value, "ug/m3")
+            if why is not None:
+                readings[column] = math.nan
+                problems.append(f"{group.site.station} {format_time(group.time)}: {why}; left out")
+        kept.append(group._replace(readings=tuple(readings)))
+    return kept, problems
 
 
 def _number(text: str, where: str) -> float:

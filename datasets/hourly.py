@@ -1,7 +1,8 @@
 """Folders in the plain layout (docs/data-layout.md) as training groups and as histories of stations.
 
 The rows are read by the code that replays such a folder, so that both take the same units, times, files and
-station records. A value that the pipeline would refuse is left out and reported.
+station records. A value that the pipeline would refuse, or that fails its quality control, is left out and
+reported.
 """
 
 import math
@@ -14,19 +15,17 @@ from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from pydantic import ValidationError
-
+from aqi.quality import FAIL, FRESH, SensorState, defaults, step, tests_in
 from aqi.units import to_canonical
 from datasets.errors import LayoutError, SourceError
 from datasets.events import FrameRow, ReadingRow
-from datasets.groups import Group, Site
+from datasets.groups import REFERENCE_CELSIUS, Group, Site, why_refused
 from datasets.plain import read_plain
 from datasets.spool import Spool
 from model.bundle.targets import Hourly
-from schemas.base import first_error, format_time, from_ms
+from schemas.base import format_time, from_ms
 from schemas.parameters import PARAMETERS
-from schemas.reading import Value
-from schemas.station import Station
+from schemas.station import Sensor, Station
 
 __all__ = ["History", "hourly", "hours", "read_folder"]
 
@@ -43,7 +42,7 @@ class History:
         record: the station; one of its name only where the folder has no record.
         frames: (taken at, ms; camera; file) in order of time.
         means: per parameter, end of the hour (ms) to the mean of the values stamped in it (one right on
-            the hour is the next hour's, as in the stream): ug/m3, or % for humidity.
+            the hour is the next hour's, as in the stream): ug/m3, not below 0, or % for humidity.
     """
 
     record: Station
@@ -61,15 +60,16 @@ def read_folder(root: Path) -> tuple[dict[str, History], list[str]]:
     found: dict[str, History] = {}
     #: Of series whose stamps end a declared period.
     declared: dict[tuple[str, str, str], int] = {}
+    judged: dict[tuple[str, str, str, str], SensorState] = {}
     try:
         with Spool(latest_ms=int(time.time() * 1000) + _DAY_MS) as spool:
             contents = read_plain(root, spool)
             for record in contents.stations:
                 found[record.station] = History(record)
-                for sensor in record.sensors:
-                    if sensor.period is not None and sensor.stamp == "ends":
-                        for name in sensor.parameters:
-                            declared[record.station, sensor.sensor, name] = sensor.period
+                for known in record.sensors:
+                    if known.period is not None and known.stamp == "ends":
+                        for name in known.parameters:
+                            declared[record.station, known.sensor, name] = known.period
             problems += map(str, contents.problems)
             for event in spool.ordered():
                 row = event.row
@@ -79,7 +79,8 @@ def read_folder(root: Path) -> tuple[dict[str, History], list[str]]:
                     history = _history(found, row.station)
                     history.frames.append((event.time_ms, row.camera, Path(row.file)))
                 else:
-                    value = _canonical(row, event.time_ms, problems)
+                    sensor = _sensor(found.get(row.station), row)
+                    value = _judged(row, event.time_ms, sensor, judged, problems)
                     if value is not None:
                         # A mean that is stamped with its end is of the hour that ends there.
                         ends = row.ends_ms if row.period is not None else declared.get(_series(row), 0)
@@ -89,7 +90,9 @@ def read_folder(root: Path) -> tuple[dict[str, History], list[str]]:
         raise LayoutError(str(error)) from error
     for (station, parameter, end), values in sums.items():
         means = _history(found, station).means.setdefault(parameter, {})
-        means[end] = math.fsum(values) / len(values)
+        mean = math.fsum(values) / len(values)
+        # An instrument's noise reaches below zero: it belongs into the mean, which does not.
+        means[end] = max(0.0, mean) if parameter in PARAMETERS else mean
     return found, problems
 
 
@@ -101,17 +104,37 @@ def _history(found: dict[str, History], station: str) -> History:
     return found.setdefault(station, History(Station(station=station)))
 
 
-def _canonical(row: ReadingRow, at_ms: int, problems: list[str]) -> float | None:
-    plain = {"parameter": row.parameter, "value": row.value, "unit": row.unit}
-    try:
-        quantity = Value.model_validate(plain)
-    except ValidationError as error:
-        _, message = first_error(error)
-        problems.append(f"{row.station} {format_time(from_ms(at_ms))} {row.parameter}: {message}; left out")
-        return None
-    if quantity.parameter in PARAMETERS:
-        return max(0.0, to_canonical(quantity.parameter, quantity.value, quantity.unit, 25.0))
-    return quantity.value
+def _sensor(history: History | None, row: ReadingRow) -> Sensor | None:
+    """The record of a row's sensor, where there is one."""
+    for known in history.record.sensors if history is not None else ():
+        if known.sensor == (row.sensor or "main") and row.parameter in known.parameters:
+            return known
+    return None
+
+
+def _judged(
+    row: ReadingRow,
+    at_ms: int,
+    sensor: Sensor | None,
+    judged: dict[tuple[str, str, str, str], SensorState],
+    problems: list[str],
+) -> float | None:
+    """The value in ug/m3 (weather: as it is), None where a worker would not count it; `judged` moves on."""
+    model, fills = ("", ()) if sensor is None else (sensor.model, sensor.fill_values)
+    why = why_refused(row.parameter, row.value, row.unit, model, fills)
+    value = 0.0 if why is not None else float(row.value)
+    if why is None and row.parameter in PARAMETERS:
+        value = to_canonical(row.parameter, value, row.unit, REFERENCE_CELSIUS)
+        series = (*_series(row), row.channel or "value")
+        known = judged.get(series, FRESH)
+        verdict = step(defaults().limits[row.parameter], known, at_ms, value)
+        judged[series] = verdict.state
+        if verdict.flag == FAIL:
+            why = f"{value:g} ug/m3 fails quality control ({', '.join(tests_in(verdict.tests))})"
+    if why is None:
+        return value
+    problems.append(f"{row.station} {format_time(from_ms(at_ms))} {row.parameter}: {why}; left out")
+    return None
 
 
 def hours(histories: Mapping[str, History]) -> Iterator[Group]:

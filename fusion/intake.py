@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from aqi import standards
 from aqi.correction import correction
 from aqi.errors import AqiError
-from aqi.quality import Defaults, defaults
+from aqi.quality import Defaults, defaults, plain_model
 from camera import gate
 from camera.gate import GateState
 from camera.haze import HAZE_SIZE
@@ -18,7 +18,7 @@ from camera.sun import solar_hour
 from camera.virtual_sensor import Sight
 from fusion.amending import LeftOut
 from fusion.learning import HOUR_MS, Rows
-from fusion.sensors import Disputed, Measured, SensorMemory, plain_model, read
+from fusion.sensors import Disputed, Measured, SensorMemory, read
 from model.bundle.runtime import pool
 from schemas.base import from_ms
 from schemas.errors import Refused

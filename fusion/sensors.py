@@ -45,6 +45,7 @@ from aqi.quality import (
     channels,
     combine,
     defaults,
+    fill_numbers,
     is_fill_value,
     judge,
     particles,
@@ -344,13 +345,11 @@ class _Window:
             return self._end - self._start
         return min(item.period, self._end - self._start)
 
-    def _fills(self, sensor: str, parameter: str) -> list[float]:
+    def _fills(self, sensor: str, parameter: str) -> tuple[float, ...]:
         record = sensor_of(self._station, sensor, parameter)
-        known = self._limits.fill_values
-        fills = list(known.get("any", {}).get(parameter, ()))
-        if record is not None:
-            fills += [*known.get(plain_model(record.model), {}).get(parameter, ()), *record.fill_values]
-        return fills
+        if record is None:
+            return fill_numbers(self._limits, parameter)
+        return fill_numbers(self._limits, parameter, record.model, record.fill_values)
 
     def _refuse(self, parameter: str, what: str, why: str) -> None:
         self.refused.setdefault(parameter, {})[what] = why
@@ -587,11 +586,6 @@ def _agreeing_most(means: Mapping[str, _Mean], rule: ChannelRule) -> frozenset[s
         for _, mean in sorted(means.items())
     ]
     return max(groups, key=len)
-
-
-def plain_model(model: str) -> str:
-    """A type of sensor as aqi/sensors.toml writes it: "BAM 1020" and "bam-1020" are one."""
-    return "".join(letter for letter in model.lower() if letter.isalnum())
 
 
 def nearer(one: float, other: float, known: float) -> int | None:

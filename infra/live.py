@@ -12,11 +12,11 @@ from typing import Final
 
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console, Group, RenderableType
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from infra.commands.query import age_words, index_cell, leading, pollutant_cell
+from infra.fitting import natural_width
 from infra.wording import counted
 from schemas.base import format_time
 from schemas.estimate import Estimate
@@ -32,8 +32,6 @@ _SIDES: Final = {
 #: No station's newest window is stale before it is so old, or so many of the station's own gaps.
 _STALE_AFTER: Final = timedelta(minutes=15)
 _GAPS: Final = 3
-#: Wider than any terminal.
-_ANY_WIDTH: Final = 10_000
 #: A window that ended longer ago is history being caught up with: its age is no delay.
 _HISTORY_SECONDS: Final = 900.0
 #: Seconds over which rates are taken.
@@ -190,10 +188,9 @@ def picture(
         stale: stations whose newest window is no news any more.
     """
     rows = sorted(estimates, key=lambda estimate: estimate.station)
-    unbounded = console.options.update(max_width=_ANY_WIDTH)
     for layout in _layouts(rows):
         table = _table(rows, freshness, now, stale, layout)
-        if Measurement.get(console, unbounded, table).maximum <= console.width:
+        if natural_width(console, table) <= console.width:
             break
     legend = Text("measured · " if layout.intervals else "µg/m³: measured · ", "default")
     legend.append("~imputed (90 % interval)" if layout.intervals else "~imputed", "italic")

@@ -21,12 +21,13 @@ from camera.haze import HAZE_SIZE, haze
 from camera.image import decode
 from camera.sun import solar_hour
 from datasets.errors import LayoutError
-from datasets.groups import Group, india_nepal
+from datasets.groups import Group, india_nepal, without_refused
 from datasets.hourly import hours, read_folder
 from model.bundle.bundle import EMBEDDING_SIZE, PATTERNS, Bundle
 from model.bundle.runtime import Encoder, Head, HeadOutput, pool
 from model.bundle.targets import DEFAULT_STANDARD, STATED, calculate, describe, with_target
 from model.evaluation.metrics import aqi_class, bootstrap, scores
+from schemas.base import format_time
 from schemas.parameters import PARAMETERS
 
 __all__ = ["MASKS", "Mask", "Report", "Windows", "evaluate", "masked", "read_windows", "score_windows"]
@@ -38,6 +39,8 @@ Progress = Callable[[str, int, int], None]
 
 #: Draws of the random mask patterns.
 _REPEATS: Final = 5
+#: What portals state as an AQI at all: some go on beyond the 500 at which the tables end.
+_AQI_SPAN: Final = (0.0, 999.0)
 #: Standards whose tables serve as AQI calculators: the data mixes Indian and US index values.
 CALCULATORS: Final = ("us-epa-2012", "us-epa-2024", "in-naqi-2014")
 
@@ -89,8 +92,17 @@ class Report(NamedTuple):
     predictions: list[dict[str, Any]]
 
 
-def read_windows(bundle: Bundle, groups: Sequence[Group], progress: Progress, threads: int = 1) -> Windows:
-    """Decode, encode and pool the frames of every group. Refused frames are counted, not guessed."""
+def read_windows(
+    bundle: Bundle,
+    groups: Sequence[Group],
+    progress: Progress,
+    threads: int = 1,
+    problems: list[str] | None = None,
+) -> Windows:
+    """Decode, encode and pool the frames of every group. Refused frames are counted, not guessed.
+
+    `problems` is told of files that cannot be read; they count as refused.
+    """
     encoder, size = Encoder(bundle, threads), bundle.manifest.input
     embedding = np.zeros((len(groups), EMBEDDING_SIZE), np.float32)
     statistics = np.full((len(groups), HAZE_SIZE), np.nan, np.float32)
@@ -102,6 +114,11 @@ def read_windows(bundle: Bundle, groups: Sequence[Group], progress: Progress, th
             done += 1
             try:
                 frame = decode(path.read_bytes(), size.width, size.height)
+            except OSError as error:
+                if problems is not None:
+                    problems.append(f"frame {path} cannot be read: {error.strerror or error}; left out")
+                bad += 1
+                continue
             except ImageRefused:
                 bad += 1
                 continue
@@ -193,7 +210,8 @@ def score_windows(
         predict: from masked windows and their original row numbers to estimates.
         rivals: further predictors of the AQI by name.
 
-    Where a predictor has nothing to say (NaN) the training mean stands in; coverage is of what was said.
+    Where a predictor has nothing to say (NaN) the training mean stands in; coverage is of what was said, and
+    so are the scores by site.
     """
     truth_known = ~np.isnan(windows.aqi)
     last = last_values(windows)
@@ -224,6 +242,9 @@ def score_windows(
             if said.any():
                 entry["coverage"] = float(inside[said].mean())
                 entry["interval_width"] = float((output.aqi_hi - output.aqi_lo)[said].mean())
+            entry["sites"] = _by_site(
+                np.array(windows.site)[rows], rows, windows.aqi[rows], output.aqi.astype(np.float64)
+            )
         entry["sensors"] = _imputation(windows.sensors[rows], shown.sensors, output)
         entry["pattern_share"] = {
             name: float((output.pattern == index).mean())
@@ -257,11 +278,12 @@ def _with_intervals(truth: Float64, estimate: Float64, group: NDArray[np.int64])
 
 
 def _plain(value: float) -> float | None:
-    return None if math.isnan(value) else round(float(value), 4)
+    """What JSON can say: a truth beyond all bounds has a square that is no number any more."""
+    return round(float(value), 4) if math.isfinite(value) else None
 
 
 def _exact(value: np.float32) -> float | None:
-    return None if np.isnan(value) else float(value)
+    return float(value) if np.isfinite(value) else None
 
 
 def _imputation(truth: Float32, shown: Float32, output: HeadOutput) -> dict[str, Any]:
@@ -316,7 +338,8 @@ def evaluate(
         LayoutError: unknown layout, or the folder does not follow it, or has no groups.
     """
     if layout == "india-nepal":
-        groups, problems = list(india_nepal(folder)), list[str]()
+        groups, problems = without_refused(india_nepal(folder))
+        groups = [_with_possible_aqi(group, problems) for group in groups]
     elif layout == "layout":
         histories, problems = read_folder(folder)
         groups = list(hours(histories))
@@ -328,7 +351,7 @@ def evaluate(
         raise LayoutError(f"{folder} has no groups: no frames and no readings")
     if standard is not None:
         groups = with_target(groups, standard)
-    windows = read_windows(bundle, groups, progress, threads)
+    windows = read_windows(bundle, groups, progress, threads, problems)
     picture = noise_picture(bundle.manifest.input.width, bundle.manifest.input.height)
     noise = (Encoder(bundle).encode([picture])[0].embedding, haze(picture))
     head = Head(bundle)
@@ -370,23 +393,34 @@ def evaluate(
         "sites": sorted(set(windows.site)),
         "split": "none: every group of the folder, as one test set",
         "masks": by_mask,
-        "sites_all_inputs": _by_site(windows, rows, output),
+        "sites_all_inputs": by_mask["all"].get("sites", {}),
     }
     return Report(summary, predictions)
 
 
-def _by_site(windows: Windows, rows: Bool, output: HeadOutput) -> dict[str, Any]:
-    sites = np.array(windows.site)[rows]
-    truth, estimate = windows.aqi[rows], output.aqi.astype(np.float64)
+def _with_possible_aqi(group: Group, problems: list[str]) -> Group:
+    """The group; without the stated AQI where that is none."""
+    if math.isnan(group.aqi) or _AQI_SPAN[0] <= group.aqi <= _AQI_SPAN[1]:
+        return group
+    problems.append(
+        f"{group.site.station} {format_time(group.time)}: AQI {group.aqi:g} is outside {_AQI_SPAN[0]:g} to"
+        f" {_AQI_SPAN[1]:g}; left out"
+    )
+    return group._replace(aqi=math.nan)
+
+
+def _by_site(
+    site: NDArray[np.str_], window: NDArray[np.int64], truth: Float64, estimate: Float64
+) -> dict[str, Any]:
+    """Scores per site, of rows with truth and estimate: a mean over sites hides the one that fails."""
     result = {}
-    for site in sorted(set(sites)):
-        chosen = (sites == site) & ~np.isnan(truth) & ~np.isnan(estimate)
+    known = ~np.isnan(truth) & ~np.isnan(estimate)
+    for name in sorted(set(site)):
+        chosen = (site == name) & known
         if chosen.any():
-            result[str(site)] = {
-                "windows": int(chosen.sum()),
-                **{
-                    name: _plain(value)
-                    for name, value in scores(truth[chosen], estimate[chosen])._asdict().items()
-                },
+            found = scores(truth[chosen], estimate[chosen])._asdict()
+            result[str(name)] = {
+                "windows": len(np.unique(window[chosen])),
+                **{score: _plain(value) for score, value in found.items()},
             }
     return result

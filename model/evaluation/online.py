@@ -1,15 +1,18 @@
 """Honest measurement of the virtual sensor: a replay in time order with made outages.
 
-A folder of frames and readings of one station is played through the same pure code that the agents run:
-decode, gate, encoder, camera vector, far-band finder, one `virtual_sensor.update` an hour. The state
-after every hour is kept. An outage is then made by going on from the state of its start with frames but
-without readings, and what comes out is set beside what the sensor really read, and beside three rivals
-that know the same past: the last value before the outage, the mean of that hour of the day over 30 days
-before it, and the global head of the bundle.
+A folder of readings of one station, with the frames of its camera if it has one, is played through the same
+pure code that the agents run: decode, gate, encoder, camera vector, far-band finder, one
+`virtual_sensor.update` an hour. The state after every hour is kept. An outage is then
+made by going on from the state of its start with frames but without readings, and what comes out is set
+beside what the sensor really read, and beside three rivals that know the same past: the last value before the
+outage, the mean of that hour of the day over 30 days before it, and the global head of the bundle.
 
 The same outages say how often the interval of the *index* holds: the index of an hour whose last day was
 measured before the outage and imputed during it, beside the index of what the sensor really read. Both the
 24-hour index and the NowCast are taken, by `aqi.index` from an `aqi.history` as the fusion agent keeps it.
+
+Learning in one folder and scoring in another, of later time, is one replay of both (`joined`) of which only
+what follows a given start is scored.
 
 Nothing is shuffled, nothing is fitted on later hours, and no figure depends on a parameter chosen here.
 """
@@ -18,10 +21,11 @@ import csv
 import gzip
 import json
 import math
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -37,18 +41,21 @@ from camera import virtual_sensor as virtual
 from camera.errors import ImageRefused
 from camera.far_band import BandFinder, FarBand
 from camera.gate import GateState, judge, remember
-from camera.haze import haze
+from camera.haze import HAZE_SIZE, haze
 from camera.image import decode
 from camera.sun import solar_hour
 from camera.virtual_sensor import Prediction, Sight, VirtualSensor
 from datasets.errors import LayoutError
 from datasets.hourly import read_folder
-from model.bundle.bundle import Bundle
+from model.bundle.bundle import EMBEDDING_SIZE, Bundle
 from model.bundle.persistence import PERSISTENCE
 from model.bundle.runtime import Encoder, Head, pool
+from schemas.base import format_time
 from schemas.errors import ArrayError
 from schemas.parameters import PARAMETERS, Pollutant
 from schemas.state import pack
+
+Progress = Callable[[str, int, int], None]
 
 #: Lengths of the made outages, hours.
 OUTAGES: Final = (1, 6, 24, 168)
@@ -78,7 +85,7 @@ class OnlineData:
         zone: time zone whose midnights part the days.
         position: (latitude, longitude), degrees, or None.
         far_band: the camera's far band, if it is set.
-        frames: (captured, ms; file), any order.
+        frames: (captured, ms; file), any order; none: the station has no camera.
         readings: per pollutant, hour end (ms) to the hour's mean in ug/m3.
         humidity: hour end (ms) to relative humidity, %.
     """
@@ -90,6 +97,23 @@ class OnlineData:
     frames: tuple[tuple[int, Path], ...]
     readings: Mapping[Pollutant, Mapping[int, float]]
     humidity: Mapping[int, float] = field(default_factory=dict)
+
+
+def joined(earlier: OnlineData, later: OnlineData) -> OnlineData:
+    """Two histories of a station as one; the later one's record holds, and its values where both have one."""
+    names = {**earlier.readings, **later.readings}
+    return replace(
+        later,
+        frames=tuple(sorted({*earlier.frames, *later.frames})),
+        readings={name: {**earlier.readings.get(name, {}), **later.readings.get(name, {})} for name in names},
+        humidity={**earlier.humidity, **later.humidity},
+    )
+
+
+def last_hour(data: OnlineData) -> int:
+    """End of the last hour (ms) of which there is a reading or a frame."""
+    ends = [end for means in data.readings.values() for end in means]
+    return max([*ends, *(at // _HOUR * _HOUR + _HOUR for at, _ in data.frames)])
 
 
 class Hour(NamedTuple):
@@ -141,7 +165,7 @@ class Outcome:
     """One protocol's result.
 
     Attributes:
-        name: "next day" or the outage's length.
+        name: "next day", the outage's length, or "for good": from the start of what is scored on.
         skills: per predictor ("virtual sensor", "last value", "hour-of-day mean", "global head").
         coverage: share of hours whose measured value lies in the 90 % interval.
         width: mean width of the interval, ug/m3.
@@ -168,7 +192,8 @@ class OnlineReport:
     Attributes:
         station, pollutant, bundle: what was measured with which bundle.
         far_band: the band in use at the end, None: the whole frame.
-        frames: frames read; `refused`: refusals of decoder and gate by reason.
+        frames: frames in all; `refused`: how many were not used, by reason (of decoder and gate, or that the
+            file cannot be read).
         first, last: first and last scored hour (end, UTC).
         outcomes: the protocols.
         state_bytes: size of the state at the end.
@@ -203,20 +228,35 @@ class OnlineReport:
             "outcomes": [
                 {
                     "protocol": outcome.name,
-                    "skills": {name: vars(skill) for name, skill in outcome.skills.items()},
+                    "skills": {name: _told(skill) for name, skill in outcome.skills.items()},
                     "coverage": outcome.coverage,
                     "width": outcome.width,
                     "weights": dict(outcome.weights),
                     "refused": outcome.refused,
-                    "indices": {name: vars(skill) for name, skill in outcome.indices.items()},
+                    "indices": {name: _told(skill) for name, skill in outcome.indices.items()},
                 }
                 for outcome in self.outcomes
             ],
         }
 
     def to_json(self) -> str:
-        """The report as JSON."""
-        return json.dumps(self.to_plain(), indent=2)
+        """The report as one line of JSON; null where a figure is none."""
+        return json.dumps(self.to_plain(), allow_nan=False)
+
+    def hours(self) -> Iterator[dict[str, Any]]:
+        """Every scored hour of every protocol that has an estimate, as plain data: ug/m3."""
+        for outcome in self.outcomes:
+            for end_ms, measured, estimate, low, high in outcome.series:
+                yield {
+                    "station": self.station,
+                    "pollutant": self.pollutant,
+                    "protocol": outcome.name,
+                    "end": format_time(_utc(end_ms)),
+                    "measured": measured,
+                    "estimate": estimate,
+                    "lo": low,
+                    "hi": high,
+                }
 
     def to_markdown(self) -> str:
         """The report as Markdown."""
@@ -224,16 +264,26 @@ class OnlineReport:
         where = (
             "the whole frame" if band is None else f"rows {band.top:.3f} to {band.bottom:.3f} of the picture"
         )
+        refused = ", ".join(f"{count} {reason}" for reason, count in sorted(self.refused.items())) or "none"
+        both, hours = (
+            ("both frames and readings", "a usable frame and a measurement")
+            if self.frames
+            else ("readings", "a measurement")
+        )
         lines = [
             f"## Virtual sensor online: {self.station}, {self.pollutant}",
             "",
-            f"Bundle {self.bundle}; camera looks at {where}; {self.frames} frames, refused: "
-            + (", ".join(f"{count} {reason}" for reason, count in sorted(self.refused.items())) or "none")
+            f"Bundle {self.bundle}; "
+            + (
+                f"camera looks at {where}; {self.frames} frames, refused: {refused}"
+                if self.frames
+                else "no camera"
+            )
             + f"; scored from {self.first:%Y-%m-%d} to {self.last:%Y-%m-%d}; state {self.state_bytes} bytes."
             if self.first and self.last
-            else "Nothing could be scored: too few days with both frames and readings.",
+            else f"Nothing could be scored: too few days with {both}.",
             "",
-            "RMSE in ug/m3 / R2 over the same hours (those with a usable frame and a measurement).",
+            f"RMSE in ug/m3 / R2 over the same hours (those with {hours}).",
             "",
             "| sensor silent | hours | virtual sensor | last value | hour-of-day mean | global head "
             "| 90 % interval holds | mean width | camera's share "
@@ -294,22 +344,24 @@ def read_milan(root: Path) -> OnlineData:
 
 
 def read_layout(root: Path) -> tuple[list[OnlineData], list[str]]:
-    """The stations of a folder in the plain layout (docs/data-layout.md) that have both frames and readings,
-    and what had to be left out. All sensors of a station and hour are averaged; of several cameras the
-    station record's first one counts.
+    """The stations of a folder in the plain layout (docs/data-layout.md) that have readings, with or without
+    a camera, and what had to be left out. All sensors of a station and hour are averaged; of several cameras
+    the station record's first one counts.
 
-    Raises LayoutError: a table cannot be read, or no station has both.
+    Raises LayoutError: a table cannot be read, or no station has readings.
     """
     histories, problems = read_folder(root)
     found = []
     for station, history in sorted(histories.items()):
         record = history.record
         readings = {name: history.means[name] for name in PARAMETERS if name in history.means}
-        if not history.frames or not readings:
+        if not readings:
+            if history.frames:
+                problems.append(f"{station}: it has frames, but no readings to score them by; left out")
             continue
         seen = {camera for _, camera, _ in history.frames}
         cameras = [camera for camera in record.cameras if camera.camera in seen]
-        name = cameras[0].camera if cameras else min(seen)
+        name = cameras[0].camera if cameras else min(seen, default="")
         band = cameras[0].far_band if cameras else None
         place = (record.latitude, record.longitude)
         found.append(
@@ -324,7 +376,7 @@ def read_layout(root: Path) -> tuple[list[OnlineData], list[str]]:
             )
         )
     if not found:
-        raise LayoutError(f"{root}: no station has both frames and readings")
+        raise LayoutError(f"{root}: no station has readings")
     return found, problems
 
 
@@ -336,16 +388,20 @@ def evaluate_online(
     find_band: bool = False,
     outages: Sequence[int] = OUTAGES,
     learning_days: int = LEARNING_DAYS,
-    progress: Callable[[int, int], None] | None = None,
+    start: date | None = None,
+    learned: OnlineData | None = None,
+    progress: Progress = lambda *_: None,
 ) -> OnlineReport:
     """Replay one station and measure its virtual sensor.
 
-    Protocols, all scored on the hours that have a usable frame and a measurement, from the day after
-    `learning_days` days with pairs on:
+    Protocols, all scored on the hours that have a measurement and (at a station with a camera) a usable
+    frame, from the day after `learning_days` days with such hours on, or from `start`, or from the end of
+    what is `learned`:
 
     - next day: the sensor falls silent at local midnight and stays so for the day; everything before is
     known.
     - an outage of k hours: the sensor is silent for the k hours up to and including the scored one.
+    - for good (where a start is given): the sensor is silent from the start on.
 
     Args:
         data: the station's history.
@@ -353,20 +409,33 @@ def evaluate_online(
         pollutant: which one.
         find_band: ignore a set far band and let the finder look for it.
         outages: lengths in hours.
-        learning_days: days that are only learned from.
-        progress: told (frames done, frames in all).
+        learning_days: days that are only learned from, where no start is given.
+        start: first day that is scored, in the station's zone.
+        learned: the station's history before `data`; only what follows its last hour is scored.
+        progress: told (what, done, in all).
 
     Raises:
-        InputError: the station has no reading of the pollutant.
+        ArrayError: the station has no reading of the pollutant.
     """
-    measured = data.readings.get(pollutant, {})
-    if not measured:
+    if not data.readings.get(pollutant):
         raise ArrayError(f"station {data.station} has no reading of {pollutant}")
+    begin_ms = None if start is None else _ms(datetime(start.year, start.month, start.day, tzinfo=data.zone))
+    if learned is not None:
+        begin_ms = max(last_hour(learned), begin_ms or 0)
+        data = joined(learned, data)
     hours, refused, band = hours_of(data, bundle, pollutant, find_band, progress)
-    paired = [hour for hour in hours if hour.sight is not None and hour.measured is not None]
-    days = sorted({_day(hour.end_ms, data.zone) for hour in paired})
-    tested = [hour for hour in paired if _day(hour.end_ms, data.zone) in set(days[learning_days:])]
-    outcomes, state = score(hours, tested, data.zone, outages, pollutant=pollutant)
+    paired = [
+        hour for hour in hours if hour.measured is not None and (hour.sight is not None or not data.frames)
+    ]
+    if begin_ms is None:
+        days = sorted({_day(hour.end_ms, data.zone) for hour in paired})
+        scored_days = set(days[learning_days:])
+        tested = [hour for hour in paired if _day(hour.end_ms, data.zone) in scored_days]
+    else:
+        tested = [hour for hour in paired if hour.end_ms > begin_ms]
+    outcomes, state = score(
+        hours, tested, data.zone, outages, pollutant=pollutant, for_good_ms=begin_ms, progress=progress
+    )
     return OnlineReport(
         station=data.station,
         pollutant=pollutant,
@@ -388,16 +457,20 @@ def score(
     outages: Sequence[int] = OUTAGES,
     during: Sequence[Hour] | None = None,
     pollutant: Pollutant = "pm25",
+    for_good_ms: int | None = None,
+    progress: Progress = lambda *_: None,
 ) -> tuple[tuple[Outcome, ...], VirtualSensor | None]:
     """Play hours through the virtual sensor and make the outages of every protocol before each tested one.
 
     Args:
         hours: in time order.
-        tested: those of them to score; each has a measurement.
+        tested: those of them to score, in time order; each has a measurement.
         zone: time zone whose midnights part the days.
         outages: lengths in hours.
         during: what is seen while the sensor is silent, if it is not what `hours` have.
         pollutant: which one it is, for the index.
+        for_good_ms: since when the sensor is silent in the last protocol, None: there is no such.
+        progress: told (what, done, in all).
 
     Returns:
         the outcomes, "next day" first, and the state at the end.
@@ -413,13 +486,34 @@ def score(
         ("next day", lambda hour: _midnight(hour.end_ms, zone)),
         *((_span(length), _before(length)) for length in outages),
     ]
-    outcomes = tuple(
-        _outcome(
-            name, [scored for hour in tested if (scored := replayed.score(hour, start(hour))) is not None]
-        )
-        for name, start in protocols
-    )
-    return outcomes, state
+    if for_good_ms is not None:
+        since = for_good_ms // _HOUR * _HOUR
+        protocols.append(("for good", lambda _: since))
+    outcomes = []
+    for number, (name, start) in enumerate(protocols):
+        scored = []
+        for done, hour in enumerate(tested, start=number * len(tested) + 1):
+            one = replayed.score(hour, start(hour))
+            if one is not None:
+                scored.append(one)
+            progress("scoring hours", done, len(protocols) * len(tested))
+        outcomes.append(_outcome(name, scored))
+    return tuple(outcomes), state
+
+
+@dataclass
+class _Silence:
+    """A run without the sensor from `start_ms` on: how far it is, and what the last hours were taken for."""
+
+    start_ms: int
+    state: VirtualSensor
+    imputed: dict[int, Prediction] = field(default_factory=dict)
+
+    def impute(self, end_ms: int, guess: Prediction | None) -> None:
+        """Note the hour's estimate; those that no later hour's index reads are dropped."""
+        if guess is not None:
+            self.imputed[end_ms] = guess
+        self.imputed.pop(end_ms - (INDEX_HOURS + 1) * _HOUR, None)
 
 
 class _Replayed:
@@ -437,36 +531,38 @@ class _Replayed:
         }
         self._ends = np.array(sorted(self._seen), dtype=np.int64)
         self._states = states
+        self._at = sorted(states)
+        self._silence: _Silence | None = None
         self._measured = {hour.end_ms: hour.measured for hour in hours if hour.measured is not None}
         self._pollutant = pollutant
         self._truths: dict[int, History] = {}
 
     def score(self, hour: Hour, start_ms: int) -> _Scored | None:
-        """Estimate of the hour when the sensor is silent from `start_ms` on; None without any state by
-        then.
+        """Estimate of the hour when the sensor is silent from `start_ms` on; None without any state by then.
+
+        Hours that share a start come in order of time: they share its run without the sensor.
         """
-        state = self._states.get(start_ms)
-        if state is None:
-            earlier = [end for end in self._states if end <= start_ms]
-            if not earlier:
+        if self._silence is None or self._silence.start_ms != start_ms:
+            state = self._before(start_ms)
+            if state is None:
                 return None
-            state = self._states[max(earlier)]
-        estimate: Prediction | None = None
-        imputed: dict[int, Prediction] = {}
-        first, last = np.searchsorted(self._ends, (state.t_ms, hour.end_ms - 1), side="right")
+            self._silence = _Silence(start_ms, state)
+        silence = self._silence
+        reached = silence.state.t_ms
+        first, last = np.searchsorted(self._ends, (reached, hour.end_ms - 1), side="right")
         ahead = self._ends[int(first) : int(last)].tolist()
-        indexed = range(max(start_ms, hour.end_ms - INDEX_HOURS * _HOUR) + _HOUR, hour.end_ms + 1, _HOUR)
+        indexed = range(max(start_ms, reached, hour.end_ms - INDEX_HOURS * _HOUR) + _HOUR, hour.end_ms, _HOUR)
         for end in sorted({*ahead, *indexed}):
-            between = hour if end == hour.end_ms else self._seen.get(end)
+            between = self._seen.get(end)
             sight, overall = (between.sight, between.global_estimate) if between else (None, None)
             if end in indexed:
-                estimate = virtual.predict(state, end, sight, None, overall)
-                if estimate is not None:
-                    imputed[end] = estimate
+                silence.impute(end, virtual.predict(silence.state, end, sight, None, overall))
             if between is not None:
-                moved = virtual.update(state, end, sight, None, overall)
+                moved = virtual.update(silence.state, end, sight, None, overall)
                 assert moved is not None  # only a start without a measurement gives None
-                state = moved
+                silence.state = moved
+        estimate = virtual.predict(silence.state, hour.end_ms, hour.sight, None, hour.global_estimate)
+        imputed = silence.imputed if estimate is None else {**silence.imputed, hour.end_ms: estimate}
         assert hour.measured is not None
         return _Scored(
             end_ms=hour.end_ms,
@@ -478,6 +574,11 @@ class _Replayed:
             history=self._history(hour.end_ms, start_ms, imputed),
             truth=self._truth(hour.end_ms),
         )
+
+    def _before(self, start_ms: int) -> VirtualSensor | None:
+        """The newest state by then."""
+        place = bisect_right(self._at, start_ms)
+        return self._states[self._at[place - 1]] if place else None
 
     def _truth(self, end_ms: int) -> History:
         """The last hours as they were read."""
@@ -515,18 +616,19 @@ def hours_of(
     bundle: Bundle,
     pollutant: Pollutant = "pm25",
     find_band: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = lambda *_: None,
 ) -> tuple[list[Hour], dict[str, int], FarBand | None]:
-    """Play the frames and readings; hours in time order, refusals by reason, the band at the end."""
+    """Play the frames and readings; hours in time order, refusals by reason, the band at the end.
+
+    A file that cannot be read is a frame that is not there.
+    """
     encoder, head = Encoder(bundle), Head(bundle)
     width, height = bundle.manifest.input.width, bundle.manifest.input.height
     measured = data.readings[pollutant]
     frames: dict[int, list[tuple[int, Path]]] = defaultdict(list)
     for at, path in sorted(data.frames):
         frames[at // _HOUR * _HOUR + _HOUR].append((at, path))
-    if not frames:
-        raise ArrayError(f"station {data.station} has no frames")
-    begin = min(frames) - _HISTORY_MS
+    begin = min(frames) - _HISTORY_MS if frames else min(measured)
     ends = sorted({end for end in measured if end >= begin} | frames.keys())
     band = None if find_band else data.far_band
     finder: BandFinder | None = None
@@ -541,12 +643,12 @@ def hours_of(
         statistics: list[NDArray[np.float32]] = []
         for at, path in frames.get(end, ()):
             done += 1
-            if progress is not None:
-                progress(done, len(data.frames))
+            progress("encoding frames", done, len(data.frames))
             try:
                 frame = decode(path.read_bytes(), width, height, band)
-            except OSError as error:
-                raise LayoutError(f"{path}: cannot be read ({error})") from error
+            except OSError:
+                refused["file cannot be read"] += 1
+                continue
             except ImageRefused as error:
                 refused[error.code] += 1
                 continue
@@ -565,12 +667,12 @@ def hours_of(
             rows.append(bands.row_profile(frame.luminance))
             embeddings.append(whole.embedding)
             statistics.append(haze(frame.whole))
-        sight, overall = None, None
+        sight = None
         if vectors:
             humidity = data.humidity.get(end)
             fallback = None if band is None else Sight(virtual.layout(None), pool(wholes), humidity)
             sight = Sight(virtual.layout(band), pool(vectors), humidity, fallback)
-            overall = _global(head, pollutant, data, end, pool(embeddings), pool(statistics))
+        overall = _global(head, pollutant, data, end, embeddings, statistics)
         hours.append(Hour(end, sight, overall, measured.get(end)))
         pm25 = data.readings.get("pm25", {}).get(end)
         if rows and pm25 is not None and (find_band or data.far_band is None):
@@ -584,10 +686,10 @@ def _global(
     pollutant: Pollutant,
     data: OnlineData,
     end_ms: int,
-    embedding: NDArray[np.float32],
-    statistics: NDArray[np.float32],
+    embeddings: Sequence[NDArray[np.float32]],
+    statistics: Sequence[NDArray[np.float32]],
 ) -> float | None:
-    """The global head's value of the pollutant for an hour, from the picture and the other sensors.
+    """The global head's value of the pollutant for an hour, from the pictures and the other sensors.
 
     None where it has none.
     """
@@ -595,9 +697,13 @@ def _global(
     for index, name in enumerate(PARAMETERS):
         if name != pollutant:
             sensors[0, index] = data.readings.get(name, {}).get(end_ms, math.nan)
+    if not embeddings and np.isnan(sensors).all():
+        return None
     longitude = None if data.position is None else data.position[1]
     hour = np.array([solar_hour(_utc(end_ms - _HOUR), longitude)], dtype=np.float32)
-    output = head.predict(embedding[None], np.array([True]), sensors, statistics[None], hour)
+    embedding = pool(embeddings) if embeddings else np.zeros(EMBEDDING_SIZE, np.float32)
+    haze_ = pool(statistics) if statistics else np.full(HAZE_SIZE, np.nan, np.float32)
+    output = head.predict(embedding[None], np.array([bool(embeddings)]), sensors, haze_[None], hour)
     return output.concentration(0, PARAMETERS.index(pollutant))
 
 
@@ -664,6 +770,11 @@ def _skill(pairs: Iterable[tuple[float, float | None]]) -> Skill:
         mae=float(np.abs(error).mean()),
         r2=1.0 - float((error**2).sum()) / spread if spread > 0.0 else math.nan,
     )
+
+
+def _told(skill: Skill | IndexSkill) -> dict[str, float | None]:
+    """As JSON can say it."""
+    return {name: value if math.isfinite(value) else None for name, value in vars(skill).items()}
 
 
 def _ms(at: datetime) -> int:

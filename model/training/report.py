@@ -340,6 +340,15 @@ def _markdown(report: Mapping[str, Any]) -> str:
             lines.append(f"| {mask} | " + " | ".join(cells) + f" | {100 * entry['coverage']:.0f} % |")
         lines += [
             "",
+            "By site, all inputs shown, RMSE (windows): "
+            + "; ".join(
+                f"{site} {score['rmse']:.1f} ({score['windows']})"
+                for site, score in entries["all"]["sites"].items()
+            )
+            + ".",
+        ]
+        lines += [
+            "",
             "Imputation, RMSE of log(1 + ug/m3) / MAE in ug/m3 / coverage of the 90 % interval:",
             "",
         ]

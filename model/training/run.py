@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from camera.errors import ImageRefused
 from camera.image import decode
 from datasets.errors import LayoutError
-from datasets.groups import INDIA_NEPAL_UNITLESS, Group, india_nepal
+from datasets.groups import INDIA_NEPAL_UNITLESS, Group, india_nepal, without_refused
 from datasets.hourly import hourly, hours, read_folder
 from model.bundle.targets import DEFAULT_STANDARD, STATED, describe, with_target, with_true_concentrations
 from model.errors import TrainingError, WeightsError
@@ -82,15 +82,16 @@ def read_groups(folder: Folder, target: str) -> Learnt:
         return Learnt(with_target(list(hours(histories)), target), target, describe(target), problems, {})
     if folder.layout != "india-nepal":
         raise LayoutError(f"layout {folder.layout!r} is not known; known: india-nepal, layout")
-    groups = list(india_nepal(folder.root))
+    groups, left_out = without_refused(india_nepal(folder.root))
     if folder.concentrations is None:
         if target != STATED:
             raise TrainingError(
                 f"target {target}: this layout's columns are no true concentrations;"
                 " name a folder that has them (--concentrations)"
             )
-        return Learnt(groups, STATED, describe(STATED), [], INDIA_NEPAL_UNITLESS)
+        return Learnt(groups, STATED, describe(STATED), left_out, INDIA_NEPAL_UNITLESS)
     histories, problems = read_folder(folder.concentrations)
+    problems = left_out + problems
     target = DEFAULT_STANDARD if target == STATED else target
     groups, count = with_true_concentrations(groups, hourly(histories), target)
     if count == 0:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -124,6 +125,42 @@ def test_a_plain_folder_is_scored_on_the_declared_scale(tmp_path: Path) -> None:
     value = np.array([[16.0, np.nan, 11 * 46.005 / 24.465, np.nan, np.nan, np.nan]], np.float32)
     assert row["aqi_true"] == calculate("in-naqi-2014", value)[0]
     assert evaluate(bundle, tmp_path, "layout").summary["target"].startswith("us-epa-2024")
+
+
+@pytest.mark.parametrize(
+    ("sensor", "rows", "kept", "why"),
+    [
+        ({}, ["pm25,99999,ug/m3"], None, "outside the physical range"),
+        ({}, ["no2,8500,ug/m3"], None, "outside what instruments show"),
+        ({}, ["pm10,6553.5,ug/m3"], None, "sign for no value"),
+        ({"model": "SDS 011"}, ["pm25,999.9,ug/m3"], None, "sign for no value"),
+        ({}, ["pm25,999.9,ug/m3"], 999.9, None),
+        ({"fill_values": [123.4]}, ["pm25,0.1234,mg/m3"], 123.4, None),  # as it sends them
+        ({"fill_values": [0.1234]}, ["pm25,0.1234,mg/m3"], None, "sign for no value"),
+        ({}, ["pm25,-4,ug/m3", "pm25,8,ug/m3"], 2.0, None),  # noise belongs into the mean
+        ({}, ["pm25,-4,ug/m3"], 0.0, None),
+    ],
+)
+def test_the_worker_s_own_rules_say_what_counts(
+    tmp_path: Path, sensor: dict[str, object], rows: list[str], kept: float | None, why: str | None
+) -> None:
+    record = {"sensor": "main", "parameters": ["pm25", "pm10", "no2"]} | sensor
+    (tmp_path / "stations.json").write_text(json.dumps([{"station": "a", "sensors": [record]}]))
+    lines = [f"a,{START + 1000 * number},{row}" for number, row in enumerate(rows)]
+    (tmp_path / "readings.csv").write_text("\n".join(["station,time,parameter,value,unit", *lines]) + "\n")
+    histories, problems = read_folder(tmp_path)
+    means = {} if kept is None else {rows[0].split(",")[0]: {START + HOUR: pytest.approx(kept)}}
+    assert histories["a"].means == means
+    assert [why in problem for problem in problems if why] == ([True] if why else [])
+
+
+def test_a_sensor_that_stands_still_for_a_day_counts_no_more(tmp_path: Path) -> None:
+    lines = [f"a,{START + HOUR * hour},pm25,{20 if hour else 21},ug/m3" for hour in range(30)]
+    (tmp_path / "readings.csv").write_text("\n".join(["station,time,parameter,value,unit", *lines]) + "\n")
+    histories, problems = read_folder(tmp_path)
+    assert len(histories["a"].means["pm25"]) == 25  # the first, and a day of the one that stands
+    assert len(problems) == 5
+    assert all(re.search(r"fails quality control \(.*stuck", problem) for problem in problems)
 
 
 def test_an_empty_folder_says_what_it_lacks(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,16 @@ from model.bundle.gradcam import Explainer, overlay_png
 from model.bundle.runtime import Encoder, Head, pool
 from model.bundle.targets import calculate
 from model.command import evaluate_command
-from model.evaluation.evaluate import MASKS, Mask, Windows, evaluate, last_values, masked, read_windows
+from model.evaluation.evaluate import (
+    MASKS,
+    Mask,
+    Report,
+    Windows,
+    evaluate,
+    last_values,
+    masked,
+    read_windows,
+)
 from tests.datasets.test_groups import HEADER, REAL
 
 
@@ -186,6 +196,81 @@ def test_the_command_prints_json_or_a_table(folder: Path, tmp_path: Path) -> Non
     result = CliRunner().invoke(app, ["default", str(folder)])
     assert result.exit_code == 0
     assert "image only" in result.output.replace("\n", " ")
+
+
+def test_what_a_worker_refuses_is_left_out_and_told(bundle: Bundle, folder: Path, tmp_path: Path) -> None:
+    """A fill value, a missing file, an AQI that is none: the window without them, and one line for each."""
+    shutil.copytree(folder, tmp_path / "set")
+    table = tmp_path / "set" / "labels.csv"
+    with table.open(newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    for row in rows:
+        if row["Filename"].startswith("0-"):
+            row["PM2.5"] = "99999"
+        if row["Filename"].startswith("1-"):
+            row["PM10"], row["AQI"] = "3276.7", "1e300"
+    with table.open("w", newline="") as handle:
+        writer = csv.DictWriter(handle, HEADER)
+        writer.writeheader()
+        writer.writerows(rows)
+    (tmp_path / "set" / "images" / "2-1.jpg").unlink()
+    report = evaluate(bundle, tmp_path / "set")
+    told = "\n".join(report.summary["left_out"])
+    assert len(report.summary["left_out"]) == 4
+    assert re.search(
+        r"mumbai 2023-03-01T03:30:00Z: .*pm25 = 99999.0 ug/m3 is outside the physical range", told
+    )
+    assert "ito-delhi 2023-03-02T03:30:00Z: 3276.7 ug/m3 is the sensor's sign for no value" in told
+    assert "AQI 1e+300 is outside 0 to 999" in told
+    assert re.search(r"frame .*2-1.jpg cannot be read: No such file", told)
+    assert report.summary["frames_refused"] == 2
+    # The model makes a value of its own where it was not shown the one that is none.
+    assert report.predictions[0]["sensors"]["pm25"] < 1000
+    assert report.predictions[1]["aqi_true"] is None
+    assert all(entry["aqi"]["calculator us-epa-2024"]["rmse"] < 500 for entry in _scored(report))
+    json.dumps([report.summary, report.predictions], allow_nan=False)
+
+
+def _scored(report: Report) -> list[dict[str, Any]]:
+    return [entry for entry in report.summary["masks"].values() if entry["aqi"]]
+
+
+def test_errors_are_told_by_site(bundle: Bundle, folder: Path) -> None:
+    report = evaluate(bundle, folder)
+    errors: dict[str, list[float]] = {"mumbai": [], "ito-delhi": []}
+    for row in report.predictions:
+        errors[row["station"]].append(row["aqi"] - row["aqi_true"])
+    sites = report.summary["sites_all_inputs"]
+    assert {name: site["windows"] for name, site in sites.items()} == {"mumbai": 3, "ito-delhi": 2}
+    for name, made in errors.items():
+        assert sites[name]["rmse"] == pytest.approx(math.sqrt(sum(e * e for e in made) / len(made)), rel=1e-4)
+    # Repeats of a window under a random mask are one window.
+    assert report.summary["masks"]["50 % missing"]["sites"]["mumbai"]["windows"] == 3
+
+
+@pytest.mark.parametrize("columns", ["80", "50"])
+def test_no_number_is_cut_on_a_narrow_screen(folder: Path, columns: str) -> None:
+    app = Typer()
+    app.command()(evaluate_command)
+    result = CliRunner(env={"COLUMNS": columns}).invoke(app, ["default", str(folder)])
+    assert result.exit_code == 0
+    assert "…" not in result.output
+    table = result.stdout.splitlines()
+    assert all(len(line) <= int(columns) for line in table[1:] if not line.startswith("*"))
+    assert any(re.match(r"mumbai +3 +\d+\.\d +\d+\.\d +\d+ %", line) for line in table)
+    assert any(re.match(r"image only +\d+\.\d/\d+ %", line) for line in table)
+
+
+def test_a_folder_without_frames_shows_no_bar_for_them(tmp_path: Path) -> None:
+    (tmp_path / "readings.csv").write_text(
+        "station,time,parameter,value,unit\nroof,2026-08-21T10:00:00Z,pm25,12,ug/m3\n"
+    )
+    app = Typer()
+    app.command()(evaluate_command)
+    result = CliRunner().invoke(app, ["default", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert "encoding frames" not in result.output
+    assert "1 window, 0 frames" in result.output
 
 
 def test_gradcam_marks_something_and_its_overlay_is_a_picture(bundle: Bundle, tmp_path: Path) -> None:

@@ -5,11 +5,13 @@ import json
 import math
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer import Typer
+from typer.testing import CliRunner
 
 from aqi import standards
 from aqi.history import History, Mean
@@ -19,6 +21,7 @@ from camera.far_band import FarBand
 from datasets.errors import LayoutError
 from model.bundle.bundle import Bundle
 from model.bundle.persistence import PERSISTENCE
+from model.command import evaluate_command
 from model.evaluation.online import (
     STANDARD,
     OnlineData,
@@ -171,14 +174,117 @@ def test_reads_the_plain_layout(tmp_path: Path) -> None:
     band = {"cameras": [{"camera": "main", "far_band": {"top": 0.2, "bottom": 0.4}}]}
     (tmp_path / "stations.json").write_text(json.dumps([record | band]))
     (tmp_path / "a.jpg").touch()
-    (data,), problems = read_layout(tmp_path)
+    (data, town), problems = read_layout(tmp_path)
     assert problems == []
+    assert (town.station, town.frames, set(town.readings)) == ("town", (), {"pm25"})
     ten = int(datetime(2025, 3, 1, 10, tzinfo=UTC).timestamp() * 1000)
     # Right on the hour is the hour that begins, as in the stream.
     assert data.readings == {"pm25": {ten: 15.0, ten + 3_600_000: 20.0}}
     assert data.humidity == {ten: 60.0}
     assert data.frames == ((ten - 30_000, tmp_path / "a.jpg"),)
     assert (data.position, data.far_band) == ((45.0, 9.0), FarBand(0.2, 0.4))
+
+
+def test_learns_in_one_folder_and_scores_in_another(made: OnlineData, bundle: Bundle) -> None:
+    """Cut in two at a day, it is the same as a start at that day; nothing before it is scored."""
+    cut = START + 9 * 24 * HOUR
+    earlier, later = (
+        replace(
+            made,
+            frames=tuple(frame for frame in made.frames if (frame[0] < cut) == early),
+            readings={"pm25": {e: v for e, v in made.readings["pm25"].items() if (e <= cut) == early}},
+        )
+        for early in (True, False)
+    )
+    whole = evaluate_online(made, bundle, start=date(2025, 3, 10), outages=(6,))
+    parts = evaluate_online(later, bundle, learned=earlier, outages=(6,))
+    assert list(whole.hours()) == list(parts.hours())
+    assert [outcome.name for outcome in parts.outcomes] == ["next day", "6 h", "for good"]
+    ends = sorted({row["end"] for row in parts.hours()})
+    assert len(ends) == 3 * 6
+    assert ends[0] == "2025-03-10T09:00:00Z"
+    # A later start than the end of what was learned holds.
+    assert min(row["end"] for row in evaluate_online(
+        later, bundle, learned=earlier, start=date(2025, 3, 12), outages=()
+    ).hours()) == "2025-03-12T09:00:00Z"  # fmt: skip
+
+
+def test_for_good_is_what_the_sensor_s_silence_gives_hour_by_hour(made: OnlineData, bundle: Bundle) -> None:
+    hours, _, _ = hours_of(made, bundle)
+    since = START + 9 * 24 * HOUR
+    report = evaluate_online(made, bundle, start=date(2025, 3, 10), outages=())
+    state = None
+    expected = {}
+    for hour in hours:
+        if hour.end_ms > since and hour.sight is not None:
+            assert state is not None
+            guess = virtual.predict(state, hour.end_ms, hour.sight, None, hour.global_estimate)
+            assert guess is not None
+            expected[hour.end_ms] = guess.value
+        measured = hour.measured if hour.end_ms <= since else None
+        state = virtual.update(state, hour.end_ms, hour.sight, measured, hour.global_estimate)
+    assert {row[0]: row[2] for row in report.outcomes[-1].series} == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_station_without_a_camera_is_scored_by_its_other_sensors_and_its_past(
+    made: OnlineData, bundle: Bundle
+) -> None:
+    random = np.random.default_rng(1)
+    noise = random.normal(0, 0.1, len(made.readings["pm25"]))
+    pm10 = {
+        end: 1.6 * value * math.exp(off)
+        for (end, value), off in zip(made.readings["pm25"].items(), noise, strict=True)
+    }
+    blind = replace(made, frames=(), readings={**made.readings, "pm10": pm10})
+    alone = replace(made, frames=())
+    reports = [evaluate_online(one, bundle, learning_days=9, outages=(24,)) for one in (blind, alone)]
+    for report in reports:
+        assert "no camera" in report.to_markdown()
+        assert {outcome.skills["virtual sensor"].hours for outcome in report.outcomes} == {3 * 24}
+    helped, blank = (report.outcomes[1] for report in reports)
+    assert helped.skills["global head"].hours > 60  # it is silent far outside of what it was trained on
+    assert helped.skills["virtual sensor"].rmse < blank.skills["virtual sensor"].rmse
+    plain = json.loads(reports[1].to_json(), parse_constant=pytest.fail)  # NaN is no JSON
+    assert plain["outcomes"][0]["skills"]["global head"] == {
+        "hours": 0,
+        "rmse": None,
+        "mae": None,
+        "r2": None,
+    }
+
+
+def test_a_frame_that_is_not_there_is_counted_as_such(
+    made: OnlineData, bundle: Bundle, tmp_path: Path
+) -> None:
+    (first, _), *others = made.frames
+    _, refused, _ = hours_of(replace(made, frames=((first, tmp_path / "gone.jpg"), *others)), bundle)
+    assert refused["file cannot be read"] == 1
+
+
+def test_the_command_takes_a_start_and_writes_its_hours(tmp_path: Path) -> None:
+    rows = [f"roof,{START + HOUR * hour},pm25,{10 + hour % 7},ug/m3" for hour in range(72)]
+    for name, part in (("past", rows[:48]), ("now", rows[48:])):
+        (tmp_path / name).mkdir()
+        table = ["station,time,parameter,value,unit", *part]
+        if name == "now":
+            table += [f"street,{START},no2,20,ug/m3", f"new,{START},pm25,20,ug/m3"]
+        (tmp_path / name / "readings.csv").write_text("\n".join(table) + "\n")
+    app = Typer()
+    app.command()(evaluate_command)
+    lines = tmp_path / "hours.jsonl"
+    asked = ["default", str(tmp_path / "now"), "--online", "--json", "--learn-from", str(tmp_path / "past")]
+    result = CliRunner().invoke(app, [*asked, "--predictions", str(lines)])
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert (report["station"], report["first"]) == ("roof", "2025-03-03T01:00:00+00:00")
+    written = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert {row["protocol"] for row in written} == {"next day", "1 h", "6 h", "24 h", "for good"}
+    assert all(row["lo"] <= row["estimate"] <= row["hi"] for row in written)
+    assert "new: " in result.stderr
+    assert "nothing of it to learn from" in result.stderr
+    alone = CliRunner().invoke(app, ["default", str(tmp_path / "now"), "--start", "2025-03-03"])
+    assert alone.exit_code == 2
+    assert "go with --online" in alone.output
 
 
 @pytest.mark.parametrize(
