@@ -77,6 +77,8 @@ _DAY_MS: Final = 86_400_000
 _WEEK_MS: Final = 7 * _DAY_MS
 #: Late data older than this when they came have to be asked for: a clock that was reset, or rolled over.
 UNASKED_MS: Final = 30 * _DAY_MS
+#: How long a worker may take to be idle and to commit.
+_SETTLES_MS: Final = 120_000
 #: Hours of a station's windows made again in one pass. Each holds two hours of inputs, 2 MB at 36 values a
 #: minute, and at most the two days of averages before it.
 HOURS_A_PASS: Final = 48
@@ -87,8 +89,12 @@ class Report:
     """What a run found and did."""
 
     outcomes: list[Outcome] = field(default_factory=list)
-    #: Late windows that the worker may still publish itself.
+    #: Late windows that the worker may still publish itself; of them those that no waiting makes final, since
+    #: nothing newer has come on their partition.
     open: set[Key] = field(default_factory=set)
+    unheard: set[Key] = field(default_factory=set)
+    #: No fusion worker has ever read here.
+    never_fused: bool = False
     #: Where and why, of records on the late topic that cannot be used.
     unusable: list[str] = field(default_factory=list)
     #: What of the files could not be used: file and line, and why.
@@ -162,6 +168,8 @@ class _Run:
         self._names: dict[str, Source] = {
             self._name(topics.FEATURES): "features", self._name(topics.READINGS): "readings",
         }  # fmt: skip
+        #: So long after its end (ms) a window is final where data come.
+        self.patience_ms = self._rules.size + self._rules.grace + self._rules.lateness + _SETTLES_MS
         self._bundle = load_bundle(settings)
         self._head = Head(self._bundle)
         self._books: dict[int, StationBook] = {}
@@ -572,18 +580,37 @@ def final_horizons(settings: Settings) -> dict[int, int]:
 
     Empty where no fusion worker has ever committed. Raises TopicReadError, KafkaError.
     """
+    return _horizons(_read_so_far(settings))
+
+
+def _horizons(read: Mapping[Any, Settled]) -> dict[int, int]:
+    done: dict[int, int] = {}
+    for tp, settled in read.items():
+        done[tp.partition] = min(settled.done, done.get(tp.partition, settled.done))
+    return done
+
+
+def _read_so_far(settings: Settings) -> dict[Any, Settled]:
+    """Per partition of its sources, how far the fusion worker is."""
     kafka = settings.kafka
     group = f"{kafka.prefix}skyfuse-fusion"
     names = [kafka.prefix + topic.name for topic in (topics.FEATURES, topics.READINGS)]
     with admin_client(kafka) as client:
         tps = [TopicPartition(name, number) for name in names for number in range(kafka.partitions)]
         committed = _committed(client, group, tps)
-    done: dict[int, int] = {}
-    for tp, kept in committed.items():
-        if kept is not None and kept.offset >= 0:
-            found = Settled.parse(kept.offset, kept.metadata).done
-            done[tp.partition] = min(found, done.get(tp.partition, found))
-    return done
+    return {
+        tp: Settled.parse(kept.offset, kept.metadata)
+        for tp, kept in committed.items()
+        if kept is not None and kept.offset >= 0
+    }
+
+
+def _unheard(windows: Collection[Key], read: Mapping[Any, Settled], consumer: Any, work: "_Run") -> set[Key]:
+    """Those of the open windows whose partition was read to its end long after they were over."""
+    ends = consumer.end_offsets(list(read))
+    behind = {tp.partition for tp, settled in read.items() if settled.position < ends[tp]}
+    over = to_ms(datetime.now(UTC)) - work.patience_ms
+    return {key for key in windows if key[1] <= over and work.keys.partition(key[0]) not in behind}
 
 
 def _committed(client: Any, group: str, tps: Sequence[TopicPartition]) -> Any:
@@ -662,7 +689,8 @@ def run(
         try:
             _expect_topics(settings, consumer)
             work = _Run(settings, consumer, scope, draft)
-            done = final_horizons(settings)
+            read = _read_so_far(settings)
+            done = _horizons(read)
             if files is not None:
                 history = stack.enter_context(History(settings, work.keys))
                 work.read(history, files, done, progress)
@@ -673,9 +701,38 @@ def run(
             of_one = None if scope.station is None else work.keys.partition(scope.station)
             for number in range(settings.kafka.partitions) if of_one is None else (of_one,):
                 work.partition(number, done.get(number, BEGINNING), sender)
+            work.report.never_fused = not read
+            work.report.unheard = _unheard(work.report.open, read, consumer, work) if read else set()
         except KafkaError as error:
             raise TopicReadError(f"the topics cannot be read: {error}") from error
     return work.report
+
+
+def _why_open(report: Report, files: Files | None) -> str:
+    """What is to be said of the windows that are not final."""
+    live = (
+        "" if files is None else f"send the files like live data: `skyfuse replay {files.root} --feed-only`"
+    )
+    if report.never_fused:
+        return (
+            f"{_are(len(report.open))} not final: no fusion worker has ever read on this broker. Start one"
+            " (`skyfuse up`, or `skyfuse worker fusion`) and run again" + (f", or {live}" if live else "")
+        )
+    said = []
+    waiting, unheard = len(report.open) - len(report.unheard), len(report.unheard)
+    if waiting:
+        said.append(f"{_are(waiting)} not final yet: run again later")
+    if unheard:
+        it = "it" if unheard == 1 else "them"
+        said.append(
+            f"{_are(unheard)} not final, and waiting does not make {it} so: nothing newer has come on the"
+            f" partition. To count {it}, {live or 'wait for newer data of the stations there'}"
+        )
+    return "; ".join(said)
+
+
+def _are(windows: int) -> str:
+    return f"{counted(windows, 'window')} {'is' if windows == 1 else 'are'}"
 
 
 def print_report(
@@ -695,11 +752,7 @@ def print_report(
     for text in report.unusable:
         console.print(f"[yellow]cannot be used:[/yellow] {escape(text)}")
     if report.open:
-        console.print(
-            f"{counted(len(report.open), 'window')} {'is' if len(report.open) == 1 else 'are'} not final yet"
-            " (or no fusion worker has ever committed):"
-            " run again later"
-        )
+        console.print(escape(_why_open(report, files)))
     rewritten = "to rewrite" if dry_run else "rewritten"
     if files is not None:
         added = "to add" if dry_run else "added"

@@ -218,7 +218,7 @@ def test_what_was_held_back_ends_up_as_if_it_had_come_in_time(
     assert f"{mixed}:3: " in told
     assert f"{mixed}:4: " in told
     assert "is known with another value" in told
-    assert "1 window is not final yet" in told
+    assert "1 window is not final yet: run again later" in told  # the workers have not read the amendments
     assert "0 inputs added, 0 known already, 0 of windows left alone, 3 that cannot be used" in told
     assert len(read_all(settings, topics.ESTIMATES)) == published
     assert len(read_all(settings, topics.LATE)) == HELD
@@ -282,11 +282,21 @@ def _kill_twice(settings: Settings, held: Path, tmp_path: Path, consumer: KafkaC
 
 @pytest.mark.slow
 def test_a_window_whose_inputs_retention_has_dropped_is_left_as_it_is(
-    ran: Callable[[str, Path], Settings], folders: dict[str, Path], skyfuse: Command
+    ran: Callable[[str, Path], Settings], folders: dict[str, Path], skyfuse: Command, tmp_path: Path
 ) -> None:
     settings = ran("rest", folders["in-time"])
     skyfuse.use(settings)
     before = stored(settings)
+    # What is newer than all that its partition has heard is not late, and does not become so by waiting.
+    newer = tmp_path / "newer.csv"
+    table(
+        newer,
+        READING,
+        [("st-a", at(max(final_horizons(settings).values()) + 3_600_000), "pm25", 1, "ug/m3", "")],
+    )
+    told = skyfuse("backfill", newer, "--dry-run", code=1)
+    assert "1 window is not final, and waiting does not make it so: nothing newer has come" in told
+    assert f"To count it, send the files like live data: `skyfuse replay {newer} --feed-only`" in told
     with admin_client(settings.kafka) as client:  # what retention does
         name = settings.kafka.prefix + topics.READINGS.name
         client.delete_records({TopicPartition(name, number): -1 for number in range(2)})
@@ -321,6 +331,7 @@ def test_a_broker_on_which_nothing_was_ever_fused(
     create_topics(settings)
     assert "0 windows with late data" in skyfuse("backfill")
     told = skyfuse("backfill", folders["held"], code=1)
-    assert f"{3 * MINUTES} windows are not final yet (or no fusion worker has ever committed)" in told
+    assert f"{3 * MINUTES} windows are not final: no fusion worker has ever read on this broker" in told
+    assert f"`skyfuse replay {folders['held']} --feed-only`" in told
     assert not read_all(settings, topics.LATE)
     assert not read_all(settings, topics.ESTIMATES)
