@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from aqi.command import aqi_command
-from infra.commands import alerts, dlq, influx, stations
+from infra.commands import adapters, alerts, dlq, influx, stations
 from infra.commands.query import query
 from infra.commands.share import share
 from infra.connect import broker_at_hand, with_broker
@@ -41,6 +41,7 @@ app.add_typer(dlq.app, name="dlq")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(influx.app, name="influx")
 app.add_typer(stations.app, name="stations")
+app.add_typer(adapters.app, name="adapters")
 app.command("query")(query)
 app.command("share")(share)
 app.command("aqi")(aqi_command)

@@ -57,6 +57,13 @@ Stamp = Annotated[
     Literal["begins", "ends"],
     Field(description="whether a time is that of the beginning or the end of its declared period"),
 ]
+TimeSource = Annotated[
+    Literal["device", "broker", "server"],
+    Field(
+        description="whose clock `observed_at` is: the device's, or, where it has none, that of the MQTT"
+        " broker or of the server that took the message in"
+    ),
+]
 CHANNEL_PATTERN: Final = r"^[a-z0-9_]{1,16}$"
 #: The end of the year 9999, beyond which no date is.
 _LATEST_MS: Final = 253_402_300_799_999
@@ -125,6 +132,8 @@ class Reading(Record):
     values: Annotated[tuple[Value, ...], Field(min_length=1, max_length=256)]
     period: Period | None = None
     stamp: Stamp = "ends"
+    received_at: Annotated[UtcTime, Field(description="when it came in, through a gateway")] | None = None
+    time_source: TimeSource | None = None
 
 
 class Quantity(NamedTuple):
@@ -187,6 +196,8 @@ class _PlainReading(TypedDict):
     values: Annotated[list[_PlainValue], Field(min_length=1, max_length=256)]
     period: NotRequired[Period]
     stamp: NotRequired[Stamp]
+    received_at: NotRequired[int]
+    time_source: NotRequired[TimeSource]
 
 
 _PLAIN: Final = TypeAdapter(_PlainReading).validator
@@ -208,6 +219,8 @@ def decode(data: bytes) -> Observation | None:
         return None  # not lost: `accept` looks again and has the words for it
     time_ms = plain["observed_at"]
     if not EARLIEST_MS <= time_ms <= _LATEST_MS:
+        return None
+    if not EARLIEST_MS <= plain.get("received_at", time_ms) <= _LATEST_MS:
         return None
     values = []
     for value in plain["values"]:

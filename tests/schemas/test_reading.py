@@ -32,6 +32,8 @@ readings = st.fixed_dictionaries(
         "values": st.one_of(st.lists(values, max_size=4), anything),
         "period": st.one_of(st.integers(-1, 4000), anything),
         "stamp": st.one_of(st.sampled_from(["begins", "ends"]), anything),
+        "received_at": st.one_of(st.just(MOMENT), st.integers(), anything),
+        "time_source": st.one_of(st.sampled_from(["device", "broker", "server"]), anything),
         "extra": anything,
     },
 )
@@ -62,8 +64,10 @@ def test_the_fast_path_never_says_yes_where_the_full_one_says_no_and_says_the_sa
 )
 def test_good_readings_take_the_fast_path(parts: list[tuple[str, str, float]]) -> None:
     listed = [{"parameter": p, "unit": u, "value": v} for p, u, v in parts]
-    data = json.dumps({"station": "st-1", "observed_at": MOMENT, "values": listed}).encode()
-    assert decode(data) is not None
+    message = {"station": "st-1", "observed_at": MOMENT, "values": listed}
+    assert decode(json.dumps(message).encode()) is not None
+    taken_in = message | {"received_at": MOMENT + 2_000, "time_source": "device"}
+    assert decode(json.dumps(taken_in).encode()) is not None
 
 
 def test_good_values_beside_a_bad_one_are_kept() -> None:

@@ -1,0 +1,1 @@
+"""Where frames and readings come from: what stations, clouds and portals send, as skyfuse's records."""

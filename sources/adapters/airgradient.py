@@ -1,0 +1,62 @@
+"""AirGradient ONE and Open Air: local server, MQTT, and what they post to their cloud (or to here)."""
+
+import re
+from dataclasses import replace
+from typing import Final
+
+from sources.adapters.core.adapter import Adapter, Field
+from sources.adapters.core.payload import Node
+from sources.adapters.core.translation import Tray
+
+_SERIAL: Final = re.compile(r"airgradient[:_/](?:readings/)?([0-9a-fA-F]{12})")
+#: All sizes are this after a bad frame of the PMS5003 (firmware issue 294).
+_BAD_FRAME: Final = (3661.0,)
+
+
+def _read(payload: Node, tray: Tray) -> None:
+    for message in payload.one_or_each():
+        in_path = _SERIAL.search(tray.context.topic)
+        serial = message["serialno"].text() or (in_path[1] if in_path else "")
+        device = tray.device(serial.lower(), "airgradient-")
+        firmware = message["firmware"] or message["firmwareVersion"]
+        tray.fact(device, firmware=firmware, model=message["model"] or message["fwMode"])
+        draft = tray.draft(device)
+        for number, suffix in (("1", "_a"), ("2", "_b")):
+            for key, node in message["channels"][number].items():
+                if known := ADAPTER.fields.get(key):
+                    draft.take(node, replace(known, channel=known.channel + suffix))
+                    if message[key]:
+                        tray.leave("no_reading", message[key], "mean of both channels, which are taken")
+        draft.fields(message)
+
+
+ADAPTER: Final = Adapter(
+    name="airgradient",
+    title="AirGradient ONE, Open Air",
+    versions="firmware 3.0.10 to 3.6. Before 3.1: firmwareVersion, fwMode, tvoc_raw; pm02Compensated from"
+    " 3.1.4, pm02Standard later. The post to the cloud has no serialno and no firmware: its path has that",
+    arrives="GET /measures/current; MQTT airgradient/readings/SERIAL; POST"
+    " /sensors/airgradient:SERIAL/measures (httpDomain, from 3.3.2)",
+    read=_read,
+    fields={
+        "pm02": Field("pm25", "ug/m3", "atm", missing=_BAD_FRAME),
+        "pm02Standard": Field("pm25", "ug/m3", "cf_1", missing=_BAD_FRAME),
+        "pm02Compensated": Field("pm25", "ug/m3", "epa"),
+        "pm10": Field("pm10", "ug/m3", "atm", missing=_BAD_FRAME),
+        "pm10Standard": Field("pm10", "ug/m3", "cf_1", missing=_BAD_FRAME),
+        "atmp": Field("temperature", "Cel"),
+        "atmpCompensated": Field("temperature", "Cel", "compensated"),
+        "rhum": Field("relativehumidity", "%"),
+        "rhumCompensated": Field("relativehumidity", "%", "compensated"),
+    },
+    others={
+        "*pm01": "PM1", "*pm01Standard": "PM1", "bootCount": "starts", "*Count": "particle counts",
+        "*rco2": "CO2", "*tvoc*": "VOC index or raw signal", "*nox*": "NOx index or raw signal",
+        "wifi": "reception", "boot": "starts", "ledMode": "setting",
+        "monitorDisplayCompensatedValues": "setting", "resetReason": "starts", "freeHeap": "memory",
+        "satellites": "other devices nearby", "volt": "supply", "light": "light",
+    },
+    time_source="receiver",
+    correction="pm02Compensated (channel epa): EPA 2021 with humidity, or the batch's line; atmpCompensated"
+    " and rhumCompensated: for the case of Open Air; pm02, pm02Standard: none, unless configured",
+)  # fmt: skip

@@ -1,0 +1,233 @@
+"""A payload's parts, and which of them somebody has read.
+
+Whatever an adapter takes is gone from the payload; what is still there when it is done is told by name. So
+nothing that a device sends is dropped silently, however little the adapter's author knew of it.
+"""
+
+import csv
+import json
+from collections.abc import Iterator
+from typing import Any, Final
+
+from schemas.errors import Refused
+
+
+class _Gone:
+    """In the place of what was taken."""
+
+
+_GONE: Final = _Gone()
+#: What the rows of a table are called.
+LINE: Final = "line"
+Scalar = str | int | float | bool | None
+
+
+class Node:
+    """A part of a payload by its place; a part that is not there is a node too, and false."""
+
+    __slots__ = ("_holder", "_key", "_label", "_name", "_parent")
+
+    def __init__(self, holder: Any, key: Any, parent: "Node | None" = None, name: str | None = None) -> None:
+        self._holder = holder
+        self._key = key
+        self._parent = parent
+        self._name = name
+        self._label = ""
+
+    @classmethod
+    def root(cls, value: Any, name: str = "") -> "Node":
+        """The whole payload."""
+        return cls([value], 0, None, name)
+
+    @property
+    def _value(self) -> Any:
+        try:
+            return self._holder[self._key]
+        except (LookupError, TypeError):
+            return _GONE
+
+    def __bool__(self) -> bool:
+        return self._value is not _GONE
+
+    def __getitem__(self, key: str) -> "Node":
+        inside = self._value
+        return Node(inside if isinstance(inside, dict) else {}, key, self)
+
+    def items(self) -> Iterator[tuple[str, "Node"]]:
+        """The members of an object; none of anything else."""
+        inside = self._value
+        if isinstance(inside, dict):
+            for key in list(inside):
+                if inside[key] is not _GONE:
+                    yield key, Node(inside, key, self)
+
+    def each(self) -> Iterator["Node"]:
+        """The elements of a list; none of anything else."""
+        inside = self._value
+        if isinstance(inside, list):
+            for index in range(len(inside)):
+                if inside[index] is not _GONE:
+                    yield Node(inside, index, self)
+
+    def one_or_each(self) -> Iterator["Node"]:
+        """The elements of a list; anything else itself."""
+        if isinstance(self._value, list):
+            yield from self.each()
+        elif self:
+            yield self
+
+    def is_object(self) -> bool:
+        """Whether it has members."""
+        return isinstance(self._value, dict)
+
+    def peek(self) -> Scalar:
+        """The text, number or truth value, which stays where it is; None of anything else."""
+        value = self._value
+        return value if isinstance(value, str | int | float | bool) else None
+
+    def take(self) -> Scalar:
+        """The text, number, truth value or null, which is read now. What has parts is not taken: None."""
+        value = self._value
+        if value is None or isinstance(value, str | int | float | bool):
+            self._holder[self._key] = _GONE
+            return value
+        return None
+
+    def text(self) -> str:
+        """A name or id as text, taken; empty where there is none."""
+        value = self.take()
+        if isinstance(value, bool) or value is None:
+            return ""
+        return value.strip() if isinstance(value, str) else f"{value}"
+
+    def put(self, value: Any) -> "Node":
+        """The same place with `value`, for text that holds parts of its own."""
+        self._holder[self._key] = value
+        return self
+
+    def drop(self) -> None:
+        """Take it with all its parts."""
+        if self:
+            self._holder[self._key] = _GONE
+
+    def called(self, name: str) -> "Node":
+        """The same part, told with its name: of pairs of names and values all values have one path."""
+        named = Node(self._holder, self._key, self._parent, self._name)
+        named._label = f" ({name[:64]})"
+        return named
+
+    @property
+    def path(self) -> str:
+        """Where it is, without the indices of lists: `data[].sensors[].value`."""
+        return self._path("[]")
+
+    @property
+    def place(self) -> str:
+        """Where it is: `data[3].sensors[0].value`."""
+        return self._path(None)
+
+    def _path(self, index: str | None) -> str:
+        parts: list[str] = []
+        node: Node | None = self
+        while node is not None:
+            if node._name is not None:
+                parts.append(node._name)
+            elif isinstance(node._key, int):
+                # The lines of a table are counted from one.
+                first = node._parent is not None and node._parent._name == LINE
+                parts.append(index or f"[{node._key + first}]")
+            else:
+                parts.append(f".{node._key}")
+            node = node._parent
+        return "".join(reversed(parts)).lstrip(".") + self._label
+
+    def rest(self) -> Iterator["Node"]:
+        """What is left of it, objects and lists before what is in them.
+
+        Whoever drops a part is not led into it. Nulls and what is empty have nothing to lose.
+        """
+        waiting = [self]
+        while waiting:
+            node = waiting.pop()
+            if not node or node._value in (None, ""):
+                continue
+            yield node
+            waiting.extend([inner for _, inner in node.items()][::-1])
+            waiting.extend(list(node.each())[::-1])
+
+    def has_parts(self) -> bool:
+        """Whether it is an object or a list."""
+        return isinstance(self._value, dict | list)
+
+
+def decoded(data: bytes) -> tuple[str, bool]:
+    """A payload's text, and whether it had to be read as Latin-1: many exports are."""
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        try:
+            return data.decode("utf-16"), False
+        except UnicodeDecodeError as error:
+            raise Refused("not_text", f"it begins as UTF-16 and is not: {error.reason}") from error
+    try:
+        return data.decode("utf-8-sig"), False
+    except UnicodeDecodeError:
+        return data.decode("latin-1"), True
+
+
+def parsed_json(text: str) -> tuple[Any, list[str]]:
+    """A JSON document, and the keys that an object of it has twice with different values (then with none)."""
+    twice: list[str] = []
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in made and made[key] != value:
+                twice.append(key)
+                made[key] = None
+            else:
+                made[key] = value
+        return made
+
+    try:
+        return json.loads(text, object_pairs_hook=unique), twice
+    except RecursionError as error:
+        raise Refused("not_json", "it is nested too deeply") from error
+    except ValueError as error:
+        raise Refused("not_json", f"it is not JSON: {str(error)[:120]}") from error
+
+
+def table(
+    text: str, header: list[str] | None = None, delimiters: str = ",;\t|"
+) -> tuple[Any, list[tuple[int, str]]]:
+    """Rows by the names of their columns, each at the index of its line, and the lines that are none.
+
+    Args:
+        header: the columns, where no line names them.
+        delimiters: one of them is taken: that of which the header has most.
+
+    A quote that is not closed in its line spoils that line, not those after it.
+    """
+    lines = text.splitlines()
+    rows: list[Any] = [None] * len(lines)
+    wrong: list[tuple[int, str]] = []
+    columns = header
+    delimiter = delimiters[0]
+    for index, line in enumerate(lines):
+        if not line.strip() or (columns is header and line.lower().startswith("sep=")):
+            continue
+        if columns is None or (columns is header and header is not None and index == 0):
+            delimiter = max(delimiters, key=line.count)
+        try:
+            cells = next(csv.reader([line], delimiter=delimiter, strict=True, skipinitialspace=True))
+        except (csv.Error, StopIteration) as error:
+            wrong.append((index, f"the line cannot be read: {error or 'a quote is not closed'}"))
+            continue
+        if columns is None:
+            columns = [cell.strip() for cell in cells]
+            if doubled := sorted({name for name in columns if name and columns.count(name) > 1}):
+                raise Refused("twice", f"two columns are named {doubled[0]!r}: which one counts?")
+            continue
+        if len(cells) != len(columns):
+            wrong.append((index, f"{len(cells)} cells in {len(columns)} columns"))
+            continue
+        rows[index] = dict(zip(columns, cells, strict=False))
+    return rows, wrong

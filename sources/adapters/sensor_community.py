@@ -1,0 +1,67 @@
+"""Sensor.Community's firmware airRohr: the push to a custom API, and the one per sensor to the community."""
+
+from dataclasses import replace
+from typing import Final
+
+from sources.adapters.core.adapter import Adapter, Field
+from sources.adapters.core.payload import Node
+from sources.adapters.core.translation import Tray, sensor_id
+
+#: Header X-PIN of the pushes per sensor (firmware, ext_def.h).
+_PINS: Final = {"1": "pm", "3": "bmp", "5": "ppd", "7": "dht", "11": "bme280", "13": "ds18b20", "17": "scd30"}
+
+
+def _read(payload: Node, tray: Tray) -> None:
+    chip = payload["esp8266id"].text() or payload["esp32id"].text()
+    sender = f"esp8266-{chip}" if chip else tray.context.headers.get("x-sensor", "")
+    device = tray.device(sender)
+    tray.fact(device, firmware=payload["software_version"])
+    pairs = [(pair["value_type"].text(), pair["value"]) for pair in payload["sensordatavalues"].each()]
+    position = {name: node for name, node in pairs if name in ("GPS_lat", "GPS_lon", "lat", "lon")}
+    nowhere = Node.root(None)
+    tray.fact(
+        device,
+        latitude=position.get("GPS_lat", position.get("lat", nowhere)),
+        longitude=position.get("GPS_lon", position.get("lon", nowhere)),
+    )
+    interval = next((node.peek() for name, node in pairs if name == "interval"), None)
+    seconds = int(interval) / 1000 if isinstance(interval, str) and interval.isdecimal() else None
+    draft = tray.draft(device, period_s=seconds)
+    pin = _PINS.get(tray.context.headers.get("x-pin", ""), "")
+    for name, node in pairs:
+        before, _, quantity = name.rpartition("_")
+        known = ADAPTER.fields.get(quantity)
+        counted = (before or pin).lower() == "ppd"
+        if known is None or counted:
+            if node:
+                tray.other(f"PPD_{quantity}" if counted else name, node)
+            continue
+        draft.take(node.called(name), replace(known, sensor=sensor_id((before or pin).lower())))
+
+
+ADAPTER: Final = Adapter(
+    name="sensor-community",
+    title="Sensor.Community airRohr (firmware push)",
+    versions="NRZ-2016 to NRZ-2024. A custom API gets one message with prefixed names (SDS_P1); the community"
+    " one per sensor, names without prefix, the sensor in X-PIN. Before 2018 signal has a unit",
+    arrives="POST, from the firmware's own API setting",
+    read=_read,
+    fields={
+        # A fan that stands still gives the ends of the SDS011's ranges.
+        "P1": Field("pm10", "ug/m3", missing=(1999.0, 1999.9)),
+        "P2": Field("pm25", "ug/m3", missing=(999.0, 999.9)),
+        "temperature": Field("temperature", "Cel"),
+        "humidity": Field("relativehumidity", "%"),
+        "pressure": Field("pressure", "hPa", factor=0.01),
+    },
+    others={
+        "*P0": "PM1", "*P4": "PM4", "*_N*": "particle counts", "N*": "particle counts",
+        "*_TS": "particle size", "PPD_*": "particle counts", "*co2_ppm": "CO2", "*noise*": "noise",
+        "GPS_*": "position, time", "lat": "position", "lon": "position", "height": "position",
+        "samples": "firmware", "min_micro": "firmware", "max_micro": "firmware", "interval": "firmware",
+        "signal": "reception", "*counts_per_minute": "radiation", "*_hv_pulses": "radiation",
+        "*sample_time_ms": "radiation", "durP*": "particle counts", "ratioP*": "particle counts",
+    },
+    time_source="receiver",
+    correction="none; P1 is PM10 and P2 is PM2.5; pressure in Pa",
+)  # fmt: skip
