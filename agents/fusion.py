@@ -30,7 +30,7 @@ from schemas.errors import Refused
 from schemas.estimate import Estimate
 from schemas.features import Features
 from schemas.limits import UNHEARD_MS
-from schemas.reading import Reading, Value
+from schemas.reading import Quantity, Reading, Value
 from streams import metrics
 from streams.accept import (
     LATE_FROM,
@@ -121,13 +121,20 @@ def _records_of(view: WindowView, topics: Mapping[str, str], partition: int) -> 
         if source == "features":
             value = first.payload.model_dump_json()
         else:
-            values = tuple(Value(**item.payload._asdict()) for item in items)
+            values = tuple(_value(item.payload) for item in items)
             observed_at = from_ms(first.identity[-1])
             value = Reading(station=view.station, observed_at=observed_at, values=values).model_dump_json()
         records.append(
             _Again(topics[source], partition, offset, first.seen, view.station.encode(), value.encode())
         )
     return records
+
+
+def _value(of: Quantity) -> Value:
+    return Value(
+        parameter=of.parameter,  # type: ignore[arg-type]  # it was one
+        value=of.value, unit=of.unit, sensor=of.sensor, channel=of.channel,
+    )  # fmt: skip
 
 
 def _amendment_again(view: WindowView, topic: str, partition: int) -> _Again:

@@ -11,10 +11,13 @@ from kafka.errors import KafkaError, TopicAlreadyExistsError  # type: ignore[imp
 
 from settings.sections import KafkaSettings, Settings
 from streams.errors import TopicError
+from streams.header_names import read_any_name
 from streams.topics import TOPICS, Topic
 
 _TIMEOUT_MS: Final = 15_000
 _DIAL_S: Final = 5.0
+
+read_any_name()
 
 
 def client_arguments(kafka: KafkaSettings) -> dict[str, Any]:

@@ -6,7 +6,8 @@ reading stands for its *period*, and is an input of every window that the period
 * **Declared**, in the message or in the station's record: with the time E at which it ends (its stamp, or its
   stamp plus the period, where the stamp is of its beginning) it stands for [E - period, E), and for nothing
   else: of what comes after nobody knows yet.
-* **Learned**: the lower median of the last gaps between the series' readings. Nobody has said what its stamp
+* **Learned**: the lower median of the last gaps between the series' readings; a single gap counts until there
+  is another, if it is no longer than a value may stand for. Nobody has said what its stamp
   means, so it stands from its stamp on until the next one is due, which is a tenth of the period late at
   most: clocks of cheap devices wander. Gaps of seconds are of one burst, and say nothing of the cadence.
 
@@ -32,9 +33,8 @@ from schemas.reading import MAX_PERIOD_S, Observation, Quantity, scaling_of
 from schemas.state import Codec
 from schemas.station import Sensor, Station
 
-#: Gaps remembered of each series, and how many there must be before they say anything.
+#: Gaps remembered of each series.
 GAPS: Final = 5
-GAPS_NEEDED: Final = 2
 #: A shorter one is within a burst of readings: a device that sends three in a row every ten minutes.
 SHORTEST_GAP_MS: Final = 30_000
 #: A gap longer than this is an outage, and says nothing of the cadence.
@@ -59,10 +59,10 @@ class Cadence(NamedTuple):
 
     Examples:
         >>> two = Cadence(0).after(145_000)
-        >>> two.period_ms  # one gap says nothing yet
-        0
-        >>> two.after(290_000).period_ms
+        >>> two.period_ms
         145000
+        >>> Cadence(0).after(7_200_000).period_ms  # an outage, as far as anybody knows
+        0
         >>> two.after(290_000).after(290_000) == two.after(290_000)  # a repeat changes nothing
         True
     """
@@ -83,8 +83,10 @@ class Cadence(NamedTuple):
 
     @property
     def period_ms(self) -> int:
-        """The lower median of the gaps, an hour at most; 0 while there are too few."""
-        if len(self.gaps) < GAPS_NEEDED:
+        """The lower median of the gaps, an hour at most; 0 while nothing is known."""
+        if not self.gaps or (
+            len(self.gaps) == 1 and self.gaps[0] > MAX_PERIOD_MS + MAX_PERIOD_MS // TOLERANCE
+        ):
             return 0
         ordered: list[int] = []
         for gap in self.gaps:

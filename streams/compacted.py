@@ -6,7 +6,10 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.structs import TopicPartition
 
+from streams.header_names import read_any_name
 from streams.topics import MAX_RECORD_BYTES
+
+read_any_name()
 
 
 async def read_compacted(

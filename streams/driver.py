@@ -27,9 +27,11 @@ from faust.types import TP, ConsumerMessage
 
 from streams import metrics
 from streams.errors import DeliveryError
+from streams.header_names import read_any_name
 from streams.topics import MAX_RECORD_BYTES, STATIONS
 
 log = logging.getLogger(__name__)
+read_any_name()
 
 
 @dataclass(frozen=True)

@@ -42,11 +42,38 @@ def test_a_complete_series_is_complete_whatever_its_cadence(every: int, offset: 
     assert block.status == "valid", block.reason
     assert block.index == block.nowcast == 71
     assert last.pollutants["pm25"].kind == "measured"
-    # Once the cadence is known (three readings), every window has its measured value.
-    known = DAY + (2 * every + offset) * SECOND
+    # Once the cadence is known (two readings), every window has its measured value.
+    known = DAY + (every + offset) * SECOND
     windows = {start: pm25 for start, pm25 in by_start(town.of("s")).items() if start >= known}
     assert len(windows) >= (DAY + 25 * HOUR - known) // MINUTE
     assert {None if pm25 is None else pm25.kind for pm25 in windows.values()} == {"measured"}
+
+
+@pytest.mark.parametrize(("every", "jitter"), [(300, 4), (900, 20), (1800, 60), (3600, 200)])
+def test_beside_others_nothing_is_imputed_from_the_second_reading_on(every: int, jitter: int) -> None:
+    """Before that nobody knows whether another one comes: what is imputed until then says so."""
+    dice = np.random.default_rng(every)
+    slow = [
+        reading(
+            "s",
+            DAY + (number * every + int(dice.integers(0, jitter))) * SECOND,
+            value("pm25", 20.0 + number % 3),
+        )
+        for number in range(6)
+    ]
+    second, last = slow[1]["observed_at"], slow[-1]["observed_at"]
+    beside = [reading("s", at, value("pm10", 90.0 + at // MINUTE % 5)) for at in range(DAY, last, MINUTE)]
+    town = Town()
+    town.hear(together(slow, beside))
+    town.until(last + MINUTE)
+    found = by_start(town.of("s"))
+    assert len(found) >= (last - DAY) // MINUTE
+    for start, pm25 in found.items():
+        if pm25 is not None and start + MINUTE > second:
+            assert (pm25.kind, 20.0 <= pm25.value <= 22.0) == ("measured", True), start - DAY
+        elif pm25 is not None and start > slow[0]["observed_at"]:
+            assert pm25.kind == "imputed"
+            assert pm25.lo is not None
 
 
 def test_the_mean_of_an_hour_is_that_of_covered_time_not_of_messages() -> None:

@@ -37,10 +37,13 @@ def after(*times: int) -> Cadence:
 
 
 def test_a_period_is_the_lower_median_of_the_last_five_gaps() -> None:
-    def minutes(*gaps: int) -> Cadence:
-        return after(*(MINUTE * sum(gaps[:place]) for place in range(len(gaps) + 1)))
+    def minutes(*gaps: float) -> Cadence:
+        return after(*(round(MINUTE * sum(gaps[:place])) for place in range(len(gaps) + 1)))
 
-    assert minutes().period_ms == minutes(1).period_ms == 0, "one gap says nothing"
+    assert minutes().period_ms == 0
+    assert minutes(1).period_ms == MINUTE, "one gap counts until there is another"
+    assert minutes(66).period_ms == HOUR
+    assert minutes(66.1).period_ms == 0, "an outage, as far as anybody knows"
     assert minutes(1, 3).period_ms == MINUTE, "of two the smaller"
     assert minutes(1, 3, 2).period_ms == 2 * MINUTE
     assert minutes(1, 3, 2, 10).period_ms == 2 * MINUTE, "of four the second"
@@ -164,7 +167,7 @@ def test_humidity_serves_as_long_as_a_correction_may_take_it() -> None:
 def test_what_is_settled_trails_what_is_known_reading_by_reading() -> None:
     cadences = Cadences()
     periods = [cadences.heard(SERIES, MINUTE * place, offset=place) for place in range(4)]
-    assert periods == [0, 0, MINUTE, MINUTE]
+    assert periods == [0, MINUTE, MINUTE, MINUTE]
     assert cadences.settled("s") == {}
     assert cadences.settled_at(0) == set(), "offset 0 is not settled by that"
     assert cadences.settled_at(2) == {"s"}
