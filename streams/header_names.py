@@ -78,11 +78,11 @@ class _DefaultRecordBatch(DefaultRecordBatch):  # type: ignore[misc]
         try:
             return super()._read_msg()
         except UnicodeDecodeError:
-            self._buffer = _Escaping(self._buffer)
+            self._buffer: bytearray = _Escaping(self._buffer)
             return super()._read_msg()
 
 
 def read_any_name() -> None:
     """From now on both libraries read such records."""
-    aiokafka.consumer.fetcher.MemoryRecords = _Records  # type: ignore[misc, assignment]
+    aiokafka.consumer.fetcher.MemoryRecords = _Records
     kafka.record.memory_records.DefaultRecordBatch = _DefaultRecordBatch
