@@ -1,1 +1,1 @@
-"""Thin Faust agents: one per stage of the flow."""
+"""Thin Faust agents, one per stage of the flow, and the worker that runs them."""

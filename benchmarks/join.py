@@ -22,11 +22,11 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from agents.fusion import FusionStage
 from agents.worker import GC_THRESHOLDS
 from benchmarks._kafka import PARTITIONS, child, fresh_broker, verdict
-from infra.sender import Sender
 from model.bundle.bundle import Bundle
 from schemas.base import from_ms
 from schemas.features import Features, Punctuation, Quality
 from settings.sections import KafkaSettings, Settings
+from sources.sender import Sender
 from streams import topics
 from streams.accept import PUNCTUATION_TYPE, Keys
 from streams.cadence import Cadences, Periods

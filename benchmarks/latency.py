@@ -134,7 +134,7 @@ def main(argv: list[str] | None = None) -> int:
             "SKYFUSE_KAFKA__PARTITIONS": str(PARTITIONS),
             **{f"SKYFUSE_WINDOW__{name}": f"PT{value.total_seconds():g}S" for name, value in seconds.items()},
         }
-        command = [sys.executable, "-m", "infra.cli", "worker", "fusion", "--log-level", "WARNING"]
+        command = [sys.executable, "-m", "cli.main", "worker", "fusion", "--log-level", "WARNING"]
         worker = spawn(command, name="fusion", log=Path(logs) / "fusion.log", env=env)
         try:
             delays, floor = asyncio.run(measure(settings, arguments.seconds))

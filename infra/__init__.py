@@ -1,1 +1,1 @@
-"""Settings, the local stack, sources and the command line."""
+"""What runs it: the local stack, compose, the image of the workers, Grafana with its generator."""

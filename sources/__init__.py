@@ -1,1 +1,1 @@
-"""Where frames and readings come from: what stations, clouds and portals send, as skyfuse's records."""
+"""Where frames and readings come from: stations' own payloads, a folder replayed, a city simulated."""

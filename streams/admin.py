@@ -12,7 +12,7 @@ from kafka.errors import KafkaError, TopicAlreadyExistsError  # type: ignore[imp
 from settings.sections import KafkaSettings, Settings
 from streams.errors import TopicError
 from streams.header_names import read_any_name
-from streams.topics import TOPICS, Topic
+from streams.topics import MAX_RECORD_BYTES, TOPICS, Topic
 
 _TIMEOUT_MS: Final = 15_000
 _DIAL_S: Final = 5.0
@@ -43,6 +43,11 @@ def client_arguments(kafka: KafkaSettings) -> dict[str, Any]:
             "sasl_plain_password": None if password is None else password.get_secret_value(),
         }
     return arguments
+
+
+def consumer_limits() -> dict[str, Any]:
+    """Fetch sizes that let every record of every topic through."""
+    return {"max_partition_fetch_bytes": MAX_RECORD_BYTES, "fetch_max_bytes": 2 * MAX_RECORD_BYTES}
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 StreamError
 ├── TopicError            topics are missing or differ from the table
+├── TopicReadError        a topic is not there or cannot be read
 ├── CommitMetadataError   a committed offset carries metadata this version cannot read
 ├── DeliveryError         the broker did not confirm a record: the worker stops, nothing is settled
 └── StoreError            the local store cannot be used
@@ -16,6 +17,10 @@ class StreamError(SkyfuseError):
 
 class TopicError(StreamError):
     """Topics are missing or differ from the table in `streams.topics`."""
+
+
+class TopicReadError(StreamError):
+    """A topic is not there or cannot be read."""
 
 
 class CommitMetadataError(StreamError):

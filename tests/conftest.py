@@ -1,5 +1,6 @@
-"""Fixtures for tests against the real broker: the embedded Apache Kafka, one for the whole session."""
+"""Fixtures for tests against real servers: one of each for the session, each test's data its own."""
 
+import itertools
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,9 @@ import pytest
 from infra.stack.broker import EmbeddedBroker
 from settings.sections import KafkaSettings, Settings
 from streams.admin import admin_client
+from tests.engines import FaultProxy, Influx1, Victoria, influxdb, victoria_metrics
+
+_numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +49,37 @@ def restartable_broker(tmp_path: Path) -> Iterator[EmbeddedBroker]:
     """A running Apache Kafka of this test's own, to be killed and started again (`kill()`, `start()`)."""
     with EmbeddedBroker(tmp_path / "kafka") as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def influx_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Influx1]:
+    with influxdb(tmp_path_factory.mktemp("influxdb")) as engine:
+        yield engine
+
+
+@pytest.fixture
+def influx(influx_server: Influx1) -> Influx1:
+    """Debian's InfluxDB with an empty database of this test's own."""
+    own = Influx1(influx_server.url, f"t{next(_numbers)}", influx_server.process)
+    own.create_database(own.database)
+    return own
+
+
+@pytest.fixture(scope="session")
+def victoria(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victoria]:
+    with victoria_metrics(tmp_path_factory.mktemp("victoria")) as engine:
+        yield engine
+
+
+@pytest.fixture
+def proxy() -> Iterator[Callable[..., FaultProxy]]:
+    """Makes fault proxies that end with the test."""
+    made: list[FaultProxy] = []
+
+    def make(upstream: str, *, influx1: bool = False) -> FaultProxy:
+        made.append(FaultProxy(upstream, influx1=influx1))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()

@@ -30,7 +30,7 @@ def test_examples_in_docstrings(name):
 def test_the_version_stands_in_pyproject_alone():
     stated = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert version() == stated
-    command = [sys.executable, "-m", "infra.cli", "--version"]
+    command = [sys.executable, "-m", "cli.main", "--version"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert shown.stdout == f"skyfuse {stated}\n"
     newest = re.search(r"^## (\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(), re.M)

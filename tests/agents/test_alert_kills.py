@@ -11,16 +11,16 @@ from kafka import KafkaProducer
 
 from alerting import rules as rules_file
 from alerting.watch import Watch
-from infra.commands.connection import kafka_connection
-from infra.commands.topic import read_to_end
+from cli.shared.connection import kafka_connection
+from cli.shared.topic import read_to_end
 from infra.stack.broker import EmbeddedBroker
 from schemas.alert import Alert
 from schemas.estimate import Estimate
 from settings.sections import KafkaSettings, Settings
 from streams.accept import Keys
 from streams.topics import ALERTS, ESTIMATES
-from tests.agents.harness import REPLAY, fleet, until
 from tests.agents.test_alert_stage import city
+from tests.harness import REPLAY, fleet, until
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 

@@ -19,7 +19,7 @@ from schemas.estimate import Estimate
 from streams.checkpoint import Checkpoints
 from streams.metrics import REGISTRY
 from tests.alerting.test_machine import MINUTE, RULES, minutes, rule
-from tests.outputs.samples import T0, estimate, imputed, measured
+from tests.samples import T0, estimate, imputed, measured
 
 
 @dataclass

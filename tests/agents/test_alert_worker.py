@@ -9,16 +9,16 @@ import pytest
 from kafka import KafkaProducer
 from typer.testing import CliRunner
 
-from infra.commands.alerts import app, newest
-from infra.commands.connection import kafka_connection
+from cli.alerts import app, newest
+from cli.shared.connection import kafka_connection
 from infra.stack.broker import EmbeddedBroker
 from schemas.base import format_time, from_ms
 from schemas.estimate import Window
 from settings.sections import KafkaSettings, Settings, WindowSettings
 from streams.compacted import appended_since
 from streams.topics import ALERTS, ESTIMATES, FEATURES, FRAMES, READINGS, STATIONS
-from tests.agents.harness import fleet, until
-from tests.outputs.samples import estimate
+from tests.harness import fleet, until
+from tests.samples import estimate
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 

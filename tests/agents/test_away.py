@@ -14,7 +14,7 @@ from agents.away import Away
 from infra.stack.broker import EmbeddedBroker
 from settings.sections import KafkaSettings, Settings
 from streams.admin import create_topics
-from tests.agents.harness import until
+from tests.harness import until
 
 REFUSED = "Unable connect to node with id 1: [Errno 111] Connect call failed ('127.0.0.1', 9092)"
 
@@ -62,7 +62,7 @@ def worker(role: str, bootstrap: str, folder: Path) -> "subprocess.Popen[bytes]"
     }
     with (folder / "worker.log").open("wb") as out:
         return subprocess.Popen(
-            [sys.executable, "-m", "infra.cli", "worker", role], env=environment, stdout=out, stderr=out
+            [sys.executable, "-m", "cli.main", "worker", role], env=environment, stdout=out, stderr=out
         )
 
 

@@ -62,7 +62,7 @@ from streams.join import Item, Join, Output, Rules
 from streams.stations import StationBook
 from tests.agents import strangers
 from tests.agents.strangers import NOON, NOW
-from tests.outputs.samples import estimate, index
+from tests.samples import estimate, index
 
 MINUTE = 60_000
 RULES = Rules(

@@ -10,8 +10,8 @@ import pytest
 
 from infra.stack.broker import EmbeddedBroker
 from settings.sections import InfluxSettings, KafkaSettings, Settings
-from tests.agents.harness import REPLAY, city, expected_windows, fleet, send, stored, until
-from tests.outputs.engines import FaultProxy, Influx1, influxdb
+from tests.engines import FaultProxy, Influx1, influxdb
+from tests.harness import REPLAY, city, expected_windows, fleet, send, stored, until
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 

@@ -23,7 +23,7 @@ from settings.sections import Settings
 from streams import topics
 from streams.admin import client_arguments, create_topics
 from streams.join import Item, WindowView
-from tests.agents.harness import REPLAY, Sent, fleet, frame, punctuations, read_all, reading, send, until
+from tests.harness import REPLAY, Sent, fleet, frame, punctuations, read_all, reading, send, until
 
 HOUR = 3_600_000
 MINUTE = 60_000

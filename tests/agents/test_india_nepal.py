@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from fusion.bounds import Interval, bounded
-from infra.replay.feed import feed
 from model.bundle.bundle import Bundle
 from model.evaluation.evaluate import evaluate
 from schemas.estimate import Estimate
 from schemas.parameters import Pollutant
 from settings.sections import Settings
+from sources.replay.feed import feed
 from streams.admin import create_topics
-from tests.agents.harness import REPLAY, fleet, stored, until
+from tests.harness import REPLAY, fleet, stored, until
 
 pytestmark = [pytest.mark.broker, pytest.mark.realdata, pytest.mark.slow]
 

@@ -17,9 +17,9 @@ import pytest
 from infra.stack.broker import EmbeddedBroker
 from settings.sections import InfluxSettings, KafkaSettings, Settings
 from streams import topics
-from tests.agents.harness import Fleet, Sent, fleet, read_all, send, until
-from tests.outputs.engines import Fault, FaultProxy, influxdb
-from tests.outputs.samples import T0, estimate, imputed, index, measured
+from tests.engines import Fault, FaultProxy, influxdb
+from tests.harness import Fleet, Sent, fleet, read_all, send, until
+from tests.samples import T0, estimate, imputed, index, measured
 
 pytestmark = [pytest.mark.broker, pytest.mark.engine, pytest.mark.slow]
 

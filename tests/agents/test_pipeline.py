@@ -7,7 +7,7 @@ import pytest
 
 from settings.sections import Settings
 from streams import topics
-from tests.agents.harness import REPLAY, city, expected_windows, fleet, read_all, send, stored, until
+from tests.harness import REPLAY, city, expected_windows, fleet, read_all, send, stored, until
 
 pytestmark = pytest.mark.broker
 

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from infra.cli import app
+from cli.main import app
 from infra.connect import environment
 from schemas.base import from_ms
 from schemas.estimate import Inputs
 from schemas.frame import FrameHeader
 from settings.sections import Settings
 from streams import topics
-from tests.agents.harness import (
+from tests.harness import (
     NOON,
     REPLAY,
     Sent,
@@ -34,7 +34,7 @@ from tests.agents.harness import (
     stored,
     until,
 )
-from tests.outputs.samples import estimate, measured
+from tests.samples import estimate, measured
 
 pytestmark = pytest.mark.broker
 

@@ -22,7 +22,7 @@ from sinks.store import Store
 from streams.accept import Keys
 from streams.driver import Out
 from streams.stations import StationBook
-from tests.outputs.samples import T0, estimate, measured
+from tests.samples import T0, estimate, measured
 
 TOPIC = "aq.estimates.v1"
 GOOD = estimate("s1", T0 + 60, pollutants={"pm25": measured(12.5)})

@@ -10,7 +10,7 @@ import pytest
 from agents.worker import _Fusion
 from settings.sections import Settings
 from streams import topics
-from tests.agents.harness import (
+from tests.harness import (
     NOON,
     REPLAY,
     Sent,

@@ -14,9 +14,9 @@ from streams import topics
 from streams.admin import client_arguments
 from streams.join import Settled
 from streams.topics import Topic
-from tests.agents.harness import REPLAY, Sent, fleet, punctuations, read_all, reading, send, stored, until
 from tests.golden import world
 from tests.golden.test_golden import records
+from tests.harness import REPLAY, Sent, fleet, punctuations, read_all, reading, send, stored, until
 
 pytestmark = pytest.mark.broker
 

@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from infra.replay.feed import feed
 from model.bundle.bundle import Bundle
 from model.evaluation.online import hours_of, read_layout, read_milan, score
 from schemas.estimate import Estimate
 from settings.sections import Settings
+from sources.replay.feed import feed
 from streams import topics
 from streams.admin import create_topics
-from tests.agents.harness import REPLAY, fleet, read_all, until
+from tests.harness import REPLAY, fleet, read_all, until
 
 pytestmark = [pytest.mark.broker, pytest.mark.realdata, pytest.mark.slow]
 

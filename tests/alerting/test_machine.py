@@ -16,7 +16,7 @@ from alerting.stored import ALERTS
 from alerting.watch import Watch
 from schemas.base import format_time, from_ms, to_ms
 from schemas.estimate import MissingPollutant, Window
-from tests.outputs.samples import T0, estimate, imputed, index, measured
+from tests.samples import T0, estimate, imputed, index, measured
 
 MINUTE = 60_000
 FAST = settings(max_examples=60, deadline=None)

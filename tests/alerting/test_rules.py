@@ -15,7 +15,7 @@ from aqi import standards
 from aqi.quality import FLAT_LINE, SPIKE
 from schemas.base import from_ms
 from schemas.estimate import FrameUse, Inputs
-from tests.outputs.samples import T0, estimate, imputed, index, measured
+from tests.samples import T0, estimate, imputed, index, measured
 
 GOOD = """\
 [links]

@@ -17,7 +17,7 @@ from alerting.watch import Watch
 from schemas.base import from_ms, to_ms
 from schemas.estimate import Window
 from tests.alerting.test_machine import MINUTE, minutes, rule, silence, stored
-from tests.outputs.samples import T0, estimate, measured
+from tests.samples import T0, estimate, measured
 
 HOUR = 60
 DAY = 24 * HOUR

@@ -23,7 +23,7 @@ from schemas.station import Station
 from sinks.errors import SinkStopped
 from sinks.patience import Patience
 from tests.alerting.test_machine import MINUTE, RULES, minutes
-from tests.outputs.samples import T0, estimate, imputed, index, measured
+from tests.samples import T0, estimate, imputed, index, measured
 
 NS = {"cap": cap.NAMESPACE}
 

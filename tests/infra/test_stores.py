@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from infra.commands.query import query
-from infra.errors import QueryError
+from cli.errors import QueryError
+from cli.query import query
 from infra.stores import make_room_for_live, new_replay_store, replay_shown, replay_stores, show_replay
 from settings.sections import Settings
 from sinks.store import Store
-from tests.outputs.samples import estimate
+from tests.samples import estimate
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from schemas.estimate import Estimate, Inputs, ModelOutput
 from schemas.features import Features, Quality
 from schemas.reading import Reading, Value
 from schemas.station import Camera, CameraBands, FarBand, FoundBand, Station
-from tests.outputs.samples import T0, estimate, imputed, index, measured
+from tests.samples import T0, estimate, imputed, index, measured
 
 WHEN = from_ms(T0 * 1000)
 ESTIMATE = estimate(

@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel
 from typer.testing import CliRunner
 
-from infra import cli
+from cli import main as cli
 from settings.errors import SettingsError
 from settings.in_force import in_force, page
 from settings.sections import Settings

@@ -15,7 +15,7 @@ from sinks.aggregator import Aggregator
 from sinks.influx import InfluxSink
 from sinks.patience import Patience
 from sinks.store import Store
-from tests.outputs.samples import T0, estimate, estimates, imputed, index, measured
+from tests.samples import T0, estimate, estimates, imputed, index, measured
 
 MS = T0 * 1000
 HOUR = 3_600_000

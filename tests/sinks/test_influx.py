@@ -22,8 +22,8 @@ from sinks.influx import InfluxSink, on_this_machine
 from sinks.patience import Patience
 from sinks.points import Point
 from sinks.store import Store
-from tests.outputs.engines import Fault, FaultProxy, influxdb
-from tests.outputs.samples import T0, estimate, estimates, imputed, index, measured
+from tests.engines import Fault, FaultProxy, influxdb
+from tests.samples import T0, estimate, estimates, imputed, index, measured
 from tests.sinks.lines import points
 
 pytestmark = pytest.mark.engine
@@ -95,7 +95,7 @@ def expected(kept):
 @given(st.lists(st.lists(estimates(), max_size=5), max_size=3))
 def test_influx_holds_the_last_revision_whole(influx_server, batches):
     """A revision replaces every field of its points, also those that went from a value to missing."""
-    from tests.outputs.conftest import _numbers
+    from tests.conftest import _numbers
 
     database = f"h{next(_numbers)}"
     influx_server.create_database(database)

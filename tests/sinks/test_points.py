@@ -11,7 +11,7 @@ from schemas.parameters import PARAMETERS
 from schemas.station import Station
 from sinks.errors import PointError
 from sinks.points import Point, station_point, window_lines, withdrawn_lines
-from tests.outputs.samples import T0, estimate, estimates, imputed, index, measured
+from tests.samples import T0, estimate, estimates, imputed, index, measured
 from tests.sinks.lines import points, read
 
 

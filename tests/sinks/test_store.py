@@ -21,10 +21,10 @@ from sinks.errors import SinkStopped
 from sinks.patience import Patience
 from sinks.store import SCHEMA_VERSION, Store
 from streams.errors import StoreError
-from tests.outputs.samples import T0, estimate, estimates, index, measured
+from tests.samples import T0, estimate, estimates, index, measured
 from tests.sinks.lines import points
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 
 
 def keep_newest(batches):
@@ -157,7 +157,7 @@ def test_what_was_written_survives_kill_9(tmp_path):
         import sys
         from pathlib import Path
         from sinks.store import Store
-        from tests.outputs.samples import T0, estimate
+        from tests.samples import T0, estimate
         store = Store(Path(sys.argv[1]))
         n = 0
         while True:
@@ -187,7 +187,7 @@ def test_two_workers_write_one_file(tmp_path):
         import sys
         from pathlib import Path
         from sinks.store import Store
-        from tests.outputs.samples import T0, estimate
+        from tests.samples import T0, estimate
         store = Store(Path(sys.argv[1]))
         for n in range(40):
             store.write([estimate(sys.argv[2], end=T0 + 60 * n, revision=r) for r in (2, 1)])

@@ -17,7 +17,7 @@ from schemas.reading import READING_EXAMPLE, Reading
 from schemas.station import Camera, Station
 from streams import asyncapi
 from streams.topics import TOPICS
-from tests.outputs.samples import estimate
+from tests.samples import estimate
 
 CHECKED_IN = Path(__file__).parents[2] / "docs" / "asyncapi.json"
 README = CHECKED_IN.parent.parent / "README.md"

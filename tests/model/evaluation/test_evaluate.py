@@ -17,13 +17,13 @@ from typer.testing import CliRunner
 from camera.haze import haze
 from camera.image import decode
 from camera.sun import solar_hour
+from cli.evaluate import evaluate_command
 from datasets.errors import LayoutError
 from datasets.groups import Group, Site, india_nepal
 from model.bundle.bundle import Bundle
 from model.bundle.gradcam import Explainer, overlay_png
 from model.bundle.runtime import Encoder, Head, pool
 from model.bundle.targets import calculate
-from model.command import evaluate_command
 from model.evaluation.evaluate import (
     MASKS,
     Mask,

@@ -18,10 +18,10 @@ from aqi.history import History, Mean
 from aqi.index import assess
 from camera import virtual_sensor as virtual
 from camera.far_band import FarBand
+from cli.evaluate import evaluate_command
 from datasets.errors import LayoutError
 from model.bundle.bundle import Bundle
 from model.bundle.persistence import PERSISTENCE
-from model.command import evaluate_command
 from model.evaluation.online import (
     STANDARD,
     OnlineData,

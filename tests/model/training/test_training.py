@@ -11,11 +11,13 @@ import numpy as np  # noqa: E402
 from typer import Typer  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
+from cli.evaluate import evaluate_command  # noqa: E402
+from cli.export import export_command  # noqa: E402
+from cli.train import train_command  # noqa: E402
 from datasets.hourly import hours, read_folder  # noqa: E402
 from model.bundle.bundle import Bundle  # noqa: E402
 from model.bundle.runtime import Encoder  # noqa: E402
 from model.bundle.targets import with_target  # noqa: E402
-from model.command import evaluate_command, export_command, train_command  # noqa: E402
 from model.errors import TrainingError, WeightsError  # noqa: E402
 from model.training.backbones import BACKBONES, build_backbone, tail_start  # noqa: E402
 from model.training.export import EncoderGraph, load  # noqa: E402

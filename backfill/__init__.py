@@ -1,0 +1,1 @@
+"""What came too late, or is taken back: windows made again, and what follows from them."""

@@ -1,0 +1,116 @@
+"""`skyfuse adapters`: which payloads are understood, and what one would become."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+
+from cli.shared.wording import counted
+from schemas.base import StationId, format_time
+from sources.adapters import adapters
+from sources.adapters.core.adapter import Adapter, Context
+from sources.adapters.core.translation import MAX_BYTES, Part, translate
+
+app = typer.Typer(help="Payloads of stations, clouds and portals that are understood.", no_args_is_help=True)
+
+_Name = Annotated[str, typer.Argument(metavar="NAME", help="Which one: `skyfuse adapters list`.")]
+
+
+def _adapter(name: str) -> Adapter:
+    known = adapters()
+    if name not in known:
+        raise typer.BadParameter(f"no adapter {name!r}; there are: {', '.join(sorted(known))}")
+    return known[name]
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        raise typer.BadParameter(f"{name!r} is no IANA time zone such as Europe/Rome") from error
+
+
+def _station(text: str) -> str:
+    try:
+        return TypeAdapter(StationId).validate_python(text)
+    except ValidationError as error:
+        raise typer.BadParameter(f"{text!r} is no station id (letters, digits, . _ -)") from error
+
+
+@app.command("list")
+def list_command() -> None:
+    """All adapters, and of what."""
+    known = adapters()
+    wide = max(len(name) for name in known)
+    for name in sorted(known):
+        typer.echo(f"{name:{wide}}  {known[name].title}")
+
+
+@app.command()
+def show(name: _Name) -> None:
+    """What an adapter states of its payloads."""
+    found = _adapter(name)
+    for what, said in found.stated().items():
+        typer.echo(f"{what:12}  {said}")
+    typer.echo("")
+    for key, field in found.fields.items():
+        where = "" if field.sensor == "main" else f" of sensor {field.sensor}"
+        scaled = (
+            "" if field.factor == 1.0 and not field.offset else f", times {field.factor:g} + {field.offset:g}"
+        )
+        missing = f"; no value: {', '.join(f'{n:g}' for n in field.missing)}" if field.missing else ""
+        typer.echo(
+            f"  {key}: {field.parameter} in {field.unit}, channel {field.channel}{where}{scaled}{missing}"
+        )
+    for path, what in found.others.items():
+        typer.echo(f"  {path}: not taken ({what})")
+
+
+@app.command("try")
+def try_command(
+    name: _Name,
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A payload, as it comes.")],
+    station: Annotated[
+        str | None, typer.Option(parser=_station, metavar="ID", help="Station, where the payload names none.")
+    ] = None,
+    zone: Annotated[
+        ZoneInfo | None,
+        typer.Option(parser=_zone, metavar="ZONE", help="The station's zone, for times that state none."),
+    ] = None,
+    topic: Annotated[str, typer.Option(help="MQTT topic, or path of the request.")] = "",
+) -> None:
+    """What a payload would become if it came now; nothing is sent.
+
+    Exit code 0: something came of it, and nothing was refused; 1: not so; 2: wrong use.
+    """
+    adapter = _adapter(name)
+    with file.open("rb") as handle:
+        data = handle.read(MAX_BYTES + 1)
+    receiver: Literal["broker", "server"] = "broker" if topic and not topic.startswith("/") else "server"
+    context = Context(datetime.now(UTC), station, zone, topic, receiver=receiver)
+    made = translate(adapter, data, context)
+    for reading in made.readings:
+        of = f", over {counted(reading.period, 'second')}, time {reading.stamp}" if reading.period else ""
+        typer.echo(f"{reading.station}  {format_time(reading.observed_at)} ({reading.time_source}{of})")
+        for value in reading.values:
+            where = f"{value.sensor}, {value.channel}"
+            typer.echo(f"  {value.parameter} = {value.value:g} {value.unit}  [{where}]")
+    for facts in made.facts:
+        told = ", ".join(
+            f"{key} {value}" for key, value in facts._asdict().items() if value not in ("", None)
+        )
+        typer.echo(told)
+    for title, parts in (("refused", made.refused), ("left out", made.left_out), ("remark", made.remarks)):
+        for part in parts:
+            typer.echo(f"{title}: {_said(part)}", err=title == "refused")
+    if made.refused or not (made.readings or made.facts):
+        raise typer.Exit(1)
+
+
+def _said(part: Part) -> str:
+    where = f"{part.where}: " if part.where else ""
+    times = f" ({part.times} times)" if part.times > 1 else ""
+    return f"{where}{part.why} [{part.code}]{times}"

@@ -1,0 +1,381 @@
+"""`skyfuse alerts`: what is open, why an alert is or is not open, and alerts to others (web hook, CAP)."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition  # type: ignore[import-untyped]
+from kafka.errors import KafkaError  # type: ignore[import-untyped]
+from pydantic import SecretStr, ValidationError
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from alerting import rules as rules_file
+from alerting.rules import Rules
+from alerting.station import StationAlerts
+from alerting.stored import read
+from alerting.watch import Watch
+from alerting.words import Explanation, explain, explain_told, lasting, state_of
+from cli.errors import NotifyError, QueryError
+from cli.shared.connection import kafka_connection
+from cli.shared.topic import read_to_end
+from exchange import cap
+from exchange.webhook import Webhook
+from infra.errors import BrokerError
+from schemas.alert import Alert
+from schemas.base import first_error, format_time, from_ms, to_ms
+from schemas.dead_letter import DeadLetter
+from schemas.estimate import Estimate
+from settings.sections import Settings
+from sinks.errors import SinkStopped
+from sinks.patience import Patience
+from sinks.store import Store
+from streams.checkpoint import Checkpoints
+from streams.errors import TopicReadError
+from streams.topics import ALERT_STATE, ALERTS, DEAD_LETTERS, MAX_RECORD_BYTES
+
+app = typer.Typer(
+    help="Open alerts, the reasons behind them, and ways to pass them on.", no_args_is_help=True
+)
+
+#: How much of a station's history `explain` runs the rules over.
+EXPLAIN_OVER: Final = timedelta(hours=24)
+_CONFIRM_S: Final = 30.0
+#: A notifier that was killed keeps its partitions for the shortest time that brokers allow by default, so
+#: that its successor goes on in a few seconds. One that is alive may take long over a single event, since it
+#: waits for the receiver; between two it lets others join.
+_MEMBERSHIP: Final = {
+    "session_timeout_ms": 6_000, "heartbeat_interval_ms": 2_000, "max_poll_interval_ms": 2 * 3_600_000,
+    "max_poll_records": 1,
+}  # fmt: skip
+_COLOURS: Final = {
+    "info": "cyan", "minor": "yellow", "moderate": "dark_orange", "severe": "red", "extreme": "bold red",
+}  # fmt: skip
+RulesOption = Annotated[
+    Path | None, typer.Option("--rules", help="Rules file; that of the settings if not given.")
+]
+
+
+def newest(connection: dict[str, Any], topic: str) -> tuple[list[Alert], int]:
+    """The newest event of each alert on `topic`, oldest first, and how many records are no alerts.
+
+    Raises TopicReadError.
+    """
+    found: dict[str, Alert] = {}
+    strange = 0
+    for record in read_to_end(connection, topic):
+        if record.value is None:
+            continue
+        try:
+            alert = Alert.model_validate_json(record.value)
+        except ValidationError:
+            strange += 1
+            continue
+        if alert.id not in found or alert.sequence >= found[alert.id].sequence:
+            found[alert.id] = alert
+    return sorted(found.values(), key=lambda alert: (alert.at, alert.id)), strange
+
+
+def explain_station(rules: Rules, estimates: list[Estimate], station: str, cut: int = 0) -> list[Explanation]:
+    """For each rule of `station` why its alert is or is not open, given estimates (of all stations).
+
+    `cut`: time in ms before which estimates were left out.
+    """
+    watch = Watch(rules, horizon=2**53)  # nothing is folded: whatever the store has is final anyway
+    watch.feed(sorted(estimates, key=lambda one: (one.window.end, one.station)))
+    state = watch.states().get(station)
+    if state is None:
+        return []
+    last = state.windows[-1]
+    return [
+        explain(rule, state.progress(rule), last.evidence.get(rule.id), last.end, watch.now, cut)
+        for rule in rules.of(station)
+    ]
+
+
+def explain_worker(
+    rules: Rules, states: Mapping[str, StationAlerts], told: list[Alert], station: str
+) -> list[Explanation]:
+    """The same as the alert worker sees it: its `states`, and the newest events that it told of each alert.
+
+    Also alerts that are open by rules which are not among `rules`.
+    """
+    active = {one.rule: one for one in told if one.station == station and one.event in ("open", "update")}
+    state = states.get(station)
+    now = max((max(one.now, one.watermark) for one in states.values()), default=0)
+    explained = []
+    for rule in rules.of(station):
+        words = "the alert worker knows nothing of the station"
+        if state is not None:
+            last = state.windows[-1] if state.windows else None
+            words = state_of(
+                rule, state.progress(rule), last and last.evidence.get(rule.id), last and last.end, now
+            )
+        explained.append(explain_told(rule.id, active.pop(rule.id, None), words))
+    others = "the rules here have no such rule for this station"
+    return explained + [explain_told(name, one, others) for name, one in sorted(active.items())]
+
+
+def worker_states(settings: Settings, connection: dict[str, Any]) -> dict[str, StationAlerts]:
+    """The alert worker's states of all stations of all partitions. Raises TopicReadError, NewerState."""
+    kept: dict[int, dict[bytes, Any]] = {}
+    for record in read_to_end(connection, settings.kafka.prefix + ALERT_STATE.name):
+        kept.setdefault(record.partition, {})[record.key] = record
+    states: dict[str, StationAlerts] = {}
+    for partition, records in kept.items():
+        there = [record for record in records.values() if record.value is not None]
+        found = Checkpoints(ALERT_STATE.name, partition).load(there, 2**62, read)
+        states |= {name: state for name, (_, state) in found.items()}
+    return states
+
+
+def _rules(settings: Settings, file: Path | None) -> Rules:
+    return rules_file.load(file or settings.alerts.rules)
+
+
+@app.command("list")
+def list_command(
+    all: Annotated[bool, typer.Option("--all", help="Also alerts that are over.")] = False,
+) -> None:
+    """List the open alerts."""
+    settings = Settings()
+    alerts, strange = newest(kafka_connection(settings), settings.kafka.prefix + ALERTS.name)
+    shown = [alert for alert in alerts if all or alert.event in ("open", "update")]
+    console = Console()
+    if shown:
+        table = Table(
+            "station", "rule", "state", "severity", "since", "reason", box=None, header_style="bold"
+        )
+        for alert in shown:
+            state = {"clear": "cleared", "retract": "withdrawn"}.get(alert.event, "open")
+            colour = _COLOURS[alert.severity]
+            table.add_row(
+                alert.station, alert.rule, state, f"[{colour}]{alert.severity}[/{colour}]",
+                format_time(alert.since), escape(alert.reason),
+            )  # fmt: skip
+        console.print(table)
+    console.print(f"{len(shown)} {'' if all else 'open '}alert{'' if len(shown) == 1 else 's'}")
+    if shown:
+        console.print("why, and when it ends: `skyfuse alerts explain STATION`", style="dim")
+    if strange:
+        console.print(
+            f"{strange} record{'' if strange == 1 else 's'} on {settings.kafka.prefix}{ALERTS.name} could not"
+            " be read as alerts: something else writes there, or another version of skyfuse",
+            style="yellow",
+        )
+
+
+@app.command("explain")
+def explain_command(
+    station: Annotated[str, typer.Argument(help="Station id.")], rules: RulesOption = None
+) -> None:
+    """Say for each rule why its alert is or is not open at a station."""
+    settings = Settings()
+    chosen = _rules(settings, rules)
+    console = Console(highlight=False, soft_wrap=True)
+    unasked = ""
+    if rules is None:
+        try:
+            connection = kafka_connection(settings)
+            told, _ = newest(connection, settings.kafka.prefix + ALERTS.name)
+            states = worker_states(settings, connection)
+        except (BrokerError, TopicReadError) as error:
+            unasked = f"worked out from the local store, without the alert worker: {error}"
+        else:
+            if station in states or any(one.station == station for one in told):
+                if station in states:
+                    own, now = states[station].rhythm.newest, max(one.watermark for one in states.values())
+                    console.print(_ages(station, from_ms(own), from_ms(now)), style="dim")
+                _show(console, chosen, station, explain_worker(chosen, states, told, station))
+                return
+    with Store(settings.store_path, read_only=True) as store:
+        latest = store.latest()
+        if not any(one.station == station for one in latest):
+            known = ", ".join(one.station for one in latest) or "none yet"
+            raise QueryError(f"the store has nothing of station {station}; stations with estimates: {known}")
+        newest_end = max(one.window.end for one in latest)
+        own_end = next(one.window.end for one in latest if one.station == station)
+        estimates = store.read(station, since=own_end - EXPLAIN_OVER)
+        estimates += [one for one in latest if one.station != station and one.window.end == newest_end]
+    console.print(_ages(station, own_end, newest_end), style="dim")
+    if unasked:
+        console.print(escape(unasked), style="dim")
+    _show(
+        console, chosen, station, explain_station(chosen, estimates, station, to_ms(own_end - EXPLAIN_OVER))
+    )
+
+
+def _ages(station: str, own: datetime, network: datetime) -> str:
+    age = datetime.now(UTC) - network
+    return (
+        f"{escape(station)}: newest window {format_time(own)}; of the network {format_time(network)},"
+        f" {lasting(max(0, age // timedelta(milliseconds=1)))} ago"
+    )
+
+
+def _show(console: Console, rules: Rules, station: str, explained: list[Explanation]) -> None:
+    for one in explained:
+        mark = f"[{_COLOURS[one.severity]}]●[/{_COLOURS[one.severity]}]" if one.open else "[green]○[/green]"
+        console.print(f"{mark} [bold]{escape(one.rule)}[/bold]  {escape(one.text)}")
+    for rule in rules.rule:
+        if not rule.is_for(station):
+            console.print(
+                f"- [bold]{escape(rule.id)}[/bold]  is not for this station: stations ="
+                f" {escape(', '.join(rule.stations))}",
+                style="dim",
+            )
+    if not rules.rule:
+        console.print("there are no rules")
+
+
+@app.command("cap")
+def cap_command(
+    id: Annotated[str, typer.Argument(help="Alert id, as on the topic: station/rule/time.")],
+    sender: Annotated[str, typer.Option(help="Who answers for the alert: an address or a domain.")],
+    status: Annotated[str, typer.Option(help="Actual, Exercise, System, Test or Draft.")] = "Actual",
+    rules: RulesOption = None,
+) -> None:
+    """Print the newest event of an alert as a CAP 1.2 message."""
+    settings = Settings()
+    chosen = _rules(settings, rules)
+    alerts, _ = newest(kafka_connection(settings), settings.kafka.prefix + ALERTS.name)
+    alert = next((one for one in alerts if one.id == id), None)
+    if alert is None:
+        raise QueryError(f"no alert {id}: `skyfuse alerts list --all` names those that are there")
+    rule = next((one for one in chosen.rule if one.id == alert.rule), None)
+    if rule is None:
+        raise QueryError(
+            f"the rules have no rule {alert.rule}: name the file that made the alert with --rules"
+        )
+    station = None
+    if settings.store_path.is_file():
+        with Store(settings.store_path, read_only=True) as store:
+            station = store.stations().get(alert.station)
+    try:
+        print(cap.render(alert, rule, station, sender=sender, status=status), end="")
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--sender") from error
+
+
+@app.command("notify")
+def notify_command(
+    url: Annotated[str, typer.Argument(help="Where to POST every alert event.")],
+    secret_file: Annotated[Path, typer.Option(help="File with the shared secret that signs the events.")],
+    group: Annotated[
+        str, typer.Option(help="Consumer group: where it left off is kept under this name.")
+    ] = "skyfuse-webhook",
+) -> None:
+    """Pass every alert event on to a web hook, from where this group left off, until interrupted."""
+    settings = Settings()
+    try:
+        secret = SecretStr(secret_file.read_text(encoding="utf-8").strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise NotifyError(f"the secret {secret_file} cannot be read: {error}") from error
+    if not secret.get_secret_value():
+        raise NotifyError(f"the secret file {secret_file} is empty: write a long random text into it")
+    console = Console(highlight=False)
+    with _until_interrupted() as stopping:
+        webhook = Webhook(
+            url,
+            secret.get_secret_value().encode(),
+            Patience.until(
+                stopping, lambda reason, seconds: console.print(f"waiting {seconds:.0f} s: {escape(reason)}")
+            ),
+            time.time,
+            stopping=stopping,
+        )
+        notify(
+            kafka_connection(settings),
+            settings.kafka.prefix,
+            group,
+            webhook,
+            stopping,
+            tell=lambda line: console.print(escape(line)),
+        )
+
+
+def notify(
+    connection: dict[str, Any],
+    prefix: str,
+    group: str,
+    webhook: Webhook,
+    stopping: threading.Event,
+    *,
+    tell: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Deliver every event on the alerts topic; what cannot be delivered goes to the dead letters.
+
+    The position is committed after each event, so that an event is sent again only if this process dies
+    between the receiver's answer and the commit; receivers tell repeats by the Skyfuse-Event header.
+    """
+    topic = prefix + ALERTS.name
+    try:
+        consumer = KafkaConsumer(
+            topic, **connection, group_id=prefix + group, enable_auto_commit=False,
+            auto_offset_reset="earliest", **_MEMBERSHIP,
+        )  # fmt: skip
+        producer = KafkaProducer(**connection, acks="all", max_request_size=MAX_RECORD_BYTES)
+    except KafkaError as error:
+        raise NotifyError(f"the broker cannot be reached: {error}") from error
+    try:
+        while not stopping.is_set():
+            for records in consumer.poll(timeout_ms=500).values():
+                for record in records:
+                    code, reason = _deliver(webhook, record)
+                    if reason is not None:
+                        letter = DeadLetter(
+                            stage="alert", code=code, reason=reason, topic=record.topic,
+                            partition=record.partition, offset=record.offset,
+                            failed_at=from_ms(record.timestamp),
+                        )  # fmt: skip
+                        producer.send(
+                            prefix + DEAD_LETTERS.name, key=record.key, value=record.value,
+                            headers=[*record.headers, *letter.to_headers()],
+                        ).get(timeout=_CONFIRM_S)  # fmt: skip
+                        tell(f"dead letter {letter.id}: {reason}")
+                    elif record.value is not None:
+                        tell(f"delivered {record.key.decode()} ({datetime.now(UTC):%H:%M:%S}Z)")
+                    consumer.commit(
+                        {
+                            TopicPartition(record.topic, record.partition): OffsetAndMetadata(
+                                record.offset + 1, "", -1
+                            )
+                        }
+                    )
+    except SinkStopped:
+        tell("stopped while the receiver was away; the event will be sent again")
+    except KafkaError as error:
+        raise NotifyError(f"the broker did not confirm: {error}") from error
+    finally:
+        producer.close()
+        consumer.close()
+
+
+def _deliver(webhook: Webhook, record: Any) -> tuple[str, str | None]:
+    if record.value is None:
+        return "", None  # a tombstone
+    try:
+        alert = Alert.model_validate_json(record.value)
+    except ValidationError as error:
+        return first_error(error)
+    return "webhook_refused", webhook.deliver(alert)
+
+
+@contextmanager
+def _until_interrupted() -> Iterator[threading.Event]:
+    stopping = threading.Event()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, lambda *_: stopping.set())
+    try:
+        yield stopping
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,40 @@
+"""What commands raise where they cannot do what they were asked for.
+
+CommandError
+├── QueryError       what was asked of the store cannot be answered
+├── AnnotationError  an annotation cannot be made or taken back as asked
+├── StationError     a station could not be retired
+├── DeadLetterError  a dead letter is not there, cannot be read, or could not be sent back
+├── InfluxInitError  an InfluxDB cannot be set up
+└── NotifyError      alerts cannot be passed on
+"""
+
+from schemas.errors import SkyfuseError
+
+
+class CommandError(SkyfuseError):
+    """Root of everything that commands raise."""
+
+
+class QueryError(CommandError):
+    """What was asked of the store cannot be answered."""
+
+
+class AnnotationError(CommandError):
+    """An annotation that cannot be made or taken back as asked."""
+
+
+class StationError(CommandError):
+    """A station could not be retired."""
+
+
+class DeadLetterError(CommandError):
+    """A dead letter is not there, cannot be read, or could not be sent back."""
+
+
+class InfluxInitError(CommandError):
+    """An InfluxDB cannot be set up."""
+
+
+class NotifyError(CommandError):
+    """Alerts cannot be passed on."""

@@ -1,0 +1,106 @@
+"""The command line: `skyfuse COMMAND`. Each command lives in a module of its own and is mounted here."""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Annotated, Final
+
+import typer
+from pydantic import ValidationError
+from pydantic_settings import SettingsError as NoJson
+
+from cli import (
+    adapters,
+    alerts,
+    annotate,
+    aqi,
+    backfill,
+    bench,
+    config,
+    dlq,
+    doctor,
+    evaluate,
+    export,
+    influx,
+    invalidate,
+    query,
+    replay,
+    share,
+    simulate,
+    stations,
+    topics,
+    train,
+    up,
+    worker,
+)
+from schemas.base import first_error
+from schemas.errors import SkyfuseError
+from settings.errors import SettingsError
+from settings.in_force import origin
+from settings.sections import Settings
+from settings.spelling import unknown_variables
+from streams.version import version
+
+app = typer.Typer(
+    help="Camera frames and pollutant readings in, continuous air-quality series out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+_COMMANDS: Final[dict[str, Callable[..., None]]] = {
+    "up": up.up, "worker": worker.worker, "simulate": simulate.simulate, "replay": replay.replay,
+    "backfill": backfill.backfill, "invalidate": invalidate.invalidate, "annotate": annotate.annotate,
+    "query": query.query, "share": share.share, "aqi": aqi.aqi_command, "doctor": doctor.doctor_command,
+    "config": config.config, "topics": topics.topics, "train": train.train_command,
+    "evaluate": evaluate.evaluate_command, "export": export.export_command,
+}  # fmt: skip
+for name, command in _COMMANDS.items():
+    app.command(name)(command)
+app.command("bench", context_settings=bench.CONTEXT)(bench.bench)
+for group in (dlq, alerts, influx, stations, adapters):
+    app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"skyfuse {version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and end."),
+    ] = False,
+) -> None: ...
+
+
+def main() -> None:
+    """Entry point. An error that was foreseen is one sentence, not a traceback."""
+    for unknown in unknown_variables(Settings, list(os.environ)):
+        if unknown.likely is None:  # a likely slip is refused by the settings themselves
+            typer.echo(f"skyfuse: {unknown}", err=True)
+    try:
+        app(prog_name="skyfuse")
+    except SettingsError as error:
+        typer.echo(f"skyfuse: {error}", err=True)
+        sys.exit(2)
+    except NoJson as error:  # its cause quotes what was given, which may be a secret
+        typer.echo(f"skyfuse: settings: {error}: a whole section as a variable is written in JSON", err=True)
+        sys.exit(2)
+    except SkyfuseError as error:
+        typer.echo(f"skyfuse: {error}", err=True)
+        sys.exit(1)
+    except ValidationError as error:
+        code, message = first_error(error)
+        where = ""
+        if error.title == Settings.__name__:
+            place = tuple(str(part) for part in error.errors(include_url=False)[0]["loc"])
+            where = f", {origin(place)}" if place else ""
+        typer.echo(f"skyfuse: settings{where}: {message} [{code}]", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

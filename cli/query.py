@@ -1,0 +1,233 @@
+"""`skyfuse query`: estimates from the local store, for people and for programs."""
+
+import csv
+import io
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from cli.errors import QueryError
+from cli.shared.cells import index_cell, leading, pollutant_cell
+from cli.shared.times import age_words, moment
+from infra.stores import replay_shown, replay_stores
+from schemas.base import format_time
+from schemas.estimate import Estimate
+from schemas.parameters import PARAMETERS
+from settings.sections import Settings
+from sinks.store import Store
+
+#: Rows of a table on the screen when no limit is given.
+SCREENFUL: Final = 40
+#: A table whose newest window is older than this says so: nothing in it is of now.
+_PAST: Final = timedelta(minutes=15)
+_NAMES: Final = {"pm25": "PM2.5", "pm10": "PM10", "no2": "NO2", "so2": "SO2", "co": "CO", "o3": "O3"}
+
+
+class Format(StrEnum):
+    """How estimates are written."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+    parquet = "parquet"
+
+
+#: One row per station and window. Concentrations in ug/m3, lo and hi are the 90 % interval.
+SCHEMA: Final = pa.schema(
+    [
+        ("station", pa.string()),
+        ("start", pa.timestamp("ms", "UTC")),
+        ("end", pa.timestamp("ms", "UTC")),
+        ("revision", pa.int64()),
+        ("standard", pa.string()),
+        ("aqi", pa.int64()),
+        ("category", pa.string()),
+        ("status", pa.string()),
+        ("dominant", pa.string()),
+        ("nowcast", pa.int64()),
+        ("imputed_share", pa.float64()),
+        *(
+            (name, kind)
+            for parameter in PARAMETERS
+            for name, kind in (
+                (parameter, pa.float64()),
+                (f"{parameter}_kind", pa.string()),
+                (f"{parameter}_lo", pa.float64()),
+                (f"{parameter}_hi", pa.float64()),
+                (f"{parameter}_qc", pa.int64()),
+            )
+        ),
+        ("model_aqi", pa.float64()),
+        ("sides", pa.string()),
+        ("readings", pa.int64()),
+        ("frames", pa.int64()),
+        ("bundle", pa.string()),
+    ]
+)
+
+
+def row(estimate: Estimate) -> dict[str, Any]:
+    """An estimate as a row of SCHEMA, its leading index only; None where there is no value."""
+    index = leading(estimate)
+    cells: dict[str, Any] = {
+        "station": estimate.station,
+        "start": estimate.window.start,
+        "end": estimate.window.end,
+        "revision": estimate.revision,
+        "standard": index and index.standard,
+        "aqi": index and index.index,
+        "category": index and index.category,
+        "status": index and index.status,
+        "dominant": index and ",".join(index.dominant),
+        "nowcast": index and index.nowcast,
+        "imputed_share": index and index.imputed_share,
+    }
+    for parameter in PARAMETERS:
+        found = estimate.pollutants.get(parameter)
+        cells |= {
+            parameter: found and found.value,
+            f"{parameter}_kind": found and found.kind,
+            f"{parameter}_lo": found and found.lo,
+            f"{parameter}_hi": found and found.hi,
+            f"{parameter}_qc": found and found.qc,
+        }
+    return cells | {
+        "model_aqi": estimate.model and estimate.model.aqi,
+        "sides": estimate.sides,
+        "readings": estimate.inputs.readings,
+        "frames": len(estimate.inputs.frames),
+        "bundle": estimate.bundle,
+    }
+
+
+def to_csv(estimates: Sequence[Estimate]) -> bytes:
+    """CSV with a header; times RFC 3339, empty where there is no value."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, SCHEMA.names, lineterminator="\n")
+    writer.writeheader()
+    for estimate in estimates:
+        cells = row(estimate)
+        writer.writerow(cells | {name: format_time(cells[name]) for name in ("start", "end")})
+    return text.getvalue().encode()
+
+
+def to_json(estimates: Sequence[Estimate]) -> bytes:
+    """A JSON array of whole estimates, one per line."""
+    return b"[" + b",\n".join(estimate.model_dump_json().encode() for estimate in estimates) + b"]\n"
+
+
+def to_parquet(estimates: Sequence[Estimate]) -> bytes:
+    """Parquet with SCHEMA."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist([row(estimate) for estimate in estimates], schema=SCHEMA), sink)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def to_table(
+    estimates: Sequence[Estimate], *, with_station: bool = True, now: datetime | None = None
+) -> Table:
+    """Estimates for a person: the index in its colour, and for each pollutant what it rests on.
+
+    `now`: how old the newest is, is said where it is of the past.
+    """
+    table = Table(box=None, header_style="bold", caption_justify="left", pad_edge=False)
+    if with_station:
+        table.add_column("station")
+    table.add_column("window end", no_wrap=True)
+    table.add_column("AQI", no_wrap=True)
+    table.add_column("category")
+    for parameter in PARAMETERS:
+        table.add_column(_NAMES[parameter], justify="right")
+    for estimate in estimates:
+        index = leading(estimate)
+        cells: list[str | Text] = [estimate.station] if with_station else []
+        cells += [f"{estimate.window.end:%Y-%m-%d %H:%M:%S}Z", index_cell(index, estimate.window.end)]
+        if index is None:
+            cells.append("")
+        else:
+            cells.append((index.category or "-") + ("" if index.status == "valid" else f" ({index.status})"))
+        cells += [pollutant_cell(estimate.pollutants.get(parameter)) for parameter in PARAMETERS]
+        table.add_row(*cells)
+    table.caption = "ug/m3; ~ imputed, with its 90 % interval; * corrected; - no value"
+    newest = max((estimate.window.end for estimate in estimates), default=None)
+    if now is not None and newest is not None and now - newest > _PAST:
+        table.caption += f"; the newest window ended {age_words(now - newest)} ago"
+    return table
+
+
+def query(
+    station: Annotated[str | None, typer.Argument(help="Only this station.")] = None,
+    format: Annotated[Format, typer.Option(help="How to write the estimates.")] = Format.table,
+    since: Annotated[
+        str | None, typer.Option(help="First window end: 2026-08-21T10:00:00Z, or an age: 6h.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Windows that end before this.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help=f"The newest so many (a table: {SCREENFUL} if not given).")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Write to this file.")] = None,
+    store_file: Annotated[
+        Path | None, typer.Option("--store", help="Another store, such as that of a replay.")
+    ] = None,
+) -> None:
+    """Estimates from the local store."""
+    now = datetime.now(UTC)
+    settings = Settings()
+    shown = None if store_file is not None else replay_shown(settings)
+    if shown is not None:
+        typer.echo(
+            f"skyfuse: there is no live store; these are the estimates of the replay {shown}", err=True
+        )
+    with Store(store_file or settings.store_path, read_only=True) as store:
+        if limit is None and format is Format.table:
+            limit = SCREENFUL
+        estimates = store.read(
+            station,
+            since=None if since is None else moment(since, now),
+            until=None if until is None else moment(until, now),
+            limit=limit,
+        )
+        if not estimates and station is not None and not store.read(station, limit=1):
+            known = ", ".join(estimate.station for estimate in store.latest()) or "none yet"
+            replays = ", ".join(map(str, replay_stores(settings)[:3]))
+            others = f"; replays have stores of their own (--store FILE): {replays}" if replays else ""
+            raise QueryError(
+                f"the store has nothing of station {station}; stations with estimates: {known}{others}"
+            )
+    match format:
+        case Format.table:
+            if output is None:
+                Console().print(to_table(estimates, with_station=station is None, now=now))
+                return
+            with io.StringIO() as text:
+                Console(file=text, width=200).print(
+                    to_table(estimates, with_station=station is None, now=now)
+                )
+                data = text.getvalue().encode()
+        case Format.csv:
+            data = to_csv(estimates)
+        case Format.json:
+            data = to_json(estimates)
+        case Format.parquet:
+            if output is None and sys.stdout.isatty():
+                raise QueryError("Parquet is not for a screen: give --output FILE")
+            data = to_parquet(estimates)
+    if output is None:
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
+        return
+    try:
+        output.write_bytes(data)
+    except OSError as error:
+        raise QueryError(f"{output} cannot be written: {error}") from error

@@ -1,0 +1,288 @@
+"""The live table of `skyfuse up`: what the network shows now, how fresh it is, and how the workers fare."""
+
+import time
+import urllib.error
+import urllib.request
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Final
+
+from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from cli.shared.cells import index_cell, leading, pollutant_cell
+from cli.shared.fitting import natural_width
+from cli.shared.times import age_words
+from cli.shared.wording import counted
+from schemas.base import format_time
+from schemas.estimate import Estimate
+from schemas.parameters import PARAMETERS, Pollutant
+
+_HEADS: Final = {"pm25": "PM2.5", "pm10": "PM10", "no2": "NO2", "so2": "SO2", "co": "CO", "o3": "O3"}
+_SIDES: Final = {
+    "both": "camera + sensors",
+    "image": "camera",
+    "sensors": "sensors",
+    "none": "nothing usable",
+}
+#: No station's newest window is stale before it is so old, or so many of the station's own gaps.
+_STALE_AFTER: Final = timedelta(minutes=15)
+_GAPS: Final = 3
+#: A window that ended longer ago is history being caught up with: its age is no delay.
+_HISTORY_SECONDS: Final = 900.0
+#: Seconds over which rates are taken.
+_RATE_SPAN: Final = 60.0
+
+
+@dataclass(frozen=True)
+class Wait:
+    """A sink that waits for its engine: `why` in a few words, `since` in s since 1970."""
+
+    sink: str
+    why: str
+    since: float
+
+    @property
+    def engine(self) -> str:
+        """What is waited for."""
+        return {"influx": "InfluxDB", "store": "the local store"}.get(self.sink, self.sink)
+
+    def words(self, now: datetime) -> str:
+        """In words, with the time and how long ago that is."""
+        since = datetime.fromtimestamp(self.since, UTC)
+        return (
+            f"{self.engine} {self.why or 'is away'}: the {self.sink} sink waits since"
+            f" {moment_of(since, now)} ({age_words(now - since)}), nothing is lost"
+        )
+
+
+@dataclass
+class Pipeline:
+    """Figures read from the workers' /metrics."""
+
+    urls: Mapping[str, str]
+    frames: deque[tuple[float, float]] = field(default_factory=deque)
+    dead_letters: int = 0
+    late: int = 0
+    estimates: int = 0
+    imputed: int = 0
+    lag_seconds: float = 0.0
+    away: tuple[str, ...] = ()
+    rules_refused: bool = False
+    waits: tuple[Wait, ...] = ()
+
+    def read(self) -> None:
+        """Read every worker once."""
+        totals: dict[str, float] = {}
+        lag = 0.0
+        away = []
+        waits = []
+        for role, url in self.urls.items():
+            try:
+                with urllib.request.urlopen(url, timeout=1.0) as answer:
+                    text = answer.read().decode()
+            except (OSError, urllib.error.URLError):
+                away.append(role)
+                continue
+            for family in text_string_to_metric_families(text):
+                for sample in family.samples:
+                    totals[sample.name] = totals.get(sample.name, 0.0) + sample.value
+                    if sample.name == "aq_consumer_lag_seconds":
+                        lag = max(lag, sample.value)
+                    elif sample.name == "aq_sink_waits_since_seconds":
+                        waits.append(Wait(sample.labels["sink"], sample.labels["why"], sample.value))
+        self.waits = tuple(waits)
+        self.away = tuple(away)
+        self.lag_seconds = lag
+        self.dead_letters = int(totals.get("aq_dlq_total", 0))
+        self.late = int(totals.get("aq_late_events_total", 0))
+        self.estimates = int(totals.get("aq_window_emitted_total", 0))
+        self.imputed = int(totals.get("aq_imputed_values_total", 0))
+        self.rules_refused = bool(totals.get("aq_alert_rules_refused", 0))
+        now = time.monotonic()
+        self.frames.append((now, totals.get("aq_frames_total", 0.0)))
+        while now - self.frames[0][0] > _RATE_SPAN:
+            self.frames.popleft()
+
+    @property
+    def frames_per_second(self) -> float:
+        """Frames through the vision stage, over the last seconds."""
+        (then, before), (now, after) = self.frames[0], self.frames[-1]
+        return max(0.0, after - before) / (now - then) if now > then else 0.0
+
+    def line(self) -> str:
+        """One line of figures."""
+        text = (
+            f"{counted(self.estimates, 'estimate')} · {self.frames_per_second:.1f} frames/s"
+            f" · lag {self.lag_seconds:.1f} s · {counted(self.imputed, 'value')} imputed · {self.late} late"
+            f" · {counted(self.dead_letters, 'dead letter')}"
+        )
+        if self.rules_refused:
+            text += " · the changed alert rules are wrong (skyfuse doctor), those before stay in force"
+        text += "".join(f" · {wait.words(utc_now())}" for wait in self.waits)
+        return text + (f" · not answering: {', '.join(self.away)}" if self.away else "")
+
+
+class Freshness:
+    """When each station's newest window was first seen: its end-to-end delay."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[datetime, float | None]] = {}
+
+    def note(self, estimates: Sequence[Estimate], now: datetime) -> None:
+        """Look at the newest estimates."""
+        for estimate in estimates:
+            end = estimate.window.end
+            before = self._seen.get(estimate.station)
+            if before is None:
+                self._seen[estimate.station] = end, None
+            elif end > before[0]:
+                delay = (now - end).total_seconds()
+                self._seen[estimate.station] = end, delay if delay < _HISTORY_SECONDS else None
+
+    def delay(self, station: str) -> float | None:
+        """Seconds from the end of the newest window to its being seen (None until one was awaited)."""
+        return self._seen.get(station, (None, None))[1]
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """What the table has room for."""
+
+    pollutants: tuple[Pollutant, ...]
+    intervals: bool = False
+    sides: bool = False
+    delay: bool = False
+
+
+def _layouts(estimates: Sequence[Estimate]) -> Iterator[_Layout]:
+    """From the widest to the narrowest: intervals and columns go, a number is never cut."""
+    yield _Layout(PARAMETERS, intervals=True, sides=True, delay=True)
+    yield _Layout(PARAMETERS, intervals=True, sides=True)
+    yield _Layout(PARAMETERS, sides=True)
+    yield _Layout(PARAMETERS)
+    there = [name for name in PARAMETERS if any(name in one.pollutants for one in estimates)]
+    for count in range(len(there), 0, -1):
+        yield _Layout(tuple(there[:count]))
+
+
+def picture(
+    estimates: Sequence[Estimate],
+    freshness: Freshness,
+    pipeline: Pipeline,
+    hints: Sequence[str],
+    notes: Sequence[str],
+    now: datetime,
+    stale: Collection[str],
+    console: Console,
+) -> RenderableType:
+    """The whole screen, as wide as `console`.
+
+    Args:
+        hints: what to look at.
+        notes: what happened.
+        stale: stations whose newest window is no news any more.
+    """
+    rows = sorted(estimates, key=lambda estimate: estimate.station)
+    for layout in _layouts(rows):
+        table = _table(rows, freshness, now, stale, layout)
+        if natural_width(console, table) <= console.width:
+            break
+    legend = Text("measured · " if layout.intervals else "µg/m³: measured · ", "default")
+    legend.append("~imputed (90 % interval)" if layout.intervals else "~imputed", "italic")
+    if stale:
+        legend.append(" · grey: nothing new for long", "dim")
+    missing = [_HEADS[name] for name in PARAMETERS if name not in layout.pollutants]
+    if missing:
+        legend.append(f" · a wider terminal shows {', '.join(missing)}", "dim")
+    parts: list[RenderableType] = [table, legend, *(Text(hint, "bold") for hint in hints)]
+    parts.append(Text(pipeline.line(), "cyan"))
+    parts += [Text(note, "yellow") for note in notes]
+    return Group(*parts)
+
+
+def _table(
+    rows: Sequence[Estimate], freshness: Freshness, now: datetime, stale: Collection[str], layout: _Layout
+) -> Table:
+    title = f"skyfuse · {now:%Y-%m-%d %H:%M:%S} UTC"
+    table = Table(
+        title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold"
+    )
+    table.add_column("Station", overflow="fold")
+    table.add_column("AQI", no_wrap=True)
+    for name in layout.pollutants:
+        head = f"{_HEADS[name]} µg/m³" if name == "pm25" and layout.intervals else _HEADS[name]
+        table.add_column(head, justify="right", no_wrap=True)
+    if layout.sides:
+        table.add_column("From", no_wrap=True)
+    table.add_column("Window", justify="right", no_wrap=True)
+    table.add_column("Age", justify="right", no_wrap=True)
+    if layout.delay:
+        table.add_column("Delay", justify="right", no_wrap=True)
+    for estimate in rows:
+        old = estimate.station in stale
+        delay = freshness.delay(estimate.station)
+        cells = [index_cell(leading(estimate), estimate.window.end)]
+        cells += [
+            pollutant_cell(estimate.pollutants.get(name), interval=layout.intervals)
+            for name in layout.pollutants
+        ]
+        if layout.sides:
+            cells.append(Text(_SIDES[estimate.sides]))
+        age = age_words(now - estimate.window.end)
+        when = moment_of(estimate.window.end, now, layout.sides)
+        cells += [Text(when), Text(f"{age} old" if old else age)]
+        if layout.delay:
+            cells.append(Text("" if delay is None else f"{delay:.0f} s"))
+        if old:  # grey, and without the colour of its category: it says nothing of the air now
+            cells = [Text(cell.plain, "bright_black") for cell in cells]
+        table.add_row(Text(estimate.station, "bright_black" if old else ""), *cells)
+    return table
+
+
+def moment_of(end: datetime, now: datetime, room: bool = True) -> str:
+    """The end of a window: the time of day, with its date where that is not today's (or the date alone)."""
+    if end.date() == now.date():
+        return f"{end:%H:%M}"
+    return f"{end:%Y-%m-%d %H:%M}" if room else f"{end:%Y-%m-%d}"
+
+
+def is_stale(age: timedelta, ends: Sequence[datetime]) -> bool:
+    """Whether a station whose newest window has this age says nothing of the present any more.
+
+    A few of its own gaps are waited for: `ends` are those of its last windows, newest first. The longest gap
+    is taken for an outage where there are others.
+    """
+    if age <= _STALE_AFTER:
+        return False
+    gaps = sorted((later - earlier for later, earlier in pairwise(ends)), reverse=True)
+    return age > max(_STALE_AFTER, _GAPS * gaps[1 if len(gaps) > 1 else 0] if gaps else _STALE_AFTER)
+
+
+def line(estimate: Estimate, freshness: Freshness, now: datetime) -> str:
+    """One estimate as a line, for output that is no terminal."""
+    block = leading(estimate)
+    index = (
+        "-" if block is None or block.index is None else f"{block.index} ({block.category}, {block.status})"
+    )
+    delay = freshness.delay(estimate.station)
+    values = " ".join(
+        f"{name}={'~' if value.kind == 'imputed' else ''}{value.value:.1f}"
+        + (f"[{value.lo:.0f}..{value.hi:.0f}]" if value.lo is not None and value.hi is not None else "")
+        for name, value in estimate.pollutants.items()
+    )
+    late = "" if delay is None else f" delay={delay:.0f}s"
+    end = estimate.window.end
+    when = f"{end:%H:%M:%SZ}" if end.date() == now.date() else format_time(end)
+    old = f" ({age_words(now - end)} old)" if now - end > _STALE_AFTER else ""
+    return f"{when}{old} {estimate.station}: AQI {index} {values} from={estimate.sides}{late}"
+
+
+def utc_now() -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)

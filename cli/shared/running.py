@@ -1,0 +1,89 @@
+"""A pipeline on this machine: what settings do not name is started, and all of it ended again."""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from agents.worker import ROLES
+from cli.shared.live import Pipeline
+from infra.connect import environment
+from infra.stack.broker import EmbeddedBroker, running_bootstrap
+from infra.stack.cache import EmbeddedCache
+from infra.stack.ports import free_port
+from infra.stack.processes import Status, Supervisor, ended_by_signals
+from settings.sections import Settings
+from streams.admin import create_topics
+
+
+@dataclass(frozen=True)
+class Running:
+    """A running pipeline: its settings, completed, and where its workers answer."""
+
+    settings: Settings
+    supervisor: Supervisor
+    pipeline: Pipeline
+    workers: Mapping[str, Sequence[str]]
+    broker: EmbeddedBroker | None
+
+    def keep_broker(self, note: Callable[[str], None]) -> None:
+        """Start the embedded broker again if it has died; the workers wait for it, or are restarted."""
+        if self.broker is not None and not self.broker.running:
+            note("Apache Kafka died and is started again")
+            self.broker.start()
+
+    def start_workers(self) -> None:
+        """Start those that do not run yet."""
+        known = {status.name for status in self.supervisor.status()}
+        for role, command in self.workers.items():
+            if role not in known:
+                self.supervisor.add(role, command, environment(self.settings))
+
+
+@contextmanager
+def running(
+    settings: Settings, say: Callable[[str], None], note: Callable[[str], None], *, replay: bool = False
+) -> Iterator[Running]:
+    """Start what settings do not name (broker, cache) and the topics; end everything on exit.
+
+    A replay may run beside `up`: it uses the broker that is there, logs of its own, and no cache.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(ended_by_signals())
+        broker = None
+        bootstrap = settings.kafka.bootstrap
+        if bootstrap is None and replay:
+            bootstrap = running_bootstrap(settings.data_dir / "kafka")
+        if bootstrap is None:
+            broker = EmbeddedBroker(settings.data_dir / "kafka")
+            broker.start(progress=say)
+            stack.callback(broker.stop)
+            bootstrap = broker.bootstrap
+        kafka = settings.kafka.model_copy(update={"bootstrap": bootstrap})
+        settings = settings.model_copy(update={"kafka": kafka})
+        if settings.redis.url is None and not replay:
+            say("starting the cache")
+            cache = stack.enter_context(EmbeddedCache(settings.data_dir / "cache"))
+            settings = settings.model_copy(
+                update={"redis": settings.redis.model_copy(update={"url": cache.url})}
+            )
+        create_topics(settings)
+
+        def crashed(status: Status, tail: str) -> None:
+            last = tail.strip().splitlines()[-1:] or ["(its log is empty)"]
+            note(f"{status.name} crashed and is restarted: {last[0]}")
+
+        supervisor = stack.enter_context(
+            Supervisor(settings.data_dir / ("log-replay" if replay else "log"), crashed)
+        )
+        ports = {role: free_port() for role in ROLES}
+        yield Running(
+            settings,
+            supervisor,
+            Pipeline({role: f"http://127.0.0.1:{port}/metrics" for role, port in ports.items()}),
+            {
+                role: [sys.executable, "-m", "cli.main", "worker", role, "--web-port", str(port)]
+                for role, port in ports.items()
+            },
+            broker,
+        )

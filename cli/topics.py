@@ -1,0 +1,34 @@
+"""`skyfuse topics`: create the topics that are missing, and say what differs."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from infra.connect import broker_at_hand
+from settings.sections import Settings
+from streams.admin import check_topics, create_topics
+from streams.topics import TOPICS
+
+
+def topics(
+    check: Annotated[bool, typer.Option(help="Only compare with the broker, create nothing.")] = False,
+) -> None:
+    """Create the topics that are missing, and say what differs from the table."""
+    with broker_at_hand(Settings(), lambda text: typer.echo(f"skyfuse: {text}", err=True)) as settings:
+        created = [] if check else create_topics(settings)
+        problems = check_topics(settings)
+    table = Table("topic", "holds", "cleanup", "kept")
+    for topic in TOPICS:
+        hours = topic.retention_ms // 3_600_000
+        kept = "newest per key" if topic.cleanup == "compact" else f"{hours} h"
+        table.add_row(settings.kafka.prefix + topic.name, topic.holds, topic.cleanup, kept)
+    console = Console()
+    console.print(table)
+    for name in created:
+        console.print(f"created {name}")
+    for problem in problems:
+        console.print(f"[red]{problem}")
+    if problems:
+        raise typer.Exit(1)

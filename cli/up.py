@@ -1,0 +1,204 @@
+"""`skyfuse up`: the whole pipeline on this machine, until Ctrl-C."""
+
+import os
+import sys
+import time
+from collections.abc import Collection
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.live import Live
+
+from cli.doctor import influx
+from cli.shared.live import Freshness, Wait, is_stale, line, picture, utc_now
+from cli.shared.running import Running, running
+from cli.shared.times import age_words
+from cli.shared.wording import counted
+from infra.connect import environment
+from infra.errors import StackError
+from infra.stores import make_room_for_live
+from schemas.base import to_ms
+from schemas.estimate import Estimate
+from schemas.reading import READING_EXAMPLE
+from settings.sections import Settings
+from sinks.store import Store
+from sources.simulate.city import City
+from sources.simulate.guide import guide
+from sources.simulate.place import settle
+from streams.errors import StoreError
+from streams.topics import READINGS
+
+#: Windows that tell how often a station speaks: six hours of minutes.
+_REMEMBERED: Final = 360
+
+
+def up(
+    seconds: Annotated[
+        float | None, typer.Option("--for", min=1, help="End by itself after so many seconds.")
+    ] = None,
+    stations: Annotated[int, typer.Option(min=1, max=500, help="Simulated stations.")] = 6,
+    history: Annotated[int, typer.Option(min=0, help="Minutes of simulated past to begin with.")] = 60,
+    simulate: Annotated[
+        bool, typer.Option(help="Feed it with the simulated city; --no-simulate: only with what you send.")
+    ] = True,
+) -> None:
+    """Run everything on this machine and show it live."""
+    _run(Settings(), seconds, stations, history, simulate)
+
+
+def _run(
+    settings: Settings, seconds: float | None, stations: int, history_minutes: int, simulate: bool
+) -> None:
+    """Run until Ctrl-C or for `seconds`, showing what the network shows."""
+    console = Console()
+    notes: list[str] = []
+    started = time.monotonic()
+    replayed = make_room_for_live(settings)
+    if replayed is not None:
+        notes.append(
+            f"a replay's estimates are no live ones; they stay in {replayed} (skyfuse query --store)"
+        )
+    with running(
+        settings, lambda text: console.print(f"skyfuse: {text}", style="dim"), notes.append
+    ) as stack:
+        settings = stack.settings
+        stack.start_workers()
+        reached = influx(settings)
+        if reached.state != "ok":
+            notes.append(
+                f"InfluxDB at {reached.found}: {reached.mend}. Estimates go into the local store and wait:"
+                " nothing is lost"
+            )
+        console.print(f"skyfuse: Kafka is at {settings.kafka.bootstrap}", highlight=False)
+        city = None
+        if not simulate:
+            console.print(
+                f"skyfuse: {first_message(settings)}", highlight=False, soft_wrap=True, markup=False
+            )
+        else:
+            console.print(f"skyfuse: simulating {counted(stations, 'station')}", style="dim")
+            city = settle(settings.data_dir, to_ms(utc_now()), stations)
+            stack.supervisor.add(
+                "simulate",
+                [
+                    sys.executable, "-m", "cli.main", "simulate",
+                    "--stations", str(stations), "--history", str(history_minutes),
+                ],
+                environment(settings),
+            )  # fmt: skip
+        try:
+            _watch(console, stack, city, notes, started, seconds)
+        except (KeyboardInterrupt, SystemExit):
+            console.print("skyfuse: ending", style="dim")
+        stack.pipeline.read()
+        summary = stack.pipeline.line()
+    console.print(f"skyfuse: ran {time.monotonic() - started:.0f} s: {summary}")
+    console.print(f"skyfuse: the data stays in {settings.data_dir}; see ./skyfuse query", style="dim")
+
+
+def first_message(settings: Settings) -> str:
+    """How to send a first reading of one's own."""
+    return (
+        f"nothing is simulated: send JSON to the topic {settings.kafka.prefix}{READINGS.name}, the station's"
+        f" id as key: {READING_EXAMPLE} (README.md, Your first message)"
+    )
+
+
+def expect_folder(folder: Path, before: os.stat_result) -> None:
+    """Raise StackError where the data folder is no more the one of `before`: someone removed it meanwhile."""
+    try:
+        now = folder.stat()
+        if (now.st_dev, now.st_ino) == (before.st_dev, before.st_ino):
+            return
+    except FileNotFoundError:
+        pass
+    raise StackError(
+        f"{folder} was removed while skyfuse ran, and all in it: what comes now would be kept nowhere."
+        " Start `skyfuse up` again"
+    )
+
+
+def _watch(
+    console: Console,
+    stack: Running,
+    city: City | None,
+    notes: list[str],
+    started: float,
+    seconds: float | None,
+) -> None:
+    freshness = Freshness()
+    told: list[str] = []
+    printed: set[tuple[str, object, int]] = set()
+    # What the store has from before is no news of this start.
+    before = {_version(estimate) for estimate in _latest(stack.settings, utc_now())[0]}
+    first = True
+    waiting: Collection[Wait] = ()
+    terminal = console.is_terminal
+    folder = stack.settings.data_dir.stat()
+    with Live(console=console, auto_refresh=False, screen=False) if terminal else ExitStack() as live:
+        while seconds is None or time.monotonic() - started < seconds:
+            expect_folder(stack.settings.data_dir, folder)
+            now = utc_now()
+            estimates, stale = _latest(stack.settings, now)
+            freshness.note(estimates, now)
+            stack.pipeline.read()
+            notes += changes(waiting, stack.pipeline.waits, now)
+            waiting = stack.pipeline.waits
+            stack.keep_broker(notes.append)
+            if first and any(_version(estimate) not in before for estimate in estimates):
+                first = False
+                notes.append(f"first estimates {time.monotonic() - started:.0f} s after the start")
+            hints = guide(city, to_ms(now)) if city is not None and estimates else []
+            if isinstance(live, Live):
+                screen = picture(estimates, freshness, stack.pipeline, hints, notes[-4:], now, stale, console)
+                live.update(screen, refresh=True)
+            else:
+                for text in notes + (hints if hints != told else []):
+                    console.print(f"skyfuse: {text}", highlight=False)
+                notes.clear()
+                told = hints
+                for estimate in estimates:
+                    key = _version(estimate)
+                    if key not in printed:
+                        printed.add(key)
+                        console.print(
+                            line(estimate, freshness, now), highlight=False, soft_wrap=True, markup=False
+                        )
+            time.sleep(1.0)
+
+
+def changes(before: Collection[Wait], after: Collection[Wait], now: datetime) -> list[str]:
+    """What is to be told of sinks: that one waits, for what else it waits, that one goes on."""
+    told = {(wait.sink, wait.why) for wait in before}
+    return [wait.words(now) for wait in after if (wait.sink, wait.why) not in told] + [
+        f"{wait.engine} is back after {age_words(now - datetime.fromtimestamp(wait.since, UTC))}: the"
+        f" {wait.sink} sink goes on where it was"
+        for wait in before
+        if all(wait.sink != other.sink for other in after)
+    ]
+
+
+def _version(estimate: Estimate) -> tuple[str, object, int]:
+    return estimate.station, estimate.window.end, estimate.revision
+
+
+def _latest(settings: Settings, now: datetime) -> tuple[list[Estimate], set[str]]:
+    """Each station's newest window, and the stations of which it is no news any more."""
+    if not settings.store_path.exists():
+        return [], set()
+    try:
+        with Store(settings.store_path, read_only=True) as store:
+            latest = store.latest()
+            stale = {
+                one.station
+                for one in latest
+                if is_stale(age := now - one.window.end, ())
+                and is_stale(age, store.ends(one.station, _REMEMBERED))
+            }
+            return latest, stale
+    except StoreError:
+        return [], set()  # the sink worker is just creating it

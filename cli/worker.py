@@ -1,0 +1,35 @@
+"""`skyfuse worker`: one worker, until it is told to stop."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from agents.worker import run
+from infra.connect import with_broker
+from infra.stores import make_room_for_live
+from settings.sections import Settings
+
+
+class RoleName(StrEnum):
+    """Which part of the pipeline a worker runs."""
+
+    vision = "vision"
+    fusion = "fusion"
+    sink = "sink"
+    alert = "alert"
+
+
+def worker(
+    role: Annotated[RoleName, typer.Argument(help="vision, fusion, sink or alert.")],
+    web_port: Annotated[int, typer.Option(help="Port for /livez, /readyz and /metrics; 0: none.")] = 0,
+    web_host: Annotated[
+        str, typer.Option(help="Address they are served at; 0.0.0.0 where another machine asks for them.")
+    ] = "127.0.0.1",
+    log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
+) -> None:
+    """Run one worker until it is told to stop."""
+    settings = with_broker(Settings())
+    if role is RoleName.sink:
+        make_room_for_live(settings)
+    run(role.value, settings, web_port, web_host, log_level)

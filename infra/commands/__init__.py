@@ -1,1 +1,0 @@
-"""The commands of `skyfuse`, one module each; infra.cli mounts them."""

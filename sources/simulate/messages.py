@@ -1,0 +1,93 @@
+"""What the simulated stations send, in event-time order: an endless pure generator."""
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from schemas.base import from_ms
+from schemas.frame import FrameHeader
+from schemas.reading import Reading, Value
+from sources.simulate.city import CAMERA, City, SimulatedStation
+from sources.simulate.noise import key, uniform
+from sources.simulate.scene import render
+from sources.simulate.sensors import measured, unit_of
+from streams.topics import FRAMES, READINGS
+
+#: Frames that a camera fails to take.
+_FRAMES_LOST: Final = 0.03
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A record to produce."""
+
+    topic: str  #: name in streams.topics, without prefix
+    key: bytes
+    value: bytes
+    headers: list[tuple[str, bytes]]
+    time_ms: int  #: event time
+
+
+def messages(city: City, start_ms: int, frame_period_ms: int) -> Iterator[Message]:
+    """Readings and frames of all stations with event times from `start_ms` on, in order, without end.
+
+    Each station reads every 10 s (some sensors more rarely) and takes a frame every `frame_period_ms`, each
+    at its own place in the period. The same city and times give the same messages, whatever `start_ms`.
+    """
+    sources = [
+        _readings(city, station, period_ms, start_ms)
+        for station in city.stations
+        for period_ms in sorted({station.period_ms(sensor.sensor) for sensor in station.record.sensors})
+    ]
+    sources += [
+        _frames(city, station, start_ms, frame_period_ms) for station in city.stations if station.has_camera
+    ]
+    yield from heapq.merge(*sources, key=lambda message: message.time_ms)
+
+
+def _times(start_ms: int, period_ms: int, phase_ms: int) -> Iterator[int]:
+    time_ms = start_ms + (phase_ms - start_ms) % period_ms
+    while True:
+        yield time_ms
+        time_ms += period_ms
+
+
+def _readings(city: City, station: SimulatedStation, period_ms: int, start_ms: int) -> Iterator[Message]:
+    for time_ms in _times(start_ms, period_ms, int(station.reading_phase * period_ms)):
+        values = tuple(
+            Value(
+                parameter=value.parameter,
+                value=value.value,
+                unit=unit_of(value.parameter),
+                sensor=value.sensor,
+            )
+            for value in measured(city, station, time_ms)
+            if station.period_ms(value.sensor) == period_ms
+        )
+        if values:
+            reading = Reading(station=station.id, observed_at=from_ms(time_ms), values=values)
+            yield Message(
+                READINGS.name,
+                station.id.encode(),
+                reading.model_dump_json(exclude_defaults=True).encode(),
+                [],
+                time_ms,
+            )
+
+
+def _frames(city: City, station: SimulatedStation, start_ms: int, period_ms: int) -> Iterator[Message]:
+    lost = key(station.key, "frames lost")
+    for time_ms in _times(start_ms, period_ms, int(station.frame_phase * period_ms)):
+        if uniform(lost, time_ms) < _FRAMES_LOST:
+            continue
+        header = FrameHeader(
+            id=f"{station.id}-{time_ms}",
+            source=f"skyfuse/simulate/{city.seed}",
+            time=from_ms(time_ms),
+            station=station.id,
+            camera=CAMERA,
+        )
+        yield Message(
+            FRAMES.name, station.id.encode(), render(city, station, time_ms), header.to_headers(), time_ms
+        )

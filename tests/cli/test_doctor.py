@@ -1,0 +1,196 @@
+"""`skyfuse doctor` finds what is wrong with real servers and files, and says how to mend it."""
+
+import io
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+import redis
+from rich.console import Console
+
+from cli import doctor as module
+from cli.doctor import Check, alert_rules, bundle, cache, disk, doctor, examine, influx, jar_files, packages
+from infra.stack import jars
+from infra.stack.broker import EmbeddedBroker
+from infra.stack.cache import EmbeddedCache
+from infra.stack.ports import free_port
+from model.bundle.bundle import DEFAULT_BUNDLE
+from settings.sections import AlertSettings, InfluxSettings, KafkaSettings, RedisSettings, Settings
+from sources.sender import Sender
+from streams.admin import admin_client, create_topics
+from streams.topics import READINGS
+from tests.engines import victoria_metrics
+
+Make = Callable[..., Settings]
+
+
+def _by_name(settings: Settings) -> dict[str, Check]:
+    return {check.what: check for check in examine(settings)}
+
+
+def test_a_fresh_checkout_is_well(tmp_path: Path) -> None:
+    output = io.StringIO()
+    settings = Settings(data_dir=tmp_path / "new" / "data")
+    assert doctor(settings, Console(file=output, width=200)) == 0
+    assert "all is well" in output.getvalue()
+    found = _by_name(settings)
+    assert {"Python", "packages", "data folder", "memory", "ports", "clock", "model bundle", "cache"} <= set(
+        found
+    )
+    assert found["broker"].state == "note"
+    assert "skyfuse up" in found["broker"].mend
+
+
+def test_wrong_alert_rules_are_named_with_their_line(tmp_path: Path) -> None:
+    assert alert_rules(Settings()).found.endswith("in the default set")
+    file = tmp_path / "rules.toml"
+    file.write_text('[[rule]]\nid = "pm"\nwhat = "nonsense"\n')
+    check = alert_rules(Settings(alerts=AlertSettings(rules=file)))
+    assert check.state == "bad"
+    assert f"{file}:3" in check.mend
+
+
+def test_packages_that_differ_from_the_lock_are_named(tmp_path: Path) -> None:
+    lock = tmp_path / "run.lock"
+    lock.write_text(
+        "# made by\nnumpy==0.0.1 \\\n    --hash=sha256:00\nno-such-package==1.0 ; python_version >= '3' \\\n"
+        "other==1.0 ; sys_platform == 'win32' \\\n    --hash=sha256:00\n"
+    )
+    check = packages(lock)
+    assert check.state == "bad"
+    assert check.found == "2 of 2 differ from run.lock"
+    assert "locked 0.0.1" in check.mend
+    assert "no-such-package is missing" in check.mend
+
+
+def test_an_altered_bundle_and_an_altered_jar_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "bundle"
+    shutil.copytree(DEFAULT_BUNDLE, copy)
+    assert bundle(Settings(bundle=copy)).state == "ok"
+    network = next(copy.glob("*.onnx"))
+    network.write_bytes(network.read_bytes()[:-1])
+    check = bundle(Settings(bundle=copy))
+    assert (check.state, network.name in check.mend) == ("bad", True)
+
+    monkeypatch.setattr(jars, "folder", lambda: tmp_path / "jars")
+    assert jar_files().state == "note"
+    (tmp_path / "jars").mkdir()
+    (tmp_path / "jars" / jars.locked()[0].file).write_bytes(b"altered")
+    check = jar_files()
+    assert (check.state, jars.locked()[0].file in check.mend) == ("bad", True)
+
+
+def test_a_full_disk_is_bad_and_a_full_table_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_DISK_BAD", 1 << 62)
+    assert disk(Settings(data_dir=tmp_path)).state == "bad"
+    output = io.StringIO()
+    assert doctor(Settings(data_dir=tmp_path), Console(file=output, width=200)) == 1
+    assert "✘ data folder: Kafka needs 256 MiB" in output.getvalue()
+    assert "1 thing(s) to mend" in output.getvalue()
+
+
+def test_redis_is_asked_and_its_password_not_shown(tmp_path: Path) -> None:
+    with EmbeddedCache(tmp_path) as running:
+        assert cache(Settings(redis=RedisSettings(url=running.url))).state == "ok"
+        with redis.Redis.from_url(running.url) as client:
+            client.config_set("requirepass", "right")
+        assert cache(Settings(redis=RedisSettings(url=running.url))).state == "bad"
+        right = running.url.replace("redis://", "redis://:right@")
+        assert cache(Settings(redis=RedisSettings(url=right))).state == "ok"
+        check = cache(Settings(redis=RedisSettings(url=right.replace("right", "secret"))))
+    assert check.state == "bad"
+    assert "secret" not in check.found + check.mend
+    gone = cache(Settings(redis=RedisSettings(url=running.url)))
+    assert "does not answer" in gone.mend
+
+
+@contextmanager
+def _server(status: int, body: bytes) -> Iterator[str]:
+    class Answer(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: object) -> None:
+            del args
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "state", "advice"),
+    [
+        (204, b"", "ok", ""),
+        (400, b'{"code":"invalid","message":"writing requires points"}', "ok", ""),
+        (401, b"unauthorized", "bad", "is influx.token right"),
+        (404, b"bucket not found", "bad", "is there a bucket air in organisation city"),
+        (500, b"", "bad", "see the server's log"),
+    ],
+)
+def test_influxdb_answers_are_understood(status: int, body: bytes, state: str, advice: str) -> None:
+    with _server(status, body) as url:
+        check = influx(Settings(influx=InfluxSettings(url=url, org="city", bucket="air")))
+    assert check.state == state
+    assert advice in check.mend
+
+
+@pytest.mark.engine
+def test_a_real_server_takes_the_write_of_nothing(tmp_path: Path) -> None:
+    with victoria_metrics(tmp_path) as engine:
+        assert influx(Settings(influx=InfluxSettings(url=engine.url))).state == "ok"
+    gone = influx(Settings(influx=InfluxSettings(url=engine.url)))
+    assert "does not answer" in gone.mend
+
+
+@pytest.mark.broker
+def test_broker_and_topics(kafka_settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = kafka_settings(partitions=2)
+    assert _by_name(settings)["topics"].state == "note"
+    create_topics(settings)
+    found = _by_name(settings)
+    assert (found["broker"].state, found["topics"].state) == ("ok", "ok")
+    assert "clocks" not in found
+
+    with Sender(settings.kafka) as sender:
+        sender.send(READINGS.name, b"a", b"any")
+    assert "clocks" not in _by_name(settings)
+    # The broker stamps records with its own clock: one from our future means that ours is behind.
+    real = module.time.time
+    monkeypatch.setattr(module.time, "time", lambda: real() - 60)
+    assert "60 s behind the broker" in _by_name(settings)["clocks"].found
+    monkeypatch.undo()
+
+    with admin_client(settings.kafka) as client:
+        client.delete_topics([settings.kafka.prefix + READINGS.name])
+    create_topics(kafka_settings(partitions=1))
+    check = _by_name(settings)["topics"]
+    assert check.state == "bad"
+    assert f"{READINGS.name} has 1 partitions, not 2" in check.mend
+
+
+@pytest.mark.broker
+def test_an_embedded_broker_that_runs_is_found(restartable_broker: EmbeddedBroker) -> None:
+    settings = Settings(data_dir=restartable_broker.data_dir.parent)
+    assert restartable_broker.bootstrap in _by_name(settings)["broker"].found
+
+
+def test_a_broker_that_does_not_answer_is_bad() -> None:
+    nobody = KafkaSettings(bootstrap=f"127.0.0.1:{free_port()}")
+    check = _by_name(Settings(kafka=nobody))["broker"]
+    assert check.state == "bad"
+    assert "no Kafka broker answers" in check.mend

@@ -1,0 +1,45 @@
+"""The command line calls itself by its name, and wrong use is a sentence and exit code 2."""
+
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from cli import bench
+from cli import main as cli
+
+
+def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "cli.main", *arguments],
+        env={"PATH": "/usr/bin:/bin", "SKYFUSE_CONFIG": "", "COLUMNS": "200", **env},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("command", [(), ("replay",), ("dlq", "list")])
+def test_help_says_skyfuse(command: tuple[str, ...]) -> None:
+    told = run(*command, "--help").stdout
+    assert f"Usage: {' '.join(('skyfuse', *command))} " in told
+    assert "cli.main" not in told
+
+
+def test_a_duration_that_is_none_says_how_one_is_written() -> None:
+    wrong = run("topics", SKYFUSE_WINDOW__SIZE="soon")
+    assert wrong.returncode == 2
+    assert 'window.size: Value error, a duration is written "60s", "5m", "1h"' in wrong.stderr
+
+
+def test_no_zone_of_that_name() -> None:
+    wrong = run("replay", "nowhere", "--timezone", "Mars/Base")
+    assert wrong.returncode == 2
+    assert "no IANA time zone such as Asia/Kolkata" in wrong.stderr
+
+
+def test_benchmarks_are_of_a_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+    monkeypatch.setattr(bench, "__file__", f"{tmp_path}/site-packages/cli/bench.py")
+    for arguments in (["bench"], ["bench", "join"]):
+        result = CliRunner().invoke(cli.app, arguments)
+        assert result.exit_code == 2
+        assert "in a checkout" in " ".join(result.output.replace("│", " ").split())

@@ -1,0 +1,117 @@
+"""`skyfuse query`: every format says the same, and an imputed value never looks measured."""
+
+import csv
+import io
+import json
+from datetime import UTC, datetime
+
+import pyarrow.parquet as pq
+import pytest
+import typer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+from typer.testing import CliRunner
+
+from cli.errors import QueryError
+from cli.query import SCHEMA, query, row, to_csv, to_json, to_parquet, to_table
+from cli.shared.times import moment
+from schemas.estimate import Estimate
+from sinks.store import Store
+from tests.samples import T0, estimate, estimates, imputed, index, measured
+
+APP = typer.Typer()
+APP.command()(query)
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.setenv("SKYFUSE_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("SKYFUSE_CONFIG", "")
+    with Store(tmp_path / "store.sqlite") as store:
+        yield store
+
+
+def run(*arguments):
+    result = CliRunner().invoke(APP, arguments)
+    assert result.exit_code == 0, result.output or result.exception
+    return result.stdout_bytes
+
+
+def screen(*rows):
+    console = Console(file=io.StringIO(), width=220, record=True)
+    console.print(to_table(rows))
+    return console.export_text(styles=True)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(estimates(), max_size=4))
+def test_all_formats_carry_the_same_rows(batch):
+    rows = [row(one) for one in batch]
+    assert [Estimate.model_validate_json(json.dumps(one)) for one in json.loads(to_json(batch))] == batch
+    table = pq.read_table(io.BytesIO(to_parquet(batch)))
+    assert table.schema == SCHEMA
+    assert table.to_pylist() == rows
+    read = list(csv.DictReader(io.StringIO(to_csv(batch).decode(), newline="")))
+    assert [list(line) for line in read] == [SCHEMA.names] * len(batch)
+    for line, wanted in zip(read, rows, strict=True):
+        for name, value in wanted.items():
+            if value is None:
+                assert line[name] == ""
+            elif isinstance(value, datetime):
+                assert datetime.fromisoformat(line[name]) == value
+            else:
+                assert type(value)(line[name]) == value
+
+
+def test_a_table_tells_measured_from_imputed():
+    text = screen(
+        estimate(
+            pollutants={
+                "pm25": measured(12.0),
+                "pm10": imputed(34.2, 20.1, 50.4),
+                "no2": measured(5.0, kind="corrected"),
+            },
+            indices=(index(52, status="indicative"),),
+        )
+    )  # fmt: skip
+    assert "~34.2 (20 to 50)" in text
+    assert "5.0*" in text
+    assert "moderate (indicative)" in text
+    assert "48;2;255;255;0" in text  # moderate is yellow, under black
+    assert "48;2;0;228;0" in screen(estimate(indices=(index(12),)))
+    assert "-" in screen(estimate(indices=(index(None),)))
+
+
+def test_a_standard_of_a_newer_release_is_shown_without_colour():
+    assert " 52 " in screen(estimate(indices=(index(52, standard="mars-2099"),)))
+
+
+def test_the_command_filters_and_writes(store, tmp_path):
+    store.write([estimate(name, end=T0 + 60 * n) for name in ("a", "b") for n in range(1, 6)])
+    assert len(json.loads(run("a", "--format", "json"))) == 5
+    assert len(json.loads(run("--format", "json", "--limit", "3"))) == 3
+    since = ["--since", "2026-01-01T00:02:00Z", "--until", "2026-01-01T05:34:00+05:30"]
+    assert [one["window"]["end"] for one in json.loads(run("a", "--format", "json", *since))] == [
+        "2026-01-01T00:02:00Z",
+        "2026-01-01T00:03:00Z",
+    ]
+    out = tmp_path / "out.parquet"
+    run("--format", "parquet", "--output", str(out))
+    assert pq.read_table(out).num_rows == 10
+    assert b"pm25_kind" in run("--format", "csv").splitlines()[0]
+    assert "2026-01-01 00:05:00Z" in run("b").decode()
+
+
+def test_an_unknown_station_is_told_which_there_are(store):
+    store.write([estimate("milan")])
+    result = CliRunner().invoke(APP, ["turin"])
+    assert isinstance(result.exception, QueryError)
+    assert "milan" in str(result.exception)
+
+
+def test_times_may_be_ages():
+    now = datetime(2026, 1, 2, tzinfo=UTC)
+    assert moment("6h", now) == datetime(2026, 1, 1, 18, tzinfo=UTC)
+    with pytest.raises(QueryError, match="append Z"):
+        moment("2026-01-01T00:00:00", now)

@@ -1,0 +1,191 @@
+"""The live table: what is old is told as old, and no number is cut at any width."""
+
+import io
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from cli.shared.live import Freshness, Pipeline, Wait, is_stale, line, picture
+from cli.shared.times import age_words
+from cli.shared.wording import counted
+from cli.up import changes, expect_folder
+from infra.errors import StackError
+from schemas.parameters import PARAMETERS
+from tests.samples import T0, estimate, imputed, index, measured
+
+NOW = datetime.fromtimestamp(T0, UTC) + timedelta(hours=12)
+
+
+def at(age: timedelta) -> int:
+    return int((NOW - age).timestamp())
+
+
+def screen(estimates, width, stale=(), hints=()):
+    console = Console(file=io.StringIO(), width=width, force_terminal=False)
+    pipeline = Pipeline({})
+    pipeline.read()
+    console.print(picture(estimates, Freshness(), pipeline, hints, ["a note"], NOW, stale, console))
+    return console.file.getvalue()
+
+
+def full(station: str, end: int):
+    values = {name: imputed(1000.5 + n, 10.0, 20_000.0) for n, name in enumerate(PARAMETERS)}
+    return estimate(station, end, 1, values | {"pm25": measured(74.25)}, (index(155),))
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 160, 200])
+def test_no_number_and_no_name_is_cut(width):
+    text = screen([full("harbour-north", at(timedelta(seconds=40)))], width)
+    assert "harbour-north" in text
+    assert "…" not in text
+    row = next(each for each in text.splitlines() if "harbour-north" in each)
+    assert {"155", "74.2", "11:59", "40"} <= set(row.split())
+    for n, name in enumerate(PARAMETERS[1:], start=1):
+        assert (f"~{1000.5 + n:.1f}" in row) == (
+            name.upper().replace("PM25", "PM2.5") not in text.partition("a wider terminal shows")[2]
+        )
+    assert all(len(each) <= width for each in text.splitlines())
+
+
+def test_what_goes_first_is_the_intervals():
+    assert "(10 to 20000)" in screen([full("a", at(timedelta(0)))], 200)
+    narrow = screen([full("a", at(timedelta(0)))], 100)
+    assert "(10 to" not in narrow
+    assert "~1005.5" in narrow
+
+
+def test_another_day_has_its_date_and_stale_says_its_age():
+    text = screen(
+        [full("old", at(timedelta(days=1460))), full("new", at(timedelta(seconds=50)))], 200, {"old"}
+    )
+    old = next(each for each in text.splitlines() if each.startswith("old"))
+    assert "2022-01-02 12:00" in old
+    assert "3 y old" in old
+    new = next(each for each in text.splitlines() if each.startswith("new"))
+    assert "11:59" in new.split()
+    assert "old" not in new
+    assert "grey: nothing new for long" in text
+    assert "2022-01-02T12:00:00Z (3 y old) old: " in line(
+        full("old", at(timedelta(days=1460))), Freshness(), NOW
+    )
+
+
+def ends(gap: timedelta, count: int = 30, outage: timedelta = timedelta(0)) -> list[datetime]:
+    newest = NOW
+    return [newest - gap * n - (outage if n > 10 else timedelta(0)) for n in range(count)]
+
+
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("gap", "age", "stale"),
+    [
+        (MINUTE, 14 * MINUTE, False), (MINUTE, 16 * MINUTE, True),
+        (HOUR, 20 * MINUTE, False), (HOUR, 179 * MINUTE, False), (HOUR, 181 * MINUTE, True),
+        (15 * MINUTE, 44 * MINUTE, False), (15 * MINUTE, 46 * MINUTE, True),
+        (24 * HOUR, 30 * HOUR, False), (24 * HOUR, 73 * HOUR, True),
+    ],
+)  # fmt: skip
+def test_stale_is_measured_by_the_stations_own_gaps(gap, age, stale):
+    assert is_stale(age, ends(gap)) == stale
+    assert is_stale(age, ends(gap, outage=5 * HOUR)) == stale, "one outage is no habit"
+
+
+def test_a_station_that_spoke_once():
+    assert is_stale(16 * MINUTE, [])
+    assert is_stale(16 * MINUTE, [NOW])
+    assert not is_stale(14 * MINUTE, [])
+
+
+@settings(max_examples=50)
+@given(st.integers(0, 40 * 365 * 86_400))
+def test_a_length_is_told_in_its_leading_unit(seconds):
+    number, unit = age_words(timedelta(seconds=seconds)).split()
+    size = {"s": 1, "min": 60, "h": 3600, "d": 86_400, "y": 365.25 * 86_400}[unit]
+    assert 0 <= seconds / size - int(number) < 1
+
+
+def test_a_line_says_what_to_look_at():
+    text = screen([full("a", at(timedelta(0)))], 160, hints=["look at: a's sensor pm is silent"])
+    lines = [line.strip() for line in text.splitlines()]
+    assert lines.index("look at: a's sensor pm is silent") > next(
+        number for number, line in enumerate(lines) if line.startswith("a ")
+    )
+
+
+def served(lines: str) -> str:
+    """What the table says of a worker whose metrics are these."""
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(lines.encode())
+
+        def log_message(self, *args: object) -> None:
+            del args
+
+    with HTTPServer(("127.0.0.1", 0), Page) as server:
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            pipeline = Pipeline({"sink": f"http://127.0.0.1:{server.server_port}/metrics"})
+            pipeline.read()
+        finally:
+            server.shutdown()
+            thread.join()
+    console = Console(file=io.StringIO(), width=200, force_terminal=False)
+    console.print(picture([], Freshness(), pipeline, [], [], NOW, (), console))
+    return console.file.getvalue()
+
+
+def test_the_table_says_which_sink_waits_and_since_when():
+    since = datetime.now(UTC) - timedelta(minutes=4, seconds=10)
+    metric = "aq_sink_waits_since_seconds"
+    head = f"# HELP {metric} x\n# TYPE {metric} gauge\n"
+    text = served(f'{head}{metric}{{sink="influx",why="cannot be reached"}} {since.timestamp()}\n')
+    assert "InfluxDB cannot be reached: the influx sink waits since" in text
+    assert f"{since:%H:%M} (4 min" in text
+    assert "nothing is lost" in text
+    assert "waits" not in served(head)
+
+
+def test_up_tells_once_that_a_sink_waits_and_that_it_goes_on():
+    begun = NOW - timedelta(minutes=3)
+    away = Wait("influx", "cannot be reached", begun.timestamp())
+    refused = Wait("influx", "answers 401", begun.timestamp())
+    (told,) = changes((), (away,), NOW)
+    assert "InfluxDB cannot be reached" in told
+    assert "nothing is lost" in told
+    assert changes((away,), (away,), NOW) == []
+    (told,) = changes((away,), (refused,), NOW)
+    assert "InfluxDB answers 401" in told
+    (told,) = changes((refused,), (), NOW)
+    assert told.startswith("InfluxDB is back after 3 min")
+    (full,) = changes((), (Wait("store", "cannot be written", begun.timestamp()),), NOW)
+    assert "the local store cannot be written: the store sink waits" in full
+
+
+def test_a_data_folder_that_was_removed_is_noticed(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    before = folder.stat()
+    expect_folder(folder, before)
+    moved = folder.rename(tmp_path / "kept")
+    with pytest.raises(StackError, match="was removed while skyfuse ran"):
+        expect_folder(folder, before)
+    folder.mkdir()  # by whatever writes there next
+    with pytest.raises(StackError, match="was removed while skyfuse ran"):
+        expect_folder(folder, before)
+    expect_folder(moved, before)
+
+
+def test_one_of_a_thing_is_said_in_the_singular() -> None:
+    assert [counted(number, "window") for number in (0, 1, 2)] == ["0 windows", "1 window", "2 windows"]

@@ -1,0 +1,146 @@
+"""The wrapper `./skyfuse`: sets up once, then is instant, from anywhere, also twice at the same time."""
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).parent.parent
+_CLI = """\
+import importlib.util, os, sys
+import six
+print(sys.argv[1:], os.getcwd(), "cli.main of", os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+"""
+
+
+def _locked(package: str) -> str:
+    """The package's lines in the real lock file, hashes included."""
+    found = re.search(
+        rf"^{package}==.*(?:\n    --hash.*)*", (_ROOT / "requirements" / "run.lock").read_text(), re.M
+    )
+    assert found
+    return found.group() + "\n"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout small enough to set up in a test: the real wrapper and one locked package."""
+    root = tmp_path / "a check-out\twith 'blanks'"
+    (root / "infra").mkdir(parents=True)
+    (root / "requirements").mkdir()
+    shutil.copy(_ROOT / "skyfuse", root)
+    shutil.copy(_ROOT / "infra" / "environment.py", root / "infra")
+    shutil.copy(_ROOT / "requirements" / "uv.lock", root / "requirements")
+    (root / "requirements" / "run.lock").write_text(_locked("six"))
+    (root / "cli").mkdir()
+    (root / "cli" / "__init__.py").write_text("")
+    (root / "cli" / "main.py").write_text(_CLI)
+    return root
+
+
+def _environment(**extra: str) -> dict[str, str]:
+    return {**os.environ, "PYTHON": sys.executable, **extra}
+
+
+_OFFLINE = {
+    "PIP_NO_INDEX": "1",
+    "UV_OFFLINE": "1",
+    "http_proxy": "http://127.0.0.1:9",
+    "https_proxy": "http://127.0.0.1:9",
+}
+
+
+@pytest.mark.slow
+def test_sets_up_once_then_passes_everything_on_without_a_network(checkout: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    # A folder of that name where the user stands must not hide the checkout's modules.
+    (elsewhere / "cli").mkdir(parents=True)
+    (elsewhere / "cli" / "__init__.py").write_text("raise SystemExit('the wrong cli')")
+    link = tmp_path / "link"
+    link.symlink_to(checkout / "skyfuse")
+    command = [link, "up", "--for", "5 s"]
+    expected = f"['up', '--for', '5 s'] {elsewhere} cli.main of {checkout}\n"
+
+    both = [
+        subprocess.Popen(
+            command,
+            cwd=elsewhere,
+            env=_environment(),
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for _ in range(2)
+    ]
+    outputs = [process.communicate(timeout=300) for process in both]
+    assert [output for output, _ in outputs] == [expected, expected], outputs
+    assert sum("ready after" in errors for _, errors in outputs) == 1, outputs
+    assert sum("waiting for another skyfuse" in errors for _, errors in outputs) == 1, outputs
+
+    again = subprocess.run(
+        command, cwd=elsewhere, env=_environment(**_OFFLINE), text=True, capture_output=True
+    )
+    assert (again.stdout, again.stderr) == (expected, "")
+
+
+@pytest.mark.slow
+def test_mends_a_broken_environment_and_does_without_uv(checkout: Path) -> None:
+    # No file has this hash, so uv cannot be had: pip does the work.
+    (checkout / "requirements" / "uv.lock").write_text(f"uv==0.1.0 --hash=sha256:{'0' * 64}\n")
+    first = subprocess.run([checkout / "skyfuse"], env=_environment(), text=True, capture_output=True)
+    assert first.returncode == 0, first.stderr
+    assert "ready after" in first.stderr
+
+    python = checkout / ".venv" / "bin" / "python"
+    python.unlink()
+    python.symlink_to("/nowhere/python3.11")
+    second = subprocess.run([checkout / "skyfuse"], env=_environment(), text=True, capture_output=True)
+    assert second.returncode == 0, second.stderr
+    assert "making an environment" in second.stderr
+
+
+@pytest.mark.slow
+def test_an_index_that_cannot_be_reached_is_said_and_nothing_counts_as_done(checkout: Path) -> None:
+    environment = _environment(**_OFFLINE, PIP_RETRIES="0", PIP_FIND_LINKS="", HOME=str(checkout))
+    failed = subprocess.run([checkout / "skyfuse"], env=environment, text=True, capture_output=True)
+    assert failed.returncode == 1
+    assert "cannot install requirements/run.lock" in failed.stderr
+    assert not (checkout / ".venv" / "skyfuse").exists()
+
+
+def test_a_python_that_is_too_old_or_missing_is_named(checkout: Path, tmp_path: Path) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in ("sh", "dirname", "cut", "cmp", "cat"):
+        program = shutil.which(name)
+        assert program
+        (tools / name).symlink_to(program)
+    environment = {"PATH": str(tools)}
+    missing = subprocess.run([checkout / "skyfuse"], env=environment, text=True, capture_output=True)
+    assert missing.returncode == 1
+    assert "there is no python3 on the PATH" in missing.stderr
+
+    old = tools / "python3"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.2 && exit 0\nexit 1\n')
+    old.chmod(old.stat().st_mode | stat.S_IXUSR)
+    refused = subprocess.run([checkout / "skyfuse"], env=environment, text=True, capture_output=True)
+    assert refused.returncode == 1
+    assert "needs Python 3.11 or newer; python3 here is 3.9.2" in refused.stderr
+
+
+@pytest.mark.parametrize("arguments", [["train", "--help"], ["train", "robust", "--help"]])
+def test_help_of_train_installs_no_torch(checkout: Path, arguments: list[str]) -> None:
+    (checkout / "infra" / "environment.py").write_text("import sys; print('installs', sys.argv[1])")
+    told = subprocess.run(
+        [checkout / "skyfuse", *arguments], env=_environment(), text=True, capture_output=True
+    )
+    assert told.stdout == "installs run\n"
+    trains = subprocess.run(
+        [checkout / "skyfuse", "train", "robust"], env=_environment(), text=True, capture_output=True
+    )
+    assert trains.stdout == "installs train\n"
