@@ -22,7 +22,6 @@ from camera.haze import HAZE_SIZE
 from camera.virtual_sensor import CAMERA_SIZE
 from fusion.amending import latest_time
 from fusion.assessor import Assessor
-from fusion.learning import HOUR_MS
 from model.bundle.bundle import EMBEDDING_SIZE
 from schemas.amendment import AMENDMENT_TYPE
 from schemas.base import first_error, format_time, from_ms, to_ms
@@ -31,6 +30,7 @@ from schemas.estimate import Estimate
 from schemas.features import Features
 from schemas.limits import UNHEARD_MS
 from schemas.reading import Quantity, Reading, Value
+from schemas.times import HOUR_MS
 from streams import metrics
 from streams.accept import (
     LATE_FROM,

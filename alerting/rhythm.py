@@ -7,7 +7,8 @@ fifteen at a time. A single outage teaches nothing, a wait that recurs does.
 
 from typing import Final, NamedTuple
 
-_HOUR: Final = 3_600_000
+from schemas.times import HOUR_MS
+
 #: Waits that are remembered.
 REMEMBERED: Final = 96
 #: A wait is usual if it, or a longer one, came this often among them (an outage or two are none) ...
@@ -18,9 +19,9 @@ SHARE: Final = 0.25
 #: Waits from which on a station is known; up to twice as many its longest wait counts, however rare.
 KNOWN: Final = 6
 #: What is assumed of a station that is not known, at least.
-ASSUMED_MS: Final = _HOUR
+ASSUMED_MS: Final = HOUR_MS
 #: No station is reckoned to be rarer than this.
-LONGEST_MS: Final = 24 * _HOUR
+LONGEST_MS: Final = 24 * HOUR_MS
 
 
 class Rhythm(NamedTuple):

@@ -33,14 +33,14 @@ from aqi import standards
 from schemas.alert import Alert, Severity
 from schemas.base import format_time, from_ms, to_ms
 from schemas.estimate import Estimate
+from schemas.times import DAY_MS
 
-_DAY: Final = 86_400_000
 #: A station that was not heard for so long is retired: its alerts end, its state goes.
-UNHEARD_MS: Final = 30 * _DAY
+UNHEARD_MS: Final = 30 * DAY_MS
 #: The same for one that was never heard often enough to know how often it speaks: a misspelt id, a test.
-UNKNOWN_UNHEARD_MS: Final = _DAY
+UNKNOWN_UNHEARD_MS: Final = DAY_MS
 #: A pollutant that was not measured for so long is not measured at the station any more.
-MEASURED_MS: Final = 30 * _DAY
+MEASURED_MS: Final = 30 * DAY_MS
 #: Windows may end so long after the record that retires their station: readings stand for up to an hour.
 STRAGGLE_MS: Final = 3_600_000
 #: What the world knows of a rule's alerts, by their opening.

@@ -22,9 +22,11 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from aqi.history import HOUR_MS, QUARTER_MS, History, Slots
+from aqi.history import History
 from aqi.reach import of_mean, ordered_sum
+from aqi.slots import Slots
 from schemas.parameters import PARAMETERS
+from schemas.times import HOUR_MS, QUARTER_MS
 
 NOTHING: Final = 0
 INSUFFICIENT: Final = 1

@@ -18,19 +18,19 @@ from aiokafka import ConsumerRecord
 
 from agents.fusion import features_items
 from agents.vision import VisionPipeline, VisionStage
-from backfill.windows import Key, Source, end_of, ends_of
+from backfill.windows import Key, Source, ends_of
 from datasets.errors import SourceError
 from datasets.events import FrameRow, Problem
 from datasets.layouts import AHEAD_MS, FORMATS
 from datasets.pictures import read_picture
 from datasets.spool import Spool, Spooled
-from fusion.learning import HOUR_MS
 from fusion.sensors import humidity_ms
 from model.bundle.bundle import Bundle
 from schemas.base import format_time, from_ms
 from schemas.dead_letter import DeadLetter
 from schemas.errors import Refused
 from schemas.station import Station
+from schemas.times import HOUR_MS, window_end
 from settings.sections import Settings
 from sources.replay.feed import Progress
 from sources.replay.timeline import Message, timeline
@@ -168,7 +168,7 @@ class History:
             )
             strays = {} if strays_too else spool.strays(_FAR_MS, _FEW)
             for number, event in enumerate(spool.ordered(), start=1):
-                end = (event.time_ms // self._size + 1) * self._size
+                end = window_end(event.time_ms, self._size)
                 partition = self._keys.partition(event.row.station)
                 if event.timed and event.time_ms < strays.get(event.row.station, event.time_ms):
                     if wanted(end):
@@ -261,7 +261,7 @@ class History:
             place = (
                 record.offset,
                 item.station,
-                end_of(item.time, self._size),
+                window_end(item.time, self._size),
                 source,
                 record.value or b"",
                 where,

@@ -13,18 +13,20 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from aqi.history import OZONE_KEPT, History, Mean
+from aqi.history import History
+from aqi.older_ozone import OZONE_KEPT
 from aqi.quality import SUSPECT
+from aqi.slots import Mean
 from backfill.windows import PAST_MS, hour
 from fusion.amending import hour_mean
 from fusion.conclusion import Counts, unknown
 from fusion.indices import indices
-from fusion.learning import HOUR_MS
 from schemas.amendment import AmendedHour, Amendment, Heard, Unheard
 from schemas.base import from_ms, to_ms
 from schemas.estimate import Estimate
 from schemas.parameters import Pollutant
 from schemas.station import Station
+from schemas.times import HOUR_MS
 
 _AT_ONCE: Final = 256
 

@@ -33,7 +33,7 @@ from backfill.annotations import read_annotations, withheld_by_station, withheld
 from backfill.files import History, items_of, late_from, own_window_only, source_of_file
 from backfill.healing import Healing, Told, reach
 from backfill.published import Published
-from backfill.windows import PAST_MS, Backfill, Key, Outcome, Source, end_of, ends_of, hour
+from backfill.windows import PAST_MS, Backfill, Key, Outcome, Source, ends_of, hour
 from datasets.events import Problem
 from datasets.layouts import Files
 from fusion.amending import LeftOut, left_out
@@ -47,6 +47,7 @@ from schemas.base import to_ms
 from schemas.errors import DamagedState, Refused
 from schemas.estimate import BACKFILLED, Estimate
 from schemas.parameters import Pollutant
+from schemas.times import DAY_MS, window_end
 from settings.sections import Settings
 from sources.replay.feed import Progress
 from sources.sender import Sender
@@ -65,10 +66,9 @@ _AFTER_THE_LOG: Final = 2**61
 #: How long a broker may be without a coordinator for the fusion workers' group.
 _COORDINATOR_SECONDS: Final = 30.0
 _COORDINATOR_POLL_SECONDS: Final = 0.2
-_DAY_MS: Final = 86_400_000
-_WEEK_MS: Final = 7 * _DAY_MS
+_WEEK_MS: Final = 7 * DAY_MS
 #: Late data older than this when they came have to be asked for: a clock that was reset, or rolled over.
-UNASKED_MS: Final = 30 * _DAY_MS
+UNASKED_MS: Final = 30 * DAY_MS
 #: How long a worker may take to be idle and to commit.
 _SETTLES_MS: Final = 120_000
 #: Hours of a station's windows made again in one pass. Each holds two hours of inputs, 2 MB at 36 values a
@@ -313,7 +313,7 @@ class _Run:
         wanted = set(work.wanted)
         for one in self._history.inputs(number, work.hours) if self._history else ():
             known = work.add(one.source, one.item, late=True)
-            key = one.item.station, end_of(one.item.time, self._rules.size)
+            key = one.item.station, window_end(one.item.time, self._rules.size)
             if key not in wanted:
                 continue  # it only lends context here; its own pass counts it
             if known is None:
@@ -339,7 +339,7 @@ class _Run:
             number, None, self.report.unusable, late.standing
         ):
             late.offsets[source].add(origin)
-            end = end_of(item.time, size)
+            end = window_end(item.time, size)
             if not self._wanted(end) or self._scope.station not in (None, item.station):
                 continue
             # Event time, too, may lie far back: a replay of old data has topics of its own.

@@ -29,12 +29,13 @@ from fusion.assessor import StationOf
 from fusion.conclusion import Conclusion, Counts, assembled, conclude, unknown
 from fusion.inference import Said, tell
 from fusion.intake import Intake, Prepared, take_in
-from fusion.learning import HOUR_MS, Air
+from fusion.learning import Air
 from fusion.stored import SensorsState
 from model.bundle.runtime import Head
 from schemas.base import format_time, from_ms, to_ms
 from schemas.estimate import Estimate, PollutantEstimate
 from schemas.parameters import PARAMETERS, Pollutant
+from schemas.times import HOUR_MS, end_of, window_end
 from streams.join import Item, WindowView
 
 Source = Literal["features", "readings"]
@@ -134,7 +135,7 @@ class Backfill:
         It is one of every window of its period. Those that lend no wanted window context are not kept.
         """
         known = None
-        own = end_of(item.time, self._size)
+        own = window_end(item.time, self._size)
         for end in ends_of(item, self._size):
             at = hour(end)
             if (item.station, at) in self._hours or (item.station, at + HOUR_MS) in self._hours:
@@ -304,23 +305,18 @@ def _revised(estimate: Estimate, outcome: Outcome) -> Estimate:
     return estimate.model_copy(update={"revision": outcome.after, "amended": outcome.amended})
 
 
-def end_of(time: int, size: int) -> int:
-    """End of the window that a time lies in; all in ms."""
-    return (time // size + 1) * size
-
-
 def ends_of(item: Item, size: int) -> list[int]:
     """Ends of the windows that an item is an input of: its own, and the others of its period (ms)."""
-    own = end_of(item.time, size)
+    own = window_end(item.time, size)
     if not item.until:
         return [own]
-    covered = range(end_of(item.since, size), end_of(item.until - 1, size) + 1, size)
+    covered = range(window_end(item.since, size), window_end(item.until - 1, size) + 1, size)
     return sorted({own, *covered})
 
 
 def hour(end: int) -> int:
     """End of the hour that a window lies in; both ends in ms."""
-    return -(-end // HOUR_MS) * HOUR_MS
+    return end_of(end, HOUR_MS)
 
 
 class _Memory:

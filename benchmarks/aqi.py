@@ -14,9 +14,12 @@ from collections.abc import Callable
 import numpy as np
 
 from aqi import quality, standards
-from aqi.history import HOUR_MS, History, Mean
-from aqi.index import assess, assess_many, subindices
+from aqi.history import History
+from aqi.index import assess, assess_many
+from aqi.slots import Mean
+from aqi.subindex import subindices
 from schemas.parameters import PARAMETERS
+from schemas.times import HOUR_MS
 
 MINUTE_MS = 60_000
 T0 = 1_700_000_000_000 // HOUR_MS * HOUR_MS

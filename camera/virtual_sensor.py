@@ -35,6 +35,7 @@ from camera.conformal import Conformal
 from camera.far_band import FarBand
 from camera.haze import HAZE_SIZE, TILES, contrast, haze
 from schemas.errors import ArrayError
+from schemas.times import HOUR_MS
 
 #: Leading principal components of the network's pooled features that enter the camera vector.
 COMPONENTS: Final = 17
@@ -74,7 +75,6 @@ SWITCH_HOURS: Final = 6
 #: The readout may leave the range of the concentrations seen by this much (log).
 MARGIN: Final = 0.5
 
-_HOUR: Final = 3_600_000.0
 #: Memory of error moments, in outcomes, and the weight of their starting values.
 _ERRORS: Final = 100.0
 _START_WEIGHT: Final = 10.0
@@ -376,19 +376,19 @@ def update(
     value = math.log1p(measured)
     conformal = state.conformal
     for shadow, (youngest, oldest) in zip(shadows, _AGES, strict=True):
-        age = (t_ms - shadow.sensor_ms) / _HOUR
+        age = (t_ms - shadow.sensor_ms) / HOUR_MS
         if youngest < age <= oldest:
             conformal = conformal.after(_condition(shadow), abs(value - shadow.x) / _deviation(shadow))
     errors = _learned(state.errors, t_ms, value, early, overall)
     level = _with_sensor(level, value, t_ms)
     shadows = [
-        level if (t_ms - shadow.sensor_ms) / _HOUR >= oldest else shadow
+        level if (t_ms - shadow.sensor_ms) / HOUR_MS >= oldest else shadow
         for shadow, (_, oldest) in zip(shadows, _AGES, strict=True)
     ]
     moments, pairs = state.moments, state.pairs
     settled, settled_ms = state.settled, state.settled_ms
     if camera is not None and camera.layout == state.layout:
-        if state._readout is not None and t_ms - settled_ms >= _SETTLED_HOURS * _HOUR:
+        if state._readout is not None and t_ms - settled_ms >= _SETTLED_HOURS * HOUR_MS:
             settled, settled_ms = state._readout.line(), t_ms
         z = np.concatenate(((1.0,), _inputs(camera, moments), (value,)))
         fresh = _weight(state.errors, early, value) * np.outer(z, z)[_TRIANGLE]
@@ -463,7 +463,7 @@ def predict(
         (at for at in (level.sensor_ms, level.camera_ms, level.overall_ms) if not math.isnan(at)),
         default=-math.inf,
     )
-    if (t_ms - heard) / _HOUR > _AGES[-1][1]:
+    if (t_ms - heard) / HOUR_MS > _AGES[-1][1]:
         return None
     tracker = state.conformal.of(_condition(level))
     half = tracker.threshold * _deviation(level)
@@ -582,7 +582,7 @@ def _inputs(camera: Sight, moments: NDArray[np.float32]) -> NDArray[np.float64]:
 
 def _advanced(level: _Level, t_ms: float, errors: _Errors) -> _Level:
     """The filter carried to a later time without news."""
-    hours = (t_ms - level.t_ms) / _HOUR
+    hours = (t_ms - level.t_ms) / HOUR_MS
     if hours <= 0.0:
         return level
     keep, lasting = math.exp(-hours / _REVERT_HOURS), math.exp(-hours / _LASTING_HOURS)
@@ -612,7 +612,7 @@ def _rarer(t_ms: float, since_ms: float, worth_hours: float = 1.0) -> float:
     """Factor on the error variance of an observation that follows one like it: `worth_hours` of
     pictures are worth one observation, however many there are, for their errors are alike.
     """
-    hours = (t_ms - since_ms) / _HOUR
+    hours = (t_ms - since_ms) / HOUR_MS
     return 1.0 if math.isnan(hours) or hours >= worth_hours else worth_hours / max(hours, 1e-3)
 
 
@@ -710,7 +710,7 @@ def _learned(
         lowest=min(errors.lowest, value),
         highest=max(errors.highest, value),
     )
-    apart = (t_ms - errors.anchor_ms) / _HOUR
+    apart = (t_ms - errors.anchor_ms) / HOUR_MS
     if _WALK_HOURS[0] <= apart <= _WALK_HOURS[1]:
         walk, count = _running(errors.walk, errors.walk_count, (value - errors.anchor) ** 2 / apart)
         changed = replace(changed, walk=walk, walk_count=count)
@@ -777,6 +777,6 @@ def _condition(level: _Level) -> str:
     """Condition for the conformal tracker: age of the last measurement, and whether the camera saw the
     hour.
     """
-    age = (level.t_ms - level.sensor_ms) / _HOUR
+    age = (level.t_ms - level.sensor_ms) / HOUR_MS
     span = next((oldest for _, oldest in _AGES if age <= oldest), _AGES[-1][1])
-    return f"{'camera' if level.t_ms - level.camera_ms < _HOUR else 'blind'} {span:.0f}h"
+    return f"{'camera' if level.t_ms - level.camera_ms < HOUR_MS else 'blind'} {span:.0f}h"

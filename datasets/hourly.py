@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
 from zoneinfo import ZoneInfo
 
 from aqi.quality import FAIL, FRESH, SensorState, defaults, step, tests_in
@@ -26,12 +25,11 @@ from model.bundle.targets import Hourly
 from schemas.base import format_time, from_ms
 from schemas.parameters import PARAMETERS
 from schemas.station import Sensor, Station
+from schemas.times import DAY_MS, HOUR_MS
 
 __all__ = ["History", "hourly", "hours", "read_folder"]
 
 #: Groups are hours: what most networks archive.
-HOUR_MS: Final = 3_600_000
-_DAY_MS: Final = 24 * HOUR_MS
 
 
 @dataclass
@@ -62,7 +60,7 @@ def read_folder(root: Path) -> tuple[dict[str, History], list[str]]:
     declared: dict[tuple[str, str, str], int] = {}
     judged: dict[tuple[str, str, str, str], SensorState] = {}
     try:
-        with Spool(latest_ms=int(time.time() * 1000) + _DAY_MS) as spool:
+        with Spool(latest_ms=int(time.time() * 1000) + DAY_MS) as spool:
             contents = read_plain(root, spool)
             for record in contents.stations:
                 found[record.station] = History(record)

@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from aqi.history import Mean
+from aqi.slots import Mean
 from camera.virtual_sensor import unheard
-from fusion.learning import HOUR_MS, Air
+from fusion.learning import Air
 from schemas.amendment import Amendment, HourMean, Withheld
 from schemas.base import to_ms
 from schemas.reading import Quantity
+from schemas.times import HOUR_MS, end_of
 from streams.join import Item, WindowView
 
 #: Spans withheld at a station at a time; of more, the newest count.
@@ -58,7 +59,7 @@ def amended(air: Air, amendment: Amendment) -> Air:
                 gathered, measured={kept: sums for kept, sums in gathered.measured.items() if kept != name}
             )
         if name in virtual:
-            before = unheard(virtual[name], since, -(-until // HOUR_MS) * HOUR_MS)
+            before = unheard(virtual[name], since, end_of(until, HOUR_MS))
             if before is None:
                 del virtual[name]
             else:

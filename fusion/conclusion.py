@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from aqi.history import History, Mean
+from aqi.history import History
 from aqi.quality import MISSING, SUSPECT
+from aqi.slots import Mean
 from camera.far_band import BandFinder
 from camera.virtual_sensor import Prediction
 from fusion.bounds import Interval, bounded

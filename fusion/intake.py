@@ -17,7 +17,7 @@ from camera.haze import HAZE_SIZE
 from camera.sun import solar_hour
 from camera.virtual_sensor import Sight
 from fusion.amending import LeftOut
-from fusion.learning import HOUR_MS, Rows
+from fusion.learning import Rows
 from fusion.sensors import Disputed, Measured, SensorMemory, read
 from model.bundle.runtime import pool
 from schemas.base import from_ms
@@ -27,6 +27,7 @@ from schemas.features import Features
 from schemas.limits import CAMERAS_PER_STATION, SERIES_PER_STATION, UNHEARD_MS
 from schemas.parameters import PARAMETERS, WEATHER
 from schemas.station import Station
+from schemas.times import HOUR_MS, end_of
 from streams.join import Item, WindowView
 
 Float32 = NDArray[np.float32]
@@ -112,7 +113,7 @@ def take_in(
     items = view.inputs.get("readings", ())
     told, memory = read(items, view.start, view.end, station, intake.sensors, limits, reference(station))
     cameras = dict(intake.cameras)
-    hour = -(-view.end // HOUR_MS) * HOUR_MS
+    hour = end_of(view.end, HOUR_MS)
     frames, embeddings, hazes = [], [], []
     sights: list[Features] = []
     for item in view.inputs.get("features", ()):

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from aqi.history import History
 from camera.far_band import BandFinder, observe
 from camera.virtual_sensor import Prediction, Sight, VirtualSensor, predict, update
+from schemas.times import HOUR_MS, end_of
 
-HOUR_MS: Final = 3_600_000
 Float64 = NDArray[np.float64]
 
 
@@ -134,7 +134,7 @@ def learned(
     `rows`: of a camera whose far band is still to be found; `measured`: ug/m3 of the window's usable sensors;
     `told`: what the global head says of each pollutant without its own sensor.
     """
-    hour = _hour(end)
+    hour = end_of(end, HOUR_MS)
     gathered, virtual, virtual_at = air.gathered, air.virtual, air.virtual_at
     finders = air.finders
     if gathered is not None and gathered.end != hour:
@@ -155,7 +155,7 @@ def virtual_estimate(
     """The virtual sensor's estimate; None where the pollutant was never measured, or all is too old."""
     state = air.virtual.get(name)
     gathered = air.gathered
-    if gathered is not None and gathered.end < _hour(end):
+    if gathered is not None and gathered.end < end_of(end, HOUR_MS):
         state = _moved_one(state, name, gathered, gathered.sight())
     if state is None:
         return None
@@ -177,11 +177,6 @@ def _moved_one(
 ) -> VirtualSensor | None:
     total, count = hour.measured.get(name, (0.0, 0))
     return update(state, hour.through, sight, total / count if count else None, hour.told.get(name))
-
-
-def _hour(end: int) -> int:
-    """End of the hour that a window ending then lies in."""
-    return -(-end // HOUR_MS) * HOUR_MS
 
 
 def _sought(finders: Mapping[str, BandFinder], hour: Gathered) -> Mapping[str, BandFinder]:

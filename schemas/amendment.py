@@ -12,10 +12,10 @@ from pydantic_core import PydanticCustomError
 from schemas.base import DeviceId, Record, StationId, UtcTime, to_ms
 from schemas.parameters import Parameter, Pollutant
 from schemas.reading import LIMITS
+from schemas.times import HOUR_MS
 
 #: Value of the header `ce_type` of such a record.
 AMENDMENT_TYPE: Final = b"skyfuse.amendment.v1"
-_HOUR_MS: Final = 3_600_000
 #: ug/m3 that no air ever has, and that single precision still holds.
 _BEYOND_AIR: Final = 1e9
 
@@ -32,7 +32,7 @@ def check_air(parameter: Pollutant, value: float) -> None:
 
 
 class HourMean(Record):
-    """Mean of a pollutant over an hour, as the averages count it (`aqi.history.Mean`)."""
+    """Mean of a pollutant over an hour, as the averages count it (`aqi.slots.Mean`)."""
 
     value: Annotated[float, Field(ge=-_BEYOND_AIR, le=_BEYOND_AIR, description="ug/m3")]
     measured_s: Annotated[int, Field(ge=0, le=3600, description="seconds that were measured")]
@@ -65,7 +65,7 @@ class AmendedHour(Record):
 
     @model_validator(mode="after")
     def _whole(self) -> "AmendedHour":
-        if to_ms(self.end) % _HOUR_MS:
+        if to_ms(self.end) % HOUR_MS:
             raise PydanticCustomError(
                 "not_an_hour", "{end} does not end an hour of UTC", {"end": self.end.isoformat()}
             )

@@ -16,11 +16,11 @@ from zoneinfo import ZoneInfo
 from schemas.base import from_ms, to_ms
 from schemas.estimate import Estimate
 from schemas.parameters import PARAMETERS
+from schemas.times import HOUR_MS
 from sinks.points import NONE, FieldValue, Point
 
 Kind = Literal["hourly", "daily"]
 KINDS: Final[tuple[Kind, ...]] = ("hourly", "daily")
-_HOUR: Final = 3_600_000
 
 
 class Period(NamedTuple):
@@ -35,13 +35,13 @@ class Period(NamedTuple):
 def periods_of(station: str, end: int, zone: str) -> tuple[Period, Period]:
     """The hour and the day that the window ending at `end` (ms) of `station` in IANA `zone` belongs to."""
     # A window that ends on the hour belongs to the hour before.
-    hour = (end - 1) // _HOUR * _HOUR
+    hour = (end - 1) // HOUR_MS * HOUR_MS
     local = from_ms(end - 1).astimezone(ZoneInfo(zone))
     midnight = datetime(local.year, local.month, local.day, tzinfo=local.tzinfo)
     following = local.date() + timedelta(days=1)
     next_midnight = datetime(following.year, following.month, following.day, tzinfo=local.tzinfo)
     return (
-        Period("hourly", station, hour, hour + _HOUR),
+        Period("hourly", station, hour, hour + HOUR_MS),
         Period("daily", station, to_ms(midnight.astimezone(UTC)), to_ms(next_midnight.astimezone(UTC))),
     )
 

@@ -34,6 +34,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+from schemas.times import window_end
 from streams.errors import CommitMetadataError
 
 #: Before any event time.
@@ -288,7 +289,7 @@ class Join:
         state.position = max(state.position, position)
         size, final_after = self._rules.size, self._rules.grace + self._rules.lateness
         behind = max(state.watermark - final_after, self._done, self._skip_to, item.time)
-        end = (behind // size + 1) * size
+        end = window_end(behind, size)
         self._amendments[end, item.offset] = source, item, state.watermark
         self._count += 1
         heapq.heappush(self._agenda, (end + final_after, _AMEND, item.offset, item.station))

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-_HOUR: Final = 3_600_000
-_DAY: Final = 24 * _HOUR
+from schemas.times import DAY_MS, HOUR_MS
+
 _MIB: Final = 1024 * 1024
 
 
@@ -21,7 +21,7 @@ class Topic:
     name: str
     holds: str
     cleanup: Literal["delete", "compact"] = "delete"
-    retention_ms: int = 7 * _DAY
+    retention_ms: int = 7 * DAY_MS
     max_bytes: int = 1 * _MIB
     extra: Mapping[str, str] = field(default_factory=dict)
 
@@ -43,27 +43,27 @@ CAMERA_BANDS: Final = Topic(
 FRAMES: Final = Topic(
     "aq.frames.v1",
     "camera frames: raw image bytes, metadata in headers",
-    retention_ms=6 * _HOUR,
+    retention_ms=6 * HOUR_MS,
     # Three times schemas.frame.MAX_FRAME_BYTES: an oversized one is refused with a reason, not by the broker.
     max_bytes=12 * _MIB,
     # Only closed segments can be dropped: without this, pixels would stay for a week.
-    extra={"segment.ms": str(_HOUR)},
+    extra={"segment.ms": str(HOUR_MS)},
 )
 #: Larger than any reading need be: an oversized one is refused with a reason, not by the broker.
 READINGS: Final = Topic("aq.readings.v1", "sensor readings", max_bytes=12 * _MIB)
 FEATURES: Final = Topic("aq.features.v1", "features of frames")
-ESTIMATES: Final = Topic("aq.estimates.v1", "estimates, every revision", retention_ms=30 * _DAY)
+ESTIMATES: Final = Topic("aq.estimates.v1", "estimates, every revision", retention_ms=30 * DAY_MS)
 ALERTS: Final = Topic("aq.alerts.v1", "alert events, the newest per alert counts", cleanup="compact")
 ANNOTATIONS: Final = Topic(
     "aq.annotations.v1",
     "what people say of a station's data, the newest per annotation counts",
     cleanup="compact",
 )
-LATE: Final = Topic("aq.late.v1", "readings and features too late for a revision", retention_ms=30 * _DAY)
+LATE: Final = Topic("aq.late.v1", "readings and features too late for a revision", retention_ms=30 * DAY_MS)
 DEAD_LETTERS: Final = Topic(
     "aq.dlq.v1",
     "refused records: original bytes, reason in headers",
-    retention_ms=30 * _DAY,
+    retention_ms=30 * DAY_MS,
     max_bytes=13 * _MIB,
 )
 STATE: Final = Topic(
@@ -71,13 +71,13 @@ STATE: Final = Topic(
     "checkpoints of what outlives a window, per station",
     cleanup="compact",
     max_bytes=4 * _MIB,
-    extra={"segment.ms": str(_HOUR), "min.cleanable.dirty.ratio": "0.2"},
+    extra={"segment.ms": str(HOUR_MS), "min.cleanable.dirty.ratio": "0.2"},
 )
 ALERT_STATE: Final = Topic(
     "aq.alert-state.v1",
     "checkpoints of the alerts, per station",
     cleanup="compact",
-    extra={"segment.ms": str(_HOUR), "min.cleanable.dirty.ratio": "0.2"},
+    extra={"segment.ms": str(HOUR_MS), "min.cleanable.dirty.ratio": "0.2"},
 )
 TOPICS: Final = (
     STATIONS,

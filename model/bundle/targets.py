@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aqi import standards
-from aqi.index import subindices
+from aqi.subindex import subindices
 from aqi.units import from_canonical
 from datasets.groups import Group
 from schemas.parameters import PARAMETERS
+from schemas.times import HOUR_MS, window_end
 
 __all__ = [
     "DEFAULT_STANDARD",
@@ -35,8 +36,6 @@ DEFAULT_STANDARD: Final = "us-epa-2024"
 HIGHEST: Final = 500.0
 #: Concentrations (ug/m3, six, NaN = missing) by (station, end of the hour, ms).
 Hourly = Mapping[tuple[str, int], tuple[float, ...]]
-
-_HOUR_MS: Final = 3_600_000
 
 
 def calculate(standard_id: str, sensors: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -78,7 +77,7 @@ def with_true_concentrations(
     changed, count = [], 0
     for group in groups:
         at = int(group.time.timestamp() * 1000)
-        true = hourly.get((group.site.station, (at // _HOUR_MS + 1) * _HOUR_MS))
+        true = hourly.get((group.site.station, window_end(at, HOUR_MS)))
         if true is None:
             changed.append(group)
             continue

@@ -34,8 +34,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aqi import standards
-from aqi.history import History, Mean
+from aqi.history import History
 from aqi.index import IndexResult, assess_many
+from aqi.slots import Mean
 from camera import far_band as bands
 from camera import virtual_sensor as virtual
 from camera.errors import ImageRefused
@@ -54,6 +55,7 @@ from schemas.base import format_time
 from schemas.errors import ArrayError
 from schemas.parameters import PARAMETERS, Pollutant
 from schemas.state import pack
+from schemas.times import HOUR_MS
 
 Progress = Callable[[str, int, int], None]
 
@@ -66,9 +68,8 @@ LEARNING_DAYS: Final = 8
 STANDARD: Final = "us-epa-2024"
 INDEX_HOURS: Final = 26
 
-_HOUR: Final = 3_600_000
 #: Readings this long before the first frame are played too, so that the level starts with a history.
-_HISTORY_MS: Final = 60 * 24 * _HOUR
+_HISTORY_MS: Final = 60 * 24 * HOUR_MS
 _MEAN_DAYS: Final = 30
 #: The skyline of milan-webcam: rows 150 to 300 of 540.
 _MILAN_BAND: Final = FarBand(0.278, 0.556)
@@ -113,7 +114,7 @@ def joined(earlier: OnlineData, later: OnlineData) -> OnlineData:
 def last_hour(data: OnlineData) -> int:
     """End of the last hour (ms) of which there is a reading or a frame."""
     ends = [end for means in data.readings.values() for end in means]
-    return max([*ends, *(at // _HOUR * _HOUR + _HOUR for at, _ in data.frames)])
+    return max([*ends, *(at // HOUR_MS * HOUR_MS + HOUR_MS for at, _ in data.frames)])
 
 
 class Hour(NamedTuple):
@@ -328,7 +329,7 @@ def read_milan(root: Path) -> OnlineData:
                     at = datetime.fromisoformat(row["time_local"]).replace(
                         tzinfo=timezone(timedelta(hours=1))
                     )
-                    readings[_ms(at) + _HOUR] = float(row["pm25_ug_m3"])
+                    readings[_ms(at) + HOUR_MS] = float(row["pm25_ug_m3"])
     except (OSError, EOFError, KeyError, ValueError) as error:
         raise LayoutError(f"{table}: not a table of time_local, pm25_ug_m3 ({error!r})") from error
     frames = []
@@ -487,7 +488,7 @@ def score(
         *((_span(length), _before(length)) for length in outages),
     ]
     if for_good_ms is not None:
-        since = for_good_ms // _HOUR * _HOUR
+        since = for_good_ms // HOUR_MS * HOUR_MS
         protocols.append(("for good", lambda _: since))
     outcomes = []
     for number, (name, start) in enumerate(protocols):
@@ -513,7 +514,7 @@ class _Silence:
         """Note the hour's estimate; those that no later hour's index reads are dropped."""
         if guess is not None:
             self.imputed[end_ms] = guess
-        self.imputed.pop(end_ms - (INDEX_HOURS + 1) * _HOUR, None)
+        self.imputed.pop(end_ms - (INDEX_HOURS + 1) * HOUR_MS, None)
 
 
 class _Replayed:
@@ -551,7 +552,9 @@ class _Replayed:
         reached = silence.state.t_ms
         first, last = np.searchsorted(self._ends, (reached, hour.end_ms - 1), side="right")
         ahead = self._ends[int(first) : int(last)].tolist()
-        indexed = range(max(start_ms, reached, hour.end_ms - INDEX_HOURS * _HOUR) + _HOUR, hour.end_ms, _HOUR)
+        indexed = range(
+            max(start_ms, reached, hour.end_ms - INDEX_HOURS * HOUR_MS) + HOUR_MS, hour.end_ms, HOUR_MS
+        )
         for end in sorted({*ahead, *indexed}):
             between = self._seen.get(end)
             sight, overall = (between.sight, between.global_estimate) if between else (None, None)
@@ -589,7 +592,7 @@ class _Replayed:
     def _history(self, end_ms: int, start_ms: int, imputed: Mapping[int, Prediction]) -> History:
         """The last hours, measured up to `start_ms`, imputed after."""
         history = History.empty()
-        for end in range(end_ms - (INDEX_HOURS - 1) * _HOUR, end_ms + 1, _HOUR):
+        for end in range(end_ms - (INDEX_HOURS - 1) * HOUR_MS, end_ms + 1, HOUR_MS):
             value, guess = self._measured.get(end), imputed.get(end)
             if end <= start_ms and value is not None:
                 history = history.with_hour(end, {self._pollutant: Mean(value, 3600)})
@@ -600,13 +603,13 @@ class _Replayed:
         return history
 
     def _last(self, start_ms: int) -> float | None:
-        for end in range(start_ms, start_ms - 7 * 24 * _HOUR, -_HOUR):
+        for end in range(start_ms, start_ms - 7 * 24 * HOUR_MS, -HOUR_MS):
             if end in self._measured:
                 return self._measured[end]
         return None
 
     def _of_day(self, end_ms: int, start_ms: int) -> float | None:
-        back = range(end_ms - 24 * _HOUR, start_ms - (_MEAN_DAYS + 1) * 24 * _HOUR, -24 * _HOUR)
+        back = range(end_ms - 24 * HOUR_MS, start_ms - (_MEAN_DAYS + 1) * 24 * HOUR_MS, -24 * HOUR_MS)
         values = [self._measured[end] for end in back if end <= start_ms and end in self._measured]
         return sum(values) / len(values) if values else None
 
@@ -627,7 +630,7 @@ def hours_of(
     measured = data.readings[pollutant]
     frames: dict[int, list[tuple[int, Path]]] = defaultdict(list)
     for at, path in sorted(data.frames):
-        frames[at // _HOUR * _HOUR + _HOUR].append((at, path))
+        frames[at // HOUR_MS * HOUR_MS + HOUR_MS].append((at, path))
     begin = min(frames) - _HISTORY_MS if frames else min(measured)
     ends = sorted({end for end in measured if end >= begin} | frames.keys())
     band = None if find_band else data.far_band
@@ -700,7 +703,7 @@ def _global(
     if not embeddings and np.isnan(sensors).all():
         return None
     longitude = None if data.position is None else data.position[1]
-    hour = np.array([solar_hour(_utc(end_ms - _HOUR), longitude)], dtype=np.float32)
+    hour = np.array([solar_hour(_utc(end_ms - HOUR_MS), longitude)], dtype=np.float32)
     embedding = pool(embeddings) if embeddings else np.zeros(EMBEDDING_SIZE, np.float32)
     haze_ = pool(statistics) if statistics else np.full(HAZE_SIZE, np.nan, np.float32)
     output = head.predict(embedding[None], np.array([bool(embeddings)]), sensors, haze_[None], hour)
@@ -786,17 +789,17 @@ def _utc(ms: int) -> datetime:
 
 
 def _day(end_ms: int, zone: tzinfo) -> str:
-    return _utc(end_ms - _HOUR).astimezone(zone).date().isoformat()
+    return _utc(end_ms - HOUR_MS).astimezone(zone).date().isoformat()
 
 
 def _midnight(end_ms: int, zone: tzinfo) -> int:
     """Local midnight before the hour, in whole hours of UTC."""
-    local = _utc(end_ms - _HOUR).astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
-    return _ms(local) // _HOUR * _HOUR
+    local = _utc(end_ms - HOUR_MS).astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
+    return _ms(local) // HOUR_MS * HOUR_MS
 
 
 def _before(hours: int) -> Callable[[Hour], int]:
-    return lambda hour: hour.end_ms - hours * _HOUR
+    return lambda hour: hour.end_ms - hours * HOUR_MS
 
 
 def _span(hours: int) -> str:

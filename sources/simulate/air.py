@@ -6,11 +6,10 @@ from typing import Final
 from camera.sun import solar_hour, sun_elevation
 from schemas.base import from_ms
 from schemas.parameters import Parameter
+from schemas.times import DAY_MS, HOUR_MS
 from sources.simulate.city import City, SimulatedStation
 from sources.simulate.noise import key, normal, smooth, uniform
 
-HOUR_MS: Final = 3_600_000
-_DAY_MS: Final = 24 * HOUR_MS
 #: An episode of bad air: in half of all stretches of this many days, 12 to 48 hours long.
 _EPISODE_DAYS: Final = 5
 
@@ -70,7 +69,7 @@ def _rush(time_ms: int, hour: float) -> float:
     morning = math.exp(-(((hour - 8.0) / 1.3) ** 2) / 2)
     evening = math.exp(-(((hour - 18.2) / 1.8) ** 2) / 2)
     noon = 0.35 * math.exp(-(((hour - 13.0) / 3.5) ** 2) / 2)
-    weekday = (time_ms // _DAY_MS + 3) % 7  # 0 is Monday: 1970-01-01 was a Thursday
+    weekday = (time_ms // DAY_MS + 3) % 7  # 0 is Monday: 1970-01-01 was a Thursday
     return min(1.0, morning + evening + noon) * (0.5 if weekday >= 5 else 1.0)
 
 
@@ -82,7 +81,7 @@ def _bump(x: float) -> float:
 def _episode(seed: int, time_ms: int) -> float:
     """Factor of a city-wide episode: 1 without one, up to 4.5."""
     stream = key(seed, "episode")
-    stretch = _EPISODE_DAYS * _DAY_MS
+    stretch = _EPISODE_DAYS * DAY_MS
     index = time_ms // stretch
     if uniform(stream, 4 * index) > 0.5:
         return 1.0

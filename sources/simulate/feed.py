@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from datasets.errors import SourceError
+from schemas.times import MINUTE_MS
 from settings.sections import Settings
 from sources.sender import Sender
 from sources.simulate.city import City, build
 from sources.simulate.messages import messages
-from sources.simulate.truth import MINUTE_MS, Truth
+from sources.simulate.truth import Truth
 from streams.topics import FRAMES, STATIONS
 
 _MOST_HISTORY_MIN: Final = 48 * 60

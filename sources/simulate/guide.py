@@ -4,7 +4,8 @@ from typing import Final
 
 from camera.gate import NIGHT_ELEVATION
 from schemas.base import from_ms
-from sources.simulate.air import HOUR_MS, sun_over
+from schemas.times import HOUR_MS
+from sources.simulate.air import sun_over
 from sources.simulate.city import City
 from sources.simulate.sensors import FOULED, Fault, fault
 

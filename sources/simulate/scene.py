@@ -19,7 +19,8 @@ from PIL import Image
 
 from camera.sun import solar_hour
 from schemas.base import from_ms
-from sources.simulate.air import HOUR_MS, air, sun_over
+from schemas.times import HOUR_MS
+from sources.simulate.air import air, sun_over
 from sources.simulate.city import City, SimulatedStation
 from sources.simulate.noise import key, smooth, uniform
 

@@ -4,7 +4,8 @@ import math
 from typing import Final, Literal, NamedTuple
 
 from schemas.parameters import Parameter
-from sources.simulate.air import HOUR_MS, air
+from schemas.times import HOUR_MS
+from sources.simulate.air import air
 from sources.simulate.city import City, SimulatedStation
 from sources.simulate.noise import key, normal, uniform
 

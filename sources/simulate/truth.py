@@ -7,11 +7,11 @@ from typing import Final, get_args
 from datasets.errors import SourceError
 from schemas.base import format_time, from_ms, parse_time, to_ms
 from schemas.parameters import PARAMETERS, Parameter
+from schemas.times import MINUTE_MS
 from sources.simulate.air import air
 from sources.simulate.city import City
 from sources.simulate.sensors import fault
 
-MINUTE_MS: Final = 60_000
 _PARAMETERS: Final = tuple(
     name for name in get_args(Parameter) if name in (*PARAMETERS, "relativehumidity", "temperature")
 )

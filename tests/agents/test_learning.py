@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from aqi.history import History, Mean
+from aqi.history import History
+from aqi.slots import Mean
 from camera import virtual_sensor
 from camera.virtual_sensor import Sight
 from fusion.assessor import Assessor

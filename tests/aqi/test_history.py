@@ -9,9 +9,12 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from aqi.errors import HistoryError
-from aqi.history import HOUR_MS, OZONE_KEPT, QUARTER_MS, History, HistoryState, Mean, OzoneState, SlotsState
+from aqi.history import History, HistoryState
+from aqi.older_ozone import OZONE_KEPT, OzoneState
+from aqi.slots import Mean, SlotsState
 from schemas.parameters import PARAMETERS
 from schemas.state import pack, unpack
+from schemas.times import HOUR_MS, QUARTER_MS
 
 T0 = 1_700_000_000_000 // HOUR_MS * HOUR_MS
 MINUTE_MS = 60_000

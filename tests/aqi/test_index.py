@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 
 from aqi import standards
 from aqi.errors import StandardError
-from aqi.history import HOUR_MS, QUARTER_MS, History, Mean
-from aqi.index import IndexResult, assess, assess_many, index_of, subindices
+from aqi.history import History
+from aqi.index import IndexResult, assess, assess_many, index_of
+from aqi.slots import Mean
+from aqi.subindex import subindices
 from schemas.parameters import PARAMETERS
+from schemas.times import HOUR_MS, QUARTER_MS
 
 T0 = 1_700_000_000_000 // HOUR_MS * HOUR_MS
 MINUTE_MS = 60_000

@@ -8,10 +8,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aqi import standards
-from aqi.history import HOUR_MS, History, Mean
+from aqi.history import History
 from aqi.index import IndexResult, assess
+from aqi.slots import Mean
 from aqi.units import convert
 from schemas.parameters import PARAMETERS
+from schemas.times import HOUR_MS
 
 T0 = 1_700_000_000_000 // HOUR_MS * HOUR_MS
 MINUTE_MS = 60_000

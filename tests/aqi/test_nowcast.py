@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aqi import nowcast, standards
-from aqi.history import HOUR_MS, History, Mean
+from aqi.history import History
 from aqi.index import assess_many
+from aqi.slots import Mean
+from schemas.times import HOUR_MS
 
 GAP = float("nan")
 Series = npt.NDArray[np.float64]

@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aqi import standards
-from aqi.history import HOUR_MS, QUARTER_MS, History, Mean
+from aqi.history import History
 from aqi.index import assess
 from aqi.reach import of_mean
+from aqi.slots import Mean
+from schemas.times import HOUR_MS, QUARTER_MS
 
 T0 = 1_700_000_000_000 // HOUR_MS * HOUR_MS
 US = standards.load("us-epa-2024")

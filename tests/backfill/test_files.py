@@ -7,10 +7,10 @@ import pytest
 
 from backfill.files import BEYOND_THE_LOG, History, late_from, source_of_file
 from datasets.errors import SourceError
-from fusion.learning import HOUR_MS
 from model.bundle.bundle import DEFAULT_BUNDLE, Bundle
 from schemas.base import format_time, from_ms
 from schemas.features import Features
+from schemas.times import HOUR_MS
 from settings.sections import KafkaSettings, Settings
 from streams.accept import Keys
 from streams.bands import BandBook

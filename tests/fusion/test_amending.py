@@ -8,7 +8,8 @@ from aiokafka import ConsumerRecord
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aqi.history import History, Mean
+from aqi.history import History
+from aqi.slots import Mean
 from camera.virtual_sensor import VirtualSensor, unheard, update
 from fusion.amending import (
     MOST_WITHHELD,

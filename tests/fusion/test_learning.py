@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from aqi.history import History
-from fusion.learning import HOUR_MS, Air, learned, virtual_estimate
+from fusion.learning import Air, learned, virtual_estimate
+from schemas.times import HOUR_MS
 
 MINUTE = 60_000
 MIDNIGHT = 1_750_204_800_000

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import agents.worker  # noqa: F401  # imports every codec that a worker uses
-from aqi.history import History, Mean
+from aqi.history import History
+from aqi.slots import Mean
 from camera.far_band import ROWS, BandFinder, FarBand
 from camera.virtual_sensor import CAMERA_SIZE, VirtualSensor
 from fusion.intake import Intake

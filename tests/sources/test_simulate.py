@@ -25,8 +25,9 @@ from schemas.base import from_ms, parse_time, to_ms
 from schemas.frame import accept_header
 from schemas.parameters import PARAMETERS
 from schemas.reading import LIMITS, accept
+from schemas.times import HOUR_MS, MINUTE_MS
 from settings.sections import Settings
-from sources.simulate.air import HOUR_MS, air, sun_over
+from sources.simulate.air import air, sun_over
 from sources.simulate.city import FORMER_PLACE, READING_PERIOD_MS, build
 from sources.simulate.feed import feed
 from sources.simulate.guide import guide
@@ -35,7 +36,7 @@ from sources.simulate.noise import key, smooth
 from sources.simulate.place import place_of_day, settle
 from sources.simulate.scene import HEIGHT, WIDTH, extinction, growth, picture, render, scene
 from sources.simulate.sensors import FOULED, fault, measured
-from sources.simulate.truth import COLUMNS, MINUTE_MS, Truth, truth_file
+from sources.simulate.truth import COLUMNS, Truth, truth_file
 from streams.admin import create_topics
 from streams.topics import FRAMES, READINGS, STATIONS
 

@@ -14,8 +14,9 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from aqi import standards
-from aqi.history import History, Mean
+from aqi.history import History
 from aqi.index import assess
+from aqi.slots import Mean
 from camera import virtual_sensor as virtual
 from camera.far_band import FarBand
 from cli.evaluate import evaluate_command
