@@ -418,18 +418,26 @@ def particles(pm25: float, pm10: float, rule: ParticleRule) -> Verdict:
 
 
 class UnitRule(NamedTuple):
-    """Below this (in `unit`) there is no such air anywhere: the number was meant in another unit."""
+    """Below `lowest` and above `high` (in `unit`) there is hardly such air: it was meant in another unit.
+
+    Above `highest` there is none.
+    """
 
     parameter: str
     unit: str
-    lowest: float
+    lowest: float = 0.0
+    high: float = math.inf
+    highest: float = math.inf
 
 
 def unit_doubt(parameter: str, value: float, unit: str, rules: Sequence[UnitRule]) -> Verdict:
-    """Whether a value above zero is so low for its unit that the unit is in doubt."""
+    """Whether a value above zero is so low, or so high, for its unit that the unit is in doubt."""
     for rule in rules:
-        if (parameter, unit) == (rule.parameter, rule.unit) and 0.0 < value < rule.lowest:
-            return Verdict(SUSPECT, UNIT)
+        if (parameter, unit) == (rule.parameter, rule.unit) and value > 0.0:
+            if value > rule.highest:
+                return Verdict(FAIL, UNIT)
+            if value < rule.lowest or value > rule.high:
+                return Verdict(SUSPECT, UNIT)
     return Verdict(GOOD, 0)
 
 

@@ -37,6 +37,7 @@ from aqi.quality import (
     MISSING,
     NOT_EVALUATED,
     SUSPECT,
+    UNIT,
     ChannelRule,
     Defaults,
     Limits,
@@ -336,6 +337,8 @@ class _Window:
             self.failed.setdefault(parameter, []).append((sensor, _mean_of(bad, since)))
             if not good:
                 why = "the sensor's sign for no value" if filled and not points else "failed quality control"
+                if bad[-1].verdict.tests & UNIT:
+                    why = "no air outdoors has that much: is its unit right?"
                 self._refuse(parameter, label, f"{why} ({bad[-1].value:.6g} ug/m3)")
         return _mean_of(good, since) if good else None
 

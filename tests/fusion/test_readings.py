@@ -1,5 +1,6 @@
 """One window's readings, without a stream: which of them stand, what they carry, and what is remembered."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -210,10 +211,22 @@ def test_a_fill_value_is_one_as_the_sensor_sends_it() -> None:
 
 def test_a_unit_that_is_doubted_is_told() -> None:
     for rule in defaults().units:
-        readings, _ = told([said(0.9 * rule.lowest, parameter=rule.parameter, unit=rule.unit)])
-        assert (readings.measured[rule.parameter].flag, readings.measured[rule.parameter].tests) == (3, UNIT)
-        readings, _ = told([said(1.1 * rule.lowest, parameter=rule.parameter, unit=rule.unit)])
-        assert readings.measured[rule.parameter].tests == 0
+        low = rule.lowest or 1.0
+        for number, doubted in ((0.9 * rule.lowest, True), (1.1 * low, False), (1.1 * rule.high, True)):
+            if 0.0 < number < math.inf:
+                readings, _ = told([said(number, parameter=rule.parameter, unit=rule.unit)])
+                found = readings.measured[rule.parameter]
+                assert (found.flag, found.tests) == ((3, UNIT) if doubted else (1, 0))
+
+
+@pytest.mark.parametrize(
+    ("number", "unit"), [(120.0, "mg/m3"), (101.0, "mg/m3"), (105.0, "ppm"), (300.0, "ppm")]
+)
+def test_carbon_monoxide_that_no_air_has_fails(number: float, unit: str) -> None:
+    readings, _ = told([said(number, parameter="co", unit=unit)])
+    assert "co" not in readings.measured
+    assert readings.failed["co"].tests & UNIT
+    assert "is its unit right?" in readings.refused["co"]["main/value"]
 
 
 def test_states_of_a_sensor_without_channels_are_taken_over() -> None:
