@@ -144,7 +144,9 @@ class SinkStage:
         for record in records:
             if record.value is None:
                 continue  # a tombstone: what was written of the annotation stays
-            annotation = letters.read(record, lambda record=record: read_annotation(record))  # type: ignore[misc]
+            annotation = letters.read(
+                record, lambda record=record: read_annotation(record, self._stations.keys)
+            )  # type: ignore[misc]
             if annotation is not None:
                 newest[annotation.id] = annotation
         try:

@@ -3,12 +3,11 @@
 from collections.abc import Iterable
 from typing import Any
 
-from pydantic import ValidationError
-
 from fusion.amending import LeftOut, left_out
 from schemas.amendment import Withheld
 from schemas.annotation import Annotation
-from streams.accept import Keys
+from schemas.errors import Refused
+from streams.accept import Keys, read_annotation
 
 
 def withheld_of(annotation: Annotation) -> Withheld:
@@ -36,9 +35,7 @@ def read_annotations(records: Iterable[Any], keys: Keys) -> list[Annotation]:
             newest.pop(record.key, None)
             continue
         try:
-            found = Annotation.model_validate_json(record.value)
-        except ValidationError:
-            continue  # another program's: nobody acts on it
-        if record.key == found.id.encode() and keys.partition(found.station) == record.partition:
-            newest[record.key] = found
+            newest[record.key] = read_annotation(record, keys)
+        except Refused:
+            continue  # another program's: nobody acts on it, and the sink has written a dead letter
     return sorted(newest.values(), key=lambda one: (one.station, one.made_at, one.id))

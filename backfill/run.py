@@ -52,7 +52,7 @@ from settings.sections import Settings
 from sources.replay.feed import Progress
 from sources.sender import Sender
 from streams import topics
-from streams.accept import LATE_FROM, Keys, amendment_of, is_amendment, is_punctuation
+from streams.accept import LATE_FROM, Keys, amendment_of, check_key, is_amendment, is_punctuation
 from streams.admin import admin_client, client_arguments, consumer_limits, dial
 from streams.bands import BandBook
 from streams.cadence import Cadences, Periods
@@ -505,7 +505,8 @@ class _Run:
                 continue
             try:
                 estimate = Estimate.model_validate_json(record.value or b"")
-            except ValidationError:
+                check_key(record, estimate.station, "station")
+            except (ValidationError, Refused):
                 continue  # the sinks refuse it too, with a dead letter: it is in no series
             take(estimate, BACKFILLED in dict(record.headers))
         return complete_since

@@ -1,5 +1,6 @@
 """The product: what the air at a station was in one window, on what grounds, and how sure that is."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Final, Literal
 
@@ -7,6 +8,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from schemas.base import DeviceId, Record, StationId, UtcTime, format_time
+from schemas.errors import Refused
 from schemas.parameters import Pollutant
 
 #: Header of an estimate that `skyfuse backfill` made; the value is `true`.
@@ -216,3 +218,65 @@ class Estimate(Record):
     ]
     inputs: Inputs
     bundle: str
+
+
+#: No air has more ug/m3, no index more points, no window more inputs; no sentence of ours is longer.
+_CONCENTRATION: Final = 1e6
+_POINTS: Final = 100_000
+_INPUTS: Final = 10**9
+_NAME: Final = 500
+_WORDS: Final = 16_000
+
+
+def check_size(estimate: Estimate) -> None:
+    """Raises Refused for an estimate with a number, or words, of a size that none of ours has.
+
+    Whoever produces estimates is shown on the screen and in the store's answers, and the highest revision of
+    a window counts for ever. No check of the schema's: what an earlier version stored is read as it is.
+    """
+    _at_most(_INPUTS, "", revision=estimate.revision, amended=estimate.amended)
+    _short(_NAME, "bundle", [estimate.bundle])
+    for name, one in estimate.pollutants.items():
+        _at_most(_CONCENTRATION, name, value=one.value, lo=one.lo, hi=one.hi, raw=one.raw)
+        _at_most(_INPUTS, name, n=one.n, covered_s=one.covered_s, qc=one.qc, qc_tests=one.qc_tests)
+        _at_most(_CONCENTRATION, name, coverage=one.coverage)
+        _at_most(_CONCENTRATION, "weights", **one.weights)
+        _short(_NAME, name, [one.method, *one.weights])
+        _short(_WORDS, name, [*one.refused, *one.refused.values()])
+    for name, lost in estimate.missing.items():
+        _at_most(_CONCENTRATION, name, raw=lost.raw)
+        _at_most(_INPUTS, name, n=lost.n, qc=lost.qc, qc_tests=lost.qc_tests)
+        _short(_WORDS, name, [*lost.refused, *lost.refused.values()])
+    for block in estimate.indices:
+        _short(_NAME, "indices", [block.standard, block.category or ""])
+        _short(_WORDS, "indices", [block.reason, block.nowcast_reason])
+        _at_most(
+            _POINTS, block.standard, index=block.index, lo=block.lo, hi=block.hi, nowcast=block.nowcast,
+            nowcast_lo=block.nowcast_lo, nowcast_hi=block.nowcast_hi, level=block.level,
+        )  # fmt: skip
+        _at_most(_POINTS, "subindices", **block.subindices)
+    if (said := estimate.model) is not None:
+        _at_most(_CONCENTRATION, "model", aqi=said.aqi, lo=said.lo, hi=said.hi)
+        _at_most(_CONCENTRATION, "model.sensors", **said.sensors)
+        _at_most(_CONCENTRATION, "model.shares", **said.shares)
+        _short(_NAME, "model.shares", said.shares)
+    inputs = estimate.inputs
+    _at_most(_INPUTS, "inputs", readings=inputs.readings, standing=inputs.standing)
+    _at_most(_INPUTS, "inputs.withheld", **inputs.withheld)
+    _at_most(_CONCENTRATION, "inputs", humidity=inputs.humidity)
+    _short(_NAME, "inputs.withheld", inputs.withheld)
+
+
+def _at_most(most: float, where: str, /, **numbers: float | None) -> None:
+    for name, number in numbers.items():
+        if number is not None and abs(number) > most:
+            path = f"{where[:64]}.{name[:64]}" if where else name
+            raise Refused(
+                "out_of_range", f"{path} is {number:.6g}: beyond {most:g}, which no estimate of skyfuse is"
+            )
+
+
+def _short(most: int, where: str, texts: Iterable[str]) -> None:
+    longest = max(map(len, texts), default=0)
+    if longest > most:
+        raise Refused("too_long", f"{where}: a text of {longest} characters; {most} are enough")

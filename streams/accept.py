@@ -11,7 +11,7 @@ from schemas.annotation import Annotation
 from schemas.base import first_error, format_time, from_ms, to_ms
 from schemas.dead_letter import DeadLetter
 from schemas.errors import Refused
-from schemas.estimate import Estimate
+from schemas.estimate import Estimate, check_size
 from schemas.features import Punctuation
 from schemas.reading import Observation, accept, decode
 from streams.cadence import Periods
@@ -125,10 +125,13 @@ def punctuation_at(record: KafkaRecord) -> int | None:
 def read_estimate(record: KafkaRecord) -> Estimate:
     """The estimate that a record carries. Raises ValidationError, Refused.
 
+    Its key has to be its station: by that it has come to those who keep the station's series and alerts.
     What is stamped a day ahead of the broker's clock is none: it would end the present for whoever goes by
     the newest window.
     """
     estimate = Estimate.model_validate_json(record.value or b"")
+    check_key(record, estimate.station, "station")
+    check_size(estimate)
     if 0 <= record.timestamp < to_ms(estimate.window.end) - MAX_CLOSING_MS:
         raise Refused(
             "future_time",
@@ -138,12 +141,30 @@ def read_estimate(record: KafkaRecord) -> Estimate:
     return estimate
 
 
-def read_annotation(record: KafkaRecord) -> Annotation:
+def read_annotation(record: KafkaRecord, keys: "Keys") -> Annotation:
     """The annotation in a record. Raises Refused."""
     try:
-        return Annotation.model_validate_json(record.value or b"")
+        found = Annotation.model_validate_json(record.value or b"")
     except ValidationError as error:
         raise Refused(*first_error(error)) from error
+    check_key(record, found.id, "annotation")
+    home = keys.partition(found.station)
+    if home != record.partition:
+        raise Refused(
+            "wrong_partition",
+            f"an annotation of station {found.station} belongs on partition {home}, the record lies on"
+            f" {record.partition}: name the partition when you produce it (`skyfuse annotate` does)",
+        )
+    return found
+
+
+def check_key(record: KafkaRecord, name: str, of: str) -> None:
+    """Raises Refused where the record's key is not `name`, the id of what (`of`) the record names."""
+    if record.key is None:
+        raise Refused("no_key", f"the record has no key: produce it with the key {name!r}")
+    if record.key != name.encode():
+        key = record.key[:80].decode(errors="backslashreplace")
+        raise Refused("key_mismatch", f"the key is {key!r} but the record names {of} {name!r}")
 
 
 class Keys:

@@ -65,7 +65,7 @@ class Book(Generic[V]):
         stored: Callable[[bytes], tuple[V, list[str]]] | None = None,
     ) -> None:
         self.topic = topic
-        self._keys = keys
+        self.keys = keys
         self._read = read
         self._check = check
         self._stored = stored
@@ -145,7 +145,7 @@ class Book(Generic[V]):
         """Keep a record; gives the station if it is a tombstone. Raises Refused, ValidationError."""
         if record.value is None and record.key is not None:
             station = record.key.decode(errors="replace")
-            self._keys.check(record, station)
+            self.keys.check(record, station)
             if self._newest.pop(station, None) is not None:
                 del self._at[station]
                 while len(self._ended) >= STATIONS_PER_PARTITION:
@@ -160,7 +160,7 @@ class Book(Generic[V]):
         return None
 
     def _put(self, record: KafkaRecord, found: V) -> None:
-        self._keys.check(record, found.station)
+        self.keys.check(record, found.station)
         self._check(found)
         if self._outdated(record, found.station):
             return

@@ -65,7 +65,8 @@ class Log:
 def records(estimates):
     return [
         ConsumerRecord(
-            "estimates", 1, offset, 1_800_000_000_000, 1, b"s",
+            "estimates", 1, offset, 1_800_000_000_000, 1,
+            b"s" if isinstance(one, bytes) else one.station.encode(),
             one if isinstance(one, bytes) else one.model_dump_json().encode(), None, 0, 0, (),
         )
         for offset, one in enumerate(estimates)

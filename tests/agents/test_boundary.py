@@ -688,11 +688,15 @@ def test_a_huge_punctuation_of_frames_is_not_passed_on() -> None:
     assert json.loads(passed.value or b"")["kind"] == "watermark"
 
 
+def published(log: Log, one: Estimate) -> Record:
+    return log.record(topics.ESTIMATES, one.station.encode(), one.model_dump_json().encode())
+
+
 def test_an_estimate_of_the_far_future_does_not_end_the_watch() -> None:
     log, alerts = Log(), Alerts()
     far = estimate("b", 9_000_000_000)
     now = [estimate("a", NOW // 1000 + n * 60, indices=(index(400),)) for n in range(-70, 1)]
-    records = [log.record(topics.ESTIMATES, b"a", one.model_dump_json().encode()) for one in (far, *now)]
+    records = [published(log, one) for one in (far, *now)]
     alerts.handle(records)
     assert [letter.code for letter in letters_of(alerts.broker, records).values()] == ["future_time"]
     assert "open" in {one.event for one in alerts.alerts()}
@@ -768,7 +772,7 @@ def test_the_watch_holds_no_more_stations_than_its_limit(monkeypatch: pytest.Mon
     monkeypatch.setattr(alert_stage, "STATIONS_PER_PARTITION", 3)
     log, alerts = Log(), Alerts()
     made = [estimate(f"s{n % 5}", NOW // 1000 + n) for n in range(20)]
-    records = [log.record(topics.ESTIMATES, b"", one.model_dump_json().encode()) for one in made]
+    records = [published(log, one) for one in made]
     alerts.handle(records)
     letters = letters_of(alerts.broker, records)
     assert {letter.code for letter in letters.values()} == {"too_many_stations"}

@@ -5,32 +5,35 @@ import gzip
 import json
 import socket
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiokafka import ConsumerRecord
+from pydantic import ValidationError
 
 from agents.sink import SinkStage
 from schemas.dead_letter import DeadLetter
-from schemas.estimate import Estimate
+from schemas.errors import Refused
+from schemas.estimate import Estimate, Inputs, MissingPollutant, ModelOutput
 from sinks.influx import InfluxSink
 from sinks.patience import Patience
 from sinks.store import Store
-from streams.accept import Keys
+from streams.accept import Keys, read_estimate
 from streams.driver import Out
 from streams.stations import StationBook
-from tests.samples import T0, estimate, measured
+from tests.samples import T0, estimate, imputed, index, measured
 
 TOPIC = "aq.estimates.v1"
 GOOD = estimate("s1", T0 + 60, pollutants={"pm25": measured(12.5)})
 LATER = estimate("s1", T0 + 120, pollutants={"pm25": measured(13.5)})
 
 
-def record(offset: int, value: bytes | None) -> "ConsumerRecord[bytes, bytes]":
-    return ConsumerRecord(TOPIC, 0, offset, 1_767_225_700_000, 1, b"s1", value, None, 0, 0, (("a", b"b"),))
+def record(offset: int, value: bytes | None, key: bytes | None = b"s1") -> "ConsumerRecord[bytes, bytes]":
+    return ConsumerRecord(TOPIC, 0, offset, 1_767_225_700_000, 1, key, value, None, 0, 0, (("a", b"b"),))
 
 
 @pytest.mark.parametrize(
@@ -75,6 +78,52 @@ def test_what_no_series_can_hold_is_a_dead_letter_as_it_came(
     assert DeadLetter.original_headers(letter.headers) == [("a", b"b")]
     assert (story.code, story.stage, story.offset) == (code, "sink", 1)
     assert len(story.reason) > 20
+
+
+@pytest.mark.parametrize(
+    ("key", "code"), [(b"s2", "key_mismatch"), (b"\xff", "key_mismatch"), (None, "no_key")]
+)
+def test_an_estimate_under_another_key_than_its_station_is_refused(key: bytes | None, code: str) -> None:
+    with pytest.raises(Refused) as refused:
+        read_estimate(record(0, GOOD.model_dump_json().encode(), key))
+    assert refused.value.code == code
+    assert "'s1'" in refused.value.message
+    assert read_estimate(record(0, GOOD.model_dump_json().encode())) == GOOD
+
+
+FULL = estimate(
+    "s1",
+    T0 + 60,
+    pollutants={"pm25": measured(12.5), "no2": imputed(9.5, 2.5, 20.5, weights={"camera": 0.5})},
+    missing={"co": MissingPollutant(raw=9e5, qc=4, n=3, refused={"a": "b"})},
+    indices=(index(nowcast=77, lo=66, hi=88),),
+    model=ModelOutput(aqi=60.5, lo=40.5, hi=80.5, sensors={"pm25": 15.5}, shares={"image": 0.5}),
+    inputs=Inputs(readings=3, humidity=55.5, withheld={"s1/x": 1}),
+)
+
+
+def places(plain: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where the numbers and the free words of a document stand."""
+    if isinstance(plain, dict | list):
+        for key, inner in plain.items() if isinstance(plain, dict) else enumerate(plain):
+            yield from places(inner, (*path, key))
+    elif isinstance(plain, str | int | float) and not isinstance(plain, bool):
+        yield path
+
+
+@pytest.mark.parametrize("path", list(places(json.loads(FULL.model_dump_json()))), ids=str)
+def test_nothing_of_an_estimate_is_of_absurd_size(path: tuple[Any, ...]) -> None:
+    """Of a producer of somebody else's: the screen shows what it says."""
+    plain = json.loads(FULL.model_dump_json())
+    assert read_estimate(record(0, json.dumps(plain).encode())) == FULL
+    at = plain
+    for part in path[:-1]:
+        at = at[part]
+    known = at[path[-1]]
+    for absurd in ("x" * 17_000,) if isinstance(known, str) else (10**12, -(10**12)):
+        at[path[-1]] = absurd if isinstance(known, str | int) else absurd * 1e290
+        with pytest.raises((Refused, ValidationError)):
+            read_estimate(record(0, json.dumps(plain).encode()))
 
 
 class ShortMemory(BaseHTTPRequestHandler):

@@ -62,7 +62,9 @@ def test_the_store_keeps_the_newest_of_each(tmp_path):
         assert store.annotations() == [SPIDER, NOTE]
         asyncio.run(run(stage, [UNDONE]))
         assert store.annotations() == [UNDONE, NOTE]
-    assert [DeadLetter.from_headers(one.headers).code for one in letters] == ["not_json"]
+        asyncio.run(stage.handle(TOPIC, records([SPIDER], key=b"b/1")))
+        assert store.annotations() == [UNDONE, NOTE]
+    assert [DeadLetter.from_headers(one.headers).code for one in letters] == ["not_json", "key_mismatch"]
     with Store(tmp_path / "store.sqlite", read_only=True) as store:
         assert store.annotations() == [UNDONE, NOTE]
 
@@ -74,6 +76,8 @@ def test_the_newest_per_id_counts_and_what_is_taken_back_withholds_nothing():
     [withheld] = withheld_by_station([SPIDER, NOTE])["a"]
     assert withheld == ("a/1", NOON, NOON + 60_000, "main", "pm25")
     assert read_annotations(records([SPIDER], key=b"b/1"), Keys(1)) == []
+    away = next(count for count in range(2, 9) if Keys(count).partition("a") != 0)
+    assert read_annotations(records([SPIDER]), Keys(away)) == []
     tombstone = records([SPIDER, None])
     tombstone[1].key = b"a/1"
     assert read_annotations(tombstone, Keys(1)) == []
