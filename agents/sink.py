@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from typing import NamedTuple
 
 from aiokafka import ConsumerRecord
@@ -144,9 +145,7 @@ class SinkStage:
         for record in records:
             if record.value is None:
                 continue  # a tombstone: what was written of the annotation stays
-            annotation = letters.read(
-                record, lambda record=record: read_annotation(record, self._stations.keys)
-            )  # type: ignore[misc]
+            annotation = letters.read(record, partial(read_annotation, record, self._stations.keys))
             if annotation is not None:
                 newest[annotation.id] = annotation
         try:
