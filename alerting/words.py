@@ -54,8 +54,13 @@ def seen(rule: Rule, evidence: Evidence) -> str:
     return f"{number(rule, evidence.value)} ({_short(evidence.low)} to {_short(evidence.high)}, imputed)"
 
 
+def _windows(number: float) -> str:
+    """1 window, 2 windows."""
+    return "1 window" if round(number) == 1 else f"{number:.0f} windows"
+
+
 def lasting(ms: int) -> str:
-    """A length of time: 90 s, 15 min, 2 h 30 min."""
+    """A length of time: 90 s, 15 min, 2 h 30 min, 3 d 4 h, 20 d, 4 y."""
     seconds = ms // 1000
     if seconds < 120:
         return f"{seconds} s"
@@ -63,7 +68,12 @@ def lasting(ms: int) -> str:
     if minutes < 120:
         return f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    if days < 14:
+        return f"{days} d {hours} h" if hours else f"{days} d"
+    return f"{days} d" if days < 730 else f"{days // 365.25:.0f} y"
 
 
 def reason_of(rule: Rule, entry: Entry, *, lowered: bool, revised: bool) -> str:
@@ -74,7 +84,7 @@ def reason_of(rule: Rule, entry: Entry, *, lowered: bool, revised: bool) -> str:
     if rule.what == "silence":
         if entry.event == "clear":
             return f"{after}data has been coming again {since}"
-        return f"{after}no data for {entry.evidence.value:.0f} windows, {since}"
+        return f"{after}no data for {_windows(entry.evidence.value)}, {since}"
     what = f"{subject(rule)} is {seen(rule, entry.evidence)}"
     if entry.event == "clear":
         return f"{after}{what}, below {number(rule, step.left_below)} {since}"
@@ -152,13 +162,13 @@ def _silence(rule: Rule, progress: Progress, now: int) -> str:
     # The newest window anywhere may be on its way here still: it is not missing yet.
     missing = max(0, (now - progress.last) // progress.size - 1)
     last = format_time(from_ms(progress.last))
-    text = f"no data for {missing} windows, the last is of {last}" if missing else f"data come, last {last}"
+    text = f"no data for {_windows(missing)}, the last is of {last}" if missing else f"data come, last {last}"
     if progress.spacing > progress.size:
         text += f", usually every {lasting(progress.spacing)}"
     if progress.level + 1 < len(rule.steps):
         waited = patience(rule, progress.level + 1, progress.size, progress.spacing)
         severity = rule.steps[progress.level + 1].severity
-        text += f"; {severity} after {waited / progress.size:.0f} windows without data"
+        text += f"; {severity} after {_windows(waited / progress.size)} without data"
     if progress.episode is not None:
         first = not rule.clear_after or max(progress.size, progress.spacing) > rule.clear_after
         back = "with the first data" if first else f"{lasting(rule.clear_after)} after data came back"

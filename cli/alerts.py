@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -15,7 +15,6 @@ from kafka.errors import KafkaError  # type: ignore[import-untyped]
 from pydantic import SecretStr, ValidationError
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from alerting import rules as rules_file
 from alerting.rules import Rules
@@ -25,7 +24,9 @@ from alerting.watch import Watch
 from alerting.words import Explanation, explain, explain_told, lasting, state_of
 from cli.errors import NotifyError, QueryError
 from cli.shared.connection import kafka_connection
+from cli.shared.times import local_time, zones_of
 from cli.shared.topic import read_to_end
+from cli.shared.wording import counted
 from exchange import cap
 from exchange.webhook import Webhook
 from infra.errors import BrokerError
@@ -148,20 +149,19 @@ def list_command(
     settings = Settings()
     alerts, strange = newest(kafka_connection(settings), settings.kafka.prefix + ALERTS.name)
     shown = [alert for alert in alerts if all or alert.event in ("open", "update")]
-    console = Console()
-    if shown:
-        table = Table(
-            "station", "rule", "state", "severity", "since", "reason", box=None, header_style="bold"
+    # Two lines each, not a table: at 80 columns a table cuts the station that `explain` needs.
+    console = Console(soft_wrap=True, highlight=False)
+    zones = _zones(settings)
+    for alert in shown:
+        state = {"clear": "cleared", "retract": "withdrawn"}.get(alert.event, "open")
+        colour = _COLOURS[alert.severity]
+        since = f"{format_time(alert.since)}{_local(alert.since, zones.get(alert.station))}"
+        console.print(
+            f"[bold]{escape(alert.station)}[/bold]  {escape(alert.rule)}"
+            f"  [{colour}]{alert.severity}[/{colour}]  {state} since {since}"
         )
-        for alert in shown:
-            state = {"clear": "cleared", "retract": "withdrawn"}.get(alert.event, "open")
-            colour = _COLOURS[alert.severity]
-            table.add_row(
-                alert.station, alert.rule, state, f"[{colour}]{alert.severity}[/{colour}]",
-                format_time(alert.since), escape(alert.reason),
-            )  # fmt: skip
-        console.print(table)
-    console.print(f"{len(shown)} {'' if all else 'open '}alert{'' if len(shown) == 1 else 's'}")
+        console.print(f"    {escape(alert.reason)}")
+    console.print(counted(len(shown), "alert" if all else "open alert"))
     if shown:
         console.print("why, and when it ends: `skyfuse alerts explain STATION`", style="dim")
     if strange:
@@ -180,6 +180,7 @@ def explain_command(
     settings = Settings()
     chosen = _rules(settings, rules)
     console = Console(highlight=False, soft_wrap=True)
+    zone = _zones(settings).get(station)
     unasked = ""
     if rules is None:
         try:
@@ -192,7 +193,7 @@ def explain_command(
             if station in states or any(one.station == station for one in told):
                 if station in states:
                     own, now = states[station].rhythm.newest, max(one.watermark for one in states.values())
-                    console.print(_ages(station, from_ms(own), from_ms(now)), style="dim")
+                    console.print(_ages(station, from_ms(own), from_ms(now), zone), style="dim")
                 _show(console, chosen, station, explain_worker(chosen, states, told, station))
                 return
     with Store(settings.store_path, read_only=True) as store:
@@ -204,7 +205,7 @@ def explain_command(
         own_end = next(one.window.end for one in latest if one.station == station)
         estimates = store.read(station, since=own_end - EXPLAIN_OVER)
         estimates += [one for one in latest if one.station != station and one.window.end == newest_end]
-    console.print(_ages(station, own_end, newest_end), style="dim")
+    console.print(_ages(station, own_end, newest_end, zone), style="dim")
     if unasked:
         console.print(escape(unasked), style="dim")
     _show(
@@ -212,11 +213,23 @@ def explain_command(
     )
 
 
-def _ages(station: str, own: datetime, network: datetime) -> str:
+def _zones(settings: Settings) -> dict[str, tzinfo]:
+    """Of stations whose clocks do not show UTC, as far as the local store knows them."""
+    if not settings.store_path.is_file():
+        return {}
+    with Store(settings.store_path, read_only=True) as store:
+        return zones_of(store.stations())
+
+
+def _local(at: datetime, zone: tzinfo | None) -> str:
+    return "" if zone is None else f" ({local_time(at, zone)})"
+
+
+def _ages(station: str, own: datetime, network: datetime, zone: tzinfo | None) -> str:
     age = datetime.now(UTC) - network
     return (
-        f"{escape(station)}: newest window {format_time(own)}; of the network {format_time(network)},"
-        f" {lasting(max(0, age // timedelta(milliseconds=1)))} ago"
+        f"{escape(station)}: newest window {format_time(own)}{_local(own, zone)}; of the network"
+        f" {format_time(network)}, {lasting(max(0, age // timedelta(milliseconds=1)))} ago"
     )
 
 

@@ -27,6 +27,8 @@ from rich.text import Text
 
 from alerting import rules
 from alerting.errors import RulesError
+from cli.shared.fitting import screen
+from cli.shared.wording import counted
 from infra.connect import with_broker
 from infra.errors import BrokerError, StackError
 from infra.stack import jars
@@ -91,7 +93,8 @@ def examine(settings: Settings) -> Iterator[Check]:
 
 def doctor(settings: Settings, console: Console) -> int:
     """Show all findings as a table; 0 where nothing is bad, 1 otherwise."""
-    table = Table("", "what", "found", box=None, pad_edge=False)
+    table = Table("", "what", box=None, pad_edge=False)
+    table.add_column("found", overflow="fold")
     mends: list[Check] = []
     with console.status("looking"):
         for check in examine(settings):
@@ -105,7 +108,7 @@ def doctor(settings: Settings, console: Console) -> int:
             Text(f"{_MARKS[check.state][0]} {check.what}: ", _MARKS[check.state][1]) + Text(check.mend)
         )
     bad = sum(check.state == "bad" for check in mends)
-    console.print(f"{bad} thing(s) to mend" if bad else "all is well")
+    console.print(f"{counted(bad, 'thing')} to mend" if bad else "all is well")
     return 1 if bad else 0
 
 
@@ -264,7 +267,7 @@ def broker(settings: Settings) -> Iterator[Check]:
     try:
         with admin_client(settings.kafka, timeout_ms=round(_TIMEOUT_S * 1000)) as client:
             brokers = len(client.describe_cluster()["brokers"])
-            yield Check("broker", "ok", f"{address}, {brokers} broker(s)")
+            yield Check("broker", "ok", f"{address}, {counted(brokers, 'broker')}")
             ahead = _newest_ms(client, settings) / 1000 - time.time()
     except (StreamError, KafkaError) as error:
         yield Check("broker", "bad", str(address), str(error))
@@ -285,7 +288,7 @@ def broker(settings: Settings) -> Iterator[Check]:
             "`skyfuse topics` creates them, so does `skyfuse up`",
         )
     else:
-        yield Check("topics", "bad", f"{len(problems)} difference(s)", "; ".join(problems))
+        yield Check("topics", "bad", counted(len(problems), "difference"), "; ".join(problems))
 
 
 def _newest_ms(client: object, settings: Settings) -> int:
@@ -370,4 +373,4 @@ def influx(settings: Settings) -> Check:
 
 def doctor_command() -> None:
     """Check what skyfuse needs on this machine, and say how to mend what is missing."""
-    raise typer.Exit(doctor(Settings(), Console()))
+    raise typer.Exit(doctor(Settings(), screen()))

@@ -3,26 +3,28 @@
 import csv
 import io
 import sys
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from cli.errors import QueryError
 from cli.shared.cells import index_cell, leading, pollutant_cell
-from cli.shared.times import age_words, moment
+from cli.shared.fitting import ANY_WIDTH, fitting, screen
+from cli.shared.times import age_words, local_time, moment, zones_of
 from infra.stores import replay_shown, replay_stores
 from schemas.base import format_time
 from schemas.estimate import Estimate
-from schemas.parameters import PARAMETERS
+from schemas.parameters import PARAMETERS, Pollutant
 from settings.sections import Settings
 from sinks.store import Store
 
@@ -134,32 +136,90 @@ def to_parquet(estimates: Sequence[Estimate]) -> bytes:
     return data
 
 
+class _Layout(NamedTuple):
+    """What a table has room for."""
+
+    pollutants: tuple[Pollutant, ...] = PARAMETERS
+    intervals: bool = True
+    category: bool = True
+    local: bool = True
+
+
+def _layouts(estimates: Sequence[Estimate]) -> Iterator[_Layout]:
+    """From the widest to the narrowest: intervals and columns go, a number is never cut."""
+    yield _Layout()
+    yield _Layout(intervals=False)
+    yield _Layout(intervals=False, category=False)
+    there = tuple(name for name in PARAMETERS if any(name in one.pollutants for one in estimates))
+    for shown in (PARAMETERS, *(there[:count] for count in range(len(there), -1, -1))):
+        yield _Layout(shown, intervals=False, category=False, local=False)
+
+
+def to_tables(
+    estimates: Sequence[Estimate],
+    *,
+    with_station: bool = True,
+    now: datetime | None = None,
+    zones: Mapping[str, tzinfo] | None = None,
+) -> Iterator[Table]:
+    """The same estimates in tables from the widest to the narrowest; see `to_table`."""
+    for layout in _layouts(estimates):
+        yield to_table(estimates, with_station=with_station, now=now, zones=zones, layout=layout)
+
+
 def to_table(
-    estimates: Sequence[Estimate], *, with_station: bool = True, now: datetime | None = None
+    estimates: Sequence[Estimate],
+    *,
+    with_station: bool = True,
+    now: datetime | None = None,
+    zones: Mapping[str, tzinfo] | None = None,
+    layout: _Layout = _Layout(),
 ) -> Table:
     """Estimates for a person: the index in its colour, and for each pollutant what it rests on.
 
-    `now`: how old the newest is, is said where it is of the past.
+    `now`: how old the newest is, is said where it is of the past. `zones`: of stations whose clocks do not
+    show UTC.
     """
-    table = Table(box=None, header_style="bold", caption_justify="left", pad_edge=False)
+    zones = zones or {}
+    local = layout.local and any(estimate.station in zones for estimate in estimates)
+    table = Table(box=None, header_style="bold", caption_justify="left", pad_edge=False, padding=(0, 2, 0, 0))
     if with_station:
-        table.add_column("station")
+        table.add_column("station", overflow="fold")
     table.add_column("window end", no_wrap=True)
+    if local:
+        table.add_column("local", no_wrap=True)
     table.add_column("AQI", no_wrap=True)
-    table.add_column("category")
-    for parameter in PARAMETERS:
-        table.add_column(_NAMES[parameter], justify="right")
+    if layout.category:
+        table.add_column("category", no_wrap=True)
+    for parameter in layout.pollutants:
+        table.add_column(_NAMES[parameter], justify="right", no_wrap=True)
+    # One day's windows need no date in each row where room is scarce.
+    days = {estimate.window.end.date() for estimate in estimates}
+    brief = not layout.category and len(days) == 1
     for estimate in estimates:
-        index = leading(estimate)
-        cells: list[str | Text] = [estimate.station] if with_station else []
-        cells += [f"{estimate.window.end:%Y-%m-%d %H:%M:%S}Z", index_cell(index, estimate.window.end)]
-        if index is None:
-            cells.append("")
-        else:
-            cells.append((index.category or "-") + ("" if index.status == "valid" else f" ({index.status})"))
-        cells += [pollutant_cell(estimate.pollutants.get(parameter)) for parameter in PARAMETERS]
+        index, end = leading(estimate), estimate.window.end
+        cells: list[str | Text] = [escape(estimate.station)] if with_station else []
+        cells.append(f"{end:%H:%M:%S}Z" if brief else f"{end:%Y-%m-%d %H:%M:%S}Z")
+        if local:
+            cells.append(local_time(end, zones.get(estimate.station)))
+        cells.append(index_cell(index, end))
+        if layout.category:
+            cells.append(
+                ""
+                if index is None
+                else (index.category or "-") + ("" if index.status == "valid" else f" ({index.status})")
+            )
+        cells += [
+            pollutant_cell(estimate.pollutants.get(parameter), interval=layout.intervals)
+            for parameter in layout.pollutants
+        ]
         table.add_row(*cells)
-    table.caption = "ug/m3; ~ imputed, with its 90 % interval; * corrected; - no value"
+    of_day = f"{min(days)}, " if brief else ""
+    interval = ", with its 90 % interval" if layout.intervals else ""
+    table.caption = f"{of_day}ug/m3; ~ imputed{interval}; * corrected; - no value"
+    missing = [_NAMES[name] for name in PARAMETERS if name not in layout.pollutants]
+    if missing:
+        table.caption += f"; a wider terminal shows {', '.join(missing)}"
     newest = max((estimate.window.end for estimate in estimates), default=None)
     if now is not None and newest is not None and now - newest > _PAST:
         table.caption += f"; the newest window ended {age_words(now - newest)} ago"
@@ -205,14 +265,17 @@ def query(
             raise QueryError(
                 f"the store has nothing of station {station}; stations with estimates: {known}{others}"
             )
+        zones = zones_of(store.stations()) if format is Format.table else {}
     match format:
         case Format.table:
             if output is None:
-                Console().print(to_table(estimates, with_station=station is None, now=now))
+                console = screen()
+                tables = to_tables(estimates, with_station=station is None, now=now, zones=zones)
+                console.print(fitting(console, tables))
                 return
             with io.StringIO() as text:
-                Console(file=text, width=200).print(
-                    to_table(estimates, with_station=station is None, now=now)
+                Console(file=text, width=ANY_WIDTH).print(
+                    to_table(estimates, with_station=station is None, now=now, zones=zones)
                 )
                 data = text.getvalue().encode()
         case Format.csv:

@@ -3,9 +3,9 @@
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from cli.shared.fitting import screen
 from infra.connect import broker_at_hand
 from settings.sections import Settings
 from streams.admin import check_topics, create_topics
@@ -19,12 +19,13 @@ def topics(
     with broker_at_hand(Settings(), lambda text: typer.echo(f"skyfuse: {text}", err=True)) as settings:
         created = [] if check else create_topics(settings)
         problems = check_topics(settings)
-    table = Table("topic", "holds", "cleanup", "kept")
+    table = Table("topic", "kept", "holds", box=None, pad_edge=False, header_style="bold")
+    table.columns[0].overflow = "fold"
     for topic in TOPICS:
         hours = topic.retention_ms // 3_600_000
         kept = "newest per key" if topic.cleanup == "compact" else f"{hours} h"
-        table.add_row(settings.kafka.prefix + topic.name, topic.holds, topic.cleanup, kept)
-    console = Console()
+        table.add_row(settings.kafka.prefix + topic.name, kept, topic.holds)
+    console = screen()
     console.print(table)
     for name in created:
         console.print(f"created {name}")

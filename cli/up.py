@@ -5,18 +5,17 @@ import sys
 import time
 from collections.abc import Collection
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 
 import typer
 from rich.console import Console
-from rich.live import Live
 
 from cli.doctor import influx
-from cli.shared.live import Freshness, Wait, is_stale, line, picture, utc_now
+from cli.shared.live import Drawing, Freshness, Wait, is_stale, line, picture, utc_now
 from cli.shared.running import Running, running
-from cli.shared.times import age_words
+from cli.shared.times import age_words, zones_of
 from cli.shared.wording import counted
 from infra.connect import environment
 from infra.errors import StackError
@@ -73,7 +72,7 @@ def _run(
                 f"InfluxDB at {reached.found}: {reached.mend}. Estimates go into the local store and wait:"
                 " nothing is lost"
             )
-        console.print(f"skyfuse: Kafka is at {settings.kafka.bootstrap}", highlight=False)
+        console.print(address_of(settings), highlight=False)
         city = None
         if not simulate:
             console.print(
@@ -98,6 +97,11 @@ def _run(
         summary = stack.pipeline.line()
     console.print(f"skyfuse: ran {time.monotonic() - started:.0f} s: {summary}")
     console.print(f"skyfuse: the data stays in {settings.data_dir}; see ./skyfuse query", style="dim")
+
+
+def address_of(settings: Settings) -> str:
+    """Where producers and consumers of one's own find the broker."""
+    return f"skyfuse: Kafka is at {settings.kafka.bootstrap}"
 
 
 def first_message(settings: Settings) -> str:
@@ -134,16 +138,18 @@ def _watch(
     told: list[str] = []
     printed: set[tuple[str, object, int]] = set()
     # What the store has from before is no news of this start.
-    before = {_version(estimate) for estimate in _latest(stack.settings, utc_now())[0]}
+    before = {_version(estimate) for estimate in _latest(stack.settings, utc_now()).estimates}
     first = True
     waiting: Collection[Wait] = ()
-    terminal = console.is_terminal
     folder = stack.settings.data_dir.stat()
-    with Live(console=console, auto_refresh=False, screen=False) if terminal else ExitStack() as live:
+    with ExitStack() as closing:
+        live = None
+        if console.is_terminal:
+            live = closing.enter_context(Drawing(console, address_of(stack.settings)))
         while seconds is None or time.monotonic() - started < seconds:
             expect_folder(stack.settings.data_dir, folder)
             now = utc_now()
-            estimates, stale = _latest(stack.settings, now)
+            estimates, stale, zones = _latest(stack.settings, now)
             freshness.note(estimates, now)
             stack.pipeline.read()
             notes += changes(waiting, stack.pipeline.waits, now)
@@ -153,9 +159,11 @@ def _watch(
                 first = False
                 notes.append(f"first estimates {time.monotonic() - started:.0f} s after the start")
             hints = guide(city, to_ms(now)) if city is not None and estimates else []
-            if isinstance(live, Live):
-                screen = picture(estimates, freshness, stack.pipeline, hints, notes[-4:], now, stale, console)
-                live.update(screen, refresh=True)
+            if live is not None:
+                shown = notes[-4:]
+                live.draw(
+                    picture(estimates, freshness, stack.pipeline, hints, shown, now, stale, console, zones)
+                )
             else:
                 for text in notes + (hints if hints != told else []):
                     console.print(f"skyfuse: {text}", highlight=False)
@@ -169,6 +177,14 @@ def _watch(
                             line(estimate, freshness, now), highlight=False, soft_wrap=True, markup=False
                         )
             time.sleep(1.0)
+
+
+class _Latest(NamedTuple):
+    """Each station's newest window, the stations of which it is no news any more, zones other than UTC."""
+
+    estimates: list[Estimate]
+    stale: set[str]
+    zones: dict[str, tzinfo]
 
 
 def changes(before: Collection[Wait], after: Collection[Wait], now: datetime) -> list[str]:
@@ -186,10 +202,9 @@ def _version(estimate: Estimate) -> tuple[str, object, int]:
     return estimate.station, estimate.window.end, estimate.revision
 
 
-def _latest(settings: Settings, now: datetime) -> tuple[list[Estimate], set[str]]:
-    """Each station's newest window, and the stations of which it is no news any more."""
+def _latest(settings: Settings, now: datetime) -> _Latest:
     if not settings.store_path.exists():
-        return [], set()
+        return _Latest([], set(), {})
     try:
         with Store(settings.store_path, read_only=True) as store:
             latest = store.latest()
@@ -199,6 +214,6 @@ def _latest(settings: Settings, now: datetime) -> tuple[list[Estimate], set[str]
                 if is_stale(age := now - one.window.end, ())
                 and is_stale(age, store.ends(one.station, _REMEMBERED))
             }
-            return latest, stale
+            return _Latest(latest, stale, zones_of(store.stations()))
     except StoreError:
-        return [], set()  # the sink worker is just creating it
+        return _Latest([], set(), {})  # the sink worker is just creating it

@@ -9,20 +9,20 @@ from rich.measure import Measurement
 from rich.table import Table
 
 #: Wider than any table.
-_ANY_WIDTH: Final = 10_000
+ANY_WIDTH: Final = 10_000
 
 
 def screen() -> Console:
     """Standard output. A pipe has no width: what reads it gets all, unless COLUMNS says how wide it is."""
     console = Console()
     if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = _ANY_WIDTH
+        console.width = ANY_WIDTH
     return console
 
 
 def natural_width(console: Console, table: Table) -> int:
     """Columns that a table takes where nothing in it is cut or folded."""
-    unbounded = console.options.update(max_width=_ANY_WIDTH)
+    unbounded = console.options.update(max_width=ANY_WIDTH)
     return Measurement.get(console, unbounded, table).maximum
 
 

@@ -6,18 +6,19 @@ import urllib.request
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import pairwise
-from typing import Final
+from typing import Final, Self
 
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from cli.shared.cells import index_cell, leading, pollutant_cell
 from cli.shared.fitting import natural_width
-from cli.shared.times import age_words
+from cli.shared.times import age_words, local_time
 from cli.shared.wording import counted
 from schemas.base import format_time
 from schemas.estimate import Estimate
@@ -158,13 +159,15 @@ class _Layout:
     intervals: bool = False
     sides: bool = False
     delay: bool = False
+    local: bool = False
 
 
 def _layouts(estimates: Sequence[Estimate]) -> Iterator[_Layout]:
     """From the widest to the narrowest: intervals and columns go, a number is never cut."""
-    yield _Layout(PARAMETERS, intervals=True, sides=True, delay=True)
-    yield _Layout(PARAMETERS, intervals=True, sides=True)
-    yield _Layout(PARAMETERS, sides=True)
+    yield _Layout(PARAMETERS, intervals=True, sides=True, delay=True, local=True)
+    yield _Layout(PARAMETERS, intervals=True, sides=True, local=True)
+    yield _Layout(PARAMETERS, sides=True, local=True)
+    yield _Layout(PARAMETERS, local=True)
     yield _Layout(PARAMETERS)
     there = [name for name in PARAMETERS if any(name in one.pollutants for one in estimates)]
     for count in range(len(there), 0, -1):
@@ -180,6 +183,7 @@ def picture(
     now: datetime,
     stale: Collection[str],
     console: Console,
+    zones: Mapping[str, tzinfo] | None = None,
 ) -> RenderableType:
     """The whole screen, as wide as `console`.
 
@@ -187,10 +191,12 @@ def picture(
         hints: what to look at.
         notes: what happened.
         stale: stations whose newest window is no news any more.
+        zones: of stations whose clocks do not show UTC.
     """
+    zones = {} if zones is None else zones
     rows = sorted(estimates, key=lambda estimate: estimate.station)
     for layout in _layouts(rows):
-        table = _table(rows, freshness, now, stale, layout)
+        table = _table(rows, freshness, now, stale, zones, layout)
         if natural_width(console, table) <= console.width:
             break
     legend = Text("measured · " if layout.intervals else "µg/m³: measured · ", "default")
@@ -207,8 +213,14 @@ def picture(
 
 
 def _table(
-    rows: Sequence[Estimate], freshness: Freshness, now: datetime, stale: Collection[str], layout: _Layout
+    rows: Sequence[Estimate],
+    freshness: Freshness,
+    now: datetime,
+    stale: Collection[str],
+    zones: Mapping[str, tzinfo],
+    layout: _Layout,
 ) -> Table:
+    local = layout.local and any(estimate.station in zones for estimate in rows)
     title = f"skyfuse · {now:%Y-%m-%d %H:%M:%S} UTC"
     table = Table(
         title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold"
@@ -221,6 +233,8 @@ def _table(
     if layout.sides:
         table.add_column("From", no_wrap=True)
     table.add_column("Window", justify="right", no_wrap=True)
+    if local:
+        table.add_column("Local", justify="right", no_wrap=True)
     table.add_column("Age", justify="right", no_wrap=True)
     if layout.delay:
         table.add_column("Delay", justify="right", no_wrap=True)
@@ -236,13 +250,53 @@ def _table(
             cells.append(Text(_SIDES[estimate.sides]))
         age = age_words(now - estimate.window.end)
         when = moment_of(estimate.window.end, now, layout.sides)
-        cells += [Text(when), Text(f"{age} old" if old else age)]
+        cells.append(Text(when))
+        if local:
+            cells.append(Text(local_time(estimate.window.end, zones.get(estimate.station))))
+        cells.append(Text(f"{age} old" if old else age))
         if layout.delay:
             cells.append(Text("" if delay is None else f"{delay:.0f} s"))
         if old:  # grey, and without the colour of its category: it says nothing of the air now
             cells = [Text(cell.plain, "bright_black") for cell in cells]
         table.add_row(Text(estimate.station, "bright_black" if old else ""), *cells)
     return table
+
+
+class Drawing:
+    """A picture on a terminal that is drawn over itself; `head`: a line above it.
+
+    Where the terminal's size has changed the screen is cleared first: the terminal has folded the lines of
+    the picture before, and nobody knows how many they are now.
+    """
+
+    def __init__(self, console: Console, head: str) -> None:
+        self._console = console
+        self._head = head
+        self._size = console.size
+        self._live = self._new()
+
+    def _new(self) -> Live:
+        return Live(console=self._console, auto_refresh=False, screen=False)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._live.stop()
+
+    def draw(self, shown: RenderableType) -> None:
+        """Show this instead of what was shown before."""
+        size = self._console.size
+        if size != self._size:
+            self._size = size
+            self._live.transient = True
+            self._live.stop()
+            self._console.clear()
+            self._console.print(self._head, highlight=False)
+            self._live = self._new()
+            self._live.start()
+        self._live.update(shown, refresh=True)
 
 
 def moment_of(end: datetime, now: datetime, room: bool = True) -> str:

@@ -1,10 +1,13 @@
 """Times as people give them and are told them."""
 
-from datetime import datetime, timedelta
+from collections.abc import Mapping
+from datetime import datetime, timedelta, tzinfo
+from zoneinfo import ZoneInfo
 
 from cli.errors import QueryError
 from schemas.base import parse_time
 from schemas.duration import parse_duration
+from schemas.station import Station
 
 
 def moment(text: str, now: datetime) -> datetime:
@@ -16,6 +19,19 @@ def moment(text: str, now: datetime) -> datetime:
         return parse_time(text)
     except (ValueError, OverflowError) as error:
         raise QueryError(f"{error} (or an age such as 30m, 6h, 2d)") from error
+
+
+def local_time(at: datetime, zone: tzinfo | None) -> str:
+    """A time (UTC) on a station's own clocks, with its date where that is another than UTC's."""
+    if zone is None:
+        return ""
+    local = at.astimezone(zone)
+    return f"{local:%H:%M %Z}" if local.date() == at.date() else f"{local:%Y-%m-%d %H:%M %Z}"
+
+
+def zones_of(stations: Mapping[str, Station]) -> dict[str, tzinfo]:
+    """The time zones of the stations whose records name one other than UTC."""
+    return {name: ZoneInfo(one.timezone) for name, one in stations.items() if one.timezone != "UTC"}
 
 
 def age_words(length: timedelta) -> str:

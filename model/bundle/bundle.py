@@ -232,7 +232,7 @@ def _parse(raw: bytes, folder: Path) -> Manifest:
         first = error.errors()[0]
         raise BundleError(
             f"{where}: {'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
-            f" ({error.error_count()} problem(s) in all)"
+            f" ({error.error_count()} in all)"
         ) from error
     for have, want, what in (
         (manifest.parameters, PARAMETERS, "parameters"),

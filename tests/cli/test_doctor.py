@@ -92,7 +92,7 @@ def test_a_full_disk_is_bad_and_a_full_table_says_so(tmp_path: Path, monkeypatch
     output = io.StringIO()
     assert doctor(Settings(data_dir=tmp_path), Console(file=output, width=200)) == 1
     assert "✘ data folder: Kafka needs 256 MiB" in output.getvalue()
-    assert "1 thing(s) to mend" in output.getvalue()
+    assert "1 thing to mend" in output.getvalue()
 
 
 def test_redis_is_asked_and_its_password_not_shown(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from datetime import UTC, datetime
 
 import pyarrow.parquet as pq
@@ -17,6 +18,8 @@ from cli.errors import QueryError
 from cli.query import SCHEMA, query, row, to_csv, to_json, to_parquet, to_table
 from cli.shared.times import moment
 from schemas.estimate import Estimate
+from schemas.parameters import PARAMETERS
+from schemas.station import Station
 from sinks.store import Store
 from tests.samples import T0, estimate, estimates, imputed, index, measured
 
@@ -101,6 +104,35 @@ def test_the_command_filters_and_writes(store, tmp_path):
     assert pq.read_table(out).num_rows == 10
     assert b"pm25_kind" in run("--format", "csv").splitlines()[0]
     assert "2026-01-01 00:05:00Z" in run("b").decode()
+
+
+WIDE = {name: imputed(1000.5 + n, 10.0, 20_000.0) for n, name in enumerate(PARAMETERS)}
+
+
+@pytest.mark.parametrize("columns", ["50", "60", "80", "120", None])
+def test_no_number_and_no_name_is_cut(store, columns):
+    """Columns and intervals go first; a pipe, which has no width, gets all of them."""
+    store.write([estimate(name, T0 + 60, 1, WIDE, (index(155),)) for name in ("harbour-north", "a")])
+    result = CliRunner(env={} if columns is None else {"COLUMNS": columns}).invoke(APP, [])
+    assert "…" not in result.output
+    assert (columns is None) == ("(10 to 20000)" in result.output)
+    [row] = [line for line in result.output.splitlines() if line.startswith("harbour-north")]
+    assert {"155", "00:01:00Z"} <= {word.removeprefix("2026-01-01 ") for word in row.split()}
+    told = " ".join(result.output.split()).partition("a wider terminal shows")[2]
+    for n, name in enumerate(PARAMETERS):
+        assert (f"~{1000.5 + n:.1f}" in row) == (name.upper().replace("PM25", "PM2.5") not in told)
+    if columns is not None:
+        assert all(len(line) <= int(columns) for line in result.output.splitlines())
+
+
+def test_a_station_s_own_clock_stands_beside_utc(store):
+    store.write([estimate("milan"), estimate("roof")])
+    store.write_stations([Station(station="milan", timezone="Europe/Rome")])
+    lines = run().decode().splitlines()
+    assert "local" in lines[0]
+    assert any(re.search(r"2026-01-01 00:01:00Z +01:01 CET ", line) for line in lines if "milan" in line)
+    assert not any("CET" in line for line in lines if "roof" in line)
+    assert "local" not in run("roof").decode().splitlines()[0]
 
 
 def test_an_unknown_station_is_told_which_there_are(store):

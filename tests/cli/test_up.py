@@ -5,13 +5,14 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from cli.shared.live import Freshness, Pipeline, Wait, is_stale, line, picture
+from cli.shared.live import Drawing, Freshness, Pipeline, Wait, is_stale, line, picture
 from cli.shared.times import age_words
 from cli.shared.wording import counted
 from cli.up import changes, expect_folder
@@ -58,6 +59,33 @@ def test_what_goes_first_is_the_intervals():
     narrow = screen([full("a", at(timedelta(0)))], 100)
     assert "(10 to" not in narrow
     assert "~1005.5" in narrow
+
+
+def test_a_station_s_own_clock_stands_beside_utc_where_there_is_room():
+    rows, zone = [full("milan", at(timedelta(0))), full("roof", at(timedelta(0)))], ZoneInfo("Asia/Kolkata")
+    console = Console(file=io.StringIO(), width=200, force_terminal=False)
+    pipeline = Pipeline({})
+    pipeline.read()
+    console.print(picture(rows, Freshness(), pipeline, (), (), NOW, (), console, {"milan": zone}))
+    milan, roof = (one for one in console.file.getvalue().splitlines() if one[:5] in ("milan", "roof "))
+    assert "12:00  17:30 IST" in milan
+    assert "IST" not in roof
+    assert "Local" not in screen(rows, 200)
+
+
+def test_a_resized_terminal_is_drawn_on_anew():
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, height=20, legacy_windows=False)
+    with Drawing(console, "Kafka is at x") as drawing:
+        drawing.draw("first picture")
+        drawing.draw("second picture")
+        assert "\x1b[2J" not in console.file.getvalue(), "nothing flickers while nothing changes"
+        before = len(console.file.getvalue())
+        console.size = (50, 20)
+        drawing.draw("third picture")
+        cleared, _, after = console.file.getvalue()[before:].rpartition("\x1b[2J")
+        assert "third picture" not in cleared
+        assert "Kafka is at x" in after
+        assert "third picture" in after
 
 
 def test_another_day_has_its_date_and_stale_says_its_age():
