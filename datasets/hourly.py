@@ -21,7 +21,6 @@ from datasets.events import FrameRow, ReadingRow
 from datasets.groups import REFERENCE_CELSIUS, Group, Site, why_refused
 from datasets.plain import read_plain
 from datasets.spool import Spool
-from model.bundle.targets import Hourly
 from schemas.base import format_time, from_ms
 from schemas.parameters import PARAMETERS
 from schemas.station import Sensor, Station
@@ -29,6 +28,8 @@ from schemas.times import DAY_MS, HOUR_MS
 
 __all__ = ["History", "hourly", "hours", "read_folder"]
 
+#: Concentrations (ug/m3, six, NaN = missing) by (station, end of the hour, ms).
+Hourly = Mapping[tuple[str, int], tuple[float, ...]]
 #: Groups are hours: what most networks archive.
 
 
@@ -161,7 +162,7 @@ def hours(histories: Mapping[str, History]) -> Iterator[Group]:
 
 
 def hourly(histories: Mapping[str, History]) -> Hourly:
-    """The concentrations alone, for `model.bundle.targets.with_true_concentrations`."""
+    """The concentrations alone, for `model.evaluation.truth.with_true_concentrations`."""
     found: dict[tuple[str, int], tuple[float, ...]] = {}
     for station, history in histories.items():
         ends = {end for name in PARAMETERS for end in history.means.get(name, {})}

@@ -5,7 +5,6 @@ from the concentrations of the window itself: an index of averages over a day co
 picture of a minute.
 """
 
-from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -14,9 +13,7 @@ from numpy.typing import NDArray
 from aqi import standards
 from aqi.subindex import subindices
 from aqi.units import from_canonical
-from datasets.groups import Group
 from schemas.parameters import PARAMETERS
-from schemas.times import HOUR_MS, window_end
 
 __all__ = [
     "DEFAULT_STANDARD",
@@ -24,8 +21,6 @@ __all__ = [
     "STATED",
     "calculate",
     "describe",
-    "with_target",
-    "with_true_concentrations",
 ]
 
 #: The target of a configuration that takes the AQI column as it is.
@@ -34,8 +29,6 @@ STATED: Final = "stated"
 DEFAULT_STANDARD: Final = "us-epa-2024"
 #: The scale of the truth ends here.
 HIGHEST: Final = 500.0
-#: Concentrations (ug/m3, six, NaN = missing) by (station, end of the hour, ms).
-Hourly = Mapping[tuple[str, int], tuple[float, ...]]
 
 
 def calculate(standard_id: str, sensors: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -57,34 +50,6 @@ def calculate(standard_id: str, sensors: NDArray[np.float32]) -> NDArray[np.floa
         result[known] = np.fmax(result[known], subindices(standard, parameter, measure.averaging, values))
     result[result > HIGHEST] = HIGHEST
     return result
-
-
-def with_target(groups: Sequence[Group], standard_id: str) -> list[Group]:
-    """Groups whose AQI is the standard's index of their own readings."""
-    readings = np.array([group.readings for group in groups], dtype=np.float32).reshape(-1, len(PARAMETERS))
-    return [
-        group._replace(aqi=float(aqi))
-        for group, aqi in zip(groups, calculate(standard_id, readings), strict=True)
-    ]
-
-
-def with_true_concentrations(
-    groups: Sequence[Group], hourly: Hourly, standard_id: str
-) -> tuple[list[Group], int]:
-    """Groups with true concentrations where `hourly` has their station and hour, and the AQI that follows
-    from them; the others as they were. Also how many were replaced.
-    """
-    changed, count = [], 0
-    for group in groups:
-        at = int(group.time.timestamp() * 1000)
-        true = hourly.get((group.site.station, window_end(at, HOUR_MS)))
-        if true is None:
-            changed.append(group)
-            continue
-        [replaced] = with_target([group._replace(readings=true)], standard_id)
-        changed.append(replaced)
-        count += 1
-    return changed, count
 
 
 def describe(target: str) -> str:

@@ -25,8 +25,9 @@ from datasets.groups import Group, india_nepal, without_refused
 from datasets.hourly import hours, read_folder
 from model.bundle.bundle import EMBEDDING_SIZE, PATTERNS, Bundle
 from model.bundle.runtime import Encoder, Head, HeadOutput, pool
-from model.bundle.targets import DEFAULT_STANDARD, STATED, calculate, describe, with_target
+from model.bundle.targets import DEFAULT_STANDARD, STATED, calculate, describe
 from model.evaluation.metrics import aqi_class, bootstrap, scores
+from model.evaluation.truth import with_target
 from schemas.base import format_time
 from schemas.parameters import PARAMETERS
 

@@ -12,9 +12,10 @@ from camera.image import decode
 from datasets.errors import LayoutError
 from datasets.groups import INDIA_NEPAL_UNITLESS, Group, india_nepal, without_refused
 from datasets.hourly import hourly, hours, read_folder
-from model.bundle.targets import DEFAULT_STANDARD, STATED, describe, with_target, with_true_concentrations
+from model.bundle.targets import DEFAULT_STANDARD, STATED, describe
 from model.errors import TrainingError, WeightsError
 from model.evaluation.evaluate import MASKS, score_windows
+from model.evaluation.truth import with_target, with_true_concentrations
 from model.training.backbones import BACKBONES
 from model.training.crossval import (
     NOISE,

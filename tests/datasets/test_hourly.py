@@ -14,8 +14,9 @@ from datasets.errors import LayoutError
 from datasets.groups import Group, Site
 from datasets.hourly import hourly, hours, read_folder
 from model.bundle.bundle import Bundle
-from model.bundle.targets import calculate, with_true_concentrations
+from model.bundle.targets import calculate
 from model.evaluation.evaluate import evaluate
+from model.evaluation.truth import with_true_concentrations
 
 HOUR = 3_600_000
 SECOND = "2025-06-01T09"

@@ -17,8 +17,8 @@ from cli.train import train_command  # noqa: E402
 from datasets.hourly import hours, read_folder  # noqa: E402
 from model.bundle.bundle import Bundle  # noqa: E402
 from model.bundle.runtime import Encoder  # noqa: E402
-from model.bundle.targets import with_target  # noqa: E402
 from model.errors import TrainingError, WeightsError  # noqa: E402
+from model.evaluation.truth import with_target  # noqa: E402
 from model.training.backbones import BACKBONES, build_backbone, tail_start  # noqa: E402
 from model.training.export import EncoderGraph, load  # noqa: E402
 from model.training.finetune import fine_tune  # noqa: E402
