@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
@@ -49,6 +49,8 @@ app = typer.Typer(
 #: How much of a station's history `explain` runs the rules over.
 EXPLAIN_OVER: Final = timedelta(hours=24)
 _CONFIRM_S: Final = 30.0
+#: Stations that are named where another was asked for.
+_NAMED: Final = 30
 #: A notifier that was killed keeps its partitions for the shortest time that brokers allow by default, so
 #: that its successor goes on in a few seconds. One that is alive may take long over a single event, since it
 #: waits for the receiver; between two it lets others join.
@@ -182,6 +184,7 @@ def explain_command(
     console = Console(highlight=False, soft_wrap=True)
     zone = _zones(settings).get(station)
     unasked = ""
+    known: set[str] = set()
     if rules is None:
         try:
             connection = kafka_connection(settings)
@@ -190,17 +193,21 @@ def explain_command(
         except (BrokerError, TopicReadError) as error:
             unasked = f"worked out from the local store, without the alert worker: {error}"
         else:
-            if station in states or any(one.station == station for one in told):
-                if station in states:
+            # Of a station that was retired, an empty state is kept for a while.
+            heard = {name for name, state in states.items() if state.rhythm.newest}
+            known |= heard
+            if station in heard or any(one.station == station for one in told):
+                if station in heard:
                     own, now = states[station].rhythm.newest, max(one.watermark for one in states.values())
                     console.print(_ages(station, from_ms(own), from_ms(now), zone), style="dim")
                 _show(console, chosen, station, explain_worker(chosen, states, told, station))
                 return
+    if known and not settings.store_path.exists():
+        raise _unknown(station, known)
     with Store(settings.store_path, read_only=True) as store:
         latest = store.latest()
         if not any(one.station == station for one in latest):
-            known = ", ".join(one.station for one in latest) or "none yet"
-            raise QueryError(f"the store has nothing of station {station}; stations with estimates: {known}")
+            raise _unknown(station, known | {one.station for one in latest})
         newest_end = max(one.window.end for one in latest)
         own_end = next(one.window.end for one in latest if one.station == station)
         estimates = store.read(station, since=own_end - EXPLAIN_OVER)
@@ -211,6 +218,12 @@ def explain_command(
     _show(
         console, chosen, station, explain_station(chosen, estimates, station, to_ms(own_end - EXPLAIN_OVER))
     )
+
+
+def _unknown(station: str, known: Collection[str]) -> QueryError:
+    listed = ", ".join(sorted(known)[:_NAMED]) or "none yet"
+    more = f" and {len(known) - _NAMED} more" if len(known) > _NAMED else ""
+    return QueryError(f"station {station} is unknown; stations with estimates: {listed}{more}")
 
 
 def _zones(settings: Settings) -> dict[str, tzinfo]:

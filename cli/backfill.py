@@ -36,6 +36,8 @@ def backfill(
 ) -> None:
     """Count what came too late, or lies in files: its windows are made again, as new revisions."""
     history = None if files is None else Files(files, format.value, timezone)
+    if history is not None:
+        history.require()
     raise typer.Exit(_backfill(Settings(), history, since, until, dry_run))
 
 

@@ -62,6 +62,7 @@ def replay(
     2: wrong use or settings; 3 (--feed-only): sent, but no worker has read it yet.
     """
     history = Files(folder, format.value, timezone)
+    history.require()
     if feed_only:
         if store is not None:
             raise typer.BadParameter("--store goes with workers of its own, not with --feed-only")

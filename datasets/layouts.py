@@ -6,8 +6,9 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
+from datasets.errors import SourceError
 from datasets.india_nepal import read_india_nepal
-from datasets.plain import Contents, read_plain
+from datasets.plain import Contents, read_plain, tables_of
 from datasets.spool import Spool
 
 #: How a folder can be laid out: docs/data-layout.md.
@@ -24,3 +25,10 @@ class Files(NamedTuple):
     root: Path
     layout: str
     zone: ZoneInfo | None = None
+
+    def require(self) -> None:
+        """Raises SourceError where nothing is to be read there: asked before anything is started for it."""
+        if self.layout == "layout":
+            tables_of(self.root)
+        elif not self.root.is_dir():
+            raise SourceError(f"{self.root} is no folder; docs/data-layout.md says what can be read")

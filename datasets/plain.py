@@ -36,24 +36,10 @@ def read_plain(root: Path, spool: Spool, zone: ZoneInfo | None = None) -> Conten
 
     Raises SourceError where a file cannot be read as what it is.
     """
-    alone = root.is_file()
-    if alone and root.name == "frames.csv":
-        tables, frames = [], root
-    elif alone:
-        tables, frames = [root], None
-    elif root.is_dir():
-        tables, listed = _tables(root), root / "frames.csv"
-        frames = listed if listed.is_file() else None
-        if not tables and frames is None:
-            raise SourceError(
-                f"{root} holds neither readings (readings.csv, readings.parquet, readings/) nor frames.csv; "
-                "docs/data-layout.md says what can be read"
-            )
-    else:
-        raise SourceError(f"{root} is no folder and no file; docs/data-layout.md says what can be read")
+    tables, frames = tables_of(root)
     problems: list[Problem] = []
     # A table alone may lie anywhere: what lies beside it are not its stations.
-    records = [] if alone else _stations(root, problems)
+    records = [] if root.is_file() else _stations(root, problems)
     blanks = 0
     for table in tables:
         spool.begin()
@@ -88,6 +74,22 @@ def read_plain(root: Path, spool: Spool, zone: ZoneInfo | None = None) -> Conten
                 )
             )
     return Contents(records, problems, blanks)
+
+
+def tables_of(root: Path) -> tuple[list[Path], Path | None]:
+    """The tables of readings, and that of frames, of a folder or a single table. Raises SourceError."""
+    if root.is_file():
+        return ([], root) if root.name == "frames.csv" else ([root], None)
+    if not root.is_dir():
+        raise SourceError(f"{root} is no folder and no file; docs/data-layout.md says what can be read")
+    tables, listed = _tables(root), root / "frames.csv"
+    frames = listed if listed.is_file() else None
+    if not tables and frames is None:
+        raise SourceError(
+            f"{root} holds neither readings (readings.csv, readings.parquet, readings/) nor frames.csv; "
+            "docs/data-layout.md says what can be read"
+        )
+    return tables, frames
 
 
 def _tables(root: Path) -> list[Path]:

@@ -158,7 +158,7 @@ def first_error(refusal: ValidationError) -> tuple[str, str]:
 
 
 def _fault(error: ErrorDetails) -> str:
-    path = ".".join(str(part) for part in error["loc"]) or "message"
+    path = ".".join(str(part) for part in error["loc"])
     if error["type"] == "finite_number":
-        return f"{path} is {error['input']!s:.20}: leave out what does not exist"
-    return f"{path}: {error['msg']}"
+        return f"{path or 'the message'} is {error['input']!s:.20}: leave out what does not exist"
+    return f"{path}: {error['msg']}" if path else error["msg"]

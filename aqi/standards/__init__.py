@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from aqi.errors import StandardError
 from aqi.standards.definition import AVERAGING_MS, Category, Measure, Requirement, Standard, build
+from schemas.base import first_error
 
 __all__ = [
     "AVERAGING_MS",
@@ -116,7 +117,7 @@ def _alias(id: str) -> _Alias:
     try:
         alias = _Alias.model_validate(_content(id))
     except ValidationError as refused:
-        raise StandardError(f"{where}: {refused}") from refused
+        raise StandardError(f"{where}: {first_error(refused)[1]}") from refused
     dates = [edition.from_ or "" for edition in alias.edition]
     if dates[0] or dates != sorted(set(dates)):
         raise StandardError(f"{where}: the first edition has no `from`, each later one a later date")

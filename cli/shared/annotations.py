@@ -20,7 +20,7 @@ from rich.markup import escape
 
 from backfill.annotations import read_annotations
 from backfill.run import Report, Scope, run
-from cli.errors import AnnotationError
+from cli.errors import AnnotationError, QueryError
 from cli.shared.backfilled import print_report
 from cli.shared.connection import kafka_connection
 from cli.shared.progress import shown
@@ -54,7 +54,7 @@ def say(
     by: str | None = None,
     dry_run: bool = False,
 ) -> int:
-    """Annotate a station, `places` being STATION [SENSOR] FROM TO. Raises AnnotationError, TopicReadError."""
+    """Annotate a station, `places` being STATION [SENSOR] FROM TO. Raises BadParameter, TopicReadError."""
     made = _annotation(kind, places, text, parameter, _who(by), datetime.now(UTC))
     return _act(with_broker(settings), made, dry_run)
 
@@ -126,12 +126,15 @@ def _annotation(
 ) -> Annotation:
     if len(places) not in (3, 4):
         command = _COMMANDS[kind]
-        raise AnnotationError(
+        raise typer.BadParameter(
             f"{command} takes STATION [SENSOR] FROM TO, such as `skyfuse {command} harbour main"
             f" 2026-08-21T10:00:00Z 2026-08-21T12:00:00Z`; got {len(places)}: {' '.join(places) or 'nothing'}"
         )
     station, *sensor, first, last = places
-    since, until = (moment(one, now) for one in (first, last))
+    try:
+        since, until = (moment(one, now) for one in (first, last))
+    except QueryError as error:
+        raise typer.BadParameter(str(error)) from error
     made_at = now.replace(microsecond=now.microsecond // 1000 * 1000)
     try:
         return Annotation(
@@ -140,7 +143,7 @@ def _annotation(
             since=since, until=until, text=text, by=by, made_at=made_at,
         )  # fmt: skip
     except ValidationError as error:
-        raise AnnotationError(first_error(error)[1]) from error
+        raise typer.BadParameter(first_error(error)[1]) from error
 
 
 def _who(by: str | None) -> str:

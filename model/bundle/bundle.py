@@ -24,6 +24,7 @@ from camera.haze import HAZE_NAMES
 from datasets.groups import INDIA_NEPAL_UNITLESS
 from model.bundle.targets import STATED
 from model.errors import BundleError
+from schemas.base import first_error
 from schemas.parameters import PARAMETERS
 from schemas.reading import LIMITS
 
@@ -229,11 +230,7 @@ def _parse(raw: bytes, folder: Path) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise BundleError(
-            f"{where}: {'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
-            f" ({error.error_count()} in all)"
-        ) from error
+        raise BundleError(f"{where}: {first_error(error)[1]}") from error
     for have, want, what in (
         (manifest.parameters, PARAMETERS, "parameters"),
         (manifest.haze, HAZE_NAMES, "haze statistics"),

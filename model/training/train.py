@@ -31,6 +31,7 @@ from model.errors import TrainingError
 from model.evaluation.evaluate import noise_picture
 from model.training.backbones import BACKBONES, build_backbone, load_pretrained, tail_start
 from model.training.network import AQI_UNIT, SENSORS, FusionHead, HeadConfig, HeadInputs, HeadOutputs, Scaling
+from schemas.base import first_error
 
 __all__ = [
     "FineTune",
@@ -134,8 +135,7 @@ def load_config(path: Path | str, **changes: Any) -> TrainConfig:
     try:
         return TrainConfig.model_validate({**plain, **changes, "head": head})
     except ValidationError as error:
-        first = error.errors()[0]
-        raise TrainingError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise TrainingError(f"{file}: {first_error(error)[1]}") from error
 
 
 class FrameTable(NamedTuple):

@@ -10,6 +10,7 @@ from kafka import KafkaProducer
 from typer.testing import CliRunner
 
 from cli.alerts import app, newest
+from cli.errors import QueryError
 from cli.shared.connection import kafka_connection
 from infra.stack.broker import EmbeddedBroker
 from schemas.base import format_time, from_ms
@@ -85,6 +86,9 @@ def test_a_quiet_partition_is_silent_by_the_clock_and_its_station_can_be_retired
         cleared = until("the retirement", lambda: alert("clear"), 60)
         assert (cleared.id, cleared.sequence, cleared.reason) == (opened.id, 1, "retired")
         assert "0 open alerts" in said("list")
+        assert "1970" not in said("explain", "s")
+        with pytest.raises(QueryError, match="station typo is unknown"):
+            said("explain", "typo")
 
         # Whether the pipeline is behind is asked of the topics before it.
         def unread(at: float) -> bool:

@@ -1,0 +1,60 @@
+"""Wrong use is told before anything is started, in words of our own, with exit code 2."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.main import app
+from datasets.errors import SourceError
+
+FROM, TO = "2026-08-21T10:00:00Z", "2026-08-21T12:00:00Z"
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SKYFUSE_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("SKYFUSE_CONFIG", "")
+    monkeypatch.delenv("SKYFUSE_KAFKA__BOOTSTRAP", raising=False)
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize("command", [["replay"], ["replay", "--format", "india-nepal"], ["backfill"]])
+@pytest.mark.parametrize("feed", [[], ["--feed-only"]])
+def test_what_is_not_there_starts_no_broker(command: list[str], feed: list[str], data: Path) -> None:
+    if command[0] == "backfill" and feed:
+        return
+    result = CliRunner().invoke(app, [*command, "/nonexistent", *feed])
+    assert isinstance(result.exception, SourceError)
+    assert "/nonexistent is no folder" in str(result.exception)
+    assert not data.exists()
+
+
+def test_an_empty_folder_starts_none_either(data: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["replay", str(tmp_path)])
+    assert isinstance(result.exception, SourceError)
+    assert not data.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["harbour"], "takes STATION [SENSOR] FROM TO"),
+        (["harbour", TO, FROM], "the second time has to be later"),
+        (["harbour", "yesterday", TO], "yesterday"),
+        (["a b", FROM, TO], "station"),
+        (["harbour", "main", FROM, TO, "more"], "got 5"),
+    ],
+)
+@pytest.mark.parametrize(
+    "command", [["invalidate", "--reason", "spider"], ["annotate", "--text", "barbecue"]]
+)
+def test_annotations_say_how_they_are_used(
+    command: list[str], arguments: list[str], words: str, data: Path
+) -> None:
+    result = CliRunner(env={"COLUMNS": "250"}).invoke(app, [*command, *arguments])
+    assert result.exit_code == 2
+    told = " ".join(result.output.split())
+    assert words in told
+    assert "message:" not in told
+    assert not data.exists()
