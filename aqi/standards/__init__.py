@@ -14,7 +14,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from aqi.errors import StandardError
-from aqi.standards.definition import AVERAGING_MS, Category, Measure, Requirement, Standard, build
+from aqi.standards.definition import AVERAGING_MS, Category, Measure, Requirement, Standard
+from aqi.standards.file import build
 from schemas.base import first_error
 
 __all__ = [
