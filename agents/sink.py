@@ -117,6 +117,8 @@ class SinkStage:
         await self._publish(letters.out())
         metrics.SINK_POINTS.labels("all").set(0)
         self._written = records[-1].offset + 1
+        # Twice what came: so what leaves keeps up with a backlog too.
+        await loop.run_in_executor(self._executor, self._store.tidy, 2 * len(read))
 
     async def _take_alerts(self, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
         assert self._influx is not None, "alerts are read for InfluxDB only"
@@ -195,7 +197,8 @@ class SinkStage:
         _complain(refused)
 
     async def tick(self) -> None:
-        """Nothing happens by time alone."""
+        """What is over its time leaves the store also while nothing comes."""
+        await asyncio.get_running_loop().run_in_executor(self._executor, self._store.tidy)
 
     async def settle(self) -> Mapping[str, tuple[int, str]]:
         """Everything before this offset is in every sink."""

@@ -29,11 +29,12 @@ from fusion.intake import check_station
 from fusion.sensors import humidity_ms
 from model.bundle.bundle import DEFAULT_BUNDLE, Bundle
 from model.bundle.runtime import Head
-from settings.sections import KafkaSettings, Settings, WindowSettings
+from settings.sections import FOREVER, KafkaSettings, Settings, WindowSettings
 from sinks.aggregator import Aggregator
 from sinks.cache import LatestCache
 from sinks.influx import InfluxSink
 from sinks.patience import Patience
+from sinks.retention import Retention
 from sinks.store import Store
 from streams import metrics, topics
 from streams.accept import Keys
@@ -220,7 +221,13 @@ class _Sink(_Builder):
         stopping = threading.Event()
         patience = Patience.until(stopping, _waiting, _waited)
         settings, topic = self.settings.influx, self.name(topics.ESTIMATES)
-        store = Store(self.settings.store_path, aggregates=settings.url is not None, patience=patience)
+        kept = self.settings.retention
+        store = Store(
+            self.settings.store_path,
+            aggregates=settings.url is not None,
+            patience=patience,
+            retention=Retention(*(_ms(length) for length in (kept.windows, kept.hours, kept.days))),
+        )
         influx = aggregator = None
         if settings.url is not None:
             influx = InfluxSink(
@@ -301,6 +308,10 @@ class _Alert(_Builder):
         except KafkaError as error:
             log.warning("whether stations are silent or the broker is, cannot be told: %r", error)
             return False
+
+
+def _ms(length: timedelta) -> int | None:
+    return None if length >= FOREVER else length // timedelta(milliseconds=1)
 
 
 #: What a sink waits for, in words of which there are few: they name a series.

@@ -17,7 +17,7 @@ from datasets.layouts import Files
 from infra.connect import with_broker
 from infra.errors import StackError
 from infra.stores import new_replay_store, show_replay
-from settings.sections import Settings
+from settings.sections import FOREVER, RetentionSettings, Settings
 from sinks.store import Store
 from sources.replay.feed import Progress, Summary, feed
 from sources.replay.outcome import Outcome
@@ -85,6 +85,8 @@ def replay_alone(settings: Settings, history: Files, speed: float | None, store:
             "kafka": settings.kafka.model_copy(update={"prefix": prefix}),
             "window": settings.window.model_copy(update={"idle_timeout": None}),
             "redis": settings.redis.model_copy(update={"url": None}),
+            # Of any time: what a replay is made for does not leave, however long its history is.
+            "retention": RetentionSettings(windows=FOREVER, hours=FOREVER),
             "store": target,
         }
     )

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from infra.errors import BrokerError
 from infra.stack.broker import EmbeddedBroker, has_data, running_bootstrap
-from settings.sections import Settings
+from settings.sections import FOREVER, Settings
 
 
 def with_broker(settings: Settings) -> Settings:
@@ -37,6 +38,10 @@ def broker_at_hand(settings: Settings, say: Callable[[str], None]) -> Iterator[S
         yield with_broker(settings)
 
 
+def _lasting(length: timedelta) -> str:
+    return "forever" if length >= FOREVER else f"{length.total_seconds():.0f}s"
+
+
 def environment(settings: Settings) -> dict[str, str]:
     """What a child process has to know: the addresses that were found or started."""
     idle = settings.window.idle_timeout
@@ -47,5 +52,8 @@ def environment(settings: Settings) -> dict[str, str]:
         "SKYFUSE_KAFKA__PREFIX": settings.kafka.prefix,
         "SKYFUSE_REDIS__URL": settings.redis.url or "off",
         "SKYFUSE_STORE": "" if settings.store is None else str(settings.store.absolute()),
+        "SKYFUSE_RETENTION__WINDOWS": _lasting(settings.retention.windows),
+        "SKYFUSE_RETENTION__HOURS": _lasting(settings.retention.hours),
+        "SKYFUSE_RETENTION__DAYS": _lasting(settings.retention.days),
     }
     return {name: value for name, value in known.items() if value}

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from settings.sections import Settings, settings_file
+from settings.sections import FOREVER, Settings, settings_file
 from settings.spelling import Path, leaves, section_of, variable
 
 _DEFAULT: Final = "default"
@@ -75,7 +75,10 @@ def _written(value: object) -> str:
     if isinstance(value, SecretStr):
         return "(set, not shown)"
     if isinstance(value, timedelta):
-        return f"{value.total_seconds():g}s"
+        if value >= FOREVER:
+            return "forever"
+        days, rest = divmod(value, timedelta(days=1))
+        return f"{days}d" if days and not rest else f"{value.total_seconds():g}s"
     return _CREDENTIALS.sub("(not shown)@", str(value)) or '""'
 
 

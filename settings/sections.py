@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import (
@@ -50,6 +50,23 @@ def _cache_address(url: str | None) -> str | None:
     return url
 
 
+#: What is kept for so long is kept for ever.
+FOREVER: Final = timedelta(days=1_000_000)
+_LOOKED_BACK: Final = timedelta(days=1)
+
+
+def _forever(value: object) -> object:
+    """The word "forever" for a duration without end."""
+    return FOREVER if value == "forever" else value
+
+
+def _a_day_or_more(length: timedelta) -> timedelta:
+    if length < _LOOKED_BACK:
+        raise ValueError('it is shorter than a day, and alerts and `up` look back so far: "1d" or more')
+    return length
+
+
+Lasting = Annotated[Duration, BeforeValidator(_forever)]
 Password = Annotated[SecretStr, AfterValidator(lambda one: SecretStr(tidy_password(one.get_secret_value())))]
 Token = Annotated[SecretStr, AfterValidator(lambda one: SecretStr(tidy_token(one.get_secret_value())))]
 
@@ -167,6 +184,32 @@ class VisionSettings(_Section):
     threads: Annotated[int, Field(ge=1, description="of the encoder")] = 1
 
 
+class RetentionSettings(_Section):
+    """How long the local store keeps what, in event time behind its newest window; "forever" keeps all.
+
+    docs/outputs.md says what leaves, what stands for it, and how large the store gets.
+    """
+
+    windows: Annotated[
+        Lasting,
+        AfterValidator(_a_day_or_more),
+        Field(description="whole windows, a day at least; hours and days stand for those before"),
+    ] = timedelta(days=7)
+    hours: Annotated[Lasting, Field(description="hours of windows that have left, and days before them")] = (
+        timedelta(days=365)
+    )
+    days: Annotated[Lasting, Field(description="days of windows that have left")] = FOREVER
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "RetentionSettings":
+        if not self.windows <= self.hours <= self.days:
+            raise ValueError(
+                "retention: windows, hours and days follow each other, so none may be kept shorter than the"
+                " one before it"
+            )
+        return self
+
+
 class AlertSettings(_Section):
     """Alerts (docs/outputs.md)."""
 
@@ -237,6 +280,7 @@ class Settings(BaseSettings):
     redis: RedisSettings = RedisSettings()
     window: WindowSettings = WindowSettings()
     vision: VisionSettings = VisionSettings()
+    retention: RetentionSettings = RetentionSettings()
     alerts: AlertSettings = AlertSettings()
 
     @classmethod

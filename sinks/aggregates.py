@@ -8,19 +8,19 @@ revision of one of its windows. It depends on the newest revisions alone: a repe
 Every window counts by its length. Concentrations in ug/m3.
 """
 
-from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from schemas.base import from_ms, to_ms
-from schemas.estimate import Estimate
 from schemas.parameters import PARAMETERS
 from schemas.times import HOUR_MS
 from sinks.points import NONE, FieldValue, Point
+from sinks.tally import PollutantTally, Tally
 
 Kind = Literal["hourly", "daily"]
 KINDS: Final[tuple[Kind, ...]] = ("hourly", "daily")
+_NO_POLLUTANT: Final = PollutantTally()
 
 
 class Period(NamedTuple):
@@ -46,69 +46,50 @@ def periods_of(station: str, end: int, zone: str) -> tuple[Period, Period]:
     )
 
 
-def aggregate(period: Period, estimates: Sequence[Estimate], withdrawn: Iterable[str] = ()) -> list[Point]:
+def aggregate(period: Period, tally: Tally) -> list[Point]:
     """The points of a period from the newest revisions of its windows.
 
     Six `aq_hourly` (or `aq_daily`), one per pollutant, and one `aqi_hourly` (`aqi_daily`) per standard, also
-    of those `withdrawn`, whose points may have been written when a window still had them.
+    of those withdrawn, whose points may have been written when a window still had them.
     """
-    length = (period.stop - period.start) / 1000
+    length = period.stop - period.start
     time = period.stop // 1000
-    if period.stop % 1000 or not estimates:
+    if period.stop % 1000 or not tally.windows:
         raise ValueError(f"{period} has no windows, or does not end on a whole second")
     station = ("station", period.station)
-    revision = sum(estimate.revision for estimate in estimates)
     points = []
     for parameter in PARAMETERS:
-        used = [
-            (estimate.pollutants[parameter], _seconds(estimate))
-            for estimate in estimates
-            if parameter in estimate.pollutants
-        ]
-        seconds = sum(width for _, width in used)
-        kinds = [pollutant.kind for pollutant, _ in used]
-        values = [pollutant.value for pollutant, _ in used]
-        imputed = sum(width for pollutant, width in used if pollutant.kind == "imputed")
+        one = tally.pollutants.get(parameter, _NO_POLLUTANT)
         fields: dict[str, FieldValue] = {
-            "has_value": bool(used),
-            "mean": sum(p.value * width for p, width in used) / seconds if used else float(NONE),
-            "min": min(values, default=float(NONE)),
-            "max": max(values, default=float(NONE)),
-            "windows": len(used),
-            "measured": kinds.count("measured"),
-            "corrected": kinds.count("corrected"),
-            "imputed": kinds.count("imputed"),
-            "imputed_share": imputed / seconds if used else 0.0,
-            "coverage": seconds / length,
-            "revision": revision,
+            "has_value": one.windows > 0,
+            "mean": float(_or_none(one.mean)),
+            "min": float(_or_none(one.least)),
+            "max": float(_or_none(one.greatest)),
+            "windows": one.windows,
+            "measured": one.measured,
+            "corrected": one.corrected,
+            "imputed": one.imputed,
+            "imputed_share": one.imputed_share,
+            "coverage": one.ms / length,
+            "revision": tally.revision,
         }
         points.append(Point(f"aq_{period.kind}", (("parameter", parameter), station), fields, time))
-    standards = {block.standard for estimate in estimates for block in estimate.indices}
-    for standard in sorted(standards.union(withdrawn)):
-        blocks = [
-            (block, _seconds(estimate))
-            for estimate in estimates
-            for block in estimate.indices
-            if block.standard == standard
-        ]
-        lengths = sum(width for _, width in blocks)
-        known = [(block.index, width) for block, width in blocks if block.index is not None]
-        seconds = sum(width for _, width in known)
+    for standard, index in sorted(tally.indices.items()):
         fields = {
-            "has_index": bool(known),
-            "mean": sum(index * width for index, width in known) / seconds if known else float(NONE),
-            "min": min((index for index, _ in known), default=NONE),
-            "max": max((index for index, _ in known), default=NONE),
-            "last": known[-1][0] if known else NONE,
-            "windows": len(known),
-            "valid": sum(block.status == "valid" for block, _ in blocks),
-            "imputed_share": sum(block.imputed_share * width for block, width in blocks) / (lengths or 1.0),
-            "coverage": seconds / length,
-            "revision": revision,
+            "has_index": index.windows > 0,
+            "mean": float(_or_none(index.mean)),
+            "min": int(_or_none(index.least)),
+            "max": int(_or_none(index.greatest)),
+            "last": int(_or_none(index.last)),
+            "windows": index.windows,
+            "valid": index.valid,
+            "imputed_share": index.imputed_share,
+            "coverage": index.ms / length,
+            "revision": tally.revision,
         }
         points.append(Point(f"aqi_{period.kind}", (("standard", standard), station), fields, time))
     return points
 
 
-def _seconds(estimate: Estimate) -> float:
-    return (to_ms(estimate.window.end) - to_ms(estimate.window.start)) / 1000
+def _or_none(value: float | None) -> float:
+    return NONE if value is None else value

@@ -54,4 +54,6 @@ class Aggregator:
         return rejections
 
     def _points(self, period: Period) -> list[Point]:
-        return aggregate(period, self._store.windows_of(period), self._store.withdrawn_in(period))
+        tally = self._store.tally(period)
+        # Where windows have left that the store cannot tell any more, what was written before is better.
+        return [] if tally is None or not tally.windows else aggregate(period, tally)

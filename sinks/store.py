@@ -1,19 +1,27 @@
-"""The local store: one SQLite file that holds the newest revision of every window, whole.
+"""The local store: one SQLite file that holds the newest revision of each window, whole, and then its hour.
 
 The estimate is kept as its JSON; the views `aq`, `aqi` and `station_state` show the same points that go to
-InfluxDB (docs/outputs.md), computed from it, so a revision replaces all of them at once.
+InfluxDB (docs/outputs.md), computed from it, so a revision replaces all of them at once. A window that is
+over its time leaves; its hour and its day stay (`retention`), and the views `aq_hourly`, `aqi_hourly`,
+`aq_daily` and `aqi_daily` show them.
 
 Durability: WAL with ``synchronous=FULL``. A sink acknowledges after `write`, and then the broker may forget;
 with NORMAL a power cut could take back commits whose offsets have already moved. FULL costs one fsync per
 batch, not per estimate. Readers (``skyfuse query``, the web page) never block the writer and are not blocked.
 Several workers of one machine may write the same file: they queue for the lock.
+
+Space: what leaves makes free pages, which new windows fill. Where more than a tenth of the file is free, its
+end is cut off, some pages at a time. A store of before version 4 cannot do that until it was written anew
+once, which happens when everything that is over its time has left (`Store.tidy`).
 """
 
 import json
 import logging
 import os
+import shutil
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -22,19 +30,23 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from schemas.annotation import Annotation
-from schemas.base import from_ms, to_ms
+from schemas.base import format_time, from_ms, to_ms
 from schemas.errors import Refused
 from schemas.estimate import Estimate
 from schemas.parameters import PARAMETERS
 from schemas.station import Station, stored_station
-from sinks.aggregates import Period, periods_of
+from sinks import retention as kept_for
+from sinks.aggregates import HOUR_MS, Period, periods_of
 from sinks.patience import Patience
+from sinks.retention import Left, Retention, hour_stop
+from sinks.tally import Tally
+from streams import metrics
 from streams.boundary import guarded
 from streams.errors import StoreError
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 #: "SkyF": lets `file` and us tell this file from any other SQLite database.
 APPLICATION_ID: Final = 0x536B7946
 _LOCK_WAIT_S: Final = 10.0
@@ -43,9 +55,23 @@ _PASSING: Final = frozenset(
     {sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR}
 )
 
+#: The lock is held no longer at a time by what is only tidied up.
+_HOLD_S: Final = 0.05
+#: Windows that are over their time, looked for at a time.
+_SEARCHED: Final = 4096
+#: Event time that passes, ms, before it is looked again where there was nothing.
+_SEARCH_AGAIN_MS: Final = 60_000
+#: Free pages that are left for new windows: at least so many, and a tenth of the file; cut off at a time.
+_SLACK_PAGES: Final = 256
+_CUT_PAGES: Final = 256
+#: A journal that has grown beyond this, as when the file is written anew, is cut when it is empty again.
+_JOURNAL_BYTES: Final = 64 * 1024 * 1024
+_INCREMENTAL: Final = 2
+
 _T = TypeVar("_T")
 
-_TABLES: Final = """
+_TABLES: Final = (
+    """
 CREATE TABLE estimate (
     station  TEXT NOT NULL,
     end      INTEGER NOT NULL, -- window end, ms since the epoch
@@ -72,6 +98,8 @@ CREATE TABLE station (
     body    TEXT NOT NULL      -- the station record, JSON
 );
 """
+    + kept_for.TABLES
+)
 _VIEWS: Final = f"""
 CREATE VIEW aq AS
 WITH parameter(parameter) AS (VALUES {",".join(f"('{name}')" for name in PARAMETERS)})
@@ -113,7 +141,35 @@ SELECT e.station, e.end / 1000 AS time, e.body ->> 'sides' AS sides,
     e.body ->> '$.model.hi' AS model_hi, e.revision, e.body ->> 'bundle' AS bundle
 FROM estimate e;
 """  # fmt: skip
-_VIEW_NAMES: Final = ("aq", "aqi", "station_state")
+
+
+def _views_of(kind: str, start: str) -> str:
+    """Views of the tallies of hours or days, whose beginning is `start`."""
+    return f"""
+CREATE VIEW aq_{kind} AS
+WITH parameter(parameter) AS (VALUES {",".join(f"('{name}')" for name in PARAMETERS)})
+SELECT h.station, p.parameter, h.stop / 1000 AS time,
+    (j.value ->> 1) / 1e6 / (j.value ->> 0) AS mean, j.value ->> 2 AS min, j.value ->> 3 AS max,
+    coalesce((j.value ->> 4) + (j.value ->> 5) + (j.value ->> 6), 0) AS windows,
+    coalesce(j.value ->> 4, 0) AS measured, coalesce(j.value ->> 5, 0) AS corrected,
+    coalesce(j.value ->> 6, 0) AS imputed,
+    coalesce(1.0 * (j.value ->> 7) / (j.value ->> 0), 0.0) AS imputed_share,
+    coalesce(1.0 * (j.value ->> 0) / (h.stop - {start}), 0.0) AS coverage, h.body ->> 'r' AS revision
+FROM {kind} h CROSS JOIN parameter p LEFT JOIN json_each(h.body, '$.p') j ON j.key = p.parameter;
+CREATE VIEW aqi_{kind} AS
+SELECT h.station, j.key AS standard, h.stop / 1000 AS time,
+    1.0 * (j.value ->> 1) / (j.value ->> 0) AS mean, j.value ->> 2 AS min, j.value ->> 3 AS max,
+    j.value ->> 4 AS last, j.value ->> 6 AS windows, j.value ->> 7 AS valid,
+    coalesce((j.value ->> 9) / 1e6 / (j.value ->> 8), 0.0) AS imputed_share,
+    1.0 * (j.value ->> 0) / (h.stop - {start}) AS coverage, h.body ->> 'r' AS revision
+FROM {kind} h, json_each(h.body, '$.i') j;
+"""
+
+
+_ALL_VIEWS: Final = _VIEWS + _views_of("hourly", f"(h.stop - {HOUR_MS})") + _views_of("daily", "h.start")
+_VIEW_NAMES: Final = (
+    "aq", "aqi", "station_state", "aq_hourly", "aqi_hourly", "aq_daily", "aqi_daily",
+)  # fmt: skip
 #: By version, what makes the next one's tables of its own; the views are made anew with any. Estimates and
 #: stations have been in the same two tables ever since.
 _MIGRATIONS: Final = {
@@ -126,6 +182,7 @@ CREATE TABLE withdrawn (
 ) WITHOUT ROWID;
 """,
     2: "",
+    3: kept_for.TABLES,
 }
 
 
@@ -139,10 +196,20 @@ CREATE TABLE IF NOT EXISTS annotation (
 """
 
 
+#: The stations of a table whose key begins with them, without looking at all its rows.
+_STATIONS: Final = (
+    "WITH RECURSIVE one(station) AS (SELECT min(station) FROM {table} UNION ALL"
+    " SELECT (SELECT min(t.station) FROM {table} t WHERE t.station > one.station) FROM one"
+    " WHERE one.station IS NOT NULL) SELECT station FROM one WHERE station IS NOT NULL"
+)
+
+
 class Store:
     """The store at `path`, made if it is missing. `read_only`: as a reader beside the running workers.
 
     `aggregates`: note for every window that changes which hour and day have to be computed anew (`due`).
+    `retention`: what `tidy` lets go; nothing, if not given. `clock`: seconds since the epoch; a window that
+    ends later than that moves no other one out. `free_space`: bytes where the file lies.
 
     A store of an earlier schema version is brought up to date; a reader reads it as it is.
 
@@ -156,11 +223,21 @@ class Store:
         read_only: bool = False,
         aggregates: bool = False,
         patience: Patience | None = None,
+        retention: Retention | None = None,
+        clock: Callable[[], float] = time.time,
+        free_space: Callable[[Path], int] = lambda path: shutil.disk_usage(path.parent).free,
     ) -> None:
         self._path = path
         self._patience = patience or Patience.until(threading.Event())
         self._lock = threading.Lock()
         self._aggregates = aggregates
+        self._retention = retention or Retention()
+        self._clock = clock
+        self._free_space = free_space
+        #: Hours whose windows are to leave, and up to where event time was when there was none.
+        self._over: list[tuple[str, int]] = []
+        self._searched = -(2**62)
+        self._compacted = False
         if read_only and not path.is_file():
             raise StoreError(f"there is no store at {path}: run `skyfuse up` first, or set data_dir")
         if not read_only and not path.exists():
@@ -198,6 +275,9 @@ class Store:
         An equal revision replaces the kept one (after a new bundle it may differ; otherwise it is the same
         bytes and nothing is written). Returns those that are not older than what is kept now, in order: a
         second sink writes these. Raises SinkStopped, StoreError.
+
+        The numbers of a window that is over its time stand (`retention`): a higher revision is told, and
+        among those returned, but changes nothing here.
         """
         rows = [
             (estimate.station, to_ms(estimate.window.end), estimate.revision, estimate.model_dump_json())
@@ -206,34 +286,203 @@ class Store:
         if not rows:
             return []
 
-        def upsert(db: sqlite3.Connection) -> dict[tuple[str, int], int]:
+        def upsert(db: sqlite3.Connection) -> tuple[dict[tuple[str, int], int], list[tuple[str, int]]]:
             newest: dict[tuple[str, int], int] = {}
+            beyond: list[tuple[str, int]] = []
+            now = self._now()
+            horizon = self._horizon(db, now)
             for estimate, (station, end, revision, body) in zip(estimates, rows, strict=True):
-                kept = db.execute(
-                    "SELECT revision, body FROM estimate WHERE station = ? AND end = ?", (station, end)
-                ).fetchone()
-                newest[station, end] = revision if kept is None else max(revision, kept[0])
-                if kept is None:
-                    db.execute("INSERT INTO estimate VALUES (?, ?, ?, ?)", (station, end, revision, body))
-                elif revision > kept[0] or (revision == kept[0] and body != kept[1]):
-                    db.execute(
-                        "UPDATE estimate SET revision = ?, body = ? WHERE station = ? AND end = ?",
-                        (revision, body, station, end),
-                    )
-                    _note_withdrawn(db, station, end, kept[1], estimate)
-                else:
-                    continue
-                if self._aggregates:
-                    periods = periods_of(station, end, self._zones.get(station, "UTC"))
-                    db.executemany("INSERT OR IGNORE INTO due VALUES (?, ?, ?, ?)", periods)
-            return newest
+                if end <= now:
+                    horizon = max(horizon, end)
+                seen, counts = self._keep(db, estimate, end, body, horizon)
+                newest[station, end] = max(revision, seen)
+                if not counts:
+                    beyond.append((station, end))
+            return newest, beyond
 
-        newest = self._transact(upsert)
+        newest, beyond = self._transact(upsert)
+        if beyond:
+            self._tell_beyond(beyond)
         return [
             estimate
             for estimate, (station, end, revision, _) in zip(estimates, rows, strict=True)
             if revision >= newest[station, end]
         ]
+
+    def _keep(
+        self, db: sqlite3.Connection, estimate: Estimate, end: int, body: str, horizon: int
+    ) -> tuple[int, bool]:
+        """Keep one window, unless it is known; the highest revision seen before, and whether this one counts.
+
+        `horizon`: event time with this window.
+        """
+        station, revision = estimate.station, estimate.revision
+        kept = db.execute(
+            "SELECT revision, body FROM estimate WHERE station = ? AND end = ?", (station, end)
+        ).fetchone()
+        over = self._is_over(end, horizon)
+        if kept is None or (over and not kept_for.may_be_revised(db, station, end, horizon)):
+            seen = self._standing(db, estimate, end, kept and kept[0], horizon)
+            if seen is not None:
+                if revision > seen:
+                    kept_for.miss(db, station, end, revision)
+                return seen, revision <= seen
+        if kept is None:
+            db.execute("INSERT INTO estimate VALUES (?, ?, ?, ?)", (station, end, revision, body))
+        elif revision > kept[0] or (revision == kept[0] and body != kept[1]):
+            db.execute(
+                "UPDATE estimate SET revision = ?, body = ? WHERE station = ? AND end = ?",
+                (revision, body, station, end),
+            )
+            _note_withdrawn(db, station, end, kept[1], estimate)
+        else:
+            return kept[0], True
+        if over:
+            kept_for.let_be_revised(db, station, end, horizon)
+        if self._aggregates:
+            periods = periods_of(station, end, self._zones.get(station, "UTC"))
+            db.executemany("INSERT OR IGNORE INTO due VALUES (?, ?, ?, ?)", periods)
+        return 0 if kept is None else kept[0], True
+
+    def _standing(
+        self, db: sqlite3.Connection, estimate: Estimate, end: int, kept: int | None, horizon: int
+    ) -> int | None:
+        """The highest revision seen of a window whose numbers stand; None where it may be written.
+
+        `kept`: that of the window itself, which is over its time.
+        """
+        if kept is not None:
+            if estimate.revision <= kept:
+                return kept
+            kept_for.roll_up(db, estimate.station, hour_stop(end), horizon)
+        seen = kept_for.newest_revision(db, estimate.station, end)
+        if seen is None and kept is None and kept_for.is_past(end, self._retention.days, horizon):
+            return 0
+        return seen
+
+    def _is_over(self, end: int, horizon: int) -> bool:
+        return kept_for.is_past(end, self._retention.windows, horizon)
+
+    def _now(self) -> int:
+        return int(self._clock() * 1000)
+
+    def _horizon(self, db: sqlite3.Connection, now: int) -> int:
+        """Event time: the end of the newest window, ms."""
+        # One of the future, which a wrong clock or a stranger made, would move all others out.
+        (newest,) = db.execute("SELECT max(end) FROM estimate WHERE end <= ?", (now,)).fetchone()
+        return -(2**62) if newest is None else int(newest)
+
+    def _tell_beyond(self, beyond: Sequence[tuple[str, int]]) -> None:
+        metrics.STORE_BEYOND.inc(len(beyond))
+        station, end = beyond[0]
+        log.warning(
+            "the local store does not count %d revision(s) of windows that it no longer keeps, first %s %s:"
+            " its hours and days stay as they were (retention.windows, docs/outputs.md)",
+            len(beyond), station, format_time(from_ms(end)),
+        )  # fmt: skip
+
+    def tidy(self, windows: int = 0, seconds: float = 0.1) -> None:
+        """Let go of what is over its time, and give space back, for `seconds`.
+
+        Goes on until `windows` windows have left, where so many are over their time: a caller that names
+        twice as many as it wrote keeps up. The lock is held for some 50 ms at a time; readers do not wait.
+        Where the disk is full or another worker has the lock, it is left for another time. Raises StoreError.
+        """
+        if self._retention == Retention():
+            return
+        deadline = time.monotonic() + seconds
+        left = 0
+        while left < windows or time.monotonic() < deadline:
+            gone = self._attempt(self._let_go)
+            if gone is None:
+                self._give_back(deadline)
+                return
+            left += gone
+
+    def _let_go(self, db: sqlite3.Connection) -> int | None:
+        """One portion of what is over its time; how many windows, None where there is nothing more."""
+        began = time.monotonic()
+        horizon = self._horizon(db, self._now())
+        if not self._over and horizon >= self._searched + _SEARCH_AGAIN_MS:
+            cutoff = kept_for.cutoff(self._retention.windows, horizon)
+            self._over = kept_for.due_hours(db, cutoff, horizon, _SEARCHED)
+            if not self._over:
+                self._searched = horizon
+        if not self._over:
+            return 0 if kept_for.expire(db, self._retention, horizon, limit=8) else None
+        left = 0
+        while self._over and time.monotonic() - began < _HOLD_S:
+            # If this is taken back, the next search finds it again.
+            left += kept_for.roll_up(db, *self._over.pop(0), horizon)
+        return left
+
+    def _give_back(self, deadline: float) -> None:
+        """Cut free pages off the file's end, beyond those that new windows need soon."""
+        if self._pragma("auto_vacuum") != _INCREMENTAL:
+            self._write_anew()
+            return
+
+        while time.monotonic() < deadline:
+            slack = max(_SLACK_PAGES, self._pragma("page_count") // 10)
+            pages = min(_CUT_PAGES, self._pragma("freelist_count") - slack)
+            cut = f"PRAGMA incremental_vacuum({pages})"
+            if pages <= 0 or self._attempt(lambda db, cut=cut: db.execute(cut).fetchall()) is None:  # type: ignore[misc]
+                return
+
+    def _write_anew(self) -> None:
+        """Bring a file of an earlier version into the form of which an end can be cut off; tried once."""
+        if self._compacted:
+            return
+        self._compacted = True
+        size = (self._pragma("page_count") - self._pragma("freelist_count")) * self._pragma("page_size")
+        free = self._free_space(self._path)
+        if free < 2 * size + _JOURNAL_BYTES:  # a copy, and the journal of writing it back
+            log.warning(
+                "the store %s gives no space back: for that it has to be written anew once, which takes %.1f"
+                " GiB of free space, and there are %.1f: make room, and restart the sink",
+                self._path, (2 * size + _JOURNAL_BYTES) / 2**30, free / 2**30,
+            )  # fmt: skip
+            return
+        log.info(
+            "the store %s is written anew once (%.2f GiB), so that it gives space back",
+            self._path,
+            size / 2**30,
+        )
+        began = time.monotonic()
+        temporary = os.environ.get("SQLITE_TMPDIR")
+        # The copy would lie in /tmp, which is often small.
+        os.environ["SQLITE_TMPDIR"] = str(self._path.parent.absolute())
+        try:
+            with self._lock:
+                self._db.set_progress_handler(lambda: self._patience.wait(0), 100_000)
+                self._db.execute(f"PRAGMA auto_vacuum = {_INCREMENTAL}")
+                self._db.execute("VACUUM")
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error as error:
+            log.warning("the store %s could not be written anew (%s); nothing is lost, it will be tried again"
+                        " at the next start", self._path, error)  # fmt: skip
+            return
+        finally:
+            self._db.set_progress_handler(None, 0)
+            if temporary is None:
+                del os.environ["SQLITE_TMPDIR"]
+            else:
+                os.environ["SQLITE_TMPDIR"] = temporary
+        log.info("the store %s was written anew in %.1f s", self._path, time.monotonic() - began)
+
+    def _pragma(self, name: str) -> int:
+        return int(self._select(f"PRAGMA {name}")[0][0])
+
+    def _attempt(self, change: Callable[[sqlite3.Connection], _T]) -> _T | None:
+        """A transaction that nobody waits for: None where disk or lock are in the way now."""
+        try:
+            with self._lock, self._transaction():
+                return change(self._db)
+        except sqlite3.Error as error:
+            if _primary_code(error) not in _PASSING:
+                raise StoreError(f"the store {self._path} cannot be tidied up: {error}") from error
+            log.info("the store %s is tidied up later: %s", self._path, error)
+            return None
 
     def withdrawn(self, estimates: Sequence[Estimate]) -> list[tuple[Estimate, list[str]]]:
         """Those of `estimates` that have no index by a standard by which an earlier revision had one.
@@ -283,12 +532,46 @@ class Store:
 
     def annotations(self) -> list[Annotation]:
         """Every annotation, by station and time."""
-        if not self._select("SELECT 1 FROM sqlite_master WHERE name = 'annotation'"):
+        if not self._has("annotation"):
             return []
         found = [
             Annotation.model_validate_json(body) for (body,) in self._select("SELECT body FROM annotation")
         ]
         return sorted(found, key=lambda one: (one.station, one.since, one.id))
+
+    def left(
+        self,
+        station: str | None = None,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = None,
+    ) -> list[Left]:
+        """What is left of windows that are over their time, in hours, or days where those are gone too.
+
+        All with any time in [since, until), oldest first; `limit` keeps the newest ones.
+        """
+        if not self._has("daily"):
+            return []
+        with self._lock, self._explained():
+            return kept_for.left(
+                self._db, station, None if since is None else to_ms(since),
+                None if until is None else to_ms(until),
+                -1 if limit is None else limit,
+            )  # fmt: skip
+
+    def tally(self, period: Period) -> Tally | None:
+        """The newest revisions of a period's windows; None where those that have left cannot be told."""
+        with self._lock, self._explained():
+            left = kept_for.left_of(self._db, period)
+        if left is None:
+            return None
+        return left.plus(Tally.of(self.windows_of(period), self.withdrawn_in(period)))
+
+    def known_stations(self) -> list[str]:
+        """Every station of which there is a window, an hour or a day."""
+        tables = ["estimate", *(name for name in ("daily",) if self._has(name))]
+        return sorted({name for table in tables for (name,) in self._select(_STATIONS.format(table=table))})
 
     def due(self, watermark: int) -> list[Period]:
         """Periods that end at or before `watermark` (ms) and have to be computed anew, oldest first."""
@@ -353,8 +636,9 @@ class Store:
     def latest(self) -> list[Estimate]:
         """The newest window of each station, by station."""
         rows = self._select(
-            "SELECT e.body FROM (SELECT station, max(end) AS end FROM estimate GROUP BY station) newest"
-            " JOIN estimate e USING (station, end) ORDER BY e.station"
+            f"SELECT e.body FROM ({_STATIONS.format(table='estimate')}) newest JOIN estimate e ON"
+            " e.station = newest.station AND e.end = (SELECT max(end) FROM estimate WHERE station ="
+            " newest.station) ORDER BY e.station"
         )
         return _estimates(rows)
 
@@ -377,6 +661,10 @@ class Store:
             for words in left_out:
                 log.warning("the store's record of station %s needs mending: %s", name, words)
         return found
+
+    def _has(self, table: str) -> bool:
+        # A reader finds a store of an earlier version as it is.
+        return bool(self._select("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)))
 
     def _select(self, sql: str, values: Sequence[str | int] = ()) -> list[Any]:
         with self._lock, self._explained():
@@ -419,6 +707,7 @@ class Store:
     def _check(self, read_only: bool) -> None:
         with self._explained():
             self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute(f"PRAGMA journal_size_limit = {_JOURNAL_BYTES}")
             version = self._version()
             (application,) = self._db.execute("PRAGMA application_id").fetchone()
         if application != APPLICATION_ID:
@@ -442,7 +731,7 @@ class Store:
         steps = [_MIGRATIONS[version] for version in range(self._version(), SCHEMA_VERSION)]
         for view in _VIEW_NAMES:
             db.execute(f"DROP VIEW IF EXISTS {view}")
-        for statement in "".join([*steps, _VIEWS]).split(";"):
+        for statement in "".join([*steps, _ALL_VIEWS]).split(";"):
             db.execute(statement)
         db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
@@ -479,9 +768,10 @@ def _create(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         db = sqlite3.connect(fresh, isolation_level=None)
         try:
+            db.execute(f"PRAGMA auto_vacuum = {_INCREMENTAL}")
             db.execute("PRAGMA journal_mode = WAL")
             db.executescript(
-                f"BEGIN; {_TABLES} {_VIEWS} PRAGMA application_id = {APPLICATION_ID};"
+                f"BEGIN; {_TABLES} {_ALL_VIEWS} PRAGMA application_id = {APPLICATION_ID};"
                 f" PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
             )
         finally:

@@ -76,6 +76,11 @@ SINK_WAITS: Final = Gauge(
     "aq_sink_waits_since_seconds", "Since when a sink waits for its engine, seconds since 1970; none waits:"
     " no sample", ["sink", "why"], registry=REGISTRY,
 )  # fmt: skip
+STORE_BEYOND: Final = Counter(
+    "aq_store_beyond_retention_total",
+    "Revisions of windows that the local store keeps no more: not counted in its hours and days",
+    registry=REGISTRY,
+)
 SINK_POINTS: Final = Gauge(
     "aq_sink_buffer_points", "Estimates taken but not written yet", ["sink"], registry=REGISTRY
 )

@@ -106,11 +106,7 @@ def test_every_field_of_the_aggregates_is_documented(tmp_path):
     with Store(tmp_path / "store.sqlite", aggregates=True) as store:
         store.write([estimate(end=T0 + 60 * n) for n in range(1, 61)])
         due = store.due((T0 + 3 * 86_400) * 1000)
-        made = [
-            point
-            for period in due
-            for point in aggregate(period, store.windows_of(period), store.withdrawn_in(period))
-        ]
+        made = [point for period in due for point in aggregate(period, store.tally(period))]
     heading = ", ".join(f"`{what}_{kind}`" for what in ("aq", "aqi") for kind in KINDS)
     assert {point.measurement for point in made} == set(names(heading))
     for what in ("aq", "aqi"):

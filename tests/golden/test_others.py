@@ -71,6 +71,15 @@ def test_a_store_of_any_version_keeps_its_series(dump: Path, tmp_path: Path) -> 
     db.close()
 
 
+def test_hours_and_days_of_windows_that_have_left_are_kept(tmp_path: Path) -> None:
+    with Store(made(tmp_path / "s.sqlite", HERE / "store-4.sql")) as store:
+        found = [(one.period.kind, one.tally.windows, one.missed) for one in store.left("b")]
+        assert found == [("daily", 3, 0), ("hourly", 3, 1)]
+        (_, hour) = store.left("b")
+        assert hour.tally.pollutants["pm25"].mean == 12.5
+        assert (hour.tally.pollutants["o3"].imputed, hour.tally.indices["us-epa-2024"].last) == (3, 43)
+
+
 def test_workers_that_start_together_bring_an_old_store_up_to_date_once(tmp_path: Path) -> None:
     path = made(tmp_path / "s.sqlite", STORES[0])
     with ThreadPoolExecutor(8) as pool:

@@ -15,6 +15,7 @@ from sinks.aggregator import Aggregator
 from sinks.influx import InfluxSink
 from sinks.patience import Patience
 from sinks.store import Store
+from sinks.tally import Tally
 from tests.samples import T0, estimate, estimates, imputed, index, measured
 
 MS = T0 * 1000
@@ -45,10 +46,14 @@ def points(made):
     return {(p.measurement, p.tags[0][1]): p for p in made}
 
 
+def of_windows(period, windows, withdrawn=()):
+    return aggregate(period, Tally.of(windows, withdrawn))
+
+
 def test_numbers_of_an_hour():
     period = Period("hourly", "s1", MS, MS + HOUR)
     made = points(
-        aggregate(
+        of_windows(
             period,
             [
                 estimate(end=T0 + 60, revision=2, pollutants={"pm25": measured(10.0)}, indices=(index(40),)),
@@ -75,7 +80,7 @@ def test_numbers_of_an_hour():
 
 def test_a_withdrawn_standard_loses_its_hour():
     period = Period("hourly", "s1", MS, MS + HOUR)
-    made = points(aggregate(period, [estimate(indices=(index(40),))], ["us-epa-2024", "in-naqi-2014"]))
+    made = points(of_windows(period, [estimate(indices=(index(40),))], ["us-epa-2024", "in-naqi-2014"]))
     there, gone = made["aqi_hourly", "us-epa-2024"].fields, made["aqi_hourly", "in-naqi-2014"].fields
     assert there["windows"] == 1  # another window of the hour still has it
     assert (gone["has_index"], gone["windows"], gone["mean"], gone["last"]) == (False, 0, -1.0, -1)
@@ -86,7 +91,7 @@ def test_a_withdrawn_standard_loses_its_hour():
 @given(st.lists(estimates(stations=("s",), windows=60), min_size=1, max_size=12))
 def test_fields_and_types_never_change_and_means_lie_within(batch):
     newest = {one.window.end: one for one in sorted(batch, key=lambda one: one.revision)}
-    made = aggregate(
+    made = of_windows(
         Period("hourly", "s", MS, MS + HOUR), sorted(newest.values(), key=lambda o: o.window.end)
     )
     shapes = {}
