@@ -20,12 +20,14 @@ from rich.text import Text
 from cli.errors import QueryError
 from cli.shared.cells import index_cell, leading, pollutant_cell
 from cli.shared.fitting import ANY_WIDTH, fitting, screen
+from cli.shared.periods import period_json, period_row, period_tables, told
 from cli.shared.times import age_words, local_time, moment, zones_of
 from infra.stores import replay_shown, replay_stores
-from schemas.base import format_time
+from schemas.base import format_time, to_ms
 from schemas.estimate import Estimate
 from schemas.parameters import PARAMETERS, Pollutant
 from settings.sections import Settings
+from sinks.retention import Left
 from sinks.store import Store
 
 #: Rows of a table on the screen when no limit is given.
@@ -44,7 +46,8 @@ class Format(StrEnum):
     parquet = "parquet"
 
 
-#: One row per station and window. Concentrations in ug/m3, lo and hi are the 90 % interval.
+#: One row per station and window, or hour or day (`period`). Concentrations in ug/m3, lo and hi are the 90 %
+#: interval.
 SCHEMA: Final = pa.schema(
     [
         ("station", pa.string()),
@@ -74,12 +77,28 @@ SCHEMA: Final = pa.schema(
         ("readings", pa.int64()),
         ("frames", pa.int64()),
         ("bundle", pa.string()),
+        # Of hours and days that stand for windows: means above, and what else is known here.
+        ("period", pa.string()),
+        ("windows", pa.int64()),
+        ("missed", pa.int64()),
+        ("aqi_min", pa.int64()),
+        ("aqi_max", pa.int64()),
+        *(
+            (f"{parameter}_{what}", pa.float64())
+            for parameter in PARAMETERS
+            for what in ("min", "max", "imputed_share")
+        ),
     ]
 )
 
 
-def row(estimate: Estimate) -> dict[str, Any]:
-    """An estimate as a row of SCHEMA, its leading index only; None where there is no value."""
+def row(one: Estimate | Left) -> dict[str, Any]:
+    """A row of SCHEMA, its leading index only; None where there is no value."""
+    found = period_row(one) if isinstance(one, Left) else _window_row(one)
+    return dict.fromkeys(SCHEMA.names) | found
+
+
+def _window_row(estimate: Estimate) -> dict[str, Any]:
     index = leading(estimate)
     cells: dict[str, Any] = {
         "station": estimate.station,
@@ -109,10 +128,11 @@ def row(estimate: Estimate) -> dict[str, Any]:
         "readings": estimate.inputs.readings,
         "frames": len(estimate.inputs.frames),
         "bundle": estimate.bundle,
+        "period": "window",
     }
 
 
-def to_csv(estimates: Sequence[Estimate]) -> bytes:
+def to_csv(estimates: Sequence[Estimate | Left]) -> bytes:
     """CSV with a header; times RFC 3339, empty where there is no value."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, SCHEMA.names, lineterminator="\n")
@@ -123,12 +143,13 @@ def to_csv(estimates: Sequence[Estimate]) -> bytes:
     return text.getvalue().encode()
 
 
-def to_json(estimates: Sequence[Estimate]) -> bytes:
-    """A JSON array of whole estimates, one per line."""
-    return b"[" + b",\n".join(estimate.model_dump_json().encode() for estimate in estimates) + b"]\n"
+def to_json(estimates: Sequence[Estimate | Left]) -> bytes:
+    """A JSON array of whole estimates, one per line; hours and days have a `period`."""
+    lines = [period_json(one) if isinstance(one, Left) else one.model_dump_json() for one in estimates]
+    return b"[" + b",\n".join(line.encode() for line in lines) + b"]\n"
 
 
-def to_parquet(estimates: Sequence[Estimate]) -> bytes:
+def to_parquet(estimates: Sequence[Estimate | Left]) -> bytes:
     """Parquet with SCHEMA."""
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist([row(estimate) for estimate in estimates], schema=SCHEMA), sink)
@@ -226,6 +247,14 @@ def to_table(
     return table
 
 
+def newest(found: Sequence[Estimate | Left], limit: int | None) -> list[Estimate | Left]:
+    """The newest `limit` rows, oldest first."""
+    ordered = sorted(
+        found, key=lambda one: one.period.stop if isinstance(one, Left) else to_ms(one.window.end)
+    )
+    return ordered if limit is None else ordered[-limit:]
+
+
 def query(
     station: Annotated[str | None, typer.Argument(help="Only this station.")] = None,
     format: Annotated[Format, typer.Option(help="How to write the estimates.")] = Format.table,
@@ -252,40 +281,46 @@ def query(
     with Store(store_file or settings.store_path, read_only=True) as store:
         if limit is None and format is Format.table:
             limit = SCREENFUL
-        estimates = store.read(
-            station,
-            since=None if since is None else moment(since, now),
-            until=None if until is None else moment(until, now),
-            limit=limit,
-        )
-        if not estimates and station is not None and not store.read(station, limit=1):
-            known = ", ".join(estimate.station for estimate in store.latest()) or "none yet"
+        first = None if since is None else moment(since, now)
+        last = None if until is None else moment(until, now)
+        with store.at_once():
+            windows = store.read(station, since=first, until=last, limit=limit)
+            left = store.left(station, since=first, until=last, limit=limit)
+        stations = store.known_stations()
+        if station is not None and station not in stations:
+            known = ", ".join(stations) or "none yet"
             replays = ", ".join(map(str, replay_stores(settings)[:3]))
             others = f"; replays have stores of their own (--store FILE): {replays}" if replays else ""
             raise QueryError(
                 f"the store has nothing of station {station}; stations with estimates: {known}{others}"
             )
         zones = zones_of(store.stations()) if format is Format.table else {}
+    found = newest([*left, *windows], limit)
+    periods = [one for one in found if isinstance(one, Left)]
+    if periods:
+        typer.echo(f"skyfuse: {told(periods)}", err=True)
     match format:
         case Format.table:
-            if output is None:
-                console = screen()
-                tables = to_tables(estimates, with_station=station is None, now=now, zones=zones)
+            console = screen() if output is None else Console(file=io.StringIO(), width=ANY_WIDTH)
+            estimates = [one for one in found if not isinstance(one, Left)]
+            alone = station is not None
+            if periods:
+                console.print(fitting(console, period_tables(periods, _NAMES, with_station=not alone)))
+            if estimates or not periods:
+                tables = to_tables(estimates, with_station=not alone, now=now, zones=zones)
                 console.print(fitting(console, tables))
+            if output is None:
                 return
-            with io.StringIO() as text:
-                Console(file=text, width=ANY_WIDTH).print(
-                    to_table(estimates, with_station=station is None, now=now, zones=zones)
-                )
-                data = text.getvalue().encode()
+            assert isinstance(console.file, io.StringIO)
+            data = console.file.getvalue().encode()
         case Format.csv:
-            data = to_csv(estimates)
+            data = to_csv(found)
         case Format.json:
-            data = to_json(estimates)
+            data = to_json(found)
         case Format.parquet:
             if output is None and sys.stdout.isatty():
                 raise QueryError("Parquet is not for a screen: give --output FILE")
-            data = to_parquet(estimates)
+            data = to_parquet(found)
     if output is None:
         sys.stdout.buffer.write(data)
         sys.stdout.flush()

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.errors import QueryError
+from cli.shared.periods import told
 from cli.shared.times import moment
 from exchange import ngsi_ld, openaq, sensorthings
 from schemas.estimate import Estimate
@@ -54,12 +55,14 @@ def share(
 ) -> None:
     """Write estimates of the local store as NGSI-LD, SensorThings or OpenAQ JSON."""
     now = datetime.now(UTC)
+    first = None if since is None else moment(since, now)
+    last = None if until is None else moment(until, now)
     with Store(Settings().store_path, read_only=True) as store:
-        estimates = store.read(
-            station,
-            since=None if since is None else moment(since, now),
-            until=None if until is None else moment(until, now),
-        )
+        estimates = store.read(station, since=first, until=last)
+        if target not in (Target.ngsi_ld, Target.sensorthings_things):
+            left = store.left(station, since=first, until=last, limit=1)
+            if left:
+                typer.echo(f"skyfuse: not in this document: {told(left)} (skyfuse query)", err=True)
         stations = {
             name: record for name, record in store.stations().items() if station is None or name == station
         }

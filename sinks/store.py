@@ -568,6 +568,15 @@ class Store:
             return None
         return left.plus(Tally.of(self.windows_of(period), self.withdrawn_in(period)))
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """What is read inside is of one moment: nothing leaves meanwhile, or both as window and as hour."""
+        self._select("BEGIN")
+        try:
+            yield
+        finally:
+            self._select("COMMIT")
+
     def known_stations(self) -> list[str]:
         """Every station of which there is a window, an hour or a day."""
         tables = ["estimate", *(name for name in ("daily",) if self._has(name))]

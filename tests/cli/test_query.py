@@ -20,6 +20,7 @@ from cli.shared.times import moment
 from schemas.estimate import Estimate
 from schemas.parameters import PARAMETERS
 from schemas.station import Station
+from sinks.retention import Retention
 from sinks.store import Store
 from tests.samples import T0, estimate, estimates, imputed, index, measured
 
@@ -133,6 +134,67 @@ def test_a_station_s_own_clock_stands_beside_utc(store):
     assert any(re.search(r"2026-01-01 00:01:00Z +01:01 CET ", line) for line in lines if "milan" in line)
     assert not any("CET" in line for line in lines if "roof" in line)
     assert "local" not in run("roof").decode().splitlines()[0]
+
+
+def test_a_period_whose_windows_have_left_is_answered_by_hours_and_days(tmp_path, monkeypatch):
+    monkeypatch.setenv("SKYFUSE_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("SKYFUSE_CONFIG", "")
+    day = 86_400
+    kept = Retention(windows=2 * day * 1000, hours=4 * day * 1000)
+    with Store(tmp_path / "store.sqlite", retention=kept) as store:
+        for back in (6, 3, 0):
+            end = T0 - back * day
+            made = [
+                estimate("a", end + 60, pollutants={"pm25": measured(10.0)}, indices=(index(40),)),
+                estimate("a", end + 120, pollutants={"pm25": imputed(30.0, 10, 50)}, indices=(index(80),)),
+                estimate("a", end + 180, pollutants={"pm25": measured(20.0)}, indices=(index(None),)),
+            ]
+            store.write(made)
+            store.tidy(windows=10)
+        store.write([estimate("a", T0 - 3 * day + 60, 7)])
+
+    def told(*arguments):
+        result = CliRunner().invoke(APP, arguments)
+        assert result.exit_code == 0, result.output or result.exception
+        return result.stdout, result.stderr
+
+    out, err = told("a", "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(out, newline="")))
+    assert [one["period"] for one in rows] == ["day", "hour", "window", "window", "window"]
+    assert "windows up to 2025-12-29T01:00:00Z are kept no more" in err
+    assert "in their place: 1 hour and 1 day" in err
+    assert "of 1 of these windows a newer revision came" in err
+    hour = rows[1]
+    assert (hour["start"], hour["end"]) == ("2025-12-29T00:00:00Z", "2025-12-29T01:00:00Z")
+    wanted = {
+        "pm25": "20.0", "pm25_min": "10.0", "pm25_max": "30.0", "pm25_kind": "imputed", "aqi": "60",
+        "aqi_min": "40", "aqi_max": "80", "windows": "3", "missed": "1", "standard": "us-epa-2024",
+        "revision": "3", "o3": "", "status": "",
+    }  # fmt: skip
+    assert {name: hour[name] for name in wanted} == wanted
+    assert float(hour["pm25_imputed_share"]) == pytest.approx(1 / 3)
+    assert rows[0]["end"] == "2025-12-27T00:00:00Z"
+    # A part of an old hour is answered by the hour.
+    out, err = told("a", "--since", "2025-12-29T00:10:00Z", "--until", "2025-12-29T00:20:00Z")
+    assert "hour to 2025-12-29 01:00Z" in out
+    assert "~20.0" in out
+    assert "60 (40 to 80)" in out
+    assert err.endswith(
+        "in their place: 1 hour; of 1 of these windows a newer revision came when they had left\n"
+    )
+    (hour,) = json.loads(told("--format", "json", "--until", "2025-12-30T00:00:00Z", "--limit", "1")[0])
+    assert (hour["period"], hour["pollutants"]["pm25"]["imputed"]) == ("hour", 1)
+    assert hour["indices"][0] | {"standard": ""} == {
+        "standard": "", "leading": True, "mean": 60.0, "min": 40, "max": 80, "last": 80, "windows": 2,
+        "valid": 2, "imputed_share": 0.0,
+    }  # fmt: skip
+    # What is all there as windows is told as before.
+    assert told("a", "--since", "2026-01-01T00:00:00Z")[1] == ""
+    with Store(tmp_path / "store.sqlite", retention=kept) as store:
+        store.write([estimate("b", T0 + 4 * day)])
+        store.tidy(windows=10)
+        assert {one.station for one in store.read()} == {"b"}
+    assert "hour to" in told("a")[0]  # a station that is known by its hours alone
 
 
 def test_an_unknown_station_is_told_which_there_are(store):
