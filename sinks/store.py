@@ -61,6 +61,8 @@ _HOLD_S: Final = 0.05
 _SEARCHED: Final = 4096
 #: Event time that passes, ms, before it is looked again where there was nothing.
 _SEARCH_AGAIN_MS: Final = 60_000
+#: Of a new store. An estimate has up to 2.4 kB: a page of SQLite's 4 kB would hold one, and be half empty.
+_PAGE_BYTES: Final = 8192
 #: Free pages that are left for new windows: at least so many, and a tenth of the file; cut off at a time.
 _SLACK_PAGES: Final = 256
 _CUT_PAGES: Final = 256
@@ -777,6 +779,7 @@ def _create(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         db = sqlite3.connect(fresh, isolation_level=None)
         try:
+            db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
             db.execute(f"PRAGMA auto_vacuum = {_INCREMENTAL}")
             db.execute("PRAGMA journal_mode = WAL")
             db.executescript(
