@@ -18,18 +18,19 @@ from typing import Final, NamedTuple
 from schemas.errors import Refused
 from schemas.estimate import Estimate
 from schemas.station import stored_station
-from sinks.aggregates import HOUR_MS, Kind, Period, periods_of
+from schemas.times import DAY_MS, HOUR_MS, end_of
+from sinks.aggregates import Kind, Period, periods_of
 from sinks.tally import Counted, Tally
 from streams.boundary import guarded
 
 log = logging.getLogger(__name__)
 
 #: How long a window stays that came when its time was over, ms of event time.
-REVISED_FOR_MS: Final = 24 * HOUR_MS
+REVISED_FOR_MS: Final = DAY_MS
 #: Until then stays what cannot be read: for ever.
 _FOR_EVER: Final = 2**62
 #: No day is longer: an end of search.
-_TWO_DAYS_MS: Final = 48 * HOUR_MS
+_TWO_DAYS_MS: Final = 2 * DAY_MS
 
 TABLES: Final = """
 CREATE TABLE hourly (          -- hours of windows that have left
@@ -73,11 +74,6 @@ class Left(NamedTuple):
     period: Period
     tally: Tally
     missed: int
-
-
-def hour_stop(end: int) -> int:
-    """The end of the hour that a window ending at `end` belongs to, ms."""
-    return -(-end // HOUR_MS) * HOUR_MS
 
 
 def cutoff(kept: int | None, horizon: int) -> int:
@@ -140,7 +136,7 @@ def due_hours(db: sqlite3.Connection, cutoff: int, horizon: int, limit: int) -> 
         " WHERE l.station = e.station AND l.end = e.end AND l.until > ?) ORDER BY e.end LIMIT ?",
         (cutoff, horizon, limit),
     ).fetchall()
-    return list(dict.fromkeys((station, hour_stop(end)) for station, end in rows))
+    return list(dict.fromkeys((station, end_of(end, HOUR_MS)) for station, end in rows))
 
 
 def roll_up(db: sqlite3.Connection, station: str, stop: int, horizon: int) -> int:

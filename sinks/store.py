@@ -35,10 +35,11 @@ from schemas.errors import Refused
 from schemas.estimate import Estimate
 from schemas.parameters import PARAMETERS
 from schemas.station import Station, stored_station
+from schemas.times import HOUR_MS, end_of
 from sinks import retention as kept_for
-from sinks.aggregates import HOUR_MS, Period, periods_of
+from sinks.aggregates import Period, periods_of
 from sinks.patience import Patience
-from sinks.retention import Left, Retention, hour_stop
+from sinks.retention import Left, Retention
 from sinks.tally import Tally
 from streams import metrics
 from streams.boundary import guarded
@@ -64,8 +65,8 @@ _SEARCH_AGAIN_MS: Final = 60_000
 #: Of a new store. An estimate has up to 2.4 kB: a page of SQLite's 4 kB would hold one, and be half empty.
 _PAGE_BYTES: Final = 8192
 #: Free pages that are left for new windows: at least so many, and a tenth of the file; cut off at a time.
-_SLACK_PAGES: Final = 256
-_CUT_PAGES: Final = 256
+_SLACK_PAGES: Final = 128
+_CUT_PAGES: Final = 128
 #: A journal that has grown beyond this, as when the file is written anew, is cut when it is empty again.
 _JOURNAL_BYTES: Final = 64 * 1024 * 1024
 _INCREMENTAL: Final = 2
@@ -356,7 +357,7 @@ class Store:
         if kept is not None:
             if estimate.revision <= kept:
                 return kept
-            kept_for.roll_up(db, estimate.station, hour_stop(end), horizon)
+            kept_for.roll_up(db, estimate.station, end_of(end, HOUR_MS), horizon)
         seen = kept_for.newest_revision(db, estimate.station, end)
         if seen is None and kept is None and kept_for.is_past(end, self._retention.days, horizon):
             return 0

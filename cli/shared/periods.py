@@ -97,9 +97,7 @@ def _cell(one: PollutantTally | None) -> Text:
     return Text(f"{one.mean:.1f}{'*' if one.corrected else ''}")
 
 
-def period_tables(
-    left: Sequence[Left], names: Mapping[Pollutant, str], *, with_station: bool
-) -> Iterator[Table]:
+def period_tables(left: Sequence[Left], names: Mapping[str, str], *, with_station: bool) -> Iterator[Table]:
     """Hours and days for a person, from the widest table to the narrowest; `names` of the pollutants."""
     shown: list[Pollutant] = list(PARAMETERS)
     yield _table(left, names, shown, with_station, spread=True)
@@ -113,7 +111,7 @@ def period_tables(
 
 def _table(
     left: Sequence[Left],
-    names: Mapping[Pollutant, str],
+    names: Mapping[str, str],
     shown: Sequence[Pollutant],
     with_station: bool,
     *,

@@ -15,16 +15,16 @@ from hypothesis import strategies as st
 
 from schemas.base import from_ms, to_ms
 from schemas.station import Station
-from sinks.aggregates import HOUR_MS, Period, aggregate, periods_of
+from schemas.times import DAY_MS, HOUR_MS
+from sinks.aggregates import Period, aggregate, periods_of
 from sinks.patience import Patience
-from sinks.retention import REVISED_FOR_MS, Retention, hour_stop
+from sinks.retention import REVISED_FOR_MS, Retention
 from sinks.store import Store
 from sinks.tally import Counted, Tally
 from tests.samples import T0, estimate, estimates, imputed, index, measured
 
 ROOT = Path(__file__).parents[2]
 MS = T0 * 1000
-DAY_MS = 24 * HOUR_MS
 ZONES = {"s1": "Asia/Kathmandu", "s2": "UTC"}
 TABLES = ("estimate", "hourly", "daily", "late", "withdrawn")
 
@@ -485,8 +485,3 @@ def test_a_tally_is_the_same_in_whatever_order_and_portions(batch, draw):
     parts = Tally.of(windows[:cut]).plus(Tally.of(windows[cut:]))
     assert parts.to_json() == whole.to_json()
     assert Tally.from_json(whole.to_json()).to_json() == whole.to_json()
-
-
-def test_a_window_belongs_to_the_hour_that_it_ends():
-    assert [hour_stop(MS + ms) for ms in (1, HOUR_MS, HOUR_MS + 1)] == [MS + HOUR_MS] * 2 + [MS + 2 * HOUR_MS]
-    assert from_ms(hour_stop(MS)).minute == 0
