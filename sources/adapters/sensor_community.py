@@ -29,14 +29,20 @@ def _read(payload: Node, tray: Tray) -> None:
     draft = tray.draft(device, period_s=seconds)
     pin = _PINS.get(tray.context.headers.get("x-pin", ""), "")
     for name, node in pairs:
-        before, _, quantity = name.rpartition("_")
-        known = ADAPTER.fields.get(quantity)
-        counted = (before or pin).lower() == "ppd"
-        if known is None or counted:
-            if node:
-                tray.other(f"PPD_{quantity}" if counted else name, node)
-            continue
-        draft.take(node.called(name), replace(known, sensor=sensor_id((before or pin).lower())))
+        known = field_of(name, pin)
+        if known is not None:
+            draft.take(node.called(name), known)
+        elif node:
+            tray.other(f"PPD_{name}" if pin == "ppd" else name, node)
+
+
+def field_of(name: str, pin: str = "") -> Field | None:
+    """What a name of the firmware is, with its sensor (`SDS_P1`), or of the sensor at `pin` (`P1`)."""
+    before, _, quantity = name.rpartition("_")
+    sensor = (before or pin).lower()
+    known = ADAPTER.fields.get(quantity)
+    # The P1 of a PPD42 is a count.
+    return None if known is None or sensor == "ppd" else replace(known, sensor=sensor_id(sensor))
 
 
 ADAPTER: Final = Adapter(
@@ -55,12 +61,14 @@ ADAPTER: Final = Adapter(
         "pressure": Field("pressure", "hPa", factor=0.01),
     },
     others={
-        "*P0": "PM1", "*P4": "PM4", "*_N*": "particle counts", "N*": "particle counts",
-        "*_TS": "particle size", "PPD_*": "particle counts", "*co2_ppm": "CO2", "*noise*": "noise",
-        "GPS_*": "position, time", "lat": "position", "lon": "position", "height": "position",
-        "samples": "firmware", "min_micro": "firmware", "max_micro": "firmware", "interval": "firmware",
-        "signal": "reception", "*counts_per_minute": "radiation", "*_hv_pulses": "radiation",
-        "*sample_time_ms": "radiation", "durP*": "particle counts", "ratioP*": "particle counts",
+        "P0": "PM1", "P4": "PM4", "*_P0": "PM1", "*_P4": "PM4", "*_N*": "particle counts",
+        "N05": "particle counts", "N1": "particle counts", "N25": "particle counts", "N4": "particle counts",
+        "N10": "particle counts", "*_TS": "particle size", "PPD_*": "particle counts", "*co2_ppm": "CO2",
+        "*noise*": "noise", "GPS_*": "position, time", "lat": "position", "lon": "position",
+        "height": "position", "samples": "firmware", "min_micro": "firmware", "max_micro": "firmware",
+        "interval": "firmware", "signal": "reception", "*counts_per_minute": "radiation",
+        "*_hv_pulses": "radiation", "*sample_time_ms": "radiation", "durP*": "particle counts",
+        "ratioP*": "particle counts",
     },
     time_source="receiver",
     correction="none; P1 is PM10 and P2 is PM2.5; pressure in Pa",

@@ -116,9 +116,11 @@ def _parsed(text: str, formats: Sequence[str]) -> datetime:
     found = _TEXT.fullmatch(text)
     try:
         if found is None:
+            midnight = text.endswith(" 24:00")
             for form in formats:
                 try:
-                    return datetime.strptime(text, form)  # noqa: DTZ007 (the caller knows the zone)
+                    at = datetime.strptime(text[:-5] + "00:00" if midnight else text, form)  # noqa: DTZ007
+                    return at + timedelta(days=midnight)
                 except ValueError:
                     continue
             raise Refused("not_a_time", f"{text[:40]!r} is no time such as 2026-08-21T10:00:00Z")

@@ -7,7 +7,7 @@ nothing that a device sends is dropped silently, however little the adapter's au
 import csv
 import json
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from schemas.errors import Refused
 
@@ -25,7 +25,7 @@ Scalar = str | int | float | bool | None
 class Node:
     """A part of a payload by its place; a part that is not there is a node too, and false."""
 
-    __slots__ = ("_holder", "_key", "_label", "_name", "_parent")
+    __slots__ = ("_holder", "_key", "_label", "_name", "_parent", "depth")
 
     def __init__(self, holder: Any, key: Any, parent: "Node | None" = None, name: str | None = None) -> None:
         self._holder = holder
@@ -33,6 +33,7 @@ class Node:
         self._parent = parent
         self._name = name
         self._label = ""
+        self.depth: int = 0 if parent is None else parent.depth + 1
 
     @classmethod
     def root(cls, value: Any, name: str = "") -> "Node":
@@ -112,6 +113,8 @@ class Node:
 
     def called(self, name: str) -> "Node":
         """The same part, told with its name: of pairs of names and values all values have one path."""
+        if self._key == name:
+            return self
         named = Node(self._holder, self._key, self._parent, self._name)
         named._label = f" ({name[:64]})"
         return named
@@ -137,7 +140,7 @@ class Node:
                 first = node._parent is not None and node._parent._name == LINE
                 parts.append(index or f"[{node._key + first}]")
             else:
-                parts.append(f".{node._key}")
+                parts.append(f".{node._key:.64}")
             node = node._parent
         return "".join(reversed(parts)).lstrip(".") + self._label
 
@@ -207,7 +210,7 @@ def table(
     A quote that is not closed in its line spoils that line, not those after it.
     """
     lines = text.splitlines()
-    rows: list[Any] = [None] * len(lines)
+    rows: list[Any] = [_GONE] * len(lines)
     wrong: list[tuple[int, str]] = []
     columns = header
     delimiter = delimiters[0]
@@ -217,7 +220,12 @@ def table(
         if columns is None or (columns is header and header is not None and index == 0):
             delimiter = max(delimiters, key=line.count)
         try:
-            cells = next(csv.reader([line], delimiter=delimiter, strict=True, skipinitialspace=True))
+            # Files that are parted by pipes know no quotes.
+            quoting: Literal[0, 3] = csv.QUOTE_NONE if delimiter == "|" else csv.QUOTE_MINIMAL
+            reader = csv.reader(
+                [line], delimiter=delimiter, strict=True, skipinitialspace=True, quoting=quoting
+            )
+            cells = next(reader)
         except (csv.Error, StopIteration) as error:
             wrong.append((index, f"the line cannot be read: {error or 'a quote is not closed'}"))
             continue

@@ -19,7 +19,7 @@ from schemas.reading import MAX_PERIOD_S, Reading, Stamp, TimeSource, Value
 from sources.adapters.core.adapter import Adapter, Context, Field
 from sources.adapters.core.moments import check_clock, moment
 from sources.adapters.core.payload import LINE, Node, decoded, parsed_json, table
-from sources.adapters.core.words import is_not_carried, parameter_of, unit_for
+from sources.adapters.core.words import is_not_carried, parameter_of, scale_of, unit_for, without_unit
 
 #: A payload of more bytes is refused whole: a day of a country's stations fits ten times over.
 MAX_BYTES: Final = 8 * 1024 * 1024
@@ -27,6 +27,9 @@ MAX_BYTES: Final = 8 * 1024 * 1024
 MAX_VALUES: Final = 100_000
 #: Distinct parts that are named; the rest is counted.
 MAX_NAMED: Final = 64
+#: Parts that nobody took which are looked at one by one, and how deep they may lie.
+MAX_SWEPT: Final = 200_000
+MAX_DEPTH: Final = 24
 #: What comes so much after its moment is a backlog.
 BACKLOG: Final = timedelta(hours=1)
 
@@ -65,6 +68,8 @@ class Facts(NamedTuple):
     battery_volts: float | None = None
     firmware: str = ""
     model: str = ""
+    #: `indoor` or `outdoor`: the air of a room is not that of the street.
+    exposure: str = ""
 
 
 class Translation(NamedTuple):
@@ -142,8 +147,11 @@ class Draft:
     def named(self, name: str, node: Node, unit: str = "", sensor: str = "main") -> bool:
         """A value whose payload gives its quantity and unit in words; False: no quantity of that name."""
         parameter = parameter_of(name)
+        if parameter is None and not unit:
+            base, unit = without_unit(name)
+            parameter = parameter_of(base)
         if parameter is None:
-            if is_not_carried(name):
+            if is_not_carried(name) or is_not_carried(without_unit(name)[0]):
                 self._tray.leave("not_carried", node, f"{name}: no reading carries it")
                 return True
             return False
@@ -155,6 +163,23 @@ class Draft:
             return True
         self.take(node, Field(parameter, scale.unit, sensor=sensor, factor=scale.factor, offset=scale.offset))
         return True
+
+    def exact(self, node: Node, name: str, unit: str, sensor: str, channel: str) -> None:
+        """A value whose payload states everything: what it is, in which unit, of which sensor and channel."""
+        parameter, scale = parameter_of(name), scale_of(unit)
+        if parameter is None:
+            if is_not_carried(name):
+                self._tray.leave("not_carried", node.called(name), "no reading carries it")
+            else:
+                self._tray.refuse("unknown_parameter", node.called(name), f"{name!r:.40} is no parameter")
+        elif scale is None:
+            why = f"{unit!r:.24} is no unit of {parameter} that is known here"
+            self._tray.refuse("unit", node.called(name), why)
+        else:
+            known = Field(
+                parameter, scale.unit, channel or "value", sensor_id(sensor), scale.factor, scale.offset
+            )
+            self.take(node.called(name), known)
 
     def take(self, node: Node, known: Field) -> None:
         """One value."""
@@ -229,6 +254,11 @@ class Draft:
         ]  # fmt: skip
 
 
+#: How sources say whether a device stands in a room.
+_EXPOSURES: Final = {
+    "0": "outdoor", "outside": "outdoor", "outdoor": "outdoor",
+    "1": "indoor", "inside": "indoor", "indoor": "indoor",
+}  # fmt: skip
 _WHY_NOT: Final = {
     "no_station": "nothing says which station it is of",
     "no_time": "its time could not be used (refused by name)",
@@ -269,6 +299,7 @@ class Tray:
         stamp: Stamp | None = None,
         source: TimeSource | None = None,
         at: datetime | None = None,
+        now: bool = False,
     ) -> Draft:
         """Values of a device at the moment that `stated` says; without one, at the moment of arrival.
 
@@ -278,6 +309,7 @@ class Tray:
             stamp: whether the time begins or ends them; the adapter's if not given.
             source: whose clock it is; the adapter's if not given.
             at: the moment itself, where the adapter has it already.
+            now: whether a missing time is that of arrival, in an archive too.
         """
         stamp = stamp or self.adapter.stamp
         clock: TimeSource = source or self._source()
@@ -285,8 +317,10 @@ class Tray:
         too_long = period_s is not None and period_s > MAX_PERIOD_S
         period = None if too_long or period_s is None or not period_s >= 1 else math.ceil(period_s)
         if at is None:
-            if stated:
+            if stated and (stated.has_parts() or stated.peek() is not None):
                 at = self.moment(device, stated)
+            elif self.adapter.archive and not now:
+                self.refused.add("no_stamp", "", "", "no time in it, and it may be of any age")
             else:
                 at, clock = self.context.received_at, self.context.receiver
                 self.remarks.add("no_stamp", "", "", f"no time in it: the time of arrival ({clock})")
@@ -301,6 +335,10 @@ class Tray:
         if key not in self._drafts:
             self._drafts[key] = Draft(self, device, at, period, stamp, clock)
         return self._drafts[key]
+
+    def refused_draft(self, device: Device) -> Draft:
+        """For values whose time was refused: they are refused too, by name."""
+        return Draft(self, device, None, None, "ends", "server")
 
     def moment(self, device: Device, stated: Node) -> datetime | None:
         """The moment that a part of the payload states, taken; None where it is refused."""
@@ -329,6 +367,10 @@ class Tray:
         device.last = found.at
         return found.at
 
+    def device_name(self, device: Device, name: str) -> None:
+        """The name of a device that a payload has as a key."""
+        device.told["name"] = _printable(name)[:120]
+
     def fact(
         self,
         device: Device,
@@ -336,6 +378,7 @@ class Tray:
         name: Node | None = None,
         firmware: Node | None = None,
         model: Node | None = None,
+        exposure: Node | None = None,
         battery_percent: Node | None = None,
         battery_volts: Node | None = None,
         latitude: Node | None = None,
@@ -345,6 +388,9 @@ class Tray:
         for key, part in (("name", name), ("firmware", firmware), ("model", model)):
             if part and not part.has_parts() and (text := part.text()):
                 device.told[key] = _printable(text)[:120]
+        if exposure and (word := _EXPOSURES.get(f"{exposure.peek()}".lower())):
+            exposure.take()
+            device.told["exposure"] = word
         for key, part, low, high in (
             ("battery_percent", battery_percent, 0.0, 100.0),
             ("battery_volts", battery_volts, 0.0, 60.0),
@@ -392,7 +438,13 @@ class Tray:
     def sweep(self, payload: Node) -> None:
         """Name what nobody took: known as no reading, or unknown."""
         patterns = _patterns(tuple(self.adapter.others))
-        for part in payload.rest():
+        for seen, part in enumerate(payload.rest()):
+            if seen >= MAX_SWEPT:
+                self.refuse("too_many_parts", payload, f"more than {MAX_SWEPT} parts that are no values")
+                return
+            if part.depth > MAX_DEPTH:
+                self.refuse("too_deep", part, f"nested deeper than {MAX_DEPTH}")
+                continue
             path = part.path
             known = patterns.fullmatch(path) if patterns else None
             if known is not None:
@@ -431,6 +483,8 @@ def translate(adapter: Adapter, data: bytes, context: Context) -> Translation:
         return tray.translation()
     try:
         adapter.read(payload, tray)
+    except Refused as refused:  # as a whole
+        tray.refuse(refused.code, payload, refused.message)
     except _MALFORMED as error:
         tray.refused.add("adapter_fault", "", "", f"{type(error).__name__} in the adapter: {error!s:.80}")
     tray.sweep(payload)

@@ -55,7 +55,8 @@ _NAMES: Final[dict[str, Parameter]] = {
     "airhumidity": "relativehumidity", "rh": "relativehumidity",
     "temperature": "temperature", "temp": "temperature", "airtemperature": "temperature",
     "pressure": "pressure", "airpressure": "pressure", "barometricpressure": "pressure",
-    "atmosphericpressure": "pressure", "barometer": "pressure",
+    "atmosphericpressure": "pressure", "barometer": "pressure", "barpr": "pressure",
+    "rhum": "relativehumidity",
 }  # fmt: skip
 
 #: Quantities of the air that stations often measure and no reading carries.
@@ -70,7 +71,19 @@ NOT_CARRIED: Final[frozenset[str]] = frozenset(
 )  # fmt: skip
 
 _PARTICLES: Final = re.compile(r"(?:pm|particulate ?matter)[ _-]*([0-9]{1,2})(?:[._p,]([0-9]))?(?: ?um)?")
+#: A name of more characters is none of a quantity.
+_LONGEST: Final = 64
+_WITH_UNIT: Final = re.compile(r"(.+?)(?: *[(\[]([^)\]]+)[)\]]|_([a-zA-Z0-9]+))")
 _PLAIN: Final = re.compile(r"[^a-z0-9]")
+
+
+def without_unit(name: str) -> tuple[str, str]:
+    """A name that ends in its unit (`no2_ppb`, `PM2.5 (µg/m³)`), and that unit; any other, and none."""
+    found = _WITH_UNIT.fullmatch(name.strip()) if len(name) <= _LONGEST else None
+    if found is None:
+        return name, ""
+    unit = found[2] or found[3]
+    return (found[1], unit) if scale_of(unit) is not None else (name, "")
 
 
 def parameter_of(name: str) -> Parameter | None:
@@ -91,7 +104,7 @@ def is_not_carried(name: str) -> bool:
 
 def _size(name: str) -> str | None:
     """Of particles, in micrometres: 1.0 and 01 are 1, 25 and 2_5 are 2.5, 10.0 is 10."""
-    found = _PARTICLES.fullmatch(name)
+    found = _PARTICLES.fullmatch(name) if len(name) <= _LONGEST else None
     if found is None:
         return None
     whole, tenth = found[1], found[2] or "0"

@@ -1,6 +1,7 @@
 """What every adapter keeps, whoever wrote it: it is found by itself, and so are its golden payloads."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +19,7 @@ from tests.sources.adapters.golden import RECEIVED, Case, cases, text
 
 ALL = sorted(adapters().values(), key=lambda adapter: adapter.name)
 CASES = list(cases())
-FEW = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+FEW = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 
 scalars = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=12),
@@ -128,7 +129,7 @@ def test_damaged_bytes_never_raise_and_stay_sound(case: Case, data: st.DataObjec
     sound(translate(case.adapter, bytes(raw), case.context))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(anything, st.binary(max_size=60), st.text(max_size=60), st.text(max_size=30))
 @pytest.mark.parametrize("adapter", ALL, ids=lambda adapter: adapter.name)
 def test_anything_at_all_never_raises_and_stays_sound(
@@ -152,10 +153,15 @@ def test_a_part_that_nobody_knows_is_named_wherever_it_is(case: Case) -> None:
         if not told:  # then it lies in a part that is left out, or refused, as a whole
             before = {(part.code, part.where, part.times) for part in (*whole.refused, *whole.left_out)}
             assert {(part.code, part.where, part.times) for part in (*made.refused, *made.left_out)} == before
-            names = [part.where for part in (*made.refused, *made.left_out)]
-            path = path_of(altered, "zz_unheard")
+            names = [anywhere(part.where) for part in (*made.refused, *made.left_out)]
+            path = anywhere(path_of(altered, "zz_unheard"))
             assert any(name and path.startswith(name) for name in names), path
         assert made.readings == whole.readings
+
+
+def anywhere(place: str) -> str:
+    """A place without the indices of lists: of parts of one path, the first one's place is told."""
+    return re.sub(r"\[[0-9]+\]", "[]", place)
 
 
 def path_of(document: Any, key: str, before: str = "") -> str:
@@ -181,11 +187,8 @@ def test_a_number_that_turns_to_rubbish_is_named_or_changes_nothing(case: Case) 
         there[name] = "!?"
         made = translate(case.adapter, json.dumps(altered).encode(), case.context)
         values, before = (sum(len(r.values) for r in translation.readings) for translation in (made, whole))
-        told, said = (
-            sum(part.times for part in (*translation.refused, *translation.left_out))
-            for translation in (made, whole)
-        )
-        assert values == before or told > said, (key, made)
+        new = {*made.refused, *made.left_out} - {*whole.refused, *whole.left_out}
+        assert values == before or new, (key, made)
 
 
 def test_a_payload_that_is_too_large_is_not_even_read() -> None:

@@ -1,0 +1,100 @@
+"""What the vendors' decoders of LoRaWAN devices give, whichever network server ran them.
+
+Names are those of the public decoders: Milesight (SensorDecoders), Decentlab (decentlab-decoders), SenseCAP
+(its list of measurement ids) and Dragino; others by their plain names and units.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+from sources.adapters.core.adapter import Field
+from sources.adapters.core.payload import Node
+from sources.adapters.core.translation import Device, Draft, Tray
+
+#: By name, or by SenseCAP's number of a measurement.
+FIELDS: Final = {
+    "pm2_5": Field("pm25", "ug/m3"),
+    "pm10": Field("pm10", "ug/m3"),
+    "pm2_5_mass_concentration": Field("pm25", "ug/m3"),
+    "pm10_mass_concentration": Field("pm10", "ug/m3"),
+    "air_temperature": Field("temperature", "Cel"),
+    "air_humidity": Field("relativehumidity", "%"),
+    "barometric_pressure": Field("pressure", "hPa", factor=0.01),
+    "temperature": Field("temperature", "Cel"),
+    "humidity": Field("relativehumidity", "%"),
+    "pressure": Field("pressure", "hPa"),
+    "TempC_SHT": Field("temperature", "Cel"),
+    "Hum_SHT": Field("relativehumidity", "%"),
+    "TempC_SHT31": Field("temperature", "Cel"),
+    "Hum_SHT31": Field("relativehumidity", "%"),
+    "4097": Field("temperature", "Cel"),
+    "4098": Field("relativehumidity", "%"),
+    "4101": Field("pressure", "hPa", factor=0.01),
+    "4146": Field("pm25", "ug/m3"),
+    "4147": Field("pm10", "ug/m3"),
+}
+
+#: Parts of decoded payloads that are no reading.
+OTHERS: Final = {
+    "pm1_0_*": "PM1", "pm4_*": "PM4", "*_number_concentration": "particle counts",
+    "*particle_size": "particle size", "protocol_version": "decoder", "device_id": "decoder",
+    "light_level": "light", "illumination": "light", "infrared*": "light", "pir*": "presence",
+    "activity*": "presence", "occupancy": "presence", "beep": "setting", "buzzer*": "setting",
+    "Work_mode": "setting", "ALARM_status": "setting", "Alarm_status": "setting", "Node_type": "model",
+    "Ext_sensor": "model", "Bat_status": "battery", "BatV_status": "battery", "TempC_DS": "probe",
+    "TempC1": "probe", "Systimestamp": "clock", "No_connect": "probe", "*CO2_ppm": "CO2", "*TVOC_ppb": "VOC",
+    "4099": "light", "4100": "CO2", "4104": "wind", "4105": "wind", "4113": "rain", "4190": "light",
+    "4191": "wind", "4102": "soil", "4103": "soil", "4108": "soil", "4148": "noise", "4195": "VOC",
+    "ipso_version": "device", "hardware_version": "device", "tsl_version": "device", "sn": "device",
+    "lorawan_class": "device", "power": "device", "*_status": "device", "*_event": "device",
+    "reset_event": "device",
+}  # fmt: skip
+_BATTERY_V: Final = ("battery_voltage", "BatV", "Bat_V", "Bat")
+
+
+def take_decoded(tray: Tray, device: Device, draft: Draft, decoded: Node) -> None:
+    """The values of a decoded payload; those with a time of their own (a device's history) at that."""
+    if decoded["valid"].peek() is False or decoded["err"].peek() not in (None, 0):
+        tray.refuse("declared_invalid", decoded, "its decoder says that it is not valid")
+        return
+    for key in ("valid", "err", "payload"):
+        decoded[key].take()
+    tray.fact(device, battery_percent=decoded["battery"], firmware=decoded["firmware_version"])
+    for key in _BATTERY_V:
+        tray.fact(device, battery_volts=decoded[key]["value"] or decoded[key])
+        decoded[key]["displayName"].take()
+        decoded[key]["unit"].take()
+    for past in decoded["history"].each():
+        _named(tray, tray.draft(device, past["timestamp"], source="device"), past)
+    for message in decoded["messages"].each():
+        for part in message.one_or_each():  # some models nest them
+            _measurement(tray, device, draft, part)
+    _named(tray, draft, decoded)
+
+
+def _named(tray: Tray, draft: Draft, part: Node) -> None:
+    for key, node in part.items():
+        if key in ("history", "messages"):
+            continue
+        value, unit = node, ""
+        if node["value"] or node["unit"]:  # Decentlab: {"displayName": …, "value": 9.8, "unit": "µg⋅m⁻³"}
+            node["displayName"].take()
+            value, unit = node["value"].called(key), node["unit"].text()
+        known = FIELDS.get(key)
+        if known is not None and not unit:
+            draft.take(value, known)
+        elif not draft.named(key.removesuffix("_mass_concentration"), value, unit):
+            tray.other(key, node)
+
+
+def _measurement(tray: Tray, device: Device, draft: Draft, part: Node) -> None:
+    number, value = part["measurementId"].text(), part["measurementValue"]
+    for key in ("type", "dataloggerPort", "interval", "measureInterval"):
+        part[key].take()
+    tray.fact(device, battery_percent=part["battery"] or part["Battery(%)"], firmware=part["firmware"])
+    own = tray.draft(device, part["timestamp"], source="device") if part["timestamp"] else draft
+    known = FIELDS.get(number)
+    if known is not None:
+        own.take(value.called(number), replace(known))
+    elif value:
+        tray.other(number, value)

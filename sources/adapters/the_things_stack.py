@@ -1,0 +1,54 @@
+"""The Things Stack v3: uplinks by webhook or MQTT, decoded by the device's payload formatter."""
+
+from typing import Final
+
+from sources.adapters.core.adapter import Adapter
+from sources.adapters.core.lorawan import FIELDS, OTHERS, take_decoded
+from sources.adapters.core.payload import Node
+from sources.adapters.core.translation import Tray
+
+
+def _read(payload: Node, tray: Tray) -> None:
+    ids, uplink = payload["end_device_ids"], payload["uplink_message"]
+    if payload["simulated"].take() is True:
+        tray.refuse("simulated", uplink, "a simulated uplink: nothing was measured")
+        return
+    eui, name = ids["dev_eui"].text().lower(), ids["device_id"]
+    device = tray.device(f"eui-{eui}" if eui else name.text())
+    tray.fact(device, name=name, model=uplink["version_ids"]["model_id"])
+    place = uplink["locations"]["user"]
+    tray.fact(device, latitude=place["latitude"], longitude=place["longitude"])
+    decoded = uplink["decoded_payload"]
+    if not decoded and uplink["frm_payload"]:
+        why = "not decoded: give the device its payload formatter in The Things Stack"
+        tray.refuse("not_decoded", uplink["frm_payload"], why)
+    if decoded:
+        draft = tray.draft(device, uplink["received_at"] or payload["received_at"])
+        take_decoded(tray, device, draft, decoded)
+
+
+ADAPTER: Final = Adapter(
+    name="the-things-stack",
+    title="The Things Stack v3 (LoRaWAN)",
+    versions="v3, payload formatters of Milesight, Decentlab, SenseCAP, Dragino, and plain names. What is"
+    " zero is left out around the payload (f_port, f_cnt), not in it. Webhooks try again: duplicates",
+    arrives="webhook; MQTT v3/APP@TENANT/devices/DEVICE/up",
+    read=_read,
+    fields=FIELDS,
+    others={f"uplink_message.decoded_payload.{path}": what for path, what in OTHERS.items()} | {
+        "uplink_message.normalized_payload": "the decoded payload again",
+        "uplink_message.frm_payload": "raw bytes", "uplink_message.rx_metadata": "reception",
+        "uplink_message.settings": "reception", "uplink_message.f_port": "network",
+        "uplink_message.f_cnt": "network", "uplink_message.*_id": "network",
+        "uplink_message.confirmed": "network", "uplink_message.consumed_airtime": "network",
+        "uplink_message.network_ids": "network", "uplink_message.version_ids": "network",
+        "uplink_message.locations": "position", "uplink_message.packet_error_rate": "network",
+        "uplink_message.last_battery_percentage": "battery", "uplink_message.*_warnings": "decoder",
+        "uplink_message.received_at": "time", "end_device_ids": "ids", "correlation_ids": "network",
+        "received_at": "network", "join_accept": "no uplink", "downlink_*": "no uplink",
+        "location_solved": "no uplink", "service_data": "no uplink", "identifiers": "event", "name": "event",
+        "time": "event", "context": "event", "visibility": "event", "unique_id": "event",
+    } | OTHERS,
+    time_source="server",
+    correction="none beyond the device's own",
+)  # fmt: skip
