@@ -29,6 +29,7 @@ from cli.shared.topic import read_to_end
 from cli.shared.wording import counted
 from exchange import cap
 from exchange.webhook import Webhook
+from infra.connect import broker_at_hand
 from infra.errors import BrokerError
 from schemas.alert import Alert
 from schemas.base import first_error, format_time, from_ms, to_ms
@@ -148,8 +149,9 @@ def list_command(
     all: Annotated[bool, typer.Option("--all", help="Also alerts that are over.")] = False,
 ) -> None:
     """List the open alerts."""
-    settings = Settings()
-    alerts, strange = newest(kafka_connection(settings), settings.kafka.prefix + ALERTS.name)
+    # Standard output holds what was asked for, and nothing else.
+    with broker_at_hand(Settings(), lambda text: typer.echo(f"skyfuse: {text}", err=True)) as settings:
+        alerts, strange = newest(kafka_connection(settings), settings.kafka.prefix + ALERTS.name)
     shown = [alert for alert in alerts if all or alert.event in ("open", "update")]
     # Two lines each, not a table: at 80 columns a table cuts the station that `explain` needs.
     console = Console(soft_wrap=True, highlight=False)

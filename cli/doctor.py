@@ -33,7 +33,7 @@ from infra.connect import with_broker
 from infra.errors import BrokerError, StackError
 from infra.stack import jars
 from infra.stack.broker import java
-from infra.stack.ports import free_port
+from infra.stack.ports import expect_loopback, free_port
 from model.bundle.bundle import DEFAULT_BUNDLE, Bundle
 from model.errors import ModelError
 from schemas.secret import SecretError
@@ -189,6 +189,7 @@ def memory() -> Check:
 
 def ports() -> Check:
     """Whether servers can listen on this machine."""
+    expect_loopback()
     return Check("ports", "ok", f"free ones on 127.0.0.1, such as {free_port()}")
 
 

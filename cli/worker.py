@@ -7,6 +7,7 @@ import typer
 
 from agents.worker import run
 from infra.connect import with_broker
+from infra.stack.ports import expect_free
 from infra.stores import make_room_for_live
 from settings.sections import Settings
 
@@ -30,6 +31,8 @@ def worker(
 ) -> None:
     """Run one worker until it is told to stop."""
     settings = with_broker(Settings())
+    if web_port:
+        expect_free(web_host, web_port, "--web-port")
     if role is RoleName.sink:
         make_room_for_live(settings)
     run(role.value, settings, web_port, web_host, log_level)

@@ -5,6 +5,8 @@ run, dev or train; each has a lock file in requirements/ that holds the levels b
 is remembered as copies in .venv/skyfuse/, which the wrapper compares: equal files, nothing to do.
 """
 
+import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -22,10 +24,16 @@ _PYTHON: Final = _VENV / "bin" / "python"
 _DONE: Final = _VENV / "skyfuse"
 _LEVELS: Final = ("run", "dev", "train")
 _WHAT: Final = {
-    "run": "what skyfuse needs (about 300 MB on disk, once)",
-    "dev": "what the tests need (about 450 MB on disk, once)",
-    "train": "what training needs, torch included (about 6 GB on disk, once)",
+    "run": "what skyfuse needs",
+    "dev": "what the tests need",
+    "train": "what training needs, torch included",
 }
+#: What .venv takes on disk at each level, MB.
+_MB: Final = {"run": 600, "dev": 900, "train": 6500}
+#: Less than this is free (MB): what failed failed for want of room.
+_FULL_MB: Final = 30
+#: Seconds between two words of how far the set-up is.
+_SAY_EVERY: Final = 10.0
 
 
 class SetupError(Exception):
@@ -36,14 +44,51 @@ def _say(text: str) -> None:
     print(f"skyfuse: {text}", file=sys.stderr, flush=True)
 
 
-def _run(command: Sequence[str | PathLike[str]], **extra: str) -> bool:
+def _mb(folder: Path) -> int:
+    """What a folder holds, MB; files that vanish meanwhile do not count."""
+    held = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                held += os.lstat(os.path.join(root, name)).st_size
+    return held // 1_000_000
+
+
+def _free_mb() -> int:
+    return shutil.disk_usage(_ROOT).free // 1_000_000
+
+
+def _expect_room(level: str) -> None:
+    """Raise SetupError where the disk has not enough left for a level."""
+    needed, free = max(0, _MB[level] - _mb(_VENV)), _free_mb()
+    if free < needed:
+        raise SetupError(
+            f"{_WHAT[level]} takes about {_size(_MB[level])} in {_VENV}, {_size(needed)} of it still to come;"
+            f" its disk has {_size(free)} free: make room, or move the checkout to another disk"
+        )
+
+
+def _size(mb: int) -> str:
+    return f"{mb} MB" if mb < 2000 else f"{mb / 1000:.1f} GB"
+
+
+def _run(command: Sequence[str | PathLike[str]], *, told: bool = False, **extra: str) -> bool:
+    """Whether the command ends well; `told`: how far it is is said now and then."""
     # Settings that would make pip install somewhere else than into this environment.
     away = ("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PYTHONPATH", "PYTHONHOME")
     environment = {key: value for key, value in os.environ.items() if key not in away}
-    return (
-        subprocess.run(command, stdin=subprocess.DEVNULL, env=environment | extra, check=False).returncode
-        == 0
-    )
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment | extra) as process:
+        try:
+            while told:
+                try:
+                    process.wait(_SAY_EVERY)
+                    break
+                except subprocess.TimeoutExpired:
+                    _say(f"{_size(_mb(_VENV))} so far")
+            return process.wait() == 0
+        except BaseException:
+            process.kill()
+            raise
 
 
 def _works() -> bool:
@@ -116,6 +161,7 @@ def _install(lock: Path) -> None:
             uv,
             "pip",
             "install",
+            "--quiet",
             "--python",
             _PYTHON,
             "--index-strategy",
@@ -123,10 +169,16 @@ def _install(lock: Path) -> None:
             # A lock file is complete: what it leaves out (pyproject.toml, tool.uv) is meant to stay out.
             "--no-deps",
         ]
-        if _run([*command, *_pip_options(), "-r", lock], UV_NO_PROGRESS="" if sys.stderr.isatty() else "1"):
+        if _run([*command, *_pip_options(), "-r", lock], told=True):
             return
-        _say("uv could not install everything; trying with pip")
-    if not _run([*pip, "--progress-bar", "on" if sys.stderr.isatty() else "off", "--no-deps", "-r", lock]):
+        if _free_mb() >= _FULL_MB:
+            _say("uv could not install everything; trying with pip")
+    if _free_mb() < _FULL_MB or not _run([*pip, "--quiet", "--no-deps", "-r", lock], told=True):
+        if _free_mb() < _FULL_MB:
+            raise SetupError(
+                f"the disk of {_ROOT} is full: {_WHAT[lock.stem]} takes about {_size(_MB[lock.stem])} there."
+                " Make room and run this again"
+            )
         raise SetupError(
             f"cannot install {lock.relative_to(_ROOT)}; see above. It needs the Python package index, "
             "or an index of your own named in pip's settings (PIP_INDEX_URL). "
@@ -181,9 +233,10 @@ def set_up(level: str) -> None:
         if usable and _up_to_date(level):
             return  # another invocation did it while we waited
         began = time.monotonic()
+        _expect_room(level)
         if not usable:
             _create()
-        _say(f"installing {_WHAT[level]}")
+        _say(f"installing {_WHAT[level]} (about {_size(_MB[level])} on disk, once)")
         _install(_ROOT / "requirements" / f"{level}.lock")
         _remember(level)
         _say(f"ready after {time.monotonic() - began:.0f} s")
@@ -198,7 +251,10 @@ def main() -> int:
     except SetupError as error:
         _say(str(error))
     except OSError as error:
-        _say(f"cannot set up the environment in {_ROOT}: {error}")
+        full = f"; {_WHAT[sys.argv[1]]} takes about {_size(_MB[sys.argv[1]])} there"
+        _say(
+            f"cannot set up the environment in {_ROOT}: {error}{full if error.errno == errno.ENOSPC else ''}"
+        )
     except KeyboardInterrupt:
         _say("interrupted; what was fetched is kept")
         return 130

@@ -80,6 +80,8 @@ def test_sets_up_once_then_passes_everything_on_without_a_network(checkout: Path
     outputs = [process.communicate(timeout=300) for process in both]
     assert [output for output, _ in outputs] == [expected, expected], outputs
     assert sum("ready after" in errors for _, errors in outputs) == 1, outputs
+    said = [line for _, errors in outputs for line in errors.splitlines()]
+    assert all(line.startswith("skyfuse: ") for line in said), "no wall of lines of the installer's own"
     assert sum("waiting for another skyfuse" in errors for _, errors in outputs) == 1, outputs
 
     again = subprocess.run(
@@ -111,6 +113,20 @@ def test_an_index_that_cannot_be_reached_is_said_and_nothing_counts_as_done(chec
     assert failed.returncode == 1
     assert "cannot install requirements/run.lock" in failed.stderr
     assert not (checkout / ".venv" / "skyfuse").exists()
+
+
+def test_a_disk_without_room_is_said_with_how_much_is_needed(checkout: Path) -> None:
+    environment = checkout / "infra" / "environment.py"
+    text = environment.read_text()
+    environment.write_text(text.replace('"run": 600', '"run": 10**9'))
+    failed = subprocess.run([checkout / "skyfuse"], env=_environment(), text=True, capture_output=True)
+    assert failed.returncode == 1
+    assert re.fullmatch(
+        r"skyfuse: what skyfuse needs takes about 1000000.0 GB in .*/\.venv, 1000000.0 GB of it"
+        r" still to come; its disk has [\d.]+ [GM]B free: make room, or move the checkout to another disk\n",
+        failed.stderr,
+    )
+    assert not (checkout / ".venv").exists()
 
 
 def test_a_python_that_is_too_old_or_missing_is_named(checkout: Path, tmp_path: Path) -> None:

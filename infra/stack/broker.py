@@ -19,7 +19,7 @@ from typing import Final, Self
 
 from infra.errors import BrokerError, StackError
 from infra.stack import jars
-from infra.stack.ports import HOST, free_port, is_free
+from infra.stack.ports import HOST, expect_loopback, free_port, is_free
 from infra.stack.processes import Child, spawn, tail
 from streams.topics import MAX_RECORD_BYTES
 
@@ -190,7 +190,8 @@ class EmbeddedBroker:
             for attempt in range(_PORT_TRIES):
                 self._configure()
                 self._format(runtime, class_path, tell, deadline)
-                tell("starting Apache Kafka")
+                if not attempt:
+                    tell("starting Apache Kafka")
                 mark = _size(self.log), _size(self._console)
                 self._child = self._run(
                     runtime, class_path, ["kafka.Kafka", str(self.data_dir / "server.properties")]
@@ -266,6 +267,7 @@ class EmbeddedBroker:
                 "end the program that does, or choose another port"
             )
         try:
+            expect_loopback()
             self._port = self._wanted_port or free_port(self._port)
             controller_port = free_port()
             while controller_port == self._port:

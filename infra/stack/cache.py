@@ -10,7 +10,7 @@ from typing import Final, Self
 import redis
 
 from infra.errors import CacheError, StackError
-from infra.stack.ports import HOST, free_port, is_free
+from infra.stack.ports import HOST, expect_loopback, free_port, is_free
 from infra.stack.processes import Child, spawn, tail
 
 _MAX_MEMORY: Final = "64mb"
@@ -60,6 +60,7 @@ class EmbeddedCache:
             raise CacheError(f"port {self._wanted_port} is taken: end the program that listens there")
         try:
             self.data_dir.mkdir(parents=True, exist_ok=True)
+            expect_loopback()
             mark = self.log.stat().st_size if self.log.exists() else 0
             self._port = self._wanted_port or free_port(self._port)
             self._child = spawn(

@@ -4,6 +4,7 @@
 anew from KAFKA and LOGGING; that is the only place where anything is resolved.
 """
 
+import errno
 import hashlib
 import os
 import shutil
@@ -20,6 +21,8 @@ KAFKA: Final = "org.apache.kafka:kafka_2.13:4.3.0"
 #: Kafka's own jars bring no logging back end; without one a broker that cannot start says nothing.
 LOGGING: Final = "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4"
 LOCK: Final = Path(__file__).with_name("kafka-jars.lock")
+#: What the jars take on disk, with one that is being fetched, MB.
+_ROOM_MB: Final = 64
 _ATTEMPTS: Final = 3
 _FETCHERS: Final = 4
 _TIMEOUT: Final = 30
@@ -72,6 +75,8 @@ def fetch(progress: Callable[[int, int], None] | None = None) -> list[Path]:
     target, jars = folder(), locked()
     if not target.is_dir():
         target.parent.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(target.parent).free < _ROOM_MB * 1_000_000:
+            raise BrokerError(_full(target.parent))
         staging = Path(tempfile.mkdtemp(prefix=target.name + ".", dir=target.parent))
         try:
             _fetch_into(staging, jars, progress)
@@ -116,6 +121,8 @@ def _fetch_one(jar: Jar, staging: Path) -> None:
             try:
                 file = component.artifact().resolve()
             except (RequestException, RuntimeError, OSError) as error:
+                if getattr(error, "errno", None) == errno.ENOSPC:
+                    raise BrokerError(_full(staging.parent)) from error
                 failure = str(error)
                 continue
             digest = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -126,6 +133,14 @@ def _fetch_one(jar: Jar, staging: Path) -> None:
     raise BrokerError(
         f"cannot fetch {jar.file} of Apache Kafka after {_ATTEMPTS} tries: {failure}. "
         "The first start needs Maven Central; to do without, set kafka.bootstrap to a broker of your own"
+    )
+
+
+def _full(folder: Path) -> str:
+    free = shutil.disk_usage(folder).free // 1_000_000
+    return (
+        f"Apache Kafka takes {_ROOM_MB} MB in {folder}, and its disk has {free} MB free: make room; to do"
+        " without, set kafka.bootstrap to a broker of your own"
     )
 
 

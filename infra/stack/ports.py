@@ -13,6 +13,34 @@ _LOWEST: Final = 10_000
 _EPHEMERAL: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
+def expect_loopback() -> None:
+    """Raise StackError where programs of this machine cannot reach each other on it."""
+    try:
+        with socket.socket() as server:
+            server.bind((HOST, 0))
+            server.listen()
+            socket.create_connection(server.getsockname(), timeout=1.0).close()
+    except OSError as error:
+        raise StackError(
+            f"{HOST} cannot be reached ({error.strerror or error}): this machine's loopback interface is down"
+            " or not there. Bring it up (`ip link set lo up`), or give the container a network"
+        ) from error
+
+
+def expect_free(host: str, port: int, option: str) -> None:
+    """Raise StackError where a server cannot listen on host and port; `option`: what names the port."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise StackError(
+            f"nothing can be served at {host}:{port} ({error.strerror or error}): end the program that"
+            f" listens there, or give another with {option}"
+        ) from error
+
+
 def is_free(port: int) -> bool:
     """Whether a server could listen on the port now (connections that are still fading do not matter)."""
     with socket.socket() as probe:
