@@ -11,7 +11,7 @@ from aiokafka import ConsumerRecord
 
 from alerting import rules as rules_file
 from alerting.errors import RulesError
-from alerting.rules import Rules
+from alerting.rules import AlertRules
 from alerting.station import StationAlerts
 from alerting.stored import ALERTS
 from alerting.watch import Watch
@@ -59,7 +59,7 @@ class RulesSource:
                     log.error("no alert is watched for until the rules are mended:\n%s", error)
             wait(1.0)
 
-    def __call__(self) -> Rules:
+    def __call__(self) -> AlertRules:
         """The rules in force now."""
         stamp = self._look()
         if self._path is not None and stamp != self._stamp:
@@ -112,7 +112,7 @@ class AlertStage:
 
     def __init__(
         self,
-        rules: Callable[[], Rules],
+        rules: Callable[[], AlertRules],
         checkpoints: Checkpoints,
         snapshots: Mapping[str, tuple[int, StationAlerts]],
         publish: Publish,

@@ -18,8 +18,8 @@ from aiokafka import ConsumerRecord
 from numpy.typing import NDArray
 
 from camera.errors import ImageRefused
-from camera.far_band import FarBand, row_profile
-from camera.gate import REASONS, Verdict, judge
+from camera.far_band import Strip, row_profile
+from camera.gate import REASONS, FrameVerdict, judge
 from camera.haze import HAZE_SIZE
 from camera.image import DecodedFrame, decode
 from camera.virtual_sensor import layout, plain_part, with_projection
@@ -68,7 +68,7 @@ class _Prepared:
     far_part: NDArray[np.float32] | None
     #: Log contrast of the rows, while the camera has no far band.
     rows: NDArray[np.float32] | None
-    verdict: Verdict
+    verdict: FrameVerdict
     layout: str
     #: The dead letter of a frame that shows a fault of the camera; its features say so too.
     fault: Out | None
@@ -317,13 +317,13 @@ class VisionStage:
             ][:1],
         )
 
-    def _far_band(self, station: Station | None, header: FrameHeader) -> FarBand | None:
+    def _far_band(self, station: Station | None, header: FrameHeader) -> Strip | None:
         """The band that the station's record sets; otherwise the one that was found."""
         band = self._bands.get(header.station, header.camera)
         for known in station.cameras if station else ():
             if known.camera == header.camera and known.far_band is not None:
                 band = known.far_band
-        return None if band is None else FarBand(band.top, band.bottom, band.left, band.right)
+        return None if band is None else Strip(band.top, band.bottom, band.left, band.right)
 
     def count(self, prepared: Sequence[_Prepared | Out]) -> None:
         """Add a chunk that is out to the metrics."""

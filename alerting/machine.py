@@ -51,7 +51,7 @@ class Episode:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class RuleProgress:
     """What a rule remembers of the windows before the next one.
 
     `above[k]`: end of the window from which the number has been at step k or more without interruption,
@@ -71,7 +71,7 @@ class Progress:
     gaps: tuple[int, ...] = ()
 
     @classmethod
-    def fresh(cls, rule: Rule) -> "Progress":
+    def fresh(cls, rule: Rule) -> "RuleProgress":
         """Nothing seen yet."""
         nothing = (None,) * len(rule.steps)
         return cls(nothing, nothing)
@@ -83,8 +83,8 @@ class Progress:
 
 
 def observe(
-    rule: Rule, progress: Progress, end: int, evidence: Evidence, size: int = 0
-) -> tuple[Progress, Episode | None]:
+    rule: Rule, progress: RuleProgress, end: int, evidence: Evidence, size: int = 0
+) -> tuple[RuleProgress, Episode | None]:
     """The progress after the window of `size` ms that ends at `end`, and the episode that it cleared, if any.
 
     Evidence that is more than `max_gap` apart is not one stretch, unless this rule's evidence, or a window,
@@ -124,7 +124,7 @@ def observe(
     return progress, None
 
 
-def allowed_gap(rule: Rule, progress: Progress, size: int) -> int:
+def allowed_gap(rule: Rule, progress: RuleProgress, size: int) -> int:
     """How far apart, in ms, the next evidence may lie to go on with the stretch."""
     usual = sorted(progress.gaps)[len(progress.gaps) // 2] if progress.gaps else 0
     return max(rule.max_gap, _GAP * size, _GAP * usual)
@@ -142,8 +142,8 @@ def patience(rule: Rule, level: int, size: int, spacing: int) -> int:
 
 
 def hear(
-    rule: Rule, progress: Progress, end: int, size: int, spacing: int = 0
-) -> tuple[Progress, Episode | None]:
+    rule: Rule, progress: RuleProgress, end: int, size: int, spacing: int = 0
+) -> tuple[RuleProgress, Episode | None]:
     """`observe` for silence: a window of `size` ms with data ends at `end`, after `progress.last`.
 
     `spacing`: how far apart the station's data usually come, as far as is known now, ms. Where that is longer
@@ -162,7 +162,7 @@ def hear(
     return progress, None
 
 
-def miss(rule: Rule, progress: Progress, now: int) -> Progress:
+def miss(rule: Rule, progress: RuleProgress, now: int) -> RuleProgress:
     """`progress` when event time has reached `now` and nothing came: silence opens or escalates.
 
     A window is missing once a later one has been seen, `now` being the end of the latest. The evidence is how
@@ -190,12 +190,12 @@ def _lasted(since: int | None, end: int, dwell: int, size: int) -> bool:
     return since is not None and (end - since >= dwell or size > dwell)
 
 
-def _append(progress: Progress, entry: Entry) -> Progress:
+def _append(progress: RuleProgress, entry: Entry) -> RuleProgress:
     before = progress.episode.entries if progress.episode else ()
     return replace(progress, episode=Episode((*before, entry)))
 
 
-def _finish(progress: Progress, entry: Entry) -> tuple[Progress, Episode]:
+def _finish(progress: RuleProgress, entry: Entry) -> tuple[RuleProgress, Episode]:
     closed = _append(progress, entry).episode
     assert closed is not None
     return replace(progress, episode=None), closed

@@ -49,11 +49,11 @@ def _duration(value: object) -> int:
 Milliseconds = Annotated[int, BeforeValidator(_duration)]
 
 
-class _Table(BaseModel):
+class _TomlTable(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Step(_Table):
+class SeverityStep(_TomlTable):
     """One severity. Reached at `enter` or more, left below `leave` (in the unit of the rule's number)."""
 
     severity: Severity
@@ -66,7 +66,7 @@ class Step(_Table):
         return self.enter if self.leave is None else self.leave
 
 
-class Rule(_Table):
+class Rule(_TomlTable):
     """One rule. Durations in ms of event time."""
 
     id: Annotated[str, Field(pattern=STATION_PATTERN)]
@@ -81,7 +81,7 @@ class Rule(_Table):
     clear_after: Milliseconds = 0
     max_gap: Milliseconds = 300_000
     stations: tuple[str, ...] = ("*",)
-    steps: Annotated[tuple[Step, ...], Field(min_length=1)]
+    steps: Annotated[tuple[SeverityStep, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _agrees(self) -> "Rule":
@@ -137,14 +137,14 @@ class Rule(_Table):
         return hashlib.sha256(self.model_dump_json(exclude=unset).encode()).hexdigest()[:16]
 
 
-class Rules(_Table):
+class AlertRules(_TomlTable):
     """All rules, and the links put into events."""
 
     links: Mapping[str, str] = {}
     rule: tuple[Rule, ...] = ()
 
     @model_validator(mode="after")
-    def _distinct(self) -> "Rules":
+    def _distinct(self) -> "AlertRules":
         seen: set[str] = set()
         for position, rule in enumerate(self.rule):
             if rule.id in seen:
@@ -164,13 +164,13 @@ class Rules(_Table):
         return tuple(rule for rule in self.rule if rule.is_for(station))
 
 
-def default() -> Rules:
+def default() -> AlertRules:
     """The documented default set."""
     file = resources.files(__package__) / "default-rules.toml"
     return parse(file.read_text(encoding="utf-8"), "default-rules.toml")
 
 
-def load(path: Path | None) -> Rules:
+def load(path: Path | None) -> AlertRules:
     """The rules in the file `path`, the default set where it is None. Raises RulesError."""
     if path is None:
         return default()
@@ -181,7 +181,7 @@ def load(path: Path | None) -> Rules:
     return parse(text, str(path))
 
 
-def parse(text: str, where: str) -> Rules:
+def parse(text: str, where: str) -> AlertRules:
     """The rules in a TOML text; `where` names it in errors. Raises RulesError: all mistakes, with lines."""
     try:
         data = tomllib.loads(text)
@@ -193,7 +193,7 @@ def parse(text: str, where: str) -> Rules:
             f"{where}:1: file: there is no [[rule]] in it; to watch nothing at all, write: rule = []"
         )
     try:
-        return Rules.model_validate(data)
+        return AlertRules.model_validate(data)
     except ValidationError as error:
         mistakes = "\n".join(
             f"{where}:{line}: {words}"
@@ -213,7 +213,7 @@ def _explain(text: str, loc: list[str | int], message: str, kind: str) -> tuple[
     """The line of a mistake, and what is wrong."""
     match kind:
         case "extra_forbidden":
-            table = Step if "steps" in loc else Rule if loc[0] == "rule" else Rules
+            table = SeverityStep if "steps" in loc else Rule if loc[0] == "rule" else AlertRules
             message = f"no such key here; there are {', '.join(table.model_fields)}"
         case "missing":
             message = "is missing"

@@ -1,8 +1,8 @@
 """All alerts of one station: windows in, in any order and revised, events out; immutable state.
 
 Windows that may still be revised are kept with their evidence. Whenever one arrives or changes, each rule is
-run again over them from a checkpoint (`machine.Progress`), and the episodes that come out are compared with
-what was told before. What is told therefore never depends on the order in which windows arrived, and a
+run again over them from a checkpoint (`machine.RuleProgress`), and the episodes that come out are compared
+with what was told before. What is told therefore never depends on the order in which windows arrived, and a
 revision mends what it changes:
 
 * an episode has grown: the new entries are told, as ``open``, ``update``, ``clear``;
@@ -24,10 +24,10 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal, NamedTuple
 
 from alerting.evidence import Evidence, weigh
-from alerting.machine import Entry, Episode, Progress, hear, miss, observe, patience
+from alerting.machine import Entry, Episode, RuleProgress, hear, miss, observe, patience
 from alerting.membership import membership
 from alerting.rhythm import UNHEARD, Rhythm
-from alerting.rules import Rule, Rules
+from alerting.rules import AlertRules, Rule
 from alerting.words import reason_of, retracted, withdrawn
 from aqi import standards
 from schemas.alert import Alert, Severity
@@ -44,10 +44,10 @@ MEASURED_MS: Final = 30 * DAY_MS
 #: Windows may end so long after the record that retires their station: readings stand for up to an hour.
 STRAGGLE_MS: Final = 3_600_000
 #: What the world knows of a rule's alerts, by their opening.
-ToldOf = tuple[tuple[int, "Told"], ...]
+ToldOf = tuple[tuple[int, "PublishedAlert"], ...]
 
 
-class Window(NamedTuple):
+class KeptWindow(NamedTuple):
     """What is kept of a window that may still be revised. Times in ms; evidence by rule id, or why none.
 
     `spacing`: how far apart the station's data usually came when it arrived; `heard`: whether anything came.
@@ -61,7 +61,7 @@ class Window(NamedTuple):
     heard: bool = True
 
 
-class Told(NamedTuple):
+class PublishedAlert(NamedTuple):
     """What the world knows of one alert. `entries` is empty after a retraction."""
 
     sequence: int
@@ -76,7 +76,7 @@ class RuleState:
     """
 
     digest: str
-    base: Progress
+    base: RuleProgress
     told: ToldOf = ()
 
 
@@ -92,7 +92,7 @@ class StationAlerts:
     """
 
     station: str
-    windows: tuple[Window, ...] = ()
+    windows: tuple[KeptWindow, ...] = ()
     rules: Mapping[str, RuleState] = field(default_factory=dict)
     folded: int = 0
     watermark: int = 0
@@ -102,7 +102,7 @@ class StationAlerts:
     measured: Mapping[str, int] = field(default_factory=dict)
 
     def take(
-        self, rules: Rules, estimate: Estimate, watermark: int, horizon: int, now: int = 0
+        self, rules: AlertRules, estimate: Estimate, watermark: int, horizon: int, now: int = 0
     ) -> tuple["StationAlerts", list[Alert]]:
         """The state and the events after `estimate`.
 
@@ -130,7 +130,7 @@ class StationAlerts:
                 measured[name] = max(end, measured.get(name, end))
         for name in estimate.missing:
             measured[name] = max(end, measured.get(name, end))
-        window = Window(
+        window = KeptWindow(
             end,
             size,
             estimate.revision,
@@ -154,7 +154,7 @@ class StationAlerts:
         return state._retell(rules, watermark, now, horizon, end, end)
 
     def advance(
-        self, rules: Rules, watermark: int, horizon: int, now: int = 0
+        self, rules: AlertRules, watermark: int, horizon: int, now: int = 0
     ) -> tuple["StationAlerts | None", list[Alert]]:
         """The state and the events when time has reached `now` (or `watermark`) and the station said nothing.
 
@@ -208,7 +208,7 @@ class StationAlerts:
             for event in self._retire(name, self.rules[name], at, reason)[1]
         ]
 
-    def under(self, rules: Rules, horizon: int) -> tuple["StationAlerts", list[Alert]]:
+    def under(self, rules: AlertRules, horizon: int) -> tuple["StationAlerts", list[Alert]]:
         """The state and the events when `rules` are in force from now on.
 
         A change of a rule about the air waits for the station's next window. What a station that is never
@@ -227,7 +227,7 @@ class StationAlerts:
             events += told
         return state, events
 
-    def _without(self, rules: Rules) -> tuple["StationAlerts", list[Alert]]:
+    def _without(self, rules: AlertRules) -> tuple["StationAlerts", list[Alert]]:
         current = {rule.id for rule in rules.of(self.station)}
         gone = sorted(name for name, state in self.rules.items() if name not in current and state.digest)
         if not gone:
@@ -237,7 +237,7 @@ class StationAlerts:
         for name in gone:
             # Put back, the rule goes on with the numbers of its sequences; but on evidence of its own.
             told, ended = self._retire(name, states[name], self.watermark, withdrawn(name))
-            states[name] = RuleState("", Progress((), ()), told)
+            states[name] = RuleState("", RuleProgress((), ()), told)
             events += ended
         windows = tuple(
             window._replace(evidence={k: e for k, e in window.evidence.items() if k not in gone})
@@ -252,7 +252,7 @@ class StationAlerts:
             if before.entries and before.entries[-1].event != "clear":
                 # Nothing ends before the last that was told of it.
                 last = max(at, before.entries[-1].at)
-                before = Told(before.sequence + 1, ())
+                before = PublishedAlert(before.sequence + 1, ())
                 events.append(self._over("clear", name, opened, before, "info", last, reason))
             told.append((opened, before))
         return tuple(told), events
@@ -265,14 +265,14 @@ class StationAlerts:
             for _, told in state.told
         )
 
-    def progress(self, rule: Rule) -> Progress:
+    def progress(self, rule: Rule) -> RuleProgress:
         """Where `rule` stands after all windows known now."""
         state = self.rules.get(rule.id)
-        base = state.base if state and state.digest == rule.digest else Progress.fresh(rule)
+        base = state.base if state and state.digest == rule.digest else RuleProgress.fresh(rule)
         return _run(rule, base, self.windows, max(self.now, self.watermark))[0]
 
     def _retell(
-        self, rules: Rules, watermark: int, now: int, horizon: int, cause: int, weighed: int | None
+        self, rules: AlertRules, watermark: int, now: int, horizon: int, cause: int, weighed: int | None
     ) -> tuple["StationAlerts", list[Alert]]:
         """`cause`: end of the window, or time, that events are put down to; `weighed`: end of the window that
         `rules` have just weighed, if any was.
@@ -288,10 +288,10 @@ class StationAlerts:
             told, ended = self._retire(name, state, cause, withdrawn(name))
             events += ended
             if name not in current:
-                states[name] = RuleState("", Progress((), ()), told)
+                states[name] = RuleState("", RuleProgress((), ()), told)
             else:
                 # The numbers of its sequence go on; evidence that the old rule weighed is worth nothing.
-                states[name] = RuleState(current[name].digest, Progress.fresh(current[name]), told)
+                states[name] = RuleState(current[name].digest, RuleProgress.fresh(current[name]), told)
                 windows = tuple(
                     window._replace(
                         evidence={
@@ -308,7 +308,7 @@ class StationAlerts:
         for name in states.keys() - current.keys():
             states[name] = replace(states[name], told=_unsettled(states[name].told, settled))
         for rule in current.values():
-            state = states.get(rule.id) or RuleState(rule.digest, Progress.fresh(rule))
+            state = states.get(rule.id) or RuleState(rule.digest, RuleProgress.fresh(rule))
             progress, closed = _run(rule, state.base, windows, now)
             episodes = {episode.opened: episode for episode in closed}
             if progress.episode is not None:
@@ -317,7 +317,7 @@ class StationAlerts:
             for opened in sorted(episodes.keys() | known.keys()):
                 entries = episodes[opened].entries if opened in episodes else ()
                 for after, event in self._tell(
-                    rules, rule, opened, known.get(opened, Told(-1, ())), entries, cause
+                    rules, rule, opened, known.get(opened, PublishedAlert(-1, ())), entries, cause
                 ):
                     known[opened] = after
                     events.append(event)
@@ -335,23 +335,29 @@ class StationAlerts:
         ), events
 
     def _tell(
-        self, rules: Rules, rule: Rule, opened: int, told: Told, entries: tuple[Entry, ...], cause: int
-    ) -> Iterator[tuple[Told, Alert]]:
+        self,
+        rules: AlertRules,
+        rule: Rule,
+        opened: int,
+        told: PublishedAlert,
+        entries: tuple[Entry, ...],
+        cause: int,
+    ) -> Iterator[tuple[PublishedAlert, Alert]]:
         """What has to be said so that the world, which was told `told`, knows `entries`."""
         if entries == told.entries:
             return
         if not entries:
             severity = rule.steps[told.entries[-1].level].severity
             last = max(cause, told.entries[-1].at)
-            told = Told(told.sequence + 1, ())
+            told = PublishedAlert(told.sequence + 1, ())
             yield told, self._over("retract", rule.id, opened, told, severity, last, retracted())
             return
         if entries[: len(told.entries)] == told.entries:
             for count in range(len(told.entries) + 1, len(entries) + 1):
-                told = Told(told.sequence + 1, entries[:count])
+                told = PublishedAlert(told.sequence + 1, entries[:count])
                 yield told, self._event(rules, rule, opened, told, revised=False)
             return
-        told = Told(told.sequence + 1, entries)
+        told = PublishedAlert(told.sequence + 1, entries)
         yield told, self._event(rules, rule, opened, told, revised=True)
 
     def _over(
@@ -359,7 +365,7 @@ class StationAlerts:
         event: Literal["clear", "retract"],
         rule: str,
         opened: int,
-        told: Told,
+        told: PublishedAlert,
         severity: Severity,
         at: int,
         reason: str,
@@ -372,7 +378,9 @@ class StationAlerts:
             reason=reason,
         )  # fmt: skip
 
-    def _event(self, rules: Rules, rule: Rule, opened: int, told: Told, *, revised: bool) -> Alert:
+    def _event(
+        self, rules: AlertRules, rule: Rule, opened: int, told: PublishedAlert, *, revised: bool
+    ) -> Alert:
         """The newest of `told.entries` as an event."""
         entry, sequence = told.entries[-1], told.sequence
         lowered = len(told.entries) > 1 and entry.level < told.entries[-2].level
@@ -409,8 +417,8 @@ class StationAlerts:
 
 
 def _run(
-    rule: Rule, progress: Progress, windows: tuple[Window, ...], now: int
-) -> tuple[Progress, list[Episode]]:
+    rule: Rule, progress: RuleProgress, windows: tuple[KeptWindow, ...], now: int
+) -> tuple[RuleProgress, list[Episode]]:
     """`rule` over `windows`, up to `now`: where it stands then, and the episodes that ended in them."""
     closed = []
     for window in windows:
@@ -430,7 +438,7 @@ def _run(
     return progress, closed
 
 
-def _unsettled(told: Iterable[tuple[int, Told]], settled: int) -> ToldOf:
+def _unsettled(told: Iterable[tuple[int, PublishedAlert]], settled: int) -> ToldOf:
     """Without what a final window opened and a final window closed, which can never change again."""
     return tuple(
         (opened, after)
@@ -448,7 +456,7 @@ def _superseded(id: str, sequence: int) -> str | None:
     return f"{id}/{sequence - 1}" if sequence else None
 
 
-def _due(rule: Rule, progress: Progress) -> list[int]:
+def _due(rule: Rule, progress: RuleProgress) -> list[int]:
     """The time above which silence opens or escalates next, if it does."""
     level = progress.level + 1
     if rule.what != "silence" or progress.last is None or level >= len(rule.steps):

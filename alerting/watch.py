@@ -12,7 +12,7 @@ calls it with the same time at the same place of the log.
 import heapq
 from collections.abc import Iterable, Mapping
 
-from alerting.rules import Rules
+from alerting.rules import AlertRules
 from alerting.station import STRAGGLE_MS, StationAlerts
 from schemas.alert import Alert
 from schemas.base import to_ms
@@ -23,7 +23,7 @@ class Watch:
     """Alert states of the stations of one partition. `horizon`: ms for which windows may be revised."""
 
     def __init__(
-        self, rules: Rules, horizon: int, checkpoint: Mapping[str, StationAlerts] | None = None
+        self, rules: AlertRules, horizon: int, checkpoint: Mapping[str, StationAlerts] | None = None
     ) -> None:
         self.rules = rules
         self._horizon = horizon
@@ -38,7 +38,7 @@ class Watch:
         self._due = [(state.due, name) for name, state in self._states.items() if state.due is not None]
         heapq.heapify(self._due)
         self._changed: set[str] = set()
-        self._applied: Rules | None = None
+        self._applied: AlertRules | None = None
 
     def feed(self, estimates: Iterable[Estimate]) -> list[Alert]:
         """The events that follow from `estimates`, which continue the log."""

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from alerting.evidence import Evidence
-from alerting.machine import Entry, Progress, patience
+from alerting.machine import Entry, RuleProgress, patience
 from alerting.rules import Rule
 from schemas.alert import Alert
 from schemas.base import format_time, from_ms
@@ -114,7 +114,7 @@ class Explanation(NamedTuple):
 
 
 def explain(
-    rule: Rule, progress: Progress, latest: Evidence | str | None, end: int | None, now: int, cut: int = 0
+    rule: Rule, progress: RuleProgress, latest: Evidence | str | None, end: int | None, now: int, cut: int = 0
 ) -> Explanation:
     """The state of `rule` in words.
 
@@ -143,7 +143,9 @@ def explain_told(rule: str, told: Alert | None, state: str) -> Explanation:
     return Explanation(rule, True, told.severity, text)
 
 
-def state_of(rule: Rule, progress: Progress, latest: Evidence | str | None, end: int | None, now: int) -> str:
+def state_of(
+    rule: Rule, progress: RuleProgress, latest: Evidence | str | None, end: int | None, now: int
+) -> str:
     """What the rule looks at is, and what happens next; see `explain`."""
     if rule.what == "silence":
         return _silence(rule, progress, now)
@@ -156,7 +158,7 @@ def _for(dwell: int) -> str:
     return f" for {lasting(dwell)}" if dwell else ""
 
 
-def _silence(rule: Rule, progress: Progress, now: int) -> str:
+def _silence(rule: Rule, progress: RuleProgress, now: int) -> str:
     if progress.last is None:
         return "no window has been seen"
     # The newest window anywhere may be on its way here still: it is not missing yet.
@@ -176,7 +178,7 @@ def _silence(rule: Rule, progress: Progress, now: int) -> str:
     return text
 
 
-def _threshold(rule: Rule, progress: Progress, latest: Evidence | str | None, end: int) -> str:
+def _threshold(rule: Rule, progress: RuleProgress, latest: Evidence | str | None, end: int) -> str:
     if not isinstance(latest, Evidence):
         text = f"the last window says nothing: {latest or 'the rule is new'}"
         if progress.last is not None:

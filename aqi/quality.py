@@ -181,7 +181,7 @@ class Verdict(NamedTuple):
     tests: int
 
 
-class Step(NamedTuple):
+class JudgedReading(NamedTuple):
     """Verdict of a reading, the state to keep, and the new verdict of the reading before if that changed."""
 
     flag: int
@@ -192,7 +192,7 @@ class Step(NamedTuple):
 
 def step(
     limits: Limits, state: SensorState, t_ms: int, value: float | None, received_ms: int | None = None
-) -> Step:
+) -> JudgedReading:
     """Judges the reading `value` (ug/m3; None or NaN is missing) at event time `t_ms`.
 
     With `received_ms` the time test compares event time with reception; without (replay) only order is
@@ -200,7 +200,7 @@ def step(
     anything about it.
     """
     if value is None or value != value:
-        return Step(
+        return JudgedReading(
             MISSING, 0, state if t_ms <= state.t_ms else _after_unusable(state, t_ms, MISSING, 0), None
         )
     (
@@ -218,15 +218,15 @@ def step(
     if not fail_low <= value <= fail_high:
         flag, tests = FAIL, GROSS_RANGE
     if t_ms <= newest_ms:
-        return Step(max(flag, SUSPECT), tests | TIME, state, None)
+        return JudgedReading(max(flag, SUSPECT), tests | TIME, state, None)
     if received_ms is not None:
         if t_ms - received_ms > future:
             # Its time is wrong, so it must not become the newest: all that follows would look old.
-            return Step(FAIL, tests | TIME, state, None)
+            return JudgedReading(FAIL, tests | TIME, state, None)
         if received_ms - t_ms > stale:
             flag, tests = max(flag, SUSPECT), tests | TIME
     if flag == FAIL:
-        return Step(FAIL, tests, _after_unusable(state, t_ms, FAIL, tests), None)
+        return JudgedReading(FAIL, tests, _after_unusable(state, t_ms, FAIL, tests), None)
     if newest_ms >= 0 and t_ms - newest_ms > gap:
         tests |= GAP  # says that the reading follows a gap; it does not speak against the reading
         flag = flag or GOOD
@@ -264,7 +264,7 @@ def step(
         if value > stuck_above:
             flag, tests = _lasting(flag, tests, FLAT_LINE, t_ms - flat_ms - 1, flat_suspect, flat_fail)
     flag = flag or NOT_EVALUATED
-    return Step(
+    return JudgedReading(
         flag,
         tests,
         SensorState(

@@ -98,7 +98,7 @@ def items_of(
     return features_items(record, keys), None
 
 
-class History:
+class FileInputs:
     """A context manager: what a folder or a table holds, accepted and by window."""
 
     def __init__(self, settings: Settings, keys: Keys) -> None:
@@ -154,7 +154,7 @@ class History:
             raise SourceError(f"unknown format {layout!r}; there are {', '.join(FORMATS)}")
         with (
             Spool(self._now + AHEAD_MS) as spool,
-            _Vision(self._settings, bundle, self._keys, books, bands) as vision,
+            _FramesOfFiles(self._settings, bundle, self._keys, books, bands) as vision,
         ):
             contents = FORMATS[layout](root, spool, zone)
             self.problems += contents.problems
@@ -196,7 +196,7 @@ class History:
                 del self.stations[name]
                 self.problems.append(Problem(f"station record of {name}", refused.message))
 
-    def _take(self, event: Spooled, partition: int, vision: "_Vision") -> None:
+    def _take(self, event: Spooled, partition: int, vision: "_FramesOfFiles") -> None:
         row = event.row
         (message,) = timeline(
             [event], None, partitions=1, window=self._settings.window, source="skyfuse/backfill"
@@ -318,7 +318,7 @@ def _stray(event: Spooled) -> str:
     )
 
 
-class _Vision:
+class _FramesOfFiles:
     """The worker's vision stage, fed with records that lie on no topic."""
 
     def __init__(

@@ -167,7 +167,7 @@ def reach(measured: Collection[str]) -> int:
     return max(PAST_MS, (OZONE_KEPT + 1) * HOUR_MS) if "o3" in measured else PAST_MS
 
 
-class Told:
+class AmendmentsOnLog:
     """What the amendments of a station say, all together."""
 
     def __init__(self) -> None:

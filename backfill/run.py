@@ -30,10 +30,10 @@ from pydantic import ValidationError
 
 from agents.worker import join_rules, load_bundle
 from backfill.annotations import read_annotations, withheld_by_station, withheld_of
-from backfill.files import History, items_of, late_from, own_window_only, source_of_file
-from backfill.healing import Healing, Told, reach
+from backfill.files import FileInputs, items_of, late_from, own_window_only, source_of_file
+from backfill.healing import AmendmentsOnLog, Healing, reach
 from backfill.published import Published
-from backfill.windows import PAST_MS, Backfill, Key, Outcome, Source, ends_of, hour
+from backfill.windows import PAST_MS, Backfill, Key, Source, WindowOutcome, ends_of, hour
 from datasets.events import Problem
 from datasets.layouts import Files
 from fusion.amending import LeftOut, left_out
@@ -77,10 +77,10 @@ HOURS_A_PASS: Final = 48
 
 
 @dataclass
-class Report:
+class BackfillReport:
     """What a run found and did."""
 
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: list[WindowOutcome] = field(default_factory=list)
     #: Late windows that the worker may still publish itself; of them those that no waiting makes final, since
     #: nothing newer has come on their partition.
     open: set[Key] = field(default_factory=set)
@@ -157,11 +157,11 @@ class _Run:
         self._bundle = load_bundle(settings)
         self._head = Head(self._bundle)
         self._books: dict[int, StationBook] = {}
-        self._history: History | None = None
-        self.report = Report()
+        self._history: FileInputs | None = None
+        self.report = BackfillReport()
 
     def read(
-        self, history: History, files: Files, done: dict[int, int], progress: Callable[[Progress], None]
+        self, history: FileInputs, files: Files, done: dict[int, int], progress: Callable[[Progress], None]
     ) -> None:
         """Take in files; what of them belongs to final windows is counted by `partition`."""
         history.read(
@@ -257,7 +257,7 @@ class _Run:
         touched: Collection[Key],
         made: Sequence[Estimate],
         unheard: Mapping[str, Mapping[Pollutant, tuple[int, int]]],
-        told: Mapping[str, Told],
+        told: Mapping[str, AmendmentsOnLog],
         sender: Sender | None,
     ) -> None:
         """Mend what follows from the windows `touched`; `made`: of those, what was not published."""
@@ -285,7 +285,7 @@ class _Run:
                     if sender is not None:
                         self._publish_again(estimate, sender)
                 self.report.in_progress += healing.in_progress
-                news = told.get(station, Told()).news(healing.amendment())
+                news = told.get(station, AmendmentsOnLog()).news(healing.amendment())
                 if news is not None:
                     self._tell(news, sender)
         if sender is not None:
@@ -402,22 +402,22 @@ class _Run:
             take(source, item)
         return windows
 
-    def _told(self, number: int) -> dict[str, Told]:
+    def _told(self, number: int) -> dict[str, AmendmentsOnLog]:
         """Per station what amendments on the log say already."""
-        told: dict[str, Told] = {}
+        told: dict[str, AmendmentsOnLog] = {}
         for record in self._scan(self._name(topics.READINGS), number):
             if is_amendment(record):
                 try:
                     amendment = amendment_of(record, self.keys)
                 except Refused:
                     continue  # by the worker too
-                told.setdefault(amendment.station, Told()).add(amendment)
+                told.setdefault(amendment.station, AmendmentsOnLog()).add(amendment)
         return told
 
     def _withhold(
         self,
         annotations: Sequence[Annotation],
-        told: Mapping[str, Told],
+        told: Mapping[str, AmendmentsOnLog],
         done: int,
         sender: Sender | None,
     ) -> None:
@@ -426,7 +426,7 @@ class _Run:
         for one in annotations:
             by_station.setdefault(one.station, []).append(one)
         for station, of_it in sorted(by_station.items()):
-            known = told.get(station, Told()).withheld
+            known = told.get(station, AmendmentsOnLog()).withheld
             # What was over a week before its final windows, the worker has no use for.
             fresh = tuple(
                 withheld_of(one) for one in of_it
@@ -640,7 +640,7 @@ def run(
     files: Files | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
     draft: Annotation | None = None,
-) -> Report:
+) -> BackfillReport:
     """Backfill all partitions; `draft`: an annotation to go by, whether it is on its topic or not.
     Raises TopicReadError, SourceError; what was written before stays right."""
     with ExitStack() as stack:
@@ -661,7 +661,7 @@ def run(
             read = _read_so_far(settings)
             done = _horizons(read)
             if files is not None:
-                history = stack.enter_context(History(settings, work.keys))
+                history = stack.enter_context(FileInputs(settings, work.keys))
                 work.read(history, files, done, progress)
                 work.report.open |= history.open
             sender = None if dry_run else stack.enter_context(Sender(settings.kafka))

@@ -48,7 +48,7 @@ _ROWS_A_RUN: Final = 256
 
 
 @dataclass
-class _Window:
+class _WindowInputs:
     """Everything that is known to belong to a window."""
 
     inputs: dict[str, dict[tuple[object, ...], Item]] = field(default_factory=dict)
@@ -69,7 +69,7 @@ class _Window:
         return sum(len(side) for side in self.inputs.values())
 
 
-class Published(NamedTuple):
+class PublishedWindow(NamedTuple):
     """What of a window was published: most inputs by the worker, highest revision by anyone, its estimate."""
 
     in_time: int
@@ -82,7 +82,7 @@ class Published(NamedTuple):
         return self.revision - self.estimate.amended
 
 
-class Outcome(NamedTuple):
+class WindowOutcome(NamedTuple):
     """What becomes of a window that data came too late for."""
 
     key: Key
@@ -111,8 +111,8 @@ class Backfill:
             station: [end for _, end in keys] for station, keys in groupby(self.wanted, lambda key: key[0])
         }
         self._hours = {(station, hour(end)) for station, end in self.wanted}
-        self._windows: dict[Key, _Window] = {}
-        self._published: dict[Key, Published] = {}
+        self._windows: dict[Key, _WindowInputs] = {}
+        self._published: dict[Key, PublishedWindow] = {}
         #: Per station and end: revision, and what the window adds to the averages.
         self._past: dict[str, dict[int, tuple[int, Counts]]] = {}
 
@@ -139,7 +139,9 @@ class Backfill:
         for end in ends_of(item, self._size):
             at = hour(end)
             if (item.station, at) in self._hours or (item.station, at + HOUR_MS) in self._hours:
-                before = self._windows.setdefault((item.station, end), _Window()).add(source, item, late)
+                before = self._windows.setdefault((item.station, end), _WindowInputs()).add(
+                    source, item, late
+                )
                 known = before if end == own else known
         return known
 
@@ -156,7 +158,7 @@ class Backfill:
             of_worker = 0 if backfilled else estimate.revision - estimate.amended
             in_time = max(known.in_time if known else 0, of_worker)
             if known is None or estimate.revision >= known.revision:
-                self._published[key] = Published(in_time, estimate.revision, estimate)
+                self._published[key] = PublishedWindow(in_time, estimate.revision, estimate)
             else:
                 self._published[key] = known._replace(in_time=in_time)
         # Windows of another size (the setting was changed) do not fit into the averages.
@@ -169,7 +171,7 @@ class Backfill:
             if end not in past or estimate.revision >= past[end][0]:
                 past[end] = estimate.revision, Counts.of(estimate.pollutants, end, self._size)
 
-    def decide(self, complete_since: float) -> list[Outcome]:
+    def decide(self, complete_since: float) -> list[WindowOutcome]:
         """One outcome per wanted window.
 
         `complete_since`: broker time (ms) from which on the estimates topic has everything; -inf where
@@ -177,41 +179,41 @@ class Backfill:
         """
         return [self._outcome(key, complete_since) for key in self.wanted]
 
-    def _outcome(self, key: Key, complete_since: float) -> Outcome:
-        window = self._windows.get(key, _Window())
+    def _outcome(self, key: Key, complete_since: float) -> WindowOutcome:
+        window = self._windows.get(key, _WindowInputs())
         published = self._published.get(key)
         total, in_time = window.size, len(window.in_time)
         if published is None:
             if complete_since > key[1]:
                 since = "now" if complete_since == float("inf") else format_time(from_ms(int(complete_since)))
-                return Outcome(
+                return WindowOutcome(
                     key, "impossible", 0, total,
                     f"no estimate of it is left, and those from before {since} are gone by retention: what it"
                     " rested on cannot be known",
                 )  # fmt: skip
-            return Outcome(key, "rewrite", 0, total)
+            return WindowOutcome(key, "rewrite", 0, total)
         before, inputs = published.revision, published.inputs
         if in_time < published.in_time:
-            return Outcome(
+            return WindowOutcome(
                 key, "impossible", before, total,
                 f"its estimate rests on {published.in_time} inputs that came in time, of which retention has"
                 f" left {in_time}; with the late ones that makes {total}, and would lose what is counted now",
             )  # fmt: skip
         if total < inputs:
-            return Outcome(
+            return WindowOutcome(
                 key, "impossible", before, total,
                 f"its estimate rests on {inputs} inputs, of which retention has left {total}",
             )  # fmt: skip
         amended = published.estimate.amended
         if total > inputs:
-            return Outcome(key, "rewrite", before, total + amended, amended=amended)
+            return WindowOutcome(key, "rewrite", before, total + amended, amended=amended)
         if self._counted(*key)[1] == published.estimate.inputs.withheld:
-            return Outcome(key, "counted", before, before, amended=amended)
-        return Outcome(key, "rewrite", before, before + 1, amended=amended + 1)
+            return WindowOutcome(key, "counted", before, before, amended=amended)
+        return WindowOutcome(key, "rewrite", before, before + 1, amended=amended + 1)
 
     def _counted(self, station: str, end: int) -> tuple[WindowView, dict[str, int]]:
         """A window's inputs without what was invalidated, and how much that is."""
-        window = self._windows.get((station, end), _Window())
+        window = self._windows.get((station, end), _WindowInputs())
         return not_withheld(self._view(station, end, window), self._withheld.get(station, ()))
 
     def unheard(self, station: str) -> dict[Pollutant, tuple[int, int]]:
@@ -233,7 +235,7 @@ class Backfill:
 
     def remake(
         self,
-        outcomes: Iterable[Outcome],
+        outcomes: Iterable[WindowOutcome],
         head: Head,
         lateness_ms: int,
         station_of: StationOf,
@@ -286,7 +288,7 @@ class Backfill:
                 versions.append((end, take_in(view, record, versions[-1][1], limits, encoder)[1]))
         return prepared
 
-    def _view(self, station: str, end: int, window: _Window) -> WindowView:
+    def _view(self, station: str, end: int, window: _WindowInputs) -> WindowView:
         return WindowView(
             station=station,
             start=end - self._size,
@@ -299,7 +301,7 @@ class Backfill:
         )
 
 
-def _revised(estimate: Estimate, outcome: Outcome) -> Estimate:
+def _revised(estimate: Estimate, outcome: WindowOutcome) -> Estimate:
     if not outcome.amended:
         return estimate
     return estimate.model_copy(update={"revision": outcome.after, "amended": outcome.amended})

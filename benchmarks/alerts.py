@@ -15,7 +15,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from agents.alert import AlertStage
-from alerting.rules import Rule, Rules, Step, default
+from alerting.rules import AlertRules, Rule, SeverityStep, default
 from alerting.watch import Watch
 from benchmarks._kafka import fresh_broker, verdict
 from benchmarks.sink import estimates
@@ -27,10 +27,10 @@ from streams.driver import Out
 _HORIZON_MS = 660_000
 
 
-def every_estimate(rules: Rules) -> Rules:
+def every_estimate(rules: AlertRules) -> AlertRules:
     """`rules` and one that opens when the share of imputed values is above a half, at once."""
-    edge = Rule(id="edge", what="imputed_share", steps=(Step(severity="minor", enter=0.5),))
-    return Rules(rule=(*rules.rule, edge))
+    edge = Rule(id="edge", what="imputed_share", steps=(SeverityStep(severity="minor", enter=0.5),))
+    return AlertRules(rule=(*rules.rule, edge))
 
 
 def alternating(stations: int, windows: int) -> list[Estimate]:
@@ -143,7 +143,7 @@ def main(argv: list[str] | None = None) -> int:
             ).handle  # fmt: skip
 
         def forwarder(publish: Any) -> Handle:
-            (event,) = Watch(Rules(rule=rules.rule[-1:]), _HORIZON_MS).feed(made[:1])
+            (event,) = Watch(AlertRules(rule=rules.rule[-1:]), _HORIZON_MS).feed(made[:1])
 
             async def handle(topic: str, records: list[Any]) -> None:
                 del topic

@@ -33,7 +33,7 @@ _SMOOTH: Final = np.array((1.0, 2.0, 3.0, 2.0, 1.0)) / 9.0
 
 
 @dataclass(frozen=True, slots=True)
-class FarBand:
+class Strip:
     """A rectangle of the picture in fractions of its height (`top`, `bottom`) and width (`left`, `right`)."""
 
     top: float
@@ -67,14 +67,14 @@ class BandFinder:
     mean: NDArray[np.float64]
     square: NDArray[np.float64]
     product: NDArray[np.float64]
-    found: FarBand | None = None
+    found: Strip | None = None
 
     def __post_init__(self) -> None:
         for profile in (self.mean, self.square, self.product):
             if profile.shape != (ROWS,):
                 raise ArrayError(f"a row profile has {ROWS} numbers, got shape {profile.shape}")
 
-    def band(self) -> FarBand | None:
+    def band(self) -> Strip | None:
         """The far band, None while it is not sure."""
         return self.found
 
@@ -130,7 +130,7 @@ def observe(finder: BandFinder | None, rows: NDArray[np.float32], pm25: float) -
     return grown if found is None else replace(grown, found=found)
 
 
-def _find(finder: BandFinder) -> FarBand | None:
+def _find(finder: BandFinder) -> Strip | None:
     if finder.count < MIN_PAIRS or finder.level_square <= 0.0:
         return None
     falls = np.maximum(-finder.product / finder.level_square, 0.0)
@@ -139,4 +139,4 @@ def _find(finder: BandFinder) -> FarBand | None:
     if spread <= 0.0 or -finder.product[best] / spread < MIN_CORRELATION:
         return None
     top = min(max((best + 0.5) / ROWS - BAND_HEIGHT / 2.0, 0.0), 1.0 - BAND_HEIGHT)
-    return FarBand(round(top, 3), round(top + BAND_HEIGHT, 3))
+    return Strip(round(top, 3), round(top + BAND_HEIGHT, 3))

@@ -67,7 +67,7 @@ class GateState:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class FrameVerdict:
     """What the gate says of one frame.
 
     Attributes:
@@ -88,7 +88,7 @@ def judge(
     captured_at_ms: int,
     position: tuple[float, float] | None = None,
     previous: GateState | None = None,
-) -> Verdict:
+) -> FrameVerdict:
     """Judge one frame.
 
     Args:
@@ -155,10 +155,10 @@ def judge(
         if captured_at_ms - first >= STALE_AFTER_MS:
             found.add("stale")
     reasons = tuple(reason for reason in REASONS if reason in found)
-    return Verdict(not reasons, reasons, scores, digest)
+    return FrameVerdict(not reasons, reasons, scores, digest)
 
 
-def remember(previous: GateState | None, verdict: Verdict, captured_at_ms: int) -> GateState:
+def remember(previous: GateState | None, verdict: FrameVerdict, captured_at_ms: int) -> GateState:
     """The state after a frame; idempotent, and the earliest sighting of a scene wins."""
     seen = dict(previous.seen) if previous is not None else {}
     seen[verdict.digest] = min(captured_at_ms, seen.get(verdict.digest, captured_at_ms))

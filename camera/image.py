@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from camera.errors import ImageRefused
-from camera.far_band import BAND_SIZE, FarBand
+from camera.far_band import BAND_SIZE, Strip
 from camera.lost_part import lost_share
 from camera.picture_file import PictureFile, inspect
 
@@ -60,7 +60,7 @@ _LAST_ROWS: Final = dict(
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Area:
     """A part of a picture: its edges as fractions of width and height, from the upper left corner."""
 
     left: float = 0.0
@@ -95,10 +95,10 @@ class DecodedFrame:
     luminance: NDArray[np.uint8]
     source_size: tuple[int, int]
     lost: float
-    intact: Part
+    intact: Area
 
 
-def decode(data: bytes, width: int, height: int, far_band: FarBand | None = None) -> DecodedFrame:
+def decode(data: bytes, width: int, height: int, far_band: Strip | None = None) -> DecodedFrame:
     """Decode a JPEG, PNG or still WebP frame to the sizes the encoder needs.
 
     Args:
@@ -146,17 +146,17 @@ def upright(stored: Image.Image, orientation: int) -> Image.Image:
     return stored if turn is None else stored.transpose(turn)
 
 
-def _intact(lost: float, orientation: int) -> Part:
+def _intact(lost: float, orientation: int) -> Area:
     """What is left of an upright picture whose last stored rows are lost."""
     match _LAST_ROWS[orientation]:
         case "bottom":
-            return Part(bottom=1.0 - lost)
+            return Area(bottom=1.0 - lost)
         case "top":
-            return Part(top=lost)
+            return Area(top=lost)
         case "right":
-            return Part(right=1.0 - lost)
+            return Area(right=1.0 - lost)
         case _:
-            return Part(left=lost)
+            return Area(left=lost)
 
 
 def _swapped(size: tuple[int, int]) -> tuple[int, int]:
@@ -208,7 +208,7 @@ def _pixels(picture: Image.Image) -> NDArray[np.uint8]:
     return pixels
 
 
-def _needed_size(size: tuple[int, int], width: int, height: int, far_band: FarBand | None) -> tuple[int, int]:
+def _needed_size(size: tuple[int, int], width: int, height: int, far_band: Strip | None) -> tuple[int, int]:
     """Pixels the whole picture must keep for every output to be a reduction, at most its own size."""
     across, down = max(width, LUMINANCE_SIZE[0]), max(height, LUMINANCE_SIZE[1])
     if far_band is not None:

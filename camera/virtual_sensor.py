@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camera.conformal import Conformal
-from camera.far_band import FarBand
+from camera.far_band import Strip
 from camera.haze import HAZE_SIZE, TILES, contrast, haze
 from schemas.errors import ArrayError
 from schemas.times import HOUR_MS
@@ -315,7 +315,7 @@ def with_projection(projection: NDArray[np.float32], plain: NDArray[np.float32])
     return np.concatenate((projection[:COMPONENTS].astype(np.float32), plain))
 
 
-def layout(far_band: FarBand | None) -> str:
+def layout(far_band: Strip | None) -> str:
     """Name of the layout of a camera vector: vectors of different bands must not be mixed."""
     if far_band is None:
         return "whole"

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from alerting import rules as rules_file
-from alerting.rules import Rules
+from alerting.rules import AlertRules
 from alerting.station import StationAlerts
 from alerting.stored import read
 from alerting.watch import Watch
@@ -87,7 +87,9 @@ def newest(connection: dict[str, Any], topic: str) -> tuple[list[Alert], int]:
     return sorted(found.values(), key=lambda alert: (alert.at, alert.id)), strange
 
 
-def explain_station(rules: Rules, estimates: list[Estimate], station: str, cut: int = 0) -> list[Explanation]:
+def explain_station(
+    rules: AlertRules, estimates: list[Estimate], station: str, cut: int = 0
+) -> list[Explanation]:
     """For each rule of `station` why its alert is or is not open, given estimates (of all stations).
 
     `cut`: time in ms before which estimates were left out.
@@ -105,7 +107,7 @@ def explain_station(rules: Rules, estimates: list[Estimate], station: str, cut: 
 
 
 def explain_worker(
-    rules: Rules, states: Mapping[str, StationAlerts], told: list[Alert], station: str
+    rules: AlertRules, states: Mapping[str, StationAlerts], told: list[Alert], station: str
 ) -> list[Explanation]:
     """The same as the alert worker sees it: its `states`, and the newest events that it told of each alert.
 
@@ -140,7 +142,7 @@ def worker_states(settings: Settings, connection: dict[str, Any]) -> dict[str, S
     return states
 
 
-def _rules(settings: Settings, file: Path | None) -> Rules:
+def _rules(settings: Settings, file: Path | None) -> AlertRules:
     return rules_file.load(file or settings.alerts.rules)
 
 
@@ -248,7 +250,7 @@ def _ages(station: str, own: datetime, network: datetime, zone: tzinfo | None) -
     )
 
 
-def _show(console: Console, rules: Rules, station: str, explained: list[Explanation]) -> None:
+def _show(console: Console, rules: AlertRules, station: str, explained: list[Explanation]) -> None:
     for one in explained:
         mark = f"[{_COLOURS[one.severity]}]●[/{_COLOURS[one.severity]}]" if one.open else "[green]○[/green]"
         console.print(f"{mark} [bold]{escape(one.rule)}[/bold]  {escape(one.text)}")

@@ -17,7 +17,7 @@ from cli.shared.training import TrainingLayout, bars, layout_of, tell_left_out
 from cli.shared.wording import counted
 from datasets.errors import LayoutError
 from model.bundle.bundle import DEFAULT_BUNDLE, Bundle
-from model.evaluation.evaluate import Report, evaluate
+from model.evaluation.evaluate import EvaluationReport, evaluate
 from model.evaluation.online import OnlineData, OnlineReport, evaluate_online, read_layout, read_milan
 
 
@@ -83,7 +83,7 @@ def _write_lines(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         raise QueryError(f"{file} cannot be written: {error.strerror or error}") from error
 
 
-def _show(report: Report) -> None:
+def _show(report: EvaluationReport) -> None:
     summary = report.summary
     console = screen()
     console.print(

@@ -157,7 +157,7 @@ def to_parquet(estimates: Sequence[Estimate | Left]) -> bytes:
     return data
 
 
-class _Layout(NamedTuple):
+class _QueryColumns(NamedTuple):
     """What a table has room for."""
 
     pollutants: tuple[Pollutant, ...] = PARAMETERS
@@ -166,14 +166,14 @@ class _Layout(NamedTuple):
     local: bool = True
 
 
-def _layouts(estimates: Sequence[Estimate]) -> Iterator[_Layout]:
+def _layouts(estimates: Sequence[Estimate]) -> Iterator[_QueryColumns]:
     """From the widest to the narrowest: intervals and columns go, a number is never cut."""
-    yield _Layout()
-    yield _Layout(intervals=False)
-    yield _Layout(intervals=False, category=False)
+    yield _QueryColumns()
+    yield _QueryColumns(intervals=False)
+    yield _QueryColumns(intervals=False, category=False)
     there = tuple(name for name in PARAMETERS if any(name in one.pollutants for one in estimates))
     for shown in (PARAMETERS, *(there[:count] for count in range(len(there), -1, -1))):
-        yield _Layout(shown, intervals=False, category=False, local=False)
+        yield _QueryColumns(shown, intervals=False, category=False, local=False)
 
 
 def to_tables(
@@ -194,7 +194,7 @@ def to_table(
     with_station: bool = True,
     now: datetime | None = None,
     zones: Mapping[str, tzinfo] | None = None,
-    layout: _Layout = _Layout(),
+    layout: _QueryColumns = _QueryColumns(),
 ) -> Table:
     """Estimates for a person: the index in its colour, and for each pollutant what it rests on.
 

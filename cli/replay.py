@@ -19,8 +19,8 @@ from infra.errors import StackError
 from infra.stores import new_replay_store, show_replay
 from settings.sections import FOREVER, RetentionSettings, Settings
 from sinks.store import Store
-from sources.replay.feed import Progress, Summary, feed
-from sources.replay.outcome import Outcome
+from sources.replay.feed import Progress, ReplaySummary, feed
+from sources.replay.outcome import RowsOutcome
 from sources.replay.through import Ends, await_read, ends, read_outcome
 from streams import topics
 
@@ -177,7 +177,7 @@ def feed_live(settings: Settings, history: Files, speed: float | None) -> int:
 
 
 def _live_outcome(
-    console: Console, settings: Settings, history: Files, summary: Summary, run: str, begin: Ends
+    console: Console, settings: Settings, history: Files, summary: ReplaySummary, run: str, begin: Ends
 ) -> int:
     read = await_read(settings, "vision", (topics.FRAMES,), patience=_NOBODY_SECONDS) and await_read(
         settings, "fusion", (topics.FEATURES, topics.READINGS), patience=_NOBODY_SECONDS
@@ -205,7 +205,7 @@ def _console() -> Console:
     return Console(highlight=False, soft_wrap=True, markup=False)
 
 
-def _report(console: Console, summary: Summary, history: Files) -> None:
+def _report(console: Console, summary: ReplaySummary, history: Files) -> None:
     blank = f", {summary.blanks} empty cells (no measurement)" if summary.blanks else ""
     console.print(
         f"skyfuse: sent {counted(summary.frames, 'frame')} and {counted(summary.values, 'value')}"
@@ -218,7 +218,7 @@ def _report(console: Console, summary: Summary, history: Files) -> None:
         console.print(f"skyfuse: and {summary.not_sent - len(summary.problems)} more", style="yellow")
 
 
-def _tell(console: Console, summary: Summary, outcome: Outcome, more: str, history: Files) -> None:
+def _tell(console: Console, summary: ReplaySummary, outcome: RowsOutcome, more: str, history: Files) -> None:
     """What became of the rows: each is used, late or refused, those by file and line."""
     for (code, _), refusal in outcome.refused.items():
         rows = refusal.rows

@@ -20,7 +20,7 @@ from settings.sections import Settings
 from sinks.store import Store
 
 
-class Target(StrEnum):
+class ShareFormat(StrEnum):
     """Whose format."""
 
     ngsi_ld = "ngsi-ld"
@@ -29,24 +29,28 @@ class Target(StrEnum):
     openaq = "openaq"
 
 
-def render(target: Target, estimates: Sequence[Estimate], stations: dict[str, Station], now: datetime) -> Any:
+def render(
+    target: ShareFormat, estimates: Sequence[Estimate], stations: dict[str, Station], now: datetime
+) -> Any:
     """The document of `target`, as JSON-able data."""
-    made: dict[Target, Callable[[], Any]] = {
-        Target.ngsi_ld: lambda: [
+    made: dict[ShareFormat, Callable[[], Any]] = {
+        ShareFormat.ngsi_ld: lambda: [
             ngsi_ld.entity(estimate, stations[estimate.station])
             for estimate in {one.station: one for one in estimates}.values()
             if estimate.station in stations and stations[estimate.station].latitude is not None
         ],
-        Target.sensorthings: lambda: sensorthings.observations(estimates),
-        Target.sensorthings_things: lambda: [sensorthings.thing(station) for station in stations.values()],
-        Target.openaq: lambda: openaq.transform(estimates, stations, exported_on=now),
+        ShareFormat.sensorthings: lambda: sensorthings.observations(estimates),
+        ShareFormat.sensorthings_things: lambda: [
+            sensorthings.thing(station) for station in stations.values()
+        ],
+        ShareFormat.openaq: lambda: openaq.transform(estimates, stations, exported_on=now),
     }
     return made[target]()
 
 
 def share(
     target: Annotated[
-        Target, typer.Argument(help="ngsi-ld: the newest window of each station; others: all windows.")
+        ShareFormat, typer.Argument(help="ngsi-ld: the newest window of each station; others: all windows.")
     ],
     station: Annotated[str | None, typer.Option(help="Only this station.")] = None,
     since: Annotated[str | None, typer.Option(help="First window end: RFC 3339, or an age: 6h.")] = None,

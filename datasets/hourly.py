@@ -26,7 +26,7 @@ from schemas.parameters import PARAMETERS
 from schemas.station import Sensor, Station
 from schemas.times import DAY_MS, HOUR_MS
 
-__all__ = ["History", "hourly", "hours", "read_folder"]
+__all__ = ["StationHistory", "hourly", "hours", "read_folder"]
 
 #: Concentrations (ug/m3, six, NaN = missing) by (station, end of the hour, ms).
 Hourly = Mapping[tuple[str, int], tuple[float, ...]]
@@ -34,7 +34,7 @@ Hourly = Mapping[tuple[str, int], tuple[float, ...]]
 
 
 @dataclass
-class History:
+class StationHistory:
     """One station's frames and readings.
 
     Attributes:
@@ -49,14 +49,14 @@ class History:
     means: dict[str, dict[int, float]] = field(default_factory=dict)
 
 
-def read_folder(root: Path) -> tuple[dict[str, History], list[str]]:
+def read_folder(root: Path) -> tuple[dict[str, StationHistory], list[str]]:
     """Histories by station id, and what had to be left out, with file and line or station and time.
 
     Raises LayoutError where a table cannot be read or lacks a column.
     """
     problems: list[str] = []
     sums: dict[tuple[str, str, int], list[float]] = defaultdict(list)
-    found: dict[str, History] = {}
+    found: dict[str, StationHistory] = {}
     #: Of series whose stamps end a declared period.
     declared: dict[tuple[str, str, str], int] = {}
     judged: dict[tuple[str, str, str, str], SensorState] = {}
@@ -64,7 +64,7 @@ def read_folder(root: Path) -> tuple[dict[str, History], list[str]]:
         with Spool(latest_ms=int(time.time() * 1000) + DAY_MS) as spool:
             contents = read_plain(root, spool)
             for record in contents.stations:
-                found[record.station] = History(record)
+                found[record.station] = StationHistory(record)
                 for known in record.sensors:
                     if known.period is not None and known.stamp == "ends":
                         for name in known.parameters:
@@ -99,11 +99,11 @@ def _series(row: ReadingRow) -> tuple[str, str, str]:
     return row.station, row.sensor or "main", row.parameter
 
 
-def _history(found: dict[str, History], station: str) -> History:
-    return found.setdefault(station, History(Station(station=station)))
+def _history(found: dict[str, StationHistory], station: str) -> StationHistory:
+    return found.setdefault(station, StationHistory(Station(station=station)))
 
 
-def _sensor(history: History | None, row: ReadingRow) -> Sensor | None:
+def _sensor(history: StationHistory | None, row: ReadingRow) -> Sensor | None:
     """The record of a row's sensor, where there is one."""
     for known in history.record.sensors if history is not None else ():
         if known.sensor == (row.sensor or "main") and row.parameter in known.parameters:
@@ -136,7 +136,7 @@ def _judged(
     return None
 
 
-def hours(histories: Mapping[str, History]) -> Iterator[Group]:
+def hours(histories: Mapping[str, StationHistory]) -> Iterator[Group]:
     """One group per station and hour with a frame or a concentration, in order of time, without an AQI.
 
     A group's time is the hour's begin; frames and values belong to the hour of their stamps.
@@ -161,7 +161,7 @@ def hours(histories: Mapping[str, History]) -> Iterator[Group]:
         )
 
 
-def hourly(histories: Mapping[str, History]) -> Hourly:
+def hourly(histories: Mapping[str, StationHistory]) -> Hourly:
     """The concentrations alone, for `model.evaluation.truth.with_true_concentrations`."""
     found: dict[tuple[str, int], tuple[float, ...]] = {}
     for station, history in histories.items():

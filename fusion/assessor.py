@@ -46,7 +46,7 @@ StationOf = Callable[[str], Station | None]
 _NEVER: Final = -(2**62)
 
 
-class Told(NamedTuple):
+class Assessed(NamedTuple):
     """What is to be published: estimates, and far bands of stations where one more was found.
 
     `failed`: steps of which nothing could be made, and why. Nothing is learned from them.
@@ -80,7 +80,7 @@ class Assessor:
 
     # -- the two passes ------------------------------------------------------------------------------------
 
-    def run(self, steps: Sequence[Step], done: int, station_of: StationOf) -> Told:
+    def run(self, steps: Sequence[Step], done: int, station_of: StationOf) -> Assessed:
         """Estimates of the windows to publish, in order; learns from the windows that are final.
 
         A window that raises is left out, alone: state is as if it had not been.
@@ -91,13 +91,13 @@ class Assessor:
             for ring in (self._intake.get(name), self._air.get(name)):
                 if ring is not None:
                     ring.prune(horizon)
-        return Told(
+        return Assessed(
             [estimate for part in parts for estimate in part.estimates],
             [bands for part in parts for bands in part.bands],
             failed,
         )
 
-    def _undivided(self, steps: Sequence[Step], station_of: StationOf) -> Told:
+    def _undivided(self, steps: Sequence[Step], station_of: StationOf) -> Assessed:
         """As `run`, all or nothing."""
         names = {view.station for _, view in steps}
         marks = [
@@ -115,7 +115,7 @@ class Assessor:
                     rings[name].back_to(mark)
             raise
 
-    def _together(self, steps: Sequence[Step], station_of: StationOf) -> Told:
+    def _together(self, steps: Sequence[Step], station_of: StationOf) -> Assessed:
         kinds: list[str] = []
         prepared: list[Prepared] = []
         for kind, view in steps:
@@ -139,7 +139,7 @@ class Assessor:
                 concluded.append(conclusion)
             elif conclusion is not None:
                 found.append(conclusion)
-        return Told(assembled(concluded, self._head.bundle.id), found, [])
+        return Assessed(assembled(concluded, self._head.bundle.id), found, [])
 
     def _intake_of(self, station: str) -> Ring[Intake]:
         ring = self._intake.get(station)

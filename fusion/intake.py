@@ -130,7 +130,7 @@ def take_in(
             FrameUse(camera=features.camera, captured_at=features.captured_at, usable=usable, reasons=reasons)
         )
         if features.digest:
-            scene = gate.Verdict(True, (), digest=features.digest)
+            scene = gate.FrameVerdict(True, (), digest=features.digest)
             cameras[features.camera] = gate.remember(cameras.get(features.camera), scene, item.time)
         if usable:
             embeddings.append(np.frombuffer(features.embeddings["frame"], "<f4"))

@@ -95,7 +95,7 @@ class Level(NamedTuple):
     end: int
 
 
-class Scale(NamedTuple):
+class SensorScale(NamedTuple):
     """The scaling that is taken of a sensor, and the end of the last window that had it (ms)."""
 
     channel: str
@@ -108,7 +108,7 @@ class SensorMemory:
 
     series: Mapping[SeriesKey, SensorState] = field(default_factory=dict)
     levels: Mapping[str, Level] = field(default_factory=dict)
-    scales: Mapping[tuple[str, str], Scale] = field(default_factory=dict)
+    scales: Mapping[tuple[str, str], SensorScale] = field(default_factory=dict)
     #: By pollutant and name (sensor, or sensor/channel), end of the last window in which it was left out.
     distrusted: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
@@ -214,7 +214,7 @@ def read(
         items: of the window, also those that stand for a period which covers it.
         reference: temperature (Cel) at which the station's network reports gases.
     """
-    window = _Window(start, end, station, memory, limits, reference)
+    window = _WindowAtWork(start, end, station, memory, limits, reference)
     series = _standing(items, start, end)
     humidity = {
         sensor: percent
@@ -272,7 +272,7 @@ def _time(item: Item) -> int:
     return item.time
 
 
-class _Window:
+class _WindowAtWork:
     """One window at work: what fails and what is refused gathers here."""
 
     def __init__(
@@ -451,7 +451,7 @@ class _Window:
             if kept and not rank.index(best) < rank.index(known.channel):
                 best = known.channel
         if best in bases:
-            self._scales[sensor, parameter] = Scale(best, self._end)
+            self._scales[sensor, parameter] = SensorScale(best, self._end)
         return best
 
     # -- those that measure the same -----------------------------------------------------------------------
@@ -556,7 +556,7 @@ class _Window:
         return SensorMemory(self._series, levels, self._scales, distrusted)
 
 
-class Choice(NamedTuple):
+class ChosenValue(NamedTuple):
     """Which of two values is kept (0, 1; None: nothing tells), on what ground, whether that proves it."""
 
     kept: int | None
@@ -564,7 +564,7 @@ class Choice(NamedTuple):
     proven: bool = False
 
 
-def better(one: _Mean, other: _Mean, known: float | None) -> Choice:
+def better(one: _Mean, other: _Mean, known: float | None) -> ChosenValue:
     """Which of two means that disagree to keep.
 
     Args:
@@ -573,13 +573,13 @@ def better(one: _Mean, other: _Mean, known: float | None) -> Choice:
     near = None if known is None else nearer(one.value, other.value, known)
     dead = [mean.raw == 0.0 for mean in (one, other)]
     if dead[0] != dead[1] and near in (None, int(dead[0])):
-        return Choice(int(dead[0]), "it shows nothing at all", proven=True)
+        return ChosenValue(int(dead[0]), "it shows nothing at all", proven=True)
     if near is not None:
-        return Choice(near, f"the station's last value was {known:.6g}")
+        return ChosenValue(near, f"the station's last value was {known:.6g}")
     doubted = [mean.verdict.flag == SUSPECT for mean in (one, other)]
     if doubted[0] != doubted[1]:
-        return Choice(int(doubted[0]), "quality control doubts it")
-    return Choice(None)
+        return ChosenValue(int(doubted[0]), "quality control doubts it")
+    return ChosenValue(None)
 
 
 def _agreeing_most(means: Mapping[str, _Mean], rule: ChannelRule) -> frozenset[str]:

@@ -13,7 +13,7 @@ from fusion.amending import LeftOut
 from fusion.intake import Intake
 from fusion.learning import Air, Gathered
 from fusion.migrations import sensors_of_version_1, station_of_version_5
-from fusion.sensors import Level, Scale, SensorMemory
+from fusion.sensors import Level, SensorMemory, SensorScale
 from schemas.state import Codec
 
 
@@ -32,7 +32,7 @@ class StationState(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     last: Mapping[str, tuple[float, int]] = {}
     gathered: Gathered | None = None
     levels: Mapping[str, Level] = {}
-    scales: tuple[tuple[tuple[str, str], Scale], ...] = ()
+    scales: tuple[tuple[tuple[str, str], SensorScale], ...] = ()
     distrusted: tuple[tuple[tuple[str, str], int], ...] = ()
     withheld: tuple[LeftOut, ...] = ()
 

@@ -74,7 +74,7 @@ class Rejection(NamedTuple):
     reason: str
 
 
-class _Batch(NamedTuple):
+class _WriteBatch(NamedTuple):
     lines: list[str]
     owners: list[int]  #: per line, as Rejection.position
     body: bytes  #: the lines as they are sent
@@ -83,16 +83,16 @@ class _Batch(NamedTuple):
 class _Ahead:
     """Batches, the next of which may be made before it is taken."""
 
-    def __init__(self, batches: Iterator[_Batch]) -> None:
+    def __init__(self, batches: Iterator[_WriteBatch]) -> None:
         self._batches = batches
-        self._made: list[_Batch | None] = []
+        self._made: list[_WriteBatch | None] = []
 
     def prepare(self) -> None:
         """Make the next batch, if it is not made."""
         if not self._made:
             self._made.append(next(self._batches, None))
 
-    def take(self) -> _Batch | None:
+    def take(self) -> _WriteBatch | None:
         """The next batch; None after the last."""
         self.prepare()
         return self._made.pop()
@@ -186,7 +186,7 @@ class InfluxSink:
                 rejections += self._search(bucket, batch, reason)
         return rejections
 
-    def _batches(self, made: Iterator[tuple[int, list[str]]]) -> Iterator[_Batch]:
+    def _batches(self, made: Iterator[tuple[int, list[str]]]) -> Iterator[_WriteBatch]:
         lines: list[str] = []
         owners: list[int] = []
         enough = self._batch_lines // _FIRST
@@ -194,17 +194,17 @@ class InfluxSink:
             lines += own
             owners += [position] * len(own)
             if len(lines) >= enough:
-                yield _Batch(lines, owners, self._body(lines))
+                yield _WriteBatch(lines, owners, self._body(lines))
                 lines, owners = [], []
                 enough = self._batch_lines
         if lines:
-            yield _Batch(lines, owners, self._body(lines))
+            yield _WriteBatch(lines, owners, self._body(lines))
 
     def _body(self, lines: Sequence[str]) -> bytes:
         plain = "\n".join(lines).encode()
         return gzip.compress(plain, compresslevel=GZIP_LEVEL) if self._compress else plain
 
-    def _search(self, bucket: str, batch: _Batch, reason: str) -> list[Rejection]:
+    def _search(self, bucket: str, batch: _WriteBatch, reason: str) -> list[Rejection]:
         """Write a batch of which some lines were refused, for `reason`; gives those back."""
         # A conflict of field types spoils a whole measurement: side by side, its lines are soon found.
         order = sorted(range(len(batch.lines)), key=lambda index: _measurement(batch.lines[index]))

@@ -64,3 +64,12 @@ def test_what_is_pure_asks_no_clock() -> None:
         and ast.unparse(node.value) in ("datetime", "date", "datetime.datetime", "datetime.date")
     ]  # fmt: skip
     assert not asked
+
+
+def test_no_class_name_exists_twice() -> None:
+    places: dict[str, list[str]] = {}
+    for file, tree in modules(ROOMS):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(f"{file}:{node.lineno}")
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}

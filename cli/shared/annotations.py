@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from backfill.annotations import read_annotations
-from backfill.run import Report, Scope, run
+from backfill.run import BackfillReport, Scope, run
 from cli.errors import AnnotationError, QueryError
 from cli.shared.backfilled import print_report
 from cli.shared.connection import kafka_connection
@@ -175,7 +175,7 @@ def _act(settings: Settings, made: Annotation, dry_run: bool) -> int:
     return 1 if report.count("impossible") else 0
 
 
-def _explain(console: Console, made: Annotation, report: Report) -> None:
+def _explain(console: Console, made: Annotation, report: BackfillReport) -> None:
     now = datetime.now(UTC)
     if made.until > now and made.undone is None:
         console.print(f"until {format_time(made.until)} such readings do not count as they come")

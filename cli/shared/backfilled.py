@@ -5,7 +5,7 @@ from typing import Final
 from rich.console import Console
 from rich.markup import escape
 
-from backfill.run import UNASKED_MS, Report
+from backfill.run import UNASKED_MS, BackfillReport
 from cli.shared.wording import counted
 from datasets.layouts import Files
 from schemas.base import format_time, from_ms
@@ -13,7 +13,7 @@ from schemas.base import format_time, from_ms
 _DAY_MS: Final = 86_400_000
 
 
-def _why_open(report: Report, files: Files | None) -> str:
+def _why_open(report: BackfillReport, files: Files | None) -> str:
     """What is to be said of the windows that are not final."""
     live = (
         "" if files is None else f"send the files like live data: `skyfuse replay {files.root} --feed-only`"
@@ -41,7 +41,7 @@ def _are(windows: int) -> str:
 
 
 def print_report(
-    console: Console, report: Report, files: Files | None, dry_run: bool, annotated_only: bool = False
+    console: Console, report: BackfillReport, files: Files | None, dry_run: bool, annotated_only: bool = False
 ) -> None:
     """Say what a run found and did."""
     for outcome in report.outcomes:

@@ -152,7 +152,7 @@ class Freshness:
 
 
 @dataclass(frozen=True)
-class _Layout:
+class _LiveColumns:
     """What the table has room for."""
 
     pollutants: tuple[Pollutant, ...]
@@ -162,16 +162,16 @@ class _Layout:
     local: bool = False
 
 
-def _layouts(estimates: Sequence[Estimate]) -> Iterator[_Layout]:
+def _layouts(estimates: Sequence[Estimate]) -> Iterator[_LiveColumns]:
     """From the widest to the narrowest: intervals and columns go, a number is never cut."""
-    yield _Layout(PARAMETERS, intervals=True, sides=True, delay=True, local=True)
-    yield _Layout(PARAMETERS, intervals=True, sides=True, local=True)
-    yield _Layout(PARAMETERS, sides=True, local=True)
-    yield _Layout(PARAMETERS, local=True)
-    yield _Layout(PARAMETERS)
+    yield _LiveColumns(PARAMETERS, intervals=True, sides=True, delay=True, local=True)
+    yield _LiveColumns(PARAMETERS, intervals=True, sides=True, local=True)
+    yield _LiveColumns(PARAMETERS, sides=True, local=True)
+    yield _LiveColumns(PARAMETERS, local=True)
+    yield _LiveColumns(PARAMETERS)
     there = [name for name in PARAMETERS if any(name in one.pollutants for one in estimates)]
     for count in range(len(there), 0, -1):
-        yield _Layout(tuple(there[:count]))
+        yield _LiveColumns(tuple(there[:count]))
 
 
 def picture(
@@ -218,7 +218,7 @@ def _table(
     now: datetime,
     stale: Collection[str],
     zones: Mapping[str, tzinfo],
-    layout: _Layout,
+    layout: _LiveColumns,
 ) -> Table:
     local = layout.local and any(estimate.station in zones for estimate in rows)
     title = f"skyfuse · {now:%Y-%m-%d %H:%M:%S} UTC"

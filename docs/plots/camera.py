@@ -11,7 +11,7 @@ import matplotlib
 import numpy as np
 
 from model.bundle.bundle import Bundle
-from model.evaluation.online import OnlineReport, Outcome, evaluate_online, read_milan
+from model.evaluation.online import OnlineReport, ProtocolScore, evaluate_online, read_milan
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -20,7 +20,7 @@ IMAGES = Path("docs/images")
 DATA = Path("../shared/data/milan-webcam")
 
 
-def days(outcome: Outcome, path: Path) -> None:
+def days(outcome: ProtocolScore, path: Path) -> None:
     """Measured and estimated hours, day beside day, with the 90 % interval."""
     figure, axes = plt.subplots(figsize=(9.0, 2.8), dpi=90)
     rome = ZoneInfo("Europe/Rome")

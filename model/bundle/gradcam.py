@@ -23,12 +23,12 @@ from model.bundle.runtime import Encoder, head_feeds, heard_by, session
 from model.errors import BundleError
 from schemas.errors import ArrayError
 
-__all__ = ["Explainer", "Explanation", "overlay_png"]
+__all__ = ["Explainer", "Heatmap", "overlay_png"]
 
 Float32 = NDArray[np.float32]
 
 
-class Explanation(NamedTuple):
+class Heatmap(NamedTuple):
     """Where a picture moves the AQI."""
 
     cam: Float32  #: (h, w) >= 0, AQI points per unit of relative activation, as Grad-CAM defines it
@@ -49,7 +49,7 @@ class Explainer:
 
     def explain(
         self, image: NDArray[np.uint8], sensors: Float32, hour: float = float("nan"), negative: bool = False
-    ) -> Explanation:
+    ) -> Heatmap:
         """Grad-CAM of the estimate made from one picture and its sensors.
 
         Args:
@@ -71,7 +71,7 @@ class Explainer:
         gradient, familiarity = self._session.run(["aqi_gradient", "familiarity"], feeds)
         weight = gradient[0] / (features.shape[1] * features.shape[2])
         cam = np.tensordot(-weight if negative else weight, features, axes=1)
-        return Explanation(np.maximum(cam, 0).astype(np.float32), float(familiarity[0, 0]))
+        return Heatmap(np.maximum(cam, 0).astype(np.float32), float(familiarity[0, 0]))
 
 
 def overlay_png(image: NDArray[np.uint8], cam: Float32, strength: float = 0.5) -> bytes:

@@ -31,7 +31,16 @@ from model.evaluation.truth import with_target
 from schemas.base import format_time
 from schemas.parameters import PARAMETERS
 
-__all__ = ["MASKS", "Mask", "Report", "Windows", "evaluate", "masked", "read_windows", "score_windows"]
+__all__ = [
+    "MASKS",
+    "EvaluationReport",
+    "Mask",
+    "Windows",
+    "evaluate",
+    "masked",
+    "read_windows",
+    "score_windows",
+]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -86,7 +95,7 @@ MASKS: Final[tuple[Mask, ...]] = (
 )
 
 
-class Report(NamedTuple):
+class EvaluationReport(NamedTuple):
     """`summary` is plain JSON data; `predictions` has one plain row per window with every input shown."""
 
     summary: dict[str, Any]
@@ -325,7 +334,7 @@ def evaluate(
     progress: Progress = lambda *_: None,
     threads: int = 1,
     standard: str | None = None,
-) -> Report:
+) -> EvaluationReport:
     """Score `bundle` on every group of `folder` as one test set.
 
     Whether it was trained on these groups is the caller's to know.
@@ -396,7 +405,7 @@ def evaluate(
         "masks": by_mask,
         "sites_all_inputs": by_mask["all"].get("sites", {}),
     }
-    return Report(summary, predictions)
+    return EvaluationReport(summary, predictions)
 
 
 def _with_possible_aqi(group: Group, problems: list[str]) -> Group:

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CLASS_EDGES", "CLASS_NAMES", "Interval", "Scores", "aqi_class", "bootstrap", "scores"]
+__all__ = ["CLASS_EDGES", "CLASS_NAMES", "BootstrapInterval", "Scores", "aqi_class", "bootstrap", "scores"]
 
 Float = NDArray[np.float64]
 
@@ -32,7 +32,7 @@ class Scores(NamedTuple):
     macro_f1: float  #: over the classes that occur in truth or estimate
 
 
-class Interval(NamedTuple):
+class BootstrapInterval(NamedTuple):
     """Central bootstrap interval of a score."""
 
     value: float
@@ -71,9 +71,9 @@ def bootstrap(
     draws: int = 1000,
     seed: int = 0,
     level: float = 0.9,
-) -> Interval:
+) -> BootstrapInterval:
     """Percentile bootstrap over groups: `statistic` gets the row numbers of one resample."""
     rng = np.random.default_rng(seed)
     values = [statistic(rng.integers(0, groups, groups)) for _ in range(draws)]
     lo, hi = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(statistic(np.arange(groups)), float(lo), float(hi))
+    return BootstrapInterval(statistic(np.arange(groups)), float(lo), float(hi))

@@ -40,7 +40,7 @@ from aqi.slots import Mean
 from camera import far_band as bands
 from camera import virtual_sensor as virtual
 from camera.errors import ImageRefused
-from camera.far_band import BandFinder, FarBand
+from camera.far_band import BandFinder, Strip
 from camera.gate import GateState, judge, remember
 from camera.haze import HAZE_SIZE, haze
 from camera.image import decode
@@ -72,7 +72,7 @@ INDEX_HOURS: Final = 26
 _HISTORY_MS: Final = 60 * 24 * HOUR_MS
 _MEAN_DAYS: Final = 30
 #: The skyline of milan-webcam: rows 150 to 300 of 540.
-_MILAN_BAND: Final = FarBand(0.278, 0.556)
+_MILAN_BAND: Final = Strip(0.278, 0.556)
 #: The camera's own place is not published; the city's is near enough for the sun.
 _MILAN_POSITION: Final = (45.46, 9.19)
 
@@ -94,7 +94,7 @@ class OnlineData:
     station: str
     zone: tzinfo
     position: tuple[float, float] | None
-    far_band: FarBand | None
+    far_band: Strip | None
     frames: tuple[tuple[int, Path], ...]
     readings: Mapping[Pollutant, Mapping[int, float]]
     humidity: Mapping[int, float] = field(default_factory=dict)
@@ -162,7 +162,7 @@ class IndexSkill:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ProtocolScore:
     """One protocol's result.
 
     Attributes:
@@ -203,12 +203,12 @@ class OnlineReport:
     station: str
     pollutant: Pollutant
     bundle: str
-    far_band: FarBand | None
+    far_band: Strip | None
     frames: int
     refused: Mapping[str, int]
     first: datetime | None
     last: datetime | None
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[ProtocolScore, ...]
     state_bytes: int
 
     def to_plain(self) -> dict[str, Any]:
@@ -370,7 +370,7 @@ def read_layout(root: Path) -> tuple[list[OnlineData], list[str]]:
                 station=station,
                 zone=ZoneInfo(record.timezone),
                 position=None if place[0] is None or place[1] is None else (place[0], place[1]),
-                far_band=FarBand(**band.model_dump()) if band is not None else None,
+                far_band=Strip(**band.model_dump()) if band is not None else None,
                 frames=tuple((at, path) for at, camera, path in history.frames if camera == name),
                 readings=readings,
                 humidity=history.means.get("relativehumidity", {}),
@@ -460,7 +460,7 @@ def score(
     pollutant: Pollutant = "pm25",
     for_good_ms: int | None = None,
     progress: Progress = lambda *_: None,
-) -> tuple[tuple[Outcome, ...], VirtualSensor | None]:
+) -> tuple[tuple[ProtocolScore, ...], VirtualSensor | None]:
     """Play hours through the virtual sensor and make the outages of every protocol before each tested one.
 
     Args:
@@ -620,7 +620,7 @@ def hours_of(
     pollutant: Pollutant = "pm25",
     find_band: bool = False,
     progress: Progress = lambda *_: None,
-) -> tuple[list[Hour], dict[str, int], FarBand | None]:
+) -> tuple[list[Hour], dict[str, int], Strip | None]:
     """Play the frames and readings; hours in time order, refusals by reason, the band at the end.
 
     A file that cannot be read is a frame that is not there.
@@ -710,7 +710,7 @@ def _global(
     return output.concentration(0, PARAMETERS.index(pollutant))
 
 
-def _outcome(name: str, scored: Sequence[_Scored]) -> Outcome:
+def _outcome(name: str, scored: Sequence[_Scored]) -> ProtocolScore:
     answered = [(row, row.estimate) for row in scored if row.estimate is not None]
     columns: dict[str, list[tuple[float, float | None]]] = {
         "virtual sensor": [(row.measured, row.estimate.value if row.estimate else None) for row in scored],
@@ -719,7 +719,7 @@ def _outcome(name: str, scored: Sequence[_Scored]) -> Outcome:
         "global head": [(row.measured, row.overall) for row in scored],
     }
     count = max(len(answered), 1)
-    return Outcome(
+    return ProtocolScore(
         name=name,
         skills={predictor: _skill(pairs) for predictor, pairs in columns.items()},
         coverage=sum(p.lo <= row.measured <= p.hi for row, p in answered) / count,

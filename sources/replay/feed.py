@@ -31,7 +31,7 @@ class Progress(NamedTuple):
 
 
 @dataclass(slots=True)
-class Summary:
+class ReplaySummary:
     """What a replay sent, and what it could not."""
 
     stations: int = 0  #: that rows are of
@@ -73,7 +73,7 @@ def feed(
     speed: float | None = None,
     progress: Callable[[Progress], None] | None = None,
     stop: threading.Event | None = None,
-) -> Summary:
+) -> ReplaySummary:
     """Send the folder `root` to the topics of `settings` (which must exist) and wait until all is confirmed.
 
     `zone`: of times that state none. `run`: what every record says that it is of. `live`: the topics are
@@ -89,7 +89,7 @@ def feed(
     stop = stop or threading.Event()
     with Spool(int(time.time() * 1000) + AHEAD_MS) as spool:
         contents = FORMATS[layout](root, spool, zone)
-        summary = Summary(stations=spool.stations(), blanks=contents.blanks)
+        summary = ReplaySummary(stations=spool.stations(), blanks=contents.blanks)
         for problem in contents.problems:
             summary.report(problem)
         span = spool.span()
@@ -149,7 +149,7 @@ class _Pace:
         return not self._stop.wait(max(0.0, self._began + elapsed_s - time.monotonic()))
 
 
-def _send(sender: Sender, message: Message, summary: Summary) -> None:
+def _send(sender: Sender, message: Message, summary: ReplaySummary) -> None:
     value = message.value
     if isinstance(value, Path):
         try:

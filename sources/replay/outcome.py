@@ -24,7 +24,7 @@ class Refusal(NamedTuple):
 
 
 @dataclass
-class Outcome:
+class RowsOutcome:
     """Rows of one run (a row is one value, or one frame). Those in neither count were used."""
 
     late: Places = field(default_factory=Places)

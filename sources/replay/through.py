@@ -9,7 +9,7 @@ from kafka.admin import OffsetSpec  # type: ignore[import-untyped]
 from kafka.errors import KafkaError  # type: ignore[import-untyped]
 
 from settings.sections import Settings
-from sources.replay.outcome import Outcome
+from sources.replay.outcome import RowsOutcome
 from streams import topics
 from streams.admin import admin_client, client_arguments, consumer_limits, dial
 from streams.errors import TopicError, TopicReadError
@@ -85,12 +85,12 @@ def _missing(
     return found
 
 
-def read_outcome(settings: Settings, run: str, begin: Ends) -> Outcome:
+def read_outcome(settings: Settings, run: str, begin: Ends) -> RowsOutcome:
     """What the topics of late data and dead letters tell of `run`, from `begin` to where they end now.
 
     Raises TopicReadError.
     """
-    outcome = Outcome()
+    outcome = RowsOutcome()
     try:
         dial(settings.kafka)
         consumer = KafkaConsumer(

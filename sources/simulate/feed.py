@@ -19,7 +19,7 @@ _MOST_HISTORY_MIN: Final = 48 * 60
 
 
 @dataclass(slots=True)
-class Summary:
+class SimulationSummary:
     """What a simulation sent so far."""
 
     stations: int = 0
@@ -38,9 +38,9 @@ def feed(
     speed: float | None = None,
     seconds: float | None = None,
     frame_period_s: float = 60.0,
-    progress: Callable[[Summary], None] | None = None,
+    progress: Callable[[SimulationSummary], None] | None = None,
     stop: threading.Event | None = None,
-) -> Summary:
+) -> SimulationSummary:
     """Send what the stations of `city` send to the topics of `settings`, which must exist.
 
     Begins `history_min` minutes ago, or where an earlier simulation of this city in the same data_dir ended
@@ -57,7 +57,7 @@ def feed(
     start_ms = now_ms - round(history_min * MINUTE_MS)
     if truth.last_ms is not None and truth.last_ms < now_ms:
         start_ms = max(start_ms, truth.last_ms + 1)
-    summary = Summary()
+    summary = SimulationSummary()
     with Sender(settings.kafka) as sender:
         for station in city.stations:
             sender.send(STATIONS.name, station.id.encode(), station.record.model_dump_json().encode())
@@ -97,7 +97,7 @@ def _check(history_min: float, speed: float | None, frame_period_s: float) -> No
         raise SourceError(f"a camera takes a frame every second at most, not every {frame_period_s:g} s")
 
 
-def _count(summary: Summary, is_frame: bool, size: int, time_ms: int) -> None:
+def _count(summary: SimulationSummary, is_frame: bool, size: int, time_ms: int) -> None:
     if is_frame:
         summary.frames += 1
     else:

@@ -19,7 +19,7 @@ _FRAMES_LOST: Final = 0.03
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class SimulatedMessage:
     """A record to produce."""
 
     topic: str  #: name in streams.topics, without prefix
@@ -29,7 +29,7 @@ class Message:
     time_ms: int  #: event time
 
 
-def messages(city: City, start_ms: int, frame_period_ms: int) -> Iterator[Message]:
+def messages(city: City, start_ms: int, frame_period_ms: int) -> Iterator[SimulatedMessage]:
     """Readings and frames of all stations with event times from `start_ms` on, in order, without end.
 
     Each station reads every 10 s (some sensors more rarely) and takes a frame every `frame_period_ms`, each
@@ -53,7 +53,9 @@ def _times(start_ms: int, period_ms: int, phase_ms: int) -> Iterator[int]:
         time_ms += period_ms
 
 
-def _readings(city: City, station: SimulatedStation, period_ms: int, start_ms: int) -> Iterator[Message]:
+def _readings(
+    city: City, station: SimulatedStation, period_ms: int, start_ms: int
+) -> Iterator[SimulatedMessage]:
     for time_ms in _times(start_ms, period_ms, int(station.reading_phase * period_ms)):
         values = tuple(
             Value(
@@ -67,7 +69,7 @@ def _readings(city: City, station: SimulatedStation, period_ms: int, start_ms: i
         )
         if values:
             reading = Reading(station=station.id, observed_at=from_ms(time_ms), values=values)
-            yield Message(
+            yield SimulatedMessage(
                 READINGS.name,
                 station.id.encode(),
                 reading.model_dump_json(exclude_defaults=True).encode(),
@@ -76,7 +78,9 @@ def _readings(city: City, station: SimulatedStation, period_ms: int, start_ms: i
             )
 
 
-def _frames(city: City, station: SimulatedStation, start_ms: int, period_ms: int) -> Iterator[Message]:
+def _frames(
+    city: City, station: SimulatedStation, start_ms: int, period_ms: int
+) -> Iterator[SimulatedMessage]:
     lost = key(station.key, "frames lost")
     for time_ms in _times(start_ms, period_ms, int(station.frame_phase * period_ms)):
         if uniform(lost, time_ms) < _FRAMES_LOST:
@@ -88,6 +92,6 @@ def _frames(city: City, station: SimulatedStation, start_ms: int, period_ms: int
             station=station.id,
             camera=CAMERA,
         )
-        yield Message(
+        yield SimulatedMessage(
             FRAMES.name, station.id.encode(), render(city, station, time_ms), header.to_headers(), time_ms
         )

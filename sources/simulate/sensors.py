@@ -42,7 +42,7 @@ _LOST: Final = 0.01
 _MONTH_MS: Final = 30 * 24 * HOUR_MS
 
 
-class Measured(NamedTuple):
+class SimulatedValue(NamedTuple):
     """One value as the sensor sends it."""
 
     sensor: str
@@ -81,7 +81,7 @@ def fault(city: City, station: SimulatedStation, sensor: str, time_ms: int) -> t
     return None
 
 
-def measured(city: City, station: SimulatedStation, time_ms: int) -> list[Measured]:
+def measured(city: City, station: SimulatedStation, time_ms: int) -> list[SimulatedValue]:
     """All values a station sends at a time; empty when everything is silent."""
     values = []
     truth = air(city, station, time_ms) if station.record.sensors else {}
@@ -100,7 +100,7 @@ def measured(city: City, station: SimulatedStation, time_ms: int) -> list[Measur
                 value *= 5.0 + 20.0 * uniform(key(station.key, "spike", parameter), found[1])
             if found is not None and found[0] == "fouled":
                 value *= FOULED
-            values.append(Measured(sensor.sensor, parameter, value))
+            values.append(SimulatedValue(sensor.sensor, parameter, value))
     return values
 
 

@@ -10,7 +10,7 @@ from aiokafka import ConsumerRecord
 
 from agents.alert import AlertStage, Quiet, RulesSource
 from alerting.errors import RulesError
-from alerting.rules import Rules, default
+from alerting.rules import AlertRules, default
 from alerting.stored import read
 from alerting.watch import Watch
 from schemas.alert import Alert
@@ -130,7 +130,7 @@ def test_rules_that_change_hold_from_a_committed_offset_on_whoever_is_killed(see
     draw = random.Random(seed)
     source = records(city(seed))
     # The steps of one rule move, another rule goes.
-    others = Rules(rule=(rule(2 * MINUTE, 2 * MINUTE, ((110, 90), (150, 140))), RULES.rule[2]))
+    others = AlertRules(rule=(rule(2 * MINUTE, 2 * MINUTE, ((110, 90), (150, 140))), RULES.rule[2]))
 
     async def run():
         log = Log(source)
@@ -207,7 +207,7 @@ def test_rules_are_read_again_when_the_file_changes(tmp_path, caplog):
 
 # --- time that passes while nothing comes -------------------------------------------------------------------
 
-QUIET = Rules(rule=tuple(one for one in default().rule if one.id == "silence"))
+QUIET = AlertRules(rule=tuple(one for one in default().rule if one.id == "silence"))
 
 
 class Clock:
@@ -414,7 +414,7 @@ def test_a_worker_that_starts_with_wrong_rules_waits_until_they_are_mended(tmp_p
         if len(waits) == 3:
             file.write_text("rule = []")
 
-    assert RulesSource.when_right(file, wait)() == Rules()
+    assert RulesSource.when_right(file, wait)() == AlertRules()
     assert waits == [1.0] * 3
     # Said once, not once a second.
     assert len([record for record in caplog.records if "until the rules are mended" in record.message]) == 1

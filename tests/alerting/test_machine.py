@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alerting.evidence import Evidence, weigh
-from alerting.machine import Progress, hear, miss, observe
-from alerting.rules import Rule, Rules, default, parse
+from alerting.machine import RuleProgress, hear, miss, observe
+from alerting.rules import AlertRules, Rule, default, parse
 from alerting.stored import ALERTS
 from alerting.watch import Watch
 from schemas.base import format_time, from_ms, to_ms
@@ -53,7 +53,7 @@ def silence(windows=(3,), clear_after=0):
 
 def run(one, series, size=0):
     """Entries of all episodes that `one` makes of (end, evidence) pairs, in order."""
-    progress, closed = Progress.fresh(one), []
+    progress, closed = RuleProgress.fresh(one), []
     for end, evidence in series:
         progress, episode = observe(one, progress, end, evidence, size)
         closed += [episode] if episode else []
@@ -200,7 +200,7 @@ def test_an_interval_opens_by_its_lower_end_and_clears_by_its_upper_end():
 @given(st.sets(st.integers(1, 40), min_size=1), st.integers(0, 60), st.sampled_from([0, MINUTE, 3 * MINUTE]))
 def test_silence_equals_its_oracle(present, watermark, clear_after):
     one = silence((3, 8), clear_after)
-    progress, told = Progress.fresh(one), []
+    progress, told = RuleProgress.fresh(one), []
     for n in sorted(present):
         progress, episode = hear(one, progress, n * MINUTE, MINUTE)
         told += episode.entries if episode else ()
@@ -227,7 +227,7 @@ def test_silence_equals_its_oracle(present, watermark, clear_after):
 
 # --- arrival order, revisions, crashes ----------------------------------------------------------------------
 
-RULES = Rules(
+RULES = AlertRules(
     rule=(
         rule(2 * MINUTE, 2 * MINUTE, ((100, 90), (150, 140))),
         rule(id="guessed", what="imputed_share", parameter=None, steps=((1, 0.5),)),
@@ -270,7 +270,7 @@ def view(events):
 @given(logs())
 def test_whatever_the_order_of_arrival_the_world_ends_up_knowing_the_same(log):
     """Of the air. Silence depends on when windows came, and imputed values count where once was a sensor."""
-    rules = Rules(rule=RULES.rule[:2], links=RULES.links)
+    rules = AlertRules(rule=RULES.rule[:2], links=RULES.links)
     known = [estimate(station, T0, 1, indices=()) for station in "ab"]
     last = {(one.station, one.window.end): one for one in sorted(log, key=lambda one: one.revision)}
     ordered = sorted(last.values(), key=lambda one: (one.window.end, one.station))
@@ -305,7 +305,7 @@ def test_after_every_record_the_world_knows_what_the_oracle_makes_of_the_newest_
     one = data.draw(rules()).model_copy(
         update={"rests_on": data.draw(st.sampled_from(("any", "lower_bound")))}
     )
-    watch, events = Watch(Rules(rule=(one,)), HORIZON), []
+    watch, events = Watch(AlertRules(rule=(one,)), HORIZON), []
     for position, estimate_ in enumerate(log, 1):
         events += watch.feed([estimate_])
         known = {id: (active, severity, at) for id, (active, severity, at, *_) in view(events).items()}
@@ -371,7 +371,7 @@ def minutes(*numbers, station="s", revision=1):
 
 
 def test_late_data_withdraw_an_alert_that_would_not_have_opened():
-    watch = Watch(Rules(rule=(rule(2 * MINUTE),)), HORIZON)
+    watch = Watch(AlertRules(rule=(rule(2 * MINUTE),)), HORIZON)
     (opened,) = watch.feed(minutes((1, 120), (2, 120), (3, 120)))
     assert (opened.event, opened.reason) == (
         "open",
@@ -385,7 +385,7 @@ def test_late_data_withdraw_an_alert_that_would_not_have_opened():
 
 
 def test_late_data_mend_the_numbers_of_an_open_alert():
-    watch = Watch(Rules(rule=(rule(),)), HORIZON)
+    watch = Watch(AlertRules(rule=(rule(),)), HORIZON)
     (opened,) = watch.feed(minutes((1, 120)))
     (mended,) = watch.feed(minutes((1, 125), revision=2))
     assert (mended.event, mended.id, mended.values["value"]) == ("update", opened.id, 125)
@@ -393,7 +393,7 @@ def test_late_data_mend_the_numbers_of_an_open_alert():
 
 
 def test_a_silent_station_is_told_by_the_others():
-    watch = Watch(Rules(rule=(silence((3,)),)), HORIZON)
+    watch = Watch(AlertRules(rule=(silence((3,)),)), HORIZON)
     assert watch.feed(minutes(*((n, 1) for n in range(-6, 2)), station="quiet")) == []
     assert watch.feed(minutes((1, 1), (2, 1), (3, 1), (4, 1), station="busy")) == []
     (told,) = watch.feed(minutes((5, 1), station="busy"))
@@ -404,13 +404,13 @@ def test_a_silent_station_is_told_by_the_others():
 
 
 def test_a_changed_rule_ends_its_alerts_and_starts_anew():
-    watch = Watch(Rules(rule=(rule(),)), HORIZON)
+    watch = Watch(AlertRules(rule=(rule(),)), HORIZON)
     (opened,) = watch.feed(minutes((1, 120)))
-    watch.rules = Rules(rule=(rule(steps=((110, 90),)),))
+    watch.rules = AlertRules(rule=(rule(steps=((110, 90),)),))
     ended, anew = watch.feed(minutes((2, 120)))
     assert (ended.event, ended.id, ended.sequence) == ("clear", opened.id, 1)
     assert (anew.event, anew.at) == ("open", estimate(end=T0 + 120).window.end)
-    watch.rules = Rules()
+    watch.rules = AlertRules()
     (removed,) = watch.feed(minutes((3, 120)))
     assert (removed.event, removed.id) == ("clear", anew.id)
     assert watch.feed(minutes((4, 120))) == []
@@ -418,11 +418,11 @@ def test_a_changed_rule_ends_its_alerts_and_starts_anew():
 
 def test_a_removed_rule_ends_its_alerts_at_silent_stations_too():
     kept = silence((3,))
-    watch = Watch(Rules(rule=(rule(), kept)), HORIZON)
+    watch = Watch(AlertRules(rule=(rule(), kept)), HORIZON)
     assert watch.feed(minutes(*((n, 1) for n in range(-6, 1)), station="quiet")) == []
     (opened,) = watch.feed(minutes((1, 120), station="quiet"))
     assert watch.feed(minutes((2, 1), station="busy")) == []
-    watch.rules = Rules(rule=(kept,))
+    watch.rules = AlertRules(rule=(kept,))
     saved = stored(watch.changes())
     (ended,) = watch.feed(minutes((3, 1), station="busy"))
     assert (ended.event, ended.id, ended.sequence) == ("clear", opened.id, 1)
@@ -437,7 +437,7 @@ def test_a_removed_rule_ends_its_alerts_at_silent_stations_too():
 
 def test_states_stay_small():
     """What is final is folded away: a state does not grow with time."""
-    watch = Watch(Rules(rule=(rule(), silence())), 10 * MINUTE)
+    watch = Watch(AlertRules(rule=(rule(), silence())), 10 * MINUTE)
     sizes = []
     for n in range(1, 2000):
         watch.feed(minutes((n, 120 if n % 7 < 3 else 50)))
@@ -485,7 +485,7 @@ def test_six_weeks_of_hourly_smoke_alert_by_the_default_rules(windows):
         smoke = max(0.0, smoke * 0.9 + dice.choice((0, 0, 0, 0, 160 * dice.random() ** 2)))
         if dice.random() < 0.95:
             values.append((n, min(1675.0, 8 + smoke)))
-    rules = Rules(rule=tuple(one for one in default().rule if one.id == "pm25-episode"))
+    rules = AlertRules(rule=tuple(one for one in default().rule if one.id == "pm25-episode"))
     events = Watch(rules, 5_000_000).feed(windows(values))
     newest = {event.id: event for event in events}
     assert len(newest) > 5
@@ -508,7 +508,7 @@ def test_six_weeks_of_hourly_smoke_alert_by_the_default_rules(windows):
 
 
 def test_windows_next_to_each_other_are_one_stretch_from_the_first_on():
-    two_hours = Rules(rule=(rule(2 * 60 * MINUTE),))
+    two_hours = AlertRules(rule=(rule(2 * 60 * MINUTE),))
     (opened,) = Watch(two_hours, HORIZON).feed(hours([(1, 120), (2, 120), (3, 120), (4, 120)]))
     assert (to_ms(opened.at) - to_ms(opened.since), to_ms(opened.at)) == (
         120 * MINUTE, (T0 + 3 * 3600) * 1000,
@@ -517,7 +517,7 @@ def test_windows_next_to_each_other_are_one_stretch_from_the_first_on():
 
 def test_constant_air_in_the_first_hours_opens_nothing_while_history_is_too_short():
     """The index of a station that has just begun goes 168, 74, 139 while its hours fill up."""
-    rules = Rules(rule=tuple(one for one in default().rule if one.id == "us-aqi"))
+    rules = AlertRules(rule=tuple(one for one in default().rule if one.id == "us-aqi"))
     watch, events = Watch(rules, HORIZON), []
     for n in range(1, 24 * 60):
         value = (168, 74, 139)[n // 40 % 3]
@@ -543,7 +543,7 @@ def test_an_alert_of_a_station_with_one_pollutant_ends_with_its_air():
 
 
 def test_a_sensor_that_is_missed_is_told_of_and_one_that_never_was_is_not():
-    rules = Rules(rule=tuple(one for one in default().rule if one.id == "mostly-imputed"))
+    rules = AlertRules(rule=tuple(one for one in default().rule if one.id == "mostly-imputed"))
     watch, events = Watch(rules, HORIZON), []
     guess = imputed(9, 1, 20)
     for n in range(1, 400):
@@ -566,7 +566,7 @@ def test_a_sensor_that_is_missed_is_told_of_and_one_that_never_was_is_not():
 )
 def test_whatever_becomes_of_a_rule_its_sequences_go_on_and_its_evidence_is_its_own(steps):
     same, other = rule(), rule(steps=((2, 1),), what="flagged", parameter=None, tests=["stuck"])
-    rules = {"none": Rules(), "same": Rules(rule=(same,)), "other": Rules(rule=(other,))}
+    rules = {"none": AlertRules(), "same": AlertRules(rule=(same,)), "other": AlertRules(rule=(other,))}
     watch, events, now = Watch(rules["same"], HORIZON), [], "same"
     for n, (value, change) in enumerate(steps, 1):
         now = change or now
@@ -586,11 +586,11 @@ def test_whatever_becomes_of_a_rule_its_sequences_go_on_and_its_evidence_is_its_
 
 
 def test_a_rule_that_is_put_back_goes_on_with_the_numbers_of_its_alert():
-    watch = Watch(Rules(rule=(rule(),)), HORIZON)
+    watch = Watch(AlertRules(rule=(rule(),)), HORIZON)
     (opened,) = watch.feed(minutes((1, 120)))
-    watch.rules = Rules()
+    watch.rules = AlertRules()
     (ended,) = watch.feed(minutes((2, 120)))
-    watch.rules = Rules(rule=(rule(),))
+    watch.rules = AlertRules(rule=(rule(),))
     again = watch.feed(minutes((1, 125), revision=2)) + watch.feed(minutes((3, 120)))
     assert [(one.event, one.sequence) for one in (opened, ended)] == [("open", 0), ("clear", 1)]
     # A revision of the very window that opened it opens it again: the third thing that is told of it.
@@ -598,10 +598,10 @@ def test_a_rule_that_is_put_back_goes_on_with_the_numbers_of_its_alert():
 
 
 def test_a_silent_station_is_silent_by_a_changed_rule_too():
-    watch = Watch(Rules(rule=(silence((3,)),)), HORIZON)
+    watch = Watch(AlertRules(rule=(silence((3,)),)), HORIZON)
     watch.feed(minutes(*((n, 1) for n in range(1, 9)), station="quiet"))
     (opened,) = watch.feed(minutes((60, 1), station="busy"))
-    watch.rules = Rules(rule=(silence((5, 100)),))
+    watch.rules = AlertRules(rule=(silence((5, 100)),))
     ended, anew = watch.feed(minutes((61, 1), station="busy"))
     assert (ended.event, ended.id, anew.event) == ("clear", opened.id, "open")
     told = [one for one in watch.feed(minutes((400, 1), station="busy")) if one.station == "quiet"]
@@ -610,7 +610,7 @@ def test_a_silent_station_is_silent_by_a_changed_rule_too():
 
 
 def test_what_a_station_measures_is_what_it_measured_in_the_last_month_well_or_badly():
-    rules = Rules(rule=(rule(id="guessed", what="imputed_share", parameter=None, steps=((0.1, 0.1),)),))
+    rules = AlertRules(rule=(rule(id="guessed", what="imputed_share", parameter=None, steps=((0.1, 0.1),)),))
     guess, day = imputed(9, 1, 20), 24 * 60
 
     def shares(*windows):

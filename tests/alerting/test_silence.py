@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from alerting import station as station_module
 from alerting.rhythm import ASSUMED_MS, KNOWN, LONGEST_MS, RECURS, REMEMBERED, SHARE, Rhythm
-from alerting.rules import Rules, default
+from alerting.rules import AlertRules, default
 from alerting.station import UNHEARD_MS, UNKNOWN_UNHEARD_MS, StationAlerts
 from alerting.stored import read
 from alerting.watch import Watch
@@ -22,7 +22,7 @@ from tests.samples import T0, estimate, measured
 HOUR = 60
 DAY = 24 * HOUR
 FAST = settings(max_examples=40, deadline=None)
-SILENCE = Rules(rule=tuple(rule for rule in default().rule if rule.id == "silence"))
+SILENCE = AlertRules(rule=tuple(rule for rule in default().rule if rule.id == "silence"))
 #: As `agents.worker` makes it of the default window settings.
 HORIZON = 665_000
 
@@ -350,7 +350,7 @@ def test_a_revision_says_nothing_new_of_when_its_window_was_heard():
 
 def test_what_is_over_is_not_told_again_while_the_station_stays_silent():
     """The newest window is kept although it is final."""
-    watch = Watch(Rules(rule=(rule(), *SILENCE.rule)), HORIZON)
+    watch = Watch(AlertRules(rule=(rule(), *SILENCE.rule)), HORIZON)
     events = watch.feed(minutes(*((n, 120 if n == 7 else 50) for n in range(1, 9)), station="s"))
     for minute in (30, 90, 200):
         events += watch.feed(minutes((minute, 50), station="nbr"))
@@ -364,13 +364,13 @@ def test_an_alert_ends_no_earlier_than_it_began_though_others_are_quiet_too():
     watch = Watch(SILENCE, HORIZON)
     watch.feed(minutes(*((n, 1) for n in range(1, 21)), station="s"))
     (opened,) = watch.pass_time((T0 + 31 * 60) * 1000)
-    watch.rules = Rules()
+    watch.rules = AlertRules()
     (ended,) = watch.feed(minutes((20, 1), station="nbr"))
     assert (ended.event, ended.id, ended.at) == ("clear", opened.id, opened.at)
 
 
 def test_a_retired_station_does_not_go_on_being_silent():
-    watch = Watch(Rules(rule=(silence((10, 1_000)),)), HORIZON)
+    watch = Watch(AlertRules(rule=(silence((10, 1_000)),)), HORIZON)
     watch.feed(minutes((1, 1), station="s"))
     told_ = watch.feed(minutes((DAY * 20, 1), station="nbr"))
     assert [(one.event, one.severity) for one in told_] == [("open", "minor"), ("clear", "info")]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from backfill.files import BEYOND_THE_LOG, History, late_from, source_of_file
+from backfill.files import BEYOND_THE_LOG, FileInputs, late_from, source_of_file
 from datasets.errors import SourceError
 from model.bundle.bundle import DEFAULT_BUNDLE, Bundle
 from schemas.base import format_time, from_ms
@@ -38,7 +38,7 @@ def table(file, *rows):
 
 
 def read(root, bundle, *, wanted=lambda _: True, final=HOUR, layout="layout", strays_too=False):
-    history = History(Settings(kafka=KafkaSettings(partitions=1)), KEYS)
+    history = FileInputs(Settings(kafka=KafkaSettings(partitions=1)), KEYS)
     book = StationBook("aq.stations.v1", KEYS)
     bands = BandBook("aq.camera-bands.v1", KEYS)
     try:

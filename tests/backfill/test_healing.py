@@ -9,7 +9,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from backfill.healing import Healing, Told
+from backfill.healing import AmendmentsOnLog, Healing
 from backfill.windows import Backfill, Key
 from fusion.amending import latest_time, left_out
 from fusion.assessor import Assessor
@@ -179,7 +179,7 @@ def test_after_a_backfill_all_is_as_if_nothing_had_come_late(
             if end <= done:
                 assert essence(estimate) == essence(undisturbed.published[end])
         # Again, it finds nothing to do: what it would tell was told.
-        told = Told()
+        told = AmendmentsOnLog()
         told.add(amendment)
         kept = dict(worker.published)
         assert told.news(backfilled(worker, before, late)) is None

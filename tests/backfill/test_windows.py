@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backfill.run import HOURS_A_PASS, passes
-from backfill.windows import Backfill, Outcome, Source, ends_of, hour
+from backfill.windows import Backfill, Source, WindowOutcome, ends_of, hour
 from camera.haze import HAZE_SIZE
 from camera.virtual_sensor import CAMERA_SIZE
 from fusion.assessor import Assessor
@@ -251,7 +251,7 @@ def estimate_of(station: str, end: int, revision: int) -> Estimate:
     )
 
 
-def outcome_of(work: Backfill, complete_since: float) -> Outcome:
+def outcome_of(work: Backfill, complete_since: float) -> WindowOutcome:
     [outcome] = work.decide(complete_since)
     return outcome
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from camera.far_band import BAND_HEIGHT, MIN_PAIRS, ROWS, BandFinder, FarBand, observe, row_profile
+from camera.far_band import BAND_HEIGHT, MIN_PAIRS, ROWS, BandFinder, Strip, observe, row_profile
 from schemas.errors import ArrayError, DamagedState
 from schemas.state import pack, unpack
 
@@ -93,4 +93,4 @@ def test_nonsense_is_refused() -> None:
     with pytest.raises(ArrayError):
         observe(None, np.zeros(3, np.float32), 1.0)
     with pytest.raises(ArrayError):
-        FarBand(0.5, 0.4)
+        Strip(0.5, 0.4)

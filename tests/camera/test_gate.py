@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFilter
 
 from camera.errors import ImageRefused
-from camera.gate import REASONS, REMEMBERED, STALE_AFTER_MS, GateState, Verdict, judge, remember
+from camera.gate import REASONS, REMEMBERED, STALE_AFTER_MS, FrameVerdict, GateState, judge, remember
 from camera.image import DecodedFrame, decode
 from camera.sun import sun_elevation
 from schemas.state import pack, unpack
@@ -114,8 +114,10 @@ def test_frozen_scene_under_a_running_clock() -> None:
 def test_memory_is_bounded_idempotent_and_keeps_first_sightings(sights: list[tuple[str, int]]) -> None:
     state: GateState | None = None
     for digest, at in sights:
-        state = remember(state, Verdict(True, (), {}, digest), at)
-        assert remember(state, Verdict(True, (), {}, digest), at) == state or len(state.seen) == REMEMBERED
+        state = remember(state, FrameVerdict(True, (), {}, digest), at)
+        assert (
+            remember(state, FrameVerdict(True, (), {}, digest), at) == state or len(state.seen) == REMEMBERED
+        )
     if state is not None:
         assert len(state.seen) <= REMEMBERED
         assert unpack(GateState, pack(state)) == state

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from camera.errors import ImageRefused
-from camera.far_band import BAND_SIZE, FarBand
+from camera.far_band import BAND_SIZE, Strip
 from camera.image import LUMINANCE_SIZE, MAX_PADDING, decode
 from camera.picture_file import REFUSALS, orientation_of
 from schemas.frame import MAX_FRAME_BYTES
@@ -60,7 +60,7 @@ def resized_jpeg(width: int, height: int) -> bytes:
 
 
 def test_shapes_and_source_size() -> None:
-    frame = decode(GOOD, 224, 200, FarBand(0.3, 0.5))
+    frame = decode(GOOD, 224, 200, Strip(0.3, 0.5))
     assert frame.whole.shape == (200, 224, 3)
     assert frame.far is not None
     assert frame.far.shape == (BAND_SIZE[1], BAND_SIZE[0], 3)
@@ -84,7 +84,7 @@ def test_pixels_are_those_of_a_plain_decode_and_resize() -> None:
 def test_far_band_is_the_named_part() -> None:
     picture = np.zeros((400, 600, 3), np.uint8)
     picture[100:200, 300:] = (200, 120, 40)
-    far = decode(png(picture), 224, 224, FarBand(0.25, 0.5, 0.5, 1.0)).far
+    far = decode(png(picture), 224, 224, Strip(0.25, 0.5, 0.5, 1.0)).far
     assert far is not None
     assert (far[2:-2, 2:-2] == (200, 120, 40)).all()  # the rim interpolates with its neighbours
 
@@ -101,9 +101,9 @@ def test_reduced_decode_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(simplejpeg, "decode_jpeg", noted)
     big = jpeg(scene(size=(1920, 1440)))
     decode(big, 224, 224)
-    decode(big, 224, 224, FarBand(0.3, 0.6))
+    decode(big, 224, 224, Strip(0.3, 0.6))
     assert shapes == [(360, 480, 3), (360, 480, 3)]
-    decode(big, 224, 224, FarBand(0.3, 0.35))
+    decode(big, 224, 224, Strip(0.3, 0.35))
     assert shapes[-1] == (1440, 1920, 3)
 
 
@@ -203,7 +203,7 @@ def with_orientation(picture: np.ndarray, orientation: int, kind: str) -> bytes:
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "JPEG"])
 def test_every_output_is_as_a_viewer_shows_it(orientation: int, kind: str) -> None:
-    picture, band = scene(), FarBand(0.3, 0.5, 0.1, 0.7)
+    picture, band = scene(), Strip(0.3, 0.5, 0.1, 0.7)
     sent = with_orientation(picture, orientation, kind)
     shown, expected = decode(sent, 224, 200, band), decode(png(picture), 224, 200, band)
     assert shown.source_size == expected.source_size == (480, 360)
@@ -231,7 +231,7 @@ def test_a_turned_picture_is_reduced_while_it_is_decoded(monkeypatch: pytest.Mon
     decode(with_orientation(big, 6, "JPEG"), 224, 224)
     assert shapes == [(480, 360, 3)]
     # A band of a third of the width of what is shown, which is the height of what is stored.
-    decode(with_orientation(big, 6, "JPEG"), 224, 224, FarBand(0.0, 1.0, 0.0, 1 / 3))
+    decode(with_orientation(big, 6, "JPEG"), 224, 224, Strip(0.0, 1.0, 0.0, 1 / 3))
     assert shapes[-1] == (1440, 1080, 3)
 
 
@@ -364,7 +364,7 @@ def test_damaged_files_are_decoded_or_refused_never_worse(data: st.DataObject) -
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
-            frame = decode(candidate, 64, 64, FarBand(0.2, 0.6))
+            frame = decode(candidate, 64, 64, Strip(0.2, 0.6))
         except ImageRefused as refused:
             outcome = refused.code
         else:
@@ -382,12 +382,12 @@ SMALL_WEBP = [
 
 def test_threads_agree() -> None:
     frames = [jpeg(scene(seed)) for seed in range(6)]
-    expected = [decode(data, 224, 224, FarBand(0.3, 0.6)).whole for data in frames]
+    expected = [decode(data, 224, 224, Strip(0.3, 0.6)).whole for data in frames]
     wrong: list[int] = []
 
     def work() -> None:
         for index, data in enumerate(frames):
-            if not np.array_equal(decode(data, 224, 224, FarBand(0.3, 0.6)).whole, expected[index]):
+            if not np.array_equal(decode(data, 224, 224, Strip(0.3, 0.6)).whole, expected[index]):
                 wrong.append(index)
 
     threads = [threading.Thread(target=work) for _ in range(4)]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from camera import virtual_sensor as virtual
-from camera.far_band import FarBand
+from camera.far_band import Strip
 from camera.haze import contrast, haze
 from camera.virtual_sensor import (
     CAMERA_SIZE,
@@ -450,7 +450,7 @@ def test_camera_vector_and_layout() -> None:
     assert np.array_equal(vector, np.concatenate((projection[:COMPONENTS], contrast(picture), haze(picture))))
     assert len(vector) == CAMERA_SIZE
     assert layout(None) == "whole"
-    assert layout(FarBand(0.25, 0.5)) != layout(FarBand(0.25, 0.51))
+    assert layout(Strip(0.25, 0.5)) != layout(Strip(0.25, 0.51))
     with pytest.raises(ArrayError):
         camera_vector(picture, projection[:4])
 

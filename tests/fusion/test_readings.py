@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from aqi.quality import FILL_VALUE, UNIT, SensorState, defaults
-from fusion.sensors import PAST_MS, SCALING_KEPT_MS, Level, Readings, Scale, SensorMemory, read
+from fusion.sensors import PAST_MS, SCALING_KEPT_MS, Level, Readings, SensorMemory, SensorScale, read
 from schemas.reading import Quantity
 from schemas.station import Sensor, Station
 from streams.join import Item
@@ -104,10 +104,12 @@ def test_an_older_reading_is_not_judged_by_what_came_after_it() -> None:
 )
 def test_a_scaling_is_kept_for_a_day(known: str, away: int, sent: Sequence[str], taken: str | None) -> None:
     levels = {"atm": 53.0, "cf_1": 80.0, "own": 60.0, "aaa": 40.0}
-    memory = SensorMemory(scales={("main", "pm25"): Scale(known, END - away)})
+    memory = SensorMemory(scales={("main", "pm25"): SensorScale(known, END - away)})
     readings, after = told([said(levels[name], channel=name) for name in sent], memory)
     assert pm25(readings) == (None if taken is None else levels[taken])
-    assert after.scales["main", "pm25"] == (Scale(known, END - away) if taken is None else Scale(taken, END))
+    assert after.scales["main", "pm25"] == (
+        SensorScale(known, END - away) if taken is None else SensorScale(taken, END)
+    )
 
 
 # -- those that disagree -----------------------------------------------------------------------------------

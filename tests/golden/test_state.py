@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 import agents.worker  # noqa: F401  # imports every codec that a worker uses
 from aqi.history import History
 from aqi.slots import Mean
-from camera.far_band import ROWS, BandFinder, FarBand
+from camera.far_band import ROWS, BandFinder, Strip
 from camera.virtual_sensor import CAMERA_SIZE, VirtualSensor
 from fusion.intake import Intake
 from fusion.learning import Air
@@ -44,10 +44,10 @@ OVERRIDES: dict[tuple[type, str], st.SearchStrategy[Any]] = {
     (VirtualSensor, "moments"): profile((_LINE + 1) * (_LINE + 2) // 2, np.float32),
     # As many as there are ages.
     (VirtualSensor, "shadows"): st.deferred(lambda: st.tuples(*[drawn(parts(VirtualSensor)["level"])] * 3)),
-    (FarBand, "top"): st.floats(0, 0.4),
-    (FarBand, "bottom"): st.floats(0.5, 1),
-    (FarBand, "left"): st.floats(0, 0.4),
-    (FarBand, "right"): st.floats(0.5, 1),
+    (Strip, "top"): st.floats(0, 0.4),
+    (Strip, "bottom"): st.floats(0.5, 1),
+    (Strip, "left"): st.floats(0, 0.4),
+    (Strip, "right"): st.floats(0.5, 1),
 }
 NUMBERS = st.floats(allow_nan=True, allow_infinity=True)
 

@@ -9,7 +9,7 @@ from datasets.spool import Spool
 from schemas.errors import Refused
 from schemas.reading import accept
 from settings.sections import WindowSettings
-from sources.replay.outcome import Outcome
+from sources.replay.outcome import RowsOutcome
 from sources.replay.timeline import timeline
 from streams.accept import ORIGIN, dead_letter
 from streams.topics import DEAD_LETTERS, LATE, READINGS
@@ -49,7 +49,7 @@ def dead(record: Record, refused: Refused, partly_used: bool = False) -> Record:
     return Record(out.value, list(out.headers), out.topic)
 
 
-def told(outcome: Outcome) -> dict[str, str]:
+def told(outcome: RowsOutcome) -> dict[str, str]:
     return {refusal.rows.text(): refusal.reason for refusal in outcome.refused.values()}
 
 
@@ -66,7 +66,7 @@ def test_of_a_message_the_rows_that_are_refused_are_named_with_their_own_reasons
     assert record.value is not None
     _, refused = accept(record.value)
     assert refused is not None
-    outcome = Outcome()
+    outcome = RowsOutcome()
     outcome.note_dead(dead(record, refused, partly_used=True), RUN)
     assert {place: reason.split(":")[0] for place, reason in told(outcome).items()} == {
         "r.csv:3": "value",
@@ -76,7 +76,7 @@ def test_of_a_message_the_rows_that_are_refused_are_named_with_their_own_reasons
 
 
 def test_a_message_that_is_refused_as_a_whole_names_all_its_rows() -> None:
-    outcome = Outcome()
+    outcome = RowsOutcome()
     outcome.note_dead(dead(sent([("pm25", 1, "ug/m3"), ("no2", 2, "ppb")]), Refused("no_key", "no key")), RUN)
     assert told(outcome) == {"r.csv:2-3": "no key"}
 
@@ -84,7 +84,7 @@ def test_a_message_that_is_refused_as_a_whole_names_all_its_rows() -> None:
 def test_of_rows_that_contradict_each_other_the_first_counts() -> None:
     record = sent([("pm25", 1, "ug/m3"), ("no2", 5, "ppb"), ("pm25", 2, "ug/m3")])
     conflict = Refused("conflict", "main/pm25/value/17 was sent before with another value")
-    outcome = Outcome()
+    outcome = RowsOutcome()
     for _ in range(2):  # at least once
         outcome.note_dead(dead(record, conflict, partly_used=True), RUN)
     assert list(told(outcome)) == ["r.csv:4"]
@@ -92,13 +92,13 @@ def test_of_rows_that_contradict_each_other_the_first_counts() -> None:
 
 def test_a_conflict_with_what_was_there_before_names_its_row() -> None:
     record = sent([("pm25", 1, "ug/m3"), ("no2", 5, "ppb")])
-    outcome = Outcome()
+    outcome = RowsOutcome()
     outcome.note_dead(dead(record, Refused("conflict", "main/no2/value/17 was sent before"), True), RUN)
     assert list(told(outcome)) == ["r.csv:3"]
 
 
 def test_late_rows_are_counted_once_and_only_this_runs() -> None:
-    outcome = Outcome()
+    outcome = RowsOutcome()
     mine, other = sent([("pm25", 1, "ug/m3"), ("no2", 2, "ppb")]), sent([("pm25", 1, "ug/m3")], run="another")
     for record in (mine, mine, other, Record(b"{}")):
         record.topic = LATE.name
@@ -107,7 +107,7 @@ def test_late_rows_are_counted_once_and_only_this_runs() -> None:
 
 
 def test_dead_letters_of_others_are_counted_apart_and_alien_records_let_be() -> None:
-    outcome = Outcome()
+    outcome = RowsOutcome()
     live: Any = Record(json.dumps({"station": "b"}).encode())
     outcome.note_dead(dead(live, Refused("too_large", "an estimate")), RUN)
     outcome.note_dead(Record(b"\xff", [(ORIGIN, b"\xff")], DEAD_LETTERS.name), RUN)

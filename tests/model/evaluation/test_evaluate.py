@@ -26,8 +26,8 @@ from model.bundle.runtime import Encoder, Head, pool
 from model.bundle.targets import calculate
 from model.evaluation.evaluate import (
     MASKS,
+    EvaluationReport,
     Mask,
-    Report,
     Windows,
     evaluate,
     last_values,
@@ -231,7 +231,7 @@ def test_what_a_worker_refuses_is_left_out_and_told(bundle: Bundle, folder: Path
     json.dumps([report.summary, report.predictions], allow_nan=False)
 
 
-def _scored(report: Report) -> list[dict[str, Any]]:
+def _scored(report: EvaluationReport) -> list[dict[str, Any]]:
     return [entry for entry in report.summary["masks"].values() if entry["aqi"]]
 
 

@@ -18,7 +18,7 @@ from aqi.history import History
 from aqi.index import assess
 from aqi.slots import Mean
 from camera import virtual_sensor as virtual
-from camera.far_band import FarBand
+from camera.far_band import Strip
 from cli.evaluate import evaluate_command
 from datasets.errors import LayoutError
 from model.bundle.bundle import Bundle
@@ -183,7 +183,7 @@ def test_reads_the_plain_layout(tmp_path: Path) -> None:
     assert data.readings == {"pm25": {ten: 15.0, ten + 3_600_000: 20.0}}
     assert data.humidity == {ten: 60.0}
     assert data.frames == ((ten - 30_000, tmp_path / "a.jpg"),)
-    assert (data.position, data.far_band) == ((45.0, 9.0), FarBand(0.2, 0.4))
+    assert (data.position, data.far_band) == ((45.0, 9.0), Strip(0.2, 0.4))
 
 
 def test_learns_in_one_folder_and_scores_in_another(made: OnlineData, bundle: Bundle) -> None:
