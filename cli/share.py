@@ -63,7 +63,7 @@ def share(
     last = None if until is None else moment(until, now)
     with Store(Settings().store_path, read_only=True) as store:
         estimates = store.read(station, since=first, until=last)
-        if target not in (Target.ngsi_ld, Target.sensorthings_things):
+        if target not in (ShareFormat.ngsi_ld, ShareFormat.sensorthings_things):
             left = store.left(station, since=first, until=last, limit=1)
             if left:
                 typer.echo(f"skyfuse: not in this document: {told(left)} (skyfuse query)", err=True)
