@@ -9,7 +9,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import typer.main
 
+from cli.main import app
 from streams.version import version
 
 ROOT = Path(__file__).parents[1]
@@ -36,6 +38,22 @@ def test_the_version_stands_in_pyproject_alone():
     newest = re.search(r"^## (\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(), re.M)
     assert newest, "CHANGELOG.md names no version"
     assert newest[1] == stated
+
+
+def test_the_readme_names_every_command():
+    table = re.search(r"^## More commands\n(.*?)^## ", (ROOT / "README.md").read_text(), re.M | re.S)
+    assert table
+    named = set()
+    for shown in re.findall(r"`([^`]*)`", table[1]):
+        words = shown.removeprefix("./skyfuse ").split()
+        named.add(words[0])
+        if len(words) > 1:
+            named |= {f"{words[0]} {one}" for one in words[1].split(r"\|")}
+    commands = typer.main.get_command(app).commands
+    wanted = set(commands) - {"up"}  # it has a chapter of its own
+    for name, group in commands.items():
+        wanted |= {f"{name} {one}" for one in getattr(group, "commands", ())}
+    assert wanted <= named, sorted(wanted - named)
 
 
 def anchors(page):
