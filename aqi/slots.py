@@ -25,10 +25,10 @@ from schemas.times import end_of
 
 COLUMN: Final[dict[str, int]] = {parameter: column for column, parameter in enumerate(PARAMETERS)}
 
-#: Means (ug/m3), measured and imputed seconds, how far the intervals of the means reach below and above, and
-#: the persistence of what was imputed.
+#: Means (ug/m3), measured and imputed seconds, how far the intervals of the means reach below and above, the
+#: persistence of what was imputed, and its mean.
 Arrays = tuple[npt.NDArray[Any], ...]
-_ARRAYS: Final = ("mean", "measured_s", "imputed_s", "below", "above", "persistence")
+_ARRAYS: Final = ("mean", "measured_s", "imputed_s", "below", "above", "persistence", "filled")
 _REACH: Final = ("below", "above", "persistence")
 
 
@@ -51,7 +51,8 @@ class Mean(NamedTuple):
 class SlotsState(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """`Slots` as they are stored: from the first row with data on, and the pollutants with data only.
 
-    Arrays are (rows, parameters); those of the reach are None where all is measured.
+    Arrays are (rows, parameters); those of the reach, and what was filled in, are None where all is measured.
+    Earlier code did not say what was filled in.
     """
 
     end_ms: int = 0
@@ -62,6 +63,7 @@ class SlotsState(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     below: npt.NDArray[np.float32] | None = None
     above: npt.NDArray[np.float32] | None = None
     persistence: npt.NDArray[np.float32] | None = None
+    filled: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,6 +78,7 @@ class Slots:
     below: npt.NDArray[np.float32]
     above: npt.NDArray[np.float32]
     persistence: npt.NDArray[np.float32]
+    filled: npt.NDArray[np.float32]
 
     @classmethod
     def empty(cls, slot_ms: int, count: int) -> "Slots":
@@ -95,8 +98,9 @@ class Slots:
     __hash__ = None  # type: ignore[assignment]  # arrays: no key of a dictionary
 
     def arrays(self) -> "Arrays":
-        """Means, measured and imputed seconds, reach below and above, persistence."""
-        return self.mean, self.measured_s, self.imputed_s, self.below, self.above, self.persistence
+        """Means, measured and imputed seconds, reach below and above, persistence, what was filled in."""
+        reach = self.below, self.above, self.persistence
+        return self.mean, self.measured_s, self.imputed_s, *reach, self.filled
 
     def measured(self, parameter: str) -> bool:
         """Whether any of these periods has measured seconds of the pollutant."""
@@ -131,11 +135,11 @@ class Slots:
         row = len(grown.mean) - 1 - (grown.end_ms - end_ms) // self.slot_ms
         if row < 0:
             return self  # older than the horizon
-        # Plain numbers: six of them are faster handled one by one than as arrays.
+        # Plain numbers: six of them are faster handled one by one than as arrays. Changed in place.
         before: list[list[Any]] = [array[row].tolist() for array in grown.arrays()]
         if not add:
             before = [[math.nan] * len(COLUMN), *([0] * len(COLUMN) for _ in _ARRAYS[1:])]
-        values, measured, imputed, below, above, persistence = before
+        values, measured, imputed, below, above, persistence, filled = before
         full_s = self.slot_ms // 1000
         for parameter, part in means.items():
             column = COLUMN[parameter]
@@ -160,8 +164,9 @@ class Slots:
             if part.imputed_s:
                 of_part = part.imputed_s / imputed[column]
                 persistence[column] += (part.persistence - persistence[column]) * of_part
+                filled[column] += (part.value - filled[column]) * of_part
         arrays = tuple(array.copy() for array in grown.arrays())
-        for array, line in zip(arrays, (values, measured, imputed, below, above, persistence), strict=True):
+        for array, line in zip(arrays, before, strict=True):
             array[row] = line
         return Slots(self.slot_ms, grown.end_ms, *frozen(arrays))
 
@@ -170,11 +175,12 @@ class Slots:
 
         What its windows were measured by already is of the same means: only the seconds that lack are added.
         (Of a slot in which the period begins, what was measured is taken to lie before it, as far as that
-        can be.) They take the place of imputed ones. A slot has no more seconds than have passed.
+        can be.) They take the place of imputed ones, of whose values nothing is left. A slot has no more
+        seconds than have passed.
         """
         covered = self.ending(end_of(end_ms, self.slot_ms)) if end_ms > self.end_ms else self
         arrays = [array.copy() for array in covered.arrays()]
-        mean, measured, imputed, below, above, _ = arrays
+        mean, measured, imputed, below, above, _, filled = arrays
         for slot_end in range(
             end_of(since_ms + 1, self.slot_ms), end_of(end_ms, self.slot_ms) + 1, self.slot_ms
         ):
@@ -187,19 +193,21 @@ class Slots:
             elapsed = (passed - begin) // 1000
             for parameter, value in values.items():
                 at = row, COLUMN[parameter]
-                heard, filled = int(measured[at]), int(imputed[at])
+                heard, guessed = int(measured[at]), int(imputed[at])
                 added = min(of_period - max(0, heard - before), elapsed - heard)
                 if added <= 0:
                     continue
-                kept = min(filled, elapsed - heard - added)
+                kept = min(guessed, elapsed - heard - added)
                 total = heard + kept + added
-                known = float(mean[at]) * (heard + kept) if heard + kept else 0.0
-                mean[at] = (known + value * added) / total
+                guess = float(filled[at])
+                known = float(mean[at]) * (heard + guessed) - guess * guessed if heard else 0.0
+                mean[at] = (known + guess * kept + value * added) / total
                 for reach in (below, above):
                     reach[at] = (
-                        float(reach[at]) * (heard + filled) * kept / (filled * total) if filled else 0.0
+                        float(reach[at]) * (heard + guessed) * kept / (guessed * total) if guessed else 0.0
                     )
                 measured[at], imputed[at] = heard + added, kept
+                filled[at] = guess if kept else 0.0
         return Slots(self.slot_ms, covered.end_ms, *frozen(tuple(arrays)))
 
     def to_state(self) -> SlotsState:
@@ -211,7 +219,7 @@ class Slots:
         kept = {
             name: array[first:, columns]
             for name, array in zip(_ARRAYS, self.arrays(), strict=True)
-            if name not in _REACH or array.any()
+            if (name not in _REACH or array.any()) and (name != "filled" or self.imputed_s.any())
         }
         return SlotsState(
             end_ms=self.end_ms, parameters=tuple(PARAMETERS[column] for column in columns), **kept
@@ -237,6 +245,9 @@ class Slots:
                     f"a stored history has {name} of shape {stored.shape}, not {(rows, len(columns))}"
                 )
             array[count - rows :, columns] = stored
+        mean, _, imputed, *_, filled = arrays
+        if state.filled is None:
+            filled[imputed > 0] = mean[imputed > 0]
         return cls(slot_ms, state.end_ms, *frozen(arrays))
 
 
@@ -247,6 +258,7 @@ def _blank(count: int) -> Arrays:
         np.full(shape, np.nan),
         np.zeros(shape, np.int32),
         np.zeros(shape, np.int32),
+        np.zeros(shape, np.float32),
         np.zeros(shape, np.float32),
         np.zeros(shape, np.float32),
         np.zeros(shape, np.float32),

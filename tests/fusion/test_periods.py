@@ -225,6 +225,61 @@ def test_means_count_in_the_hours_they_are_of_whatever_ends_when(period: int, sh
         assert mean.measured_s + mean.imputed_s >= 3500
 
 
+@pytest.mark.parametrize("period", [900, 1800, 3600])
+@pytest.mark.parametrize("stamp", ["begins", "ends"])
+@pytest.mark.parametrize("beside", ["n", "s"], ids=["another station", "the station's own"])
+@pytest.mark.parametrize("delay", [30, 400])
+def test_of_periods_longer_than_the_lateness_nothing_is_lost_and_nothing_counts_twice(
+    period: int, stamp: str, beside: str, delay: int
+) -> None:
+    """Beside what speaks every minute; an hour of it counts as one hour, of the means that were sent."""
+    step = period * SECOND
+    ends = range(DAY + step, DAY + 6 * HOUR + 1, step)
+    level = {end: 20.0 + 7.0 * (number % 4) for number, end in enumerate(ends)}
+    means = [
+        reading(
+            "s", end if stamp == "ends" else end - step, value("pm25", level[end]), period=period, stamp=stamp
+        )
+        | {"arrival": end + delay * SECOND}
+        for end in ends
+    ]
+    minutely = [
+        reading(beside, at, value("no2", 30.0 + at // MINUTE % 7))
+        for at in range(DAY + 20 * SECOND, DAY + 7 * HOUR, MINUTE)
+    ]
+    town = Town()
+    town.hear(together(minutely, means), poll=7)
+    town.until(DAY + 8 * HOUR)
+    assert not town.refused
+    assert town.late == 0
+    heard = [
+        one for one in town.of("s") if "pm25" in one.pollutants and one.pollutants["pm25"].kind == "measured"
+    ]
+    assert len([one for one in heard if one.pollutants["pm25"].since is not None]) == len(means)
+    assert sum(one.inputs.readings - one.inputs.standing for one in town.of("s")) == len(means) + (
+        len(minutely) if beside == "s" else 0
+    )
+    history = town.assessor._air["s"].latest()[1].history
+    for hour in range(1, 7):
+        mean = history.hour(DAY + hour * HOUR)["pm25"]
+        wanted = [level[end] for end in ends if DAY + (hour - 1) * HOUR < end <= DAY + hour * HOUR]
+        assert mean.measured_s == 3600
+        assert mean.imputed_s == 0
+        assert mean.value == pytest.approx(sum(wanted) / len(wanted), abs=1e-3), hour
+
+
+def test_a_mean_that_comes_when_its_last_window_is_final_is_late_and_is_said_to_be() -> None:
+    """Not lost: `skyfuse backfill` counts it. A longer allowed lateness takes it in time."""
+    late = [
+        one | {"arrival": one["observed_at"] + 20 * MINUTE} for one in hourly(5, lambda hour: 20.0 + hour)
+    ]
+    for lateness, missed in ((10 * MINUTE, 5), (30 * MINUTE, 0)):
+        town = Town(rules=replace(RULES, lateness=lateness, hold=lateness))
+        town.hear(together(spoken("n", MINUTE, 0, DAY + 6 * HOUR), late))
+        town.until(DAY + 7 * HOUR)
+        assert (town.late, len(town.refused)) == (missed, 0)
+
+
 @pytest.mark.parametrize("declared", [True, False])
 def test_stamps_that_wander_about_the_edge_of_their_windows_leave_none_empty(declared: bool) -> None:
     wander = np.random.default_rng(4).integers(-2000, 2001, 26 * 60)
