@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from aqi.quality import tests_in
 from camera.far_band import ROWS
 from camera.haze import HAZE_SIZE
-from camera.virtual_sensor import CAMERA_SIZE
+from camera.sight import CAMERA_SIZE
 from fusion.amending import latest_time
 from fusion.assessor import Assessor
 from model.bundle.bundle import EMBEDDING_SIZE

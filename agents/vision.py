@@ -22,7 +22,7 @@ from camera.far_band import Strip, row_profile
 from camera.gate import REASONS, FrameVerdict, judge
 from camera.haze import HAZE_SIZE
 from camera.image import DecodedFrame, decode
-from camera.virtual_sensor import layout, plain_part, with_projection
+from camera.sight import layout, plain_part, with_projection
 from model.bundle.bundle import Bundle
 from model.bundle.runtime import Encoder
 from schemas.base import from_ms, to_ms

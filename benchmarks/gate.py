@@ -22,11 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from camera import virtual_sensor as virtual
 from camera.errors import ImageRefused
 from camera.gate import judge
 from camera.image import DecodedFrame, decode
-from camera.virtual_sensor import Sight
+from camera.sight import Sight, camera_vector, layout
 from model.bundle.bundle import Bundle
 from model.bundle.runtime import Encoder
 from model.evaluation.online import LEARNING_DAYS, Hour, read_milan, score
@@ -245,9 +244,7 @@ def degrade(data: Path) -> dict[str, dict[str, float]]:
 
     def sight(frame: DecodedFrame) -> Sight:
         assert frame.far is not None
-        return Sight(
-            virtual.layout(band), virtual.camera_vector(frame.far, encoder.encode([frame.far])[0].projection)
-        )
+        return Sight(layout(band), camera_vector(frame.far, encoder.encode([frame.far])[0].projection))
 
     good: dict[int, Sight] = {}
     spoilt: dict[int, tuple[Sight, bool]] = {}

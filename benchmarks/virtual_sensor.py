@@ -16,7 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from camera.virtual_sensor import CAMERA_SIZE, RIDGE, Sight, VirtualSensor, predict, update
+from camera.readout import RIDGE
+from camera.sight import CAMERA_SIZE, Sight
+from camera.virtual_sensor import VirtualSensor, predict, update
 from model.bundle.bundle import Bundle
 from model.evaluation.online import evaluate_online, read_milan
 from schemas.state import pack

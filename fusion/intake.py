@@ -14,8 +14,8 @@ from aqi.quality import Defaults, defaults, plain_model
 from camera import gate
 from camera.gate import GateState
 from camera.haze import HAZE_SIZE
+from camera.sight import Sight
 from camera.sun import solar_hour
-from camera.virtual_sensor import Sight
 from fusion.amending import LeftOut
 from fusion.learning import Rows
 from fusion.sensors import Disputed, Measured, SensorMemory, read

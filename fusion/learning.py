@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from aqi.history import History
 from camera.far_band import BandFinder, observe
-from camera.virtual_sensor import Prediction, Sight, VirtualSensor, predict, update
+from camera.sight import Sight
+from camera.virtual_sensor import Prediction, VirtualSensor, predict, update
 from schemas.times import HOUR_MS, end_of
 
 Float64 = NDArray[np.float64]

@@ -44,8 +44,9 @@ from camera.far_band import BandFinder, Strip
 from camera.gate import GateState, judge, remember
 from camera.haze import HAZE_SIZE, haze
 from camera.image import decode
+from camera.sight import Sight, camera_vector, layout
 from camera.sun import solar_hour
-from camera.virtual_sensor import Prediction, Sight, VirtualSensor
+from camera.virtual_sensor import Prediction, VirtualSensor
 from datasets.errors import LayoutError
 from datasets.hourly import read_folder
 from model.bundle.bundle import EMBEDDING_SIZE, Bundle
@@ -662,19 +663,19 @@ def hours_of(
                     refused[reason] += 1
                 continue
             whole = encoder.encode([frame.whole])[0]
-            wholes.append(virtual.camera_vector(frame.whole, whole.projection))
+            wholes.append(camera_vector(frame.whole, whole.projection))
             if frame.far is None:
                 vectors.append(wholes[-1])
             else:
-                vectors.append(virtual.camera_vector(frame.far, encoder.encode([frame.far])[0].projection))
+                vectors.append(camera_vector(frame.far, encoder.encode([frame.far])[0].projection))
             rows.append(bands.row_profile(frame.luminance))
             embeddings.append(whole.embedding)
             statistics.append(haze(frame.whole))
         sight = None
         if vectors:
             humidity = data.humidity.get(end)
-            fallback = None if band is None else Sight(virtual.layout(None), pool(wholes), humidity)
-            sight = Sight(virtual.layout(band), pool(vectors), humidity, fallback)
+            fallback = None if band is None else Sight(layout(None), pool(wholes), humidity)
+            sight = Sight(layout(band), pool(vectors), humidity, fallback)
         overall = _global(head, pollutant, data, end, embeddings, statistics)
         hours.append(Hour(end, sight, overall, measured.get(end)))
         pm25 = data.readings.get("pm25", {}).get(end)

@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 
 from camera.far_band import ROWS
 from camera.haze import HAZE_SIZE
-from camera.virtual_sensor import CAMERA_SIZE
+from camera.sight import CAMERA_SIZE
 from model.bundle.bundle import EMBEDDING_SIZE
 from schemas.amendment import AmendedHour
 from schemas.base import STATION_PATTERN

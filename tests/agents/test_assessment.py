@@ -14,7 +14,7 @@ from alerting.rules import parse
 from alerting.watch import Watch
 from aqi.history import History
 from camera.haze import HAZE_SIZE
-from camera.virtual_sensor import CAMERA_SIZE
+from camera.sight import CAMERA_SIZE
 from fusion.assessor import Assessor
 from fusion.conclusion import Conclusion, assembled, conclude, means
 from fusion.inference import tell

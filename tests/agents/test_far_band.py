@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from kafka import KafkaConsumer, TopicPartition  # type: ignore[import-untyped]
 
-from camera import virtual_sensor
 from camera.far_band import MIN_PAIRS, ROWS, BandFinder, observe
+from camera.sight import CAMERA_SIZE
 from fusion.assessor import Assessor
 from fusion.stored import SensorsState, StationState, read
 from model.bundle.bundle import Bundle
@@ -46,7 +46,7 @@ def hours(count: int, seed: int = 3) -> list[tuple[np.ndarray, float]]:
 def view(end: int, rows: np.ndarray, pm25: float) -> WindowView:
     """A window with a frame and a reading."""
     at = end - 30_000
-    size = virtual_sensor.CAMERA_SIZE
+    size = CAMERA_SIZE
     features = Features(
         station="s", camera="main", captured_at=from_ms(at), frame_id=str(at), sha256="0" * 64, bundle="b",
         encoder=Bundle.load().encoder,

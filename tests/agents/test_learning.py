@@ -6,7 +6,7 @@ import pytest
 from aqi.history import History
 from aqi.slots import Mean
 from camera import virtual_sensor
-from camera.virtual_sensor import Sight
+from camera.sight import Sight
 from fusion.assessor import Assessor
 from fusion.conclusion import means
 from fusion.learning import Air, learned, virtual_estimate

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from aqi.history import History
-from camera.virtual_sensor import Sight
+from camera.sight import Sight
 from fusion.learning import Air, learned, virtual_estimate
 from tests.camera.cameras import MadeStation
 

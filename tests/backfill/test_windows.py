@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from backfill.run import HOURS_A_PASS, passes
 from backfill.windows import Backfill, Source, WindowOutcome, ends_of, hour
 from camera.haze import HAZE_SIZE
-from camera.virtual_sensor import CAMERA_SIZE
+from camera.sight import CAMERA_SIZE
 from fusion.assessor import Assessor
 from fusion.stored import SENSORS
 from model.bundle.bundle import DEFAULT_BUNDLE, Bundle

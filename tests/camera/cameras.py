@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from camera.virtual_sensor import CAMERA_SIZE
+from camera.sight import CAMERA_SIZE
 
 HOUR = 3_600_000
 

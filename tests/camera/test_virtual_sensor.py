@@ -11,23 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from camera import virtual_sensor as virtual
+from camera.error_moments import DOUBT, MARGIN, MEMORY, STRAIN
 from camera.far_band import Strip
 from camera.haze import contrast, haze
-from camera.virtual_sensor import (
-    CAMERA_SIZE,
-    COMPONENTS,
-    MARGIN,
-    MEMORY,
-    MIN_PAIRS,
-    RIDGE,
-    SWITCH_HOURS,
-    Sight,
-    VirtualSensor,
-    camera_vector,
-    layout,
-    predict,
-    update,
-)
+from camera.readout import RIDGE
+from camera.sight import CAMERA_SIZE, COMPONENTS, Sight, camera_vector, layout
+from camera.virtual_sensor import MIN_PAIRS, SWITCH_HOURS, VirtualSensor, predict, update
 from schemas.errors import ArrayError, DamagedState
 from schemas.state import pack, unpack
 from tests.camera.cameras import HOUR, MadeStation, scene
@@ -159,15 +148,15 @@ def test_readout_equals_batch_ridge() -> None:
             if state and early is not None:
                 off = early[0] - math.log1p(value)
                 variance = state.errors.camera * early[1] * (1 + (5 / math.exp(early[0])) ** 2)
-                trust = min(1.0, virtual.DOUBT**2 * variance / off**2)
-                kept = min(MEMORY, max(0.7, MEMORY - 0.1 * (state.errors.strain - virtual.STRAIN)))
+                trust = min(1.0, DOUBT**2 * variance / off**2)
+                kept = min(MEMORY, max(0.7, MEMORY - 0.1 * (state.errors.strain - STRAIN)))
             weight = np.append(weight * kept, trust)
             trusts.append(trust)
             vectors.append(vector.astype(float))
             values.append(math.log1p(value))
         state = update(state, end, sight, value)
     assert state is not None
-    assert state._readout is not None
+    assert state.readout is not None
     assert 0.01 < min(trusts) < 0.5
     inputs = np.column_stack((np.stack(vectors), np.zeros(len(vectors))))
     mean = weight @ inputs / weight.sum()
@@ -177,7 +166,7 @@ def test_readout_equals_batch_ridge() -> None:
     gram = standard.T @ (weight[:, None] * standard) + RIDGE * np.eye(CAMERA_SIZE + 1)
     slope = np.linalg.solve(gram, standard.T @ (weight * (np.array(values) - level)))
     probe = np.append(vectors[3], 0.0)
-    assert state._readout(probe) == pytest.approx(level + slope @ ((probe - mean) / spread), abs=2e-3)
+    assert state.readout(probe) == pytest.approx(level + slope @ ((probe - mean) / spread), abs=2e-3)
 
 
 def test_a_sensor_that_drifts_and_is_repaired_leaves_little_behind() -> None:

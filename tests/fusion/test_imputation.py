@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from camera.haze import HAZE_SIZE
-from camera.virtual_sensor import CAMERA_SIZE
+from camera.sight import CAMERA_SIZE
 from fusion.assessor import Assessor
 from model.bundle.bundle import EMBEDDING_SIZE, Bundle
 from model.bundle.runtime import Head

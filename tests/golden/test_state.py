@@ -20,7 +20,8 @@ import agents.worker  # noqa: F401  # imports every codec that a worker uses
 from aqi.history import History
 from aqi.slots import Mean
 from camera.far_band import ROWS, BandFinder, Strip
-from camera.virtual_sensor import CAMERA_SIZE, VirtualSensor
+from camera.sight import CAMERA_SIZE
+from camera.virtual_sensor import VirtualSensor
 from fusion.intake import Intake
 from fusion.learning import Air
 from fusion.stored import SENSORS, STATION, SensorsState, StationState

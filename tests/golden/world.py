@@ -4,7 +4,7 @@ import numpy as np
 
 from camera.far_band import ROWS
 from camera.haze import HAZE_SIZE
-from camera.virtual_sensor import CAMERA_SIZE
+from camera.sight import CAMERA_SIZE
 from schemas.base import from_ms
 from schemas.estimate import Estimate, IndexBlock, Inputs, PollutantEstimate, Window
 from schemas.features import Features, Quality
