@@ -207,7 +207,7 @@ class Head:
                 as much wider as it takes there. None: no row.
 
         Raises:
-            InputError: wrong shapes, infinite values, or a row with neither a frame nor a sensor.
+            ArrayError: wrong shapes, infinite values, or a row with neither a frame nor a sensor.
         """
         rows = len(embedding)
         if haze is None:
