@@ -552,9 +552,16 @@ def fill_numbers(
     return (*fills, *known.get(plain_model(model), {}).get(parameter, ()), *own)
 
 
-def is_fill_value(value: float, numbers: Iterable[float]) -> bool:
-    """Whether a value, as sent, is one of the numbers that mean none (single precision is enough)."""
-    return any(abs(value - number) <= 1e-6 * max(1.0, abs(number)) for number in numbers)
+def is_fill_value(value: float, unit: str, numbers: Iterable[float]) -> bool:
+    """Whether a value in `unit` is one of the numbers that mean none (single precision is enough).
+
+    As it was sent; and what comes in mg/m3 or ppm also in the thousandths in which instruments show it, for a
+    gateway between them may have scaled it.
+    """
+    scales = (1.0, 1000.0) if unit in ("mg/m3", "ppm") else (1.0,)
+    return any(
+        abs(scale * value - number) <= 1e-6 * max(1.0, abs(number)) for number in numbers for scale in scales
+    )
 
 
 _SETTINGS: Final = tuple(limit.name for limit in fields(Limits) if limit.init)

@@ -119,7 +119,7 @@ def why_refused(
     except ValidationError as error:
         return first_error(error)[1]
     known = defaults()
-    if is_fill_value(quantity.value, fill_numbers(known, parameter, model, fill_values)):
+    if is_fill_value(quantity.value, unit, fill_numbers(known, parameter, model, fill_values)):
         return f"{quantity.value:g} {unit} is the sensor's sign for no value"
     span = known.limits[parameter].fail_span if parameter in PARAMETERS else None
     if span is not None:

@@ -320,7 +320,7 @@ class _WindowAtWork:
         for item in items:
             value = item.payload
             canonical = to_canonical(parameter, value.value, value.unit, self._reference)
-            (filled if is_fill_value(value.value, fills) else points).append((item, canonical))
+            (filled if is_fill_value(value.value, value.unit, fills) else points).append((item, canonical))
         good: list[_Reading] = []
         bad = [_Reading(value, Verdict(FAIL, FILL_VALUE), 0) for _, value in filled]
         if points:
@@ -365,7 +365,9 @@ class _WindowAtWork:
         fills = self._fills(sensor, "relativehumidity")
         for channel, items in sorted(by_channel.items()):
             points = [
-                (item, item.payload.value) for item in items if not is_fill_value(item.payload.value, fills)
+                (item, item.payload.value)
+                for item in items
+                if not is_fill_value(item.payload.value, item.payload.unit, fills)
             ]
             moving = [point for point in points if point[1] < _SATURATED]
             usable += [value for _, value in points if value >= _SATURATED]

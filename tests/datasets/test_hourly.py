@@ -136,7 +136,8 @@ def test_a_plain_folder_is_scored_on_the_declared_scale(tmp_path: Path) -> None:
         ({}, ["pm10,6553.5,ug/m3"], None, "sign for no value"),
         ({"model": "SDS 011"}, ["pm25,999.9,ug/m3"], None, "sign for no value"),
         ({}, ["pm25,999.9,ug/m3"], 999.9, None),
-        ({"fill_values": [123.4]}, ["pm25,0.1234,mg/m3"], 123.4, None),  # as it sends them
+        ({"fill_values": [123.4]}, ["pm25,0.1234,mg/m3"], None, "sign for no value"),  # in thousandths
+        ({"fill_values": [0.1234]}, ["pm25,123.4,ug/m3"], 123.4, None),
         ({"fill_values": [0.1234]}, ["pm25,0.1234,mg/m3"], None, "sign for no value"),
         ({}, ["pm25,-4,ug/m3", "pm25,8,ug/m3"], 2.0, None),  # noise belongs into the mean
         ({}, ["pm25,-4,ug/m3"], 0.0, None),

@@ -211,6 +211,40 @@ def test_a_fill_value_is_one_as_the_sensor_sends_it() -> None:
     assert "no2" in told([sent], None, of_type("", round(canonical, 6)))[0].measured
 
 
+@pytest.mark.parametrize(
+    ("parameter", "number", "unit"),
+    [
+        ("no2", 6553.5, "ug/m3"), ("no2", 0.9999, "ppm"), ("no2", 655.35, "ppb"),
+        ("o3", 3276.7, "ug/m3"), ("o3", 999.9, "ppb"), ("o3", 327.67, "ug/m3"), ("o3", 0.9999, "mg/m3"),
+        ("so2", 9999.0, "ug/m3"), ("so2", 6553.5, "ug/m3"), ("so2", 3276.7, "ppb"), ("so2", 9.999, "mg/m3"),
+        ("co", 65535.0, "ppb"), ("co", 65535.0, "ug/m3"), ("co", 65.535, "ppm"), ("co", 6553.5, "ppb"),
+        ("pm25", 3276.8, "ug/m3"), ("pm25", 655.35, "ug/m3"), ("pm25", 3.2767, "mg/m3"),
+        ("pm10", 327.67, "ug/m3"), ("pm10", 9.8765, "mg/m3"),
+    ],
+)  # fmt: skip
+def test_a_frame_of_ones_is_no_measurement_of_any_sensor(parameter: str, number: float, unit: str) -> None:
+    is_fill = number != 9.8765
+    readings, _ = told([said(number, parameter=parameter, unit=unit)])
+    assert (parameter in readings.measured) == (not is_fill)
+    assert not is_fill or readings.failed[parameter].tests == FILL_VALUE
+
+
+@pytest.mark.parametrize(
+    ("parameter", "number"), [("co", 655.35), ("co", 999.9), ("pm25", 999.9), ("pm25", 999.0), ("no2", 327.6)]
+)
+def test_what_real_air_may_have_is_a_measurement(parameter: str, number: float) -> None:
+    assert parameter in told([said(number, parameter=parameter)])[0].measured
+
+
+@pytest.mark.parametrize(
+    ("model", "own", "number"), [("bam1020", (), 0.985), ("", (999.9,), 0.9999), ("SPS30", (), 1.0)]
+)
+def test_a_fill_value_that_a_gateway_has_scaled(model: str, own: tuple[float, ...], number: float) -> None:
+    station = of_type(model, *own)
+    assert pm25(told([said(number, unit="mg/m3")], None, station)[0]) is None
+    assert pm25(told([said(number, unit="ug/m3")], None, station)[0]) == number, "clean air"
+
+
 def test_a_unit_that_is_doubted_is_told() -> None:
     for rule in defaults().units:
         low = rule.lowest or 1.0
