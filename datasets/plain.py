@@ -1,6 +1,7 @@
 """The plain layout of docs/data-layout.md: stations, readings as CSV or Parquet, a list of frames."""
 
 import json
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -12,7 +13,7 @@ from datasets.errors import SourceError
 from datasets.events import FrameRow, Problem, ReadingRow
 from datasets.pictures import inside
 from datasets.spool import Spool
-from datasets.tables import csv_rows, parquet_rows
+from datasets.tables import Rows, csv_rows, parquet_rows
 from schemas.base import first_error
 from schemas.duration import parse_duration
 from schemas.station import Station
@@ -21,6 +22,19 @@ _READING_COLUMNS: Final = ("station", "time", "parameter", "value", "unit")
 _READING_OPTIONS: Final = ("sensor", "channel", "period", "stamp")
 _FRAME_COLUMNS: Final = ("station", "time", "path")
 _FRAME_OPTIONS: Final = ("camera", "id")
+#: What reads a table, by the end of its name.
+_READERS: Final[Mapping[str, Callable[..., Rows]]] = {
+    ".csv": csv_rows, ".csv.gz": csv_rows, ".parquet": parquet_rows,
+}  # fmt: skip
+_CSV: Final = (".csv", ".csv.gz")
+
+
+class Tables(NamedTuple):
+    """The tables of a folder. `aside`: files that may hold rows and are not read, and why."""
+
+    readings: list[Path]
+    frames: Path | None
+    aside: list[Problem]
 
 
 class Contents(NamedTuple):
@@ -36,15 +50,13 @@ def read_plain(root: Path, spool: Spool, zone: ZoneInfo | None = None) -> Conten
 
     Raises SourceError where a file cannot be read as what it is.
     """
-    tables, frames = tables_of(root)
-    problems: list[Problem] = []
+    tables, frames, problems = tables_of(root)
     # A table alone may lie anywhere: what lies beside it are not its stations.
     records = [] if root.is_file() else _stations(root, problems)
     blanks = 0
     for table in tables:
         spool.begin()
-        rows = csv_rows if table.suffix == ".csv" else parquet_rows
-        for where, row in rows(table, _READING_COLUMNS, _READING_OPTIONS, problems, zone):
+        for where, row in _READERS[_ending(table)](table, _READING_COLUMNS, _READING_OPTIONS, problems, zone):
             value = row["value"]
             if value is None or value == "":
                 blanks += 1
@@ -76,27 +88,68 @@ def read_plain(root: Path, spool: Spool, zone: ZoneInfo | None = None) -> Conten
     return Contents(records, problems, blanks)
 
 
-def tables_of(root: Path) -> tuple[list[Path], Path | None]:
-    """The tables of readings, and that of frames, of a folder or a single table. Raises SourceError."""
+def tables_of(root: Path) -> Tables:
+    """The tables of readings and frames, of a folder or a single table. Raises SourceError."""
     if root.is_file():
-        return ([], root) if root.name == "frames.csv" else ([root], None)
+        if root.name.lower() in _names("frames", _CSV):
+            return Tables([], root, [])
+        if not _ending(root):
+            raise SourceError(f"{root} is no table that can be read: {_KINDS} (docs/data-layout.md)")
+        return Tables([root], None, [])
     if not root.is_dir():
         raise SourceError(f"{root} is no folder and no file; docs/data-layout.md says what can be read")
-    tables, listed = _tables(root), root / "frames.csv"
-    frames = listed if listed.is_file() else None
-    if not tables and frames is None:
+    tables = _files(root, "readings", _READERS)
+    aside: list[Problem] = []
+    for folder in (entry for entry in sorted(root.iterdir()) if entry.name.lower() == "readings"):
+        for file in sorted(folder.rglob("*")) if folder.is_dir() else []:
+            hidden = any(part.startswith((".", "_")) for part in file.relative_to(folder).parts)
+            if not file.is_file() or hidden:
+                continue
+            if _ending(file):
+                tables.append(file)
+            else:
+                aside.append(Problem(str(file), f"is no table that is read ({_KINDS}); not sent"))
+    frames = _files(root, "frames", _CSV)
+    if not tables and not frames:
         raise SourceError(
             f"{root} holds neither readings (readings.csv, readings.parquet, readings/) nor frames.csv; "
             "docs/data-layout.md says what can be read"
         )
-    return tables, frames
+    known = {*tables, *frames[:1], *_files(root, "stations", (".json", *_CSV))}
+    aside += [
+        Problem(str(entry), "is not read under this name (readings.csv, readings/, frames.csv); not sent")
+        for entry in sorted(root.iterdir())
+        if entry not in known and _may_hold_rows(entry)
+    ]
+    return Tables(tables, frames[0] if frames else None, aside)
 
 
-def _tables(root: Path) -> list[Path]:
-    found = [root / "readings.csv", root / "readings.parquet"]
-    if (root / "readings").is_dir():
-        found += sorted(file for file in (root / "readings").iterdir() if file.suffix in (".csv", ".parquet"))
-    return [table for table in found if table.is_file()]
+_KINDS: Final = ", ".join(_READERS)
+
+
+def _ending(file: Path) -> str:
+    """The end of a table's name, as `_READERS` has it; empty where it is none. Capitals do not matter."""
+    return next((ending for ending in _READERS if file.name.lower().endswith(ending)), "")
+
+
+def _may_hold_rows(entry: Path) -> bool:
+    """Whether somebody may have meant a file or folder of the root to be read."""
+    name = entry.name.lower()
+    if entry.is_dir():
+        return name.startswith("readings") and name != "readings"
+    named = name.startswith(("readings", "frames", "stations"))
+    return named or (bool(_ending(entry)) and not name.startswith((".", "_")))
+
+
+def _names(stem: str, endings: Iterable[str]) -> list[str]:
+    return [stem + ending for ending in endings]
+
+
+def _files(root: Path, stem: str, endings: Iterable[str]) -> list[Path]:
+    """Files of a folder that are called so, in order of the endings."""
+    named = {name: place for place, name in enumerate(_names(stem, endings))}
+    found = [file for file in sorted(root.iterdir()) if file.name.lower() in named and file.is_file()]
+    return sorted(found, key=lambda file: named[file.name.lower()])
 
 
 def _period(cell: Any) -> int | str | None:
@@ -123,19 +176,23 @@ def _number(cell: Any) -> float | str:
 
 def _stations(root: Path, problems: list[Problem]) -> list[Station]:
     """Station records of stations.json or stations.csv; neither is needed."""
+    tables = _files(root, "stations", (".json", *_CSV))
+    if not tables:
+        return []
+    table, *others = tables
+    problems += [Problem(str(other), f"{table.name} has the stations; not sent") for other in others]
     found: list[tuple[str, Any]] = []
-    as_json, as_csv = root / "stations.json", root / "stations.csv"
-    if as_json.is_file():
-        try:
-            listed = json.loads(as_json.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise SourceError(f"cannot read {as_json}: {error}") from error
-        if not isinstance(listed, list):
-            raise SourceError(f"{as_json} holds no list of station records")
-        found += [(f"{as_json}, station {number}", record) for number, record in enumerate(listed, start=1)]
-    elif as_csv.is_file():
-        for where, row in csv_rows(as_csv, ("station",), None, problems):
+    if _ending(table):
+        for where, row in csv_rows(table, ("station",), tuple(Station.model_fields), problems):
             found.append((where, _from_cells(row)))
+    else:
+        try:
+            listed = json.loads(table.read_bytes())  # of bytes it takes any encoding of Unicode, and its mark
+        except (OSError, ValueError, RecursionError) as error:
+            raise SourceError(f"cannot read {table}: {error}") from error
+        if not isinstance(listed, list):
+            raise SourceError(f"{table} holds no list of station records")
+        found += [(f"{table}, station {number}", record) for number, record in enumerate(listed, start=1)]
     records = []
     for where, plain in found:
         try:
@@ -143,11 +200,15 @@ def _stations(root: Path, problems: list[Problem]) -> list[Station]:
         except ValidationError as error:
             _, message = first_error(error)
             problems.append(Problem(where, f"station record: {message}; not sent"))
+        except ValueError as error:  # nested too deeply, or text that is none
+            problems.append(Problem(where, f"station record: {error}; not sent"))
     return records
 
 
 def _from_cells(row: dict[str, str]) -> dict[str, Any]:
-    plain: dict[str, Any] = {name: cell for name, cell in row.items() if cell}
+    plain: dict[str, Any] = {
+        name: cell for name, cell in row.items() if cell and name in Station.model_fields
+    }
     for name in ("latitude", "longitude"):
         if name in plain:
             plain[name] = _number(plain[name])

@@ -1,18 +1,28 @@
 """Rows of CSV and Parquet files by the names of their columns; what is no row is reported with its line."""
 
 import csv
+import gzip
+import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
 from datasets.errors import SourceError
 from datasets.events import Problem, in_zone, stated_time
 from schemas.base import format_time
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 _PARQUET_BATCH: Final = 10_000
+#: Columns of Parquet that hold no names.
+_NO_NAMES: Final = ("time", "value", "period")
+#: What a value may come as; text is the pipeline's to refuse, with its reason.
+_NUMBERS: Final = (int, float, Decimal, str)
 #: (file and line, cells by column)
 Rows = Iterator[tuple[str, dict[str, Any]]]
 
@@ -31,7 +41,7 @@ def csv_rows(
     """
     try:
         # A byte that is not UTF-8 spoils its row, not the file.
-        with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as handle:
+        with _opened(file) as handle:
             lines = _Lines(handle)
             rows = csv.reader(lines, skipinitialspace=True)
             header = _header(file, rows, lines)
@@ -60,8 +70,14 @@ def csv_rows(
                     problems.append(Problem(where, f"{row}; not sent"))
                     continue
                 yield where, row
-    except OSError as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise SourceError(f"cannot read {file}: {error}") from error
+
+
+def _opened(file: Path) -> IO[str]:
+    if file.suffix.lower() == ".gz":
+        return gzip.open(file, "rt", newline="", encoding="utf-8-sig", errors="surrogateescape")
+    return file.open(newline="", encoding="utf-8-sig", errors="surrogateescape")
 
 
 class _Lines:
@@ -158,29 +174,107 @@ def parquet_rows(
             header = list(table.schema_arrow.names)
             _require(file, header, needed, optional)
             columns = [name for name in header if name in needed or optional is None or name in optional]
+            _require_zones(file, table.schema_arrow, columns)
             number = 0
             for batch in table.iter_batches(_PARQUET_BATCH, columns=columns):
-                for row in batch.to_pylist():
+                cells = [_cells(batch.column(name)) for name in columns]
+                for values in zip(*cells, strict=True):
                     number += 1
                     where = f"{file}, row {number}"
-                    missing = [name for name in needed if row[name] is None and name != "value"]
-                    if missing:
-                        problems.append(Problem(where, f"column {missing[0]} is null; not sent"))
-                        continue
-                    timed = _timed(row, _parquet_time(row["time"]), zone)
-                    if isinstance(timed, str):
-                        problems.append(Problem(where, f"{timed}; not sent"))
-                        continue
-                    yield where, timed
+                    row = _parquet_row(dict(zip(columns, values, strict=True)), needed, zone)
+                    if isinstance(row, str):
+                        problems.append(Problem(where, f"{row}; not sent"))
+                    else:
+                        yield where, row
     except (OSError, pa.ArrowException) as error:
         raise SourceError(f"cannot read {file} as Parquet: {error}") from error
+
+
+def _require_zones(file: Path, schema: "pa.Schema", columns: Collection[str]) -> None:
+    """Raise SourceError where a column of times has a zone that nobody knows."""
+    import pyarrow as pa
+
+    for name in columns:
+        kind = schema.field(name).type
+        if not pa.types.is_timestamp(kind) or kind.tz is None:
+            continue
+        try:
+            pa.scalar(0, pa.timestamp("s", tz=kind.tz)).as_py()
+        except Exception as error:  # which one depends on the zone's spelling and on the packages installed
+            raise SourceError(
+                f"{file}: column {name} has times of the zone {kind.tz!r}, which does not exist: write them"
+                " in UTC or in an IANA zone such as Europe/Berlin"
+            ) from error
+
+
+class _Unreadable(str):
+    """A cell that Python has no value for, and why."""
+
+    __slots__ = ()
+
+
+def _cells(column: "pa.Array") -> list[Any]:
+    """A column's cells as Python has them; `_Unreadable` where it has none (a date after the year 9999)."""
+    import pyarrow as pa
+
+    if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
+        # Python's times end at the microsecond, the pipeline's at the millisecond.
+        column = column.cast(pa.timestamp("us", tz=column.type.tz), safe=False)
+    try:
+        cells: list[Any] = column.to_pylist()
+        return cells
+    except (ValueError, OverflowError):
+        return [_cell(scalar) for scalar in column]
+
+
+def _cell(scalar: "pa.Scalar") -> Any:
+    try:
+        return scalar.as_py()
+    except (ValueError, OverflowError) as error:
+        return _Unreadable(error)
+
+
+def _parquet_row(
+    cells: dict[str, Any], needed: Collection[str], zone: ZoneInfo | None
+) -> dict[str, Any] | str:
+    """A row as CSV would have it, or why no message can be made of it.
+
+    Names may be numbers there (the ids of many networks are) or bytes; a value is a number, or text.
+    """
+    row: dict[str, Any] = {}
+    for name, cell in cells.items():
+        if isinstance(cell, _Unreadable):
+            return f"column {name} cannot be read: {cell}"
+        if isinstance(cell, bytes):
+            try:
+                cell = cell.decode()
+            except UnicodeDecodeError:
+                return f"column {name} holds bytes that are no UTF-8"
+        if cell is None:
+            if name in needed and name != "value":
+                return f"column {name} is null"
+        elif name not in _NO_NAMES:
+            if isinstance(cell, float) and cell.is_integer():
+                cell = int(cell)  # whole numbers beside an empty cell, as data frames keep them
+            if isinstance(cell, bool) or not isinstance(cell, int | str):
+                return f"column {name} holds {cell!r:.80}: a name is text or a whole number"
+            cell = str(cell)
+        elif name == "value" and (
+            isinstance(cell, bool) or not isinstance(cell, int | float | Decimal | str)
+        ):
+            return f"column value holds {cell!r:.80}, which is no number"
+        row[name] = cell
+    return _timed(row, _parquet_time(row["time"]), zone)
 
 
 def _parquet_time(time: Any) -> str | int:
     if isinstance(time, datetime):
         # Without a zone it stays without one: nobody guesses.
-        return time.isoformat() if time.tzinfo is None else format_time(time)
-    return time if isinstance(time, int) else stated_time(str(time))
+        try:
+            return time.isoformat() if time.tzinfo is None else format_time(time)
+        except OverflowError:
+            return str(time)
+    return time if isinstance(time, int) and not isinstance(time, bool) else stated_time(str(time))
 
 
 def _require(

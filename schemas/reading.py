@@ -13,8 +13,9 @@ from schemas.parameters import PARAMETERS, Parameter, units_of
 
 #: Values beyond these are fill values or faults (-999, 99999, -32768 …), never air. Concentrations in ug/m3
 #: (mixing ratios are judged after rough conversion); the quality control of `aqi` judges what is merely
-#: unlikely, and knows the fill values that lie within (aqi/sensors.toml: 6553.5, and of CO 65535). In clean air an instrument's noise reaches below zero: such values are data, and the mean is
-#: wrong without them. A saturated humidity sensor shows up to 119 %.
+#: unlikely, and knows the fill values that lie within (aqi/sensors.toml: 6553.5, and of CO 65535). In clean
+#: air an instrument's noise reaches below zero: such values are data, and the mean is wrong without them. A
+#: saturated humidity sensor shows up to 119 %.
 LIMITS: Final[dict[str, tuple[float, float]]] = {
     "pm25": (-15.0, 5_000.0),
     "pm10": (-20.0, 9_900.0),

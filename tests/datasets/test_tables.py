@@ -1,6 +1,7 @@
 """Tables as people and loggers write them: every row is read or named with its line."""
 
 import csv
+import gzip
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -58,6 +59,98 @@ def test_a_column_that_is_there_twice_in_parquet(tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_arrays(columns, names=[*NEEDED, "value"]), tmp_path / "r.parquet")
     with pytest.raises(SourceError, match="column value is there 2 times"):
         list(parquet_rows(tmp_path / "r.parquet", NEEDED, OPTIONAL, []))
+
+
+def parquet(file: Path, **columns: pa.Array) -> tuple[list[dict[str, object]], list[str]]:
+    """Rows of a table of one row each, with other columns than the usual, and the problems."""
+    count = len(next(iter(columns.values())))
+    usual = {
+        "station": pa.array(["a"] * count),
+        "time": pa.array([1_700_000_000_000] * count),
+        "parameter": pa.array(["pm25"] * count),
+        "value": pa.array([1.0] * count),
+        "unit": pa.array(["ug/m3"] * count),
+    }
+    pq.write_table(pa.table({**usual, **columns}), file)
+    problems: list[Problem] = []
+    rows = [row for _, row in parquet_rows(file, NEEDED, (*OPTIONAL, "period"), problems)]
+    return rows, [str(problem).removeprefix(f"{file}, ") for problem in problems]
+
+
+@pytest.mark.parametrize("name", ["station", "parameter", "unit", "sensor", "channel"])
+@pytest.mark.parametrize(
+    ("cells", "text"),
+    [
+        (pa.array([12, 3]), ["12", "3"]),
+        (pa.array([12.0, 3.0]), ["12", "3"]),
+        (pa.array([b"x", b"y"]), ["x", "y"]),
+        (pa.array(["x", "y"]).dictionary_encode(), ["x", "y"]),
+        (pa.array(["x", "y"], pa.large_string()), ["x", "y"]),
+    ],
+)
+def test_names_in_parquet_may_be_numbers_or_bytes(
+    tmp_path: Path, name: str, cells: pa.Array, text: list[str]
+) -> None:
+    rows, problems = parquet(tmp_path / "r.parquet", **{name: cells})
+    assert ([row[name] for row in rows], problems) == (text, [])
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "why"),
+    [
+        ("station", pa.array([1.5]), "column station holds 1.5: a name is text or a whole number"),
+        ("station", pa.array([True]), "a name is text"),
+        ("sensor", pa.array([["a"]]), "a name is text"),
+        ("station", pa.array([b"\xff"]), "column station holds bytes that are no UTF-8"),
+        ("station", pa.array([None], pa.int64()), "column station is null"),
+        ("value", pa.array([[1.0]]), "column value holds [1.0], which is no number"),
+        ("value", pa.array([True]), "which is no number"),
+        ("value", pa.array([{"a": 1}]), "which is no number"),
+        ("value", pa.array([0], pa.timestamp("ns")), "which is no number"),
+        ("value", pa.array([b"\xff"]), "no UTF-8"),
+        ("time", pa.array([2**62], pa.timestamp("us", tz="UTC")), "column time cannot be read"),
+        ("time", pa.array([2**62], pa.timestamp("ms")), "column time cannot be read"),
+    ],
+)
+def test_a_cell_of_parquet_that_is_no_such_thing_is_a_named_row(
+    tmp_path: Path, name: str, cells: pa.Array, why: str
+) -> None:
+    rows, [problem] = parquet(tmp_path / "r.parquet", **{name: cells})
+    assert rows == []
+    assert problem.startswith("row 1: ")
+    assert why in problem
+    assert problem.endswith("; not sent")
+
+
+def test_one_bad_date_costs_its_own_row_only(tmp_path: Path) -> None:
+    times = pa.array([1_700_000_000_000_000, 2**62, None], pa.timestamp("us", tz="UTC"))
+    rows, problems = parquet(tmp_path / "r.parquet", time=times)
+    assert [row["time"] for row in rows] == ["2023-11-14T22:13:20Z"]
+    assert [problem.partition(":")[0] for problem in problems] == ["row 2", "row 3"]
+
+
+def test_nanoseconds_are_cut(tmp_path: Path) -> None:
+    times = pa.array([1_700_000_000_123_456_789], pa.timestamp("ns", tz="Europe/Berlin"))
+    [row], problems = parquet(tmp_path / "r.parquet", time=times)
+    assert (row["time"], problems) == ("2023-11-14T22:13:20.123Z", [])
+
+
+@pytest.mark.parametrize("zone", ["Europe/Milan", "no zone", "+99:99", ""])
+def test_a_zone_that_nobody_knows_is_refused(tmp_path: Path, zone: str) -> None:
+    times = pa.array([0], pa.timestamp("us", tz=zone or "Mars/Olympus"))
+    with pytest.raises(SourceError, match=r"column time has times of the zone .* does not exist"):
+        parquet(tmp_path / "r.parquet", time=times)
+
+
+def test_a_table_may_be_compressed_and_a_torn_one_is_a_sentence(tmp_path: Path) -> None:
+    data = gzip.compress(f"{HEAD}\n{row(20)}{row(21)}".encode(), mtime=0)
+    file = tmp_path / "r.csv.gz"
+    file.write_bytes(data)
+    assert [line["value"] for _, line in csv_rows(file, NEEDED, OPTIONAL, [])] == ["20", "21"]
+    for broken in (data[:-9], b"no gzip", data[:20] + b"\0\0\0" + data[23:]):
+        file.write_bytes(broken)
+        with pytest.raises(SourceError, match=r"cannot read .*r\.csv\.gz"):
+            list(csv_rows(file, NEEDED, OPTIONAL, []))
 
 
 def test_a_header_that_cannot_be_read_is_a_sentence(file: Path) -> None:
