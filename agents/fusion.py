@@ -130,6 +130,25 @@ def _records_of(view: WindowView, topics: Mapping[str, str], partition: int) -> 
     return records
 
 
+def _largest(estimate: Estimate) -> str:
+    """What makes an estimate large, and what would help."""
+    inputs = estimate.inputs
+    parts = {
+        f"{len(inputs.frames)} frames": (inputs.frames, "send fewer frames in a window"),
+        f"{len(inputs.withheld)} invalidations": (
+            tuple(inputs.withheld), "say them of longer times: `skyfuse invalidate --list` shows all",
+        ),
+        "what is said of its sensors": (
+            (*estimate.pollutants.values(), *estimate.missing.values()),
+            "let a station have fewer of them, with shorter ids",
+        ),
+        f"{len(estimate.indices)} indices": (estimate.indices, "declare fewer standards"),
+    }  # fmt: skip
+    sizes = {name: len(repr(part)) for name, (part, _) in parts.items()}
+    name = max(sizes, key=lambda one: sizes[one])
+    return f"most of it, some {sizes[name]} characters, is {name}: {parts[name][1]}"
+
+
 def _value(of: Quantity) -> Value:
     return Value(
         parameter=of.parameter,  # type: ignore[arg-type]  # it was one
@@ -376,7 +395,7 @@ class FusionStage:
                 if len(body) > ESTIMATES.max_bytes - _ROOM:
                     reason = (
                         f"the estimate of this window would have {len(body)} bytes, its topic takes"
-                        f" {ESTIMATES.max_bytes}: send fewer frames in a window"
+                        f" {ESTIMATES.max_bytes}; {_largest(estimate)}"
                     )
                     view = views[estimate.station, to_ms(estimate.window.end)]
                     self._refuse_window(view, Refused("estimate_too_large", reason), letters)

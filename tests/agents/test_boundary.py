@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
 from agents import alert as alert_stage
+from agents import fusion as fusion_stage
 from agents.alert import AlertStage
 from agents.fusion import FusionStage
 from agents.sink import SinkStage
@@ -37,8 +39,9 @@ from model.bundle.bundle import DEFAULT_BUNDLE, Bundle
 from model.bundle.runtime import Head
 from schemas.alert import Alert
 from schemas.amendment import AMENDMENT_TYPE, Amendment
+from schemas.base import from_ms
 from schemas.dead_letter import DeadLetter
-from schemas.estimate import Estimate
+from schemas.estimate import Estimate, FrameUse, Inputs
 from schemas.features import Features, Punctuation
 from schemas.frame import FrameHeader
 from schemas.limits import (
@@ -664,6 +667,23 @@ def test_a_late_record_that_its_topic_cannot_take_is_a_dead_letter() -> None:
     assert late_of(fusion.broker) == {(topics.READINGS.name, late[0].offset)}
     (letter,) = letters_of(fusion.broker, late).values()
     assert letter.code == "late_too_large"
+
+
+def test_an_estimate_that_its_topic_cannot_take_says_what_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fusion_stage, "ESTIMATES", replace(topics.ESTIMATES, max_bytes=8_000))
+    log, fusion = Log(), Fusion()
+    names = [f"{'s' * 50}{number}" for number in range(60)]
+    sent = named(log, "a", NOON, *names)
+    fusion.handle([sent], *closing())
+    [letter] = letters_of(fusion.broker, [sent]).values()
+    assert letter.code == "estimate_too_large"
+    assert "is what is said of its sensors: let a station have fewer" in letter.reason
+    use = FrameUse(camera="c", captured_at=from_ms(NOON), usable=True)
+    crowded = estimate("a", NOON // 1000, inputs=Inputs(readings=1, frames=(use,) * 500))
+    assert "is 500 frames: send fewer frames" in fusion_stage._largest(crowded)
+    said = {f"a/{number}": 1 for number in range(500)}
+    crowded = estimate("a", NOON // 1000, inputs=Inputs(readings=1, withheld=said))
+    assert "is 500 invalidations: say them" in fusion_stage._largest(crowded)
 
 
 def test_a_punctuation_of_the_far_future_makes_nothing_late() -> None:
