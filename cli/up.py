@@ -158,7 +158,8 @@ def _watch(
             if first and any(_version(estimate) not in before for estimate in estimates):
                 first = False
                 notes.append(f"first estimates {time.monotonic() - started:.0f} s after the start")
-            hints = guide(city, to_ms(now)) if city is not None and estimates else []
+            ends = {estimate.station: to_ms(estimate.window.end) for estimate in estimates}
+            hints = guide(city, to_ms(now), ends) if city is not None and estimates else []
             if live is not None:
                 shown = notes[-4:]
                 live.draw(

@@ -34,6 +34,8 @@ _SIDES: Final = {
 #: No station's newest window is stale before it is so old, or so many of the station's own gaps.
 _STALE_AFTER: Final = timedelta(minutes=15)
 _GAPS: Final = 3
+#: Old windows that follow one another no more slowly are history that is being caught up with.
+_STILL: Final = timedelta(minutes=1)
 #: A window that ended longer ago is history being caught up with: its age is no delay.
 _HISTORY_SECONDS: Final = 900.0
 #: Seconds over which rates are taken.
@@ -134,17 +136,35 @@ class Freshness:
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[datetime, float | None]] = {}
+        #: When a window that is newer than those before was seen last; None: only what was there at first.
+        self._moved: datetime | None = None
+        self._noted = False
 
     def note(self, estimates: Sequence[Estimate], now: datetime) -> None:
-        """Look at the newest estimates."""
+        """Look at the newest estimates, at first at those of before the start."""
         for estimate in estimates:
             end = estimate.window.end
             before = self._seen.get(estimate.station)
             if before is None:
+                if self._noted:
+                    self._moved = now
                 self._seen[estimate.station] = end, None
             elif end > before[0]:
+                self._moved = now
                 delay = (now - end).total_seconds()
                 self._seen[estimate.station] = end, delay if delay < _HISTORY_SECONDS else None
+        self._noted = True
+
+    def why_stale(self, now: datetime) -> str:
+        """Why stations are grey, in a few words."""
+        newest = max((end for end, _ in self._seen.values()), default=now)
+        if not self._seen or now - newest <= _STALE_AFTER:
+            return "nothing new for long"
+        if self._moved is None:
+            return "of before this start; nothing new has come yet"
+        if now - self._moved > _STILL:
+            return "nothing new for long"
+        return f"history is being caught up with, {age_words(now - newest)} behind"
 
     def delay(self, station: str) -> float | None:
         """Seconds from the end of the newest window to its being seen (None until one was awaited)."""
@@ -202,7 +222,7 @@ def picture(
     legend = Text("measured · " if layout.intervals else "µg/m³: measured · ", "default")
     legend.append("~imputed (90 % interval)" if layout.intervals else "~imputed", "italic")
     if stale:
-        legend.append(" · grey: nothing new for long", "dim")
+        legend.append(f" · grey: {freshness.why_stale(now)}", "dim")
     missing = [_HEADS[name] for name in PARAMETERS if name not in layout.pollutants]
     if missing:
         legend.append(f" · a wider terminal shows {', '.join(missing)}", "dim")
@@ -300,8 +320,11 @@ class Drawing:
 
 
 def moment_of(end: datetime, now: datetime, room: bool = True) -> str:
-    """The end of a window: the time of day, with its date where that is not today's (or the date alone)."""
-    if end.date() == now.date():
+    """The end of a window: the time of day, with its date where that is not today's.
+
+    Without room for both, the time of what is less than a day old, and the date of what is older.
+    """
+    if end.date() == now.date() or (not room and abs(now - end) < timedelta(days=1)):
         return f"{end:%H:%M}"
     return f"{end:%Y-%m-%d %H:%M}" if room else f"{end:%Y-%m-%d}"
 

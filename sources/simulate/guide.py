@@ -1,5 +1,6 @@
 """What there is to see in the simulated city now, in a few words: nobody should have to find it out."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from camera.gate import NIGHT_ELEVATION
@@ -16,19 +17,27 @@ _WORDS: Final[dict[Fault, str]] = {
     "stuck": "is stuck; quality control notices after some hours",
     "spike": "spikes; quality control doubts what stands out",
 }
+#: A fault shows when it has lasted so long: until then the last reading before it stands.
+_SHOWS_MS: Final = 5 * 60_000
 #: Broken sensors that are told of.
 _MOST: Final = 3
 #: Steps in which the next morning is looked for.
 _STEP_MS: Final = 5 * 60_000
 
 
-def guide(city: City, now_ms: int) -> list[str]:
-    """Lines under the table: who is a camera alone, whose sensor is broken and how that shows, nights."""
+def guide(city: City, now_ms: int, shown: Mapping[str, int] | None = None) -> list[str]:
+    """Lines under the table: who is a camera alone, whose sensor is broken and how that shows, nights.
+
+    `shown`: by station the end (ms) of the window in the table, where that lags behind the present.
+    """
+    ends = {station.id: now_ms for station in city.stations} if shown is None else shown
     lines = [
         f"look at {station.id}: its sensor {sensor.sensor} {_WORDS[found[0]].format(station=station.id)}"
         for station in city.stations
+        if station.id in ends
         for sensor in station.record.sensors
-        if (found := fault(city, station, sensor.sensor, now_ms)) is not None
+        if (found := fault(city, station, sensor.sensor, ends[station.id])) is not None
+        and found[1] <= ends[station.id] - _SHOWS_MS
     ][:_MOST]
     alone = [station.id for station in city.stations if not station.record.sensors]
     lines += [f"look at {name}: a camera alone, all it has comes from its pictures" for name in alone[:1]]

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from cli.shared.live import Drawing, Freshness, Pipeline, Wait, is_stale, line, picture
+from cli.shared.live import Drawing, Freshness, Pipeline, Wait, is_stale, line, moment_of, picture
 from cli.shared.times import age_words
 from cli.shared.wording import counted
 from cli.up import changes, expect_folder
@@ -102,6 +102,37 @@ def test_another_day_has_its_date_and_stale_says_its_age():
     assert "2022-01-02T12:00:00Z (3 y old) old: " in line(
         full("old", at(timedelta(days=1460))), Freshness(), NOW
     )
+
+
+def test_just_after_midnight_a_narrow_table_shows_the_time_of_yesterday_s_window():
+    now = datetime(2026, 11, 27, 0, 0, 30, tzinfo=UTC)
+    assert moment_of(now - timedelta(seconds=31), now, room=False) == "23:59"
+    assert moment_of(now - timedelta(seconds=31), now) == "2026-11-26 23:59"
+    assert moment_of(now - timedelta(days=2), now, room=False) == "2026-11-25"
+
+
+def test_grey_says_why():
+    freshness, old = Freshness(), full("a", at(timedelta(hours=1)))
+
+    def why():
+        console = Console(file=io.StringIO(), width=200, force_terminal=False)
+        pipeline = Pipeline({})
+        pipeline.read()
+        console.print(picture([old], freshness, pipeline, (), (), NOW, {"a"}, console))
+        return console.file.getvalue()
+
+    freshness.note([old], NOW)
+    assert "grey: of before this start; nothing new has come yet" in why()
+    freshness.note([full("a", at(timedelta(minutes=40)))], NOW)
+    assert "grey: history is being caught up with, 40 min behind" in why()
+    freshness.note([full("a", at(timedelta(minutes=40)))], NOW + timedelta(minutes=2))
+    assert freshness.why_stale(NOW + timedelta(minutes=2)) == "nothing new for long"
+    freshness.note([full("b", at(timedelta(0)))], NOW)
+    assert "grey: nothing new for long" in why()
+    fresh = Freshness()
+    fresh.note([], NOW)  # a new data folder
+    fresh.note([old], NOW)
+    assert "caught up with" in fresh.why_stale(NOW)
 
 
 def ends(gap: timedelta, count: int = 30, outage: timedelta = timedelta(0)) -> list[datetime]:

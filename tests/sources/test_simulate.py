@@ -272,6 +272,20 @@ def test_at_first_one_sensor_is_silent_one_lies_one_station_is_a_camera_and_a_li
             "look at park: its sensor pm is silent; ~ marks what stands in for it",
             "look at hill: a camera alone, all it has comes from its pictures",
         ]
+
+    # While history is sent the table shows a time at which they worked, or in which it does not show yet.
+    def told(end: int) -> list[str]:
+        ends = {station.id: end for station in city.stations}
+        return [line.split()[2].rstrip(":") for line in guide(city, _NOON_MS, ends)]
+
+    assert told(_NOON_MS) == ["harbour", "park", "hill"]
+    assert told(_NOON_MS - 50 * MINUTE_MS) == ["hill"]
+    silent = next(
+        at for at in range(_NOON_MS - HOUR_MS, _NOON_MS, MINUTE_MS)
+        if fault(city, stations["park"], "pm", at) is not None
+    )  # fmt: skip
+    assert "park" not in told(silent + 3 * MINUTE_MS)
+    assert guide(city, _NOON_MS, {}) == ["look at hill: a camera alone, all it has comes from its pictures"]
     # Both worked before: what stands in, and what is trusted, rests on that.
     assert {v.sensor for v in measured(city, stations["park"], _NOON_MS - 30 * MINUTE_MS)} == {"pm", "gas"}
     assert fault(city, stations["harbour"], "pm-b", _NOON_MS - 50 * MINUTE_MS) is None
