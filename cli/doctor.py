@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -31,6 +30,7 @@ from cli.shared.fitting import screen
 from cli.shared.wording import counted
 from infra.connect import with_broker
 from infra.errors import BrokerError, StackError
+from infra.room import LEAST, LOW, Free, free_space, outlook, sized, there
 from infra.stack import jars
 from infra.stack.broker import java
 from infra.stack.ports import expect_loopback, free_port
@@ -40,8 +40,9 @@ from schemas.secret import SecretError
 from settings.sections import Settings
 from sinks.errors import SinkSettingError
 from sinks.influx import server_of
+from sinks.store import Store
 from streams.admin import admin_client, check_topics
-from streams.errors import StreamError
+from streams.errors import StoreError, StreamError
 from streams.topics import READINGS
 
 State = Literal["ok", "note", "bad"]
@@ -51,9 +52,6 @@ _MARKS: Final[dict[State, tuple[str, str]]] = {
     "bad": ("✘", "red"),
 }
 _MIB: Final = 1024 * 1024
-#: Free disk: below the first Kafka does not start, below the second a day of frames may not fit.
-_DISK_BAD: Final = 256 * _MIB
-_DISK_NOTE: Final = 2048 * _MIB
 #: Broker, cache and three workers together.
 _MEMORY_NOTE: Final = 1536 * _MIB
 _LOCK: Final = Path(__file__).resolve().parent.parent / "requirements" / "run.lock"
@@ -73,11 +71,12 @@ class Check:
     mend: str = ""
 
 
-def examine(settings: Settings) -> Iterator[Check]:
+def examine(settings: Settings, free_of: Free = free_space) -> Iterator[Check]:
     """All findings, one after the other as they are made; raises nothing."""
     yield python()
     yield packages()
-    yield from _guarded("data folder", lambda: disk(settings))
+    yield from _guarded("data folder", lambda: disk(settings, free_of))
+    yield from _guarded("local store", lambda: store(settings, free_of))
     yield memory()
     yield from _guarded("ports", ports)
     yield clock()
@@ -91,13 +90,13 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield influx(settings)
 
 
-def doctor(settings: Settings, console: Console) -> int:
+def doctor(settings: Settings, console: Console, free_of: Free = free_space) -> int:
     """Show all findings as a table; 0 where nothing is bad, 1 otherwise."""
     table = Table("", "what", box=None, pad_edge=False)
     table.add_column("found", overflow="fold")
     mends: list[Check] = []
     with console.status("looking"):
-        for check in examine(settings):
+        for check in examine(settings, free_of):
             mark, colour = _MARKS[check.state]
             table.add_row(Text(mark, colour), check.what, Text(check.found))
             if check.mend:
@@ -153,25 +152,36 @@ def packages(lock: Path = _LOCK) -> Check:
     return Check("packages", "ok", f"all {count} as locked")
 
 
-def disk(settings: Settings) -> Check:
+def disk(settings: Settings, free_of: Free = free_space) -> Check:
     """Room for data, and the right to write it."""
     folder = settings.data_dir.absolute()
-    there = folder
-    while not there.exists():
-        there = there.parent
-    if not os.access(there, os.W_OK):
+    if not os.access(there(folder), os.W_OK):
         return Check(
             "data folder", "bad", f"{folder} cannot be written", "set data_dir (SKYFUSE_DATA_DIR) to another"
         )
-    free = shutil.disk_usage(there).free
-    found = f"{folder}, {free / _MIB / 1024:.1f} GiB free"
-    if free < _DISK_BAD:
+    free = free_of(folder)
+    found = f"{folder}, {sized(free)} free"
+    if free < LEAST:
         return Check(
             "data folder", "bad", found, "Kafka needs 256 MiB: make room, or set data_dir to another disk"
         )
-    if free < _DISK_NOTE:
+    if free < LOW:
         return Check("data folder", "note", found, "a day of frames may not fit")
     return Check("data folder", "ok", found)
+
+
+def store(settings: Settings, free_of: Free = free_space) -> Check:
+    """The local store: how large it is, how large it gets, and whether there is room for that."""
+    path = settings.store_path
+    if not path.exists():
+        return Check("local store", "ok", "none yet")
+    try:
+        with Store(path, read_only=True) as kept:
+            pace = kept.pace()
+    except StoreError as error:
+        return Check("local store", "bad", str(path), str(error))
+    found, mend = outlook(pace, settings.retention, free_of(path))
+    return Check("local store", "note" if mend else "ok", found, mend)
 
 
 def memory() -> Check:

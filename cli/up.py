@@ -12,13 +12,14 @@ from typing import Annotated, Final, NamedTuple
 import typer
 from rich.console import Console
 
-from cli.doctor import influx
+from cli.doctor import influx, store
 from cli.shared.live import Drawing, Freshness, Wait, is_stale, line, picture, utc_now
 from cli.shared.running import Running, running
 from cli.shared.times import age_words, zones_of
 from cli.shared.wording import counted
 from infra.connect import environment
 from infra.errors import StackError
+from infra.room import Rooms
 from infra.stores import make_room_for_live
 from schemas.base import to_ms
 from schemas.estimate import Estimate
@@ -72,6 +73,9 @@ def _run(
                 f"InfluxDB at {reached.found}: {reached.mend}. Estimates go into the local store and wait:"
                 " nothing is lost"
             )
+        kept = store(settings)
+        if kept.mend:
+            notes.append(f"the local store, {kept.found}: {kept.mend}")
         console.print(address_of(settings), highlight=False)
         city = None
         if not simulate:
@@ -141,6 +145,7 @@ def _watch(
     before = {_version(estimate) for estimate in _latest(stack.settings, utc_now()).estimates}
     first = True
     waiting: Collection[Wait] = ()
+    rooms = Rooms([stack.settings.data_dir, stack.settings.store_path.parent])
     folder = stack.settings.data_dir.stat()
     with ExitStack() as closing:
         live = None
@@ -154,6 +159,7 @@ def _watch(
             stack.pipeline.read()
             notes += changes(waiting, stack.pipeline.waits, now)
             waiting = stack.pipeline.waits
+            notes += rooms.news()
             stack.keep_broker(notes.append)
             if first and any(_version(estimate) not in before for estimate in estimates):
                 first = False

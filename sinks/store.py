@@ -27,7 +27,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, NamedTuple, Self, TypeVar
 
 from schemas.annotation import Annotation
 from schemas.base import format_time, from_ms, to_ms
@@ -35,7 +35,7 @@ from schemas.errors import Refused
 from schemas.estimate import Estimate
 from schemas.parameters import PARAMETERS
 from schemas.station import Station, stored_station
-from schemas.times import HOUR_MS, end_of
+from schemas.times import DAY_MS, HOUR_MS, end_of
 from sinks import retention as kept_for
 from sinks.aggregates import Period, periods_of
 from sinks.patience import Patience
@@ -64,6 +64,8 @@ _SEARCHED: Final = 4096
 _SEARCH_AGAIN_MS: Final = 60_000
 #: Of a new store. An estimate has up to 2.4 kB: a page of SQLite's 4 kB would hold one, and be half empty.
 _PAGE_BYTES: Final = 8192
+#: What a window takes with its keys and what is free in its page, per byte of its estimate; measured.
+_PER_BODY: Final = 1.25
 #: Free pages that are left for new windows: at least so many, and a tenth of the file; cut off at a time.
 _SLACK_PAGES: Final = 128
 _CUT_PAGES: Final = 128
@@ -197,6 +199,14 @@ CREATE TABLE IF NOT EXISTS annotation (
     body    TEXT NOT NULL      -- the annotation, JSON
 );
 """
+
+
+class Pace(NamedTuple):
+    """How fast a store grows: bytes in use, windows that came in the newest day, and bytes that one takes."""
+
+    used: int
+    windows_a_day: float
+    window_bytes: float
 
 
 #: The stations of a table whose key begins with them, without looking at all its rows.
@@ -570,6 +580,22 @@ class Store:
         if left is None:
             return None
         return left.plus(Tally.of(self.windows_of(period), self.withdrawn_in(period)))
+
+    def pace(self) -> Pace:
+        """How fast the store grows, judged by its newest day."""
+        used = (self._pragma("page_count") - self._pragma("freelist_count")) * self._pragma("page_size")
+        newest = self._horizon(self._db, self._now())
+        ((count, first),) = self._select(
+            "SELECT count(*), min(end) FROM estimate WHERE end > ? AND end <= ?", (newest - DAY_MS, newest)
+        )
+        ((body,),) = self._select(
+            "SELECT avg(length(body)) FROM (SELECT body FROM estimate ORDER BY end DESC LIMIT 1000)"
+        )
+        if not count:
+            return Pace(used, 0.0, 0.0)
+        # In the first day, what came in a part of it; not by less than an hour of it.
+        share = max(HOUR_MS, newest - first) / DAY_MS
+        return Pace(used, count / share if share < 0.95 else float(count), _PER_BODY * body)
 
     @contextmanager
     def at_once(self) -> Iterator[None]:

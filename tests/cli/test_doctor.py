@@ -1,6 +1,7 @@
 """`skyfuse doctor` finds what is wrong with real servers and files, and says how to mend it."""
 
 import io
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,17 +14,39 @@ import redis
 from rich.console import Console
 
 from cli import doctor as module
-from cli.doctor import Check, alert_rules, bundle, cache, disk, doctor, examine, influx, jar_files, packages
+from cli.doctor import (
+    Check,
+    alert_rules,
+    bundle,
+    cache,
+    disk,
+    doctor,
+    examine,
+    influx,
+    jar_files,
+    packages,
+    store,
+)  # fmt: skip
+from infra.room import LEAST
 from infra.stack import jars
 from infra.stack.broker import EmbeddedBroker
 from infra.stack.cache import EmbeddedCache
 from infra.stack.ports import free_port
 from model.bundle.bundle import DEFAULT_BUNDLE
-from settings.sections import AlertSettings, InfluxSettings, KafkaSettings, RedisSettings, Settings
+from settings.sections import (
+    AlertSettings,
+    InfluxSettings,
+    KafkaSettings,
+    RedisSettings,
+    RetentionSettings,
+    Settings,
+)  # fmt: skip
+from sinks.store import Store
 from sources.sender import Sender
 from streams.admin import admin_client, create_topics
 from streams.topics import READINGS
 from tests.engines import victoria_metrics
+from tests.samples import T0, estimate
 
 Make = Callable[..., Settings]
 
@@ -86,13 +109,37 @@ def test_an_altered_bundle_and_an_altered_jar_are_found(
     assert (check.state, jars.locked()[0].file in check.mend) == ("bad", True)
 
 
-def test_a_full_disk_is_bad_and_a_full_table_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_DISK_BAD", 1 << 62)
-    assert disk(Settings(data_dir=tmp_path)).state == "bad"
+def test_a_full_disk_is_bad_and_a_full_table_says_so(tmp_path: Path) -> None:
+    def full(_: Path) -> int:
+        return 255 << 20
+
+    assert disk(Settings(data_dir=tmp_path), full).state == "bad"
     output = io.StringIO()
-    assert doctor(Settings(data_dir=tmp_path), Console(file=output, width=200)) == 1
+    assert doctor(Settings(data_dir=tmp_path), Console(file=output, width=200), full) == 1
     assert "✘ data folder: Kafka needs 256 MiB" in output.getvalue()
     assert "1 thing to mend" in output.getvalue()
+
+
+def test_a_store_that_will_not_fit_is_told_before_it_is_full(tmp_path: Path) -> None:
+    assert store(Settings(data_dir=tmp_path)).found == "none yet"
+    with Store(tmp_path / "store.sqlite") as kept:
+        kept.write([estimate(f"s{n}", T0 + 60 * minute) for minute in range(120) for n in range(5)])
+        size = kept.pace().window_bytes * 5 * 1440  # of a day, by the two hours there are
+    whole = int(8 * size)
+
+    def check(free: int, **retention: str) -> Check:
+        settings = Settings(data_dir=tmp_path, retention=RetentionSettings.model_validate(retention))
+        return store(settings, lambda _: free + LEAST)
+
+    assert check(whole).state == "ok"
+    tight = check(whole // 2)
+    assert tight.state == "note"
+    assert f"windows of 7 days take {whole >> 20} MiB" in tight.found
+    assert re.search(r"the disk is too small for that by \d\d MiB: make room", tight.mend)
+    assert check(whole // 2, windows="2d").state == "ok"
+    for_ever = {"windows": "forever", "hours": "forever"}
+    assert check(40 * int(size), **for_ever).state == "ok"
+    assert "the disk is full in 1" in check(8 * int(size), **for_ever).mend
 
 
 def test_redis_is_asked_and_its_password_not_shown(tmp_path: Path) -> None:
