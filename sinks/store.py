@@ -721,6 +721,9 @@ class Store:
                 if _primary_code(error) not in _PASSING:
                     raise StoreError(f"the store {self._path} cannot be written: {error}") from error
                 reason = f"the store {self._path} cannot be written: {error} (free some space, or wait)"
+                if _primary_code(error) == sqlite3.SQLITE_FULL:
+                    # What is over its time may make room in the file itself, where the disk has none.
+                    self.tidy()
             self._patience.pause(attempt, reason)
             attempt += 1
 

@@ -406,6 +406,23 @@ def test_space_is_given_back_while_a_reader_has_the_store(tmp_path):
         assert len(reader.left()) == 8 * 11
 
 
+def test_where_the_disk_is_full_what_is_over_its_time_makes_room(tmp_path):
+    """A worker of an earlier version filled the disk; the new one need not wait for ever."""
+    path, waits = tmp_path / "s.sqlite", []
+
+    def wait(seconds):
+        waits.append(seconds)
+        return len(waits) > 3  # then the worker is stopped
+
+    with Store(path) as store:
+        store.write(city("abcd", 60 * 10))
+    with Store(path, retention=Retention(windows=HOUR_MS), patience=Patience(wait=wait)) as store:
+        store._db.execute(f"PRAGMA max_page_count = {store._pragma('page_count')}")
+        store.write(minutes("a", 60 * 10, 200))
+        assert len(waits) == 1
+        assert len(store.read()) + sum(one.tally.windows for one in store.left()) == 4 * 600 + 200
+
+
 def old(path: Path, days=2) -> list:
     """A store as version 3 left it: other tables, and no end that can be cut off."""
     db = sqlite3.connect(path, isolation_level=None)
