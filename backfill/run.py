@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from kafka import KafkaConsumer, TopicPartition  # type: ignore[import-untyped]
@@ -105,6 +105,15 @@ class BackfillReport:
     #: Windows that annotated readings belong to, and the sensors that were heard at annotated times.
     annotated: int = 0
     sensors: set[str] = field(default_factory=set)
+    #: Event time of the workers: the end of the last final window, ms.
+    newest: int = 0
+
+    def older(self, length: timedelta) -> int:
+        """How many windows that were published before are to be revised, and older than `length`."""
+        last = self.newest - length // timedelta(milliseconds=1)
+        return sum(
+            one.verdict == "rewrite" and one.before > 0 and one.key[1] <= last for one in self.outcomes
+        )
 
     def count(self, verdict: str) -> int:
         """How many windows came out so."""
@@ -198,6 +207,7 @@ class _Run:
 
     def partition(self, number: int, done: int, sender: Sender | None) -> None:
         """Make a partition's late windows again; without a sender nothing is written."""
+        self.report.newest = max(self.report.newest, done)
         annotations = self._annotations(number)
         told = self._told(number)
         self._withhold(annotations, told, done, sender)

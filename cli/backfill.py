@@ -57,5 +57,5 @@ def _backfill(
         shown(console, "reading") as progress,
     ):
         report = run(settings, scope, dry_run=dry_run, files=files, progress=progress)
-    print_report(console, report, files, dry_run)
+    print_report(console, report, files, dry_run, settings.retention)
     return 1 if report.problems or report.left or (files is not None and report.open) else 0

@@ -92,7 +92,7 @@ def outlook(pace: Pace, kept: RetentionSettings, free: int) -> tuple[str, str]:
     a_day = pace.windows_a_day * pace.window_bytes
     if kept.windows >= FOREVER:
         found = f"{sized(pace.used)}, grows by {sized(a_day)} a day for ever"
-        days = free / a_day if a_day else float("inf")
+        days = (free - LEAST) / a_day if a_day else float("inf")
         if days >= _AHEAD_DAYS:
             return found, ""
         return found, (

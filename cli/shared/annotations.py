@@ -170,7 +170,7 @@ def _act(settings: Settings, made: Annotation, dry_run: bool) -> int:
     scope = Scope(to_ms(made.since), to_ms(made.until + _PERIOD), made.station, annotated_only=True)
     with shown(console, "reading") as progress:
         report = run(settings, scope, dry_run=dry_run, progress=progress, draft=made)
-    print_report(console, report, None, dry_run, annotated_only=True)
+    print_report(console, report, None, dry_run, settings.retention, annotated_only=True)
     _explain(console, made, report)
     return 1 if report.count("impossible") else 0
 

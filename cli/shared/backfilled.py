@@ -9,6 +9,7 @@ from backfill.run import UNASKED_MS, BackfillReport
 from cli.shared.wording import counted
 from datasets.layouts import Files
 from schemas.base import format_time, from_ms
+from settings.sections import RetentionSettings
 
 _DAY_MS: Final = 86_400_000
 
@@ -41,9 +42,14 @@ def _are(windows: int) -> str:
 
 
 def print_report(
-    console: Console, report: BackfillReport, files: Files | None, dry_run: bool, annotated_only: bool = False
+    console: Console,
+    report: BackfillReport,
+    files: Files | None,
+    dry_run: bool,
+    kept: RetentionSettings,
+    annotated_only: bool = False,
 ) -> None:
-    """Say what a run found and did."""
+    """Say what a run found and did; `kept`: how long the local store keeps windows."""
     for outcome in report.outcomes:
         station, end = outcome.key
         what = f"{station} {format_time(from_ms(end))}"
@@ -84,6 +90,13 @@ def print_report(
         f" {report.count('counted')} counted already, {len(report.open)} not final yet,"
         f" {report.count('impossible')} not possible"
     )
+    older = report.older(kept.windows)
+    if older:
+        console.print(
+            f"[yellow]not in the local store:[/yellow] {_are(older)} older than it keeps windows"
+            f" (retention.windows, {kept.windows.days} d): where they have left, its hours and days stay as"
+            " they were. InfluxDB and other consumers get the revisions"
+        )
     if report.healed or report.told:
         verbs = ("to publish", "to tell") if dry_run else ("published", "told")
         stations = counted(len(report.told), "station")

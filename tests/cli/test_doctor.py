@@ -139,7 +139,7 @@ def test_a_store_that_will_not_fit_is_told_before_it_is_full(tmp_path: Path) -> 
     assert check(whole // 2, windows="2d").state == "ok"
     for_ever = {"windows": "forever", "hours": "forever"}
     assert check(40 * int(size), **for_ever).state == "ok"
-    assert "the disk is full in 1" in check(8 * int(size), **for_ever).mend
+    assert "the disk is full in 8 days" in check(8 * int(size), **for_ever).mend
 
 
 def test_redis_is_asked_and_its_password_not_shown(tmp_path: Path) -> None:
