@@ -6,7 +6,7 @@ from datetime import timedelta
 from rich.console import Console
 
 from backfill.run import BackfillReport
-from backfill.windows import Outcome
+from backfill.windows import WindowOutcome
 from cli.shared.backfilled import print_report
 from schemas.times import DAY_MS
 from settings.sections import FOREVER, RetentionSettings
@@ -17,10 +17,10 @@ NOW = 400 * DAY_MS
 def told(kept: RetentionSettings) -> str:
     report = BackfillReport(
         [
-            Outcome(("a", NOW - 8 * DAY_MS), "rewrite", 3, 4),
-            Outcome(("a", NOW - 8 * DAY_MS + 60_000), "counted", 3, 3),
-            Outcome(("a", NOW - 8 * DAY_MS + 120_000), "rewrite", 0, 4),  # nobody had it: it counts
-            Outcome(("a", NOW - 6 * DAY_MS), "rewrite", 3, 4),
+            WindowOutcome(("a", NOW - 8 * DAY_MS), "rewrite", 3, 4),
+            WindowOutcome(("a", NOW - 8 * DAY_MS + 60_000), "counted", 3, 3),
+            WindowOutcome(("a", NOW - 8 * DAY_MS + 120_000), "rewrite", 0, 4),  # nobody had it: it counts
+            WindowOutcome(("a", NOW - 6 * DAY_MS), "rewrite", 3, 4),
         ],
         newest=NOW,
     )
