@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console
+from rich.highlighter import NullHighlighter
 from rich.table import Table
 
 from aqi import standards
@@ -14,6 +14,7 @@ from aqi.errors import AqiError, InputError
 from aqi.index import IndexResult, index_of, lowest
 from aqi.standards import AVERAGING_MS, Measure, Standard
 from aqi.units import CANONICAL_UNIT, convert
+from cli.shared.fitting import fitting, screen
 
 _CONCENTRATION = re.compile(
     rf"(?P<parameter>[a-z0-9]+?)(?:_(?P<averaging>{'|'.join(AVERAGING_MS)}))?"
@@ -149,8 +150,26 @@ def _noon(date: str) -> int:
     return int(day.timestamp() * 1000)
 
 
+def _table(standard: Standard, explained: dict[str, Any], category: bool) -> Table:
+    """The sub-indices, the highest first; without their categories where there is no room."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name in ("pollutant", "averaging", "concentration", "sub-index", *(["category"] if category else [])):
+        table.add_column(name, overflow="fold")
+    for sub in sorted(explained["subindices"], key=lambda sub: -sub["index"]):
+        above = " (above the table)" if sub["beyond"] else ""
+        table.add_row(
+            sub["parameter"],
+            sub["averaging"],
+            f"{sub['value']:.6g} {sub['unit']}{above}",
+            str(sub["index"]),
+            *([standard.category(sub["index"]).name] if category else []),
+        )
+    return table
+
+
 def _show(standard: Standard, explained: dict[str, Any]) -> None:
-    console = Console(highlight=False)
+    console = screen()
+    console.highlighter = NullHighlighter()
     index = explained["index"]
     if index is None:
         console.print(f"[bold]no index[/] ({explained['status']})")
@@ -160,17 +179,7 @@ def _show(standard: Standard, explained: dict[str, Any]) -> None:
         console.print(f"dominant pollutant: {dominant}")
     if explained["reason"]:
         console.print(f"validity: {explained['reason']}")
-    table = Table("pollutant", "averaging", "concentration", "sub-index", "category")
-    for sub in sorted(explained["subindices"], key=lambda sub: -sub["index"]):
-        above = " (above the table)" if sub["beyond"] else ""
-        table.add_row(
-            sub["parameter"],
-            sub["averaging"],
-            f"{sub['value']:.6g} {sub['unit']}{above}",
-            str(sub["index"]),
-            standard.category(sub["index"]).name,
-        )
-    console.print(table)
+    console.print(fitting(console, (_table(standard, explained, category) for category in (True, False))))
     if explained["advice"]:
         console.print(explained["advice"])
     console.print(f"[dim]{standard.id}, {standard.edition}. {standard.source}[/]", soft_wrap=True)

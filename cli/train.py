@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from cli.shared.fitting import screen
 from cli.shared.training import TrainingLayout, bars, layout_of, tell_left_out
 from model.errors import TrainingError
 
@@ -99,9 +100,9 @@ def train_command(
                 data or folder.name, licence or "not stated", remarks,
             )  # fmt: skip
     if ablation is not None:
-        table = Table(
-            "variant", "all inputs", "no pm", "image only", title=f"{config}: {ablation.value}, grouped"
-        )
+        table = Table("variant", box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        for mask in ("all inputs", "no pm", "image only"):
+            table.add_column(mask, no_wrap=True)
         for name, entry in rows.items():
             if "missing" in entry:
                 console.print(f"{escape(name)}: {escape(entry['missing'])}")
@@ -111,7 +112,9 @@ def train_command(
                 for mask in ("all", "no pm", "image only")
             ]
             table.add_row(name, *cells)
-        Console().print(table)
+        result = screen()
+        result.print(f"{config}: {ablation.value}, grouped; AQI, RMSE / accuracy")
+        result.print(table)
         return
     export.save(output, trained)
     tell_left_out(problems)

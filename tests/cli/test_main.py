@@ -25,6 +25,27 @@ def test_help_says_skyfuse(command: tuple[str, ...]) -> None:
     assert "cli.main" not in told
 
 
+@pytest.mark.parametrize("command", [("evaluate",), ("dlq", "redrive")])
+def test_help_cuts_no_name_on_a_narrow_terminal(command: tuple[str, ...]) -> None:
+    told = run(*command, "--help", COLUMNS="50").stdout
+    assert "…" not in told
+    assert {"evaluate": "--predictions", "dlq": "--set-header"}[command[0]] in told
+    assert all(len(line) <= 50 for line in told.splitlines())
+
+
+def test_a_full_disk_is_a_sentence() -> None:
+    with open("/dev/full", "wb") as full:
+        told = subprocess.run(
+            [sys.executable, "-m", "cli.main", "config"],
+            env={"PATH": "/usr/bin:/bin", "SKYFUSE_CONFIG": ""},
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert told.returncode == 1
+    assert told.stderr == (
+        "skyfuse: the disk is full: [Errno 28] No space left on device; make room and run this again\n"
+    )
+
+
 def test_a_duration_that_is_none_says_how_one_is_written() -> None:
     wrong = run("topics", SKYFUSE_WINDOW__SIZE="soon")
     assert wrong.returncode == 2
