@@ -1,7 +1,7 @@
 """What `datasets` raises, and the sources that send what lies there.
 
-├── SourceError    a source cannot be read, or what it sent was not confirmed by the broker
-└── LayoutError    a folder does not follow the layout it was said to follow
+SourceError    a source cannot be read, or what it sent was not confirmed by the broker
+LayoutError    a folder does not follow the layout it was said to follow
 """
 
 from schemas.errors import SkyfuseError

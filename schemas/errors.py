@@ -7,7 +7,7 @@ SkyfuseError
 │       ├── DamagedState   bytes that are none, or were altered
 │       └── NewerState     written by a later version
 ├── ArrayError             an array of a wrong shape, dtype or content was handed over
-└── one for each room      its module `errors` draws what is below it; docs/errors.md has all of them
+└── one for each room      its module `errors` draws what is below it; docs/architecture.md has all of them
 """
 
 
