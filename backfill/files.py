@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 from zoneinfo import ZoneInfo
 
 from aiokafka import ConsumerRecord
@@ -56,7 +56,7 @@ _SCHEMA: Final = """
 CREATE TABLE input (
   seq INTEGER PRIMARY KEY, station TEXT, end INTEGER, source TEXT, value BLOB, place TEXT,
   time INTEGER, since INTEGER, until INTEGER, period INTEGER,
-  scalings TEXT
+  scalings TEXT, twinned INTEGER
 );
 """
 
@@ -109,7 +109,7 @@ class FileInputs:
         self._folder = tempfile.TemporaryDirectory(prefix="skyfuse-history-")
         self._base = sqlite3.connect(Path(self._folder.name) / "inputs.sqlite", isolation_level=None)
         self._base.executescript(f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; {_SCHEMA}")
-        self._waiting: list[tuple[int, str, int, str, bytes, str, int, int, int, int, str]] = []
+        self._waiting: list[tuple[Any, ...]] = []
         self._count = 0
         self._periods = own_window_only()
         self._now = int(time.time() * 1000)
@@ -266,14 +266,17 @@ class FileInputs:
                 record.value or b"",
                 where,
             )
-            scalings = " ".join(item.payload.scalings) if source == "readings" else ""
-            self._waiting.append((*place, item.time, item.since, item.until, item.period, scalings))
+            scalings, twinned = "", False
+            if source == "readings":
+                scalings, twinned = " ".join(item.payload.scalings), item.payload.twinned
+            times = item.time, item.since, item.until, item.period
+            self._waiting.append((*place, *times, scalings, twinned))
         if len(self._waiting) >= _BATCH:
             self._write()
 
     def _write(self) -> None:
         self._base.execute("BEGIN")
-        self._base.executemany("INSERT INTO input VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", self._waiting)
+        self._base.executemany("INSERT INTO input VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", self._waiting)
         self._base.execute("COMMIT")
         self._waiting.clear()
 
@@ -292,17 +295,18 @@ class FileInputs:
         """In the order of their time, the inputs with times in those (station, end of hour)."""
         for station, at in sorted(hours):
             rows = self._base.execute(
-                "SELECT seq, source, value, place, time, since, until, period, scalings FROM input"
+                "SELECT seq, source, value, place, time, since, until, period, scalings, twinned FROM input"
                 " WHERE station = ? AND end > ? AND end <= ? ORDER BY seq",
                 (station, at - HOUR_MS, at),
             )
-            for seq, source, value, where, *times, period, scalings in rows:
+            for seq, source, value, where, *times, period, scalings, twinned in rows:
                 record = self._at(seq, source, partition, station, value)
                 [item, *_], _ = items_of(source, record, self._keys, own_window_only())
                 stands = _standing(station, *times)
                 item = item._replace(time=stands.time, since=stands.since, until=stands.until, period=period)
-                if scalings:
-                    item = item._replace(payload=item.payload._replace(scalings=tuple(scalings.split())))
+                if scalings or twinned:
+                    known = item.payload._replace(scalings=tuple(scalings.split()), twinned=bool(twinned))
+                    item = item._replace(payload=known)
                 yield Input(source, item, value, where)
 
 

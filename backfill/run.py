@@ -361,14 +361,15 @@ class _Run:
         return late
 
     def _stand(self, number: int, late: _Late) -> None:
-        """For how long the late readings stand, and beside which scalings, as the worker had it."""
+        """For how long the late readings stand, and beside what, as the worker had it."""
         offsets = late.offsets["readings"]
         if not offsets:
             return
         periods = self._periods(number)
         for record in self._scan(self._name(topics.READINGS), number):
             for item in self._items("readings", record, periods):
-                if (item.until or item.payload.scalings) and item.offset in offsets:
+                beside = item.payload.scalings or item.payload.twinned
+                if (item.until or beside) and item.offset in offsets:
                     late.standing[item.offset, item.identity] = item
 
     def _periods(self, number: int) -> Periods:
@@ -472,7 +473,7 @@ class _Run:
     ) -> Iterator[tuple[Source, Item, int, int]]:
         """Late inputs under the offset at which they stood first, and when they came (broker's time, ms).
 
-        `standing`: those that stand for a period, or beside other scalings, as the log has them.
+        `standing`: those that stand for a period, or beside others, as the log has them.
         Complaints go to `unusable`.
         """
         periods = self._periods(number)

@@ -10,9 +10,11 @@ From the single reading up:
    taken, always the same, never their mean, whether they come together or in turns. The correction says
    which, else the station's record, else `SCALES`. Once taken a scaling is kept until it has been away for a
    day.
+   Names that nobody declared and that `SCALES` has not may mean anything: where they disagree, none is.
 4. *Twins.* Channels ..._a and ..._b measure the same thing: their means over the window are compared. Where
    they disagree one is kept, if there are grounds (`better`); never the mean. The one that was left out does
-   not speak for the sensor when the other falls silent.
+   not speak for the sensor when the other falls silent. Exactly nothing is what a dead sensor of particles
+   shows: it never wins over one that measures, and alone it is not good before something else was seen.
 5. *Correction*, on the mean: `aqi.correction` has linear ones only. Without the humidity it needs there is no
    value: the raw one would be another quantity under the same name.
 6. *Sensors* of one station that measure the same are compared like twins.
@@ -31,11 +33,13 @@ from aqi.quality import (
     CHANNELS,
     FAIL,
     FILL_VALUE,
+    FLAT_LINE,
     FRESH,
     GOOD,
     GROSS_RANGE,
     MISSING,
     NOT_EVALUATED,
+    STUCK,
     SUSPECT,
     UNIT,
     ChannelRule,
@@ -50,12 +54,13 @@ from aqi.quality import (
     is_fill_value,
     judge,
     particles,
+    tests_in,
     unit_doubt,
 )
 from aqi.units import to_canonical
 from schemas.parameters import PARAMETERS
 from schemas.reading import LIMITS, scaling_of
-from schemas.station import Sensor, Station
+from schemas.station import Station
 from streams.cadence import SCALING_KEPT_MS
 from streams.join import Item
 
@@ -78,10 +83,20 @@ _FLOOR: Final = 5.0
 _HUMIDITY_APART: Final = 20.0
 #: Below this (%) no outdoor air is.
 _DRY: Final = 3.0
+#: Below this (%) it seldom is.
+_ARID: Final = 20.0
+#: What stands still for so long beside a twin that moves is dead (ms): an exact zero, and any value.
+_DEAD_MS: Final = 3_600_000
+_STILL_MS: Final = 3 * 3_600_000
+#: A level stands for the past when it was so long without a gap of `PAST_MS` (ms): what one of two sensors
+#: showed in the minute before the other one spoke does not tell which is right.
+_SETTLED_MS: Final = 900_000
+#: Whose exact nothing is a sign of death. A gas whose unit is coarse may well read 0.
+_COUNTED: Final = ("pm25", "pm10")
 #: From here on (%) a humidity may stand still: fog.
 _SATURATED: Final = 99.0
 _HUMIDITY: Final = Limits(
-    fail_span=(0.5, 120.0), stuck_above=0.0, stuck_suspect_s=21_600, stuck_fail_s=21_600, gap_s=10_800
+    fail_span=(_DRY, 120.0), stuck_above=0.0, stuck_suspect_s=21_600, stuck_fail_s=86_400, gap_s=10_800
 )
 
 #: Sensor, parameter and channel. In states of older versions a sensor's channels shared one, without a name.
@@ -89,10 +104,18 @@ SeriesKey = tuple[str, str, str]
 
 
 class Level(NamedTuple):
-    """A mean that nobody disputed (ug/m3, or % of humidity), and the end of its window (ms)."""
+    """A mean that nobody disputed (ug/m3, or % of humidity), and the end of its window (ms).
+
+    `begun`: end of the first window of which there has been one ever since, without a gap of `PAST_MS`.
+    """
 
     value: float
     end: int
+    begun: int = 0
+
+    def followed(self, value: float, end: int) -> "Level":
+        """The next one."""
+        return Level(value, end, self.begun if end - self.end <= PAST_MS else end)
 
 
 class SensorScale(NamedTuple):
@@ -172,19 +195,22 @@ class _Mean(NamedTuple):
     method: str
     #: ms of the window.
     covered: int
+    #: Whether it has not moved for longer than air stands still.
+    still: bool = False
+    #: Whether the log knows of another that measures the same.
+    twinned: bool = False
 
 
-def sensor_of(station: Station | None, sensor: str, parameter: str) -> Sensor | None:
-    """The record of a sensor for a parameter, where the station has one."""
-    for known in station.sensors if station else ():
-        if known.sensor == sensor and parameter in known.parameters:
-            return known
-    return None
+class _Humidity(NamedTuple):
+    """Mean relative humidity (%) of one sensor in a window; `still`: it has not moved for hours."""
+
+    percent: float
+    still: bool
 
 
 def correction_of(station: Station | None, sensor: str, parameter: str) -> Correction:
     """The correction that is declared for a sensor's values of a parameter."""
-    known = sensor_of(station, sensor, parameter)
+    known = station.sensor_of(sensor, parameter) if station else None
     found = IDENTITY if known is None else correction(known.correction)
     return found if not found.parameters or parameter in found.parameters else IDENTITY
 
@@ -245,7 +271,7 @@ def read(
             of_station,
             len(items),
         ),
-        window.remembered(measured, of_station),
+        window.remembered(measured, of_station if _agree(humidity) else None),
     )
 
 
@@ -292,6 +318,10 @@ class _WindowAtWork:
         self._series = dict(memory.series)
         self._scales = dict(memory.scales)
         self._distrusted = dict(memory.distrusted)
+        #: Of each sensor without a usable humidity, why.
+        self._no_humidity: dict[str, str] = {}
+        #: Pollutant and name of what does not move, and fails for it.
+        self._stuck: set[tuple[str, str]] = set()
         self.failed: dict[str, list[tuple[str, _Mean]]] = {}
         self.disputed: dict[str, Disputed] = {}
         self.refused: dict[str, dict[str, str]] = {}
@@ -333,14 +363,44 @@ class _WindowAtWork:
                 side = bad if verdict.flag in (FAIL, MISSING) else good
                 side.append(_Reading(value, verdict, self._stands(item)))
         since = _since(items, self._start, self._end)
+        nothing = [reading for reading in good if reading.value == 0.0]
+        if parameter in _COUNTED and 0 < len(nothing) < len(good):
+            # One of two devices under one name is dead, or the sensor says 0 where it failed to measure.
+            some = [reading for reading in good if reading.value != 0.0]
+            if all(channels(0.0, one.value, self._limits.channels).flag == FAIL for one in some):
+                doubt = Verdict(SUSPECT, CHANNELS)
+                good = [one._replace(verdict=combine(one.verdict, doubt)) for one in some]
+                bad += [one._replace(verdict=Verdict(FAIL, CHANNELS)) for one in nothing]
+                beside = (
+                    f"{len(nothing)} of {len(items)} readings show nothing at all beside {some[0].value:.6g}"
+                )
+                self._refuse(parameter, label, f"{beside} ug/m3: is it one device?")
         if bad:
             self.failed.setdefault(parameter, []).append((sensor, _mean_of(bad, since)))
             if not good:
-                why = "the sensor's sign for no value" if filled and not points else "failed quality control"
-                if bad[-1].verdict.tests & UNIT:
+                last = bad[-1]
+                why = f"failed quality control: {' and '.join(tests_in(last.verdict.tests))}"
+                if filled and not points:
+                    why = "the sensor's sign for no value"
+                elif last.verdict.tests & UNIT:
                     why = "no air outdoors has that much: is its unit right?"
-                self._refuse(parameter, label, f"{why} ({bad[-1].value:.6g} ug/m3)")
-        return _mean_of(good, since) if good else None
+                if last.verdict.tests & (STUCK | FLAT_LINE):
+                    self._stuck.add((parameter, label))
+                self._refuse(parameter, label, f"{why} ({last.value:.6g} ug/m3)")
+        if not good:
+            return None
+        mean = _mean_of(good, since)
+        twinned = any(item.payload.twinned for item in items)
+        return mean._replace(still=self._still((sensor, parameter, channel), mean), twinned=twinned)
+
+    def _still(self, key: SeriesKey, mean: _Mean) -> bool:
+        """Whether a series has not moved for longer than air stands still."""
+        if mean.verdict.tests & (STUCK | FLAT_LINE):
+            return True
+        state = self._series.get(key, FRESH)
+        if state.stuck_ms < 0 or state.last != mean.raw:
+            return False
+        return self._end - state.stuck_ms >= (_DEAD_MS if mean.raw == 0.0 else _STILL_MS)
 
     def _stands(self, item: Item) -> int:
         """How much of the window (ms) a reading stands for; all, where nobody knows or it came before."""
@@ -349,7 +409,7 @@ class _WindowAtWork:
         return min(item.period, self._end - self._start)
 
     def _fills(self, sensor: str, parameter: str) -> tuple[float, ...]:
-        record = sensor_of(self._station, sensor, parameter)
+        record = self._station.sensor_of(sensor, parameter) if self._station else None
         if record is None:
             return fill_numbers(self._limits, parameter)
         return fill_numbers(self._limits, parameter, record.model, record.fill_values)
@@ -359,9 +419,10 @@ class _WindowAtWork:
 
     # -- one sensor ----------------------------------------------------------------------------------------
 
-    def humidity(self, sensor: str, by_channel: Mapping[str, Sequence[Item]]) -> float | None:
-        """Mean relative humidity (%) of one sensor in the window, 100 at most; None without a usable one."""
+    def humidity(self, sensor: str, by_channel: Mapping[str, Sequence[Item]]) -> _Humidity | None:
+        """What one sensor says of the humidity in the window, 100 % at most; None without a usable one."""
         usable = []
+        still = False
         fills = self._fills(sensor, "relativehumidity")
         for channel, items in sorted(by_channel.items()):
             points = [
@@ -373,12 +434,16 @@ class _WindowAtWork:
             usable += [value for _, value in points if value >= _SATURATED]
             if moving:
                 verdicts = self._judged((sensor, "relativehumidity", channel), _HUMIDITY, moving)
-                usable += [
-                    value
-                    for (_, value), verdict in zip(moving, verdicts, strict=True)
-                    if verdict.flag != FAIL
-                ]
-        return min(100.0, math.fsum(usable) / len(usable)) if usable else None
+                for (_, value), verdict in zip(moving, verdicts, strict=True):
+                    if verdict.flag != FAIL:
+                        usable.append(value)
+                        still = still or bool(verdict.tests & STUCK)
+                    elif verdict.tests & STUCK:
+                        self._no_humidity[sensor] = f"{value:g} % for a day"
+                    else:
+                        fraction = " (a fraction? it is given in %)" if 0.0 < value <= 1.0 else ""
+                        self._no_humidity[sensor] = f"{value:g} % is no humidity of outdoor air{fraction}"
+        return _Humidity(min(100.0, math.fsum(usable) / len(usable)), still) if usable else None
 
     def sensor(
         self, sensor: str, parameter: str, by_channel: Mapping[str, Sequence[Item]], humidity: float | None
@@ -391,16 +456,14 @@ class _WindowAtWork:
             sent = ", ".join(sorted(by_channel))
             who = f"{rule.id} takes" if rule.channel else "of this sensor is taken"
             self._refuse(parameter, sensor, f"{who} channel {scale}; it sends {sent}")
-            raw = [
-                _Reading(
-                    to_canonical(parameter, item.payload.value, item.payload.unit, self._reference),
-                    Verdict(MISSING, 0),
-                    0,
-                )
-                for items in by_channel.values()
-                for item in items
-            ]
-            self.failed.setdefault(parameter, []).append((sensor, _mean_of(raw, 0)))
+            self.failed.setdefault(parameter, []).append((sensor, self._raw(parameter, by_channel)))
+            return None
+        if (
+            scale not in SCALES
+            and not rule.channel
+            and not self._one_thing(sensor, parameter, scale, by_channel)
+        ):
+            self.failed.setdefault(parameter, []).append((sensor, self._raw(parameter, by_channel)))
             return None
         twins = {channel: items for channel, items in taken.items() if channel != scale}
         means = {
@@ -414,10 +477,9 @@ class _WindowAtWork:
         mean = _together(list(kept.values()))
         value = rule.apply(parameter, mean.value, rule.channel, humidity)
         if value is None:
-            self._refuse(
-                parameter, sensor,
-                f"{rule.id} needs a relative humidity of the last {self._limits.humidity_s // 60} minutes",
-            )  # fmt: skip
+            why = f"{rule.id} needs a relative humidity of the last {self._limits.humidity_s // 60} minutes"
+            failed = "; ".join(f"that of {name} failed: {it}" for name, it in self._no_humidity.items())
+            self._refuse(parameter, sensor, f"{why}; {failed}" if failed else why)
             unknown = mean._replace(verdict=Verdict(max(mean.verdict.flag, SUSPECT), mean.verdict.tests))
             self.failed.setdefault(parameter, []).append((sensor, unknown))
             return None
@@ -427,10 +489,44 @@ class _WindowAtWork:
                 parameter, sensor,
                 f"{rule.id} makes {value:.6g} of {mean.value:.6g} ug/m3, beyond {low:g} to {high:g}",
             )  # fmt: skip
-            failed = mean._replace(verdict=Verdict(FAIL, mean.verdict.tests | GROSS_RANGE))
-            self.failed.setdefault(parameter, []).append((sensor, failed))
+            self._fail(parameter, sensor, mean, GROSS_RANGE)
             return None
         return mean._replace(value=value, method="mean" if rule is IDENTITY else rule.id)
+
+    def _raw(self, parameter: str, by_channel: Mapping[str, Sequence[Item]]) -> _Mean:
+        """The mean of readings that nobody judges."""
+        values = [
+            to_canonical(parameter, item.payload.value, item.payload.unit, self._reference)
+            for items in by_channel.values()
+            for item in items
+        ]
+        return _mean_of([_Reading(value, Verdict(MISSING, 0), 0) for value in values], 0)
+
+    def _one_thing(
+        self, sensor: str, parameter: str, taken: str, by_channel: Mapping[str, Sequence[Item]]
+    ) -> bool:
+        """Whether channels of unknown names say the same, so that it matters little which is taken."""
+        record = self._station.sensor_of(sensor, parameter) if self._station else None
+        sent = {scaling_of(channel) for channel in by_channel}
+        sent.update(*(item.payload.scalings for items in by_channel.values() for item in items))
+        if (record is not None and record.channel is not None) or len(sent) == 1:
+            return True
+        values = {
+            scaling: self._raw(
+                parameter, {name: items for name, items in by_channel.items() if scaling_of(name) == scaling}
+            ).value
+            for scaling in sorted({scaling_of(channel) for channel in by_channel})
+        }
+        told = ", ".join(f"{scaling} {value:.6g}" for scaling, value in values.items())
+        which = f"name the one to take as `channel` of {sensor} in the station's record"
+        if len(values) < len(sent) or any(
+            channels(values[taken], value, self._limits.channels).flag == FAIL for value in values.values()
+        ):
+            names = " and ".join(sorted(sent))
+            self._refuse(parameter, sensor, f"sends {names} ({told} ug/m3), which may be anything: {which}")
+            return False
+        self._refuse(parameter, f"{sensor}/{'+'.join(sorted(sent - {taken}))}", f"{taken} is taken; {which}")
+        return True
 
     def _scale(
         self, sensor: str, parameter: str, rule: Correction, by_channel: Mapping[str, Sequence[Item]]
@@ -438,7 +534,7 @@ class _WindowAtWork:
         """The scaling to take of a sensor that sends those channels."""
         if rule.channel:
             return rule.channel
-        record = sensor_of(self._station, sensor, parameter)
+        record = self._station.sensor_of(sensor, parameter) if self._station else None
         if record is not None and record.channel is not None:
             return scaling_of(record.channel)
         bases = {scaling_of(channel) for channel in by_channel}
@@ -460,7 +556,8 @@ class _WindowAtWork:
 
     def compare(self, parameter: str, means: Mapping[str, _Mean]) -> dict[str, _Mean]:
         """The sensors of a pollutant that agree."""
-        return self._agreeing(parameter, means)
+        kept = self._agreeing(parameter, means)
+        return self._alone(parameter, *next(iter(kept.items()))) if kept and len(means) == 1 else kept
 
     def _agreeing(self, parameter: str, means: Mapping[str, _Mean]) -> dict[str, _Mean]:
         """Of means of the same thing, by name, those that agree; the verdicts say where any did not."""
@@ -471,49 +568,75 @@ class _WindowAtWork:
             for name in means:
                 self._distrusted.pop((parameter, name), None)
             return dict(means)
-        if 2 * len(largest) > len(means):
+        moving = {name: mean for name, mean in means.items() if mean.raw != 0.0}
+        dead = means.keys() - moving.keys()
+        if 2 * len(largest) > len(means) and not largest <= dead:
             middle = _median([means[name].value for name in largest])
             for name in means.keys() - largest:
                 self._distrust(parameter, name, f"{means[name].value:.6g} beside {middle:.6g} of the others")
             return {name: _with_tests(means[name], CHANNELS) for name in sorted(largest)}
         if len(means) == 2:
             return self._one_of_two(parameter, means)
-        moving = {name: mean for name, mean in means.items() if mean.raw != 0.0}
-        if moving and len(moving) < len(means):
-            others = " and ".join(sorted(moving))
-            for name in means.keys() - moving.keys():
-                values = ", ".join(f"{mean.value:.6g}" for mean in means.values())
-                self._distrust(
-                    parameter, name, f"disagrees with {others} ({values} ug/m3): it shows nothing at all"
-                )
-            kept = self._agreeing(parameter, moving)
-            return {name: _with_tests(mean, CHANNELS) for name, mean in kept.items()}
+        if moving and dead:
+            return self._beside_dead(parameter, means, moving)
         self._unsettled(parameter, means)
+        return {}
+
+    def _beside_dead(
+        self, parameter: str, means: Mapping[str, _Mean], moving: Mapping[str, _Mean]
+    ) -> dict[str, _Mean]:
+        """Of three or more, of which some show nothing at all, the others, where the past allows it."""
+        dead = [mean for name, mean in means.items() if name not in moving]
+        past = self._past(parameter)
+        choice = better(_together(dead), _together(list(moving.values())), past)
+        if choice.kept != 1 or (len(dead) > len(moving) and not choice.proven):
+            self._unsettled(parameter, means)
+            return {}
+        others = " and ".join(sorted(moving))
+        values = ", ".join(f"{mean.value:.6g}" for mean in means.values())
+        for name in means.keys() - moving.keys():
+            self._distrust(parameter, name, f"disagrees with {others} ({values} ug/m3): {choice.ground}")
+        kept = self._agreeing(parameter, moving)
+        return {name: _chosen(mean, choice.proven) for name, mean in kept.items()}
+
+    def _past(self, parameter: str) -> float | None:
+        """What the pollutant was lately (ug/m3), where that is known well enough to judge by."""
+        level = self._memory.levels.get(parameter)
+        if level is None or self._end - level.end > PAST_MS or self._end - level.begun < _SETTLED_MS:
+            return None
+        return level.value
+
+    def _alone(self, parameter: str, name: str, mean: _Mean) -> dict[str, _Mean]:
+        """The only sensor that speaks. Exactly nothing is in doubt unless the air was as clean before."""
+        level = self._memory.levels.get(parameter)
+        if mean.raw != 0.0 or parameter not in _COUNTED or (
+            level is not None
+            and self._end - level.end <= PAST_MS
+            and channels(0.0, level.value, self._limits.channels).flag != FAIL
+        ):  # fmt: skip
+            return {name: mean}
+        if not mean.twinned:
+            return {name: mean._replace(verdict=combine(mean.verdict, Verdict(SUSPECT, STUCK)))}
+        self._fail(parameter, name, mean, CHANNELS)
+        self._refuse(parameter, name, "shows nothing at all, and what measures the same is silent")
         return {}
 
     def _one_of_two(self, parameter: str, means: Mapping[str, _Mean]) -> dict[str, _Mean]:
         (first, one), (second, other) = means.items()
-        level = self._memory.levels.get(parameter)
-        past = level if level is not None and self._end - level.end <= PAST_MS else None
-        choice = better(one, other, None if past is None else past.value)
+        choice = better(one, other, self._past(parameter))
         if choice.kept is None:
             self._unsettled(parameter, means)
             return {}
         kept, left = ((first, one), second) if choice.kept == 0 else ((second, other), first)
         values = f"{one.value:.6g} and {other.value:.6g} ug/m3"
         self._distrust(parameter, left, f"disagrees with {kept[0]} ({values}): {choice.ground}")
-        if choice.proven:
-            return {kept[0]: _with_tests(kept[1], CHANNELS)}
-        # It is published, but nothing is learned from it.
-        doubted = combine(kept[1].verdict, Verdict(SUSPECT, CHANNELS))
-        return {kept[0]: kept[1]._replace(verdict=doubted)}
+        return {kept[0]: _chosen(kept[1], choice.proven)}
 
     def _unsettled(self, parameter: str, means: Mapping[str, _Mean]) -> None:
         """Values disagree, and there is no ground to choose between them."""
         names = tuple(means)
         for name, mean in means.items():
-            failed = mean._replace(verdict=Verdict(FAIL, mean.verdict.tests | CHANNELS))
-            self.failed.setdefault(parameter, []).append((name.partition("/")[0], failed))
+            self._fail(parameter, name, mean, CHANNELS)
         values = " and ".join(f"{mean.value:.6g}" for mean in means.values())
         self._refuse(
             parameter, " and ".join(names), f"disagree ({values} ug/m3), and nothing tells which is right"
@@ -531,14 +654,25 @@ class _WindowAtWork:
         self._refuse(parameter, name, why)
 
     def _distrusts(self, parameter: str, name: str, mean: _Mean) -> bool:
-        """Whether the only one that speaks is the one that was left out while there were two."""
+        """Whether the only one that speaks is the one that was left out while there were two.
+
+        Where the other one speaks, and fails because it does not move, the grounds to prefer it are gone.
+        """
         last = self._distrusted.get((parameter, name))
         if last is None or self._end - last > DISTRUSTED_MS:
             return False
-        failed = mean._replace(verdict=Verdict(FAIL, mean.verdict.tests | CHANNELS))
-        self.failed.setdefault(parameter, []).append((name.partition("/")[0], failed))
+        sensor, _, channel = name.partition("/")
+        stuck = {other.partition("/")[0] == sensor for of, other in self._stuck if of == parameter}
+        if bool(channel) in stuck and mean.raw != 0.0:
+            del self._distrusted[parameter, name]
+            return False
+        self._fail(parameter, name, mean, CHANNELS)
         self._refuse(parameter, name, "was left out when there was another to compare it with")
         return True
+
+    def _fail(self, parameter: str, name: str, mean: _Mean, test: int) -> None:
+        failed = mean._replace(verdict=Verdict(FAIL, mean.verdict.tests | test))
+        self.failed.setdefault(parameter, []).append((name.partition("/")[0], failed))
 
     def _plain(self, name: str, parameter: str) -> bool:
         return correction_of(self._station, name.partition("/")[0], parameter) is IDENTITY
@@ -551,11 +685,15 @@ class _WindowAtWork:
         for name, found in measured.items():
             # What was disputed, or doubted, is no ground for the next choice.
             if found.flag != SUSPECT and not found.tests & CHANNELS:
-                levels[name] = Level(found.value, self._end)
+                levels[name] = self._level(name, found.value)
         if humidity is not None:
-            levels["relativehumidity"] = Level(humidity, self._end)
+            levels["relativehumidity"] = self._level("relativehumidity", humidity)
         distrusted = {key: end for key, end in self._distrusted.items() if self._end - end <= DISTRUSTED_MS}
         return SensorMemory(self._series, levels, self._scales, distrusted)
+
+    def _level(self, name: str, value: float) -> Level:
+        before = self._memory.levels.get(name)
+        return Level(value, self._end, self._end) if before is None else before.followed(value, self._end)
 
 
 class ChosenValue(NamedTuple):
@@ -573,9 +711,14 @@ def better(one: _Mean, other: _Mean, known: float | None) -> ChosenValue:
         known: what the pollutant was lately, or is by what else knows, ug/m3.
     """
     near = None if known is None else nearer(one.value, other.value, known)
-    dead = [mean.raw == 0.0 for mean in (one, other)]
-    if dead[0] != dead[1] and near in (None, int(dead[0])):
-        return ChosenValue(int(dead[0]), "it shows nothing at all", proven=True)
+    still, dead = [[mean.still for mean in (one, other)], [mean.raw == 0.0 for mean in (one, other)]]
+    if still[0] != still[1]:
+        # Although the past, which it may have made itself, is on its side.
+        return ChosenValue(int(still[0]), "it does not move", proven=near in (None, int(still[0])))
+    if dead[0] != dead[1]:
+        if near in (None, int(dead[0])):
+            return ChosenValue(int(dead[0]), "it shows nothing at all", proven=True)
+        return ChosenValue(None)  # clean air, or a sensor that died in it
     if near is not None:
         return ChosenValue(near, f"the station's last value was {known:.6g}")
     doubted = [mean.verdict.flag == SUSPECT for mean in (one, other)]
@@ -649,6 +792,8 @@ def _together(means: Sequence[_Mean]) -> _Mean:
         since.pop() if len(since) == 1 else 0,
         " + ".join(sorted({mean.method for mean in means})),
         max(mean.covered for mean in means),
+        all(mean.still for mean in means),
+        any(mean.twinned for mean in means),
     )
 
 
@@ -673,6 +818,13 @@ def _failed(parts: Iterable[tuple[str, _Mean]]) -> Measured:
     )  # fmt: skip
 
 
+def _chosen(mean: _Mean, proven: bool) -> _Mean:
+    """One of several that disagree. Without a proof it is published, but nothing is learned from it."""
+    if proven:
+        return _with_tests(mean, CHANNELS)
+    return mean._replace(verdict=combine(mean.verdict, Verdict(SUSPECT, CHANNELS)))
+
+
 def _with_tests(mean: _Mean, bits: int) -> _Mean:
     flag = GOOD if mean.verdict.flag == NOT_EVALUATED else mean.verdict.flag
     return mean._replace(verdict=Verdict(flag, mean.verdict.tests | bits))
@@ -693,23 +845,32 @@ def _check_particles(measured: dict[str, Measured], limits: Defaults) -> None:
             )  # fmt: skip
 
 
-def _one_humidity(by_sensor: Mapping[str, float], sensor: str, level: Level | None, end: int) -> float | None:
+def _one_humidity(
+    by_sensor: Mapping[str, _Humidity], sensor: str, level: Level | None, end: int
+) -> float | None:
     """The humidity (%) for a sensor: its own, else what the others agree on, else the likeliest of them.
 
-    Of others that disagree, what was agreed on lately tells; else one at an end of the scale counts least. A
-    correction hangs little on it: 30 % of humidity are 2.6 ug/m3 by Barkjohn's.
+    Of those that disagree one that does not move counts least, then one that would be a desert's; then what
+    was agreed on lately tells. A correction hangs little on it: 30 % of humidity are 2.6 ug/m3 by Barkjohn's.
     """
-    if sensor in by_sensor:
-        return by_sensor[sensor]
-    values = sorted(by_sensor.values())
+    own = by_sensor.get(sensor)
+    if own is not None and (not own.still or len(by_sensor) == 1):
+        return own.percent
+    usable = [one.percent for one in by_sensor.values() if not one.still]
+    values = sorted(usable or [one.percent for one in by_sensor.values()])
     if not values:
         return None
     if values[-1] - values[0] <= _HUMIDITY_APART:
         return math.fsum(values) / len(values)
+    values = [value for value in values if _ARID <= value < _SATURATED] or values
     if len(values) == 2 and level is not None and end - level.end <= PAST_MS:
         return min(values, key=lambda value: abs(value - level.value))
-    within = [value for value in values if _DRY < value < _SATURATED]
-    return _median(within or values)
+    return _median(values)
+
+
+def _agree(humidity: Mapping[str, _Humidity]) -> bool:
+    values = [one.percent for one in humidity.values()]
+    return not values or max(values) - min(values) <= _HUMIDITY_APART
 
 
 def _median(values: Sequence[float]) -> float:

@@ -65,6 +65,8 @@ TimeSource = Annotated[
         " broker or of the server that took the message in"
     ),
 ]
+#: The sensor of a message that names none.
+DEFAULT_SENSOR: Final = "main"
 CHANNEL_PATTERN: Final = r"^[a-z0-9_]{1,16}$"
 #: The end of the year 9999, beyond which no date is.
 _LATEST_MS: Final = 253_402_300_799_999
@@ -79,7 +81,7 @@ class Value(Record):
         float, Field(allow_inf_nan=True, description="in `unit`; finite, within the physical limits")
     ]
     unit: Annotated[str, Field(description="ug/m3, mg/m3, ppb, ppm; weather: %, Cel, hPa")]
-    sensor: DeviceId = "main"
+    sensor: DeviceId = DEFAULT_SENSOR
     channel: Annotated[
         str,
         Field(
@@ -148,15 +150,19 @@ class Quantity(NamedTuple):
     #: The scalings (cf_1, atm) that its sensor sends in turns, in the order in which they were first heard;
     #: none where it sends one only.
     scalings: tuple[str, ...] = ()
+    #: Whether its station sends another value of the same thing: the other channel, or another sensor's.
+    twinned: bool = False
 
 
 def scaling_of(channel: str) -> str:
-    """The scaling that a channel has: its name without the twin's letter.
+    """The scaling that a channel has: its name without the twin's letter. A letter alone: of `value`.
 
     Examples:
-        >>> scaling_of("cf_1_a"), scaling_of("atm")
-        ('cf_1', 'atm')
+        >>> scaling_of("cf_1_a"), scaling_of("atm"), scaling_of("b")
+        ('cf_1', 'atm', 'value')
     """
+    if channel in ("a", "b"):
+        return "value"
     return channel[:-2] if channel.endswith(("_a", "_b")) else channel
 
 
@@ -230,7 +236,9 @@ def decode(data: bytes) -> Observation | None:
         if bounds is None or not bounds[0] <= number <= bounds[1]:
             return None
         values.append(
-            Quantity(parameter, number, unit, value.get("sensor", "main"), value.get("channel", "value"))
+            Quantity(
+                parameter, number, unit, value.get("sensor", DEFAULT_SENSOR), value.get("channel", "value")
+            )
         )
     return Observation(plain["station"], time_ms, values, plain.get("period", 0), plain.get("stamp", "ends"))
 

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from schemas.base import DeviceId, Record, StationId
 from schemas.limits import CAMERAS_PER_STATION, SENSORS_PER_STATION, STANDARDS_PER_STATION
 from schemas.parameters import Parameter
-from schemas.reading import CHANNEL_PATTERN, Period, Stamp
+from schemas.reading import CHANNEL_PATTERN, DEFAULT_SENSOR, Period, Stamp
 
 #: Least height and width of a far band, as a fraction of the picture's: a few rows of it show no contrast.
 LEAST_BAND: Final = 0.02
@@ -131,6 +131,14 @@ class Station(Record):
     ] = ("us-epa-2024",)
     cameras: Annotated[tuple[Camera, ...], Field(max_length=CAMERAS_PER_STATION)] = ()
     sensors: Annotated[tuple[Sensor, ...], Field(max_length=SENSORS_PER_STATION)] = ()
+
+    def sensor_of(self, sensor: str, parameter: str) -> Sensor | None:
+        """What is recorded of a sensor for a parameter. A message that names no sensor is the only one's."""
+        known = [one for one in self.sensors if parameter in one.parameters]
+        for one in known:
+            if one.sensor == sensor:
+                return one
+        return known[0] if sensor == DEFAULT_SENSOR and len(known) == 1 else None
 
 
 def stored_station(data: bytes | str) -> tuple[Station, list[str]]:

@@ -264,7 +264,7 @@ def reading_items(
             seen,
             (v.sensor, v.parameter, v.channel, time_ms),
             (v.value, v.unit),
-            v._replace(scalings=standing.scalings) if standing.scalings else v,
+            v._replace(scalings=standing.scalings, twinned=standing.twinned) if standing.beside else v,
             offset,
             standing.since,
             standing.until,

@@ -31,7 +31,7 @@ import msgspec
 from schemas.limits import UNHEARD_MS
 from schemas.reading import MAX_PERIOD_S, Observation, Quantity, scaling_of
 from schemas.state import Codec
-from schemas.station import Sensor, Station
+from schemas.station import Station
 
 #: Gaps remembered of each series.
 GAPS: Final = 5
@@ -103,6 +103,8 @@ class Cadences:
         self._settled: dict[str, dict[tuple[str, str, str], Cadence]] = {}
         #: By station, sensor and parameter, in the order in which they were first heard.
         self._channels: dict[tuple[str, str, str], tuple[str, ...]] = {}
+        #: By station and parameter, in that order, too.
+        self._sensors: dict[tuple[str, str], tuple[str, ...]] = {}
         for station, series in (restored or {}).items():
             self._settled[station] = dict(series)
             for (sensor, parameter, channel), cadence in series.items():
@@ -132,10 +134,32 @@ class Cadences:
         )
         return tuple(found) if len(found) > 1 else ()
 
+    def twinned(self, series: Series, time_ms: int) -> bool:
+        """What `Quantity.twinned` is for a reading of a series that was heard."""
+        station, sensor, parameter, channel = series
+        sensors, channels = self._sensors[station, parameter], self._channels[series[:3]]
+        if len(sensors) == len(channels) == 1:
+            return False
+        scaling = scaling_of(channel)
+        others = [
+            (station, sensor, parameter, one)
+            for one in channels
+            if one != channel and scaling_of(one) == scaling
+        ]
+        others += [
+            (station, name, parameter, one)
+            for name in sensors
+            if name != sensor
+            for one in self._channels[station, name, parameter]
+        ]
+        return any(abs(time_ms - self._known[one].last_ms) <= SCALING_KEPT_MS for one in others)
+
     def _know(self, series: Series, cadence: Cadence) -> None:
         if series not in self._known:
-            *sensor, channel = series
-            of = sensor[0], sensor[1], sensor[2]
+            station, sensor, parameter, channel = series
+            of = station, sensor, parameter
+            if of not in self._channels:
+                self._sensors[station, parameter] = (*self._sensors.get((station, parameter), ()), sensor)
             self._channels[of] = (*self._channels.get(of, ()), channel)
         self._known[series] = cadence
 
@@ -161,6 +185,7 @@ class Cadences:
             self._settled.pop(station, None)
         self._known = {series: one for series, one in self._known.items() if series[0] not in stations}
         self._channels = {of: channels for of, channels in self._channels.items() if of[0] not in stations}
+        self._sensors = {of: sensors for of, sensors in self._sensors.items() if of[0] not in stations}
         self._ahead = deque(change for change in self._ahead if change[1][0] not in stations)
 
     def forget_before(self, time_ms: int) -> None:
@@ -176,6 +201,12 @@ class Cadences:
                     left = tuple(name for name in self._channels.pop(of) if name != channel)
                     if left:
                         self._channels[of] = left
+                        continue
+                    sensors = tuple(
+                        name for name in self._sensors.pop((station, parameter)) if name != sensor
+                    )
+                    if sensors:
+                        self._sensors[station, parameter] = sensors
 
     def stations(self) -> Iterator[tuple[str, Mapping[tuple[str, str, str], Cadence]]]:
         """What is known of each station's series at the settled offset."""
@@ -185,8 +216,8 @@ class Cadences:
 class Standing(NamedTuple):
     """When a reading was true: `time` of its own window, and the period [since, until), all ms.
 
-    `until` 0: for its own window only. `period`: its length, 0 where it is not known. `scalings`: those that
-    its sensor sends, where there are several.
+    `until` 0: for its own window only. `period`: its length, 0 where it is not known. `scalings`, `twinned`:
+    those of `Quantity`.
     """
 
     time: int
@@ -194,6 +225,12 @@ class Standing(NamedTuple):
     until: int = 0
     period: int = 0
     scalings: tuple[str, ...] = ()
+    twinned: bool = False
+
+    @property
+    def beside(self) -> bool:
+        """Whether anything else of the same sensor, or thing, is known."""
+        return self.twinned or bool(self.scalings)
 
 
 class Periods:
@@ -225,7 +262,10 @@ class Periods:
             standing = self._of(observation, value, record, arrival_ms, offset)
             series = observation.station, value.sensor, value.parameter, value.channel
             scalings = self.cadences.scalings(series, observation.time_ms)
-            standings.append(standing._replace(scalings=scalings) if scalings else standing)
+            twinned = self.cadences.twinned(series, observation.time_ms)
+            if scalings or twinned:
+                standing = standing._replace(scalings=scalings, twinned=twinned)
+            standings.append(standing)
         return standings
 
     def _of(
@@ -234,8 +274,10 @@ class Periods:
         series = seen.station, value.sensor, value.parameter, value.channel
         learned = self.cadences.heard(series, seen.time_ms, offset)
         period, stamp = seen.period_s * 1000, seen.stamp
-        if not period and (sensor := _sensor(record, value)) is not None and sensor.period is not None:
-            period, stamp = sensor.period * 1000, sensor.stamp
+        if not period and record is not None:
+            sensor = record.sensor_of(value.sensor, value.parameter)
+            if sensor is not None and sensor.period is not None:
+                period, stamp = sensor.period * 1000, sensor.stamp
         damp = 0
         if value.parameter == "relativehumidity" and record is not None:
             damp = self._humidity(record)
@@ -263,13 +305,6 @@ class Periods:
     def _standing(self, time: int, since: int, until: int, period: int) -> Standing:
         longest = MAX_WINDOWS * self._window
         return Standing(time, max(since, time - longest), min(until, time + longest), period)
-
-
-def _sensor(record: Station | None, value: Quantity) -> Sensor | None:
-    for known in record.sensors if record is not None else ():
-        if known.sensor == value.sensor and value.parameter in known.parameters:
-            return known
-    return None
 
 
 class CadencesState(msgspec.Struct, frozen=True, kw_only=True, eq=False):

@@ -135,9 +135,14 @@ def test_what_was_measured_long_ago_says_nothing_of_which_is_true(age: int, kept
     assert pm25(told(two(20.0, 90.0), memory)[0]) == kept
 
 
+def test_what_only_one_said_a_moment_before_the_other_spoke_says_nothing_either() -> None:
+    memory = SensorMemory(levels={"pm25": Level(20.0, END - MINUTE, begun=END - 2 * MINUTE)})
+    assert pm25(told(two(20.0, 90.0), memory)[0]) is None
+
+
 def test_of_what_was_doubted_nothing_is_remembered() -> None:
     assert "pm25" not in told([said(1200.0)])[1].levels
-    assert told([said(60.0)])[1].levels["pm25"] == Level(60.0, END)
+    assert told([said(60.0)])[1].levels["pm25"] == Level(60.0, END, begun=END)
 
 
 # -- humidity ----------------------------------------------------------------------------------------------
@@ -168,17 +173,22 @@ def test_the_humidity_is_the_sensors_own_or_what_the_others_agree_on(
 
 
 def test_fog_may_stand_still_and_other_humidity_may_not() -> None:
-    def after_hours(percent: float) -> float | None:
+    def after_hours(hours: int, percent: float) -> float | None:
         memory = SensorMemory()
-        for hour in range(9):
+        for hour in range(hours + 1):
             at = said(percent, hour * HOUR, parameter="relativehumidity")
             readings, memory = told(
-                [at, said(80.0, hour * HOUR, channel="cf_1")], memory, BARKJOHN, hour * HOUR
+                [at, said(80.0 if hour == hours else 70.0 + hour % 2, hour * HOUR, channel="cf_1")],
+                memory,
+                BARKJOHN,
+                hour * HOUR,
             )
         return pm25(readings)
 
-    assert after_hours(99.0) == corrected(99.0)
-    assert after_hours(98.0) is None
+    assert after_hours(25, 99.0) == corrected(99.0)
+    # A sensor that knows whole numbers only may say the same for a night.
+    assert after_hours(9, 98.0) == corrected(98.0)
+    assert after_hours(25, 98.0) is None
 
 
 # -- fill values and units ---------------------------------------------------------------------------------
