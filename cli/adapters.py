@@ -12,7 +12,8 @@ from cli.shared.wording import counted
 from schemas.base import StationId, format_time
 from sources.adapters import adapters
 from sources.adapters.core.adapter import Adapter, Context
-from sources.adapters.core.translation import MAX_BYTES, Part, translate
+from sources.adapters.core.parts import Part
+from sources.adapters.core.translation import MAX_BYTES, translate
 
 app = typer.Typer(help="Payloads of stations, clouds and portals that are understood.", no_args_is_help=True)
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from sources.adapters.core.adapter import Adapter, Field
 from sources.adapters.core.payload import Node
-from sources.adapters.core.translation import Tray
+from sources.adapters.core.tray import Tray
 
 _SERIAL: Final = re.compile(r"airgradient[:_/](?:readings/)?([0-9a-fA-F]{12})")
 #: All sizes are this after a bad frame of the PMS5003 (firmware issue 294).

@@ -4,7 +4,7 @@ from typing import Final
 
 from sources.adapters.core.adapter import Adapter
 from sources.adapters.core.payload import Node
-from sources.adapters.core.translation import Tray
+from sources.adapters.core.tray import Tray
 
 _POLLUTANTS: Final = ("PM25", "PM10", "OZONE", "NO2", "CO", "SO2")
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from sources.adapters.core.adapter import Adapter
 from sources.adapters.core.payload import Node
-from sources.adapters.core.translation import Tray
+from sources.adapters.core.tray import Tray
 from sources.adapters.core.words import without_unit
 
 #: Names that mean this only here.

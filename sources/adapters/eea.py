@@ -6,7 +6,7 @@ from typing import Final
 
 from sources.adapters.core.adapter import CET, Adapter
 from sources.adapters.core.payload import Node
-from sources.adapters.core.translation import Tray
+from sources.adapters.core.tray import Tray
 
 #: Codes of the agency's vocabulary of pollutants (newer tables have only these).
 _CODES: Final = {"1": "so2", "5": "pm10", "6001": "pm25", "7": "o3", "8": "no2", "10": "co"}

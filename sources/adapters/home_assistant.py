@@ -6,7 +6,7 @@ from typing import Final
 from schemas.errors import Refused
 from sources.adapters.core.adapter import Adapter
 from sources.adapters.core.payload import Node, parsed_json
-from sources.adapters.core.translation import Tray
+from sources.adapters.core.tray import Tray
 from sources.adapters.core.words import is_not_carried, parameter_of
 
 _TOPIC: Final = re.compile(r"sensor/([^/]+)/([^/]+)$")

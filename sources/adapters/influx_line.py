@@ -6,7 +6,7 @@ from typing import Final
 from sources.adapters import airgradient, sensor_community
 from sources.adapters.core.adapter import Adapter
 from sources.adapters.core.payload import Node
-from sources.adapters.core.translation import Tray
+from sources.adapters.core.tray import Tray
 from sources.adapters.core.words import is_not_carried, parameter_of
 
 _LINE: Final = re.compile(

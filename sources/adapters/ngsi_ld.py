@@ -4,7 +4,7 @@ from typing import Final
 
 from sources.adapters.core.adapter import Adapter
 from sources.adapters.core.payload import Node
-from sources.adapters.core.translation import Tray
+from sources.adapters.core.tray import Tray
 from sources.adapters.core.words import is_not_carried, parameter_of
 
 
@@ -20,7 +20,7 @@ def _read(payload: Node, tray: Tray) -> None:
         observed = _value(entity["dateObserved"] or entity["dateObservedTo"])
         text = observed.peek()
         # Older brokers give an interval.
-        common = tray.moment_of(device, f"{text}".rpartition("/")[2], observed.path) if text else None
+        common = tray.moment_of(device, f"{text}".rpartition("/")[2], observed) if text else None
         observed.drop()
         for name, attribute in entity.items():
             if parameter_of(name) is None and not is_not_carried(name):

@@ -6,7 +6,7 @@ from typing import Final
 from schemas.duration import parse_duration
 from sources.adapters.core.adapter import Adapter
 from sources.adapters.core.payload import Node
-from sources.adapters.core.translation import Tray
+from sources.adapters.core.tray import Tray
 
 _SENSOR: Final = re.compile(r"/sensors/([0-9]+)")
 
@@ -30,9 +30,7 @@ def _read(payload: Node, tray: Tray) -> None:
         seconds = _seconds(period["interval"].text())
         draft = tray.draft(device, period["datetimeTo"]["utc"] or result["datetime"]["utc"], seconds)
         if result["flagInfo"]["hasFlags"].take() is True:
-            tray.remarks.add(
-                "flagged", "results[].flagInfo", result.place, "OpenAQ or the provider flagged it"
-            )
+            tray.remarks.add("flagged", "results[].flagInfo", result, "OpenAQ or the provider flagged it")
         name, unit = parameter["name"].text(), parameter["units"].text()
         if not name:
             tray.refuse("no_quantity", value, "latest values say no parameter: ask /sensors/ID/measurements")

@@ -5,7 +5,7 @@ from typing import Final
 
 from sources.adapters.core.adapter import FAHRENHEIT, Adapter, Field
 from sources.adapters.core.payload import Node
-from sources.adapters.core.translation import Tray
+from sources.adapters.core.tray import Tray
 
 #: A dead Plantower repeats the end of its range.
 _END: Final = (5000.0,)

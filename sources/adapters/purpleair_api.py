@@ -5,7 +5,7 @@ from typing import Final
 
 from sources.adapters.core.adapter import FAHRENHEIT, Adapter, Field
 from sources.adapters.core.payload import Node
-from sources.adapters.core.translation import Tray
+from sources.adapters.core.tray import Tray
 
 _NONE: Final = Node.root(None)
 

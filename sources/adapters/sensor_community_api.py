@@ -5,7 +5,7 @@ from typing import Final
 
 from sources.adapters.core.adapter import Adapter, Field
 from sources.adapters.core.payload import Node
-from sources.adapters.core.translation import Tray, sensor_id
+from sources.adapters.core.tray import Tray, sensor_id
 
 
 def _read(payload: Node, tray: Tray) -> None:

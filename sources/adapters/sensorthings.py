@@ -6,7 +6,7 @@ from typing import Final
 
 from sources.adapters.core.adapter import Adapter
 from sources.adapters.core.payload import Node
-from sources.adapters.core.translation import Device, Draft, Tray
+from sources.adapters.core.tray import Device, Draft, Tray
 
 _TOPIC: Final = re.compile(r"Datastreams\(['\"]?([^'\")]+)['\"]?\)")
 
@@ -41,10 +41,9 @@ def _draft(tray: Tray, device: Device, observation: Node) -> Draft:
     begin, slash, end = f"{stated.peek()}".partition("/")
     if not slash:
         return tray.draft(device, stated)
-    path = stated.path
+    since: datetime | None = tray.moment_of(device, begin, stated)
+    until = tray.moment_of(device, end, stated)
     stated.drop()
-    since: datetime | None = tray.moment_of(device, begin, path)
-    until = tray.moment_of(device, end, path)
     if since is None or until is None:
         return tray.refused_draft(device)
     return tray.draft(device, at=until, period_s=(until - since).total_seconds())

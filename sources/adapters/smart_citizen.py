@@ -6,7 +6,7 @@ from typing import Final
 
 from sources.adapters.core.adapter import Adapter, Field
 from sources.adapters.core.payload import Node, parsed_json
-from sources.adapters.core.translation import Tray
+from sources.adapters.core.tray import Tray
 
 _TOKEN: Final = re.compile(r"device/sck/([^/]+)/")
 #: {t:2017-03-24T13:35:14Z,29:48.45,13:66}: the keys are not quoted, and so no JSON.

@@ -6,7 +6,7 @@ from typing import Final
 
 from sources.adapters.core.adapter import Adapter, Field
 from sources.adapters.core.payload import Node
-from sources.adapters.core.translation import Tray, sensor_id
+from sources.adapters.core.tray import Tray, sensor_id
 from sources.adapters.core.words import scale_of
 
 _TOPIC: Final = re.compile(r"(?:^|/)tele/(.+)/SENSOR$|(?:^|/)stat/(.+)/STATUS(?:8|10)$")

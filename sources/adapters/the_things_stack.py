@@ -5,7 +5,7 @@ from typing import Final
 from sources.adapters.core.adapter import Adapter
 from sources.adapters.core.lorawan import FIELDS, OTHERS, take_decoded
 from sources.adapters.core.payload import Node
-from sources.adapters.core.translation import Tray
+from sources.adapters.core.tray import Tray
 
 
 def _read(payload: Node, tray: Tray) -> None:

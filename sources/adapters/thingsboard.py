@@ -4,7 +4,7 @@ from typing import Final
 
 from sources.adapters.core.adapter import Adapter
 from sources.adapters.core.payload import Node
-from sources.adapters.core.translation import Device, Tray
+from sources.adapters.core.tray import Device, Tray
 
 
 def _read(payload: Node, tray: Tray) -> None:

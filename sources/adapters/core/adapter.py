@@ -10,7 +10,7 @@ from schemas.reading import Stamp, TimeSource
 
 if TYPE_CHECKING:
     from sources.adapters.core.payload import Node
-    from sources.adapters.core.translation import Tray
+    from sources.adapters.core.tray import Tray
 
 #: Of text without a zone. `station`: the zone that the station declares.
 NaiveZone = Literal["utc", "station"] | timezone

@@ -9,7 +9,7 @@ from typing import Final
 
 from sources.adapters.core.adapter import Field
 from sources.adapters.core.payload import Node
-from sources.adapters.core.translation import Device, Draft, Tray
+from sources.adapters.core.tray import Device, Draft, Tray
 
 #: By name, or by SenseCAP's number of a measurement.
 FIELDS: Final = {

@@ -6,7 +6,7 @@ nothing that a device sends is dropped silently, however little the adapter's au
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal
 
 from schemas.errors import Refused
@@ -25,7 +25,7 @@ Scalar = str | int | float | bool | None
 class Node:
     """A part of a payload by its place; a part that is not there is a node too, and false."""
 
-    __slots__ = ("_holder", "_key", "_label", "_name", "_parent", "depth")
+    __slots__ = ("_holder", "_key", "_label", "_name", "_parent")
 
     def __init__(self, holder: Any, key: Any, parent: "Node | None" = None, name: str | None = None) -> None:
         self._holder = holder
@@ -33,7 +33,6 @@ class Node:
         self._parent = parent
         self._name = name
         self._label = ""
-        self.depth: int = 0 if parent is None else parent.depth + 1
 
     @classmethod
     def root(cls, value: Any, name: str = "") -> "Node":
@@ -144,23 +143,38 @@ class Node:
             node = node._parent
         return "".join(reversed(parts)).lstrip(".") + self._label
 
-    def rest(self) -> Iterator["Node"]:
-        """What is left of it, objects and lists before what is in them.
+    def rest(self) -> Iterator[tuple["Node", str, int]]:
+        """What is left of it, with its path and depth; objects and lists come before what is in them.
 
         Whoever drops a part is not led into it. Nulls and what is empty have nothing to lose.
         """
-        waiting = [self]
-        while waiting:
-            node = waiting.pop()
-            if not node or node._value in (None, ""):
+        inside: list[Iterator[tuple[Node, str, int]]] = [iter([(self, self._name or "", 0)] if self else [])]
+        while inside:
+            found = next(inside[-1], None)
+            if found is None:
+                inside.pop()
                 continue
-            yield node
-            waiting.extend([inner for _, inner in node.items()][::-1])
-            waiting.extend(list(node.each())[::-1])
+            yield found
+            node, path, depth = found
+            value = node._value
+            if isinstance(value, dict):
+                inside.append(_members(value.items(), value, node, path, depth + 1))
+            elif isinstance(value, list):
+                inside.append(_members(enumerate(value), value, node, path, depth + 1))
 
     def has_parts(self) -> bool:
         """Whether it is an object or a list."""
         return isinstance(self._value, dict | list)
+
+
+def _members(
+    found: Iterable[tuple[Any, Any]], holder: Any, parent: Node, path: str, depth: int
+) -> Iterator[tuple[Node, str, int]]:
+    for key, value in found:
+        if value is _GONE or value is None or value == "":
+            continue
+        here = f"{path}[]" if isinstance(key, int) else f"{path}.{key:.64}" if path else f"{key:.64}"
+        yield Node(holder, key, parent), here, depth
 
 
 def decoded(data: bytes) -> tuple[str, bool]:

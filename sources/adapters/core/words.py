@@ -88,6 +88,8 @@ def without_unit(name: str) -> tuple[str, str]:
 
 def parameter_of(name: str) -> Parameter | None:
     """The parameter that a quantity's name means: PM2.5, pm2_5, pm25, Nitrogen dioxide … None: none."""
+    if len(name) > _LONGEST:
+        return None
     lowered = name.strip().lower()
     if lowered.startswith(("pm", "particulate")):
         return _SIZES.get(_size(lowered) or "")
@@ -96,6 +98,8 @@ def parameter_of(name: str) -> Parameter | None:
 
 def is_not_carried(name: str) -> bool:
     """Whether it names a quantity that is known and that no reading carries, such as CO2 or PM1."""
+    if len(name) > _LONGEST:
+        return False
     lowered = name.strip().lower()
     if size := _size(lowered):
         return size not in ("2.5", "10")
@@ -104,7 +108,7 @@ def is_not_carried(name: str) -> bool:
 
 def _size(name: str) -> str | None:
     """Of particles, in micrometres: 1.0 and 01 are 1, 25 and 2_5 are 2.5, 10.0 is 10."""
-    found = _PARTICLES.fullmatch(name) if len(name) <= _LONGEST else None
+    found = _PARTICLES.fullmatch(name)
     if found is None:
         return None
     whole, tenth = found[1], found[2] or "0"
@@ -117,7 +121,7 @@ def _size(name: str) -> str | None:
 
 def scale_of(text: str) -> Scale | None:
     """The unit that is meant: µg/m³, UG/M3, ug/m^3, °C, Pa … None: none that is known."""
-    return _UNITS.get(text.strip().lower().translate(_SPELT))
+    return None if len(text) > _LONGEST else _UNITS.get(text.strip().lower().translate(_SPELT))
 
 
 def unit_for(parameter: Parameter, stated: str, value: float) -> Scale:

@@ -14,7 +14,8 @@ from schemas.parameters import units_of
 from schemas.reading import accept
 from sources.adapters import adapters
 from sources.adapters.core.adapter import Adapter, Context
-from sources.adapters.core.translation import MAX_NAMED, Translation, translate
+from sources.adapters.core.parts import MAX_NAMED
+from sources.adapters.core.translation import Translation, translate
 from tests.sources.adapters.golden import RECEIVED, Case, cases, text
 
 ALL = sorted(adapters().values(), key=lambda adapter: adapter.name)
