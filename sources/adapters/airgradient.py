@@ -19,8 +19,12 @@ def _read(payload: Node, tray: Tray) -> None:
         serial = message["serialno"].text() or (in_path[1] if in_path else "")
         device = tray.device(serial.lower(), "airgradient-")
         firmware = message["firmware"] or message["firmwareVersion"]
-        tray.fact(device, firmware=firmware, model=message["model"] or message["fwMode"])
-        draft = tray.draft(device)
+        tray.fact(
+            device, firmware=firmware, model=message["model"] or message["fwMode"],
+            name=message["locationName"], latitude=message["latitude"], longitude=message["longitude"],
+        )  # fmt: skip
+        stated = message["timestamp"]  # of the cloud's API only
+        draft = tray.draft(device, stated, source="server" if stated else None)
         for number, suffix in (("1", "_a"), ("2", "_b")):
             for key, node in message["channels"][number].items():
                 if known := ADAPTER.fields.get(key):
@@ -36,12 +40,15 @@ ADAPTER: Final = Adapter(
     versions="firmware 3.0.10 to 3.6. Before 3.1: firmwareVersion, fwMode, tvoc_raw; pm02Compensated from"
     " 3.1.4, pm02Standard later. The post to the cloud has no serialno and no firmware: its path has that",
     arrives="GET /measures/current; MQTT airgradient/readings/SERIAL; POST"
-    " /sensors/airgradient:SERIAL/measures (httpDomain, from 3.3.2)",
+    " /sensors/airgradient:SERIAL/measures (httpDomain, from 3.3.2); GET /public/api/v1/…/measures/current",
     read=_read,
     fields={
         "pm02": Field("pm25", "ug/m3", "atm", missing=_BAD_FRAME),
         "pm02Standard": Field("pm25", "ug/m3", "cf_1", missing=_BAD_FRAME),
         "pm02Compensated": Field("pm25", "ug/m3", "epa"),
+        "pm02_corrected": Field("pm25", "ug/m3", "epa"),
+        "atmp_corrected": Field("temperature", "Cel", "compensated"),
+        "rhum_corrected": Field("relativehumidity", "%", "compensated"),
         "pm10": Field("pm10", "ug/m3", "atm", missing=_BAD_FRAME),
         "pm10Standard": Field("pm10", "ug/m3", "cf_1", missing=_BAD_FRAME),
         "atmp": Field("temperature", "Cel"),
@@ -52,7 +59,9 @@ ADAPTER: Final = Adapter(
     others={
         "*pm01": "PM1", "*pm01Standard": "PM1", "bootCount": "starts", "*Count": "particle counts",
         "*rco2": "CO2", "*tvoc*": "VOC index or raw signal", "*nox*": "NOx index or raw signal",
-        "wifi": "reception", "boot": "starts", "ledMode": "setting",
+        "*_corrected": "corrected by the cloud", "rco2_*": "CO2", "location*": "of the place",
+        "publicLocationName": "of the place", "timezone": "of the place", "heatindex": "computed",
+        "led*": "setting", "wifi": "reception", "boot": "starts", "ledMode": "setting",
         "monitorDisplayCompensatedValues": "setting", "resetReason": "starts", "freeHeap": "memory",
         "satellites": "other devices nearby", "volt": "supply", "light": "light",
     },

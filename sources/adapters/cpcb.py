@@ -48,7 +48,7 @@ ADAPTER: Final = Adapter(
         "*#": "number of the line",
     },
     naive=_IST,
-    formats=("%d-%m-%Y %H:%M", "%d-%b-%Y %H:%M", "%d-%b-%Y - %H:%M"),
+    formats=("%d-%m-%Y %H:%M", "%d-%b-%Y %H:%M", "%d-%b-%Y - %H:%M", "%d-%m-%Y %H:%M:%S", "%d/%m/%Y %H:%M"),
     correction="the board's",
     archive=True,
 )  # fmt: skip

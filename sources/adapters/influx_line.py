@@ -35,26 +35,29 @@ def _read(payload: Node, tray: Tray) -> None:
     lines = f"{payload.peek()}".splitlines()
     payload.put([None if not line.strip() or line.startswith("#") else line for line in lines])
     for node in payload.each():
-        found = _LINE.fullmatch(f"{node.peek()}".strip()) if node.peek() else None
-        if found is None:
-            if node.peek():
-                tray.refuse("not_a_line", node, "it is no line protocol: measurement,tags fields time")
+        if not node.peek():
             continue
-        measurement, *tags = _COMMA.findall(found["head"])
-        tagged = dict(_pairs(tags))
-        fields = dict(_pairs(_COMMA.findall(found["fields"])))
-        node.put({"fields": {key: _plain(text) for key, text in fields.items()}, "time": found["time"]})
-        device = tray.device(next((tagged[key] for key in _STATIONS if tagged.get(key)), ""))
+        found = _LINE.fullmatch(f"{node.peek()}".strip())
+        head = _COMMA.findall(found["head"]) if found else []
+        tagged = _pairs(head[1:])
+        fields = _pairs(_COMMA.findall(found["fields"])) if found else None
+        if found is None or not head or tagged is None or fields is None:
+            tray.refuse("not_a_line", node, "it is no line protocol: measurement,tags fields time")
+            continue
+        measurement = head[0]
+        plain = {key: _plain(text) for key, text in fields.items()}
+        node.put({"tags": tagged, "fields": plain, "time": found["time"]})
+        device = tray.device(next((_name(tagged[key]) for key in _STATIONS if tagged.get(key)), ""))
         draft = tray.draft(device, node["time"] if found["time"] else None, now=True)
         unit = next((tagged[key] for key in _UNITS if key in tagged), "")
         quantity = tagged.get("parameter") or tagged.get("pollutant") or _name(measurement)
         for key, value in node["fields"].items():
             # A field called `value` is what the tag or the measurement says.
-            name = quantity if key == "value" or (not _known(key) and _known(quantity)) else key
+            name = quantity if key == "value" else key
             known = airgradient.ADAPTER.fields.get(key) or sensor_community.field_of(key)
             if known is not None and not unit and not _known(key):
                 draft.take(value, known)
-            elif not draft.named(name, value, unit if name == quantity or key == name else ""):
+            elif not draft.named(name, value, unit):
                 tray.other(key, value)
 
 
@@ -62,8 +65,10 @@ def _known(name: str) -> bool:
     return parameter_of(name) is not None or is_not_carried(name)
 
 
-def _pairs(texts: list[str]) -> list[tuple[str, str]]:
-    return [(_name(found[1]), found[2]) for text in texts if (found := _KEY.fullmatch(text))]
+def _pairs(texts: list[str]) -> dict[str, str] | None:
+    """By key; None where one is none, or is there twice."""
+    pairs = [(_name(found[1]), found[2]) for text in texts if (found := _KEY.fullmatch(text))]
+    return dict(pairs) if len(dict(pairs)) == len(texts) else None
 
 
 def _name(text: str) -> str:
@@ -84,7 +89,7 @@ ADAPTER: Final = Adapter(
     arrives="POST /write, /api/v2/write; MQTT; files",
     form="text",
     read=_read,
-    others={**airgradient.ADAPTER.others, **sensor_community.ADAPTER.others},
+    others={"*tags": "tags", **airgradient.ADAPTER.others, **sensor_community.ADAPTER.others},
     correction="not known",
     many=True,
     archive=True,

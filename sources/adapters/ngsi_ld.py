@@ -21,7 +21,8 @@ def _read(payload: Node, tray: Tray) -> None:
         text = observed.peek()
         # Older brokers give an interval.
         common = tray.moment_of(device, f"{text}".rpartition("/")[2], observed) if text else None
-        observed.drop()
+        if text is not None:
+            observed.drop()
         for name, attribute in entity.items():
             if parameter_of(name) is None and not is_not_carried(name):
                 continue
@@ -54,7 +55,7 @@ ADAPTER: Final = Adapter(
     arrives="notification of a subscription (POST)",
     read=_read,
     others={
-        "*.type": "form", "type": "form", "id": "ids", "subscriptionId": "ids",
+        "*_Level": "index", "*.type": "form", "type": "form", "id": "ids", "subscriptionId": "ids",
         "notifiedAt": "of the notification", "*@context": "form", "*address": "position",
         "*location": "position", "*source": "provider", "*dataProvider": "provider",
         "*areaServed": "position", "*airQualityIndex": "index", "*airQualityLevel": "index",

@@ -20,8 +20,7 @@ def _read(payload: Node, tray: Tray) -> None:
     )  # fmt: skip
     # A unit with one laser has no key that ends in _b.
     twins = any(key.endswith("_b") for key, _ in payload.items())
-    period = payload["period"].peek()
-    draft = tray.draft(device, payload["DateTime"], period if isinstance(period, int) else None)
+    draft = tray.draft(device, payload["DateTime"], tray.seconds(payload["period"]))
     for key, node in payload.items():
         second = key.endswith("_b")
         known = ADAPTER.fields.get(key.removesuffix("_b"))
@@ -53,7 +52,7 @@ ADAPTER: Final = Adapter(
         "pm1_0_*": "PM1", "p_*_um*": "particle counts", "pm2.5_aqi*": "index", "p25aqic*": "colour",
         "current_dewpoint_f*": "dew point", "gas_680": "VOC, raw", "rssi": "reception", "uptime": "starts",
         "Mem": "memory", "mem*": "memory", "Id": "counter", "Adc": "supply", "loggingrate": "setting",
-        "place": "setting", "period": "taken for the period", "http*": "uploads",
+        "place": "setting", "http*": "uploads",
         "hardwareversion": "hardware", "latency": "uploads", "pa_latency": "uploads", "wlstate": "reception",
         "response*": "uploads", "status_*": "uploads", "ssid": "reception", "key1_*": "uploads",
         "ts_*": "uploads", "lastcalibration*": "uploads",

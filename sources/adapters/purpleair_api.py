@@ -12,8 +12,7 @@ _NONE: Final = Node.root(None)
 
 def _read(payload: Node, tray: Tray) -> None:
     index = payload["sensor_index"].text()
-    minutes = payload["average"].take()
-    period = minutes * 60 if isinstance(minutes, int) and minutes > 0 else None
+    period = tray.seconds(payload["average"], 60.0) or None
     names = [name.text() for name in payload["fields"].each()]
     rows = [
         {name: cell.called(name) for name, cell in zip(names, list(row.each()), strict=False)}
@@ -24,7 +23,7 @@ def _read(payload: Node, tray: Tray) -> None:
             _sensor(row, index, period, tray)
 
 
-def _sensor(row: dict[str, Node], index: str, period: int | None, tray: Tray) -> None:
+def _sensor(row: dict[str, Node], index: str, period: float | None, tray: Tray) -> None:
     sensor = row.get("sensor_index", _NONE).text()
     device = tray.device(index or sensor, "purpleair-")
     tray.fact(

@@ -24,9 +24,8 @@ def _read(payload: Node, tray: Tray) -> None:
         latitude=position.get("GPS_lat", position.get("lat", nowhere)),
         longitude=position.get("GPS_lon", position.get("lon", nowhere)),
     )
-    interval = next((node.peek() for name, node in pairs if name == "interval"), None)
-    seconds = int(interval) / 1000 if isinstance(interval, str) and interval.isdecimal() else None
-    draft = tray.draft(device, period_s=seconds)
+    interval = next((node for name, node in pairs if name == "interval"), nowhere)
+    draft = tray.draft(device, period_s=tray.seconds(interval, 0.001))
     pin = _PINS.get(tray.context.headers.get("x-pin", ""), "")
     for name, node in pairs:
         known = field_of(name, pin)
@@ -41,8 +40,8 @@ def field_of(name: str, pin: str = "") -> Field | None:
     before, _, quantity = name.rpartition("_")
     sensor = (before or pin).lower()
     known = ADAPTER.fields.get(quantity)
-    # The P1 of a PPD42 is a count.
-    return None if known is None or sensor == "ppd" else replace(known, sensor=sensor_id(sensor))
+    # The P1 of a PPD42 is a count; HECA is the heated inlet.
+    return None if known is None or sensor in ("ppd", "heca") else replace(known, sensor=sensor_id(sensor))
 
 
 ADAPTER: Final = Adapter(
@@ -64,7 +63,8 @@ ADAPTER: Final = Adapter(
         "P0": "PM1", "P4": "PM4", "*_P0": "PM1", "*_P4": "PM4", "*_N*": "particle counts",
         "N05": "particle counts", "N1": "particle counts", "N25": "particle counts", "N4": "particle counts",
         "N10": "particle counts", "*_TS": "particle size", "PPD_*": "particle counts", "*co2_ppm": "CO2",
-        "*noise*": "noise", "GPS_*": "position, time", "lat": "position", "lon": "position",
+        "*noise*": "noise", "*_P01": "PM0.1", "*_P03": "PM0.3", "*_P05": "PM0.5", "*_P5": "PM5",
+        "HECA_*": "of the heated inlet", "GPS_*": "position, time", "lat": "position", "lon": "position",
         "height": "position", "samples": "firmware", "min_micro": "firmware", "max_micro": "firmware",
         "interval": "firmware", "signal": "reception", "*counts_per_minute": "radiation",
         "*_hv_pulses": "radiation", "*sample_time_ms": "radiation", "durP*": "particle counts",

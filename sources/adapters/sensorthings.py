@@ -13,26 +13,41 @@ _TOPIC: Final = re.compile(r"Datastreams\(['\"]?([^'\")]+)['\"]?\)")
 
 def _read(payload: Node, tray: Tray) -> None:
     outer = payload if payload["Observations"] else payload["Datastream"]
-    for observation in (payload["value"] or payload["Observations"] or payload).one_or_each():
-        stream = observation["Datastream"] or outer
-        in_topic = _TOPIC.search(tray.context.topic)
-        number = stream["@iot.id"].text() or (in_topic[1] if in_topic else "")
-        thing = stream["Thing"]
-        # What skyfuse itself writes is `station:parameter:kind`.
-        own = number.split(":") if number.count(":") == 2 else ["", "", ""]
-        device = tray.device(own[0] or thing["name"].text() or thing["@iot.id"].text())
-        name = own[1] or stream["ObservedProperty"]["name"].text() or stream["name"].text()
-        unit = stream["unitOfMeasurement"]["symbol"].text() or ("ug/m3" if own[1] else "")
-        result = observation["result"].called(name or number)
-        if own[2] == "imputed":
-            tray.leave("no_reading", result, "imputed, not measured")
-        elif not name:
-            why = (
-                "nothing says what was measured: ask with $expand=Datastream($expand=ObservedProperty,Thing)"
-            )
-            tray.refuse("no_quantity", result, why)
-        elif not _draft(tray, device, observation).named(name, result, unit):
-            tray.other(name, result)
+    for entry in (payload["value"] or payload["Observations"] or payload).one_or_each():
+        if entry["dataArray"]:
+            names = [name.text() for name in entry["components"].each()]
+            for row in entry["dataArray"].each():
+                cells = [cell.grab() for cell in row.each()]
+                if len(cells) == len(names):
+                    _observation(tray, row.put(dict(zip(names, cells, strict=True))), entry["Datastream"])
+                else:
+                    tray.refuse("not_a_row", row, f"{len(cells)} cells of {len(names)} components")
+        else:
+            _observation(tray, entry, entry["Datastream"] or outer)
+
+
+def _observation(tray: Tray, observation: Node, stream: Node) -> None:
+    in_topic = _TOPIC.search(tray.context.topic)
+    number = _said(stream["@iot.id"]) or (in_topic[1] if in_topic else "")
+    thing = stream["Thing"]
+    # What skyfuse itself writes is `station:parameter:kind`.
+    own = number.split(":") if number.count(":") == 2 else ["", "", ""]
+    device = tray.device(own[0] or _said(thing["name"]) or _said(thing["@iot.id"]))
+    name = own[1] or _said(stream["ObservedProperty"]["name"]) or _said(stream["name"])
+    unit = _said(stream["unitOfMeasurement"]["symbol"]) or ("ug/m3" if own[1] else "")
+    result = observation["result"].called(name or number)
+    if own[2] == "imputed":
+        tray.leave("no_reading", result, "imputed, not measured")
+    elif not name:
+        why = "nothing says what was measured: ask with $expand=Datastream($expand=ObservedProperty,Thing)"
+        tray.refuse("no_quantity", result, why)
+    elif not _draft(tray, device, observation).named(name, result, unit):
+        tray.other(name, result)
+
+
+def _said(part: Node) -> str:
+    """Text of a Datastream, which stays: it may be of many observations."""
+    return "" if part.peek() is None else f"{part.peek()}"
 
 
 def _draft(tray: Tray, device: Device, observation: Node) -> Draft:

@@ -10,11 +10,8 @@ from sources.adapters.core.tray import Tray
 def _read(payload: Node, tray: Tray) -> None:
     for row in payload.each():
         device = tray.device(row["station"].text())
-        period, stamp = row["period"].text(), row["stamp"].text()
-        draft = tray.draft(
-            device, row["time"] or row["observed_at"], float(period) if period.isdecimal() else None,
-            "begins" if stamp == "begins" else "ends",
-        )  # fmt: skip
+        period, stamp = tray.seconds(row["period"]), tray.stamp(row["stamp"])
+        draft = tray.draft(device, row["time"] or row["observed_at"], period, stamp)
         draft.exact(
             row["value"],
             row["parameter"].text(),

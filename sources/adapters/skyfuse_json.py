@@ -16,12 +16,8 @@ def _read(payload: Node, tray: Tray) -> None:
         payload.put(parsed_json(text)[0])
     for message in payload.one_or_each():
         device = tray.device(message["station"].text())
-        period, stamp = message["period"].take(), message["stamp"].text()
-        draft = tray.draft(
-            device, message["observed_at"] or message["time"],
-            float(period) if isinstance(period, int | float) else None,
-            "begins" if stamp == "begins" else "ends", now=True,
-        )  # fmt: skip
+        period, stamp = tray.seconds(message["period"]), tray.stamp(message["stamp"])
+        draft = tray.draft(device, message["observed_at"] or message["time"], period, stamp, now=True)
         for part in message["values"].each():
             sensor, channel = part["sensor"].text(), part["channel"].text()
             draft.exact(part["value"], part["parameter"].text(), part["unit"].text(), sensor, channel)

@@ -40,7 +40,12 @@ def _read(payload: Node, tray: Tray) -> None:
                 tray.fact(device, battery_percent=node)
             elif known is not None:
                 draft.take(node.called(number), replace(known, sensor=f"sck-{number}"))
-            elif node.peek() is not None:
+            elif node.peek() is not None and not draft.named(
+                sensor["measurement"]["name"].text(),
+                node.called(number),
+                sensor["unit"].text(),
+                f"sck-{number}",
+            ):
                 tray.other(number, node)
 
 

@@ -7,9 +7,10 @@ from typing import Final
 from sources.adapters.core.adapter import Adapter, Field
 from sources.adapters.core.payload import Node
 from sources.adapters.core.tray import Tray, sensor_id
-from sources.adapters.core.words import scale_of
 
-_TOPIC: Final = re.compile(r"(?:^|/)tele/(.+)/SENSOR$|(?:^|/)stat/(.+)/STATUS(?:8|10)$")
+_TOPIC: Final = re.compile(
+    r"(?:^|/)(?:tele|stat)/([^/].*)/(?:SENSOR|STATUS8|STATUS10)$|^(.+)/(?:tele|stat)/(?:SENSOR|STATUS8|STATUS10)$"
+)
 _UNITS: Final = {"Temperature": "TempUnit", "Pressure": "PressureUnit"}
 
 
@@ -17,8 +18,8 @@ def _read(payload: Node, tray: Tray) -> None:
     message = payload["StatusSNS"] or payload
     found = _TOPIC.search(tray.context.topic)
     device = tray.device((found[1] or found[2]) if found else "")
-    draft = tray.draft(device, message["Time"])
-    units = {key: scale_of(message[unit].text()) for key, unit in _UNITS.items()}
+    draft = tray.draft(device, message["Epoch"] or message["Time"])
+    units = {key: message[unit].text() for key, unit in _UNITS.items()}
     for sensor, block in message.items():
         if not block.is_object() or sensor in ADAPTER.others:
             continue
@@ -34,16 +35,17 @@ def _read(payload: Node, tray: Tray) -> None:
             known = replace(known, sensor=sensor_id(sensor.lower()))
             if plantower and key.startswith("PM"):
                 known = replace(known, channel="atm")
-            if scale := units.get(key):
-                known = replace(known, factor=scale.factor, offset=scale.offset)
-            draft.take(node, known)
+            if units.get(key):
+                draft.named(key, node, units[key], known.sensor)
+            else:
+                draft.take(node, known)
 
 
 ADAPTER: Final = Adapter(
     name="tasmota",
     title="Tasmota",
-    versions="6 to 15. Its clock is local time without an offset; SetOption52 1 adds the offset. Values"
-    " beside PM are in TempUnit and PressureUnit",
+    versions="6 to 15. Its clock is local time without an offset; SetOption52 1 adds the offset, Time 3 and"
+    " 4 the Epoch. Values beside PM are in TempUnit and PressureUnit",
     arrives="MQTT tele/TOPIC/SENSOR, stat/TOPIC/STATUS8 and STATUS10",
     read=_read,
     fields={
@@ -57,12 +59,14 @@ ADAPTER: Final = Adapter(
         "Pressure": Field("pressure", "hPa"),
     },
     others={
-        "*PB*": "particle counts", "*CF1": "PM1", "*PM1": "PM1", "*PM1_0": "PM1", "*PM4*": "PM4",
-        "*NCPM*": "particle counts", "*TYPSIZ": "particle size", "*DewPoint": "dew point",
-        "*SeaPressure": "pressure at sea level", "*CarbonDioxide": "CO2", "*eCO2": "CO2", "*TVOC": "VOC",
-        "*NoxIdx": "NOx index", "*VOCIdx": "VOC index", "*VOC": "VOC", "*AbsHumidity": "absolute humidity",
-        "*Gas": "raw signal", "*.Id": "address of a sensor", "*Illuminance": "light",
-        "ESP32": "temperature of the chip", "ANALOG": "raw input", "ENERGY": "power", "Switch*": "inputs",
+        "*PB*": "particle counts", "*PM1.0": "PM1", "*Time": "local time", "*.Model": "model", "*CF1": "PM1",
+        "*PM1": "PM1", "*PM1_0": "PM1", "*PM4*": "PM4", "*NCPM*": "particle counts",
+        "*TYPSIZ": "particle size", "*DewPoint": "dew point", "*SeaPressure": "pressure at sea level",
+        "*CarbonDioxide": "CO2", "*eCO2": "CO2", "*TVOC": "VOC", "*NoxIdx": "NOx index",
+        "*VOCIdx": "VOC index", "*VOC": "VOC", "*NOx": "NOx index", "*AHum": "absolute humidity",
+        "*AbsHumidity": "absolute humidity", "*aHumidity": "absolute humidity", "*Gas": "raw signal",
+        "*.Id": "address of a sensor", "*Illuminance": "light", "ESP32": "temperature of the chip",
+        "ANALOG": "raw input", "ENERGY": "power", "Switch*": "inputs",
     },
     naive="station",
     correction="none; SDS011: mean of 4 samples, PMS: the last one",

@@ -4,12 +4,12 @@ Names are those of the public decoders: Milesight (SensorDecoders), Decentlab (d
 (its list of measurement ids) and Dragino; others by their plain names and units.
 """
 
-from dataclasses import replace
+import re
 from typing import Final
 
 from sources.adapters.core.adapter import Field
 from sources.adapters.core.payload import Node
-from sources.adapters.core.tray import Device, Draft, Tray
+from sources.adapters.core.tray import Device, Draft, Tray, sensor_id
 
 #: By name, or by SenseCAP's number of a measurement.
 FIELDS: Final = {
@@ -23,10 +23,11 @@ FIELDS: Final = {
     "temperature": Field("temperature", "Cel"),
     "humidity": Field("relativehumidity", "%"),
     "pressure": Field("pressure", "hPa"),
-    "TempC_SHT": Field("temperature", "Cel"),
-    "Hum_SHT": Field("relativehumidity", "%"),
-    "TempC_SHT31": Field("temperature", "Cel"),
-    "Hum_SHT31": Field("relativehumidity", "%"),
+    # Dragino: all bits set where the probe is not there.
+    "TempC_SHT": Field("temperature", "Cel", missing=(327.67, -327.68)),
+    "Hum_SHT": Field("relativehumidity", "%", missing=(6553.5, 3276.7)),
+    "TempC_SHT31": Field("temperature", "Cel", missing=(327.67, -327.68)),
+    "Hum_SHT31": Field("relativehumidity", "%", missing=(6553.5, 3276.7)),
     "4097": Field("temperature", "Cel"),
     "4098": Field("relativehumidity", "%"),
     "4101": Field("pressure", "hPa", factor=0.01),
@@ -48,6 +49,11 @@ OTHERS: Final = {
     "ipso_version": "device", "hardware_version": "device", "tsl_version": "device", "sn": "device",
     "lorawan_class": "device", "power": "device", "*_status": "device", "*_event": "device",
     "reset_event": "device",
+}  # fmt: skip
+#: Cayenne LPP numbers its values: The Things Stack at the end of the name, ChirpStack inside.
+_CAYENNE: Final = re.compile(r"(temperature|relative_humidity|barometric_pressure)_([0-9]+)")
+_CAYENNE_OBJECTS: Final = {
+    "temperatureSensor": "temperature", "humiditySensor": "humidity", "barometer": "pressure"
 }  # fmt: skip
 _BATTERY_V: Final = ("battery_voltage", "BatV", "Bat_V", "Bat")
 
@@ -76,6 +82,13 @@ def _named(tray: Tray, draft: Draft, part: Node) -> None:
     for key, node in part.items():
         if key in ("history", "messages"):
             continue
+        if key in _CAYENNE_OBJECTS:
+            for number, inner in node.items():
+                draft.named(_CAYENNE_OBJECTS[key], inner, sensor=sensor_id(f"channel-{number}"))
+            continue
+        if numbered := _CAYENNE.fullmatch(key):
+            draft.named(numbered[1], node, sensor=f"channel-{numbered[2]:.9}")
+            continue
         value, unit = node, ""
         if node["value"] or node["unit"]:  # Decentlab: {"displayName": …, "value": 9.8, "unit": "µg⋅m⁻³"}
             node["displayName"].take()
@@ -95,6 +108,6 @@ def _measurement(tray: Tray, device: Device, draft: Draft, part: Node) -> None:
     own = tray.draft(device, part["timestamp"], source="device") if part["timestamp"] else draft
     known = FIELDS.get(number)
     if known is not None:
-        own.take(value.called(number), replace(known))
+        own.take(value.called(number), known)
     elif value:
         tray.other(number, value)

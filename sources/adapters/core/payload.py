@@ -93,6 +93,12 @@ class Node:
             return value
         return None
 
+    def grab(self) -> Any:
+        """What it is with all its parts, taken from here; None where it is not there."""
+        value = self._value
+        self.drop()
+        return None if value is _GONE else value
+
     def text(self) -> str:
         """A name or id as text, taken; empty where there is none."""
         value = self.take()

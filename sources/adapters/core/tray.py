@@ -28,7 +28,7 @@ MAX_DEPTH: Final = 24
 BACKLOG: Final = timedelta(hours=1)
 
 #: Numbers that mean no value wherever they are no physical one: of loggers, of portals, sixteen bits of ones.
-SENTINELS: Final = (-999.0, -999.9, -9999.0, -99.0, -99.9, 9999.0, 99999.0, 65535.0)
+SENTINELS: Final = (-999.0, -999.9, -9999.0, -99.0, -99.9, -127.0, 9999.0, 99999.0, 65535.0)
 #: Words for no value.
 _NO_VALUE: Final = frozenset(
     {"", "nan", "none", "null", "na", "n/a", "-", "--", "unknown", "unavailable", "nodata", "no data", "inf"}
@@ -349,6 +349,25 @@ class Tray:
             self.left_out.add("no_fact", part.path, part, f"{short(raw)} is not between {low:g} and {high:g}")
         return None
 
+    def seconds(self, part: Node, factor: float = 1.0) -> float | None:
+        """A period that the payload states, in seconds; None where it states none, or none that can be."""
+        raw = part.take()
+        number = number_of(raw)
+        if number is not None and 0 <= number * factor < 1e9:
+            return number * factor
+        if not says_nothing(raw):
+            self.refused.add("not_a_period", part.path, part, f"{short(raw)} is no length of time")
+        return None
+
+    def stamp(self, part: Node) -> Stamp:
+        """Whether times begin or end their period, where the payload says so; else as the adapter does."""
+        raw = part.take()
+        if raw == "begins":
+            return "begins"
+        if raw != "ends" and not says_nothing(raw):
+            self.refused.add("not_a_stamp", part.path, part, f"{short(raw)}: begins or ends")
+        return "ends" if raw == "ends" else self.adapter.stamp
+
     def refuse(self, code: str, part: Node, why: str) -> None:
         """A part that cannot be used, taken with all that is in it."""
         self.refused.add(code, part.path, part, why)
@@ -382,7 +401,8 @@ class Tray:
                 self.refuse("too_deep", part, f"nested deeper than {MAX_DEPTH}")
                 continue
             if path not in known:
-                found = patterns.fullmatch(path) if patterns else None
+                # A list of messages is told like one.
+                found = patterns.fullmatch(path.removeprefix("[].")) if patterns else None
                 known[path] = self._what(found) if found else ""
             if what := known[path]:
                 self.left_out.add("no_reading", path, part, what)
@@ -449,7 +469,9 @@ def says_nothing(raw: object) -> bool:
 
 def short(raw: object) -> str:
     """It as it would be written in code, cut."""
-    return repr(raw[:40] if isinstance(raw, str) else raw)[:48] if not isinstance(raw, int) else f"{raw:.12g}"
+    if isinstance(raw, int) and raw.bit_length() > 64:
+        return "a huge number"
+    return repr(raw[:40] if isinstance(raw, str) else raw)[:48]
 
 
 @lru_cache(maxsize=256)

@@ -35,7 +35,7 @@ _UNITS: Final[dict[str, Scale]] = {
         Scale("ppb"): "ppb ppbv nmol/mol partsperbillion 61",
         Scale("ppm"): "ppm ppmv umol/mol partspermillion 59",
         Scale("%"): "% percent %rh rh% pct p1",
-        Scale("Cel"): "cel c degc degcelsius degreecelsius degreescelsius celsius",
+        Scale("Cel"): "cel c degc degcelsius degreecelsius degreescelsius celsius degreec",
         Scale("Cel", 5 / 9, -160 / 9): "f degf degreefahrenheit degreesfahrenheit fahrenheit fah",
         Scale("Cel", 1.0, -273.15): "k kel kelvin",
         Scale("hPa"): "hpa mbar mb hectopascal millibar a97",
