@@ -77,6 +77,16 @@ def test_readings_by_window_and_refusals_by_line(tmp_path, bundle):
         assert list(history.inputs(0, {("a", HOUR - HOUR_MS)})) == []
 
 
+def test_a_reading_is_kept_with_the_scalings_that_its_sensor_sends_besides(tmp_path, bundle):
+    rows = [
+        ("a", at(60 * n + 5), "pm25", 50 + n, "ug/m3", channel)
+        for n, channel in enumerate(("cf_1", "atm", "cf_1", "atm"))
+    ]
+    with read(table(tmp_path / "r.csv", (*READING, "channel"), *rows), bundle) as history:
+        found = [one.item.payload.scalings for one in history.inputs(0, {("a", HOUR)})]
+    assert found == [(), *[("cf_1", "atm")] * 3]
+
+
 def test_only_final_windows_that_were_asked_for(tmp_path, bundle):
     rows = [("a", at(second), "pm25", 10, "ug/m3") for second in (0, 60, 120)]
     file = table(tmp_path / "r.csv", READING, *rows)
