@@ -45,6 +45,7 @@ NEIGHBOURS: Final = 256
 FILL_VALUE: Final = 512
 PARTICLES: Final = 1024
 UNIT: Final = 2048
+ZERO: Final = 4096
 
 #: Bit of each test, by name.
 TESTS: Final[dict[str, int]] = {
@@ -60,6 +61,7 @@ TESTS: Final[dict[str, int]] = {
     "fill_value": FILL_VALUE,
     "particles": PARTICLES,
     "unit": UNIT,
+    "zero": ZERO,
 }
 
 #: Most readings that the flat-line test remembers; beyond, it starts again (it then objects later, never
@@ -88,6 +90,9 @@ class Limits:
     stuck_above: float = -math.inf
     stuck_suspect_s: int | None = None
     stuck_fail_s: int | None = None
+    tiny_below: float | None = None
+    tiny_s: int | None = None
+    lowest_mean: float | None = None
     gap_s: int | None = None
     future_s: int | None = None
     stale_s: int | None = None
@@ -109,6 +114,10 @@ class Limits:
             raise QualityError(
                 "flat_tolerance must be above zero: exactly equal readings are the stuck test's"
             )
+        if (self.tiny_below is None) != (self.tiny_s is None):
+            raise QualityError("tiny_below needs tiny_s, and it needs tiny_below")
+        if self.lowest_mean is not None and not self.lowest_mean < 0:
+            raise QualityError("lowest_mean must be below zero: the mean of clean air is above it")
         object.__setattr__(self, "plan", self._plan())
 
     def _plan(self) -> tuple[Any, ...]:
@@ -127,6 +136,7 @@ class Limits:
                 self.flat_tolerance,
                 self.stuck_suspect_s,
                 self.stuck_fail_s,
+                self.tiny_s,
             )
         )
         return (
@@ -147,6 +157,8 @@ class Limits:
             ms(self.gap_s),
             ms(self.future_s),
             ms(self.stale_s),
+            -math.inf if self.tiny_below is None else self.tiny_below,
+            ms(self.tiny_s),
         )
 
 
@@ -168,6 +180,7 @@ class SensorState(NamedTuple):
     flat_ms: int = -1  # newest reading that was out of tolerance of the present run
     lows: tuple[tuple[int, float], ...] = ()  # candidates for the lowest and highest of the run, oldest first
     highs: tuple[tuple[int, float], ...] = ()
+    tiny_ms: int = -1  # since when no reading has been other than zero or tiny
 
 
 #: State of a sensor that has not been heard yet.
@@ -205,11 +218,12 @@ def step(
         )
     (
         fail_low, fail_high, low, high, flag, rate, rate_floor, spike, spike_fail, tolerance, flat_suspect,
-        flat_fail, flat_longest, stuck_above, stuck_suspect, stuck_fail, gap, future, stale,
+        flat_fail, flat_longest, stuck_above, stuck_suspect, stuck_fail, gap, future, stale, tiny_below,
+        tiny_suspect,
     ) = limits.plan  # fmt: skip
     (
         newest_ms, last_ms, last, follows, before_ms, before, last_flag, last_tests, stuck_ms, flat_ms,
-        lows, highs,
+        lows, highs, tiny_ms,
     ) = state  # fmt: skip
 
     tests = 0
@@ -231,7 +245,7 @@ def step(
         tests |= GAP  # says that the reading follows a gap; it does not speak against the reading
         flag = flag or GOOD
     if last_ms >= 0 and t_ms - last_ms > gap:
-        follows, before_ms, stuck_ms, lows, highs = False, -1, -1, (), ()
+        follows, before_ms, stuck_ms, lows, highs, tiny_ms = False, -1, -1, (), (), -1
 
     revised: Verdict | None = None
     if follows:
@@ -263,6 +277,12 @@ def step(
         flat_ms, lows, highs = _flat_run(tolerance, flat_longest, flat_ms, lows, highs, t_ms, value)
         if value > stuck_above:
             flag, tests = _lasting(flag, tests, FLAT_LINE, t_ms - flat_ms - 1, flat_suspect, flat_fail)
+    if 0.0 < value < tiny_below:
+        tiny_ms = t_ms if tiny_ms < 0 else tiny_ms
+    elif value != 0.0:  # a zero among them is one that was rounded
+        tiny_ms = -1
+    if tiny_ms >= 0:
+        flag, tests = _lasting(flag, tests, UNIT, t_ms - tiny_ms, tiny_suspect, math.inf)
     flag = flag or NOT_EVALUATED
     return JudgedReading(
         flag,
@@ -280,6 +300,7 @@ def step(
             flat_ms,
             lows,
             highs,
+            tiny_ms,
         ),
         revised,
     )

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from aqi.history import History
-from aqi.quality import MISSING, SUSPECT
+from aqi.quality import MISSING, STUCK, SUSPECT, UNIT
 from aqi.slots import Mean
 from camera.far_band import BandFinder
 from camera.virtual_sensor import Prediction
@@ -198,7 +198,36 @@ class Counts(NamedTuple):
 def assembled(concluded: Sequence[Conclusion], bundle: str) -> list[Estimate]:
     """The estimates of windows, in their order. Indices of many at once cost a tenth of one by one."""
     blocks = indices([(one.window.station, one.history, one.window.view.end) for one in concluded])
-    return [_assembled(one, of_it, bundle) for one, of_it in zip(concluded, blocks, strict=True)]
+    return [
+        _assembled(one, [_doubted(block, one.window.measured) for block in of_it], bundle)
+        for one, of_it in zip(concluded, blocks, strict=True)
+    ]
+
+
+def _doubted(block: IndexBlock, measured: Mapping[str, Measured]) -> IndexBlock:
+    """The index with the lasting doubts of what counts in it; it is not valid where it may be far too low.
+
+    In the wrong unit a pollutant leads no index, and would: so any such counts. A zero that stands still may
+    be clean air, and is no reason to doubt what lies above it.
+    """
+    if block.index is None:
+        return block
+    doubts, low = [], False
+    for name, sub in block.subindices.items():
+        found = measured.get(name)
+        if found is None or found.flag != SUSPECT:
+            continue
+        if found.tests & UNIT:
+            doubts.append(f"{name} of {found.value:.3g} ug/m3 is hardly found: is its unit right?")
+            low = True
+        elif found.tests & STUCK and found.value <= 0.0:
+            doubts.append(f"{name} has stood still at {found.value:g} ug/m3 for hours")
+            low = low or sub >= block.index
+    if not doubts:
+        return block
+    status = "indicative" if low and block.status == "valid" else block.status
+    reason = "; ".join([*([block.reason] if block.reason else []), "in doubt: " + ", ".join(doubts)])
+    return block.model_copy(update={"status": status, "reason": reason})
 
 
 def _assembled(concluded: Conclusion, blocks: Sequence[IndexBlock], bundle: str) -> Estimate:

@@ -42,6 +42,7 @@ from aqi.quality import (
     STUCK,
     SUSPECT,
     UNIT,
+    ZERO,
     ChannelRule,
     Defaults,
     Limits,
@@ -58,6 +59,7 @@ from aqi.quality import (
     unit_doubt,
 )
 from aqi.units import to_canonical
+from aqi.zero import MEMORY_MS, ZeroLevel, followed, is_lost
 from schemas.parameters import PARAMETERS
 from schemas.reading import LIMITS, scaling_of
 from schemas.station import Station
@@ -134,6 +136,8 @@ class SensorMemory:
     scales: Mapping[tuple[str, str], SensorScale] = field(default_factory=dict)
     #: By pollutant and name (sensor, or sensor/channel), end of the last window in which it was left out.
     distrusted: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    #: By sensor and pollutant, where its (corrected) values lie about zero.
+    zeros: Mapping[tuple[str, str], ZeroLevel] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -322,6 +326,7 @@ class _WindowAtWork:
         self._no_humidity: dict[str, str] = {}
         #: Pollutant and name of what does not move, and fails for it.
         self._stuck: set[tuple[str, str]] = set()
+        self._zeros = dict(memory.zeros)
         self.failed: dict[str, list[tuple[str, _Mean]]] = {}
         self.disputed: dict[str, Disputed] = {}
         self.refused: dict[str, dict[str, str]] = {}
@@ -491,6 +496,9 @@ class _WindowAtWork:
             )  # fmt: skip
             self._fail(parameter, sensor, mean, GROSS_RANGE)
             return None
+        if self._zero_is_lost(sensor, parameter, value, by_channel):
+            self._fail(parameter, sensor, mean, ZERO)
+            return None
         return mean._replace(value=value, method="mean" if rule is IDENTITY else rule.id)
 
     def _raw(self, parameter: str, by_channel: Mapping[str, Sequence[Item]]) -> _Mean:
@@ -526,6 +534,25 @@ class _WindowAtWork:
             self._refuse(parameter, sensor, f"sends {names} ({told} ug/m3), which may be anything: {which}")
             return False
         self._refuse(parameter, f"{sensor}/{'+'.join(sorted(sent - {taken}))}", f"{taken} is taken; {which}")
+        return True
+
+    def _zero_is_lost(
+        self, sensor: str, parameter: str, value: float, by_channel: Mapping[str, Sequence[Item]]
+    ) -> bool:
+        """Whether a sensor's values, after correction, have been too far below zero for too long."""
+        lowest = self._limits.limits[parameter].lowest_mean
+        if lowest is None:
+            return False
+        level = self._zeros.get((sensor, parameter))
+        if any(self._start <= item.time < self._end for items in by_channel.values() for item in items):
+            level = self._zeros[sensor, parameter] = followed(level, self._end, value, lowest)
+        if level is None or not is_lost(level, lowest):
+            return False
+        self._refuse(
+            parameter, sensor,
+            f"its mean of the last hours is {level.mean:.3g} ug/m3: noise in clean air has none below"
+            f" {lowest:g}, so its zero (or its correction) is off",
+        )  # fmt: skip
         return True
 
     def _scale(
@@ -689,7 +716,8 @@ class _WindowAtWork:
         if humidity is not None:
             levels["relativehumidity"] = self._level("relativehumidity", humidity)
         distrusted = {key: end for key, end in self._distrusted.items() if self._end - end <= DISTRUSTED_MS}
-        return SensorMemory(self._series, levels, self._scales, distrusted)
+        zeros = {key: zero for key, zero in self._zeros.items() if self._end - zero.last_ms <= MEMORY_MS}
+        return SensorMemory(self._series, levels, self._scales, distrusted, zeros)
 
     def _level(self, name: str, value: float) -> Level:
         before = self._memory.levels.get(name)

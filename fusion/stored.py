@@ -6,6 +6,7 @@ import msgspec
 
 from aqi.history import History, HistoryState
 from aqi.quality import SensorState
+from aqi.zero import ZeroLevel
 from camera.far_band import BandFinder
 from camera.gate import GateState
 from camera.virtual_sensor import VirtualSensor
@@ -35,6 +36,7 @@ class StationState(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     scales: tuple[tuple[tuple[str, str], SensorScale], ...] = ()
     distrusted: tuple[tuple[tuple[str, str], int], ...] = ()
     withheld: tuple[LeftOut, ...] = ()
+    zeros: tuple[tuple[tuple[str, str], ZeroLevel], ...] = ()
 
     @classmethod
     def of(cls, intake: Intake, air: Air) -> "StationState":
@@ -50,6 +52,7 @@ class StationState(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             scales=tuple(sorted(intake.sensors.scales.items())),
             distrusted=tuple(sorted(intake.sensors.distrusted.items())),
             withheld=intake.withheld,
+            zeros=tuple(sorted(intake.sensors.zeros.items())),
         )
 
     def intake(self) -> Intake:
@@ -58,7 +61,7 @@ class StationState(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             (sensor, parameter, channel[0] if channel else ""): state
             for (sensor, parameter, *channel), state in self.sensors
         }
-        memory = SensorMemory(series, self.levels, dict(self.scales), dict(self.distrusted))
+        memory = SensorMemory(series, self.levels, dict(self.scales), dict(self.distrusted), dict(self.zeros))
         return Intake(memory, self.cameras, self.hour, self.withheld)
 
     def air(self) -> Air:

@@ -218,7 +218,7 @@ def test_combining_is_qartod_precedence(given_flags: list[int]) -> None:
 def test_names_of_tests() -> None:
     assert quality.tests_in(GROSS_RANGE | SPIKE) == ("gross_range", "spike")
     bits = list(quality.TESTS.values())
-    assert bits == [1 << place for place in range(12)]
+    assert bits == [1 << place for place in range(13)]
 
 
 @pytest.mark.parametrize(

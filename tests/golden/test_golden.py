@@ -15,6 +15,7 @@ from alerting.rules import parse
 from alerting.stored import read as read_alerts
 from alerting.watch import Watch
 from fusion.assessor import Assessor
+from aqi.quality import FRESH
 from fusion.stored import OF_SENSORS, SensorsState, StationState, read
 from model.bundle.bundle import Bundle
 from model.bundle.runtime import Head
@@ -96,7 +97,8 @@ def test_version_5_of_a_station_field_by_field() -> None:
         plain, state = json.loads(record.value), read(record.name, record.value)
         assert isinstance(state, StationState)
         assert plain["v"] == 5
-        listed = [[*key, sensor] for key, sensor in state.sensors]
+        listed = [[*key, sensor[:12]] for key, sensor in state.sensors]
+        assert {sensor[12:] for _, sensor in state.sensors} == {FRESH[12:]}, "added since"
         assert all(map(same, flat(listed), flat(plain["sensors"])))
         assert [len(list(flat(one))) for one in listed] == [len(list(flat(one))) for one in plain["sensors"]]
         assert {name: [list(pair) for pair in gate.seen] for name, gate in state.cameras.items()} == {
