@@ -15,7 +15,7 @@ _LONG_ENOUGH_MS: Final = 3_600_000
 
 
 class ZeroLevel(NamedTuple):
-    """Mean (ug/m3, held below the limit) of `count` readings since `since_ms`, the last at `last_ms`.
+    """Mean (ug/m3, held below the limit) of that many `readings` since `since_ms`, the last at `last_ms`.
 
     Stored by position (`schemas.state`): another field goes to the end, with a default.
     """
@@ -23,7 +23,7 @@ class ZeroLevel(NamedTuple):
     mean: float
     since_ms: int
     last_ms: int
-    count: int = 1
+    readings: int = 1
 
 
 def followed(level: ZeroLevel | None, at_ms: int, value: float, lowest: float) -> ZeroLevel:
@@ -33,9 +33,9 @@ def followed(level: ZeroLevel | None, at_ms: int, value: float, lowest: float) -
         return ZeroLevel(held, at_ms, at_ms)
     if at_ms <= level.last_ms:
         return level
-    count = level.count + 1
-    weight = max(1.0 / count, (at_ms - level.last_ms) / MEMORY_MS)
-    return ZeroLevel(level.mean + weight * (held - level.mean), level.since_ms, at_ms, count)
+    readings = level.readings + 1
+    weight = max(1.0 / readings, (at_ms - level.last_ms) / MEMORY_MS)
+    return ZeroLevel(level.mean + weight * (held - level.mean), level.since_ms, at_ms, readings)
 
 
 def is_lost(level: ZeroLevel, lowest: float) -> bool:
@@ -48,5 +48,5 @@ def is_lost(level: ZeroLevel, lowest: float) -> bool:
         >>> is_lost(level, lowest=-4.0)
         True
     """
-    long_enough = level.count >= _ENOUGH and level.last_ms - level.since_ms >= _LONG_ENOUGH_MS
+    long_enough = level.readings >= _ENOUGH and level.last_ms - level.since_ms >= _LONG_ENOUGH_MS
     return long_enough and level.mean < lowest

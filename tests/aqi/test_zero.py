@@ -48,6 +48,7 @@ def test_one_deep_reading_is_none_and_neither_is_a_quarter_of_an_hour() -> None:
     assert not any(after([1.0] * 120 + [-14.0] + [1.0] * 60))
     assert not any(after([-9.0] * 60)), "less than an hour is known of it"
     assert not any(after([1.0] * 120 + [-14.0] * 15 + [1.0] * 60))
+    assert after([-9.0] * 4, HOUR) == [False, False, False, True], "of fewer hours the noise is large"
 
 
 def test_it_comes_back_with_the_zero_and_a_long_gap_begins_anew() -> None:
@@ -55,8 +56,8 @@ def test_it_comes_back_with_the_zero_and_a_long_gap_begins_anew() -> None:
     assert found[119]
     assert not any(found[-90:])
     level = followed(None, 0, -9.0, -4.0)
-    assert followed(level, MEMORY_MS + 1, -9.0, -4.0).count == 1
-    assert followed(level, MEMORY_MS, -9.0, -4.0).count == 2
+    assert followed(level, MEMORY_MS + 1, -9.0, -4.0).readings == 1
+    assert followed(level, MEMORY_MS, -9.0, -4.0).readings == 2
     assert followed(level, 0, 5.0, -4.0) is level, "not after the last"
 
 

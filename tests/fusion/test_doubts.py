@@ -8,6 +8,11 @@ from typing import Any
 import pytest
 
 from aqi.quality import FAIL, SUSPECT, UNIT, ZERO
+from aqi.zero import ZeroLevel
+from fusion.conclusion import unknown
+from fusion.intake import Intake
+from fusion.sensors import SensorMemory
+from fusion.stored import STATION, StationState
 from schemas.estimate import Estimate, IndexBlock
 from schemas.station import Sensor, Station
 from tests.fusion.town import DAY, HOUR, MINUTE, RULES, Town, reading, value
@@ -123,3 +128,9 @@ def test_a_zero_that_stands_still_is_told_and_leads_no_valid_index() -> None:
     beside = day(lambda dice, _: [value("so2", 0.0), value("pm25", round(dice.uniform(8, 12), 1))])[-1]
     assert index(beside).status == "valid", "a network of whole ppb shows no SO2 for days"
     assert "so2 has stood still" in index(beside).reason
+
+
+def test_where_the_zero_lies_is_stored() -> None:
+    memory = SensorMemory(zeros={("main", "pm25"): ZeroLevel(-3.5, 1, 2, 3)})
+    stored = STATION.encode(StationState.of(Intake(memory), unknown(None)))
+    assert STATION.decode(stored).intake().sensors == memory

@@ -14,8 +14,8 @@ import pytest
 from alerting.rules import parse
 from alerting.stored import read as read_alerts
 from alerting.watch import Watch
-from fusion.assessor import Assessor
 from aqi.quality import FRESH
+from fusion.assessor import Assessor
 from fusion.stored import OF_SENSORS, SensorsState, StationState, read
 from model.bundle.bundle import Bundle
 from model.bundle.runtime import Head
