@@ -229,9 +229,7 @@ def _to_influx(influx: InfluxSink, read: Sequence[_Read]) -> list[tuple[_Read, R
     return [
         (
             read[position],
-            Refused(
-                "sink_rejected", f"InfluxDB refused {len(refused)} points of this estimate{_cause(refused)}"
-            ),
+            Refused("sink_rejected", f"InfluxDB refused {_points(refused)}{_cause(refused)}"),
         )
         for position, refused in found.items()
     ]

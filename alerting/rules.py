@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -33,13 +33,30 @@ STATUSES: Final[tuple[Status, ...]] = ("insufficient", "indicative", "valid")
 #: new version of skyfuse ends no alert of a rule that nobody changed.
 _LATER: Final = ("min_status",)
 
-#: Keys that belong to a kind of rule, and to no other.
-_NEEDS: Final[dict[str, str]] = {
-    "index": "standard", "nowcast": "standard", "concentration": "parameter", "flagged": "tests",
-    "frames": "reasons",
-}  # fmt: skip
-#: What a kind's number never exceeds.
-_HIGHEST: Final[dict[str, float]] = {"imputed_share": 1, "frames": 1, "flagged": len(PARAMETERS)}
+
+class Kind(NamedTuple):
+    """What holds for all rules about one kind of number.
+
+    `needs`: the key that such rules have, and no others; `highest`: what the number never exceeds; `unit`: a
+    share is given in per cent; `of_air`: the others are about the network that watches it.
+    """
+
+    needs: str | None = None
+    highest: float = math.inf
+    unit: Literal["", "%", "ug/m3"] = ""
+    of_air: bool = False
+
+
+#: How a number comes out of an estimate, and what is said of it: `alerting.evidence`, `alerting.words`.
+KINDS: Final[dict[What, Kind]] = {
+    "index": Kind("standard", of_air=True),
+    "nowcast": Kind("standard", of_air=True),
+    "concentration": Kind("parameter", unit="ug/m3", of_air=True),
+    "imputed_share": Kind(highest=1, unit="%"),
+    "flagged": Kind("tests", highest=len(PARAMETERS)),
+    "frames": Kind("reasons", highest=1, unit="%"),
+    "silence": Kind(),
+}
 
 
 def _duration(value: object) -> int:
@@ -85,7 +102,7 @@ class Rule(_TomlTable):
 
     @model_validator(mode="after")
     def _agrees(self) -> "Rule":
-        needed = _NEEDS.get(self.what)
+        needed = KINDS[self.what].needs
         for key in ("standard", "parameter", "tests", "reasons"):
             given = bool(getattr(self, key))
             if key == needed and not given:
@@ -103,7 +120,7 @@ class Rule(_TomlTable):
                 standards.load(self.standard, 0)
             except StandardError as error:
                 raise ValueError(f"standard: {error}") from error
-        top = _HIGHEST.get(self.what, math.inf)
+        top = KINDS[self.what].highest
         for position, step in enumerate(self.steps):
             if not 0 <= step.enter <= top:
                 raise ValueError(

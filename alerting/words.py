@@ -4,12 +4,9 @@ from typing import NamedTuple
 
 from alerting.evidence import Evidence
 from alerting.machine import Entry, RuleProgress, patience
-from alerting.rules import Rule
+from alerting.rules import KINDS, Rule
 from schemas.alert import Alert
 from schemas.base import format_time, from_ms
-
-#: Shares are 0 to 1 in rules and events; people read per cent.
-_SHARES = frozenset({"imputed_share", "frames"})
 
 
 def subject(rule: Rule) -> str:
@@ -32,10 +29,9 @@ def subject(rule: Rule) -> str:
 
 
 def number(rule: Rule, value: float) -> str:
-    """A number of the rule with its unit."""
-    if rule.what in _SHARES:
-        return f"{_short(100 * value)} %"
-    return f"{_short(value)} ug/m3" if rule.what == "concentration" else _short(value)
+    """A number of the rule with its unit. Shares are 0 to 1 in rules and events; people read per cent."""
+    unit = KINDS[rule.what].unit
+    return " ".join([_short(100 * value if unit == "%" else value), unit]).rstrip()
 
 
 def _short(value: float) -> str:

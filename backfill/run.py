@@ -52,7 +52,7 @@ from settings.sections import Settings
 from sources.replay.feed import Progress
 from sources.sender import Sender
 from streams import topics
-from streams.accept import LATE_FROM, Keys, amendment_of, check_key, is_amendment, is_punctuation
+from streams.accept import LATE_FROM, Keys, amendment_of, is_amendment, is_punctuation, read_estimate
 from streams.admin import admin_client, client_arguments, consumer_limits, dial
 from streams.bands import BandBook
 from streams.cadence import Cadences, Periods
@@ -515,8 +515,7 @@ class _Run:
             if (record.key or b"").decode(errors="replace") not in stations:
                 continue
             try:
-                estimate = Estimate.model_validate_json(record.value or b"")
-                check_key(record, estimate.station, "station")
+                estimate = read_estimate(record)
             except (ValidationError, Refused):
                 continue  # the sinks refuse it too, with a dead letter: it is in no series
             take(estimate, BACKFILLED in dict(record.headers))

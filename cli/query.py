@@ -25,7 +25,7 @@ from cli.shared.times import age_words, local_time, moment, zones_of
 from infra.stores import replay_shown, replay_stores
 from schemas.base import format_time, to_ms
 from schemas.estimate import Estimate
-from schemas.parameters import PARAMETERS, Pollutant
+from schemas.parameters import LABELS, PARAMETERS, Pollutant
 from settings.sections import Settings
 from sinks.retention import Left
 from sinks.store import Store
@@ -34,7 +34,6 @@ from sinks.store import Store
 SCREENFUL: Final = 40
 #: A table whose newest window is older than this says so: nothing in it is of now.
 _PAST: Final = timedelta(minutes=15)
-_NAMES: Final = {"pm25": "PM2.5", "pm10": "PM10", "no2": "NO2", "so2": "SO2", "co": "CO", "o3": "O3"}
 
 
 class Format(StrEnum):
@@ -213,7 +212,7 @@ def to_table(
     if layout.category:
         table.add_column("category", no_wrap=True)
     for parameter in layout.pollutants:
-        table.add_column(_NAMES[parameter], justify="right", no_wrap=True)
+        table.add_column(LABELS[parameter], justify="right", no_wrap=True)
     # One day's windows need no date in each row where room is scarce.
     days = {estimate.window.end.date() for estimate in estimates}
     brief = not layout.category and len(days) == 1
@@ -238,7 +237,7 @@ def to_table(
     of_day = f"{min(days)}, " if brief else ""
     interval = ", with its 90 % interval" if layout.intervals else ""
     table.caption = f"{of_day}ug/m3; ~ imputed{interval}; * corrected; - no value"
-    missing = [_NAMES[name] for name in PARAMETERS if name not in layout.pollutants]
+    missing = [LABELS[name] for name in PARAMETERS if name not in layout.pollutants]
     if missing:
         table.caption += f"; a wider terminal shows {', '.join(missing)}"
     newest = max((estimate.window.end for estimate in estimates), default=None)
@@ -305,7 +304,7 @@ def query(
             estimates = [one for one in found if not isinstance(one, Left)]
             alone = station is not None
             if periods:
-                console.print(fitting(console, period_tables(periods, _NAMES, with_station=not alone)))
+                console.print(fitting(console, period_tables(periods, LABELS, with_station=not alone)))
             if estimates or not periods:
                 tables = to_tables(estimates, with_station=not alone, now=now, zones=zones)
                 console.print(fitting(console, tables))

@@ -7,7 +7,7 @@ Every message after the first refers to the first one, whose identifier and time
 from typing import Final
 from xml.etree import ElementTree
 
-from alerting.rules import Rule
+from alerting.rules import KINDS, Rule
 from alerting.words import subject
 from schemas.alert import Alert
 from schemas.base import parse_time
@@ -18,8 +18,6 @@ _MESSAGE: Final = {"open": "Alert", "update": "Update", "clear": "Update", "retr
 _SEVERITY: Final = {
     "info": "Minor", "minor": "Minor", "moderate": "Moderate", "severe": "Severe", "extreme": "Extreme",
 }  # fmt: skip
-#: Rules about the air; the others are about the network that watches it.
-_AIR: Final = frozenset({"index", "nowcast", "concentration"})
 
 
 def render(
@@ -52,7 +50,7 @@ def render(
     over = alert.event in ("clear", "retract")
     info = ElementTree.SubElement(root, "info")
     put(info, "language", "en")
-    for category in ("Env", "Health") if rule.what in _AIR else ("Infra",):
+    for category in ("Env", "Health") if KINDS[rule.what].of_air else ("Infra",):
         put(info, "category", category)
     put(info, "event", subject(rule))
     put(info, "responseType", "AllClear" if over else "Monitor")

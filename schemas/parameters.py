@@ -14,6 +14,10 @@ Parameter = Literal["pm25", "pm10", "no2", "so2", "co", "o3", "relativehumidity"
 PARAMETERS: Final[tuple[Pollutant, ...]] = ("pm25", "pm10", "no2", "so2", "co", "o3")
 WEATHER: Final[tuple[Weather, ...]] = ("relativehumidity", "temperature", "pressure")
 GASES: Final[frozenset[str]] = frozenset({"no2", "so2", "co", "o3"})
+#: As people write them.
+LABELS: Final[dict[str, str]] = {
+    "pm25": "PM2.5", "pm10": "PM10", "no2": "NO2", "so2": "SO2", "co": "CO", "o3": "O3",
+}  # fmt: skip
 
 #: Units a reading may carry, per parameter. Mass concentrations for all, mixing ratios for gases only.
 MASS_UNITS: Final[tuple[str, ...]] = ("ug/m3", "mg/m3")

@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 
 from schemas.base import EARLIEST_MS, DeviceId, Record, StationId, UtcTime, first_error, to_ms
 from schemas.errors import Refused
-from schemas.parameters import PARAMETERS, Parameter, units_of
+from schemas.parameters import GASES, PARAMETERS, Parameter, units_of
 
 #: Values beyond these are fill values or faults (-999, 99999, -32768 …), never air. Concentrations in ug/m3
 #: (mixing ratios are judged after rough conversion); the quality control of `aqi` judges what is merely
@@ -33,11 +33,12 @@ _FACTOR: Final[dict[tuple[str, str], float]] = {
     (parameter, unit): factor
     for parameter in LIMITS
     for unit in units_of(parameter)
+    for per_ppb in [_UG_PER_PPB[parameter] if parameter in GASES else 1.0]
     for factor in [
         {
             "mg/m3": 1000.0,
-            "ppb": _UG_PER_PPB.get(parameter, 1.0),
-            "ppm": 1000 * _UG_PER_PPB.get(parameter, 1.0),
+            "ppb": per_ppb,
+            "ppm": 1000 * per_ppb,
         }.get(unit, 1.0)
     ]
 }

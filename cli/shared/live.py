@@ -22,9 +22,8 @@ from cli.shared.times import age_words, local_time
 from cli.shared.wording import counted
 from schemas.base import format_time
 from schemas.estimate import Estimate
-from schemas.parameters import PARAMETERS, Pollutant
+from schemas.parameters import LABELS, PARAMETERS, Pollutant
 
-_HEADS: Final = {"pm25": "PM2.5", "pm10": "PM10", "no2": "NO2", "so2": "SO2", "co": "CO", "o3": "O3"}
 _SIDES: Final = {
     "both": "camera + sensors",
     "image": "camera",
@@ -223,7 +222,7 @@ def picture(
     legend.append("~imputed (90 % interval)" if layout.intervals else "~imputed", "italic")
     if stale:
         legend.append(f" · grey: {freshness.why_stale(now)}", "dim")
-    missing = [_HEADS[name] for name in PARAMETERS if name not in layout.pollutants]
+    missing = [LABELS[name] for name in PARAMETERS if name not in layout.pollutants]
     if missing:
         legend.append(f" · a wider terminal shows {', '.join(missing)}", "dim")
     parts: list[RenderableType] = [table, legend, *(Text(hint, "bold") for hint in hints)]
@@ -248,7 +247,7 @@ def _table(
     table.add_column("Station", overflow="fold")
     table.add_column("AQI", no_wrap=True)
     for name in layout.pollutants:
-        head = f"{_HEADS[name]} µg/m³" if name == "pm25" and layout.intervals else _HEADS[name]
+        head = f"{LABELS[name]} µg/m³" if name == "pm25" and layout.intervals else LABELS[name]
         table.add_column(head, justify="right", no_wrap=True)
     if layout.sides:
         table.add_column("From", no_wrap=True)

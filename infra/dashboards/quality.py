@@ -22,6 +22,7 @@ from infra.dashboards.parts import (
     series,
     station,
 )
+from schemas.parameters import PARAMETERS
 
 _EACH = f'WHERE {STATIONS} AND $timeFilter GROUP BY time($__interval), "station" fill(null)'
 
@@ -55,7 +56,7 @@ def build() -> dashboard.Dashboard:
         .with_panel(
             number(
                 "Values missing",
-                "Mean number of the six pollutants without any value.",
+                "Mean number of pollutants without any value.",
                 INFLUX,
                 influx(f'SELECT mean("missing") FROM "station_state" WHERE {STATIONS} AND $timeFilter'),
             ).decimals(1)
@@ -120,9 +121,11 @@ def build() -> dashboard.Dashboard:
         .with_panel(
             series(
                 "Share imputed",
-                "Of the six pollutants, per station.",
+                "Of the pollutants, per station.",
                 INFLUX,
-                influx(f'SELECT mean("imputed") / 6 FROM "station_state" {_EACH}', "$tag_station"),
+                influx(
+                    f'SELECT mean("imputed") / {len(PARAMETERS)} FROM "station_state" {_EACH}', "$tag_station"
+                ),
             )
             .unit("percentunit")
             .min(0)
