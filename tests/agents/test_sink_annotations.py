@@ -5,12 +5,12 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import typer
 from aiokafka import ConsumerRecord
 from pydantic import ValidationError
 
 from agents.sink import SinkStage
 from backfill.annotations import read_annotations, withheld_by_station
-from cli.errors import AnnotationError
 from cli.shared.annotations import _annotation
 from schemas.annotation import Annotation, Undone
 from schemas.base import from_ms
@@ -117,5 +117,5 @@ def test_times_may_be_ages_and_the_sensor_may_be_left_out():
         from_ms(NOON + 123 - 3_600_000),
     )
     assert made.id == "a/2025-06-18T12:00:00.123Z"
-    with pytest.raises(AnnotationError):
+    with pytest.raises(typer.BadParameter):
         _annotation("note", ("a", "b", "c", "d", "e"), "x", None, "me", from_ms(NOON))
