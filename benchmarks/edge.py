@@ -64,6 +64,7 @@ def main(argv: list[str] | None = None) -> int:
     from model.bundle.runtime import Encoder
     from model.errors import WeightsError
     from model.evaluation.evaluate import MASKS, score_windows
+    from model.training.config import load_config
     from model.training.crossval import (
         NOISE,
         Fold,
@@ -75,8 +76,9 @@ def main(argv: list[str] | None = None) -> int:
         windows_of,
     )
     from model.training.export import Trained, export, quantise
+    from model.training.frames import FrameTable, read_frames, usable_picture
     from model.training.run import Folder, calibration_frames
-    from model.training.train import FrameTable, Split, fit, load_config, read_frames, usable_picture
+    from model.training.train import Split, fit
 
     def progress(what: str, done: int, total: int) -> None:
         if done == total:

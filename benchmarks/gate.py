@@ -28,7 +28,8 @@ from camera.image import DecodedFrame, decode
 from camera.sight import Sight, camera_vector, layout
 from model.bundle.bundle import Bundle
 from model.bundle.runtime import Encoder
-from model.evaluation.online import LEARNING_DAYS, Hour, read_milan, score
+from model.evaluation.histories import read_milan
+from model.evaluation.online import LEARNING_DAYS, Hour, score
 
 HOUR_MS = 3_600_000
 Picture = NDArray[np.uint8]

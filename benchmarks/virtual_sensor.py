@@ -20,7 +20,8 @@ from camera.readout import RIDGE
 from camera.sight import CAMERA_SIZE, Sight
 from camera.virtual_sensor import VirtualSensor, predict, update
 from model.bundle.bundle import Bundle
-from model.evaluation.online import evaluate_online, read_milan
+from model.evaluation.histories import read_milan
+from model.evaluation.online import evaluate_online
 from schemas.state import pack
 
 HOUR_MS = 3_600_000

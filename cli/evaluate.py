@@ -18,7 +18,9 @@ from cli.shared.wording import counted
 from datasets.errors import LayoutError
 from model.bundle.bundle import DEFAULT_BUNDLE, Bundle
 from model.evaluation.evaluate import EvaluationReport, evaluate
-from model.evaluation.online import OnlineData, OnlineReport, evaluate_online, read_layout, read_milan
+from model.evaluation.histories import OnlineData, read_layout, read_milan
+from model.evaluation.online import evaluate_online
+from model.evaluation.online_report import OnlineReport
 
 
 def evaluate_command(

@@ -11,7 +11,9 @@ import matplotlib
 import numpy as np
 
 from model.bundle.bundle import Bundle
-from model.evaluation.online import OnlineReport, ProtocolScore, evaluate_online, read_milan
+from model.evaluation.histories import read_milan
+from model.evaluation.online import evaluate_online
+from model.evaluation.online_report import OnlineReport, ProtocolScore
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

@@ -17,18 +17,14 @@ what follows a given start is scored.
 Nothing is shuffled, nothing is fitted on later hours, and no figure depends on a parameter chosen here.
 """
 
-import csv
-import gzip
-import json
 import math
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, tzinfo
 from pathlib import Path
-from typing import Any, Final, NamedTuple
-from zoneinfo import ZoneInfo
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,12 +43,12 @@ from camera.image import decode
 from camera.sight import Sight, camera_vector, layout
 from camera.sun import solar_hour
 from camera.virtual_sensor import Prediction, VirtualSensor
-from datasets.errors import LayoutError
-from datasets.hourly import read_folder
 from model.bundle.bundle import EMBEDDING_SIZE, Bundle
 from model.bundle.persistence import PERSISTENCE
 from model.bundle.runtime import Encoder, Head, pool
-from schemas.base import format_time
+from model.evaluation.histories import OnlineData, joined, last_hour
+from model.evaluation.online_report import STANDARD, IndexSkill, OnlineReport, ProtocolScore, Skill
+from schemas.base import from_ms, to_ms
 from schemas.errors import ArrayError
 from schemas.parameters import PARAMETERS, Pollutant
 from schemas.state import pack
@@ -65,57 +61,12 @@ OUTAGES: Final = (1, 6, 24, 168)
 #: Days with pairs that are only learned from; scoring begins on the next.
 LEARNING_DAYS: Final = 8
 
-#: Standard whose index is checked, and the hours before its time that it reads.
-STANDARD: Final = "us-epa-2024"
+#: Hours before its time that an index of `STANDARD` reads.
 INDEX_HOURS: Final = 26
 
 #: Readings this long before the first frame are played too, so that the level starts with a history.
 _HISTORY_MS: Final = 60 * 24 * HOUR_MS
 _MEAN_DAYS: Final = 30
-#: The skyline of milan-webcam: rows 150 to 300 of 540.
-_MILAN_BAND: Final = Strip(0.278, 0.556)
-#: The camera's own place is not published; the city's is near enough for the sun.
-_MILAN_POSITION: Final = (45.46, 9.19)
-
-
-@dataclass(frozen=True)
-class OnlineData:
-    """One station's history.
-
-    Attributes:
-        station: its name.
-        zone: time zone whose midnights part the days.
-        position: (latitude, longitude), degrees, or None.
-        far_band: the camera's far band, if it is set.
-        frames: (captured, ms; file), any order; none: the station has no camera.
-        readings: per pollutant, hour end (ms) to the hour's mean in ug/m3.
-        humidity: hour end (ms) to relative humidity, %.
-    """
-
-    station: str
-    zone: tzinfo
-    position: tuple[float, float] | None
-    far_band: Strip | None
-    frames: tuple[tuple[int, Path], ...]
-    readings: Mapping[Pollutant, Mapping[int, float]]
-    humidity: Mapping[int, float] = field(default_factory=dict)
-
-
-def joined(earlier: OnlineData, later: OnlineData) -> OnlineData:
-    """Two histories of a station as one; the later one's record holds, and its values where both have one."""
-    names = {**earlier.readings, **later.readings}
-    return replace(
-        later,
-        frames=tuple(sorted({*earlier.frames, *later.frames})),
-        readings={name: {**earlier.readings.get(name, {}), **later.readings.get(name, {})} for name in names},
-        humidity={**earlier.humidity, **later.humidity},
-    )
-
-
-def last_hour(data: OnlineData) -> int:
-    """End of the last hour (ms) of which there is a reading or a frame."""
-    ends = [end for means in data.readings.values() for end in means]
-    return max([*ends, *(at // HOUR_MS * HOUR_MS + HOUR_MS for at, _ in data.frames)])
 
 
 class Hour(NamedTuple):
@@ -138,248 +89,6 @@ class _Scored(NamedTuple):
     overall: float | None
     history: History
     truth: History
-
-
-@dataclass(frozen=True)
-class Skill:
-    """How one predictor did: hours it answered, and over those RMSE and MAE (ug/m3) and R2."""
-
-    hours: int
-    rmse: float
-    mae: float
-    r2: float
-
-
-@dataclass(frozen=True)
-class IndexSkill:
-    """How an index that rests on imputed hours did, over `hours` of them, in index points: share of its 90 %
-    intervals that held the index of the true readings, their mean width, and the mean absolute error.
-    """
-
-    hours: int
-    coverage: float
-    width: float
-    mae: float
-
-
-@dataclass(frozen=True)
-class ProtocolScore:
-    """One protocol's result.
-
-    Attributes:
-        name: "next day", the outage's length, or "for good": from the start of what is scored on.
-        skills: per predictor ("virtual sensor", "last value", "hour-of-day mean", "global head").
-        coverage: share of hours whose measured value lies in the 90 % interval.
-        width: mean width of the interval, ug/m3.
-        weights: mean shares of camera, last and global.
-        refused: hours without an estimate.
-        indices: per report of `STANDARD` ("24 h", "nowcast") how its index did.
-        series: (hour end, measured, estimate, lo, hi), for plots.
-    """
-
-    name: str
-    skills: Mapping[str, Skill]
-    coverage: float
-    width: float
-    weights: Mapping[str, float]
-    refused: int
-    indices: Mapping[str, IndexSkill] = field(default_factory=dict)
-    series: tuple[tuple[int, float, float, float, float], ...] = ()
-
-
-@dataclass(frozen=True)
-class OnlineReport:
-    """What `evaluate_online` found.
-
-    Attributes:
-        station, pollutant, bundle: what was measured with which bundle.
-        far_band: the band in use at the end, None: the whole frame.
-        frames: frames in all; `refused`: how many were not used, by reason (of decoder and gate, or that the
-            file cannot be read).
-        first, last: first and last scored hour (end, UTC).
-        outcomes: the protocols.
-        state_bytes: size of the state at the end.
-    """
-
-    station: str
-    pollutant: Pollutant
-    bundle: str
-    far_band: Strip | None
-    frames: int
-    refused: Mapping[str, int]
-    first: datetime | None
-    last: datetime | None
-    outcomes: tuple[ProtocolScore, ...]
-    state_bytes: int
-
-    def to_plain(self) -> dict[str, Any]:
-        """JSON-able form, without the series."""
-        band = self.far_band
-        return {
-            "station": self.station,
-            "pollutant": self.pollutant,
-            "unit": "ug/m3",
-            "bundle": self.bundle,
-            "far_band": None if band is None else [band.top, band.bottom, band.left, band.right],
-            "frames": self.frames,
-            "refused": dict(self.refused),
-            "first": self.first.isoformat() if self.first else None,
-            "last": self.last.isoformat() if self.last else None,
-            "state_bytes": self.state_bytes,
-            "standard": STANDARD,
-            "outcomes": [
-                {
-                    "protocol": outcome.name,
-                    "skills": {name: _told(skill) for name, skill in outcome.skills.items()},
-                    "coverage": outcome.coverage,
-                    "width": outcome.width,
-                    "weights": dict(outcome.weights),
-                    "refused": outcome.refused,
-                    "indices": {name: _told(skill) for name, skill in outcome.indices.items()},
-                }
-                for outcome in self.outcomes
-            ],
-        }
-
-    def to_json(self) -> str:
-        """The report as one line of JSON; null where a figure is none."""
-        return json.dumps(self.to_plain(), allow_nan=False)
-
-    def hours(self) -> Iterator[dict[str, Any]]:
-        """Every scored hour of every protocol that has an estimate, as plain data: ug/m3."""
-        for outcome in self.outcomes:
-            for end_ms, measured, estimate, low, high in outcome.series:
-                yield {
-                    "station": self.station,
-                    "pollutant": self.pollutant,
-                    "protocol": outcome.name,
-                    "end": format_time(_utc(end_ms)),
-                    "measured": measured,
-                    "estimate": estimate,
-                    "lo": low,
-                    "hi": high,
-                }
-
-    def to_markdown(self) -> str:
-        """The report as Markdown."""
-        band = self.far_band
-        where = (
-            "the whole frame" if band is None else f"rows {band.top:.3f} to {band.bottom:.3f} of the picture"
-        )
-        refused = ", ".join(f"{count} {reason}" for reason, count in sorted(self.refused.items())) or "none"
-        both, hours = (
-            ("both frames and readings", "a usable frame and a measurement")
-            if self.frames
-            else ("readings", "a measurement")
-        )
-        lines = [
-            f"## Virtual sensor online: {self.station}, {self.pollutant}",
-            "",
-            f"Bundle {self.bundle}; "
-            + (
-                f"camera looks at {where}; {self.frames} frames, refused: {refused}"
-                if self.frames
-                else "no camera"
-            )
-            + f"; scored from {self.first:%Y-%m-%d} to {self.last:%Y-%m-%d}; state {self.state_bytes} bytes."
-            if self.first and self.last
-            else f"Nothing could be scored: too few days with {both}.",
-            "",
-            f"RMSE in ug/m3 / R2 over the same hours (those with {hours}).",
-            "",
-            "| sensor silent | hours | virtual sensor | last value | hour-of-day mean | global head "
-            "| 90 % interval holds | mean width | camera's share "
-            "| 90 % interval of the index holds, 24 h / NowCast |",
-            "|---|---|---|---|---|---|---|---|---|---|",
-        ]
-        for outcome in self.outcomes:
-            cells = [
-                f"{skill.rmse:.2f} / {skill.r2:.2f}" if skill.hours else "–"
-                for skill in (outcome.skills[name] for name in _PREDICTORS)
-            ]
-            lines.append(
-                f"| {outcome.name} | {outcome.skills['virtual sensor'].hours} | "
-                + " | ".join(cells)
-                + f" | {outcome.coverage:.1%} | {outcome.width:.1f} | {outcome.weights['camera']:.0%} | "
-                + " / ".join(
-                    f"{skill.coverage:.1%}" if skill.hours else "–" for skill in outcome.indices.values()
-                )
-                + " |"
-            )
-        return "\n".join(lines) + "\n"
-
-
-_PREDICTORS: Final = ("virtual sensor", "last value", "hour-of-day mean", "global head")
-
-
-def read_milan(root: Path) -> OnlineData:
-    """The folder milan-webcam as it is: `frames/YYYYMMDD-HHMM.jpg`, named by the webcam's clock
-    (Europe/Rome), and `pm25-hourly.csv.gz` in UTC+1 all year. A frame at 12:00 is paired with the
-    reading labelled 12:00 of the same moment.
-
-    Raises:
-        LayoutError: a file is missing or a name or row cannot be read.
-    """
-    table = root / "pm25-hourly.csv.gz"
-    rome = ZoneInfo("Europe/Rome")
-    readings: dict[int, float] = {}
-    try:
-        with gzip.open(table, "rt", encoding="utf-8", newline="") as stream:
-            for row in csv.DictReader(stream):
-                if row["pm25_ug_m3"].strip():
-                    at = datetime.fromisoformat(row["time_local"]).replace(
-                        tzinfo=timezone(timedelta(hours=1))
-                    )
-                    readings[_ms(at) + HOUR_MS] = float(row["pm25_ug_m3"])
-    except (OSError, EOFError, KeyError, ValueError) as error:
-        raise LayoutError(f"{table}: not a table of time_local, pm25_ug_m3 ({error!r})") from error
-    frames = []
-    for path in sorted((root / "frames").glob("*.jpg")):
-        try:
-            at = datetime.strptime(path.stem, "%Y%m%d-%H%M").replace(tzinfo=rome)
-        except ValueError as error:
-            raise LayoutError(f"{path}: a frame is named YYYYMMDD-HHMM.jpg") from error
-        frames.append((_ms(at), path))
-    if not frames:
-        raise LayoutError(f"{root / 'frames'}: no frames named YYYYMMDD-HHMM.jpg")
-    return OnlineData("milan", rome, _MILAN_POSITION, _MILAN_BAND, tuple(frames), {"pm25": readings})
-
-
-def read_layout(root: Path) -> tuple[list[OnlineData], list[str]]:
-    """The stations of a folder in the plain layout (docs/data-layout.md) that have readings, with or without
-    a camera, and what had to be left out. All sensors of a station and hour are averaged; of several cameras
-    the station record's first one counts.
-
-    Raises LayoutError: a table cannot be read, or no station has readings.
-    """
-    histories, problems = read_folder(root)
-    found = []
-    for station, history in sorted(histories.items()):
-        record = history.record
-        readings = {name: history.means[name] for name in PARAMETERS if name in history.means}
-        if not readings:
-            if history.frames:
-                problems.append(f"{station}: it has frames, but no readings to score them by; left out")
-            continue
-        seen = {camera for _, camera, _ in history.frames}
-        cameras = [camera for camera in record.cameras if camera.camera in seen]
-        name = cameras[0].camera if cameras else min(seen, default="")
-        band = cameras[0].far_band if cameras else None
-        place = (record.latitude, record.longitude)
-        found.append(
-            OnlineData(
-                station=station,
-                zone=ZoneInfo(record.timezone),
-                position=None if place[0] is None or place[1] is None else (place[0], place[1]),
-                far_band=Strip(**band.model_dump()) if band is not None else None,
-                frames=tuple((at, path) for at, camera, path in history.frames if camera == name),
-                readings=readings,
-                humidity=history.means.get("relativehumidity", {}),
-            )
-        )
-    if not found:
-        raise LayoutError(f"{root}: no station has readings")
-    return found, problems
 
 
 def evaluate_online(
@@ -421,7 +130,9 @@ def evaluate_online(
     """
     if not data.readings.get(pollutant):
         raise ArrayError(f"station {data.station} has no reading of {pollutant}")
-    begin_ms = None if start is None else _ms(datetime(start.year, start.month, start.day, tzinfo=data.zone))
+    begin_ms = (
+        None if start is None else to_ms(datetime(start.year, start.month, start.day, tzinfo=data.zone))
+    )
     if learned is not None:
         begin_ms = max(last_hour(learned), begin_ms or 0)
         data = joined(learned, data)
@@ -445,8 +156,8 @@ def evaluate_online(
         far_band=band,
         frames=len(data.frames),
         refused=refused,
-        first=_utc(tested[0].end_ms) if tested else None,
-        last=_utc(tested[-1].end_ms) if tested else None,
+        first=from_ms(tested[0].end_ms) if tested else None,
+        last=from_ms(tested[-1].end_ms) if tested else None,
         outcomes=outcomes,
         state_bytes=len(pack(state)) if state is not None else 0,
     )
@@ -704,7 +415,7 @@ def _global(
     if not embeddings and np.isnan(sensors).all():
         return None
     longitude = None if data.position is None else data.position[1]
-    hour = np.array([solar_hour(_utc(end_ms - HOUR_MS), longitude)], dtype=np.float32)
+    hour = np.array([solar_hour(from_ms(end_ms - HOUR_MS), longitude)], dtype=np.float32)
     embedding = pool(embeddings) if embeddings else np.zeros(EMBEDDING_SIZE, np.float32)
     haze_ = pool(statistics) if statistics else np.full(HAZE_SIZE, np.nan, np.float32)
     output = head.predict(embedding[None], np.array([bool(embeddings)]), sensors, haze_[None], hour)
@@ -776,27 +487,14 @@ def _skill(pairs: Iterable[tuple[float, float | None]]) -> Skill:
     )
 
 
-def _told(skill: Skill | IndexSkill) -> dict[str, float | None]:
-    """As JSON can say it."""
-    return {name: value if math.isfinite(value) else None for name, value in vars(skill).items()}
-
-
-def _ms(at: datetime) -> int:
-    return round(at.timestamp() * 1000)
-
-
-def _utc(ms: int) -> datetime:
-    return datetime.fromtimestamp(ms / 1000, UTC)
-
-
 def _day(end_ms: int, zone: tzinfo) -> str:
-    return _utc(end_ms - HOUR_MS).astimezone(zone).date().isoformat()
+    return from_ms(end_ms - HOUR_MS).astimezone(zone).date().isoformat()
 
 
 def _midnight(end_ms: int, zone: tzinfo) -> int:
     """Local midnight before the hour, in whole hours of UTC."""
-    local = _utc(end_ms - HOUR_MS).astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
-    return _ms(local) // HOUR_MS * HOUR_MS
+    local = from_ms(end_ms - HOUR_MS).astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
+    return to_ms(local) // HOUR_MS * HOUR_MS
 
 
 def _before(hours: int) -> Callable[[Hour], int]:

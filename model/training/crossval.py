@@ -18,19 +18,11 @@ from model.bundle.bundle import EMBEDDING_SIZE, PATTERNS
 from model.bundle.runtime import HeadOutput, pattern_index
 from model.errors import TrainingError
 from model.evaluation.evaluate import Mask, Windows, masked, noise_picture
+from model.training.config import TrainConfig
 from model.training.finetune import fine_tune
+from model.training.frames import INPUT_SIZE, FrameTable
 from model.training.network import EnsembleHead, EnsembleOutputs, Familiarity
-from model.training.train import (
-    INPUT_SIZE,
-    Fitted,
-    FrameTable,
-    Projection,
-    Split,
-    TrainConfig,
-    fit,
-    hour_circle,
-    pool_frames,
-)
+from model.training.train import Fitted, Projection, Split, fit, hour_circle, pool_frames
 from schemas.parameters import PARAMETERS
 
 __all__ = [

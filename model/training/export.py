@@ -42,9 +42,11 @@ from model.bundle.runtime import Encoder, Head
 from model.errors import TrainingError
 from model.evaluation.evaluate import Windows
 from model.training.backbones import BACKBONES, build_backbone, load_pretrained, tail_start
+from model.training.config import TrainConfig
 from model.training.crossval import run_ensemble
+from model.training.frames import INPUT_SIZE
 from model.training.network import SENSORS, EnsembleHead, EnsembleOutputs, Familiarity, FusionHead, HeadInputs
-from model.training.train import INPUT_SIZE, Projection, TrainConfig
+from model.training.train import Projection
 from schemas.parameters import PARAMETERS
 
 __all__ = ["Trained", "export", "load", "model_card", "quantise", "save"]

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from model.errors import TrainingError
 from model.training.backbones import build_backbone, load_pretrained, tail_start
-from model.training.train import FrameTable, TrainConfig
+from model.training.config import TrainConfig
+from model.training.frames import FrameTable
 
 __all__ = ["Tuned", "fine_tune"]
 

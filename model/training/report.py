@@ -23,6 +23,7 @@ from model.bundle.runtime import HeadOutput
 from model.bundle.targets import calculate
 from model.evaluation.evaluate import CALCULATORS, MASKS, Windows, score_windows
 from model.evaluation.metrics import CLASS_NAMES, Scores, aqi_class, scores
+from model.training.config import TrainConfig, load_config
 from model.training.crossval import (
     NOISE,
     Fold,
@@ -36,18 +37,9 @@ from model.training.crossval import (
     windows_of,
 )
 from model.training.finetune import fine_tune
+from model.training.frames import FrameTable
 from model.training.network import HeadInputs
-from model.training.train import (
-    Fitted,
-    FrameTable,
-    Projection,
-    Split,
-    TrainConfig,
-    fit,
-    hour_circle,
-    load_config,
-    principal_components,
-)
+from model.training.train import Fitted, Projection, Split, fit, hour_circle, principal_components
 from schemas.parameters import PARAMETERS
 
 __all__ = ["full_report", "leaking_figure", "write_report"]

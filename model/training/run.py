@@ -17,6 +17,7 @@ from model.errors import TrainingError, WeightsError
 from model.evaluation.evaluate import MASKS, score_windows
 from model.evaluation.truth import with_target, with_true_concentrations
 from model.training.backbones import BACKBONES
+from model.training.config import FineTune, TrainConfig, load_config
 from model.training.crossval import (
     NOISE,
     build_ensemble,
@@ -27,18 +28,9 @@ from model.training.crossval import (
 )
 from model.training.export import Trained
 from model.training.finetune import fine_tune
+from model.training.frames import INPUT_SIZE, FrameTable, read_frames
 from model.training.report import FOLDS, full_report
-from model.training.train import (
-    INPUT_SIZE,
-    FineTune,
-    FrameTable,
-    Projection,
-    Split,
-    TrainConfig,
-    fit,
-    load_config,
-    read_frames,
-)
+from model.training.train import Projection, Split, fit
 from schemas.parameters import PARAMETERS
 
 __all__ = ["ABLATIONS", "Folder", "Learnt", "ablation", "calibration_frames", "read_groups", "run"]

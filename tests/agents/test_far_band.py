@@ -14,7 +14,8 @@ from fusion.assessor import Assessor
 from fusion.stored import SensorsState, StationState, read
 from model.bundle.bundle import Bundle
 from model.bundle.runtime import Head
-from model.evaluation.online import evaluate_online, read_milan
+from model.evaluation.histories import read_milan
+from model.evaluation.online import evaluate_online
 from schemas.base import from_ms
 from schemas.features import Features, Quality
 from schemas.reading import Quantity

@@ -17,7 +17,8 @@ import pytest
 from PIL import Image
 
 from model.bundle.bundle import Bundle
-from model.evaluation.online import hours_of, read_layout, read_milan, score
+from model.evaluation.histories import read_layout, read_milan
+from model.evaluation.online import hours_of, score
 from schemas.estimate import Estimate
 from settings.sections import Settings
 from sources.replay.feed import feed

@@ -23,15 +23,9 @@ from cli.evaluate import evaluate_command
 from datasets.errors import LayoutError
 from model.bundle.bundle import Bundle
 from model.bundle.persistence import PERSISTENCE
-from model.evaluation.online import (
-    STANDARD,
-    OnlineData,
-    evaluate_online,
-    hours_of,
-    read_layout,
-    read_milan,
-    score,
-)
+from model.evaluation.histories import OnlineData, read_layout, read_milan
+from model.evaluation.online import evaluate_online, hours_of, score
+from model.evaluation.online_report import STANDARD
 from schemas.errors import ArrayError
 from tests.camera.cameras import HOUR, jpeg, scene
 

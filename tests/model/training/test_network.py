@@ -18,9 +18,11 @@ from model.bundle.gradcam import Explainer
 from model.bundle.runtime import Encoder, Head, pool
 from model.errors import BundleError, TrainingError, WeightsError
 from model.training.backbones import BACKBONES, build_backbone, load_pretrained
+from model.training.config import TrainConfig, load_config
 from model.training.export import EncoderGraph, Trained, export, load, quantise, save
+from model.training.frames import FrameTable
 from model.training.network import AQFusionNet, EnsembleHead, Familiarity, FusionHead, HeadConfig, HeadInputs
-from model.training.train import FrameTable, Projection, Split, TrainConfig, fit, hour_circle, load_config
+from model.training.train import Projection, Split, fit, hour_circle
 from schemas.parameters import PARAMETERS
 
 pytestmark = pytest.mark.train

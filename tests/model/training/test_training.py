@@ -20,9 +20,10 @@ from model.bundle.runtime import Encoder  # noqa: E402
 from model.errors import TrainingError, WeightsError  # noqa: E402
 from model.evaluation.truth import with_target  # noqa: E402
 from model.training.backbones import BACKBONES, build_backbone, tail_start  # noqa: E402
+from model.training.config import load_config  # noqa: E402
 from model.training.export import EncoderGraph, load  # noqa: E402
 from model.training.finetune import fine_tune  # noqa: E402
-from model.training.train import FrameTable, load_config, read_frames  # noqa: E402
+from model.training.frames import FrameTable, read_frames  # noqa: E402
 from tests.datasets.test_hourly import write_city  # noqa: E402
 
 pytestmark = pytest.mark.train
