@@ -128,6 +128,11 @@ def test_clocks_that_were_reset_are_named(at: datetime, code: str) -> None:
     assert caught.value.code == code
 
 
+def test_seconds_since_the_start_are_told_as_such() -> None:
+    with pytest.raises(Refused, match="no date in seconds since 1970: the device's clock was never set"):
+        moment(4711, None, NOW)
+
+
 def test_a_clock_that_is_right_is_not_named() -> None:
     for at in (NOW, NOW - timedelta(days=1), NOW - timedelta(weeks=60), datetime(2012, 1, 1, tzinfo=UTC)):
         check_clock(at, NOW)

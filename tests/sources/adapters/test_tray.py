@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -96,6 +97,46 @@ def test_a_clock_that_was_reset_takes_its_values_along() -> None:
         assert codes(become({"pm": 1, "at": at})) == ([code, "no_time"], [])
 
 
+def test_rows_that_do_not_ascend_do_not_tell_a_repeated_hour() -> None:
+    rome = replace(MADE, naive="station", archive=True)
+    context = Context(received_at=datetime(2026, 11, 1, tzinfo=UTC), zone=ZoneInfo("Europe/Rome"))
+    times = [f"2026-10-25T0{hour}:30" for hour in (1, 2, 2, 3)]
+
+    def at(stated: list[str]) -> tuple[int, list[str]]:
+        rows = [{"id": "1", "at": time, "pm": index} for index, time in enumerate(stated)]
+        made = translate(rome, json.dumps(rows).encode(), context)
+        return len({reading.observed_at for reading in made.readings}), codes(made)[0]
+
+    assert at(times) == (4, [])
+    assert at(["2026-10-26T01:00", "2026-10-25T01:30", *times[1:3]])[1] == ["repeated_hour", "no_time"]
+
+
+def test_in_an_archive_a_missing_time_is_no_time_and_an_old_one_no_reset() -> None:
+    archive = replace(MADE, archive=True)
+    context = Context(received_at=NOW)
+    assert codes(translate(archive, b'{"id": "1", "pm": 1}', context)) == (["no_stamp", "no_time"], [])
+    old = b'{"id": "1", "pm": 1, "at": "2010-01-01T00:03:00Z"}'
+    assert codes(translate(archive, old, context)) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("position", "told"),
+    [
+        ((52.5, "13.4"), {"latitude": 52.5, "longitude": 13.4}), ((0, 0), {}), ((-200, -200), {}),
+        ((91, 0), {}), ((None, 13.4), {}), (("nan", 13.4), {}),
+    ],
+)  # fmt: skip
+def test_a_position_is_one_or_none(position: tuple[object, object], told: dict[str, float]) -> None:
+    def read(payload: Node, tray: Tray) -> None:
+        tray.fact(tray.device("s"), latitude=payload["lat"], longitude=payload["lon"], name=payload["name"])
+
+    adapter = replace(MADE, read=read)
+    payload = json.dumps({"lat": position[0], "lon": position[1], "name": "Roof"}).encode()
+    (facts,) = translate(adapter, payload, Context(received_at=NOW)).facts
+    expected = {"station": "s", "name": "Roof"} | told
+    assert {key: value for key, value in facts._asdict().items() if value not in ("", None)} == expected
+
+
 def test_without_a_time_it_is_that_of_arrival_and_said() -> None:
     for receiver in ("broker", "server"):
         (reading,) = (made := become({"pm": 1, "at": None}, receiver=receiver)).readings
@@ -159,7 +200,7 @@ def test_the_way_in_names_the_station_of_a_payload_of_one() -> None:
     assert codes(translate(many, b'{"pm": 1}', Context(received_at=NOW))) == (["no_station"], [])
 
 
-def test_more_values_than_a_message_may_have_are_several() -> None:
+def test_more_values_than_a_message_may_have_are_several(monkeypatch: pytest.MonkeyPatch) -> None:
     def read(payload: Node, tray: Tray) -> None:
         draft = tray.draft(tray.device("s"))
         for key, node in payload.items():
@@ -169,6 +210,11 @@ def test_more_values_than_a_message_may_have_are_several() -> None:
     payload = json.dumps({f"s{index}": 1 for index in range(600)}).encode()
     made = translate(adapter, payload, Context(received_at=NOW))
     assert [len(reading.values) for reading in made.readings] == [256, 256, 88]
+    monkeypatch.setattr(core, "MAX_VALUES", 300)
+    made = translate(adapter, payload, Context(received_at=NOW))
+    assert [len(reading.values) for reading in made.readings] == [256, 44]
+    assert {part.code for part in made.refused} == {"too_many", "more"}
+    assert sum(part.times for part in made.refused) == 300
 
 
 def test_tables_lines_by_themselves() -> None:
