@@ -29,7 +29,7 @@ from fusion.intake import check_station
 from fusion.sensors import humidity_ms
 from model.bundle.bundle import DEFAULT_BUNDLE, Bundle
 from model.bundle.runtime import Head
-from settings.sections import FOREVER, KafkaSettings, Settings, WindowSettings
+from settings.sections import FOREVER, KafkaSettings, RetentionSettings, Settings, WindowSettings
 from sinks.aggregator import Aggregator
 from sinks.cache import LatestCache
 from sinks.influx import InfluxSink
@@ -221,12 +221,11 @@ class _Sink(_Builder):
         stopping = threading.Event()
         patience = Patience.until(stopping, _waiting, _waited)
         settings, topic = self.settings.influx, self.name(topics.ESTIMATES)
-        kept = self.settings.retention
         store = Store(
             self.settings.store_path,
             aggregates=settings.url is not None,
             patience=patience,
-            retention=Retention(*(_ms(length) for length in (kept.windows, kept.hours, kept.days))),
+            retention=retention_of(self.settings.retention),
         )
         influx = aggregator = None
         if settings.url is not None:
@@ -310,8 +309,14 @@ class _Alert(_Builder):
             return False
 
 
-def _ms(length: timedelta) -> int | None:
-    return None if length >= FOREVER else length // timedelta(milliseconds=1)
+def retention_of(kept: RetentionSettings) -> Retention:
+    """What the store lets go, in ms; None: never."""
+    return Retention(
+        *(
+            None if length >= FOREVER else length // timedelta(milliseconds=1)
+            for length in (kept.windows, kept.hours, kept.days)
+        )
+    )
 
 
 #: What a sink waits for, in words of which there are few: they name a series.

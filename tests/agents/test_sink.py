@@ -21,6 +21,7 @@ from schemas.errors import Refused
 from schemas.estimate import Estimate, Inputs, MissingPollutant, ModelOutput
 from sinks.influx import InfluxSink
 from sinks.patience import Patience
+from sinks.retention import Retention
 from sinks.store import Store
 from streams.accept import Keys, read_estimate
 from streams.driver import Out
@@ -124,6 +125,28 @@ def test_nothing_of_an_estimate_is_of_absurd_size(path: tuple[Any, ...]) -> None
         at[path[-1]] = absurd if isinstance(known, str | int) else absurd * 1e290
         with pytest.raises((Refused, ValidationError)):
             read_estimate(record(0, json.dumps(plain).encode()))
+
+
+def test_what_is_over_its_time_leaves_while_the_sink_works(tmp_path: Path) -> None:
+    """After each batch, as many as keep up with it; and by and by while nothing comes."""
+
+    async def publish(_: Iterable[Out], /) -> None:
+        """Nothing is refused here."""
+
+    made = [estimate("s1", T0 + 60 * n) for n in range(1, 181)] + [estimate("s1", T0 + 86_400)]
+    kept = Retention(windows=20 * 3_600_000)
+    with Store(tmp_path / "s.sqlite", retention=kept) as store, ThreadPoolExecutor(1) as executor:
+        stage = SinkStage(
+            store, None, None, None, StationBook("aq.stations.v1", Keys(1)), publish, executor,
+            threading.Event(), topic=TOPIC, dead_letter_topic="aq.dlq.v1", start=0,
+        )  # fmt: skip
+        records = [record(n, one.model_dump_json().encode()) for n, one in enumerate(made)]
+        asyncio.run(stage.handle(TOPIC, records))
+        assert [one.tally.windows for one in store.left()] == [60, 60, 60]
+        store.write([estimate("s1", T0 + 2 * 86_400)])
+        asyncio.run(stage.tick())
+        assert [one.window.end.timestamp() for one in store.read()] == [T0 + 2 * 86_400]
+        assert len(store.left()) == 4
 
 
 class ShortMemory(BaseHTTPRequestHandler):

@@ -3,14 +3,18 @@
 from pathlib import Path
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from typer.testing import CliRunner
 
+from agents.worker import retention_of
 from cli import main as cli
+from infra.connect import environment
+from schemas.times import DAY_MS, HOUR_MS
 from settings.errors import SettingsError
 from settings.in_force import in_force, page
-from settings.sections import Settings
+from settings.sections import FOREVER, RetentionSettings, Settings
 from settings.spelling import leaves, unknown_variables, variable
+from sinks.retention import Retention
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 
@@ -151,3 +155,26 @@ def test_the_page_is_fresh_and_has_every_setting() -> None:
     for path, field in leaves(Settings):
         assert f"`{variable(path)}`" in page()
         assert not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel))
+
+
+def test_how_long_the_store_keeps_what(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert retention_of(Settings().retention) == Retention(7 * DAY_MS, 365 * DAY_MS, None)
+    monkeypatch.setenv("SKYFUSE_RETENTION__WINDOWS", "36h")
+    monkeypatch.setenv("SKYFUSE_RETENTION__HOURS", "90d")
+    monkeypatch.setenv("SKYFUSE_RETENTION__DAYS", "1000d")
+    assert retention_of(Settings().retention) == Retention(36 * HOUR_MS, 90 * DAY_MS, 1000 * DAY_MS)
+    monkeypatch.setenv("SKYFUSE_RETENTION__DAYS", "80d")
+    with pytest.raises(ValidationError, match="none may be kept shorter than the one before it"):
+        Settings()
+    monkeypatch.setenv("SKYFUSE_RETENTION__WINDOWS", "23h")
+    with pytest.raises(ValidationError, match="shorter than a day"):
+        Settings()
+
+
+def test_a_child_process_keeps_as_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replay's workers keep all windows, whatever the environment of `up` says."""
+    monkeypatch.setenv("SKYFUSE_RETENTION__WINDOWS", "2d")
+    kept = RetentionSettings(windows=FOREVER, hours=FOREVER)
+    for name, value in environment(Settings().model_copy(update={"retention": kept})).items():
+        monkeypatch.setenv(name, value)
+    assert retention_of(Settings().retention) == Retention()
