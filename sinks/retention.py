@@ -11,15 +11,15 @@ a day of event time, in which it may be revised, and is then counted into its ho
 
 import logging
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from schemas.errors import Refused
 from schemas.estimate import Estimate
 from schemas.station import stored_station
 from schemas.times import DAY_MS, HOUR_MS, end_of
-from sinks.aggregates import Kind, Period, periods_of
+from sinks.aggregates import Period, periods_of
 from sinks.tally import Counted, Tally
 from streams.boundary import guarded
 
@@ -39,6 +39,7 @@ CREATE TABLE hourly (          -- hours of windows that have left
     body     TEXT NOT NULL,    -- their tally, JSON
     PRIMARY KEY (station, stop)
 ) WITHOUT ROWID;
+CREATE INDEX hourly_by_stop ON hourly (stop);
 CREATE TABLE daily (           -- civil days of windows that have left
     station  TEXT NOT NULL,
     stop     INTEGER NOT NULL,
@@ -49,7 +50,7 @@ CREATE TABLE daily (           -- civil days of windows that have left
     missed   INTEGER NOT NULL, -- of how many of them a newer revision came, which is not counted
     PRIMARY KEY (station, stop)
 ) WITHOUT ROWID;
-CREATE INDEX daily_by_stop ON daily (stop, hours);
+CREATE INDEX daily_by_stop ON daily (hours, stop);
 CREATE TABLE late (            -- windows that came when their time was over
     station  TEXT NOT NULL,
     end      INTEGER NOT NULL,
@@ -276,32 +277,44 @@ def left(
     db: sqlite3.Connection, station: str | None, since: int | None, until: int | None, limit: int
 ) -> list[Left]:
     """Hours, and days whose hours are gone, that have any time in [since, until) (ms); the newest, by end."""
-    conditions, values = ["1"], list[str | int]()
+    rows = [
+        *(
+            (Period("hourly", name, stop - HOUR_MS, stop), body)
+            for name, stop, body in _newest(
+                db, "station, stop, body FROM hourly", station,
+                [("stop >= ?", since), ("stop < ?", None if until is None else until + HOUR_MS)], limit,
+            )
+        ),
+        *(
+            (Period("daily", name, start, stop), body)
+            for name, start, stop, body in _newest(
+                db, "station, start, stop, body FROM daily", station,
+                [("hours = ?", 0), ("stop >= ?", since), ("start < ?", until)], limit,
+            )
+        ),
+    ]  # fmt: skip
+    rows.sort(key=lambda row: (row[0].stop, row[0].station, row[0].start))
+    if limit >= 0:
+        rows = rows[max(0, len(rows) - limit) :]
+    return [Left(period, Tally.from_json(body), _missed(db, period)) for period, body in rows]
+
+
+def _newest(
+    db: sqlite3.Connection,
+    what: str,
+    station: str | None,
+    conditions: Sequence[tuple[str, int | None]],
+    limit: int,
+) -> list[Any]:
+    """The newest rows of one table that meet the conditions whose value is given."""
+    given: list[tuple[str, int | str]] = [(text, value) for text, value in conditions if value is not None]
     if station is not None:
-        conditions.append("station = ?")
-        values.append(station)
-    if since is not None:
-        conditions.append("stop >= ?")
-        values.append(since)
-    if until is not None:
-        conditions.append("start < ?")
-        values.append(until)
-    rows = db.execute(
-        "SELECT kind, station, start, stop, body FROM"
-        f" (SELECT 'hourly' AS kind, station, stop - {HOUR_MS} AS start, stop, body FROM hourly"
-        " UNION ALL SELECT 'daily', station, start, stop, body FROM daily WHERE hours = 0)"
-        f" WHERE {' AND '.join(conditions)} ORDER BY stop DESC, station DESC LIMIT ?",
-        [*values, limit],
+        given.append(("station = ?", station))
+    where = " AND ".join(["1", *(text for text, _ in given)])
+    return db.execute(
+        f"SELECT {what} WHERE {where} ORDER BY stop DESC, station DESC LIMIT ?",
+        [*(value for _, value in given), limit],
     ).fetchall()
-    found = []
-    for kind, name, start, stop, body in reversed(rows):
-        period = Period(_kind(kind), name, start, stop)
-        found.append(Left(period, Tally.from_json(body), _missed(db, period)))
-    return found
-
-
-def _kind(word: str) -> Kind:
-    return "hourly" if word == "hourly" else "daily"
 
 
 def _missed(db: sqlite3.Connection, period: Period) -> int:

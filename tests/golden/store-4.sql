@@ -60,7 +60,8 @@ CREATE TABLE withdrawn (       -- standards that an earlier revision had and the
     PRIMARY KEY (station, end, standard)
 ) WITHOUT ROWID;
 CREATE INDEX estimate_by_end ON estimate (end);
-CREATE INDEX daily_by_stop ON daily (stop, hours);
+CREATE INDEX hourly_by_stop ON hourly (stop);
+CREATE INDEX daily_by_stop ON daily (hours, stop);
 CREATE VIEW aq AS
 WITH parameter(parameter) AS (VALUES ('pm25'),('pm10'),('no2'),('so2'),('co'),('o3'))
 SELECT e.station, p.parameter, e.end / 1000 AS time,
