@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,8 +56,10 @@ def tell(head: Head, windows: Sequence[Prepared], explain: bool) -> list[Said | 
     for row in speaking:
         said[row] = Said(output, row)
     if speaking and explain and "aqi_mean" in head.bundle.manifest.training.configuration:
-        embedding, present, sensors, haze, hour, _ = _inputs(head, [windows[row] for row in speaking])
-        shares = shapley_shares(head, embedding, present, sensors, haze, hour).shares
+        asked = _inputs(head, [windows[row] for row in speaking])
+        shares = shapley_shares(
+            head, asked.embedding, asked.present, asked.sensors, asked.haze, asked.hour
+        ).shares
         for row, of_it in zip(speaking, shares, strict=True):
             named = {name: tidy(share) for name, share in zip(PLAYERS, of_it, strict=True) if share}
             said[row] = Said(output, row, named)
@@ -69,12 +71,21 @@ def predict(head: Head, windows: Sequence[Prepared]) -> HeadOutput:
     return head.predict(*_inputs(head, windows))
 
 
-def _inputs(
-    head: Head, windows: Sequence[Prepared]
-) -> tuple[Float32, NDArray[np.bool_], Float32, Float32, Float32, NDArray[np.bool_]]:
+class _HeadRows(NamedTuple):
+    """Inputs of the head, a window a row (`model.bundle.runtime.Head.predict`)."""
+
+    embedding: Float32
+    present: NDArray[np.bool_]  #: whether there is a usable frame
+    sensors: Float32  #: (N, 6) ug/m3, NaN = missing
+    haze: Float32
+    hour: Float32
+    unseen: NDArray[np.bool_]  #: at a site that no training window came from
+
+
+def _inputs(head: Head, windows: Sequence[Prepared]) -> _HeadRows:
     sites = head.bundle.manifest.training.sites
     none = np.zeros(EMBEDDING_SIZE, np.float32)
-    return (
+    return _HeadRows(
         np.stack([none if window.embedding is None else window.embedding for window in windows]),
         np.array([window.embedding is not None for window in windows]),
         np.stack([window.vector for window in windows]),

@@ -78,6 +78,14 @@ class Hour(NamedTuple):
     measured: float | None
 
 
+class PlayedHours(NamedTuple):
+    """A history as the fusion agent would have seen it."""
+
+    hours: list[Hour]  #: in order of time
+    refused: dict[str, int]  #: frames, by reason
+    far_band: Strip | None  #: at the end
+
+
 class _Scored(NamedTuple):
     """One scored hour of one protocol."""
 
@@ -332,8 +340,8 @@ def hours_of(
     pollutant: Pollutant = "pm25",
     find_band: bool = False,
     progress: Progress = lambda *_: None,
-) -> tuple[list[Hour], dict[str, int], Strip | None]:
-    """Play the frames and readings; hours in time order, refusals by reason, the band at the end.
+) -> PlayedHours:
+    """Play the frames and readings.
 
     A file that cannot be read is a frame that is not there.
     """
@@ -393,7 +401,7 @@ def hours_of(
         if rows and pm25 is not None and (find_band or data.far_band is None):
             finder = bands.observe(finder, pool(rows), pm25)
             band = finder.band() or band
-    return hours, dict(refused), band
+    return PlayedHours(hours, dict(refused), band)
 
 
 def _global(
