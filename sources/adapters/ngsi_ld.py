@@ -26,7 +26,8 @@ def _read(payload: Node, tray: Tray) -> None:
         for name, attribute in entity.items():
             if parameter_of(name) is None and not is_not_carried(name):
                 continue
-            value, unit = _value(attribute), attribute["unitCode"].text()
+            value, version_2 = _value(attribute), attribute["metadata"]["unitCode"]["value"]
+            unit = (attribute["unitCode"] or version_2).text()
             if name == "relativeHumidity" and not unit:
                 unit, number = "%", value.peek()
                 if isinstance(number, int | float) and 0 <= number <= 1:  # of the model, a fraction

@@ -18,11 +18,12 @@ def _read(payload: Node, tray: Tray) -> None:
     message = payload["StatusSNS"] or payload
     found = _TOPIC.search(tray.context.topic)
     device = tray.device((found[1] or found[2]) if found else "")
+    blocks = [(key, node) for key, node in message.items() if node.is_object() and key not in ADAPTER.others]
+    if not blocks:  # its state, not its sensors
+        return
     draft = tray.draft(device, message["Epoch"] or message["Time"])
     units = {key: message[unit].text() for key, unit in _UNITS.items()}
-    for sensor, block in message.items():
-        if not block.is_object() or sensor in ADAPTER.others:
-            continue
+    for sensor, block in blocks:
         both = [block[key].peek() for key in ("PM2.5", "PM10")]
         if sensor == "SDS0X1" and both == [0, 0]:
             for key in ("PM2.5", "PM10"):
@@ -65,8 +66,10 @@ ADAPTER: Final = Adapter(
         "*CarbonDioxide": "CO2", "*eCO2": "CO2", "*TVOC": "VOC", "*NoxIdx": "NOx index",
         "*VOCIdx": "VOC index", "*VOC": "VOC", "*NOx": "NOx index", "*AHum": "absolute humidity",
         "*AbsHumidity": "absolute humidity", "*aHumidity": "absolute humidity", "*Gas": "raw signal",
-        "*.Id": "address of a sensor", "*Illuminance": "light", "ESP32": "temperature of the chip",
-        "ANALOG": "raw input", "ENERGY": "power", "Switch*": "inputs",
+        "*.Id": "address of a sensor", "*Illuminance": "light", "Uptime*": "starts", "Heap": "memory",
+        "Sleep*": "setting", "LoadAvg": "load", "MqttCount": "reception", "POWER*": "outputs",
+        "Wifi": "reception", "Vcc": "supply", "ESP32": "temperature of the chip", "ANALOG": "raw input",
+        "ENERGY": "power", "Switch*": "inputs",
     },
     naive="station",
     correction="none; SDS011: mean of 4 samples, PMS: the last one",

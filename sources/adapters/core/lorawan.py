@@ -38,7 +38,8 @@ FIELDS: Final = {
 #: Parts of decoded payloads that are no reading.
 OTHERS: Final = {
     "pm1_0_*": "PM1", "pm4_*": "PM4", "*_number_concentration": "particle counts",
-    "*particle_size": "particle size", "protocol_version": "decoder", "device_id": "decoder",
+    "*particle_size": "particle size", "*number concentration": "particle counts",
+    "Typical particle size": "particle size", "protocol_version": "decoder", "device_id": "decoder",
     "light_level": "light", "illumination": "light", "infrared*": "light", "pir*": "presence",
     "activity*": "presence", "occupancy": "presence", "beep": "setting", "buzzer*": "setting",
     "Work_mode": "setting", "ALARM_status": "setting", "Alarm_status": "setting", "Node_type": "model",
@@ -55,7 +56,9 @@ _CAYENNE: Final = re.compile(r"(temperature|relative_humidity|barometric_pressur
 _CAYENNE_OBJECTS: Final = {
     "temperatureSensor": "temperature", "humiditySensor": "humidity", "barometer": "pressure"
 }  # fmt: skip
-_BATTERY_V: Final = ("battery_voltage", "BatV", "Bat_V", "Bat")
+#: Of Decentlab's names, also of the older ones with blanks.
+_MASS: Final = re.compile(r"[ _]mass[ _]concentration$")
+_BATTERY_V: Final = ("battery_voltage", "Battery voltage", "BatV", "Bat_V", "Bat")
 
 
 def take_decoded(tray: Tray, device: Device, draft: Draft, decoded: Node) -> None:
@@ -96,7 +99,7 @@ def _named(tray: Tray, draft: Draft, part: Node) -> None:
         known = FIELDS.get(key)
         if known is not None and not unit:
             draft.take(value, known)
-        elif not draft.named(key.removesuffix("_mass_concentration"), value, unit):
+        elif not draft.named(_MASS.sub("", key), value, unit):
             tray.other(key, node)
 
 

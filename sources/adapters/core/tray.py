@@ -223,8 +223,8 @@ class Tray:
         self._asked += 1
         if self._asked > MAX_VALUES:
             raise Refused("too_many", f"more than {MAX_VALUES} entries in one payload")
-        said = self.context.station if not self.adapter.many else None
-        station = said or (station_id(f"{prefix}{raw}") if raw else self.context.station or "")
+        said = station_id(self.context.station) if self.context.station else ""
+        station = station_id(f"{prefix}{raw}") if raw and (self.adapter.many or not said) else said
         return self._devices.setdefault(station, Device(station))
 
     def draft(
