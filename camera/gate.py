@@ -21,11 +21,12 @@ from camera.sun import sun_elevation
 REASONS: Final[dict[str, str]] = {
     "night": "the sun is down, or too dim to tell haze from darkness",
     "dark": "the sun is up but the picture is dark",
+    "overexposed": "nearly all of the picture is burnt out to white",
     "blurred": "edges are smeared: out of focus, shaken or a wet lens",
     "blocked": "no structure at all: the lens is covered",
     "card": "a placeholder card instead of a scene (camera offline, camera in use)",
     "greyscale": "the picture has no colour: infrared mode or a colour failure",
-    "corrupt": "part of the picture is a repetition of its last rows or a flat fill",
+    "corrupt": "part of the picture is a repetition of its last rows or a flat fill, below or at a side",
     "frozen": "the scene is pixel for pixel one that was seen before",
     "stale": "the scene has been frozen for an hour or more",
 }
@@ -35,6 +36,10 @@ REASONS: Final[dict[str, str]] = {
 NIGHT_ELEVATION: Final = -3.0
 #: Luminance (0-255) that the brightest tenth of a daylight frame exceeds.
 DAYLIGHT_P90: Final = 136.0
+#: Luminance that all but the darkest twentieth of a picture, or all but its darkest three tenths, exceed
+#: where the exposure was wrong: it is set to mid-grey. Of 1,419 real ones the darkest twentieth is below 182.
+BURNT_P5: Final = 230.0
+BURNT_P30: Final = 250.0
 #: Laplacian over gradient at the strongest edges: a sharp edge has 1 or more, a Gaussian blur of 1 px
 #: 0.5, of 2 px 0.25. Weak edges may be clouds, which are soft by themselves.
 SHARP_RATIO: Final = 0.62
@@ -53,6 +58,12 @@ CARD_EDGE: Final = 30.0
 GREY_CHROMA: Final = 0.7
 #: Share of rows, anywhere, that repeat the row above although they have structure along them.
 REPEATED_ROWS: Final = 0.12
+#: Share of the width, from the left or right edge, that is a fill: columns of one colour within these levels
+#: (standard deviation over all of them). A sky down to the lower edge varies by 1.5 and more. A
+#: tenth of the file's width is less here: the block that the edge runs through hides some columns.
+SIDE_SHARE: Final = 0.06
+SIDE_LEVELS: Final = 2
+SIDE_SPREAD: Final = 0.8
 #: After this long the same scene is stale.
 STALE_AFTER_MS: Final = 3_600_000
 #: Scenes remembered per camera.
@@ -117,6 +128,11 @@ def judge(
         elif dim:
             found.add("dark")
 
+    p5, p30 = np.percentile(intact, (5.0, 30.0))
+    scores["p5"] = float(p5)
+    if p5 > BURNT_P5 or p30 > BURNT_P30:
+        found.add("overexposed")
+
     spread = float(luminance.std())
     scores["spread"] = spread
     if spread < BLOCKED_SPREAD:
@@ -145,7 +161,9 @@ def judge(
 
     scores["repeated_rows"] = _repeated_rows(luminance)
     scores["lost"] = frame.lost
-    if scores["repeated_rows"] > REPEATED_ROWS or (not whole and not found & {"card", "blocked"}):
+    scores["side_fill"] = _side_fill(luminance)
+    torn = not whole or scores["side_fill"] >= SIDE_SHARE
+    if scores["repeated_rows"] > REPEATED_ROWS or (torn and not found & {"card", "blocked"}):
         found.add("corrupt")
 
     digest = hashlib.blake2b(scene.tobytes(), digest_size=8).hexdigest()
@@ -217,3 +235,19 @@ def _repeated_rows(luminance: NDArray[np.float32]) -> float:
     down = np.abs(luminance[1:] - luminance[:-1]).mean(axis=1)
     along = np.abs(luminance[:, 1:] - luminance[:, :-1]).mean(axis=1)[1:]
     return float(((down < 0.3) & (along > 1.5)).mean())
+
+
+def _side_fill(luminance: NDArray[np.float32]) -> float:
+    """Share of the width that columns of one colour take at one side; 0 for equal bars at both (a format)."""
+    left, right = _columns_of_one(luminance), _columns_of_one(luminance[:, ::-1])
+    if abs(left - right) <= 0.02 * luminance.shape[1]:
+        return 0.0
+    return float(max(left, right) / luminance.shape[1])
+
+
+def _columns_of_one(luminance: NDArray[np.float32]) -> int:
+    """How many columns from the left are of the first one's colour, as a fill is."""
+    level = np.median(luminance[:, 0])
+    same = (np.abs(luminance - level) <= SIDE_LEVELS).mean(axis=0) >= 0.98
+    count = len(same) if same.all() else int(same.argmin())
+    return count if count and luminance[:, :count].std() <= SIDE_SPREAD else 0

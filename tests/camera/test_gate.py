@@ -14,7 +14,7 @@ from camera.gate import REASONS, REMEMBERED, STALE_AFTER_MS, FrameVerdict, GateS
 from camera.image import DecodedFrame, decode
 from camera.sun import sun_elevation
 from schemas.state import pack, unpack
-from tests.camera.cameras import jpeg, scene
+from tests.camera.cameras import jpeg, png, scene
 
 NOON = int(datetime(2025, 6, 1, 12, tzinfo=UTC).timestamp() * 1000)
 GREENWICH = (51.48, 0.0)
@@ -78,6 +78,49 @@ def test_card(text: str) -> None:
 def test_greyscale() -> None:
     grey = np.asarray(Image.fromarray(scene()).convert("L").convert("RGB"))
     assert reasons(grey) == ("greyscale",)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.5])
+@pytest.mark.parametrize("colour", [(128, 128, 128), (0, 135, 0), (0, 0, 0), (255, 255, 255)])
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_fill_at_one_side_is_corrupt(share: float, colour: tuple[int, int, int], side: str) -> None:
+    picture = scene(1)
+    columns = int(share * picture.shape[1])
+    if side == "left":
+        picture[:, :columns] = colour
+    else:
+        picture[:, -columns:] = colour
+    for data in (jpeg(picture), jpeg(picture, 50), png(picture)):
+        assert "corrupt" in judge(decode(data, 224, 224), NOON, GREENWICH).reasons
+
+
+def test_equal_bars_a_thin_one_and_a_wall_of_sky_are_no_fill() -> None:
+    bars, thin, sky = scene(1), scene(1), scene(1)
+    bars[:, :60] = bars[:, -60:] = 0
+    thin[:, :24] = 0
+    noise = np.random.default_rng(3).normal(195, 1.7, (360, 100, 1))
+    sky[:, :100] = np.clip(noise, 0, 255).astype(np.uint8)
+    for picture in (bars, thin):
+        assert "corrupt" not in judge(decode(jpeg(picture), 224, 224), NOON, GREENWICH).reasons
+    small = np.asarray(Image.fromarray(sky).resize((224, 224), Image.Resampling.NEAREST))
+    assert "corrupt" not in judge(decode(png(small), 224, 224), NOON, GREENWICH).reasons
+
+
+def test_burnt_out_is_not_haze() -> None:
+    def seen(picture: np.ndarray) -> tuple[str, ...]:
+        return reasons(np.clip(picture, 0, 255).astype(np.uint8))
+
+    street = scene(1).astype(float)
+    assert "overexposed" in seen(street * 6 + 60)
+    assert "overexposed" in seen(street * 0.06 + 0.94 * 255)
+    burnt = street.copy()
+    burnt[: int(0.94 * len(burnt))] = 255
+    assert "overexposed" in seen(burnt)
+    half = street.copy()
+    half[: len(half) // 2] = 255  # a sky that is, above a street that is not
+    assert "overexposed" not in seen(half)
+    for haze in (0.5, 0.9, 0.97):
+        assert "overexposed" not in seen(scene(1, haze).astype(float))
 
 
 def test_corrupt_rows() -> None:
