@@ -272,7 +272,7 @@ def predict(
     if (t_ms - heard) / HOUR_MS > _AGES[-1][1]:
         return None
     tracker = state.conformal.of(_condition(level))
-    half = tracker.threshold * deviation(level)
+    half = _threshold(state.conformal, level) * deviation(level)
     weights = {"camera": level.camera, "last": level.last, "global": level.overall}
     return Prediction(
         value=_concentration(level.x),
@@ -355,10 +355,37 @@ def _observed(state: VirtualSensor, camera: Sight | None, settled: bool = False)
     return ReadoutValue(within(value, state.errors), 1.0 + leverage, state.pairs >= MIN_PAIRS)
 
 
+def _threshold(conformal: Conformal, level: FilteredLevel) -> float:
+    """Factor on the deviation.
+
+    Without a picture errors grow faster in the first hours of a silence than the filter's variance does: the
+    factor that holds over a day held for 82 to 87 % of hours 4 to 12 (PM2.5 of Milan and three stations of
+    Beijing). So the larger factor of the first hours fades into it over the day: 87 to 93 %.
+    """
+    own = conformal.of(_condition(level)).threshold
+    day, age = _AGES[1][1], _age(level)
+    if _sees(level) or not _YOUNG_HOURS < age < day:
+        return own
+    young = conformal.of(_named(level, _YOUNG_HOURS)).threshold
+    return own + max(0.0, young - own) * (day - age) / (day - _YOUNG_HOURS)
+
+
 def _condition(level: FilteredLevel) -> str:
     """Condition for the conformal tracker: age of the last measurement, and whether the camera saw the
     hour.
     """
-    age = (level.t_ms - level.sensor_ms) / HOUR_MS
-    span = next((oldest for _, oldest in _AGES if age <= oldest), _AGES[-1][1])
-    return f"{'camera' if level.t_ms - level.camera_ms < HOUR_MS else 'blind'} {span:.0f}h"
+    return _named(level, next((oldest for _, oldest in _AGES if _age(level) <= oldest), _AGES[-1][1]))
+
+
+def _named(level: FilteredLevel, span: float) -> str:
+    return f"{'camera' if _sees(level) else 'blind'} {span:.0f}h"
+
+
+def _age(level: FilteredLevel) -> float:
+    """Hours since the last measurement."""
+    return (level.t_ms - level.sensor_ms) / HOUR_MS
+
+
+def _sees(level: FilteredLevel) -> bool:
+    """Whether the camera saw the hour."""
+    return level.t_ms - level.camera_ms < HOUR_MS

@@ -108,6 +108,33 @@ def test_an_interval_is_as_wide_as_the_threshold_of_its_condition_says() -> None
     assert math.log1p(after.hi) - math.log1p(after.value) == pytest.approx(3.0 * wide)
 
 
+def test_without_a_picture_the_first_hours_factor_fades_into_the_day_s() -> None:
+    """Where it is the larger one; with a picture, and where it is smaller, each condition has its own."""
+    state = learned(MadeStation(6), 24 * 20)
+    end = state.t_ms
+
+    def factors(young: float, day: float, hours: int) -> float:
+        def threshold(name: str) -> float:
+            return {"blind 3h": young, "blind 24h": day}.get(name, 1.0)
+
+        trackers = tuple(
+            (name, replace(one, threshold=threshold(name))) for name, one in state.conformal.trackers
+        )
+        changed = replace(state, conformal=replace(state.conformal, trackers=trackers))
+        narrow = replace(state, conformal=replace(state.conformal, trackers=tuple(
+            (name, replace(one, threshold=1.0)) for name, one in state.conformal.trackers
+        )))  # fmt: skip
+        wide, one = (predict(each, end + hours * HOUR) for each in (changed, narrow))
+        assert wide is not None
+        assert one is not None
+        return (math.log1p(wide.hi) - math.log1p(wide.value)) / (math.log1p(one.hi) - math.log1p(one.value))
+
+    assert factors(2.0, 1.0, 3) == pytest.approx(2.0)
+    assert [factors(2.0, 1.0, hours) for hours in (10, 17)] == pytest.approx([1 + 14 / 21, 1 + 7 / 21])
+    assert factors(2.0, 1.0, 24) == pytest.approx(1.0)
+    assert factors(1.0, 2.0, 10) == pytest.approx(2.0)
+
+
 def test_intervals_cover_nine_in_ten_in_an_outage_of_a_day() -> None:
     held = []
     for seed in range(4):
