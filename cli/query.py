@@ -156,6 +156,10 @@ def to_parquet(estimates: Sequence[Estimate | Left]) -> bytes:
     return data
 
 
+#: Of a station where room is scarce.
+_NAME_WIDTH: Final = 20
+
+
 class _QueryColumns(NamedTuple):
     """What a table has room for."""
 
@@ -204,7 +208,8 @@ def to_table(
     local = layout.local and any(estimate.station in zones for estimate in estimates)
     table = Table(box=None, header_style="bold", caption_justify="left", pad_edge=False, padding=(0, 2, 0, 0))
     if with_station:
-        table.add_column("station", overflow="fold")
+        # A long name is folded before a pollutant is left out.
+        table.add_column("station", overflow="fold", max_width=None if layout.category else _NAME_WIDTH)
     table.add_column("window end", no_wrap=True)
     if local:
         table.add_column("local", no_wrap=True)

@@ -126,6 +126,13 @@ def test_no_number_and_no_name_is_cut(store, columns):
         assert all(len(line) <= int(columns) for line in result.output.splitlines())
 
 
+def test_a_long_name_is_folded_before_a_pollutant_is_left_out(store):
+    store.write([estimate("a-station-with-a-name-as-long-as-that")])
+    lines = CliRunner(env={"COLUMNS": "50"}).invoke(APP, []).output.splitlines()
+    assert any(line.startswith("a-station-with-a-nam") and "12.0" in line for line in lines)
+    assert any(line.startswith("e-as-long-as-that") for line in lines)
+
+
 def test_a_station_s_own_clock_stands_beside_utc(store):
     store.write([estimate("milan"), estimate("roof")])
     store.write_stations([Station(station="milan", timezone="Europe/Rome")])
