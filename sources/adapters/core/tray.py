@@ -20,6 +20,8 @@ from sources.adapters.core.words import is_not_carried, parameter_of, scale_of, 
 
 #: Values of one payload; more are refused.
 MAX_VALUES: Final = 100_000
+#: Entries and names that an adapter looks at in one payload.
+MAX_LOOKS: Final = 300_000
 #: Parts that nobody took which are looked at one by one, how many different ones, and how deep they may lie.
 MAX_SWEPT: Final = 1_000_000
 MAX_PATHS: Final = 2_000
@@ -74,6 +76,7 @@ class Draft:
 
     def named(self, name: str, node: Node, unit: str = "", sensor: str = "main") -> bool:
         """A value whose payload gives its quantity and unit in words; False: no quantity of that name."""
+        self._tray.look()
         parameter = parameter_of(name)
         if parameter is None and not unit:
             base, unit = without_unit(name)
@@ -204,7 +207,7 @@ class Tray:
         self.adapter = adapter
         self.context = context
         self.values = 0
-        self._asked = 0
+        self._looks = 0
         self.refused = Names()
         self.left_out = Names()
         self.remarks = Names()
@@ -215,14 +218,18 @@ class Tray:
         """Whether it holds as many values as one payload may have."""
         return self.values >= MAX_VALUES
 
+    def look(self) -> None:
+        """One more look at an entry or a name; a payload of too many is refused from there on."""
+        self._looks += 1
+        if self._looks > MAX_LOOKS:
+            raise Refused("too_many", f"more than {MAX_LOOKS} entries and names in one payload")
+
     def device(self, raw: str = "", prefix: str = "") -> Device:
         """The station of an id as the payload has it; a way in that says the station counts more.
 
         `prefix`: put before the id, so that the serial numbers of two makers do not meet.
         """
-        self._asked += 1
-        if self._asked > MAX_VALUES:
-            raise Refused("too_many", f"more than {MAX_VALUES} entries in one payload")
+        self.look()
         said = station_id(self.context.station) if self.context.station else ""
         station = station_id(f"{prefix}{raw}") if raw and (self.adapter.many or not said) else said
         return self._devices.setdefault(station, Device(station))

@@ -176,6 +176,9 @@ def test_values_entries_parts_and_depth_are_bounded(monkeypatch: pytest.MonkeyPa
     made = become(*({"pm": second, "at": f"2026-08-21T09:00:{second:02}Z"} for second in range(5)))
     assert len(made.readings) == 3
     assert "too_many" in codes(made)[0]
+    monkeypatch.setattr(core, "MAX_LOOKS", 3)
+    assert len(become(*({"pm": 1, "id": f"{index}"} for index in range(5))).readings) == 3
+    monkeypatch.setattr(core, "MAX_LOOKS", 1000)
     monkeypatch.setattr(core, "MAX_PATHS", 2)
     assert "too_many_parts" in codes(become({"a": 1, "b": 2, "c": 3}))[0]
     deep: Any = 1
