@@ -107,9 +107,9 @@ class OnlineReport:
                 {
                     "protocol": outcome.name,
                     "skills": {name: _told(skill) for name, skill in outcome.skills.items()},
-                    "coverage": outcome.coverage,
-                    "width": outcome.width,
-                    "weights": dict(outcome.weights),
+                    "coverage": outcome.coverage if outcome.series else None,
+                    "width": outcome.width if outcome.series else None,
+                    "weights": dict(outcome.weights) if outcome.series else None,
                     "refused": outcome.refused,
                     "indices": {name: _told(skill) for name, skill in outcome.indices.items()},
                 }
@@ -186,5 +186,8 @@ class OnlineReport:
 
 
 def _told(skill: Skill | IndexSkill) -> dict[str, float | None]:
-    """As JSON can say it."""
-    return {name: value if math.isfinite(value) else None for name, value in vars(skill).items()}
+    """As JSON can say it: figures over no hours are none."""
+    return {
+        name: value if math.isfinite(value) and (skill.hours or name == "hours") else None
+        for name, value in vars(skill).items()
+    }

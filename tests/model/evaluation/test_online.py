@@ -149,6 +149,8 @@ def test_the_index_rests_on_what_was_read_and_imputed(made: OnlineData, bundle: 
 def test_too_short_a_history_says_so(made: OnlineData, bundle: Bundle) -> None:
     report = evaluate_online(replace(made, frames=made.frames[:4]), bundle)
     assert "Nothing could be scored" in report.to_markdown()
+    [first, *_] = json.loads(report.to_json())["outcomes"]
+    assert (first["coverage"], first["width"], first["indices"]["nowcast"]["coverage"]) == (None, None, None)
     with pytest.raises(ArrayError, match="no2"):
         evaluate_online(made, bundle, pollutant="no2")
 
