@@ -335,7 +335,7 @@ def _markdown(report: Mapping[str, Any]) -> str:
             "By site, all inputs shown, RMSE (windows): "
             + "; ".join(
                 f"{site} {score['rmse']:.1f} ({score['windows']})"
-                for site, score in entries["all"]["sites"].items()
+                for site, score in entries["all"].get("sites", {}).items()
             )
             + ".",
         ]
