@@ -14,7 +14,7 @@ from model.bundle.bundle import Bundle
 from model.evaluation.evaluate import evaluate
 from schemas.estimate import Estimate
 from schemas.parameters import Pollutant
-from settings.sections import Settings
+from settings.sections import FOREVER, RetentionSettings, Settings
 from sources.replay.feed import feed
 from streams.admin import create_topics
 from tests.harness import REPLAY, fleet, stored, until
@@ -60,7 +60,9 @@ def test_a_replay_equals_the_offline_evaluation(
         (row["station"], int(datetime.fromisoformat(row["time"]).timestamp()) // 60): row
         for row in evaluate(Bundle.load(), folder).predictions
     }
-    settings = kafka_settings(partitions=4, window=REPLAY)
+    # Its days lie months apart: all windows are kept, as a replay keeps them.
+    kept = RetentionSettings(windows=FOREVER, hours=FOREVER)
+    settings = kafka_settings(partitions=4, window=REPLAY, retention=kept)
     create_topics(settings)
     assert feed(settings, folder, "india-nepal").whole
     with fleet(settings, tmp_path) as workers:

@@ -264,6 +264,22 @@ def test_aggregates_of_another_sink_count_what_has_left(tmp_path):
             assert (pm25.fields["windows"], pm25.fields["mean"]) == (60, 11.0)
 
 
+def test_a_standard_that_was_withdrawn_leaves_with_its_window(tmp_path):
+    """Its point of the hour, which may have been written before, is still overwritten with nothing."""
+    us, india = index(40), index(60, standard="in-naqi-2014")
+    with Store(tmp_path / "s.sqlite", retention=Retention(windows=DAY_MS)) as store:
+        store.write([estimate("s1", T0 + 60, indices=(us, india))])
+        store.write([estimate("s1", T0 + 60, 2, indices=(us,))])
+        store.write(minutes(first=60 * 26, count=1))
+        store.tidy(windows=10)
+        hour, day = periods_of("s1", MS + 60_000, "UTC")
+        for period in (hour, day):
+            assert [(name, one.windows) for name, one in store.tally(period).indices.items()] == [
+                ("in-naqi-2014", 0), ("us-epa-2024", 1),
+            ]  # fmt: skip
+        assert store._select("SELECT * FROM withdrawn") == []
+
+
 def test_the_views_of_hours_and_days_show_the_points_that_influx_gets(tmp_path):
     draw = random.Random(4)
     kinds = ("measured", "corrected")
