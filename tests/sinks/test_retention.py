@@ -237,10 +237,12 @@ def test_what_cannot_be_read_stays_until_it_is_written_again(tmp_path, caplog):
 
 def test_one_window_of_the_future_moves_no_other_one_out(tmp_path):
     with Store(tmp_path / "s.sqlite", retention=KEPT, clock=lambda: T0 + 7200) as store:
-        store.write(minutes())
-        store.write([estimate("s2", T0 + 86_400 * 365 * 100)])
+        future = estimate("s2", T0 + 86_400 * 365 * 100)
+        store.write([future, *minutes()])
+        store.write([future, *minutes(count=1, revision=2)])
         store.tidy(windows=1000)
         assert len(store.read()) == 61
+        assert store._select("SELECT * FROM late") == []
 
 
 def test_nothing_leaves_a_store_that_keeps_all(tmp_path):
