@@ -103,7 +103,8 @@ def tables_of(root: Path) -> Tables:
     for folder in (entry for entry in sorted(root.iterdir()) if entry.name.lower() == "readings"):
         for file in sorted(folder.rglob("*")) if folder.is_dir() else []:
             hidden = any(part.startswith((".", "_")) for part in file.relative_to(folder).parts)
-            if not file.is_file() or hidden:
+            note = file.stem.lower() == "readme" or file.suffix.lower() == ".md"
+            if not file.is_file() or hidden or note:
                 continue
             if _ending(file):
                 tables.append(file)

@@ -61,7 +61,10 @@ def test_a_file_that_is_left_aside_is_named(tmp_path: Path, name: str) -> None:
 
 def test_what_nobody_means_to_be_read_is_not_told(tmp_path: Path) -> None:
     table(tmp_path / "readings.csv")
-    for name in ("README.md", ".hidden.csv", "images/one.jpg", "readings/_SUCCESS", "readings/.a.csv.crc"):
+    for name in (
+        "README.md", ".hidden.csv", "images/one.jpg", "readings/_SUCCESS", "readings/.a.csv.crc",
+        "readings/README", "readings/2025/notes.md",
+    ):  # fmt: skip
         table(tmp_path / name)
     found, rows = contents(tmp_path)
     assert (rows, found.problems) == (1, [])
