@@ -4,7 +4,6 @@ import functools
 import gc
 import logging
 import re
-import ssl
 import threading
 import time
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
@@ -12,10 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any, Final, Literal
 
-import faust
 from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaError
-from pydantic import SecretStr
 
 from agents.alert import AlertStage, Quiet, RulesSource
 from agents.away import Worker
@@ -29,7 +26,7 @@ from fusion.intake import check_station
 from fusion.sensors import humidity_ms
 from model.bundle.bundle import DEFAULT_BUNDLE, Bundle
 from model.bundle.runtime import Head
-from settings.sections import FOREVER, KafkaSettings, RetentionSettings, Settings, WindowSettings
+from settings.sections import FOREVER, RetentionSettings, Settings, WindowSettings
 from sinks.aggregator import Aggregator
 from sinks.cache import LatestCache
 from sinks.influx import InfluxSink
@@ -42,6 +39,7 @@ from streams.bands import BandBook
 from streams.cadence import CADENCE, Cadences, Periods, by_station, read_cadences
 from streams.checkpoint import Checkpoints
 from streams.compacted import appended_since, read_all_of, read_compacted
+from streams.credentials import for_aiokafka, for_faust
 from streams.driver import BatchApp, Committed, Out, Stage, build_app
 from streams.join import Join, Rules, Settled
 from streams.stations import StationBook
@@ -68,7 +66,7 @@ def build(role: Role, settings: Settings, web_port: int, web_host: str) -> Batch
         [kafka.prefix + topic.name for topic in builder.inputs],
         builder.open,
         data_dir=str(settings.data_dir / "faust" / role),
-        credentials=_faust_credentials(kafka),
+        credentials=for_faust(kafka),
         max_poll_records=builder.max_poll_records,
         session_timeout=kafka.session_timeout.total_seconds(),
         web_port=web_port,
@@ -101,14 +99,14 @@ class _Builder:
     async def compacted(self, topic: topics.Topic, partition: int) -> Mapping[bytes, Any]:
         kafka = self.settings.kafka
         assert kafka.bootstrap is not None
-        return await read_compacted(kafka.bootstrap, self.name(topic), partition, aiokafka_auth(kafka))
+        return await read_compacted(kafka.bootstrap, self.name(topic), partition, for_aiokafka(kafka))
 
     def all_of(
         self, topic: topics.Topic, partition: int, keys: Collection[bytes]
     ) -> AsyncIterator[ConsumerRecord[bytes, bytes]]:
         kafka = self.settings.kafka
         assert kafka.bootstrap is not None
-        return read_all_of(kafka.bootstrap, self.name(topic), partition, aiokafka_auth(kafka), keys)
+        return read_all_of(kafka.bootstrap, self.name(topic), partition, for_aiokafka(kafka), keys)
 
     def _waiting(self, topic: str, partition: int, position: int) -> bool:
         return self.app.host.highwater(topic, partition) > position
@@ -303,7 +301,7 @@ class _Alert(_Builder):
         assert kafka.bootstrap is not None
         inputs = [self.name(topic) for topic in (topics.READINGS, topics.FRAMES, topics.FEATURES)]
         try:
-            return not await appended_since(kafka.bootstrap, inputs, partition, at, aiokafka_auth(kafka))
+            return not await appended_since(kafka.bootstrap, inputs, partition, at, for_aiokafka(kafka))
         except KafkaError as error:
             log.warning("whether stations are silent or the broker is, cannot be told: %r", error)
             return False
@@ -363,37 +361,6 @@ def join_rules(window: WindowSettings) -> Rules:
 def load_bundle(settings: Settings) -> Bundle:
     """The bundle that settings name, or the shipped one."""
     return Bundle.load(DEFAULT_BUNDLE if settings.bundle is None else settings.bundle)
-
-
-def aiokafka_auth(kafka: KafkaSettings) -> dict[str, Any]:
-    """Connection security for a plain aiokafka client."""
-    auth: dict[str, Any] = {"security_protocol": kafka.security_protocol}
-    if kafka.security_protocol.endswith("SSL"):
-        auth["ssl_context"] = ssl.create_default_context(cafile=kafka.ssl_cafile)
-    if kafka.security_protocol.startswith("SASL"):
-        auth |= {
-            "sasl_mechanism": kafka.sasl_mechanism,
-            "sasl_plain_username": kafka.sasl_username,
-            "sasl_plain_password": _secret(kafka.sasl_password),
-        }
-    return auth
-
-
-def _secret(value: SecretStr | None) -> str | None:
-    return None if value is None else value.get_secret_value()
-
-
-def _faust_credentials(kafka: KafkaSettings) -> Any:
-    secure = kafka.security_protocol.endswith("SSL")
-    context = ssl.create_default_context(cafile=kafka.ssl_cafile) if secure else None
-    if kafka.security_protocol.startswith("SASL"):
-        return faust.SASLCredentials(
-            username=kafka.sasl_username,
-            password=_secret(kafka.sasl_password),
-            mechanism=kafka.sasl_mechanism,
-            ssl_context=context,
-        )
-    return faust.SSLCredentials(context) if context else None
 
 
 def run(role: Role, settings: Settings, web_port: int, web_host: str, loglevel: str = "INFO") -> None:

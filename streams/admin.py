@@ -10,6 +10,7 @@ from kafka.admin import ConfigResource, ConfigResourceType, NewTopic  # type: ig
 from kafka.errors import KafkaError, TopicAlreadyExistsError  # type: ignore[import-untyped]
 
 from settings.sections import KafkaSettings, Settings
+from streams.credentials import for_kafka_python
 from streams.errors import TopicError
 from streams.header_names import read_any_name
 from streams.topics import MAX_RECORD_BYTES, TOPICS, Topic
@@ -29,20 +30,10 @@ def client_arguments(kafka: KafkaSettings) -> dict[str, Any]:
         )
     arguments: dict[str, Any] = {
         "bootstrap_servers": [address.strip() for address in kafka.bootstrap.split(",")],
-        "security_protocol": kafka.security_protocol,
         # The default of half a minute between tries is long for a broker that is just restarting.
         "reconnect_backoff_max_ms": 2_000,
     }
-    if kafka.ssl_cafile is not None:
-        arguments["ssl_cafile"] = str(kafka.ssl_cafile)
-    if kafka.security_protocol.startswith("SASL"):
-        password = kafka.sasl_password
-        arguments |= {
-            "sasl_mechanism": kafka.sasl_mechanism,
-            "sasl_plain_username": kafka.sasl_username,
-            "sasl_plain_password": None if password is None else password.get_secret_value(),
-        }
-    return arguments
+    return arguments | for_kafka_python(kafka)
 
 
 def consumer_limits() -> dict[str, Any]:

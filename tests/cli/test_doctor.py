@@ -219,7 +219,8 @@ def test_broker_and_topics(kafka_settings: Make, monkeypatch: pytest.MonkeyPatch
     # The broker stamps records with its own clock: one from our future means that ours is behind.
     real = module.time.time
     monkeypatch.setattr(module.time, "time", lambda: real() - 60)
-    assert "60 s behind the broker" in _by_name(settings)["clocks"].found
+    # A busy machine may take some seconds from the record to the look at it.
+    assert re.search(r"\b(5\d|60) s behind the broker", _by_name(settings)["clocks"].found)
     monkeypatch.undo()
 
     with admin_client(settings.kafka) as client:
