@@ -52,10 +52,12 @@ _FAR_MS: Final = 365 * 86_400_000
 _FEW: Final = 0.1
 #: Kafka's timestamp type of what the broker dates itself, as it does the inputs.
 _APPENDED: Final = 1
-_SCHEMA: Final = """
+#: When an item was true, as the columns are called.
+_STANDING: Final = "time, since, until, period, basis, supersedes"
+_SCHEMA: Final = f"""
 CREATE TABLE input (
   seq INTEGER PRIMARY KEY, station TEXT, end INTEGER, source TEXT, value BLOB, place TEXT,
-  time INTEGER, since INTEGER, until INTEGER, period INTEGER,
+  {_STANDING},
   scalings TEXT, twinned INTEGER
 );
 """
@@ -269,25 +271,25 @@ class FileInputs:
             scalings, twinned = "", False
             if source == "readings":
                 scalings, twinned = " ".join(item.payload.scalings), item.payload.twinned
-            times = item.time, item.since, item.until, item.period
-            self._waiting.append((*place, *times, scalings, twinned))
+            stands = item.time, item.since, item.until, item.period, item.basis, item.supersedes
+            self._waiting.append((*place, *stands, scalings, twinned))
         if len(self._waiting) >= _BATCH:
             self._write()
 
     def _write(self) -> None:
         self._base.execute("BEGIN")
-        self._base.executemany("INSERT INTO input VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", self._waiting)
+        self._base.executemany(f"INSERT INTO input VALUES ({', '.join('?' * 14)})", self._waiting)
         self._base.execute("COMMIT")
         self._waiting.clear()
 
     def windows(self, partition: int, final: int) -> set[Key]:
         """The windows of a partition up to the end of the final ones (ms) that there are inputs of."""
-        found = self._base.execute("SELECT DISTINCT station, time, since, until FROM input")
+        found = self._base.execute(f"SELECT DISTINCT station, {_STANDING} FROM input")
         return {
             (station, end)
-            for station, *times in found
+            for station, *stands in found
             if self._keys.partition(station) == partition
-            for end in ends_of(_standing(station, *times), self._size)
+            for end in ends_of(_standing(station, *stands), self._size)
             if end <= final
         }
 
@@ -295,23 +297,30 @@ class FileInputs:
         """In the order of their time, the inputs with times in those (station, end of hour)."""
         for station, at in sorted(hours):
             rows = self._base.execute(
-                "SELECT seq, source, value, place, time, since, until, period, scalings, twinned FROM input"
+                f"SELECT seq, source, value, place, {_STANDING}, scalings, twinned FROM input"
                 " WHERE station = ? AND end > ? AND end <= ? ORDER BY seq",
                 (station, at - HOUR_MS, at),
             )
-            for seq, source, value, where, *times, period, scalings, twinned in rows:
+            for seq, source, value, where, *stands, scalings, twinned in rows:
                 record = self._at(seq, source, partition, station, value)
                 [item, *_], _ = items_of(source, record, self._keys, own_window_only())
-                stands = _standing(station, *times)
-                item = item._replace(time=stands.time, since=stands.since, until=stands.until, period=period)
+                payload = item.payload
                 if scalings or twinned:
-                    known = item.payload._replace(scalings=tuple(scalings.split()), twinned=bool(twinned))
-                    item = item._replace(payload=known)
+                    payload = payload._replace(scalings=tuple(scalings.split()), twinned=bool(twinned))
+                item = _standing(station, *stands)._replace(
+                    seen=item.seen,
+                    identity=item.identity,
+                    mark=item.mark,
+                    payload=payload,
+                    offset=item.offset,
+                )
                 yield Input(source, item, value, where)
 
 
-def _standing(station: str, time: int, since: int, until: int) -> Item:
-    return Item(station, time, time, (), None, None, 0, since, until)
+def _standing(
+    station: str, time: int, since: int, until: int, period: int, basis: str, supersedes: int
+) -> Item:
+    return Item(station, time, time, (), None, None, 0, since, until, period, basis, supersedes)
 
 
 def _stray(event: Spooled) -> str:

@@ -58,7 +58,7 @@ from streams.bands import BandBook
 from streams.cadence import Cadences, Periods
 from streams.checkpoint import AT
 from streams.errors import TopicReadError
-from streams.join import BEGINNING, Item, Settled
+from streams.join import BEGINNING, RUNNING, Item, Settled
 from streams.stations import StationBook
 
 #: Where inputs on the late topic that came from files stand among those of the logs: after all of them.
@@ -369,7 +369,7 @@ class _Run:
         for record in self._scan(self._name(topics.READINGS), number):
             for item in self._items("readings", record, periods):
                 beside = item.payload.scalings or item.payload.twinned
-                if (item.until or beside) and item.offset in offsets:
+                if (item.reach or item.basis == RUNNING or beside) and item.offset in offsets:
                     late.standing[item.offset, item.identity] = item
 
     def _periods(self, number: int) -> Periods:

@@ -310,9 +310,9 @@ def _revised(estimate: Estimate, outcome: WindowOutcome) -> Estimate:
 def ends_of(item: Item, size: int) -> list[int]:
     """Ends of the windows that an item is an input of: its own, and the others of its period (ms)."""
     own = window_end(item.time, size)
-    if not item.until:
+    if not item.reach:
         return [own]
-    covered = range(window_end(item.since, size), window_end(item.until - 1, size) + 1, size)
+    covered = range(window_end(item.since, size), window_end(item.reach - 1, size) + 1, size)
     return sorted({own, *covered})
 
 

@@ -25,10 +25,10 @@ from schemas.errors import Refused
 from schemas.estimate import FrameUse
 from schemas.features import Features
 from schemas.limits import CAMERAS_PER_STATION, SERIES_PER_STATION, UNHEARD_MS
-from schemas.parameters import PARAMETERS, WEATHER
+from schemas.parameters import PARAMETERS
 from schemas.station import Station
 from schemas.times import HOUR_MS, end_of
-from streams.join import Item, WindowView
+from streams.join import WindowView
 
 Float32 = NDArray[np.float32]
 
@@ -88,7 +88,8 @@ class Prepared:
     sight: Sight | None
     rows: Rows | None
     begins_hour: bool
-    #: Nothing came but weather that still stands for an earlier window: there is nothing to say of this one.
+    #: Nothing came but weather that still stands for an earlier window, and readings that do not stand any
+    #: more: there is nothing to say of this one.
     idle: bool = False
     #: Readings that another window heard.
     standing: int = 0
@@ -161,7 +162,9 @@ def take_in(
             sight=_sight(looking, told.humidity),
             rows=_rows(looking),
             begins_hour=hour != intake.hour,
-            idle=not view.inputs.get("features") and all(_lent(item, view) for item in items),
+            idle=not view.inputs.get("features")
+            and not any(view.start <= item.time < view.end for item in items)
+            and not (told.measured or told.failed or told.disputed or told.refused),
         ),
         replace(intake, sensors=memory, cameras=cameras, hour=hour),
     )
@@ -198,10 +201,6 @@ def _sight(frames: Sequence[Features], humidity: float | None) -> Sight | None:
     if all("camera_whole" in features.embeddings for features in frames):
         fallback = Sight(f"{name}/whole", pooled("camera_whole"), humidity)
     return Sight(f"{name}/{newest}", pooled("camera"), humidity, fallback)
-
-
-def _lent(item: Item, view: WindowView) -> bool:
-    return item.payload.parameter in WEATHER and not view.start <= item.time < view.end
 
 
 def check_station(station: Station) -> None:

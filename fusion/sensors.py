@@ -2,8 +2,9 @@
 
 From the single reading up:
 
-1. *Standing.* A series' readings of the window itself count. Where it has none, the one whose period covers
-   the window stands for it (`streams.cadence`); it was judged in its own window, and is not judged again.
+1. *Standing.* A series' readings of the window itself count, by the time they speak for
+   (`fusion.weighing`). Where it has none, the one whose period covers the window stands for it
+   (`streams.cadence`); it was judged in its own window, and is not judged again.
 2. *Reading.* A fill value of its type of sensor is no measurement; quality control judges the others, each
    channel with a memory of its own. Only what fails is left out.
 3. *Scaling.* Several channels of one sensor (cf_1, atm) are scalings of one measurement: one of them is
@@ -60,11 +61,12 @@ from aqi.quality import (
 )
 from aqi.units import to_canonical
 from aqi.zero import MEMORY_MS, ZeroLevel, followed, is_lost
+from fusion.weighing import by_time
 from schemas.parameters import PARAMETERS
 from schemas.reading import LIMITS, scaling_of
 from schemas.station import Station
 from streams.cadence import SCALING_KEPT_MS
-from streams.join import Item
+from streams.join import DECLARED, RUNNING, Item
 
 #: Scalings in the order in which they are taken where nobody declares one: the only one, what a Plantower
 #: says of outdoor air, what it says of the factory's aerosol.
@@ -146,7 +148,7 @@ class Measured:
 
     `n`: readings; `sensors`: whose; `method`: mean, or the ids of the corrections. `since`: beginning of the
     declared period (ms) that all of them end in this window, 0 where there is none. `covered_s`: seconds of
-    the window that they stand for, None: all of it.
+    the window that they stand for, None: all of it; 0: a running mean, of which another one will tell.
     """
 
     value: float
@@ -181,11 +183,11 @@ class Readings:
 
 
 class _Reading(NamedTuple):
-    """One usable reading."""
+    """One reading, usable or not."""
 
     value: float
     verdict: Verdict
-    stands: int  # ms of the window
+    item: Item
 
 
 class _Mean(NamedTuple):
@@ -288,14 +290,27 @@ def _standing(items: Sequence[Item], start: int, end: int) -> dict[tuple[str, st
         (own if start <= item.time < end else over).setdefault(key, []).append(item)
     chosen: dict[tuple[str, str], dict[str, list[Item]]] = {}
     for key in sorted({*own, *over}):
-        if key in own:
-            standing = sorted(own[key], key=lambda item: item.time)
-        else:
-            # The mean of a period that has ended since is this window's own; else the newest still stands.
+        standing = sorted(_without_running(own.get(key, []), over.get(key, [])), key=_time)
+        if not standing:
+            # The mean of a period that has ended since is this window's own; else the newest still stands,
+            # if it does, and has not only ended an earlier one.
             after = [item for item in over[key] if item.time >= end]
-            standing = [min(after, key=_time) if after else max(over[key], key=_time)]
+            after = _without_running(after, after) or after
+            newest = min(after, key=_time) if after else max(over[key], key=_time)
+            if newest.until <= start:
+                continue
+            standing = [newest]
         chosen.setdefault(key[:2], {})[key[2]] = standing
     return chosen
+
+
+def _without_running(items: Sequence[Item], beside: Sequence[Item]) -> list[Item]:
+    """The items without the running means, where there is the mean of a period in their place."""
+    if any(item.basis == RUNNING for item in items) and any(
+        item.basis == DECLARED for item in (*items, *beside)
+    ):
+        return [item for item in items if item.basis != RUNNING]
+    return list(items)
 
 
 def _time(item: Item) -> int:
@@ -357,7 +372,7 @@ class _WindowAtWork:
             canonical = to_canonical(parameter, value.value, value.unit, self._reference)
             (filled if is_fill_value(value.value, value.unit, fills) else points).append((item, canonical))
         good: list[_Reading] = []
-        bad = [_Reading(value, Verdict(FAIL, FILL_VALUE), 0) for _, value in filled]
+        bad = [_Reading(value, Verdict(FAIL, FILL_VALUE), item) for item, value in filled]
         if points:
             limits = self._limits.limits[parameter]
             for (item, value), verdict in zip(
@@ -366,7 +381,7 @@ class _WindowAtWork:
                 doubt = unit_doubt(parameter, item.payload.value, item.payload.unit, self._limits.units)
                 verdict = combine(verdict, doubt) if doubt.tests else verdict
                 side = bad if verdict.flag in (FAIL, MISSING) else good
-                side.append(_Reading(value, verdict, self._stands(item)))
+                side.append(_Reading(value, verdict, item))
         since = _since(items, self._start, self._end)
         nothing = [reading for reading in good if reading.value == 0.0]
         if parameter in _COUNTED and 0 < len(nothing) < len(good):
@@ -394,7 +409,7 @@ class _WindowAtWork:
                 self._refuse(parameter, label, f"{why} ({last.value:.6g} ug/m3)")
         if not good:
             return None
-        mean = _mean_of(good, since)
+        mean = _mean_of(good, since, *self._weights([one.item for one in good]))
         twinned = any(item.payload.twinned for item in items)
         return mean._replace(still=self._still((sensor, parameter, channel), mean), twinned=twinned)
 
@@ -407,11 +422,12 @@ class _WindowAtWork:
             return False
         return self._end - state.stuck_ms >= (_DEAD_MS if mean.raw == 0.0 else _STILL_MS)
 
-    def _stands(self, item: Item) -> int:
-        """How much of the window (ms) a reading stands for; all, where nobody knows or it came before."""
-        if not self._start <= item.time < self._end or not item.period:
-            return self._end - self._start
-        return min(item.period, self._end - self._start)
+    def _weights(self, items: Sequence[Item]) -> tuple[list[int], int]:
+        """The weight of each, and how much of the window (ms) they cover."""
+        size = self._end - self._start
+        if len(items) == 1 and not self._start <= items[0].time < self._end:
+            return [size], 0 if items[0].basis == RUNNING else size
+        return by_time(items, size)
 
     def _fills(self, sensor: str, parameter: str) -> tuple[float, ...]:
         record = self._station.sensor_of(sensor, parameter) if self._station else None
@@ -503,12 +519,16 @@ class _WindowAtWork:
 
     def _raw(self, parameter: str, by_channel: Mapping[str, Sequence[Item]]) -> _Mean:
         """The mean of readings that nobody judges."""
-        values = [
-            to_canonical(parameter, item.payload.value, item.payload.unit, self._reference)
+        readings = [
+            _Reading(
+                to_canonical(parameter, item.payload.value, item.payload.unit, self._reference),
+                Verdict(MISSING, 0),
+                item,
+            )
             for items in by_channel.values()
             for item in items
         ]
-        return _mean_of([_Reading(value, Verdict(MISSING, 0), 0) for value in values], 0)
+        return _mean_of(readings, 0)
 
     def _one_thing(
         self, sensor: str, parameter: str, taken: str, by_channel: Mapping[str, Sequence[Item]]
@@ -793,20 +813,22 @@ def _carried(limits: Limits, state: SensorState, t_ms: int, value: float) -> Ver
 def _since(items: Sequence[Item], start: int, end: int) -> int:
     """Beginning of the declared period that ends with the only reading of the window; 0 for any other."""
     if len(items) == 1 and start <= items[0].time < end and items[0].until and items[0].since < items[0].time:
-        return items[0].since
+        return 0 if items[0].basis == RUNNING else items[0].since
     return 0
 
 
-def _mean_of(readings: Sequence[_Reading], since: int) -> _Mean:
-    """Each weighs as long as it stands for."""
-    weights = {reading.stands for reading in readings}
-    total = sum(reading.stands for reading in readings)
-    if len(weights) == 1 or not total:
+def _mean_of(
+    readings: Sequence[_Reading], since: int, weights: Sequence[int] = (), covered: int = 0
+) -> _Mean:
+    """`weights`: none, and they weigh the same. `covered`: ms of the window."""
+    if len(set(weights)) < 2:
         mean = math.fsum(reading.value for reading in readings) / len(readings)
     else:
-        mean = math.fsum(reading.value * reading.stands for reading in readings) / total
+        mean = math.fsum(
+            reading.value * weight for reading, weight in zip(readings, weights, strict=True)
+        ) / sum(weights)
     verdict = combine(*(reading.verdict for reading in readings))
-    return _Mean(mean, mean, verdict, len(readings), since, "mean", total)
+    return _Mean(mean, mean, verdict, len(readings), since, "mean", covered)
 
 
 def _together(means: Sequence[_Mean]) -> _Mean:
@@ -828,7 +850,7 @@ def _together(means: Sequence[_Mean]) -> _Mean:
 def _measured(means: Mapping[str, _Mean], size: int) -> Measured:
     whole = _together(list(means.values()))
     n = sum(mean.n for mean in means.values())
-    covered = None if whole.covered >= WHOLE * size else max(1, whole.covered // 1000)
+    covered = None if whole.covered >= WHOLE * size else whole.covered and max(1, whole.covered // 1000)
     return Measured(
         whole.value, whole.raw, whole.verdict.flag, whole.verdict.tests, n, tuple(sorted(means)),
         whole.method, whole.since, covered,

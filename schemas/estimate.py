@@ -89,7 +89,9 @@ class PollutantEstimate(Record):
     covered_s: Annotated[
         int | None,
         Field(
-            ge=1, description="measured: seconds of the window that the readings stand for; None: all of it"
+            ge=0,
+            description="measured: seconds of the window that the readings stand for; None: all of it; 0: a"
+            " running mean, whose period is counted by the one that ends with it",
         ),
     ] = None
     sensors: tuple[DeviceId, ...] = ()

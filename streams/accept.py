@@ -269,6 +269,8 @@ def reading_items(
             standing.since,
             standing.until,
             standing.period,
+            standing.basis,
+            standing.supersedes,
         )
         for v, standing in zip(values, periods.of(observation, record.timestamp, offset), strict=True)
     ], refused

@@ -6,10 +6,13 @@ reading stands for its *period*, and is an input of every window that the period
 * **Declared**, in the message or in the station's record: with the time E at which it ends (its stamp, or its
   stamp plus the period, where the stamp is of its beginning) it stands for [E - period, E), and for nothing
   else: of what comes after nobody knows yet.
-* **Learned**: the lower median of the last gaps between the series' readings; a single gap counts until there
-  is another, if it is no longer than a value may stand for. Nobody has said what its stamp
-  means, so it stands from its stamp on until the next one is due, which is a tenth of the period late at
-  most: clocks of cheap devices wander. Gaps of seconds are of one burst, and say nothing of the cadence.
+* **Learned** (`Cadence`). Nobody has said what its stamp means, so it stands from its stamp on until the next
+  one is due, which is a tenth of the period late at most: clocks of cheap devices wander.
+* **Declared shorter than the cadence** (a mean of 5 seconds every 145): the mean is declared, how often there
+  is one is learned, and it stands until the next one is due.
+* **Declared longer than the cadence** (a mean of the last hour every ten minutes): a *running mean*. Those
+  that end where a period ends, at whole hours if it is an hour, are the means of those periods. The others
+  are shown until then, and no average counts them.
 
 A period that is no longer than a window lends a reading to no other window, but for one: where the stamps
 wander about the windows' edge, one window may get two and the next none. A declared mean then lies in the
@@ -21,9 +24,9 @@ What is learned is a function of the log alone, reading by reading, and goes wit
 what is written down. So a worker that reads again from there learns the same again, to the last bit.
 """
 
-from bisect import insort
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
+from statistics import median_low
 from typing import Final, NamedTuple
 
 import msgspec
@@ -32,20 +35,24 @@ from schemas.limits import UNHEARD_MS
 from schemas.reading import MAX_PERIOD_S, Observation, Quantity, scaling_of
 from schemas.state import Codec
 from schemas.station import Station
+from streams.join import DECLARED, RUNNING
 
-#: Gaps remembered of each series.
+#: Gaps, and rests, remembered of each series.
 GAPS: Final = 5
-#: A shorter one is within a burst of readings: a device that sends three in a row every ten minutes.
-SHORTEST_GAP_MS: Final = 30_000
 #: A gap longer than this is an outage, and says nothing of the cadence.
 LONGEST_GAP_MS: Final = 6 * MAX_PERIOD_S * 1000
 MAX_PERIOD_MS: Final = MAX_PERIOD_S * 1000
 #: The next reading may be late by this part of the period.
 TOLERANCE: Final = 10
+#: Rests that make a duty cycle.
+RESTS: Final = 3
+#: What is said within so long is said once, more than once: a device that sends three in a row.
+BURST_MS: Final = 30_000
+#: A device that speaks for longer than a burst, and then rests, does so that often at least. One of which
+#: less is heard has outages.
+DUTY_MS: Final = MAX_PERIOD_MS // 2
 #: A scaling that was not heard for so long is one that its sensor does not send any more.
 SCALING_KEPT_MS: Final = 86_400_000
-#: Windows at most that one reading is an input of before, and after, its own.
-MAX_WINDOWS: Final = 720
 
 #: The name of a station's cadences among the checkpoints ends so.
 CADENCE: Final = "|cadence"
@@ -54,8 +61,23 @@ CADENCE: Final = "|cadence"
 Series = tuple[str, str, str, str]
 
 
+class Rest(NamedTuple):
+    """A gap that is long for its series (ms), and the time from the end of the one before it to its own."""
+
+    gap: int
+    cycle: int
+
+
 class Cadence(NamedTuple):
-    """What is known of a series: its newest time (ms) and the last gaps between its readings (ms).
+    """What is known of a series: its newest time, the last gaps between its readings, its rests. All ms.
+
+    The period is the lower median of the last gaps: short ones say that the sensor is a fast one, and that a
+    long one is an outage. A single gap counts until there is another, if it is no longer than a value may
+    stand for. But a device that speaks for a while and then rests, again and again (three readings in a row
+    every ten minutes, five minutes of fifteen), is silent between two of its turns by habit: where the last
+    rests are of one length, in cycles of one length, the period is that of a rest.
+
+    `woke`: its first reading after its last rest, or of all; `until`: its readings stand so long.
 
     Examples:
         >>> two = Cadence(0).after(145_000)
@@ -69,6 +91,9 @@ class Cadence(NamedTuple):
 
     last_ms: int
     gaps: tuple[int, ...] = ()
+    rests: tuple[Rest, ...] = ()
+    woke: int = 0
+    until: int = 0
 
     def after(self, time_ms: int) -> "Cadence":
         """With one more reading. One that is not newer (a repeat, a straggler) changes nothing."""
@@ -77,21 +102,56 @@ class Cadence(NamedTuple):
             return self
         if gap > UNHEARD_MS:
             return Cadence(time_ms)  # as if it had never been heard: by then it may be forgotten
-        if not SHORTEST_GAP_MS <= gap <= LONGEST_GAP_MS:
-            return Cadence(time_ms, self.gaps)
-        return Cadence(time_ms, (*self.gaps, gap)[-GAPS:])
+        gaps, rests, woke = self.gaps, self.rests, self.woke or self.last_ms
+        if gaps and gap > 2 * median_low(gaps):
+            rests, woke = (*rests, Rest(gap, time_ms - woke))[-GAPS:], time_ms
+        if gap <= LONGEST_GAP_MS:
+            gaps = (*gaps, gap)[-GAPS:]
+        known = Cadence(time_ms, gaps, rests, woke)
+        return known._replace(until=due(time_ms, known.period_ms))
 
     @property
     def period_ms(self) -> int:
-        """The lower median of the gaps, an hour at most; 0 while nothing is known."""
+        """For how long a reading stands, an hour at most; 0 while nothing is known."""
         if not self.gaps or (
             len(self.gaps) == 1 and self.gaps[0] > MAX_PERIOD_MS + MAX_PERIOD_MS // TOLERANCE
         ):
             return 0
-        ordered: list[int] = []
-        for gap in self.gaps:
-            insort(ordered, gap)
-        return min(ordered[(len(ordered) - 1) // 2], MAX_PERIOD_MS)
+        return min(max(median_low(self.gaps), self._rest()), MAX_PERIOD_MS)
+
+    def _rest(self) -> int:
+        """How long a device rests that has a duty cycle; 0 for any other."""
+        if len(self.rests) < RESTS:
+            return 0
+        gap = median_low([rest.gap for rest in self.rests])
+        cycle = median_low([rest.cycle for rest in self.rests])
+        alike = sum(
+            abs(one.gap - gap) <= gap // 4 and abs(one.cycle - cycle) <= cycle // 4 for one in self.rests
+        )
+        longest = MAX_PERIOD_MS if cycle - gap <= BURST_MS else DUTY_MS
+        if alike < RESTS or cycle > longest + longest // TOLERANCE:
+            return 0
+        # It has given that up, if it does not rest any more.
+        return gap if self.last_ms - self.woke <= cycle else 0
+
+
+def due(time_ms: int, period_ms: int) -> int:
+    """Until when the successor of a reading is due (ms)."""
+    return time_ms + period_ms + period_ms // TOLERANCE
+
+
+class Circumstances(NamedTuple):
+    """What the log knew as it came to a reading, all ms.
+
+    `period`: that it stands for, 0 where that is not known; `before`: the newest one before it, of one that
+    is newer still; `after`: the newest one, of one that is older; 0 where there is none. `supersedes`: until
+    when an earlier one would stand, where that is longer than this one does.
+    """
+
+    period: int
+    before: int = 0
+    after: int = 0
+    supersedes: int = 0
 
 
 class Cadences:
@@ -112,14 +172,19 @@ class Cadences:
         #: Changes that lie beyond the settled offset, in log order.
         self._ahead: deque[tuple[int, Series, Cadence]] = deque()
 
-    def heard(self, series: Series, time_ms: int, offset: int) -> int:
-        """Take a reading of the log; gives the period (ms) that it stands for, 0 where that is not known."""
+    def heard(self, series: Series, time_ms: int, offset: int) -> Circumstances:
+        """Take a reading of the log."""
         before = self._known.get(series)
         after = Cadence(time_ms) if before is None else before.after(time_ms)
-        if after is not before:
-            self._know(series, after)
-            self._ahead.append((offset, series, after))
-        return after.period_ms
+        if after is before:
+            newer = after.last_ms if time_ms < after.last_ms else 0
+            return Circumstances(after.period_ms, after=newer)
+        self._know(series, after)
+        self._ahead.append((offset, series, after))
+        if before is None:
+            return Circumstances(after.period_ms)
+        superseded = before.until if before.until > after.until else 0
+        return Circumstances(after.period_ms, before.last_ms, supersedes=superseded)
 
     def scalings(self, series: Series, time_ms: int) -> tuple[str, ...]:
         """What `Quantity.scalings` is for a reading of a series that was heard."""
@@ -217,7 +282,7 @@ class Standing(NamedTuple):
     """When a reading was true: `time` of its own window, and the period [since, until), all ms.
 
     `until` 0: for its own window only. `period`: its length, 0 where it is not known. `scalings`, `twinned`:
-    those of `Quantity`.
+    those of `Quantity`; `basis`, `supersedes`: those of `streams.join.Item`.
     """
 
     time: int
@@ -226,6 +291,8 @@ class Standing(NamedTuple):
     period: int = 0
     scalings: tuple[str, ...] = ()
     twinned: bool = False
+    basis: str = ""
+    supersedes: int = 0
 
     @property
     def beside(self) -> bool:
@@ -272,7 +339,20 @@ class Periods:
         self, seen: Observation, value: Quantity, record: Station | None, arrival_ms: int, offset: int
     ) -> Standing:
         series = seen.station, value.sensor, value.parameter, value.channel
-        learned = self.cadences.heard(series, seen.time_ms, offset)
+        heard = self.cadences.heard(series, seen.time_ms, offset)
+        standing = self._standing(seen, value, record, arrival_ms, heard)
+        if heard.supersedes <= max(standing.until, standing.time):
+            return standing
+        return standing._replace(since=standing.since or standing.time, supersedes=heard.supersedes)
+
+    def _standing(
+        self,
+        seen: Observation,
+        value: Quantity,
+        record: Station | None,
+        arrival_ms: int,
+        heard: Circumstances,
+    ) -> Standing:
         period, stamp = seen.period_s * 1000, seen.stamp
         if not period and record is not None:
             sensor = record.sensor_of(value.sensor, value.parameter)
@@ -281,30 +361,53 @@ class Periods:
         damp = 0
         if value.parameter == "relativehumidity" and record is not None:
             damp = self._humidity(record)
-        if period:
-            return self._declared(seen.time_ms, period, stamp == "begins", arrival_ms, damp)
-        return self._learned(seen.time_ms, learned, damp)
+        if not period:
+            return self._learned(seen.time_ms, heard, damp)
+        end = seen.time_ms + period if stamp == "begins" else seen.time_ms
+        standing = self._declared(seen.time_ms, end, period, arrival_ms, damp)
+        if heard.period > period + period // TOLERANCE:
+            if period <= self._window and not damp:
+                return self._learned(standing.time, heard, damp)
+            until = _until(end, heard)
+            return standing._replace(until=max(standing.until, until))
+        if 0 < heard.period <= period - period // 4 and not _ends_a_period(seen.time_ms, end, period, heard):
+            # What came between two of these is said by one of them; one of them may be lost.
+            since = max(end - period, end - 2 * heard.period) if standing.until else 0
+            return standing._replace(since=since, basis=RUNNING)
+        return standing
 
-    def _declared(self, at: int, period: int, begins: bool, arrival_ms: int, damp: int) -> Standing:
-        end = at + period if begins else at
+    def _declared(self, at: int, end: int, period: int, arrival_ms: int, damp: int) -> Standing:
         if period <= self._window and not damp:
-            return Standing(end - period // 2, period=period)
+            return Standing(end - period // 2, period=period, basis=DECLARED)
         # A mean is known when its period is over; a device that sends it before has no later time.
         time = min(end, max(at + 1, arrival_ms)) - 1
-        return self._standing(time, end - period, max(end, at + damp), period)
+        return Standing(time, end - period, max(end, at + damp), period, basis=DECLARED)
 
-    def _learned(self, at: int, period: int, damp: int) -> Standing:
-        until = at + max(period + period // TOLERANCE, damp)
+    def _learned(self, at: int, heard: Circumstances, damp: int) -> Standing:
+        period = heard.period
+        until = max(_until(at, heard), at + damp)
         if max(period, damp) <= self._window:
             following = (at // self._window + 2) * self._window
             if until < following:
                 return Standing(at, period=period)
             until = following
-        return self._standing(at, at, until, period)
+        return Standing(at, at, until, period)
 
-    def _standing(self, time: int, since: int, until: int, period: int) -> Standing:
-        longest = MAX_WINDOWS * self._window
-        return Standing(time, max(since, time - longest), min(until, time + longest), period)
+
+def _until(at: int, heard: Circumstances) -> int:
+    """Until when a reading stands that nobody has declared: the next one is due, or has come before it."""
+    until = due(at, heard.period)
+    return min(until, heard.after) if heard.after > at else until
+
+
+def _ends_a_period(at: int, end: int, period: int, heard: Circumstances) -> bool:
+    """Whether a running mean, stamped `at`, is the first that ends where a period does, or later.
+
+    Where it ends a little earlier it does so by its clock: a twentieth of the period.
+    """
+    before = max(heard.before, at - period) if heard.before else at - heard.period
+    early = period // 20
+    return (end + early) // period > (end - at + before + early) // period
 
 
 class CadencesState(msgspec.Struct, frozen=True, kw_only=True, eq=False):

@@ -40,6 +40,9 @@ from streams.errors import CommitMetadataError
 #: Before any event time.
 BEGINNING: Final = -(2**62)
 _EXPIRE, _AMEND, _CLOSE = 0, 1, 2
+#: `Item.basis` of a mean over a declared period, and of one that overlaps with the next.
+DECLARED: Final = "declared"
+RUNNING: Final = "running"
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,9 @@ class Item(NamedTuple):
 
     `since` and `until`: the period [since, until) in ms that it stands for, `time` within it; `until` 0: it
     stands for its own window only. `period`: how long one like it stands (ms), 0 where that is not known.
+    `basis`: `DECLARED` or `RUNNING` mean; "" for one that nobody has declared, or of an instant.
+    `supersedes`: up to there an earlier one would stand, but for this; 0: it ends none. It is an input of
+    those windows too, so that they know.
     """
 
     station: str
@@ -75,6 +81,13 @@ class Item(NamedTuple):
     since: int = 0
     until: int = 0
     period: int = 0
+    basis: str = ""
+    supersedes: int = 0
+
+    @property
+    def reach(self) -> int:
+        """It is an input of windows before this, 0: of its own only."""
+        return max(self.until, self.supersedes)
 
 
 class Settled(NamedTuple):
@@ -207,7 +220,7 @@ class Join:
                 # Final and delivered in an earlier life: read there already, or new and therefore late.
                 if item.offset >= known_to:
                     output.late.append((source, item))
-                elif item.until:
+                elif item.reach:
                     self._cover(source, item, watermark, touched)
             elif end <= done:
                 output.late.append((source, item))
@@ -231,7 +244,7 @@ class Join:
                     if window.closed:
                         window.dirty = True
                         touched[key] = window
-                    if item.until:
+                    if item.reach:
                         self._cover(source, item, watermark, touched)
                 elif known.mark != item.mark:
                     output.conflicts.append((source, item))
@@ -259,7 +272,7 @@ class Join:
         if restored is None or item.offset >= restored.position:
             final = max(final, self._done_before)
         first = max(item.since, final) // rules.size * rules.size
-        for start in range(first, item.until, rules.size):
+        for start in range(first, item.reach, rules.size):
             end = start + rules.size
             if start == own or end <= final:
                 continue

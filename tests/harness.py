@@ -154,8 +154,9 @@ def send(
         producer.close()
 
 
-def read_all(settings: Settings, topic: Topic) -> list[Any]:
-    """Everything on a topic now."""
+@contextmanager
+def following(settings: Settings, topic: Topic) -> Iterator[Callable[[], list[Any]]]:
+    """What gives everything that has come on a topic since it was last asked."""
     name = settings.kafka.prefix + topic.name
     consumer = KafkaConsumer(
         **client_arguments(settings.kafka),
@@ -163,18 +164,28 @@ def read_all(settings: Settings, topic: Topic) -> list[Any]:
         max_partition_fetch_bytes=MAX_RECORD_BYTES,
         fetch_max_bytes=2 * MAX_RECORD_BYTES,
     )  # fmt: skip
-    try:
-        tps = [KafkaTopicPartition(name, p) for p in range(settings.kafka.partitions)]
-        consumer.assign(tps)
-        consumer.seek_to_beginning(*tps)
+    tps = [KafkaTopicPartition(name, p) for p in range(settings.kafka.partitions)]
+
+    def news() -> list[Any]:
         ends = consumer.end_offsets(tps)
         found: list[Any] = []
         while any(consumer.position(tp) < ends[tp] for tp in tps):
             for records in consumer.poll(timeout_ms=500).values():
                 found += records
         return found
+
+    try:
+        consumer.assign(tps)
+        consumer.seek_to_beginning(*tps)
+        yield news
     finally:
         consumer.close()
+
+
+def read_all(settings: Settings, topic: Topic) -> list[Any]:
+    """Everything on a topic now."""
+    with following(settings, topic) as news:
+        return news()
 
 
 class Fleet:

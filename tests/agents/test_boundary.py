@@ -571,7 +571,7 @@ def test_a_station_of_which_every_window_raises_costs_its_own_windows_only(
 
     monkeypatch.setattr(assessor, "conclude", faulty)  # behind quality control, which has moved on by then
     log, fusion = Log(), Fusion()
-    before = [reading(log, NOON - 40 * MINUTE, ("pm25", 10.0))]
+    before = [reading(log, NOON - 70 * MINUTE, ("pm25", 10.0))]  # longer ago than any reading stands
     final = [punctuation_at(NOON - 30 * MINUTE, topic) for topic in (topics.READINGS, topics.FEATURES)]
     fusion.handle(before, *([one] for one in final))
     bad = [reading(log, NOON + n * MINUTE, ("pm25", 900.0 + n)) for n in range(3)]
@@ -886,7 +886,7 @@ def test_a_retired_station_is_forgotten_and_begins_anew_as_one_that_nobody_knows
     assert last_of(fusion.broker, topics.CAMERA_BANDS) == {b"a": None}
     assert "a" not in dict(fusion.cadences.stations())
     series = "a", "main", "pm25", "value"
-    assert fusion.cadences.heard(series, NOON + 12 * MINUTE, 12) == 0, "nothing is known of its rhythm"
+    assert fusion.cadences.heard(series, NOON + 12 * MINUTE, 12).period == 0, "nothing is known of its rhythm"
     fusion.cadences.forget(["a"])
     # What it had said is published, but nothing is learned from it any more.
     later = NOON + 30 * MINUTE

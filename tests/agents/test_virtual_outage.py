@@ -24,7 +24,7 @@ from settings.sections import Settings
 from sources.replay.feed import feed
 from streams import topics
 from streams.admin import create_topics
-from tests.harness import REPLAY, fleet, read_all, until
+from tests.harness import REPLAY, fleet, following, until
 
 pytestmark = [pytest.mark.broker, pytest.mark.realdata, pytest.mark.slow]
 
@@ -148,18 +148,20 @@ def test_the_camera_stands_in_for_a_silent_sensor(
                 (row["station"], (int(row["time"]) // 60_000 + 1) * 60_000) for row in csv.DictReader(file)
             }
 
-    def told() -> dict[tuple[str, int], Estimate] | None:
-        newest: dict[tuple[str, int], Estimate] = {}
-        for record in read_all(settings, topics.ESTIMATES):
-            if record.value is not None:
+    # Two hundred thousand: each is read once, and they are waited for as long as more of them come.
+    estimates: dict[tuple[str, int], Estimate] = {}
+    with (
+        fleet(settings, tmp_path, ("vision", "fusion")) as workers,
+        following(settings, topics.ESTIMATES) as news,
+    ):
+        while not estimates.keys() >= expected:
+            for record in until("more estimates", lambda: workers.check() and news(), 120):
+                if record.value is None:
+                    continue
                 one = Estimate.model_validate_json(record.value)
                 key = one.station, round(one.window.end.timestamp() * 1000)
-                if key not in newest or newest[key].revision <= one.revision:
-                    newest[key] = one
-        return newest if newest.keys() >= expected else None
-
-    with fleet(settings, tmp_path, ("vision", "fusion")) as workers:
-        estimates = until("an estimate of every window", lambda: workers.check() and told(), 240)
+                if key not in estimates or estimates[key].revision <= one.revision:
+                    estimates[key] = one
 
     silent: dict[str, dict[int, Estimate]] = {station: {} for station in STATIONS}
     for (station, end), estimate in sorted(estimates.items()):

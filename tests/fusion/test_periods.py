@@ -172,10 +172,13 @@ def test_shuffled_within_lateness_or_cut_anywhere_the_windows_are_the_same(
     for town in (straight, shuffled):
         town.until(DAY + 30 * HOUR)
         assert not town.late
-    assert [one.window for one in straight.of("s")] == [one.window for one in shuffled.of("s")]
-    assert [one.pollutants["pm25"].value for one in straight.of("s")] == [
-        one.pollutants["pm25"].value for one in shuffled.of("s")
+    # Behind the last mean the next one is waited for: as long as the cadence was.
+    last = max(message["observed_at"] for message in messages)
+    found = [
+        [(one.window, one.pollutants["pm25"].value) for one in town.of("s") if to_ms(one.window.start) < last]
+        for town in (straight, shuffled)
     ]
+    assert found[0] == found[1]
 
 
 def hourly(hours: int, level: Callable[[int], float], **more: Any) -> list[dict[str, Any]]:
@@ -353,3 +356,166 @@ def test_nothing_is_learned_from_what_only_stands() -> None:
     assert to_ms(town.of("s")[-1].window.end) > heard
     assert air.gathered is not None
     assert air.gathered.through == air.last["pm25"][1] == heard
+
+
+def fast(*spans: tuple[int, int]) -> list[dict[str, Any]]:
+    """A reading every ten seconds in those spans of minutes of the day."""
+    return [
+        reading("s", DAY + at * SECOND, value("pm25", 20.0 + 0.1 * (at // 10 % 5)))
+        for first, last in spans
+        for at in range(first * 60, last * 60, 10)
+    ]
+
+
+def measured_minutes(town: Town) -> set[int]:
+    """Minutes of the day whose windows have a measured value."""
+    return {
+        (start - DAY) // MINUTE
+        for start, pm25 in by_start(town.of("s")).items()
+        if pm25 is not None and pm25.kind == "measured"
+    }
+
+
+def test_outages_of_a_fast_sensor_are_silence_each_of_them() -> None:
+    spans = [(0, 20), (70, 90), (140, 160), (165, 170), (175, 180)]
+    town = Town()
+    town.hear(fast(*spans))
+    town.until(DAY + 6 * HOUR)
+    heard = {minute for first, last in spans for minute in range(first, last)}
+    # What was said in the last seconds of a minute stands for the next one too.
+    assert heard <= measured_minutes(town) <= heard | {last for _, last in spans}
+
+
+@pytest.mark.parametrize("count", [4, 5, 8])
+def test_an_hourly_sensor_that_turned_minutely_is_silent_when_it_is(count: int) -> None:
+    town = Town()
+    turned = DAY + 5 * HOUR
+    town.hear(
+        [
+            *spoken("s", HOUR, 0, turned),
+            *(
+                reading("s", turned + at * MINUTE, value("pm25", 20.0 + 0.1 * (at % 5)))
+                for at in range(count)
+            ),
+        ]
+    )
+    town.until(turned + 3 * HOUR)
+    assert max(measured_minutes(town)) < 300 + count + 1
+    assert set(range(60, 300 + count)) <= measured_minutes(town)
+    last = to_ms(town.of("s")[-1].window.end)
+    assert last <= turned + (count + 1) * MINUTE, "of what nobody has said anything there is no window"
+
+
+@pytest.mark.parametrize(
+    ("count", "between", "cycle"), [(3, 40, 600), (5, 60, 900), (10, 60, 900), (3, 10, 3600)]
+)
+def test_a_device_that_rests_between_its_turns_is_complete(count: int, between: int, cycle: int) -> None:
+    town = Town()
+    town.hear(
+        reading("s", DAY + (begins + place * between) * SECOND, value("pm25", 20.0 + 0.1 * (place % 5)))
+        for begins in range(0, 26 * 3600, cycle)
+        for place in range(count)
+    )
+    town.until(HOURS_LATER)
+    block = town.of("s")[-1].indices[0]
+    assert block.status == "valid", block.reason
+    assert block.index in (71, 72)
+    after = (5 * cycle) // 60
+    assert set(range(after, 26 * 60 - 1)) <= measured_minutes(town)
+
+
+def test_a_sensor_that_speaks_a_minute_an_hour_does_not_cover_the_hour() -> None:
+    town = Town(rules=replace(RULES, size=HOUR))
+    town.hear(
+        reading("s", DAY + hour * HOUR + place * 20 * SECOND, value("pm25", 20.0 + place))
+        for hour in range(8)
+        for place in range(4)
+    )
+    town.until(DAY + 9 * HOUR)
+    assert [one.pollutants["pm25"].covered_s for one in town.of("s")] == [80] * 8
+
+
+@pytest.mark.parametrize(("mean", "every"), [(5, 145), (30, 300), (300, 900)])
+def test_an_honest_mean_shorter_than_the_cadence_is_as_complete_as_one_undeclared(
+    mean: int, every: int
+) -> None:
+    town = Town()
+    town.hear(one | {"period": mean} for one in spoken("s", every * SECOND, 5 * SECOND, HOURS_LATER))
+    town.until(HOURS_LATER)
+    assert town.of("s")[-1].indices[0].status == "valid"
+    assert set(range(2 * every // 60 + 1, 26 * 60 - 1)) <= measured_minutes(town)
+
+
+@pytest.mark.parametrize("size", [MINUTE, 15 * MINUTE, HOUR])
+@pytest.mark.parametrize("mean", [60, 15])
+def test_running_means_smear_no_hour(size: int, mean: int) -> None:
+    """An hour of 150 in air of 5, told by means of the last hour, or quarter, every few minutes."""
+    air = [150.0 if 300 <= minute < 360 else 5.0 + 0.1 * (minute // 15 % 5) for minute in range(600)]
+    messages = [
+        reading("s", DAY + end * MINUTE, value("pm25", sum(air[end - mean : end]) / mean), period=mean * 60)
+        for end in range(60, 601, mean // 6 or 5)
+    ]
+    town = Town(rules=replace(RULES, size=size))
+    town.hear(messages, poll=1)
+    town.until(DAY + 11 * HOUR)
+    history = town.assessor._air["s"].latest()[1].history
+    for hour in range(2, 11):
+        found = history.hour(DAY + hour * HOUR)["pm25"]
+        assert found.measured_s == HOUR // SECOND
+        exact = sum(air[hour * 60 - 60 : hour * 60]) / 60
+        assert found.value == pytest.approx(exact, abs=0.5), hour
+    # They are shown, one after the other, while the period goes on.
+    assert set(range(60, 599)) <= measured_minutes(town) or size > MINUTE
+    if mean == 60 and size == MINUTE:
+        shown = by_start(town.of("s"))[DAY + 329 * MINUTE]
+        assert shown is not None
+        assert shown.value == pytest.approx(sum(air[270:330]) / 60, abs=1e-3)
+
+
+def of_one_window(values: Iterable[tuple[float, float]], size: int, **odd: Any) -> float:
+    """The mean of one window, of (seconds, value); a value above 400 comes with what is `odd`."""
+    town = Town(rules=replace(RULES, size=size))
+    town.hear(
+        reading("s", DAY + round(at * SECOND), value("no2", level), **(odd if level > 400 else {}))
+        for at, level in values
+    )
+    town.until(DAY + 3 * HOUR)
+    return {to_ms(one.window.start): one.pollutants["no2"].value for one in town.of("s")}[DAY]
+
+
+@pytest.mark.parametrize("size", [15 * MINUTE, HOUR])
+@pytest.mark.parametrize("first", [20.0, 60.0, 200.0])
+def test_the_first_readings_of_a_sensor_weigh_no_more_than_the_others(size: int, first: float) -> None:
+    values = [first, first, *(10.0 + 0.1 * (at % 5) for at in range(size // MINUTE - 2))]
+    assert of_one_window(enumerate_minutes(values), size) == pytest.approx(sum(values) / len(values))
+
+
+def enumerate_minutes(values: Iterable[float]) -> list[tuple[float, float]]:
+    return [(60 * place, level) for place, level in enumerate(values)]
+
+
+def test_what_is_lost_early_moves_no_weight_to_what_came_before() -> None:
+    """The air steps up half-way; messages are lost before the cadence is known, and after."""
+    lost = {1, 2, 3, 30, 31}
+    values = [
+        (10 * place, (10.0 if place < 45 else 100.0) + 0.1 * (place % 5))
+        for place in range(90)
+        if place not in lost
+    ]
+    assert of_one_window(values, 15 * MINUTE) == pytest.approx(55.2, abs=3)
+
+
+def test_one_that_declares_an_hour_among_minutely_ones_is_one_of_them() -> None:
+    values = [10.0 + 0.1 * (at % 5) for at in range(60)]
+    values[30] = 410.0
+    mean = of_one_window(enumerate_minutes(values), HOUR, period=3600)
+    assert 10.0 <= mean <= sum(values) / 60
+
+
+@pytest.mark.parametrize("size", [1, 5])
+def test_an_hour_is_counted_in_windows_of_seconds_too(size: int) -> None:
+    town = Town(rules=replace(RULES, size=size * SECOND))
+    town.hear(hourly(3, lambda hour: 20.0 + hour))
+    town.until(DAY + 3 * HOUR)
+    history = town.assessor._air["s"].latest()[1].history
+    assert [history.hour(DAY + hour * HOUR)["pm25"].measured_s for hour in (1, 2)] == [3600, 3600]
