@@ -155,7 +155,7 @@ def test_the_camera_stands_in_for_a_silent_sensor(
         following(settings, topics.ESTIMATES) as news,
     ):
         while not estimates.keys() >= expected:
-            for record in until("more estimates", lambda: workers.check() and news(), 120):
+            for record in until("more estimates", lambda: workers.check() and news(), 300):
                 if record.value is None:
                     continue
                 one = Estimate.model_validate_json(record.value)

@@ -176,7 +176,7 @@ def test_a_memory_card_and_an_invalidation(
             assert not mended.inputs.withheld
         assert "undone" in run("invalidate", "--list")
         run("annotate", STATION, *span, "--text", "barbecue next door")
-        run("annotate", STATION, "2026-01-01T00:00:00", span[1], "--text", "x", code=1)
+        run("annotate", STATION, "2026-01-01T00:00:00", span[1], "--text", "x", code=2)
         until("the store to have the notes", lambda: len(notes(settings)) == 2, 60)
 
 
