@@ -146,6 +146,8 @@ class Book(Generic[V]):
         if record.value is None and record.key is not None:
             station = record.key.decode(errors="replace")
             self.keys.check(record, station)
+            if self._outdated(record, station):
+                return None
             if self._newest.pop(station, None) is not None:
                 del self._at[station]
                 while len(self._ended) >= STATIONS_PER_PARTITION:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from aiokafka import ConsumerRecord
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fusion.intake import check_station
@@ -102,6 +102,7 @@ events = st.lists(
 )
 
 
+@example([("good", 1), ("bad", 1), ("end", 1), ("read", 2), ("read", 1), ("good", 1), ("read", 1)])
 @given(events)
 def test_whatever_comes_in_between_the_topic_ends_with_the_last_that_was_good(
     happened: list[tuple[str, int]],
