@@ -22,6 +22,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from agents.fusion import FusionStage
 from agents.worker import GC_THRESHOLDS
 from benchmarks._kafka import PARTITIONS, child, fresh_broker, verdict
+from fusion.assessor import Assessed
 from model.bundle.bundle import Bundle
 from schemas.base import from_ms
 from schemas.features import Features, Punctuation, Quality
@@ -45,12 +46,20 @@ START = 1_750_248_000_000
 class WriteWindows:
     """In the assessor's place: writes what a window holds, nothing more."""
 
-    def run(
-        self, steps: Sequence[tuple[str, WindowView]], done: int, station_of: Any
-    ) -> tuple[list["Joined"], list[Any]]:
+    def run(self, steps: Sequence[tuple[str, WindowView]], done: int, station_of: Any) -> Assessed:
         """One record per window to publish."""
         del done, station_of
-        return [Joined(view) for kind, view in steps if kind == "close"], []
+        joined: list[Any] = [Joined(view) for kind, view in steps if kind == "close"]
+        return Assessed(joined, [], [])
+
+    def stations(self) -> dict[str, Any]:
+        """Nothing is learned."""
+        return {}
+
+    def unheard(self, done: int) -> list[str]:
+        """Nothing is learned."""
+        del done
+        return []
 
     def horizons(self, done: int) -> dict[str, int]:
         """Nothing is learned."""
