@@ -256,7 +256,8 @@ def plain_lines(estimate: Estimate) -> Iterator[str]:
         fields = {
             "value": p.value, "has_value": True, "kind": p.kind, "qc": p.qc, "qc_tests": p.qc_tests,
             **interval("lo", "hi", "has_interval", p.lo, p.hi), "method": p.method, **number("raw", p.raw),
-            "n": p.n, "sensors": ",".join(p.sensors), **common,
+            "n": p.n, "sensors": ",".join(p.sensors),
+            "refused": "; ".join(f"{name} {why}" for name, why in p.refused.items()), **common,
         }  # fmt: skip
         yield _plain_line("aq", {"parameter": parameter, "station": station}, fields, end)
     for rank, block in enumerate(estimate.indices):
