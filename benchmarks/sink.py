@@ -44,7 +44,7 @@ from aiokafka import ConsumerRecord
 from urllib3 import BaseHTTPResponse, PoolManager
 
 from agents.sink import SinkStage
-from schemas.base import from_ms
+from schemas.base import from_ms, to_ms
 from schemas.estimate import Estimate, IndexBlock, Inputs, ModelOutput, PollutantEstimate, Window
 from schemas.parameters import PARAMETERS
 from sinks.aggregator import Aggregator
@@ -383,7 +383,7 @@ def stage(server: Server, polls: Sequence[Sequence[Estimate]]) -> float:
     records = [
         [
             ConsumerRecord(
-                topic, partition, 2_000 * number + offset, 0, 0, one.station.encode(),
+                topic, partition, 2_000 * number + offset, to_ms(one.window.end), 0, one.station.encode(),
                 one.model_dump_json().encode(), None, 0, 0, (),
             )
             for offset, one in enumerate(poll)
