@@ -173,8 +173,8 @@ class ShortMemory(BaseHTTPRequestHandler):
         """Not on the tests' output."""
 
 
-def test_an_estimate_older_than_the_bucket_keeps_is_one_dead_letter_that_says_so(tmp_path: Path) -> None:
-    """Its eight lines were eight letters, each with the whole estimate."""
+def sent_to_short_memory(store: Store, batch: "Sequence[ConsumerRecord[bytes, bytes]]") -> list[Out]:
+    """What the stage sends to the dead letters, of a batch that goes to an InfluxDB that keeps little."""
     letters: list[Out] = []
 
     async def publish(records: Iterable[Out], /) -> None:
@@ -186,17 +186,24 @@ def test_an_estimate_older_than_the_bucket_keeps_is_one_dead_letter_that_says_so
         f"http://127.0.0.1:{server.server_port}", org="o", bucket="aq", token="t",
         patience=Patience(wait=lambda _: True),
     )  # fmt: skip
-    with Store(tmp_path / "store.sqlite", aggregates=True) as store, ThreadPoolExecutor(1) as executor:
+    with ThreadPoolExecutor(1) as executor:
         stage = SinkStage(
             store, influx, None, None, StationBook("aq.stations.v1", Keys(1)), publish, executor,
             threading.Event(), topic=TOPIC, dead_letter_topic="aq.dlq.v1", start=0,
         )  # fmt: skip
-        batch = [record(offset, one.model_dump_json().encode()) for offset, one in enumerate((GOOD, LATER))]
         asyncio.run(stage.handle(TOPIC, batch))
-        assert store.read() == [GOOD, LATER]
     influx.close()
     server.shutdown()
     server.server_close()
+    return letters
+
+
+def test_an_estimate_older_than_the_bucket_keeps_is_one_dead_letter_that_says_so(tmp_path: Path) -> None:
+    """Its eight lines were eight letters, each with the whole estimate."""
+    batch = [record(offset, one.model_dump_json().encode()) for offset, one in enumerate((GOOD, LATER))]
+    with Store(tmp_path / "store.sqlite", aggregates=True) as store:
+        letters = sent_to_short_memory(store, batch)
+        assert store.read() == [GOOD, LATER]
     (letter,) = letters
     story = DeadLetter.from_headers(letter.headers)
     assert (letter.value, story.code, story.offset) == (batch[0].value, "sink_rejected", 0)
@@ -239,33 +246,13 @@ def test_a_sink_that_is_stopped_while_it_waits_acknowledges_nothing(tmp_path: Pa
 
 def test_the_estimate_that_influxdb_refuses_is_the_one_that_is_a_dead_letter(tmp_path: Path) -> None:
     """It is neither the first nor the last of its batch."""
-    letters: list[Out] = []
-
-    async def publish(records: Iterable[Out], /) -> None:
-        letters.extend(records)
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), ShortMemory)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    influx = InfluxSink(
-        f"http://127.0.0.1:{server.server_port}", org="o", bucket="aq", token="t",
-        patience=Patience(wait=lambda _: True),
-    )  # fmt: skip
     ends = (T0 + 120, T0 + 60, T0 + 180, T0 + 240)
-    with Store(tmp_path / "store.sqlite", aggregates=True) as store, ThreadPoolExecutor(1) as executor:
-        stage = SinkStage(
-            store, influx, None, None, StationBook("aq.stations.v1", Keys(1)), publish, executor,
-            threading.Event(), topic=TOPIC, dead_letter_topic="aq.dlq.v1", start=0,
-        )  # fmt: skip
-        batch = [
-            record(
-                offset, estimate("s1", end, pollutants={"pm25": measured(12.5)}).model_dump_json().encode()
-            )
-            for offset, end in enumerate(ends)
-        ]
-        asyncio.run(stage.handle(TOPIC, batch))
-    influx.close()
-    server.shutdown()
-    server.server_close()
+    batch = [
+        record(offset, estimate("s1", end, pollutants={"pm25": measured(12.5)}).model_dump_json().encode())
+        for offset, end in enumerate(ends)
+    ]
+    with Store(tmp_path / "store.sqlite", aggregates=True) as store:
+        letters = sent_to_short_memory(store, batch)
     assert [(DeadLetter.from_headers(one.headers).offset, one.value) for one in letters] == [
         (1, batch[1].value)
     ]
