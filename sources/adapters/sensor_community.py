@@ -4,8 +4,9 @@ from dataclasses import replace
 from typing import Final
 
 from sources.adapters.core.adapter import Adapter, Field
+from sources.adapters.core.cells import sensor_id
 from sources.adapters.core.payload import Node
-from sources.adapters.core.tray import Tray, sensor_id
+from sources.adapters.core.tray import Tray
 
 #: Header X-PIN of the pushes per sensor (firmware, ext_def.h).
 _PINS: Final = {"1": "pm", "3": "bmp", "5": "ppd", "7": "dht", "11": "bme280", "13": "ds18b20", "17": "scd30"}

@@ -4,8 +4,9 @@ from dataclasses import replace
 from typing import Final
 
 from sources.adapters.core.adapter import Adapter, Field
+from sources.adapters.core.cells import sensor_id
 from sources.adapters.core.payload import Node
-from sources.adapters.core.tray import Tray, sensor_id
+from sources.adapters.core.tray import Tray
 
 
 def _read(payload: Node, tray: Tray) -> None:

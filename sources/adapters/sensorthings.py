@@ -5,8 +5,9 @@ from datetime import datetime
 from typing import Final
 
 from sources.adapters.core.adapter import Adapter
+from sources.adapters.core.draft import Device, Draft
 from sources.adapters.core.payload import Node
-from sources.adapters.core.tray import Device, Draft, Tray
+from sources.adapters.core.tray import Tray
 
 _TOPIC: Final = re.compile(r"Datastreams\(['\"]?([^'\")]+)['\"]?\)")
 

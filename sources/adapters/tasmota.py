@@ -5,8 +5,9 @@ from dataclasses import replace
 from typing import Final
 
 from sources.adapters.core.adapter import Adapter, Field
+from sources.adapters.core.cells import sensor_id
 from sources.adapters.core.payload import Node
-from sources.adapters.core.tray import Tray, sensor_id
+from sources.adapters.core.tray import Tray
 
 _TOPIC: Final = re.compile(
     r"(?:^|/)(?:tele|stat)/([^/].*)/(?:SENSOR|STATUS8|STATUS10)$|^(.+)/(?:tele|stat)/(?:SENSOR|STATUS8|STATUS10)$"

@@ -3,8 +3,9 @@
 from typing import Final
 
 from sources.adapters.core.adapter import Adapter
+from sources.adapters.core.draft import Device
 from sources.adapters.core.payload import Node
-from sources.adapters.core.tray import Device, Tray
+from sources.adapters.core.tray import Tray
 
 
 def _read(payload: Node, tray: Tray) -> None:

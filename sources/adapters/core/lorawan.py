@@ -8,8 +8,10 @@ import re
 from typing import Final
 
 from sources.adapters.core.adapter import Field
+from sources.adapters.core.cells import sensor_id
+from sources.adapters.core.draft import Device, Draft
 from sources.adapters.core.payload import Node
-from sources.adapters.core.tray import Device, Draft, Tray, sensor_id
+from sources.adapters.core.tray import Tray
 
 #: By name, or by SenseCAP's number of a measurement.
 FIELDS: Final = {

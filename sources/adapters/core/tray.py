@@ -1,25 +1,21 @@
 """Where an adapter puts what it finds: values by station and moment, facts of stations, refusals by name."""
 
-import hashlib
 import math
 import re
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Final
 
-from pydantic import ValidationError
-
-from schemas.base import STATION_PATTERN, first_error
 from schemas.errors import Refused
-from schemas.reading import MAX_PERIOD_S, Reading, Stamp, TimeSource, Value
-from sources.adapters.core.adapter import Adapter, Context, Field
+from schemas.reading import MAX_PERIOD_S, Reading, Stamp, TimeSource
+from sources.adapters.core.adapter import Adapter, Context
+from sources.adapters.core.cells import number_of, says_nothing, short, station_id
+from sources.adapters.core.draft import MAX_VALUES, Device, Draft
 from sources.adapters.core.moments import check_clock, moment
 from sources.adapters.core.parts import Names, printable
 from sources.adapters.core.payload import Node
-from sources.adapters.core.words import is_not_carried, parameter_of, scale_of, unit_for, without_unit
+from sources.adapters.core.words import is_not_carried
 
-#: Values of one payload; more are refused.
-MAX_VALUES: Final = 100_000
 #: Entries and names that an adapter looks at in one payload.
 MAX_LOOKS: Final = 300_000
 #: Parts that nobody took which are looked at one by one, how many different ones, and how deep they may lie.
@@ -28,176 +24,11 @@ MAX_PATHS: Final = 2_000
 MAX_DEPTH: Final = 24
 #: What comes so much after its moment is a backlog.
 BACKLOG: Final = timedelta(hours=1)
-
-#: Numbers that mean no value wherever they are no physical one: of loggers, of portals, sixteen bits of ones.
-SENTINELS: Final = (-999.0, -999.9, -9999.0, -99.0, -99.9, -127.0, 9999.0, 99999.0, 65535.0)
-#: Words for no value.
-_NO_VALUE: Final = frozenset(
-    {"", "nan", "none", "null", "na", "n/a", "-", "--", "unknown", "unavailable", "nodata", "no data", "inf"}
-)
-_NUMBER: Final = re.compile(r"[+-]?([0-9]{1,20}(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
-#: A comma before three digits may be one of thousands: then it is no number.
-_COMMA: Final = re.compile(r"[+-]?(0,[0-9]+|[0-9]{1,9},([0-9]{1,2}|[0-9]{4,}))")
-_STATION: Final = re.compile(STATION_PATTERN)
-_VALUES_PER_READING: Final = 256
-
-
-class Device:
-    """Whoever speaks in a payload; `station` is its id here, empty where it has none."""
-
-    def __init__(self, station: str) -> None:
-        self.station = station
-        self.told: dict[str, str | float] = {}
-        self.last: datetime | None = None
-        self.ascending = True
-
-
-class Draft:
-    """Values of one station and moment, to become readings. Without a moment they are refused."""
-
-    def __init__(
-        self, tray: "Tray", device: Device, at: datetime | None, period: int | None, stamp: Stamp,
-        source: TimeSource,
-    ) -> None:  # fmt: skip
-        self._tray = tray
-        self._device = device
-        self._at = at
-        self._period = period
-        self._stamp: Stamp = stamp
-        self._source: TimeSource = source
-        self._values: dict[tuple[str, str, str], Value] = {}
-
-    def fields(self, part: Node) -> None:
-        """Every member of `part` that the adapter's table knows."""
-        for key, node in part.items():
-            known = self._tray.adapter.fields.get(key)
-            if known is not None:
-                self.take(node, known)
-
-    def named(self, name: str, node: Node, unit: str = "", sensor: str = "main") -> bool:
-        """A value whose payload gives its quantity and unit in words; False: no quantity of that name."""
-        self._tray.look()
-        parameter = parameter_of(name)
-        if parameter is None and not unit:
-            base, unit = without_unit(name)
-            parameter = parameter_of(base)
-        if parameter is None:
-            if is_not_carried(name) or is_not_carried(without_unit(name)[0]):
-                self._tray.leave("not_carried", node, "no reading carries it")
-                return True
-            return False
-        number = number_of(node.peek())
-        try:
-            scale = unit_for(parameter, unit, 0.0 if number is None else number)
-        except Refused as refused:
-            self._tray.refuse(refused.code, node, refused.message)
-            return True
-        self.take(node, Field(parameter, scale.unit, sensor=sensor, factor=scale.factor, offset=scale.offset))
-        return True
-
-    def exact(self, node: Node, name: str, unit: str, sensor: str, channel: str) -> None:
-        """A value whose payload states everything: what it is, in which unit, of which sensor and channel."""
-        parameter, scale = parameter_of(name), scale_of(unit)
-        if parameter is None:
-            if is_not_carried(name):
-                self._tray.leave("not_carried", node.called(name), "no reading carries it")
-            else:
-                self._tray.refuse("unknown_parameter", node.called(name), f"{short(name)} is no parameter")
-        elif scale is None:
-            why = f"{short(unit)} is no unit of {parameter} that is known here"
-            self._tray.refuse("unit", node.called(name), why)
-        else:
-            known = Field(
-                parameter, scale.unit, channel or "value", sensor_id(sensor), scale.factor, scale.offset
-            )
-            self.take(node.called(name), known)
-
-    def take(self, node: Node, known: Field) -> None:
-        """One value."""
-        tray = self._tray
-        if not node:
-            return
-        if node.has_parts():
-            tray.refuse("not_a_number", node, "a number is due here")
-            return
-        raw = node.take()
-        number = number_of(raw)
-        if number is None or not math.isfinite(number):
-            if says_nothing(raw):
-                tray.left_out.add(
-                    "missing", node.path, node, f"no {known.parameter} at the time: {short(raw)}"
-                )
-            else:
-                tray.refused.add("not_a_number", node.path, node, f"{short(raw)} is no number")
-            return
-        if number in tray.adapter.missing or number in known.missing:
-            tray.left_out.add(
-                "sentinel", node.path, node, f"{number:g} means that there is no {known.parameter}"
-            )
-            return
-        if self._at is None or not self._device.station:
-            code = "no_time" if self._device.station else "no_station"
-            tray.refused.add(code, node.path, node, _WHY_NOT[code])
-            return
-        if tray.full():
-            tray.refused.add("too_many", node.path, node, f"more than {MAX_VALUES} values in one payload")
-            return
-        scaled = number * known.factor + known.offset
-        if known.factor != 1.0 or known.offset:
-            scaled = round(scaled, 6)
-        try:
-            value = Value(
-                parameter=known.parameter,
-                value=scaled,
-                unit=known.unit,
-                sensor=known.sensor,
-                channel=known.channel,
-            )
-        except ValidationError as error:
-            if number in SENTINELS:
-                tray.left_out.add(
-                    "sentinel", node.path, node, f"{number:g} means that there is no {known.parameter}"
-                )
-                return
-            code, why = first_error(error)
-            tray.refused.add(code, node.path, node, why.removeprefix("message: "))
-            return
-        key = (value.sensor, value.parameter, value.channel)
-        before = self._values.setdefault(key, value)
-        if before is value:
-            tray.values += 1
-        elif before.value != value.value:
-            tray.refused.add(
-                "twice",
-                node.path,
-                node,
-                f"another {known.parameter} of the same sensor, channel and moment came before",
-            )
-
-    def readings(self, received_at: datetime) -> list[Reading]:
-        """What came together, in messages of no more values than one may have."""
-        values = list(self._values.values())
-        if self._at is None:
-            return []
-        return [
-            Reading(
-                station=self._device.station, observed_at=self._at, period=self._period, stamp=self._stamp,
-                values=tuple(values[begin : begin + _VALUES_PER_READING]), received_at=received_at,
-                time_source=self._source,
-            )
-            for begin in range(0, len(values), _VALUES_PER_READING)
-        ]  # fmt: skip
-
-
 #: How sources say whether a device stands in a room.
 _EXPOSURES: Final = {
     "0": "outdoor", "outside": "outdoor", "outdoor": "outdoor",
     "1": "indoor", "inside": "indoor", "indoor": "indoor",
 }  # fmt: skip
-_WHY_NOT: Final = {
-    "no_station": "nothing says which station it is of",
-    "no_time": "its time could not be used (refused by name)",
-}
 
 
 class Tray:
@@ -433,52 +264,6 @@ class Tray:
     def _source(self) -> TimeSource:
         source = self.adapter.time_source
         return self.context.receiver if source == "receiver" else source
-
-
-def station_id(text: str) -> str:
-    """`text` as a station's id. Where that takes more than other separators, a hash keeps two ids apart."""
-    if _STATION.fullmatch(text):
-        return text
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")
-    digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:8]
-    return f"{plain[:55] or 'station'}-{digest}"
-
-
-def sensor_id(text: str) -> str:
-    """`text` as the id of a sensor, `main` where it is empty."""
-    return station_id(text) if text else "main"
-
-
-def number_of(raw: object) -> float | None:
-    """Numbers, and text that is one (many devices send text); NaN and infinity of JSON as they are."""
-    if isinstance(raw, bool):
-        return None
-    if isinstance(raw, int | float):
-        try:
-            return float(raw)
-        except OverflowError:
-            return math.inf
-    if isinstance(raw, str):
-        text = raw.strip()
-        if _NUMBER.fullmatch(text):
-            return float(text)
-        if _COMMA.fullmatch(text):
-            return float(text.replace(",", "."))
-    return None
-
-
-def says_nothing(raw: object) -> bool:
-    """Whether it is a word, or a number, for no value."""
-    if isinstance(raw, str):
-        return raw.strip().lower() in _NO_VALUE
-    return raw is None or (isinstance(raw, float) and not math.isfinite(raw))
-
-
-def short(raw: object) -> str:
-    """It as it would be written in code, cut."""
-    if isinstance(raw, int) and raw.bit_length() > 64:
-        return "a huge number"
-    return repr(raw[:40] if isinstance(raw, str) else raw)[:48]
 
 
 @lru_cache(maxsize=256)

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from schemas.base import STATION_PATTERN
 from sources.adapters.core import tray as core
 from sources.adapters.core.adapter import Adapter, Context, Field
+from sources.adapters.core.cells import station_id
 from sources.adapters.core.payload import Node
 from sources.adapters.core.translation import Translation, translate
-from sources.adapters.core.tray import Tray, station_id
+from sources.adapters.core.tray import Tray
 
 NOW = datetime(2026, 8, 21, 10, tzinfo=UTC)
 
