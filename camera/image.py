@@ -7,6 +7,7 @@ limit or flag is changed, so the same bytes give the same pixels anywhere.
 """
 
 import io
+import math
 import re
 import struct
 import zlib
@@ -21,7 +22,7 @@ from PIL import Image
 from camera.errors import ImageRefused
 from camera.far_band import BAND_SIZE, Strip
 from camera.lost_part import lost_share
-from camera.picture_file import PictureFile, inspect
+from camera.picture_file import MIN_SIDE, PictureFile, inspect
 
 #: Size (width, height) of the luminance picture for the quality gate.
 LUMINANCE_SIZE: Final = (192, 144)
@@ -138,6 +139,41 @@ def decode(data: bytes, width: int, height: int, far_band: Strip | None = None) 
     )
     luminance = _pixels(grey.resize(LUMINANCE_SIZE, Image.Resampling.BILINEAR))
     return DecodedFrame(_pixels(whole), far, luminance, size, lost, _intact(lost, file.orientation))
+
+
+def reduced(data: bytes, longest: int, area: Area | None = None) -> bytes:
+    """A frame's file without metadata, cut to `area`, with no side over `longest` pixels; upright then.
+
+    A file that is small enough is kept as it is coded. What is coded anew is a JPEG of quality 92.
+
+    Args:
+        data: a JPEG, PNG or still WebP file.
+        longest: pixels.
+        area: the part of the picture, as a viewer shows it, that is kept; None: all of it.
+
+    Raises:
+        ImageRefused: with a code of `camera.picture_file.REFUSALS`.
+    """
+    file = inspect(data)
+    if area is None and max(file.size) <= longest and file.orientation == 1:
+        return file.lean
+    part = area or Area()
+    width, height = _swapped(file.size) if file.orientation in _SIDEWAYS else file.size
+    # The kept part may use up the whole of what is allowed.
+    share = max((part.right - part.left) * width, (part.bottom - part.top) * height) / longest
+    size = file.size if share <= 1 else (math.ceil(file.size[0] / share), math.ceil(file.size[1] / share))
+    stored = (
+        Image.fromarray(_decode_jpeg(file.lean, size)) if file.kind == "jpeg" else _decode_by_pillow(file)
+    )
+    picture = upright(stored, file.orientation)
+    box = (part.left * picture.width, part.top * picture.height,
+           part.right * picture.width, part.bottom * picture.height)  # fmt: skip
+    scale = min(1.0, longest / max(box[2] - box[0], box[3] - box[1]))
+    kept = (max(1, round((box[2] - box[0]) * scale)), max(1, round((box[3] - box[1]) * scale)))
+    if min(kept) < MIN_SIDE:
+        raise ImageRefused("too_small", f"what is kept of the picture is {kept[0]} x {kept[1]} pixels")
+    small = picture.resize(kept, Image.Resampling.BOX if scale < 1 else Image.Resampling.NEAREST, box=box)
+    return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(small), quality=92, colorspace="RGB"))
 
 
 def upright(stored: Image.Image, orientation: int) -> Image.Image:

@@ -18,11 +18,13 @@ class DeadLetter(Record):
     """Why and where a record was refused. The record itself is the Kafka value of aq.dlq.v1."""
 
     stage: Annotated[
-        Literal["vision", "fusion", "sink", "alert"], Field(description="which worker refused it")
+        Literal["vision", "fusion", "sink", "alert", "gateway"], Field(description="which worker refused it")
     ]
     code: Annotated[str, Field(description="stable reason code")]
     reason: Annotated[str, Field(description="what is wrong, where, and how to mend it")]
-    topic: Annotated[str, Field(description="where the record was read")]
+    topic: Annotated[
+        str, Field(description="where the record was read; gateway.ADAPTER (no topic) of what arrived there")
+    ]
     partition: Annotated[int, Field(ge=0)]
     offset: Annotated[int, Field(ge=0)]
     failed_at: Annotated[UtcTime, Field(description="broker time of the record: stable over retries")]

@@ -140,6 +140,15 @@ class Reading(Record):
     time_source: TimeSource | None = None
 
 
+def encode(reading: Reading) -> bytes:
+    """The message of a reading, its times in milliseconds, which `decode` reads fast; without defaults."""
+    plain = reading.model_dump(exclude_defaults=True)
+    plain["observed_at"] = to_ms(reading.observed_at)
+    if reading.received_at is not None:
+        plain["received_at"] = to_ms(reading.received_at)
+    return to_json(plain)
+
+
 class Quantity(NamedTuple):
     """A value as the stages use it: the fields of `Value`, without the cost of an object that checks."""
 

@@ -216,6 +216,18 @@ class AlertSettings(_Section):
     rules: Annotated[Path | None, Field(description="rules file; the default set if not set")] = None
 
 
+class GatewaySettings(_Section):
+    """The gateway: what devices send, by HTTP and MQTT (docs/ingest.md)."""
+
+    longest_side: Annotated[
+        int,
+        Field(ge=224, le=8192, description="pixels; larger pictures are scaled down before they enter Kafka"),
+    ] = 1024
+    keep_originals: Annotated[
+        bool, Field(description="whether pictures enter Kafka as the camera sent them, with their metadata")
+    ] = False
+
+
 def settings_file() -> Path | None:
     """The settings file that counts here; None where there is none. Raises SettingsError.
 
@@ -282,6 +294,7 @@ class Settings(BaseSettings):
     vision: VisionSettings = VisionSettings()
     retention: RetentionSettings = RetentionSettings()
     alerts: AlertSettings = AlertSettings()
+    gateway: GatewaySettings = GatewaySettings()
 
     @classmethod
     def settings_customise_sources(

@@ -64,6 +64,10 @@ COVERAGE: Final = Histogram(
 )  # fmt: skip
 QC_FLAGS: Final = Counter("aq_qc_flags_total", "Quality flags given", ["test", "flag"], registry=REGISTRY)
 DEAD_LETTERS: Final = Counter("aq_dlq_total", "Records refused", ["stage", "reason"], registry=REGISTRY)
+ARRIVALS: Final = Counter(
+    "aq_gateway_arrivals_total", "Payloads and pictures that came in", ["way", "adapter", "result"],
+    registry=REGISTRY,
+)  # fmt: skip  # result: used, partly_used, refused, duplicate
 STATE_DAMAGED: Final = Counter(
     "aq_state_damaged_total", "Stored states that could not be read", ["topic"], registry=REGISTRY
 )

@@ -1,0 +1,291 @@
+"""What arrives becomes records, or a dead letter with its bytes; what is not confirmed was not taken."""
+
+import asyncio
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from camera.image import Area
+from schemas.reading import READING_EXAMPLE, decode
+from sources.adapters import adapters
+from sources.gateway.arrival import Arrival, KeyScope, Picture, Receipt
+from sources.gateway.errors import KafkaAway, NotAllowed
+from sources.gateway.uplinks import Recent, uplink_of
+from streams.topics import STATIONS
+from tests.sources.gateway.desk import NOW, arrival, desk
+
+GOLDEN = Path(__file__).parents[1] / "adapters" / "golden"
+POST = '{"wifi":-54,"rco2":447,"pm01":3,"pm02":7,"pm10":8,"atmp":24.81,"rhum":40.3,"boot":6}'
+PATH = "/sensors/airgradient:84fce602549c/measures"
+UPLINK = (GOLDEN / "chirpstack" / "plain-names.json").read_bytes()
+
+
+def test_a_payload_becomes_what_a_producer_would_send() -> None:
+    reception, log = desk()
+    receipt = asyncio.run(reception.take(arrival("airgradient", POST, topic=PATH)))
+    [record] = log.readings
+    assert record.key == b"airgradient-84fce602549c"
+    assert json.loads(record.value or b"") == {
+        "station": "airgradient-84fce602549c",
+        "observed_at": NOW,
+        "received_at": NOW,
+        "time_source": "server",
+        "values": [
+            {"parameter": "pm25", "value": 7.0, "unit": "ug/m3", "channel": "atm"},
+            {"parameter": "pm10", "value": 8.0, "unit": "ug/m3", "channel": "atm"},
+            {"parameter": "temperature", "value": 24.81, "unit": "Cel"},
+            {"parameter": "relativehumidity", "value": 40.3, "unit": "%"},
+        ],
+    }
+    assert decode(record.value or b"") is not None  # the fast path, as of every producer
+    assert (receipt.published, receipt.values, receipt.dead_letter) == (1, 4, None)
+    assert dict(record.headers)["x-gateway-raw"].startswith(b"sha256:")
+
+
+def test_nothing_is_taken_while_the_broker_does_not_confirm() -> None:
+    reception, log = desk()
+    log.there = False
+    uplink = arrival("chirpstack", UPLINK)
+    with pytest.raises(KafkaAway):
+        asyncio.run(reception.take(uplink))
+    log.there = True
+    assert not asyncio.run(reception.take(uplink)).duplicate  # it was not taken before
+    assert len(log.readings) == 1
+
+
+def test_what_cannot_be_translated_is_a_dead_letter_with_its_bytes_and_reason() -> None:
+    reception, log = desk()
+    receipt = asyncio.run(reception.take(arrival("airgradient", b"{pm02: 7", topic=PATH, station="roof")))
+    [(story, value)] = log.letters
+    assert value == b"{pm02: 7"
+    assert (story.stage, story.code, story.partly_used) == ("gateway", receipt.refused[0].code, False)
+    assert receipt.dead_letter == story.id
+    assert story.id.startswith("gateway.airgradient/0/")
+    headers = dict(log.records[0].headers)
+    assert headers["x-gateway-received-at"] == str(NOW).encode()
+    assert headers["x-gateway-station"] == b"roof"
+    assert not log.readings
+
+
+def test_good_values_beside_a_bad_one_are_used() -> None:
+    reception, log = desk()
+    body = READING_EXAMPLE.replace("]}", ', {"parameter": "pm10", "value": -999, "unit": "furlong"}]}')
+    receipt = asyncio.run(reception.take(arrival("skyfuse-json", body)))
+    [(story, _)] = log.letters
+    assert story.partly_used
+    assert receipt.published == 1
+    assert len(log.readings) == 1
+
+
+def test_two_letters_of_one_millisecond_have_different_ids() -> None:
+    reception, log = desk()
+    for body in (b"{1", b"{2"):
+        asyncio.run(reception.take(arrival("airgradient", body)))
+    assert len({story.id for story, _ in log.letters}) == 2
+
+
+def test_an_unknown_part_is_told_once_for_each_adapter_and_place() -> None:
+    reception, log = desk()
+    body = POST.replace('"boot":6', '"boot":6,"flux":1')
+
+    def take(text: str, adapter: str = "airgradient") -> Receipt:
+        return asyncio.run(reception.take(arrival(adapter, text, topic=PATH, station="roof")))
+
+    first, second = take(body), take(body.replace('"pm02":7', '"pm02":9'))
+    assert (first.dead_letter is None, second.dead_letter is None) == (False, True)
+    assert [part.code for part in second.refused] == ["unknown"]  # the sender is told all the same
+    take(POST.replace('"boot":6', '"boot":6,"flax":1'))
+    assert len(log.letters) == 2
+    assert len(log.readings) == 3
+
+
+def test_an_unknown_part_of_a_payload_that_was_not_confirmed_is_told_with_the_next() -> None:
+    reception, log = desk()
+    body = POST.replace('"boot":6', '"boot":6,"flux":1')
+    log.there = False
+    with pytest.raises(KafkaAway):
+        asyncio.run(reception.take(arrival("airgradient", body, topic=PATH)))
+    log.there = True
+    asyncio.run(reception.take(arrival("airgradient", body, topic=PATH)))
+    assert len(log.letters) == 1
+
+
+def test_what_strangers_make_up_is_remembered_to_a_bound() -> None:
+    reception, _ = desk()
+    for number in range(300):
+        members = ",".join(f'"x{number}_{part}":1' for part in range(60))
+        asyncio.run(reception.take(arrival("airgradient", f"{{{members}}}", topic=PATH)))
+    assert len(reception._told) == 10_000
+
+
+def test_a_key_of_one_station_cannot_write_another_s() -> None:
+    reception, log = desk()
+    mine = KeyScope(("my-*",), "my key")
+    rows = "\n".join(
+        f"{station},2026-08-21T09:59:00Z,pm25,{value},ug/m3"
+        for station, value in (("my-a", 1), ("your-a", 2))
+    )
+    body = f"station,time,parameter,value,unit\n{rows}\n"
+    receipt = asyncio.run(reception.take(arrival("skyfuse-csv", body, scope=mine)))
+    assert [record.key for record in log.readings] == [b"my-a"]
+    assert [part.code for part in receipt.refused] == ["not_yours"]
+    assert "my key" in receipt.refused[0].why
+    assert "your-a" in receipt.refused[0].why
+
+
+@given(st.text("ab.*-", max_size=6), st.text("ab.-", min_size=1, max_size=6))
+def test_a_scope_covers_its_ids_and_beginnings_and_nothing_else(pattern: str, station: str) -> None:
+    if "*" in pattern[:-1]:
+        return
+    expected = station.startswith(pattern[:-1]) if pattern.endswith("*") else station == pattern
+    assert KeyScope((pattern,)).covers(station) is expected
+    assert not KeyScope(()).covers(station)
+
+
+def test_the_only_station_of_a_key_is_that_of_its_payloads() -> None:
+    reception, log = desk()
+    asyncio.run(reception.take(arrival("airgradient", POST, scope=KeyScope(("roof",)))))
+    assert [record.key for record in log.readings] == [b"roof"]
+
+
+def test_a_network_server_s_second_copy_is_left_out() -> None:
+    reception, log = desk()
+    first, second = (asyncio.run(reception.take(arrival("chirpstack", UPLINK))) for _ in range(2))
+    assert (first.duplicate, second.duplicate) == (False, True)
+    assert len(log.readings) == 1
+
+
+def uplink(**more: object) -> bytes:
+    said = {"session_key_id": "AYf", "f_cnt": 7, "frm_payload": "AQ==", "decoded_payload": {"pm25": 3}} | more
+    return json.dumps({"end_device_ids": {"dev_eui": "70B3"}, "uplink_message": said}).encode()
+
+
+def test_uplinks_are_told_apart_by_device_session_counter_and_frame() -> None:
+    changes: list[dict[str, object]] = [
+        {}, {"session_key_id": "AYg"}, {"f_cnt": 8}, {"f_cnt": None}, {"frm_payload": "Ag=="},
+    ]  # fmt: skip
+    names = [uplink_of("the-things-stack", uplink(**change)) for change in changes]
+    assert len(set(names)) == len(names)
+    assert uplink_of("the-things-stack", uplink()) == uplink_of("the-things-stack", uplink(rssi=-80))
+    assert uplink_of("airgradient", uplink()) is None
+    assert uplink_of("the-things-stack", b"[" * 100_000) is None
+    # A device without time that says the same twice measured the same twice.
+    assert uplink_of("airgradient", POST.encode()) is None
+
+
+def test_what_was_seen_of_late_is_bounded_in_number_and_age() -> None:
+    recent = Recent(most=3, for_ms=100)
+    for number in range(5):
+        recent.note(str(number), number)
+    assert [str(number) in recent for number in range(5)] == [False, False, True, True, True]
+    recent.note("late", 200)
+    assert "4" not in recent
+    assert "late" in recent
+
+
+def test_a_reading_may_go_elsewhere_and_witnesses_hear_of_all() -> None:
+    reception, log = desk()
+    heard: list[object] = []
+
+    class Ear:
+        def heard(self, _: Arrival, receipt: Receipt) -> None:
+            heard.append(receipt)
+
+        def seen(self, _: Picture, receipt: Receipt) -> None:
+            raise AssertionError(receipt)
+
+        def linked(self, *told: object) -> None:
+            heard.append(told)
+
+    reception.route = lambda *_: STATIONS
+    reception.witnesses.append(Ear())
+    receipt = asyncio.run(reception.take(arrival("airgradient", POST, topic=PATH)))
+    reception.tell_link("roof", False, NOW, "mqtt")
+    assert heard == [receipt, ("roof", False, NOW, "mqtt")]
+    assert [record.topic for record in log.records] == [STATIONS.name]
+
+
+@given(st.sampled_from(sorted(adapters())), st.binary(max_size=200) | st.text(max_size=100).map(str.encode))
+def test_no_payload_raises_and_each_is_used_or_told(adapter: str, body: bytes) -> None:
+    reception, log = desk()
+    receipt = asyncio.run(reception.take(arrival(adapter, body)))
+    assert receipt.published or receipt.refused or receipt.left_out or receipt.facts
+    assert (receipt.dead_letter is not None) == bool(log.letters)
+
+
+def jpeg(width: int, height: int, **save: object) -> bytes:
+    across = np.linspace(0, 255, width, dtype=np.uint8)
+    pixels = np.broadcast_to(across[None, :, None], (height, width, 3))
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", **save)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+def picture(data: bytes, **more: object) -> Picture:
+    fields = {"station": "roof", "taken_at": NOW - 500, "data": data, "received_at": NOW, "way": "http"}
+    return Picture(**fields | more)  # type: ignore[arg-type]
+
+
+def test_a_large_picture_is_cut_and_scaled_before_it_enters_kafka() -> None:
+    reception, log = desk(longest_side=640)
+    data = jpeg(2400, 1200)
+    asyncio.run(reception.take_picture(picture(data)))
+    asyncio.run(reception.take_picture(picture(data, crop=Area(0.5, 0.0, 1.0, 0.5))))
+    whole, part = (Image.open(io.BytesIO(record.value or b"")) for record in log.frames)
+    assert whole.size == (640, 320)
+    assert part.size == (640, 320)
+    assert np.asarray(part)[:, 0].mean() > 120  # the right half of a gradient
+    assert np.asarray(whole)[:, 0].mean() < 10
+    headers = dict(log.frames[0].headers)
+    assert headers["ce_id"] == f"roof-main-{NOW - 500}".encode()
+    assert headers["ce_time"] == b"2026-08-21T09:59:59.500Z"
+
+
+def test_a_small_picture_is_kept_but_for_its_metadata() -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "where I live"
+    data = jpeg(320, 240, exif=exif)
+    reception, log = desk()
+    asyncio.run(reception.take_picture(picture(data)))
+    kept = log.frames[0].value or b""
+    assert b"where I live" in data
+    assert b"where I live" not in kept
+    with Image.open(io.BytesIO(kept)) as one, Image.open(io.BytesIO(data)) as other:
+        assert np.array_equal(np.asarray(one), np.asarray(other))
+    originals, log = desk(keep_originals=True)
+    asyncio.run(originals.take_picture(picture(data)))
+    assert log.frames[0].value == data
+
+
+def test_a_picture_is_upright() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # its first row is the right edge
+    reception, log = desk()
+    asyncio.run(reception.take_picture(picture(jpeg(320, 240, exif=exif))))
+    with Image.open(io.BytesIO(log.frames[0].value or b"")) as kept:
+        assert kept.size == (240, 320)
+
+
+def test_what_is_no_picture_is_a_dead_letter() -> None:
+    reception, log = desk()
+    receipt = asyncio.run(reception.take_picture(picture(b"<html>offline</html>")))
+    [(story, value)] = log.letters
+    assert (story.code, value) == ("not_an_image", b"<html>offline</html>")
+    assert receipt.dead_letter == story.id
+    asyncio.run(reception.take_picture(picture(jpeg(320, 240), taken_at=3)))
+    assert log.letters[1][0].code == "time_out_of_range"
+
+
+def test_a_picture_of_somebody_else_s_station_is_not_taken() -> None:
+    reception, log = desk()
+    with pytest.raises(NotAllowed, match="yard"):
+        asyncio.run(
+            reception.take_picture(picture(jpeg(320, 240), scope=KeyScope(("roof",)), station="yard"))
+        )
+    assert not log.records
