@@ -23,7 +23,7 @@ from alerting.stored import read as read_alerts
 from fusion import stored
 from fusion.assessor import Assessor
 from fusion.intake import check_station
-from fusion.sensors import humidity_ms
+from fusion.sensors.declared import humidity_ms
 from model.bundle.bundle import DEFAULT_BUNDLE, Bundle
 from model.bundle.runtime import Head
 from settings.sections import FOREVER, RetentionSettings, Settings, WindowSettings

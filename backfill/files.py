@@ -24,7 +24,7 @@ from datasets.events import FrameRow, Problem
 from datasets.layouts import AHEAD_MS, FORMATS
 from datasets.pictures import read_picture
 from datasets.spool import Spool, Spooled
-from fusion.sensors import humidity_ms
+from fusion.sensors.declared import humidity_ms
 from model.bundle.bundle import Bundle
 from schemas.base import format_time, from_ms
 from schemas.dead_letter import DeadLetter

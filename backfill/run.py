@@ -38,7 +38,7 @@ from datasets.events import Problem
 from datasets.layouts import Files
 from fusion.amending import LeftOut, left_out
 from fusion.intake import check_station
-from fusion.sensors import humidity_ms
+from fusion.sensors.declared import humidity_ms
 from fusion.stored import OF_SENSORS, SENSORS, SensorsState
 from model.bundle.runtime import Head
 from schemas.amendment import AMENDMENT_TYPE, Amendment

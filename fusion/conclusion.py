@@ -13,7 +13,8 @@ from fusion.indices import indices
 from fusion.inference import Said, tidy
 from fusion.intake import Prepared, reference
 from fusion.learning import Air, learned, virtual_estimate
-from fusion.sensors import Disputed, Measured, nearer
+from fusion.sensors.choice import nearer
+from fusion.sensors.measured import Disputed, Measured
 from model.bundle.persistence import PERSISTENCE
 from schemas.base import from_ms, to_ms
 from schemas.estimate import (

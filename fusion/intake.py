@@ -18,7 +18,9 @@ from camera.sight import Sight
 from camera.sun import solar_hour
 from fusion.amending import LeftOut
 from fusion.learning import Rows
-from fusion.sensors import Disputed, Measured, SensorMemory, read
+from fusion.sensors.measured import Disputed, Measured
+from fusion.sensors.memory import SensorMemory
+from fusion.sensors.read import read
 from model.bundle.runtime import pool
 from schemas.base import from_ms
 from schemas.errors import Refused

@@ -14,7 +14,7 @@ from fusion.amending import LeftOut
 from fusion.intake import Intake
 from fusion.learning import Air, Gathered
 from fusion.migrations import sensors_of_version_1, station_of_version_5
-from fusion.sensors import Level, SensorMemory, SensorScale
+from fusion.sensors.memory import Level, SensorMemory, SensorScale
 from schemas.state import Codec
 
 

@@ -7,12 +7,23 @@ would weigh a window each, and all the later ones seconds.
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Final, NamedTuple
 
 from streams.join import DECLARED, Item
 
 
-def by_time(items: Sequence[Item], size: int) -> tuple[list[int], int]:
-    """The weight of each of a series' readings of a window of `size` ms, and the ms of it that they cover.
+class TimeWeights(NamedTuple):
+    """What each of some readings weighs (none: all the same), and the ms of the window that they cover."""
+
+    each: Sequence[int]
+    covered: int
+
+
+EVENLY: Final = TimeWeights((), 0)
+
+
+def by_time(items: Sequence[Item], size: int) -> TimeWeights:
+    """The weight of each of a series' readings of a window of `size` ms.
 
     `items` in order of time, all of the window itself. Means over declared periods weigh what they are
     declared for, but beside readings that nobody declared no more than what those leave of the window.
@@ -22,7 +33,7 @@ def by_time(items: Sequence[Item], size: int) -> tuple[list[int], int]:
     plain = [place for place, item in enumerate(items) if not item.basis]
     means = [place for place, item in enumerate(items) if item.basis == DECLARED]
     if not plain and not means:
-        return [1] * len(items), 0
+        return TimeWeights([1] * len(items), 0)
     weights = [0] * len(items)
     covered = 0
     if plain:
@@ -31,7 +42,7 @@ def by_time(items: Sequence[Item], size: int) -> tuple[list[int], int]:
     total, left = sum(declared), size - covered
     for place, weight in zip(means, declared, strict=True):
         weights[place] = weight * left // total if plain and total > left else weight
-    return weights, min(size, covered + total)
+    return TimeWeights(weights, min(size, covered + total))
 
 
 def _until_the_next(items: Sequence[Item], size: int, weights: list[int], places: Sequence[int]) -> int:

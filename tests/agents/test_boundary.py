@@ -34,7 +34,7 @@ from fusion import assessor
 from fusion.assessor import Assessor
 from fusion.conclusion import conclude
 from fusion.intake import Prepared, check_station
-from fusion.sensors import humidity_ms
+from fusion.sensors.declared import humidity_ms
 from model.bundle.bundle import DEFAULT_BUNDLE, Bundle
 from model.bundle.runtime import Head
 from schemas.alert import Alert

@@ -4,7 +4,7 @@ import pytest
 
 from camera.virtual_sensor import Prediction
 from fusion.conclusion import Counts, settled
-from fusion.sensors import Disputed, Measured
+from fusion.sensors.measured import Disputed, Measured
 from schemas.base import from_ms
 from schemas.estimate import PollutantEstimate
 from schemas.parameters import Pollutant

@@ -11,7 +11,7 @@ from aqi.quality import FAIL, SUSPECT, UNIT, ZERO
 from aqi.zero import ZeroLevel
 from fusion.conclusion import unknown
 from fusion.intake import Intake
-from fusion.sensors import SensorMemory
+from fusion.sensors.memory import SensorMemory
 from fusion.stored import STATION, StationState
 from schemas.estimate import Estimate, IndexBlock
 from schemas.station import Sensor, Station

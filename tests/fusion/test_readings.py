@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 
 from aqi.quality import FILL_VALUE, UNIT, SensorState, defaults
-from fusion.sensors import PAST_MS, SCALING_KEPT_MS, Level, Readings, SensorMemory, SensorScale, read
+from fusion.sensors.measured import Readings
+from fusion.sensors.memory import PAST_MS, Level, SensorMemory, SensorScale
+from fusion.sensors.read import read
 from schemas.reading import Quantity
 from schemas.station import Sensor, Station
+from streams.cadence import SCALING_KEPT_MS
 from streams.join import Item
 
 MINUTE, HOUR = 60_000, 3_600_000

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from aqi.quality import CHANNELS, FILL_VALUE, PARTICLES, UNIT
 from fusion.intake import check_station
-from fusion.sensors import NEAR, nearer
+from fusion.sensors.choice import NEAR, nearer
 from schemas.base import to_ms
 from schemas.errors import Refused
 from schemas.estimate import Estimate, MissingPollutant, PollutantEstimate

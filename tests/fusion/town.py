@@ -10,7 +10,7 @@ from aiokafka import ConsumerRecord
 
 from fusion.assessor import Assessor
 from fusion.intake import check_station
-from fusion.sensors import humidity_ms
+from fusion.sensors.declared import humidity_ms
 from model.bundle.bundle import Bundle
 from model.bundle.runtime import Head
 from schemas.base import to_ms
