@@ -115,6 +115,43 @@ def test_an_index_that_cannot_be_reached_is_said_and_nothing_counts_as_done(chec
     assert not (checkout / ".venv" / "skyfuse").exists()
 
 
+_TOOL = """\
+#!/bin/sh
+echo "$(basename "$0") $*"
+case "$*" in
+*"pytest -m not broker"*) echo beside >"$0.goes-on" ;;
+*"pytest -m broker"*) read -r _ <"$0.goes-on"; exit "$BROKER_TESTS" ;;
+esac
+"""
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_tests_with_a_broker_run_beside_the_others_and_count_as_much(checkout: Path, code: int) -> None:
+    tools = checkout / ".venv" / "bin"
+    (checkout / ".venv" / "skyfuse").mkdir(parents=True)
+    tools.mkdir()
+    (checkout / ".venv" / "skyfuse" / "where").write_text(str(checkout))
+    for folder in (checkout / "requirements", checkout / ".venv" / "skyfuse"):
+        (folder / "dev.lock").write_text("")
+    for name in ("python", "ruff", "mypy", "lint-imports", "mkdocs"):
+        (tools / name).write_text(_TOOL)
+        (tools / name).chmod(0o755)
+    # The tests with a broker go on when those without one have come: one after the other, they never end.
+    os.mkfifo(tools / "python.goes-on")
+    done = subprocess.run(
+        [checkout / "skyfuse", "test"], env=_environment(BROKER_TESTS=str(code)), text=True,
+        capture_output=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == code
+    lines = done.stdout.splitlines()
+    assert lines[-1] == ("FAILED: tests with a broker" if code else "All checks passed.")
+    assert lines.index("python -m coverage run -m pytest -m broker") == 1 + lines.index(
+        "== tests with a broker"
+    )
+    assert "python -m coverage run -m pytest -m not broker" in lines
+    assert any(line.startswith("python -m coverage combine") for line in lines)
+
+
 def test_a_disk_without_room_is_said_with_how_much_is_needed(checkout: Path) -> None:
     environment = checkout / "infra" / "environment.py"
     text = environment.read_text()
