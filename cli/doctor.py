@@ -32,7 +32,8 @@ from infra.connect import with_broker
 from infra.errors import BrokerError, StackError
 from infra.room import LEAST, LOW, Free, free_space, outlook, sized, there
 from infra.stack import jars
-from infra.stack.broker import java
+from infra.stack.broker import is_held, java, lock_of
+from infra.stack.lost import holders
 from infra.stack.ports import expect_loopback, free_port
 from model.bundle.bundle import DEFAULT_BUNDLE, Bundle
 from model.errors import ModelError
@@ -77,6 +78,7 @@ def examine(settings: Settings, free_of: Free = free_space) -> Iterator[Check]:
     yield packages()
     yield from _guarded("data folder", lambda: disk(settings, free_of))
     yield from _guarded("local store", lambda: store(settings, free_of))
+    yield from removed(settings)
     yield memory()
     yield from _guarded("ports", ports)
     yield clock()
@@ -184,6 +186,20 @@ def store(settings: Settings, free_of: Free = free_space) -> Check:
     return Check("local store", "note" if mend else "ok", found, mend)
 
 
+def removed(settings: Settings) -> Iterator[Check]:
+    """Programs that go on with data which were removed under them; nothing where there are none."""
+    for path in (lock_of(settings.data_dir / "kafka"), settings.store_path):
+        found = holders(path)
+        if found:
+            yield Check(
+                "running skyfuse",
+                "bad",
+                f"{path} was removed, but what runs goes on with it: process {', '.join(map(str, found))}",
+                "what comes now is kept nowhere: end what runs (Ctrl-C where `skyfuse up` or a worker runs),"
+                " then start it again",
+            )
+
+
 def memory() -> Check:
     """Memory that programs can still get (Linux)."""
     information = Path("/proc/meminfo")
@@ -267,6 +283,15 @@ def broker(settings: Settings) -> Iterator[Check]:
     try:
         settings = with_broker(settings)
     except BrokerError:
+        if is_held(settings.data_dir / "kafka"):
+            yield Check(
+                "broker",
+                "bad",
+                "the embedded one runs, but does not say where",
+                "if it was not started just now, its address file was removed: end what runs (Ctrl-C where"
+                " `skyfuse up` runs), then start it again",
+            )
+            return
         yield Check(
             "broker",
             "note",

@@ -99,17 +99,28 @@ def java() -> Path:
     return Path(JAVA)
 
 
-def running_bootstrap(data_dir: Path) -> str | None:
-    """Address of the embedded broker that runs on this folder, whoever started it; None where none does."""
-    address = data_dir / "bootstrap"
+def lock_of(data_dir: Path) -> Path:
+    """The file that a broker on this folder holds locked for as long as it or who started it lives."""
+    return data_dir / "lock"
+
+
+def is_held(data_dir: Path) -> bool:
+    """Whether an embedded broker runs on this folder, or is starting, whoever started it."""
     try:
-        with (data_dir / "lock").open("rb") as lock:
+        with lock_of(data_dir).open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
-        return None
-    except BlockingIOError:  # held: it runs, or is starting
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def running_bootstrap(data_dir: Path) -> str | None:
+    """Address of the embedded broker that runs on this folder, whoever started it; None where none does."""
+    if is_held(data_dir):
         with suppress(FileNotFoundError):
-            return address.read_text().strip() or None
+            return (data_dir / "bootstrap").read_text().strip() or None
     return None
 
 
@@ -236,7 +247,7 @@ class EmbeddedBroker:
             self.data_dir.mkdir(parents=True, exist_ok=True)
             free = shutil.disk_usage(self.data_dir).free
             # The broker inherits the lock: it is free only when both we and the broker are gone.
-            self._lock = os.open(self.data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._lock = os.open(lock_of(self.data_dir), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise BrokerError(f"cannot use {self.data_dir} for the broker's data: {error}") from error
         if free < _LEAST_FREE:

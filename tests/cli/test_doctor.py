@@ -1,6 +1,8 @@
 """`skyfuse doctor` finds what is wrong with real servers and files, and says how to mend it."""
 
+import fcntl
 import io
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -29,7 +31,7 @@ from cli.doctor import (
 )  # fmt: skip
 from infra.room import LEAST
 from infra.stack import jars
-from infra.stack.broker import EmbeddedBroker
+from infra.stack.broker import EmbeddedBroker, lock_of
 from infra.stack.cache import EmbeddedCache
 from infra.stack.ports import free_port
 from model.bundle.bundle import DEFAULT_BUNDLE
@@ -140,6 +142,48 @@ def test_a_store_that_will_not_fit_is_told_before_it_is_full(tmp_path: Path) -> 
     for_ever = {"windows": "forever", "hours": "forever"}
     assert check(40 * int(size), **for_ever).state == "ok"
     assert "the disk is full in 8 days" in check(8 * int(size), **for_ever).mend
+
+
+def told(settings: Settings) -> tuple[int, str]:
+    """Exit code of `doctor` and all it says."""
+    output = io.StringIO()
+    return doctor(settings, Console(file=output, width=200)), output.getvalue()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only Linux tells what processes hold")
+def test_data_removed_under_what_runs_are_found(tmp_path: Path) -> None:
+    data = tmp_path / "the data"
+    settings = Settings(data_dir=data)
+    with Store(settings.store_path) as kept:
+        kept.write([estimate("s", T0)])
+        assert told(settings)[0] == 0
+        shutil.rmtree(data)
+        code, text = told(settings)
+        assert code == 1
+        assert "all is well" not in text
+        assert (
+            f"{settings.store_path} was removed, but what runs goes on with it: process {os.getpid()}" in text
+        )
+        assert "kept nowhere: end what runs" in text
+        with Store(settings.store_path) as newer:  # of another start, at the same place
+            newer.write([estimate("s", T0)])
+            assert told(settings)[0] == 1
+    assert told(settings)[0] == 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only Linux tells what processes hold")
+def test_a_broker_whose_files_were_removed_is_found(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "data")
+    folder = settings.data_dir / "kafka"
+    folder.mkdir(parents=True)
+    with lock_of(folder).open("w") as lock:  # as the broker and who started it do
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert _by_name(settings)["broker"].state == "bad", "no address file"
+        assert "runs, but does not say where" in _by_name(settings)["broker"].found
+        shutil.rmtree(settings.data_dir)
+        assert f"{lock_of(folder)} was removed" in _by_name(settings)["running skyfuse"].found
+        assert told(settings)[0] == 1
+    assert told(settings)[0] == 0
 
 
 def test_redis_is_asked_and_its_password_not_shown(tmp_path: Path) -> None:
