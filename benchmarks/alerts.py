@@ -10,7 +10,7 @@ import argparse
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
@@ -23,6 +23,9 @@ from schemas.alert import Alert
 from schemas.estimate import Estimate
 from streams.checkpoint import Checkpoints
 from streams.driver import Out
+
+#: Arguments of a run of seconds, for the test that runs every benchmark.
+SMALL: Final = ("--stations", "5", "--windows", "4")
 
 _HORIZON_MS = 660_000
 

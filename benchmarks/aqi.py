@@ -10,6 +10,7 @@ import gc
 import json
 import time
 from collections.abc import Callable
+from typing import Final
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from aqi.slots import Mean
 from aqi.subindex import subindices
 from schemas.parameters import PARAMETERS
 from schemas.times import HOUR_MS
+
+#: Arguments of a run of seconds, for the test that runs every benchmark.
+SMALL: Final = ("--stations", "20", "--values", "200", "--repeats", "1")
 
 MINUTE_MS = 60_000
 T0 = 1_700_000_000_000 // HOUR_MS * HOUR_MS

@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,11 @@ from aqi import quality
 from aqi.quality import FAIL, FRESH, GROSS_RANGE, MISSING, SUSPECT, Limits, Neighbour, Verdict
 from schemas.parameters import PARAMETERS
 from tests.aqi import series
+
+#: Arguments of a run of seconds, for the test that runs every benchmark.
+SMALL: Final = ("--series", "5", "--hours", "800", "--faults", "1")
+#: What it needs beside a checkout, as markers of tests.
+NEEDS: Final = ("realdata",)
 
 HOUR_MS = 3_600_000
 Series = npt.NDArray[np.float64]
@@ -181,6 +187,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="skyfuse bench aqi_quality", description=__doc__)
     parser.add_argument("--hours", type=int, default=10_920, help="of each series for the detection rates")
     parser.add_argument("--faults", type=int, default=25, help="of each kind per series, at most")
+    parser.add_argument("--series", type=int, help="so many stations of each set; all otherwise")
     chosen = parser.parse_args(argv)
     if not series.files():
         print(f"no series at {series.ROOT}: this benchmark needs the real data", file=sys.stderr)
@@ -188,7 +195,9 @@ def main(argv: list[str] | None = None) -> int:
     sets: dict[str, list[tuple[str, dict[str, Series]]]] = {}
     for path in series.files():
         name = path.name.split(".")[0].removeprefix("PRSA_Data_").split("_")[0]
-        sets.setdefault(path.parent.name, []).append((name, series.station(path)))
+        stations = sets.setdefault(path.parent.name, [])
+        if chosen.series is None or len(stations) < chosen.series:
+            stations.append((name, series.station(path)))
 
     for label, stations in sets.items():
         print(f"\n{label}: untouched series, % of readings objected to")

@@ -12,9 +12,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+
+#: Arguments of a run of seconds, for the test that runs every benchmark.
+SMALL: Final = ("--backbones", "mobilenet_v2", "--every", "10", "--folds", "3", "--epochs", "1")
+#: What it needs beside a checkout, as markers of tests.
+NEEDS: Final = ("realdata", "train")
 
 BACKBONES = ("mobilenet_v2", "efficientnet_lite0", "resnet18", "efficientnet_b0")
 _TIMED_FRAMES = 40
@@ -58,6 +63,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, default=Path("../shared/data/india-nepal"))
     parser.add_argument("--cache", type=Path, default=Path(".skyfuse/features"))
     parser.add_argument("--seeds", type=int, default=1, help="draws of the folds")
+    parser.add_argument("--backbones", nargs="+", default=BACKBONES, choices=BACKBONES)
+    parser.add_argument("--every", type=int, default=1, help="only each so-manieth of the windows")
+    parser.add_argument("--folds", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=20, help="of the encoder that is exported")
     arguments = parser.parse_args(argv)
 
     from datasets.groups import india_nepal
@@ -84,11 +93,11 @@ def main(argv: list[str] | None = None) -> int:
         if done == total:
             print(f"  {what}: {total}", file=sys.stderr)
 
-    groups = list(india_nepal(arguments.data))
+    groups = list(india_nepal(arguments.data))[:: arguments.every]
     frames = [(group, place) for group in groups for place in range(len(group.frames))]
     pictures = calibration_frames(Folder(arguments.data, "india-nepal"))
     rows: list[dict[str, Any]] = []
-    for backbone in BACKBONES:
+    for backbone in arguments.backbones:
         config = load_config("robust", backbone=backbone, members=4)
         try:
             table = read_frames(groups, backbone, arguments.cache, progress)
@@ -96,7 +105,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{backbone}: left out: {error}", file=sys.stderr)
             continue
         draws = [
-            cross_validate(table, config, grouped_folds(len(table.aqi), 10, seed), progress)
+            cross_validate(table, config, grouped_folds(len(table.aqi), arguments.folds, seed), progress)
             for seed in range(arguments.seeds)
         ]
 
@@ -111,7 +120,8 @@ def main(argv: list[str] | None = None) -> int:
             return rmse, accuracy
 
         everything = np.ones(len(table.aqi), dtype=bool)
-        [fitted] = fit(table, config.model_copy(update={"epochs": 20}), [Split(everything)], progress)
+        shipped = config.model_copy(update={"epochs": arguments.epochs})
+        [fitted] = fit(table, shipped, [Split(everything)], progress)
         ensemble, projection = build_ensemble(fitted, table, everything)
         score = {"rmse": 0.0, "accuracy": 0.0, "rmse_interval": [0.0, 0.0]}
         masks = ("all", "sensors only", "no pm25", "no pm", "50 % missing", "80 % missing", "image only")

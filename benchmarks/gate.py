@@ -17,6 +17,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,11 @@ from model.bundle.bundle import Bundle
 from model.bundle.runtime import Encoder
 from model.evaluation.histories import read_milan
 from model.evaluation.online import LEARNING_DAYS, Hour, score
+
+#: Arguments of a run of seconds, for the test that runs every benchmark.
+SMALL: Final = ("--every", "40", "--days", "12")
+#: What it needs beside a checkout, as markers of tests.
+NEEDS: Final = ("realdata",)
 
 HOUR_MS = 3_600_000
 Picture = NDArray[np.uint8]
@@ -178,7 +184,7 @@ def clean_frames(data: Path) -> dict[str, list[Path]]:
     }
 
 
-def tell_apart(data: Path) -> tuple[float, float]:
+def tell_apart(data: Path, every: int) -> tuple[float, float]:
     """Print precision and recall; return balanced accuracy over the failures, (ours, the plain gate's)."""
     random = np.random.default_rng(3)
     refused: dict[str, Counter[str]] = defaultdict(Counter)
@@ -198,7 +204,7 @@ def tell_apart(data: Path) -> tuple[float, float]:
         refused[kind]["plain"] += plainly_refused(frame)
 
     for name, paths in sources.items():
-        for path in paths:
+        for path in paths[::every]:
             content = path.read_bytes()
             look(f"clean {name}", content)
             picture = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
@@ -232,7 +238,7 @@ def tell_apart(data: Path) -> tuple[float, float]:
     return (recall["gate"] + 1 - false["gate"]) / 2, (recall["plain"] + 1 - false["plain"]) / 2
 
 
-def degrade(data: Path) -> dict[str, dict[str, float]]:
+def degrade(data: Path, most_days: int | None) -> dict[str, dict[str, float]]:
     """Print and return next-day RMSE by share of spoilt frames, with and without the gate."""
     station = read_milan(data / "milan-webcam")
     bundle = Bundle.load()
@@ -249,7 +255,10 @@ def degrade(data: Path) -> dict[str, dict[str, float]]:
 
     good: dict[int, Sight] = {}
     spoilt: dict[int, tuple[Sight, bool]] = {}
+    last = None if most_days is None else station.frames[0][0] + most_days * 24 * HOUR_MS
     for at, path in station.frames:
+        if last is not None and at > last:
+            break
         end = at // HOUR_MS * HOUR_MS + HOUR_MS
         content = path.read_bytes()
         frame = decode(content, 224, 224, band)
@@ -301,11 +310,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--data", type=Path, default=Path("../shared/data"), help="folder with the three data sets"
     )
+    parser.add_argument("--every", type=int, default=1, help="only each so-manieth of the clean frames")
+    parser.add_argument("--days", type=int, help="only so many of the camera's days; all otherwise")
     options = parser.parse_args(argv)
     if not options.data.is_dir():
         parser.error(f"{options.data} is not there; give --data")
-    ours, plain = tell_apart(options.data)
-    curve = degrade(options.data)
+    ours, plain = tell_apart(options.data, options.every)
+    curve = degrade(options.data, options.days)
     line = {
         "name": "gate",
         "value": round(ours, 4),

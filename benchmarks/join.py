@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -37,8 +37,10 @@ from streams.join import Join, Rules, WindowView
 from streams.stations import StationBook
 from streams.topics import MAX_RECORD_BYTES
 
+#: Arguments of a run of seconds, for the test that runs every benchmark.
+SMALL: Final = ("--rounds", "1", "--readings", "4000")
+
 STATIONS = 100
-READINGS = 240_000
 FEATURES_EVERY = 5
 START = 1_750_248_000_000
 
@@ -125,7 +127,7 @@ def make_stage(settings: Settings, partition: int, publish: Any) -> FusionStage:
     )
 
 
-def fill(settings: Settings) -> int:
+def fill(settings: Settings, readings: int) -> int:
     """Readings at 1 Hz a station, a frame each five seconds; gives the number of records."""
     dice = np.random.default_rng(1)
     embedding = dice.normal(size=128).astype("<f4").tobytes()
@@ -139,7 +141,7 @@ def fill(settings: Settings) -> int:
             count += 1
             sender.send(topic.name, None if key is None else key.encode(), value.encode(), **more)
 
-        for number in range(READINGS):
+        for number in range(readings):
             second, station = divmod(number, STATIONS)
             at, name = START + second * 1000, f"station-{station}"
             send(
@@ -267,6 +269,7 @@ def main(argv: list[str] | None = None) -> int:
     """Prints a line per run and ends in one JSON line."""
     parser = argparse.ArgumentParser(prog="bench join", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--readings", type=int, default=240_000)
     parser.add_argument("--child", choices=["faust", "bare"], help=argparse.SUPPRESS)
     parser.add_argument("--bootstrap", help=argparse.SUPPRESS)
     parser.add_argument("--total", type=int, help=argparse.SUPPRESS)
@@ -281,8 +284,8 @@ def main(argv: list[str] | None = None) -> int:
             asyncio.run(run_bare(settings, arguments.total))
         return 0
     with fresh_broker() as settings:
-        total = fill(settings)
-        print(f"{total} records in the log: {READINGS} readings, the rest features", flush=True)
+        total = fill(settings, arguments.readings)
+        print(f"{total} records in the log: {arguments.readings} readings, the rest features", flush=True)
         rates: dict[str, list[float]] = {"faust": [], "bare": []}
         for _ in range(arguments.rounds):
             for name, found in rates.items():

@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
@@ -25,7 +26,12 @@ from schemas.estimate import Estimate
 from settings.sections import Settings, WindowSettings
 from streams import topics
 
+#: Arguments of a run of seconds, for the test that runs every benchmark.
+SMALL: Final = ("--seconds", "3", "--warm-up", "1")
+
 STATIONS = 50
+#: A worker that has said nothing for so long says nothing.
+_PATIENCE_S = 120.0
 WINDOW = WindowSettings(
     size=timedelta(seconds=5),
     grace=timedelta(seconds=1),
@@ -41,14 +47,14 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-async def feed(settings: Settings, seconds: float) -> None:
+async def feed(settings: Settings, done: asyncio.Event) -> None:
     """Readings in real time, stations spread over each second."""
     producer = AIOKafkaProducer(bootstrap_servers=settings.kafka.bootstrap, linger_ms=2)
     await producer.start()
     try:
         began = time.time()
         number = 0
-        while time.time() - began < seconds:
+        while not done.is_set():
             due = began + number / STATIONS
             await asyncio.sleep(max(0.0, due - time.time()))
             name = f"station-{number % STATIONS}"
@@ -63,27 +69,39 @@ async def feed(settings: Settings, seconds: float) -> None:
         await producer.stop()
 
 
-async def measure(settings: Settings, seconds: float) -> tuple[list[float], list[float]]:
-    """(delays of estimates, hand-over times of the bare loop), both in ms."""
+async def measure(settings: Settings, seconds: float, warm_up: float) -> tuple[list[float], list[float]]:
+    """(delays of estimates, hand-over times of the bare loop), both in ms.
+
+    Measures `seconds` of windows, after `warm_up` seconds of them, which belong to the start. Delays are
+    empty where no estimate came at all.
+    """
     consumer = AIOKafkaConsumer(
         topics.ESTIMATES.name, bootstrap_servers=settings.kafka.bootstrap, auto_offset_reset="earliest"
     )
     await consumer.start()
-    feeding = asyncio.create_task(feed(settings, seconds))
+    done = asyncio.Event()
+    feeding = asyncio.create_task(feed(settings, done))
     slack = (WINDOW.grace + WINDOW.disorder).total_seconds() * 1000
     delays: list[float] = []
     first_end = None
+    give_up = time.monotonic() + _PATIENCE_S
     try:
-        while not feeding.done():
+        while not (done.is_set() or feeding.done()):
+            if first_end is None and time.monotonic() > give_up:
+                done.set()
             for records in (await consumer.getmany(timeout_ms=200)).values():
                 for record in records:
                     end = Estimate.model_validate_json(record.value).window.end.timestamp() * 1000
                     first_end = end if first_end is None else first_end
-                    if end > first_end + 10_000:  # the first windows belong to the start
+                    if end > first_end + 1000 * warm_up:
                         delays.append(record.timestamp - end - slack)
+                    if end > first_end + 1000 * (warm_up + seconds):
+                        done.set()
         await feeding
         return delays, await hand_over(settings)
     finally:
+        done.set()
+        await asyncio.gather(feeding, return_exceptions=True)
         await consumer.stop()
 
 
@@ -121,7 +139,8 @@ async def hand_over(settings: Settings) -> list[float]:
 def main(argv: list[str] | None = None) -> int:
     """Prints the percentiles and ends in one JSON line."""
     parser = argparse.ArgumentParser(prog="bench latency", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seconds", type=float, default=60.0, help="of windows that are measured")
+    parser.add_argument("--warm-up", type=float, default=10.0, help="seconds of windows before these")
     arguments = parser.parse_args(argv)
     with fresh_broker() as settings, tempfile.TemporaryDirectory() as logs:
         settings = settings.model_copy(update={"window": WINDOW})
@@ -137,7 +156,7 @@ def main(argv: list[str] | None = None) -> int:
         command = [sys.executable, "-m", "cli.main", "worker", "fusion", "--log-level", "WARNING"]
         worker = spawn(command, name="fusion", log=Path(logs) / "fusion.log", env=env)
         try:
-            delays, floor = asyncio.run(measure(settings, arguments.seconds))
+            delays, floor = asyncio.run(measure(settings, arguments.seconds, arguments.warm_up))
         finally:
             worker.stop(10.0)
         if not delays:

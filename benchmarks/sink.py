@@ -56,6 +56,11 @@ from streams.accept import Keys
 from streams.driver import Out
 from streams.stations import StationBook
 
+#: Arguments of a run of seconds, for the test that runs every benchmark.
+SMALL: Final = ("--stations", "20", "--windows", "3", "--rounds", "2")
+#: What it needs beside a checkout, as markers of tests.
+NEEDS: Final = ("engine",)
+
 _START_MS: Final = 1_767_225_600_000
 
 

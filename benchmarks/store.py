@@ -27,6 +27,9 @@ from settings.sections import RetentionSettings
 from sinks.retention import Retention
 from sinks.store import Store
 
+#: Arguments of a run of seconds, for the test that runs every benchmark.
+SMALL: Final = ("--stations", "2", "--days", "1", "--baseline-days", "1")
+
 _START_MS: Final = 1_767_225_600_000
 _DAY_MS: Final = 86_400_000
 _POLL: Final = 2_000
@@ -63,12 +66,14 @@ class Reader:
         self._thread.join()
 
     def _ask(self) -> None:
-        while not self._done.wait(0.2):
+        while True:
             began = time.perf_counter()
             with Store(self._path, read_only=True) as store:
                 store.latest()
                 store.read(self._station, limit=60)
             self.times.append(time.perf_counter() - began)
+            if self._done.wait(0.2):
+                return
 
 
 class Found(NamedTuple):

@@ -13,6 +13,7 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -23,6 +24,9 @@ from model.bundle.bundle import Bundle
 from model.evaluation.histories import read_milan
 from model.evaluation.online import evaluate_online
 from schemas.state import pack
+
+#: Arguments of a run of seconds, for the test that runs every benchmark.
+SMALL: Final = ("--pairs", "60", "--data", "none")
 
 HOUR_MS = 3_600_000
 

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from aiokafka import ConsumerRecord
@@ -32,6 +32,9 @@ from streams.accept import Keys
 from streams.bands import BandBook
 from streams.driver import Out
 from streams.stations import StationBook
+
+#: Arguments of a run of seconds, for the test that runs every benchmark.
+SMALL: Final = ("--rounds", "1", "--frames", "40")
 
 NOON = 1_750_248_000_000
 CHUNK = 8
