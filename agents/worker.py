@@ -26,6 +26,7 @@ from fusion.intake import check_station
 from fusion.sensors.declared import humidity_ms
 from model.bundle.bundle import DEFAULT_BUNDLE, Bundle
 from model.bundle.runtime import Head
+from schemas.times import in_ms
 from settings.sections import FOREVER, RetentionSettings, Settings, WindowSettings
 from sinks.aggregator import Aggregator
 from sinks.cache import LatestCache
@@ -275,7 +276,7 @@ class _Alert(_Builder):
                 time.monotonic,
                 functools.partial(self._waiting, topic, partition),
                 functools.partial(self._unheard_since, partition),
-                int((wait + _ESTIMATED_IN).total_seconds() * 1000),
+                in_ms(wait + _ESTIMATED_IN),
             )
         return AlertStage(
             self._rules,
@@ -285,7 +286,7 @@ class _Alert(_Builder):
             ),
             self.publish,
             # A window may be revised until the watermark has passed it by its grace and the allowed lateness.
-            horizon_ms=int((window.size + window.grace + window.allowed_lateness).total_seconds() * 1000),
+            horizon_ms=in_ms(window.size + window.grace + window.allowed_lateness),
             topic=topic,
             alerts_topic=self.name(topics.ALERTS),
             dead_letter_topic=self.name(topics.DEAD_LETTERS),
@@ -310,10 +311,7 @@ class _Alert(_Builder):
 def retention_of(kept: RetentionSettings) -> Retention:
     """What the store lets go, in ms; None: never."""
     return Retention(
-        *(
-            None if length >= FOREVER else length // timedelta(milliseconds=1)
-            for length in (kept.windows, kept.hours, kept.days)
-        )
+        *(None if length >= FOREVER else in_ms(length) for length in (kept.windows, kept.hours, kept.days))
     )
 
 
@@ -345,15 +343,15 @@ def _waited() -> None:
 
 def join_rules(window: WindowSettings) -> Rules:
     """The join's rules in ms. State is rebuilt from the last allowed lateness of final windows."""
-    lateness = int(window.allowed_lateness.total_seconds() * 1000)
-    disorder = int(window.disorder.total_seconds() * 1000)
+    lateness = in_ms(window.allowed_lateness)
+    disorder = in_ms(window.disorder)
     idle = window.idle_timeout
     return Rules(
-        size=int(window.size.total_seconds() * 1000),
-        grace=int(window.grace.total_seconds() * 1000),
+        size=in_ms(window.size),
+        grace=in_ms(window.grace),
         lateness=lateness,
         disorder={"features": disorder, "readings": disorder},
-        idle_timeout=None if idle is None else int(idle.total_seconds() * 1000),
+        idle_timeout=None if idle is None else in_ms(idle),
         hold=lateness,
     )
 

@@ -24,6 +24,7 @@ from schemas.base import STATION_PATTERN
 from schemas.duration import parse_duration
 from schemas.estimate import Status
 from schemas.parameters import PARAMETERS, Pollutant
+from schemas.times import in_ms
 
 What = Literal["index", "nowcast", "concentration", "imputed_share", "flagged", "frames", "silence"]
 RestsOn = Literal["measured", "lower_bound", "any"]
@@ -60,7 +61,7 @@ KINDS: Final[dict[What, Kind]] = {
 
 
 def _duration(value: object) -> int:
-    return round(parse_duration(value).total_seconds() * 1000)
+    return in_ms(parse_duration(value))
 
 
 Milliseconds = Annotated[int, BeforeValidator(_duration)]

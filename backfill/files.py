@@ -30,7 +30,7 @@ from schemas.base import format_time, from_ms
 from schemas.dead_letter import DeadLetter
 from schemas.errors import Refused
 from schemas.station import Station
-from schemas.times import HOUR_MS, window_end
+from schemas.times import HOUR_MS, in_ms, window_end
 from settings.sections import Settings
 from sources.replay.feed import Progress
 from sources.replay.timeline import Message, timeline
@@ -107,7 +107,7 @@ class FileInputs:
         self._keys = keys
         self._prefix = settings.kafka.prefix
         self._settings = settings
-        self._size = round(settings.window.size.total_seconds() * 1000)
+        self._size = in_ms(settings.window.size)
         self._folder = tempfile.TemporaryDirectory(prefix="skyfuse-history-")
         self._base = sqlite3.connect(Path(self._folder.name) / "inputs.sqlite", isolation_level=None)
         self._base.executescript(f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; {_SCHEMA}")

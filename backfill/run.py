@@ -47,7 +47,7 @@ from schemas.base import to_ms
 from schemas.errors import DamagedState, Refused
 from schemas.estimate import BACKFILLED, Estimate
 from schemas.parameters import Pollutant
-from schemas.times import DAY_MS, window_end
+from schemas.times import DAY_MS, in_ms, window_end
 from settings.sections import Settings
 from sources.replay.feed import Progress
 from sources.sender import Sender
@@ -110,7 +110,7 @@ class BackfillReport:
 
     def older(self, length: timedelta) -> int:
         """How many windows that were published before are to be revised, and older than `length`."""
-        last = self.newest - length // timedelta(milliseconds=1)
+        last = self.newest - in_ms(length)
         return sum(
             one.verdict == "rewrite" and one.before > 0 and one.key[1] <= last for one in self.outcomes
         )

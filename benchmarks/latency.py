@@ -23,6 +23,7 @@ from benchmarks._kafka import PARTITIONS, fresh_broker, verdict
 from infra.connect import environment
 from infra.stack.processes import spawn
 from schemas.estimate import Estimate
+from schemas.times import in_ms
 from settings.sections import Settings, WindowSettings
 from streams import topics
 
@@ -81,7 +82,7 @@ async def measure(settings: Settings, seconds: float, warm_up: float) -> tuple[l
     await consumer.start()
     done = asyncio.Event()
     feeding = asyncio.create_task(feed(settings, done))
-    slack = (WINDOW.grace + WINDOW.disorder).total_seconds() * 1000
+    slack = in_ms(WINDOW.grace + WINDOW.disorder)
     delays: list[float] = []
     first_end = None
     give_up = time.monotonic() + _PATIENCE_S

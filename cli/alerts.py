@@ -35,6 +35,7 @@ from schemas.alert import Alert
 from schemas.base import first_error, format_time, from_ms, to_ms
 from schemas.dead_letter import DeadLetter
 from schemas.estimate import Estimate
+from schemas.times import in_ms
 from settings.sections import Settings
 from sinks.errors import SinkStopped
 from sinks.patience import Patience
@@ -246,7 +247,7 @@ def _ages(station: str, own: datetime, network: datetime, zone: tzinfo | None) -
     age = datetime.now(UTC) - network
     return (
         f"{escape(station)}: newest window {format_time(own)}{_local(own, zone)}; of the network"
-        f" {format_time(network)}, {lasting(max(0, age // timedelta(milliseconds=1)))} ago"
+        f" {format_time(network)}, {lasting(max(0, in_ms(age)))} ago"
     )
 
 

@@ -15,6 +15,8 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from schemas.times import MILLISECOND
+
 #: An integer below this cannot be milliseconds of a plausible date: it is seconds.
 _SECONDS_BELOW: Final = 100_000_000_000
 
@@ -25,7 +27,6 @@ DeviceId = Annotated[
 ]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND: Final = timedelta(milliseconds=1)
 #: Event times before this are clock faults (1970, 2000-01-01 of a dead real-time clock …).
 _EARLIEST: Final = datetime(2000, 1, 2, tzinfo=UTC)
 EARLIEST_MS: Final = 946_771_200_000
@@ -92,7 +93,7 @@ def parse_time(value: object) -> datetime:
 
 def to_ms(moment: datetime) -> int:
     """Integer milliseconds since the epoch (finer digits are cut)."""
-    return (moment - _EPOCH) // _MILLISECOND
+    return (moment - _EPOCH) // MILLISECOND
 
 
 def from_ms(ms: int) -> datetime:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from schemas.base import format_time, from_ms
 from schemas.features import Punctuation
 from schemas.frame import FrameHeader
 from schemas.station import Station
+from schemas.times import in_ms
 from settings.sections import WindowSettings
 from streams.accept import ORIGIN, PUNCTUATION_TYPE
 from streams.cadence import MAX_PERIOD_MS, TOLERANCE
@@ -75,7 +76,7 @@ def timeline(
     `span`: first and last event time (ms) of `events`. `source`: ce_source of the frames. `run`: every
     message says in the header ORIGIN that it is of this run, and which rows it was made of.
     """
-    size_ms = _ms(window.size)
+    size_ms = in_ms(window.size)
     marked: int | None = None
     if not watermarks:
         span = None
@@ -100,11 +101,7 @@ def timeline(
         settled = window.grace + window.allowed_lateness + window.disorder
         stands = _STANDS_MS if now_ms is None else max(0, min(_STANDS_MS, now_ms - span[1]))
         # Two windows more: the last event's own, and one for the strict inequalities on the way.
-        yield from _watermarks(span[1] + stands + _ms(settled) + 2 * size_ms, partitions)
-
-
-def _ms(delta: timedelta) -> int:
-    return round(delta.total_seconds() * 1000)
+        yield from _watermarks(span[1] + stands + in_ms(settled) + 2 * size_ms, partitions)
 
 
 def _watermarks(at_ms: int, partitions: int) -> Iterator[Message]:

@@ -16,6 +16,7 @@ from cli.shared.topic import read_to_end
 from infra.stack.broker import EmbeddedBroker
 from schemas.alert import Alert
 from schemas.estimate import Estimate
+from schemas.times import in_ms
 from settings.sections import KafkaSettings, Settings
 from streams.accept import Keys
 from streams.topics import ALERTS, ESTIMATES
@@ -65,7 +66,7 @@ def test_kills_change_no_event(
         window=REPLAY,
     )
     keys, source = Keys(PARTITIONS), city(seed=1, count=1_200)
-    horizon = int((REPLAY.size + REPLAY.grace + REPLAY.allowed_lateness).total_seconds() * 1000)
+    horizon = in_ms(REPLAY.size + REPLAY.grace + REPLAY.allowed_lateness)
 
     def due(sent: Sequence[Estimate]) -> dict[tuple[str, int], bytes]:
         """What there is to tell of these estimates."""
