@@ -69,6 +69,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--epochs", type=int, default=20, help="of the encoder that is exported")
     arguments = parser.parse_args(argv)
 
+    from backfill.hourly import read_folder
     from datasets.groups import india_nepal
     from model.bundle.runtime import Encoder
     from model.errors import WeightsError
@@ -95,7 +96,7 @@ def main(argv: list[str] | None = None) -> int:
 
     groups = list(india_nepal(arguments.data))[:: arguments.every]
     frames = [(group, place) for group in groups for place in range(len(group.frames))]
-    pictures = calibration_frames(Folder(arguments.data, "india-nepal"))
+    pictures = calibration_frames(Folder(arguments.data, "india-nepal", read_folder))
     rows: list[dict[str, Any]] = []
     for backbone in arguments.backbones:
         config = load_config("robust", backbone=backbone, members=4)

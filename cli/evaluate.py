@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from backfill.hourly import read_folder
 from cli.errors import QueryError
 from cli.shared.fitting import fitting, screen
 from cli.shared.training import TrainingLayout, bars, layout_of, tell_left_out
@@ -65,7 +66,7 @@ def evaluate_command(
     if start is not None or learn_from is not None:
         raise typer.BadParameter("--start and --learn-from go with --online")
     with bars(Console(stderr=True, quiet=as_json)) as progress:
-        report = evaluate(loaded, folder, layout_of(folder, layout), progress, threads, standard)
+        report = evaluate(loaded, folder, layout_of(folder, layout), progress, threads, standard, read_folder)
     if predictions is not None:
         _write_lines(predictions, report.predictions)
     if as_json:
@@ -146,7 +147,7 @@ def _histories(folder: Path, layout: TrainingLayout) -> list[OnlineData]:
     if layout == TrainingLayout.milan:
         return [read_milan(folder)]
     if layout == TrainingLayout.plain:
-        stations, problems = read_layout(folder)
+        stations, problems = read_layout(folder, read_folder)
         tell_left_out(problems)
         return stations
     raise LayoutError("--online needs frames over many days: --format layout, or milan for the Milan webcam")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from backfill.hourly import read_folder
 from cli.shared.training import TrainingLayout, bars, layout_of
 from model.errors import TrainingError
 
@@ -36,6 +37,8 @@ def export_command(
     with bars(Console(stderr=True)) as progress:
         written = export.export(bundle, export.load(run), name, version)
         if int8 is not None:
-            frames = training_run.calibration_frames(training_run.Folder(int8, layout_of(int8, layout)))
+            frames = training_run.calibration_frames(
+                training_run.Folder(int8, layout_of(int8, layout), read_folder)
+            )
             written = export.quantise(written, bundle, frames, progress)
     typer.echo(f"{written.id} in {bundle}: set SKYFUSE_BUNDLE to use it")

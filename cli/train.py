@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from backfill.hourly import read_folder
 from cli.shared.fitting import screen
 from cli.shared.training import TrainingLayout, bars, layout_of, tell_left_out
 from model.errors import TrainingError
@@ -87,7 +88,7 @@ def train_command(
     }
     if fine_tune is not None:
         changes["fine_tune"] = {"blocks": fine_tune}
-    source = training_run.Folder(folder, layout_of(folder, layout), concentrations)
+    source = training_run.Folder(folder, layout_of(folder, layout), read_folder, concentrations)
     if source.layout == TrainingLayout.india_nepal:
         data, licence, remarks = data or DATA, licence or LICENCE, remarks or REMARKS
     console = Console(stderr=True)

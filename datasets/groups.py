@@ -26,11 +26,9 @@ from schemas.reading import Value
 __all__ = [
     "INDIA_NEPAL_SITES",
     "INDIA_NEPAL_UNITLESS",
-    "REFERENCE_CELSIUS",
     "Group",
     "Site",
     "india_nepal",
-    "why_refused",
     "without_refused",
 ]
 
@@ -81,7 +79,7 @@ INDIA_NEPAL_UNITLESS: Final[dict[str, str]] = {
 }
 _COLUMNS: Final = {"pm25": "PM2.5", "pm10": "PM10", "no2": "NO2", "so2": "SO2", "co": "CO", "o3": "O3"}
 #: Temperature at which gases in a folder are taken to be reported.
-REFERENCE_CELSIUS: Final = 25.0
+_REFERENCE_CELSIUS: Final = 25.0
 _BLANK: Final = frozenset({"", "na", "nan", "none", "-"})
 
 
@@ -106,24 +104,21 @@ class Group(NamedTuple):
         return None if site.latitude is None or site.longitude is None else (site.latitude, site.longitude)
 
 
-def why_refused(
-    parameter: str, value: float | str, unit: str, model: str = "", fill_values: Iterable[float] = ()
-) -> str | None:
+def _why_refused(parameter: str, value: float, unit: str) -> str | None:
     """Why a worker counts a single value nowhere, in words; None where it counts it.
 
-    That is: no number, a unit that the parameter never comes in, beyond what is physical or what its
-    instruments can show, or a number that means no value (of any sensor, of this `model`, or `fill_values`).
+    That is: beyond what is physical or what its instruments can show, or a number that means no value.
     """
     try:
         quantity = Value.model_validate({"parameter": parameter, "value": value, "unit": unit})
     except ValidationError as error:
         return first_error(error)[1]
     known = defaults()
-    if is_fill_value(quantity.value, unit, fill_numbers(known, parameter, model, fill_values)):
+    if is_fill_value(quantity.value, unit, fill_numbers(known, parameter)):
         return f"{quantity.value:g} {unit} is the sensor's sign for no value"
     span = known.limits[parameter].fail_span if parameter in PARAMETERS else None
     if span is not None:
-        canonical = to_canonical(parameter, quantity.value, unit, REFERENCE_CELSIUS)
+        canonical = to_canonical(parameter, quantity.value, unit, _REFERENCE_CELSIUS)
         if not span[0] <= canonical <= span[1]:
             return f"{canonical:g} ug/m3 is outside what instruments show, {span[0]:g} to {span[1]:g} ug/m3"
     return None
@@ -135,7 +130,7 @@ def without_refused(groups: Iterable[Group]) -> tuple[list[Group], list[str]]:
     for group in groups:
         readings = list(group.readings)
         for column, (name, value) in enumerate(zip(PARAMETERS, group.readings, strict=True)):
-            why = None if math.isnan(value) else why_refused(name, value, "ug/m3")
+            why = None if math.isnan(value) else _why_refused(name, value, "ug/m3")
             if why is not None:
                 readings[column] = math.nan
                 problems.append(f"{group.site.station} {format_time(group.time)}: {why}; left out")

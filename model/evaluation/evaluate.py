@@ -22,7 +22,7 @@ from camera.image import decode
 from camera.sun import solar_hour
 from datasets.errors import LayoutError
 from datasets.groups import Group, india_nepal, without_refused
-from datasets.hourly import hours, read_folder
+from datasets.hourly import FolderReader, hours
 from model.bundle.bundle import EMBEDDING_SIZE, PATTERNS, Bundle
 from model.bundle.runtime import Encoder, Head, HeadOutput, pool
 from model.bundle.targets import DEFAULT_STANDARD, STATED, calculate, describe
@@ -334,6 +334,7 @@ def evaluate(
     progress: Progress = lambda *_: None,
     threads: int = 1,
     standard: str | None = None,
+    read: FolderReader | None = None,
 ) -> EvaluationReport:
     """Score `bundle` on every group of `folder` as one test set.
 
@@ -343,6 +344,7 @@ def evaluate(
         layout: "india-nepal", or "layout" for the plain one.
         standard: AQI standard of the truth, recomputed from the readings. None: what the folder states, and
             where it states none (the plain layout) the scale the bundle was trained on, or else US EPA 2024.
+        read: gives the hours of a folder in the plain layout, which no other one needs.
 
     Raises:
         LayoutError: unknown layout, or the folder does not follow it, or has no groups.
@@ -350,8 +352,8 @@ def evaluate(
     if layout == "india-nepal":
         groups, problems = without_refused(india_nepal(folder))
         groups = [_with_possible_aqi(group, problems) for group in groups]
-    elif layout == "layout":
-        histories, problems = read_folder(folder)
+    elif layout == "layout" and read is not None:
+        histories, problems = read(folder)
         groups = list(hours(histories))
         trained = str(bundle.manifest.training.configuration.get("target", STATED))
         standard = standard or (DEFAULT_STANDARD if trained == STATED else trained)

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from camera.far_band import Strip
 from datasets.errors import LayoutError
-from datasets.hourly import read_folder
+from datasets.hourly import FolderReader
 from schemas.base import to_ms
 from schemas.parameters import PARAMETERS, Pollutant
 from schemas.times import HOUR_MS
@@ -95,14 +95,14 @@ def read_milan(root: Path) -> OnlineData:
     return OnlineData("milan", rome, _MILAN_POSITION, _MILAN_BAND, tuple(frames), {"pm25": readings})
 
 
-def read_layout(root: Path) -> tuple[list[OnlineData], list[str]]:
+def read_layout(root: Path, read: FolderReader) -> tuple[list[OnlineData], list[str]]:
     """The stations of a folder in the plain layout (docs/data-layout.md) that have readings, with or without
-    a camera, and what had to be left out. All sensors of a station and hour are averaged; of several cameras
-    the station record's first one counts.
+    a camera, and what had to be left out. `read` gives its hours; of several cameras the station record's
+    first one counts.
 
     Raises LayoutError: a table cannot be read, or no station has readings.
     """
-    histories, problems = read_folder(root)
+    histories, problems = read(root)
     found = []
     for station, history in sorted(histories.items()):
         record = history.record

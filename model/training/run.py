@@ -11,7 +11,7 @@ from camera.errors import ImageRefused
 from camera.image import decode
 from datasets.errors import LayoutError
 from datasets.groups import INDIA_NEPAL_UNITLESS, Group, india_nepal, without_refused
-from datasets.hourly import hourly, hours, read_folder
+from datasets.hourly import FolderReader, hourly, hours
 from model.bundle.targets import DEFAULT_STANDARD, STATED, describe
 from model.errors import TrainingError, WeightsError
 from model.evaluation.evaluate import MASKS, score_windows
@@ -46,6 +46,7 @@ class Folder(NamedTuple):
 
     root: Path
     layout: str  #: "india-nepal", or "layout" for the plain one
+    read: FolderReader  #: gives the hours of a folder in the plain layout
     #: Folder in the plain layout with true concentrations of the same stations, or None.
     concentrations: Path | None = None
 
@@ -70,7 +71,7 @@ def read_groups(folder: Folder, target: str) -> Learnt:
     """
     if folder.layout == "layout":
         # The plain layout states no AQI, and its concentrations have units: they are true ones.
-        histories, problems = read_folder(folder.root)
+        histories, problems = folder.read(folder.root)
         target = DEFAULT_STANDARD if target == STATED else target
         return Learnt(with_target(list(hours(histories)), target), target, describe(target), problems, {})
     if folder.layout != "india-nepal":
@@ -83,7 +84,7 @@ def read_groups(folder: Folder, target: str) -> Learnt:
                 " name a folder that has them (--concentrations)"
             )
         return Learnt(groups, STATED, describe(STATED), left_out, INDIA_NEPAL_UNITLESS)
-    histories, problems = read_folder(folder.concentrations)
+    histories, problems = folder.read(folder.concentrations)
     problems = left_out + problems
     target = DEFAULT_STANDARD if target == STATED else target
     groups, count = with_true_concentrations(groups, hourly(histories), target)

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from backfill.hourly import read_folder
 from model.bundle.bundle import Bundle
 from model.evaluation.histories import read_layout, read_milan
 from model.evaluation.online import hours_of, score
@@ -113,7 +114,7 @@ def _write(root: Path) -> dict[int, float]:
 
 def _offline(folder: Path, withheld: dict[int, float]) -> dict[int, float]:
     """What `evaluate --online` says of each hour of the outage that has a usable frame."""
-    found, _ = read_layout(folder)
+    found, _ = read_layout(folder, read_folder)
     (data,) = (one for one in found if one.station == "seeing")
     hours, _, _ = hours_of(data, Bundle.load())
     whole = [hour._replace(measured=withheld.get(hour.end_ms, hour.measured)) for hour in hours]

@@ -17,6 +17,7 @@ from aqi import standards
 from aqi.history import History
 from aqi.index import assess
 from aqi.slots import Mean
+from backfill.hourly import read_folder
 from camera import virtual_sensor as virtual
 from camera.far_band import Strip
 from cli.evaluate import evaluate_command
@@ -161,7 +162,7 @@ def test_reads_the_plain_layout(tmp_path: Path) -> None:
     (tmp_path / "readings" / "one.csv").write_text(
         "station,time,parameter,value,unit,sensor\n"
         "hill,2025-03-01T09:59:59Z,pm25,10,ug/m3,a\n"
-        "hill,2025-03-01T09:30:00Z,pm25,0.02,mg/m3,b\n"
+        "hill,2025-03-01T09:30:00Z,pm25,0.012,mg/m3,b\n"
         "hill,2025-03-01T10:00:00Z,pm25,20,ug/m3,a\n"
         "hill,2025-03-01T09:00:00Z,relativehumidity,60,%,a\n"
         "hill,2025-03-01T10:00:00Z,pm10,,ug/m3,a\n"
@@ -171,12 +172,12 @@ def test_reads_the_plain_layout(tmp_path: Path) -> None:
     band = {"cameras": [{"camera": "main", "far_band": {"top": 0.2, "bottom": 0.4}}]}
     (tmp_path / "stations.json").write_text(json.dumps([record | band]))
     (tmp_path / "a.jpg").touch()
-    (data, town), problems = read_layout(tmp_path)
+    (data, town), problems = read_layout(tmp_path, read_folder)
     assert problems == []
     assert (town.station, town.frames, set(town.readings)) == ("town", (), {"pm25"})
     ten = int(datetime(2025, 3, 1, 10, tzinfo=UTC).timestamp() * 1000)
     # Right on the hour is the hour that begins, as in the stream.
-    assert data.readings == {"pm25": {ten: 15.0, ten + 3_600_000: 20.0}}
+    assert data.readings == {"pm25": {ten: 11.0, ten + 3_600_000: 20.0}}
     assert data.humidity == {ten: 60.0}
     assert data.frames == ((ten - 30_000, tmp_path / "a.jpg"),)
     assert (data.position, data.far_band) == ((45.0, 9.0), Strip(0.2, 0.4))
@@ -287,8 +288,8 @@ def test_the_command_takes_a_start_and_writes_its_hours(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "match"),
     [
-        ("hill,2025-03-01T10:00:00,pm25,10,ug/m3", "no time with a zone"),
-        ("hill,yesterday,pm25,10,ug/m3", "no time with a zone"),
+        ("hill,2025-03-01T10:00:00,pm25,10,ug/m3", "has no zone"),
+        ("hill,yesterday,pm25,10,ug/m3", "is not RFC 3339"),
         ("hill,2025-03-01T10:00:00Z,pm25,10,ppb", "ug/m3"),
         ("hill,2025-03-01T10:00:00Z,pm25,ten,ug/m3", "number"),
         ("hill,2025-03-01T10:00:00Z,pm25,-999,ug/m3", "physical range"),
@@ -300,7 +301,7 @@ def test_bad_rows_are_left_out_and_named(tmp_path: Path, row: str, match: str) -
     (tmp_path / "frames.csv").write_text("station,time,path\nhill,2025-03-01T09:59:30Z,a.jpg\n")
     good = "hill,2025-03-01T09:30:00Z,no2,20,ppb"
     (tmp_path / "readings.csv").write_text(f"station,time,parameter,value,unit\n{good}\n{row}\n")
-    (data,), (problem,) = read_layout(tmp_path)
+    (data,), (problem,) = read_layout(tmp_path, read_folder)
     assert re.search(match, problem)
     ((_, value),) = data.readings["no2"].items()
     assert value == pytest.approx(20 * 46.005 / 24.465, rel=1e-4)
@@ -310,7 +311,7 @@ def test_bad_rows_are_left_out_and_named(tmp_path: Path, row: str, match: str) -
 def test_a_folder_without_a_needed_column_is_refused(tmp_path: Path) -> None:
     (tmp_path / "readings.csv").write_text("station,time,value,unit\n")
     with pytest.raises(LayoutError, match="parameter missing"):
-        read_layout(tmp_path)
+        read_layout(tmp_path, read_folder)
 
 
 def test_reads_milans_two_clocks(tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ import numpy as np  # noqa: E402
 from typer import Typer  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
+from backfill.hourly import read_folder  # noqa: E402
 from cli.evaluate import evaluate_command  # noqa: E402
 from cli.export import export_command  # noqa: E402
 from cli.train import train_command  # noqa: E402
-from datasets.hourly import hours, read_folder  # noqa: E402
+from datasets.hourly import hours  # noqa: E402
 from model.bundle.bundle import Bundle  # noqa: E402
 from model.bundle.runtime import Encoder  # noqa: E402
 from model.errors import TrainingError, WeightsError  # noqa: E402

@@ -1,0 +1,243 @@
+"""A plain folder (docs/data-layout.md) hour by hour, as the stream makes it: for evaluation and training.
+
+The rows become the messages of `skyfuse replay`, and the fusion worker's own stage makes windows of an hour
+of them, in memory. So an hour's value is what is published of it: twins compared, dead sensors and other
+scalings left out, corrections applied. Pictures have no say in it (they might choose one of two sensors that
+disagree): what they are worth is measured by these values.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from itertools import count, islice
+from pathlib import Path
+from typing import Final, Self
+
+from aiokafka import ConsumerRecord
+
+from agents.fusion import FusionStage
+from agents.worker import join_rules
+from datasets.errors import LayoutError, SourceError
+from datasets.events import ReadingRow
+from datasets.hourly import StationHistory
+from datasets.plain import read_plain
+from datasets.spool import Spool, Spooled
+from fusion.assessor import Assessor
+from fusion.intake import check_station
+from fusion.sensors.declared import humidity_ms
+from model.bundle.bundle import Bundle
+from model.bundle.runtime import Head
+from schemas.base import format_time, to_ms
+from schemas.estimate import Estimate
+from schemas.parameters import PARAMETERS
+from schemas.station import Station
+from schemas.times import DAY_MS, HOUR_MS
+from settings.sections import WindowSettings
+from sources.replay.outcome import RowsOutcome
+from sources.replay.timeline import Message, timeline
+from streams import topics
+from streams.accept import Keys
+from streams.cadence import Cadences, Periods
+from streams.checkpoint import Checkpoints
+from streams.driver import Out
+from streams.join import Join
+from streams.stations import StationBook
+
+#: Station, parameter, and end of the hour (ms).
+_Hour = tuple[str, str, int]
+
+_WINDOW: Final = WindowSettings(size=timedelta(hours=1), idle_timeout=None)
+#: Messages that the stage is given at a time.
+_BATCH: Final = 2_000
+_RUN: Final = "hourly"
+_APPENDED: Final = 1
+
+
+def read_folder(root: Path) -> tuple[dict[str, StationHistory], list[str]]:
+    """Histories by station id, and what had to be left out, with file and line or station and time.
+
+    An hour has a value of a parameter where a row is stamped in it (or ends a declared period in it), and
+    the stream has a measured value there. Values are not below 0: an instrument's noise belongs into the
+    mean, which does not.
+
+    Raises LayoutError where a table cannot be read or lacks a column.
+    """
+    problems: list[str] = []
+    found: dict[str, StationHistory] = {}
+    stamped: set[_Hour] = set()
+    now = int(time.time() * 1000)
+    try:
+        with Spool(latest_ms=now + DAY_MS) as spool, _Stream(now) as stream:
+            contents = read_plain(root, spool)
+            problems += map(str, contents.problems)
+            found |= {record.station: StationHistory(record) for record in contents.stations}
+            problems += stream.introduce(contents.stations)
+
+            def readings() -> Iterator[Spooled]:
+                for event in spool.ordered():
+                    row = event.row
+                    if isinstance(row, ReadingRow):
+                        if event.timed:
+                            stamped.add(_hour_of(row, event.time_ms, found.get(row.station)))
+                        yield event
+                    elif event.timed:
+                        history = _history(found, row.station)
+                        history.frames.append((event.time_ms, row.camera, Path(row.file)))
+                    else:
+                        problems.append(f"{row.where}: {row.stated!r} is no time with a zone; left out")
+
+            stream.play(
+                timeline(
+                    readings(), spool.span(), partitions=1, window=_WINDOW, source="skyfuse/hourly", run=_RUN,
+                    before_ms=spool.before_ms, now_ms=now,
+                )
+            )  # fmt: skip
+            problems += stream.refused()
+            estimates = stream.estimates()
+    except SourceError as error:
+        raise LayoutError(str(error)) from error
+    for estimate in estimates:
+        problems += _take(_history(found, estimate.station), estimate, stamped)
+    return found, problems
+
+
+def _history(found: dict[str, StationHistory], station: str) -> StationHistory:
+    return found.setdefault(station, StationHistory(Station(station=station)))
+
+
+def _hour_of(row: ReadingRow, at_ms: int, history: StationHistory | None) -> _Hour:
+    """The hour that a row speaks of. A mean that is stamped with its end is of the hour that ends there."""
+    ends = row.ends_ms > 0
+    if row.period is None and history is not None:
+        known = history.record.sensor_of(row.sensor or "main", row.parameter)
+        ends = known is not None and known.period is not None and known.stamp == "ends"
+    return row.station, row.parameter, (at_ms - ends) // HOUR_MS * HOUR_MS + HOUR_MS
+
+
+def _take(history: StationHistory, estimate: Estimate, stamped: set[_Hour]) -> list[str]:
+    """Put what an hour has measured into the history; gives what was left out of it, in words."""
+    end = to_ms(estimate.window.end)
+    problems = []
+    for name in PARAMETERS:
+        if (estimate.station, name, end) not in stamped:
+            continue  # what stands for an earlier hour is no measurement of this one
+        told = estimate.pollutants.get(name)
+        if told is not None and told.kind != "imputed" and told.covered_s != 0:
+            history.means.setdefault(name, {})[end] = max(0.0, told.value)
+        said = told or estimate.missing.get(name)
+        problems += [
+            f"{estimate.station} {format_time(estimate.window.start)} {name} of {who}: {why}; left out"
+            for who, why in (said.refused.items() if said is not None else ())
+        ]
+    humidity = estimate.inputs.humidity
+    if humidity is not None and (estimate.station, "relativehumidity", end) in stamped:
+        history.means.setdefault("relativehumidity", {})[end] = humidity
+    return problems
+
+
+class _Stream:
+    """A context manager: the fusion worker's stage, fed with records that lie on no topic."""
+
+    def __init__(self, now_ms: int) -> None:
+        self._now = now_ms
+        self._offsets = count()
+        self._out: list[Out] = []
+        self._runner = asyncio.Runner()
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="assess")
+        keys = Keys(1)
+        self._stations = StationBook(topics.STATIONS.name, keys, check_station)
+        rules = join_rules(_WINDOW)
+        self._stage = FusionStage(
+            Join(rules, {}, now_ms),
+            # No measured value is the network's, so it does not matter whose it is.
+            Assessor(Head(Bundle.load()), size_ms=rules.size, lateness_ms=rules.lateness, snapshots={}),
+            self._stations,
+            Checkpoints(topics.STATE.name, 0),
+            Periods(rules.size, Cadences(), self._stations.get, humidity_ms),
+            Checkpoints(topics.STATE.name, 0),
+            keys,
+            self._publish,
+            self._executor,
+            readings_topic=topics.READINGS.name,
+            features_topic=topics.FEATURES.name,
+            estimates_topic=topics.ESTIMATES.name,
+            bands_topic=topics.CAMERA_BANDS.name,
+            late_topic=topics.LATE.name,
+            dead_letter_topic=topics.DEAD_LETTERS.name,
+            partition=0,
+            lead_ms=0,
+            clock=lambda: now_ms / 1000,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._runner.close()
+        self._executor.shutdown()
+
+    async def _publish(self, records: Iterable[Out], /) -> None:
+        self._out += records
+
+    def introduce(self, stations: Sequence[Station]) -> list[str]:
+        """Take station records; gives those that are refused, and why."""
+        records = [
+            self._record(topics.STATIONS, one.station.encode(), one.model_dump_json().encode())
+            for one in stations
+        ]
+        refused = self._stations.apply(records).refused if records else []
+        return [f"station record of {(record.key or b'').decode()}: {why.message}" for record, why in refused]
+
+    def play(self, messages: Iterator[Message]) -> None:
+        """Take readings and the watermarks between them, in order."""
+        while batch := list(islice(messages, _BATCH)):
+            # The other side's watermarks come after: a window waits for both sides, and nothing is late.
+            for topic, name in (
+                (topics.READINGS, topics.READINGS.name),
+                (topics.FEATURES, topics.FRAMES.name),
+            ):
+                records = [
+                    self._record(topic, message.key, message.value, message.headers)
+                    for message in batch
+                    if message.topic == name and isinstance(message.value, bytes)
+                ]
+                if records:
+                    self._runner.run(self._stage.handle(topic.name, records))
+
+    def _record(
+        self,
+        topic: topics.Topic,
+        key: bytes | None,
+        value: bytes,
+        headers: Sequence[tuple[str, bytes | None]] = (),
+    ) -> "ConsumerRecord[bytes, bytes]":
+        return ConsumerRecord(
+            topic.name, 0, next(self._offsets), self._now, _APPENDED, key, value, None, len(key or b""),
+            len(value), headers,
+        )  # fmt: skip
+
+    def refused(self) -> list[str]:
+        """The rows that were refused, or came too late, and why."""
+        outcome = RowsOutcome()
+        for out in self._out:
+            if out.topic == topics.DEAD_LETTERS.name:
+                outcome.note_dead(self._again(out), _RUN)
+            elif out.topic == topics.LATE.name:
+                outcome.note_late(self._again(out), _RUN)
+        told = [f"{one.rows.text()}: {one.reason}; left out" for one in outcome.refused.values()]
+        late = outcome.late
+        return [*told, f"{late.text()}: too late for their hours; left out"] if late.count else told
+
+    def _again(self, out: Out) -> "ConsumerRecord[bytes, bytes]":
+        return self._record(topics.DEAD_LETTERS, out.key, out.value or b"", out.headers)
+
+    def estimates(self) -> list[Estimate]:
+        """Of each window what was published last, in order of time."""
+        newest = {}
+        for out in self._out:
+            if out.topic == topics.ESTIMATES.name:
+                estimate = Estimate.model_validate_json(out.value or b"")
+                newest[to_ms(estimate.window.end), estimate.station] = estimate
+        return [estimate for _, estimate in sorted(newest.items(), key=lambda pair: pair[0])]
