@@ -77,6 +77,13 @@ class Left(NamedTuple):
     missed: int
 
 
+def horizon(db: sqlite3.Connection, now: int) -> int:
+    """Event time: the end of the newest window, ms. `now`: the time, ms since the epoch."""
+    # One of the future, which a wrong clock or a stranger made, would move all others out.
+    (newest,) = db.execute("SELECT max(end) FROM estimate WHERE end <= ?", (now,)).fetchone()
+    return -(2**62) if newest is None else int(newest)
+
+
 def cutoff(kept: int | None, horizon: int) -> int:
     """The end of the last hour that is over its time, where windows are kept for so long; ms."""
     return -(2**62) if kept is None else (horizon - kept) // HOUR_MS * HOUR_MS

@@ -14,7 +14,8 @@ from schemas.alert import Alert
 from schemas.estimate import Estimate
 from schemas.features import Features
 from schemas.station import CameraBands, Station
-from sinks.store import SCHEMA_VERSION, Store
+from sinks.store import Store
+from sinks.store_schema import SCHEMA_VERSION
 
 HERE = Path(__file__).parent
 STORES = sorted(HERE.glob("store-*.sql"))

@@ -92,7 +92,7 @@ def fill(path, sequence, sizes=(), tidy=lambda _: True, again=lambda _: 0, kept=
 
 
 def dump(store):
-    return {table: store._select(f"SELECT * FROM {table} ORDER BY 1, 2") for table in TABLES}
+    return {table: store._file.select(f"SELECT * FROM {table} ORDER BY 1, 2") for table in TABLES}
 
 
 @settings(max_examples=30, deadline=None)
@@ -221,12 +221,12 @@ def test_hours_leave_after_their_time_and_days_stay_or_leave_too(tmp_path):
 def test_what_cannot_be_read_stays_until_it_is_written_again(tmp_path, caplog):
     with Store(tmp_path / "s.sqlite", retention=Retention(windows=DAY_MS)) as store:
         store.write(minutes(count=3))
-        store._db.execute(
+        store._file._db.execute(
             "UPDATE estimate SET body = replace(body, 'measured', 'guessed') WHERE end = ?", (MS + 120_000,)
         )
         store.write(minutes(first=60 * 26, count=1))
         store.tidy(windows=100)
-        assert store._select("SELECT end FROM estimate ORDER BY end")[0] == (MS + 120_000,)
+        assert store._file.select("SELECT end FROM estimate ORDER BY end")[0] == (MS + 120_000,)
         assert "cannot be read" in caplog.text
         store.write(minutes(first=1, count=1, revision=2))
         store.write(minutes(first=60 * 51, count=1))
@@ -242,7 +242,7 @@ def test_one_window_of_the_future_moves_no_other_one_out(tmp_path):
         store.write([future, *minutes(count=1, revision=2)])
         store.tidy(windows=1000)
         assert len(store.read()) == 61
-        assert store._select("SELECT * FROM late") == []
+        assert store._file.select("SELECT * FROM late") == []
 
 
 def test_nothing_leaves_a_store_that_keeps_all(tmp_path):
@@ -279,7 +279,7 @@ def test_a_standard_that_was_withdrawn_leaves_with_its_window(tmp_path):
             assert [(name, one.windows) for name, one in store.tally(period).indices.items()] == [
                 ("in-naqi-2014", 0), ("us-epa-2024", 1),
             ]  # fmt: skip
-        assert store._select("SELECT * FROM withdrawn") == []
+        assert store._file.select("SELECT * FROM withdrawn") == []
 
 
 def test_the_views_of_hours_and_days_show_the_points_that_influx_gets(tmp_path):
@@ -302,7 +302,7 @@ def test_the_views_of_hours_and_days_show_the_points_that_influx_gets(tmp_path):
         left = store.left()
         days = [
             (Period("daily", name, start, stop), store.tally(Period("daily", name, start, stop)))
-            for name, start, stop in store._select("SELECT station, start, stop FROM daily")
+            for name, start, stop in store._file.select("SELECT station, start, stop FROM daily")
         ]
     db = sqlite3.connect(path)
     db.row_factory = sqlite3.Row
@@ -338,9 +338,9 @@ PRUNES = textwrap.dedent(
     from sinks.store import Store
     store = Store(Path(sys.argv[1]), retention=Retention(windows=3_600_000))
     print("ready", flush=True)
-    while store._attempt(store._let_go) is not None:
+    while store._file.attempt(store._tidying.let_go) is not None:
         print("step", flush=True)
-    store._give_back(float("inf"))
+    store._tidying.give_back(float("inf"))
     print("done", flush=True)
     """
 )
@@ -388,9 +388,9 @@ def test_readers_find_every_window_once_while_the_store_is_pruned(tmp_path):
     done = threading.Event()
 
     def prune():
-        while writer._attempt(writer._let_go) is not None:
+        while writer._file.attempt(writer._tidying.let_go) is not None:
             pass
-        writer._give_back(float("inf"))
+        writer._tidying.give_back(float("inf"))
         done.set()
 
     thread = threading.Thread(target=prune)
@@ -415,12 +415,12 @@ def test_readers_find_every_window_once_while_the_store_is_pruned(tmp_path):
 def test_space_is_given_back_while_a_reader_has_the_store(tmp_path):
     path = tmp_path / "s.sqlite"
     with Store(path, retention=Retention(windows=HOUR_MS)) as store, Store(path, read_only=True) as reader:
-        assert store._pragma("auto_vacuum") == 2  # it need not be written anew for that
+        assert store._file.pragma("auto_vacuum") == 2  # it need not be written anew for that
         store.write(city("abcdefgh", 60 * 12))
-        before = store._pragma("page_count")
+        before = store._file.pragma("page_count")
         store.tidy(windows=10**6)
         store.tidy(seconds=10)
-        assert store._pragma("page_count") < before / 3
+        assert store._file.pragma("page_count") < before / 3
         assert len(reader.latest()) == 8
         assert len(reader.left()) == 8 * 11
 
@@ -436,7 +436,7 @@ def test_where_the_disk_is_full_what_is_over_its_time_makes_room(tmp_path):
     with Store(path) as store:
         store.write(city("abcd", 60 * 10))
     with Store(path, retention=Retention(windows=HOUR_MS), patience=Patience(wait=wait)) as store:
-        store._db.execute(f"PRAGMA max_page_count = {store._pragma('page_count')}")
+        store._file._db.execute(f"PRAGMA max_page_count = {store._file.pragma('page_count')}")
         store.write(minutes("a", 60 * 10, 200))
         assert len(waits) == 1
         assert len(store.read()) + sum(one.tally.windows for one in store.left()) == 4 * 600 + 200
@@ -467,12 +467,12 @@ def test_an_old_store_is_brought_up_to_date_and_shrinks_and_loses_nothing(tmp_pa
         assert (len(reader.read()), reader.left(), reader.known_stations()) == (len(made), [], ["s1", "s2"])
     with Store(path, retention=Retention(windows=DAY_MS)) as store:
         store.tidy(windows=10**6)
-        assert store._pragma("auto_vacuum") == 2
+        assert store._file.pragma("auto_vacuum") == 2
         assert len(store.read()) == 2 * 60 * 24
         assert sum(one.tally.windows for one in store.left()) == 2 * 60 * 24
     assert path.stat().st_size < 0.7 * size
     with Store(path) as store:
-        assert store._select("PRAGMA integrity_check") == [("ok",)]
+        assert store._file.select("PRAGMA integrity_check") == [("ok",)]
 
 
 def test_an_old_store_is_not_written_anew_where_there_is_no_room_for_it(tmp_path, caplog):
@@ -481,7 +481,7 @@ def test_an_old_store_is_not_written_anew_where_there_is_no_room_for_it(tmp_path
     with Store(path, retention=Retention(windows=DAY_MS), free_space=lambda _: 1_000_000) as store:
         store.tidy(windows=10**6)
         store.tidy()
-        assert store._pragma("auto_vacuum") == 0
+        assert store._file.pragma("auto_vacuum") == 0
         assert len(store.read()) + sum(one.tally.windows for one in store.left()) == len(made)
     assert caplog.text.count("gives no space back") == 1
 
@@ -492,7 +492,7 @@ def test_writing_anew_ends_when_the_worker_does(tmp_path, caplog):
     patience = Patience(wait=lambda _: True)  # the worker is stopping
     with Store(path, retention=Retention(windows=60 * DAY_MS), patience=patience) as store:
         store.tidy()
-        assert store._pragma("auto_vacuum") == 0
+        assert store._file.pragma("auto_vacuum") == 0
         assert len(store.read()) == len(made)
     assert "could not be written anew" in caplog.text
 

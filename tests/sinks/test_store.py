@@ -19,7 +19,8 @@ from schemas.base import from_ms
 from schemas.station import Station
 from sinks.errors import SinkStopped
 from sinks.patience import Patience
-from sinks.store import SCHEMA_VERSION, Store
+from sinks.store import Store
+from sinks.store_schema import SCHEMA_VERSION
 from streams.errors import StoreError
 from tests.samples import T0, estimate, estimates, index, measured
 from tests.sinks.lines import points
