@@ -24,10 +24,10 @@ from fusion import stored
 from fusion.assessor import Assessor
 from fusion.intake import check_station
 from fusion.sensors.declared import humidity_ms
-from model.bundle.bundle import DEFAULT_BUNDLE, Bundle
+from model.bundle.bundle import Bundle
 from model.bundle.runtime import Head
 from schemas.times import in_ms
-from settings.sections import FOREVER, RetentionSettings, Settings, WindowSettings
+from settings.sections import FOREVER, RetentionSettings, Settings
 from sinks.aggregator import Aggregator
 from sinks.cache import LatestCache
 from sinks.influx import InfluxSink
@@ -42,7 +42,8 @@ from streams.checkpoint import Checkpoints
 from streams.compacted import appended_since, read_all_of, read_compacted
 from streams.credentials import for_aiokafka, for_faust
 from streams.driver import BatchApp, Committed, Out, Stage, build_app
-from streams.join import Join, Rules, Settled
+from streams.join import Join, Settled
+from streams.join_rules import join_rules
 from streams.stations import StationBook
 from streams.web import add_pages
 
@@ -127,7 +128,7 @@ class _Vision(_Builder):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        bundle = load_bundle(settings)
+        bundle = Bundle.load(settings.bundle)
         self.model = bundle.id
         self._pipeline = VisionPipeline(
             bundle, self.publish, batch=settings.vision.batch, threads=settings.vision.threads
@@ -157,7 +158,7 @@ class _Fusion(_Builder):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        bundle = load_bundle(settings)
+        bundle = Bundle.load(settings.bundle)
         self.model = bundle.id
         self._head = Head(bundle)
         self._rules = join_rules(settings.window)
@@ -339,26 +340,6 @@ def _waited() -> None:
     with _since_lock:
         _since.clear()
         metrics.SINK_WAITS.clear()
-
-
-def join_rules(window: WindowSettings) -> Rules:
-    """The join's rules in ms. State is rebuilt from the last allowed lateness of final windows."""
-    lateness = in_ms(window.allowed_lateness)
-    disorder = in_ms(window.disorder)
-    idle = window.idle_timeout
-    return Rules(
-        size=in_ms(window.size),
-        grace=in_ms(window.grace),
-        lateness=lateness,
-        disorder={"features": disorder, "readings": disorder},
-        idle_timeout=None if idle is None else in_ms(idle),
-        hold=lateness,
-    )
-
-
-def load_bundle(settings: Settings) -> Bundle:
-    """The bundle that settings name, or the shipped one."""
-    return Bundle.load(DEFAULT_BUNDLE if settings.bundle is None else settings.bundle)
 
 
 def run(role: Role, settings: Settings, web_port: int, web_host: str, loglevel: str = "INFO") -> None:

@@ -18,7 +18,6 @@ from typing import Final, Self
 from aiokafka import ConsumerRecord
 
 from agents.fusion import FusionStage
-from agents.worker import join_rules
 from datasets.errors import LayoutError, SourceError
 from datasets.events import ReadingRow
 from datasets.hourly import StationHistory
@@ -43,6 +42,7 @@ from streams.cadence import Cadences, Periods
 from streams.checkpoint import Checkpoints
 from streams.driver import Out
 from streams.join import Join
+from streams.join_rules import join_rules
 from streams.stations import StationBook
 
 #: Station, parameter, and end of the hour (ms).

@@ -28,7 +28,6 @@ from kafka.errors import (  # type: ignore[import-untyped]
 )
 from pydantic import ValidationError
 
-from agents.worker import join_rules, load_bundle
 from backfill.annotations import read_annotations, withheld_by_station, withheld_of
 from backfill.files import FileInputs, items_of, late_from, own_window_only, source_of_file
 from backfill.healing import AmendmentsOnLog, Healing, reach
@@ -40,6 +39,7 @@ from fusion.amending import LeftOut, left_out
 from fusion.intake import check_station
 from fusion.sensors.declared import humidity_ms
 from fusion.stored import OF_SENSORS, SENSORS, SensorsState
+from model.bundle.bundle import Bundle
 from model.bundle.runtime import Head
 from schemas.amendment import AMENDMENT_TYPE, Amendment
 from schemas.annotation import Annotation
@@ -59,6 +59,7 @@ from streams.cadence import Cadences, Periods
 from streams.checkpoint import AT
 from streams.errors import TopicReadError
 from streams.join import BEGINNING, RUNNING, Item, Settled
+from streams.join_rules import join_rules
 from streams.stations import StationBook
 
 #: Where inputs on the late topic that came from files stand among those of the logs: after all of them.
@@ -163,7 +164,7 @@ class _Run:
         }  # fmt: skip
         #: So long after its end (ms) a window is final where data come.
         self.patience_ms = self._rules.size + self._rules.grace + self._rules.lateness + _SETTLES_MS
-        self._bundle = load_bundle(settings)
+        self._bundle = Bundle.load(settings.bundle)
         self._head = Head(self._bundle)
         self._books: dict[int, StationBook] = {}
         self._history: FileInputs | None = None

@@ -181,13 +181,13 @@ class Bundle:
         return self.manifest.intervals.unseen.get(parameter, UNSEEN)
 
     @classmethod
-    def load(cls, path: Path | str = DEFAULT_BUNDLE) -> "Bundle":
-        """Read and verify the bundle in folder `path`.
+    def load(cls, path: Path | str | None = None) -> "Bundle":
+        """Read and verify the bundle in folder `path`, the shipped one if not given.
 
         Raises:
             BundleError: a file is missing or altered, the schema version is another, the manifest is broken.
         """
-        folder = Path(path)
+        folder = DEFAULT_BUNDLE if path is None else Path(path)
         try:
             raw = (folder / MANIFEST_FILE).read_bytes()
         except OSError as error:

@@ -5,11 +5,12 @@ from datetime import timedelta
 
 import pytest
 
-from agents.worker import _waiting, join_rules
+from agents.worker import _waiting
 from settings.sections import WindowSettings
 from sinks.errors import SinkStopped
 from sinks.patience import Patience
 from streams.join import Rules
+from streams.join_rules import join_rules
 from streams.metrics import REGISTRY
 
 
