@@ -186,7 +186,11 @@ class _Fusion(_Builder):
         return FusionStage(
             Join(self._rules, restored, int(time.time() * 1000)),
             Assessor(
-                self._head, size_ms=self._rules.size, lateness_ms=self._rules.lateness, snapshots=snapshots
+                self._head,
+                size_ms=self._rules.size,
+                lateness_ms=self._rules.lateness,
+                snapshots=snapshots,
+                timed=metrics.head_run,
             ),
             stations,
             checkpoints,

@@ -1,5 +1,7 @@
 """What a worker counts, under the names that the dashboards and docs/outputs.md use."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -101,3 +103,11 @@ ALERT_RULES_REFUSED: Final = Gauge(
     "aq_alert_rules_refused", "1 while the changed alert rules cannot be used", registry=REGISTRY
 )
 BUILD: Final = Gauge("aq_build_info", "Always 1", ["version", "model", "role"], registry=REGISTRY)
+
+
+@contextmanager
+def head_run(rows: int) -> Iterator[None]:
+    """A run of the head on so many windows: how long it took, and that it was one of so many."""
+    with INFERENCE_SECONDS.labels("head").time():
+        yield
+    INFERENCE_BATCH.labels("head").observe(rows)

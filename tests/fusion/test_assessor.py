@@ -1,6 +1,7 @@
 """Which state an estimate reads: that of one allowed lateness before, whatever has become final since."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import pytest
 
@@ -36,3 +37,19 @@ def test_what_was_final_one_lateness_before_is_read() -> None:
     steady = told([(1, 20.0), (2, 20.0), (3, 21.0)], 6, 21.0)
     assert jump.pollutants["pm25"].qc != steady.pollutants["pm25"].qc, "quality control saw the jump"
     assert jump.indices[0].model_dump() != steady.indices[0].model_dump(), "and so did the averages"
+
+
+def test_each_run_of_the_head_is_done_within_what_times_it() -> None:
+    runs: list[tuple[str, int]] = []
+
+    @contextmanager
+    def timed(rows: int) -> Iterator[None]:
+        runs.append(("begins", rows))
+        yield
+        runs.append(("ends", rows))
+
+    assessor = Assessor(HEAD, size_ms=MINUTE, lateness_ms=LATENESS, snapshots={}, timed=timed)
+    steps: list[Step] = [("close", view(NOON + at * MINUTE, {"pm25": 20.0})) for at in (1, 2)]
+    steps.append(("expire", view(NOON + MINUTE, {"pm25": 20.0})))
+    assessor.run(steps, NOON, lambda _: None)
+    assert runs == [("begins", 2), ("ends", 2), ("begins", 1), ("ends", 1)]  # published ones, final ones
