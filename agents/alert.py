@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self, get_args
 
-from aiokafka import ConsumerRecord
-
 from alerting import rules as rules_file
 from alerting.errors import RulesError
 from alerting.rules import AlertRules
@@ -18,11 +16,11 @@ from alerting.watch import Watch
 from schemas.alert import Alert
 from schemas.errors import Refused
 from schemas.limits import STATIONS_PER_PARTITION
-from streams import metrics
+from streams import metrics, topics
 from streams.accept import read_estimate
 from streams.checkpoint import Checkpoints
-from streams.driver import Out, Publish
 from streams.letters import Letters
+from streams.stage import KafkaRecord, Out, StageIo
 
 log = logging.getLogger(__name__)
 
@@ -112,32 +110,23 @@ class AlertStage:
 
     def __init__(
         self,
+        io: StageIo,
         rules: Callable[[], AlertRules],
         checkpoints: Checkpoints,
         snapshots: Mapping[str, tuple[int, StationAlerts]],
-        publish: Publish,
         *,
         horizon_ms: int,
-        topic: str,
-        alerts_topic: str,
-        dead_letter_topic: str,
-        partition: int,
-        start: int,
-        passed: str = "",
-        stations_topic: str = "",
         quiet: Quiet | None = None,
     ) -> None:
+        self._io = io
         self._rules = rules
         self._watch = Watch(
             rules(), horizon_ms, {station: state for station, (_, state) in snapshots.items()}
         )
         self._checkpoints = checkpoints
-        self._publish = publish
-        self._topic = topic
-        self._alerts_topic = alerts_topic
-        self._dead_letter_topic = dead_letter_topic
-        self._partition = partition
-        self._stations_topic = stations_topic
+        self._topic = io.names.of(topics.ESTIMATES)
+        self._stations_topic = io.names.of(topics.STATIONS)
+        start, passed = io.start(topics.ESTIMATES)
         self._quiet = quiet
         #: Offset after the last estimate that was watched, and up to which states have been written.
         self._read = self._saved = start
@@ -156,7 +145,7 @@ class AlertStage:
         self._counted = 0
         self._count()
 
-    async def handle(self, topic: str, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
+    async def handle(self, topic: str, records: Sequence[KafkaRecord]) -> None:
         """Watch one poll's estimates; retire the stations whose records are taken back."""
         # Also what a commit says that is under way: a successor that finds it lets it pass here.
         await self._let_pass(self._passing)
@@ -169,7 +158,7 @@ class AlertStage:
             self._stations_read = records[-1].offset + 1
             return
         assert topic == self._topic, f"{topic} is not what this stage reads"
-        letters = Letters(self._dead_letter_topic, "alert")
+        letters = Letters(self._io.names, "alert")
         events: list[Alert] = []
         for record in records:
             told = letters.read(record, lambda record=record: self._watched(record))  # type: ignore[misc]
@@ -180,7 +169,7 @@ class AlertStage:
         self._newest = records[-1].timestamp
         self._stand_still()
 
-    def _watched(self, record: ConsumerRecord[bytes, bytes]) -> list[Alert]:
+    def _watched(self, record: KafkaRecord) -> list[Alert]:
         estimate = read_estimate(record)
         known = self._watch.states()
         if estimate.station not in known and len(known) >= STATIONS_PER_PARTITION:
@@ -193,16 +182,17 @@ class AlertStage:
 
     async def _tell(self, events: Sequence[Alert], others: Sequence[Out] = ()) -> None:
         out: list[Out] = []
+        topic = self._io.names.of(topics.ALERTS)
         for event in events:
             # The estimates' partition, not that of the id: compaction then sees a station's events in order.
             out.append(
                 Out(
-                    self._alerts_topic, event.id.encode(), event.model_dump_json().encode(),
-                    partition=self._partition,
+                    topic, event.id.encode(), event.model_dump_json().encode(),
+                    partition=self._io.partition,
                 )
             )  # fmt: skip
             metrics.ALERT_TRANSITIONS.labels(event.event).inc()
-        await self._publish([*out, *others])
+        await self._io.publish([*out, *others])
 
     async def tick(self) -> None:
         """Let time pass while nothing comes."""
@@ -241,7 +231,7 @@ class AlertStage:
         """Everything before this offset is told, and the states it left are checkpointed."""
         if self._read != self._saved:
             changed = self._watch.changes()
-            await self._publish(
+            await self._io.publish(
                 self._checkpoints.write(
                     dict.fromkeys(changed, self._read), lambda station, _: ALERTS.encode(changed[station])
                 )

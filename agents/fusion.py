@@ -5,15 +5,13 @@ makes estimates of them in a thread, and everything is confirmed before any offs
 """
 
 import asyncio
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
-from aiokafka import ConsumerRecord
 from pydantic import ValidationError
 
 from aqi.quality import tests_in
@@ -45,14 +43,16 @@ from streams.accept import (
 from streams.cadence import CADENCE, Periods, dump_cadences
 from streams.census import Census
 from streams.checkpoint import Checkpoints
-from streams.driver import Out, Publish
 from streams.join import Item, Join, Output, WindowView
 from streams.letters import Letters
+from streams.stage import KafkaRecord, Out, StageIo
 from streams.stations import StationBook
-from streams.topics import ESTIMATES, LATE
+from streams.topics import CAMERA_BANDS, ESTIMATES, FEATURES, LATE, READINGS
 
 #: Inputs held in open windows before a source that runs ahead is paused.
 _MAX_BUFFERED: Final = 200_000
+#: Windows by which a source runs ahead then, beside the allowed lateness.
+_LEAD: Final = 5
 #: Bytes of a record beside its key, value and headers, and of a header that is added on the way.
 _ROOM: Final = 4096
 #: Values of a record that a dead letter names.
@@ -66,7 +66,7 @@ _SIZES: Final = {
 _JOINED: Final = {"both": "both", "image": "camera_only", "sensors": "sensor_only", "none": "none"}
 
 
-def features_items(record: ConsumerRecord[bytes, bytes], keys: Keys) -> list[Item]:
+def features_items(record: KafkaRecord, keys: Keys) -> list[Item]:
     """The join's item of a features record. Raises Refused."""
     if record.value is None:
         raise Refused("empty", "the record has no value")
@@ -166,10 +166,20 @@ def _amendment_again(view: WindowView, topic: str, partition: int) -> _Again:
     )  # fmt: skip
 
 
-def _bytes(record: ConsumerRecord[bytes, bytes]) -> int:
+def _bytes(record: KafkaRecord) -> int:
     """What a record takes of its topic's limit."""
     headers = sum(len(name.encode()) + len(raw or b"") + 12 for name, raw in record.headers)
     return len(record.key or b"") + len(record.value or b"") + headers
+
+
+class FusionCheckpoints(NamedTuple):
+    """What outlives a worker, on one topic: what is learned of windows, and of how often sensors speak.
+
+    They go with different marks: a window's end, and an offset of the readings.
+    """
+
+    windows: Checkpoints
+    periods: Checkpoints
 
 
 class FusionStage:
@@ -177,43 +187,26 @@ class FusionStage:
 
     def __init__(
         self,
+        io: StageIo,
         join: Join,
         assessor: Assessor,
         stations: StationBook,
-        checkpoints: Checkpoints,
         periods: Periods,
-        period_checkpoints: Checkpoints,
-        keys: Keys,
-        publish: Publish,
+        checkpoints: FusionCheckpoints,
         executor: Executor,
-        *,
-        readings_topic: str,
-        features_topic: str,
-        estimates_topic: str,
-        bands_topic: str,
-        late_topic: str,
-        dead_letter_topic: str,
-        partition: int,
-        lead_ms: int,
-        clock: Callable[[], float] = time.time,
     ) -> None:
+        self._io = io
         self.join = join
         self.assessor = assessor
         self._stations = stations
-        self._checkpoints = checkpoints
+        self._keys = stations.keys
         self._periods = periods
-        self._period_checkpoints = period_checkpoints
-        self._keys = keys
-        self._publish = publish
+        self._checkpoints = checkpoints
         self._executor = executor
-        self._readings_topic = readings_topic
-        self._topics = {"readings": readings_topic, "features": features_topic}
-        self._estimates_topic = estimates_topic
-        self._bands_topic = bands_topic
-        self._late_topic = late_topic
-        self._dead_letter_topic = dead_letter_topic
-        self._lead_ms = lead_ms
-        self._partition = str(partition)
+        self._topics = {"readings": io.names.of(READINGS), "features": io.names.of(FEATURES)}
+        self._estimates_topic = io.names.of(ESTIMATES)
+        self._bands_topic = io.names.of(CAMERA_BANDS)
+        self._late_topic = io.names.of(LATE)
         #: Windows of which nothing could be made, and which of their records were refused for it.
         self._failed: dict[tuple[str, int], set[tuple[str, int]]] = {}
         #: Who speaks here, and how many names of each are taken in.
@@ -229,14 +222,13 @@ class FusionStage:
         self._left: dict[str, None] = {}
         self._swept = -(2**62)
         self._published: dict[tuple[str, datetime], None] = {}
-        self._clock = clock
 
     def _now(self) -> int:
-        return int(self._clock() * 1000)
+        return int(self._io.clock() * 1000)
 
-    async def handle(self, topic: str, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
+    async def handle(self, topic: str, records: Sequence[KafkaRecord]) -> None:
         """Take the records of one poll."""
-        letters = Letters(self._dead_letter_topic, "fusion")
+        letters = Letters(self._io.names, "fusion")
         if topic == self._stations.topic:
             applied = self._stations.apply(records)
             for record, refused in applied.refused:
@@ -244,7 +236,7 @@ class FusionStage:
             letters.count(records)
             await self._send([*letters.out(), *self._retire(applied.retired)], Output())
             return
-        source = "readings" if topic == self._readings_topic else "features"
+        source = "readings" if topic == self._topics["readings"] else "features"
         output = Output()
         items: list[Item] = []
         position = records[0].offset
@@ -274,7 +266,7 @@ class FusionStage:
         self._measure(source)
         await self._send(out + letters.out(), output)
 
-    def _items(self, source: str, record: ConsumerRecord[bytes, bytes], letters: Letters) -> list[Item]:
+    def _items(self, source: str, record: KafkaRecord, letters: Letters) -> list[Item]:
         """The join's items of a record; what of it cannot be used is a dead letter."""
         if source == "readings":
             made = letters.read(record, lambda: reading_items(record, self._keys, self._periods, self.census))
@@ -286,7 +278,7 @@ class FusionStage:
             return items
         return letters.read(record, lambda: self._features(record)) or []
 
-    def _features(self, record: ConsumerRecord[bytes, bytes]) -> list[Item]:
+    def _features(self, record: KafkaRecord) -> list[Item]:
         items = features_items(record, self._keys)
         for item in items:
             self.census.admit_camera(item.station, item.seen, item.payload.camera)
@@ -323,17 +315,17 @@ class FusionStage:
             if name not in self.census:
                 self._left |= dict.fromkeys(self.assessor.forget(name))
 
-    def _punctuate(self, source: str, record: ConsumerRecord[bytes, bytes], letters: Letters) -> Output:
+    def _punctuate(self, source: str, record: KafkaRecord, letters: Letters) -> Output:
         at = letters.read(record, lambda: punctuation_at(record))
         return self.join.punctuate(source, at, record.offset + 1, self._now())
 
-    def _amend(self, record: ConsumerRecord[bytes, bytes], letters: Letters) -> Output:
+    def _amend(self, record: KafkaRecord, letters: Letters) -> Output:
         item = letters.read(record, lambda: self._amendment(record))
         if item is None:
             return Output()
         return self.join.amend("readings", item, record.offset + 1, self._now())
 
-    def _amendment(self, record: ConsumerRecord[bytes, bytes]) -> Item:
+    def _amendment(self, record: KafkaRecord) -> Item:
         amendment = amendment_of(record, self._keys)
         at = latest_time(amendment)
         # Something is remembered of its station from now on, however old the hours are that it is of.
@@ -341,7 +333,7 @@ class FusionStage:
         return Item(amendment.station, at, 0, (), None, amendment, record.offset)
 
     def _late_records(
-        self, output: Output, records: Mapping[int, ConsumerRecord[bytes, bytes]], letters: Letters
+        self, output: Output, records: Mapping[int, KafkaRecord], letters: Letters
     ) -> list[Out]:
         out = []
         for offset in dict.fromkeys(item.offset for _, item in output.late):
@@ -360,7 +352,7 @@ class FusionStage:
     @staticmethod
     def _refuse_conflicts(
         output: Output,
-        records: Mapping[int, ConsumerRecord[bytes, bytes]],
+        records: Mapping[int, KafkaRecord],
         made: Mapping[int, int],
         letters: Letters,
     ) -> None:
@@ -383,10 +375,10 @@ class FusionStage:
             told = await loop.run_in_executor(
                 self._executor, self.assessor.run, steps, self.join.done, self._stations.get
             )
-            letters = Letters(self._dead_letter_topic, "fusion")
+            letters = Letters(self._io.names, "fusion")
             for (kind, view), refused in told.failed:
                 if kind == "amend":
-                    letters.add(_amendment_again(view, self._readings_topic, int(self._partition)), refused)
+                    letters.add(_amendment_again(view, self._topics["readings"], self._io.partition), refused)
                 if kind == "close":  # a window that is final was published, or refused, before
                     self._refuse_window(view, refused, letters)
             views = {(view.station, view.end): view for kind, view in output.steps if kind == "close"}
@@ -411,27 +403,27 @@ class FusionStage:
             ]
             self._count(told.estimates)
         if out:
-            await self._publish(out)
+            await self._io.publish(out)
 
     def _refuse_window(self, view: WindowView, refused: Refused, letters: Letters) -> None:
         """Nothing could be made of a window: each record of it is refused, once."""
         known = self._failed.setdefault((view.station, view.start), set())
         reason = f"nothing could be made of the window that ends at {format_time(from_ms(view.end))}: "
-        for record in _records_of(view, self._topics, int(self._partition)):
+        for record in _records_of(view, self._topics, self._io.partition):
             place = record.topic, record.offset
             if place not in known:
                 known.add(place)
                 letters.add(record, Refused(refused.code, reason + refused.message))
 
     def _measure(self, source: str) -> None:
-        metrics.WINDOWS_OPEN.labels(self._partition).set(self.join.open_windows)
+        metrics.WINDOWS_OPEN.labels(str(self._io.partition)).set(self.join.open_windows)
         mark = self.join.source_watermark(source) / 1000
         if mark > 0:
-            metrics.WATERMARK.labels(source, self._partition).set(mark)
-            metrics.WATERMARK_LAG.labels(source, self._partition).set(self._clock() - mark)
+            metrics.WATERMARK.labels(source, str(self._io.partition)).set(mark)
+            metrics.WATERMARK_LAG.labels(source, str(self._io.partition)).set(self._io.clock() - mark)
 
     def _count(self, estimates: Sequence[Estimate]) -> None:
-        now = self._clock()
+        now = self._io.clock()
         for estimate in estimates:
             key = (estimate.station, estimate.window.end)
             revised = key in self._published
@@ -462,18 +454,19 @@ class FusionStage:
         self._sweep(done)
         again = self._stations.again()
         if again:
-            await self._publish(again)
-        snapshots = self._checkpoints.forget(name for name in self._left if not name.endswith(CADENCE))
-        snapshots += self._period_checkpoints.forget(name for name in self._left if name.endswith(CADENCE))
+            await self._io.publish(again)
+        windows, periods = self._checkpoints
+        snapshots = windows.forget(name for name in self._left if not name.endswith(CADENCE))
+        snapshots += periods.forget(name for name in self._left if name.endswith(CADENCE))
         self._left.clear()
-        snapshots += self._checkpoints.write(self.assessor.horizons(done), self.assessor.dump)
+        snapshots += windows.write(self.assessor.horizons(done), self.assessor.dump)
         cadences, offset = self._periods.cadences, settled["readings"].offset
-        snapshots += self._period_checkpoints.write(
+        snapshots += periods.write(
             {station + CADENCE: offset for station in cadences.settled_at(offset)},
             lambda name, _: dump_cadences(cadences.settled(name.removesuffix(CADENCE))),
         )
         if snapshots:
-            await self._publish(snapshots)
+            await self._io.publish(snapshots)
         return {
             **{self._topics[name]: (kept.offset, kept.metadata()) for name, kept in settled.items()},
             **self._stations.settled(),
@@ -481,14 +474,15 @@ class FusionStage:
 
     def committed(self) -> None:
         """The checkpoints written last go with what is committed."""
-        self._checkpoints.committed()
-        self._period_checkpoints.committed()
+        self._checkpoints.windows.committed()
+        self._checkpoints.periods.committed()
 
     def paused(self) -> set[str]:
         """The source that runs ahead while the other one holds its windows open."""
         if self.join.buffered < _MAX_BUFFERED:
             return set()
-        return {self._topics[name] for name in self.join.leading(self._lead_ms)}
+        lead = _LEAD * self.join.rules.size + self.join.rules.lateness
+        return {self._topics[name] for name in self.join.leading(lead)}
 
     async def close(self) -> None:
         """State lives in this object only: dropping it is all."""

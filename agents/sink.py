@@ -8,10 +8,9 @@ import logging
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
-
-from aiokafka import ConsumerRecord
 
 from schemas.alert import Alert
 from schemas.annotation import Annotation
@@ -27,9 +26,10 @@ from sinks.store import Store
 from streams import metrics
 from streams.accept import read_annotation, read_estimate
 from streams.boundary import isolated
-from streams.driver import Publish
 from streams.letters import Letters
+from streams.stage import KafkaRecord, StageIo
 from streams.stations import StationBook
+from streams.topics import ALERTS, ANNOTATIONS, ESTIMATES
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +37,21 @@ log = logging.getLogger(__name__)
 class _Read(NamedTuple):
     """An estimate, and the record that it came in."""
 
-    record: ConsumerRecord[bytes, bytes]
+    record: KafkaRecord
     estimate: Estimate
+
+
+@dataclass(frozen=True)
+class Sinks:
+    """Where estimates go: the local store always, the others where settings name them.
+
+    `aggregator` goes with `influx`.
+    """
+
+    store: Store
+    influx: InfluxSink | None = None
+    aggregator: Aggregator | None = None
+    cache: LatestCache | None = None
 
 
 class SinkStage:
@@ -46,39 +59,29 @@ class SinkStage:
 
     def __init__(
         self,
-        store: Store,
-        influx: InfluxSink | None,
-        aggregator: Aggregator | None,
-        cache: LatestCache | None,
+        io: StageIo,
+        sinks: Sinks,
         stations: StationBook,
-        publish: Publish,
         executor: Executor,
         stopping: threading.Event,
-        *,
-        topic: str,
-        dead_letter_topic: str,
-        start: int,
-        alerts_topic: str | None = None,
-        annotations_topic: str | None = None,
     ) -> None:
-        self._store = store
-        self._influx = influx
-        self._aggregator = aggregator
-        self._cache = cache
+        self._io = io
+        self._store = sinks.store
+        self._influx = sinks.influx
+        self._aggregator = sinks.aggregator
+        self._cache = sinks.cache
         self._stations = stations
         self._directory = Directory()
-        self._publish = publish
         self._executor = executor
         self._stopping = stopping
-        self._topic = topic
-        self._dead_letter_topic = dead_letter_topic
-        self._written = start
-        self._alerts_topic = alerts_topic
+        self._topic = io.names.of(ESTIMATES)
+        self._written, _ = io.start(ESTIMATES)
+        self._alerts_topic = io.names.of(ALERTS)
         self._alerts_read = 0
-        self._annotations_topic = annotations_topic
+        self._annotations_topic = io.names.of(ANNOTATIONS)
         self._annotations_read = 0
 
-    async def handle(self, topic: str, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
+    async def handle(self, topic: str, records: Sequence[KafkaRecord]) -> None:
         """Write one poll's estimates to every sink, or keep station records."""
         loop = asyncio.get_running_loop()
         if topic == self._stations.topic:
@@ -100,7 +103,7 @@ class SinkStage:
         if topic == self._annotations_topic:
             await self._take_annotations(records)
             return
-        letters = Letters(self._dead_letter_topic, "sink")
+        letters = Letters(self._io.names, "sink")
         read: list[_Read] = []
         for record in records:
             estimate = letters.read(record, lambda record=record: read_estimate(record))  # type: ignore[misc]
@@ -114,16 +117,16 @@ class SinkStage:
         for record, refused, used in rejected:
             letters.add(record, refused, used=used)
         letters.count(records)
-        await self._publish(letters.out())
+        await self._io.publish(letters.out())
         metrics.SINK_POINTS.labels("all").set(0)
         self._written = records[-1].offset + 1
         # Twice what came: so what leaves keeps up with a backlog too.
         await loop.run_in_executor(self._executor, self._store.tidy, 2 * len(read))
 
-    async def _take_alerts(self, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
+    async def _take_alerts(self, records: Sequence[KafkaRecord]) -> None:
         assert self._influx is not None, "alerts are read for InfluxDB only"
         newest: dict[str, Point] = {}
-        letters = Letters(self._dead_letter_topic, "sink")
+        letters = Letters(self._io.names, "sink")
         for record in records:
             if record.value is None:
                 continue  # a tombstone: what was written of the alert ends with the bucket's retention
@@ -138,12 +141,12 @@ class SinkStage:
             return  # nothing is acknowledged, it will be read again
         _complain(rejected)
         letters.count(records)
-        await self._publish(letters.out())
+        await self._io.publish(letters.out())
         self._alerts_read = records[-1].offset + 1
 
-    async def _take_annotations(self, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
+    async def _take_annotations(self, records: Sequence[KafkaRecord]) -> None:
         newest: dict[str, Annotation] = {}
-        letters = Letters(self._dead_letter_topic, "sink")
+        letters = Letters(self._io.names, "sink")
         for record in records:
             if record.value is None:
                 continue  # a tombstone: what was written of the annotation stays
@@ -158,7 +161,7 @@ class SinkStage:
             return  # nothing is acknowledged, it will be read again
         _complain(rejected)
         letters.count(records)
-        await self._publish(letters.out())
+        await self._io.publish(letters.out())
         self._annotations_read = records[-1].offset + 1
 
     def _write_annotations(self, annotations: Sequence[Annotation]) -> list[Rejection]:
@@ -167,7 +170,7 @@ class SinkStage:
             return []
         return self._influx.write_points([annotation_point(one) for one in annotations])
 
-    def _write(self, read: Sequence[_Read]) -> list[tuple[ConsumerRecord[bytes, bytes], Refused, bool]]:
+    def _write(self, read: Sequence[_Read]) -> list[tuple[KafkaRecord, Refused, bool]]:
         """Write to every sink; gives the records that were refused, and whether they are used in part."""
         with metrics.SINK_SECONDS.labels("store").time():
             stored, failed = isolated(self._store_them, read)
@@ -203,9 +206,9 @@ class SinkStage:
     async def settle(self) -> Mapping[str, tuple[int, str]]:
         """Everything before this offset is in every sink."""
         settled = {self._topic: (self._written, ""), **self._stations.settled()}
-        if self._alerts_topic is not None and self._alerts_read:
+        if self._alerts_read:
             settled[self._alerts_topic] = self._alerts_read, ""
-        if self._annotations_topic is not None and self._annotations_read:
+        if self._annotations_read:
             settled[self._annotations_topic] = self._annotations_read, ""
         return settled
 
@@ -251,8 +254,8 @@ def _cause(refused: Sequence[Rejection]) -> str:
     )
 
 
-def _alert_point(record: ConsumerRecord[bytes, bytes]) -> tuple[str, Point]:
-    alert = Alert.model_validate_json(record.value)
+def _alert_point(record: KafkaRecord) -> tuple[str, Point]:
+    alert = Alert.model_validate_json(record.value or b"")
     try:
         return alert.id, alert_point(alert)
     except PointError as error:

@@ -8,13 +8,13 @@ All queues are bounded: when the encoder is busy, `handle` waits, and Kafka is n
 import asyncio
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
-from aiokafka import ConsumerRecord
 from numpy.typing import NDArray
 
 from camera.errors import ImageRefused
@@ -34,17 +34,16 @@ from streams import metrics
 from streams.accept import (
     ORIGIN,
     PUNCTUATION_TYPE,
-    Keys,
     check_time,
-    code_of,
     dead_letter,
     is_punctuation,
     punctuation_at,
 )
 from streams.bands import BandBook
 from streams.boundary import guarded, isolated
-from streams.driver import Out, Publish
+from streams.stage import KafkaRecord, Out, StageIo
 from streams.stations import StationBook
+from streams.topics import DEAD_LETTERS, FEATURES, FRAMES
 
 _LE32: Final = np.dtype("<f4")
 #: Verdicts that speak of a broken camera, not of the hour or the weather …
@@ -55,10 +54,13 @@ _DIMNESS: Final = {"night", "dark"}
 _MAX_ORIGIN: Final = 4096
 #: Seconds between two signs of life on the features topic while frames wait.
 _BUSY_EVERY: Final = 2.0
+#: Chunks between the two threads and in them, of all partitions; and of one partition, until they are out.
+_CHUNKS: Final = 6
+_LEAVING: Final = 8
 
 
 @dataclass(frozen=True)
-class _Prepared:
+class Judged:
     """A frame that is decoded and judged."""
 
     header: FrameHeader
@@ -70,205 +72,221 @@ class _Prepared:
     rows: NDArray[np.float32] | None
     verdict: FrameVerdict
     layout: str
-    #: The dead letter of a frame that shows a fault of the camera; its features say so too.
-    fault: Out | None
+    #: Why a frame that shows a fault of the camera is a dead letter too; its features say so as well.
+    fault: Refused | None
     #: Where a replay has the frame from; its features say so too.
     origin: list[tuple[str, bytes]]
 
 
-@dataclass
-class _Chunk:
-    """Some consecutive records of one partition on their way through the pipeline."""
+@dataclass(frozen=True)
+class Encoded:
+    """A frame, and what the encoder made of it."""
 
-    stage: "VisionStage"
-    records: Sequence[ConsumerRecord[bytes, bytes]]
-    prepared: list[_Prepared | Out] = field(default_factory=list)
+    judged: Judged
+    features: Features
+
+
+#: What becomes of a record in the decoding thread, and after that in the encoding one.
+Decoded = Judged | Punctuation | Refused
+Outcome = Encoded | Punctuation | Refused
 
 
 class VisionPipeline:
-    """Decode, encode, publish: one for all partitions of a worker."""
+    """Decode and encode: one for all partitions of a worker.
 
-    def __init__(self, bundle: Bundle, publish: Publish, *, batch: int, threads: int) -> None:
+    It knows no stage: it is given records and how one is decoded, and gives back what they came to.
+    """
+
+    def __init__(self, bundle: Bundle, *, batch: int, threads: int) -> None:
         self.bundle = bundle
         self.batch = batch
-        self._publish = publish
         self._encoder = Encoder(bundle, threads=threads)
         self._decoders = ThreadPoolExecutor(1, thread_name_prefix="decode")
         self._encoders = ThreadPoolExecutor(1, thread_name_prefix="encode")
-        self._raw: asyncio.Queue[_Chunk] = asyncio.Queue(2)
-        self._ready: asyncio.Queue[_Chunk] = asyncio.Queue(2)
-        self._tasks: list[asyncio.Task[None]] = []
+        self._room = asyncio.Semaphore(_CHUNKS)
+        self._inside = 0
 
-    async def put(self, chunk: _Chunk) -> None:
-        """Hand over a chunk; waits while the pipeline is full. Raises what broke the pipeline."""
-        if not self._tasks:
-            self._tasks = [asyncio.create_task(self._decode_all()), asyncio.create_task(self._encode_all())]
-        waiting = asyncio.ensure_future(self._raw.put(chunk))
-        await asyncio.wait([waiting, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
-        self.check()
-        await waiting
+    async def put(
+        self, records: Sequence[KafkaRecord], decode_one: Callable[[KafkaRecord], Decoded]
+    ) -> "asyncio.Task[list[Outcome]]":
+        """Begin a chunk; waits while the pipeline is full. The task has the outcomes, in the records' order.
 
-    def check(self) -> None:
-        """Raise what broke the pipeline, if anything did."""
-        for task in self._tasks:
-            if task.done():
-                task.result()
+        Chunks are done in the order in which they were put: each of the two threads takes its work in turn.
+        """
+        await self._room.acquire()
+        return asyncio.create_task(self._through(records, decode_one))
 
-    async def _decode_all(self) -> None:
+    async def _through(
+        self, records: Sequence[KafkaRecord], decode_one: Callable[[KafkaRecord], Decoded]
+    ) -> list[Outcome]:
         loop = asyncio.get_running_loop()
-        while True:
-            chunk = await self._raw.get()
-            chunk.prepared = await loop.run_in_executor(
-                self._decoders, lambda c: [c.stage.prepare(record) for record in c.records], chunk
+        self._inside += 1
+        try:
+            decoded = await loop.run_in_executor(
+                self._decoders, lambda: [decode_one(record) for record in records]
             )
-            await self._ready.put(chunk)
+            return await loop.run_in_executor(self._encoders, self._encode, decoded)
+        finally:
+            self._inside -= 1
+            metrics.INFERENCE_QUEUE.set(self._inside)
+            self._room.release()
 
-    async def _encode_all(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            chunk = await self._ready.get()
-            metrics.INFERENCE_QUEUE.set(self._raw.qsize() + self._ready.qsize())
-            out = await loop.run_in_executor(self._encoders, self._encode, chunk)
-            await self._publish(out)
-            chunk.stage.count(chunk.prepared)
-            chunk.stage.finished(chunk.records[-1].offset + 1)
-
-    def _encode(self, chunk: _Chunk) -> list[Out]:
-        """What leaves for a chunk's records, in their order. A frame that raises is refused, alone."""
-        made, failed = isolated(
-            lambda part: self._together(chunk.stage.features_topic, [one for _, one in part]),
-            list(enumerate(chunk.prepared)),
-        )
-        for (place, _), refused in failed:
-            chunk.prepared[place] = chunk.stage.refuse(chunk.records[place], refused)
-        features = iter([out for part in made for out in part])
+    def _encode(self, decoded: Sequence[Decoded]) -> list[Outcome]:
+        """What a chunk's records came to. A frame that raises is refused, alone."""
+        frames = [(place, one) for place, one in enumerate(decoded) if isinstance(one, Judged)]
+        made, failed = isolated(lambda part: self._together([one for _, one in part]), frames)
+        why = {place: refused for (place, _), refused in failed}
+        features = iter([one for part in made for one in part])
         return [
-            out
-            for prepared in chunk.prepared
-            for out in ([prepared] if isinstance(prepared, Out) else [prepared.fault, next(features)])
-            if out is not None
+            one if not isinstance(one, Judged) else why.get(place) or Encoded(one, next(features))
+            for place, one in enumerate(decoded)
         ]
 
-    def _together(self, topic: str, chunk: Sequence[_Prepared | Out]) -> list[Out]:
-        """The features of the frames among `chunk`."""
-        usable = [p for p in chunk if isinstance(p, _Prepared) and p.verdict.usable]
-        pictures = [p.frame.whole for p in usable]
-        bands = [p.frame.far for p in usable if p.frame.far is not None]
+    def _together(self, frames: Sequence[Judged]) -> list[Features]:
+        """The features of some frames."""
+        usable = [one for one in frames if one.verdict.usable]
+        pictures = [one.frame.whole for one in usable]
+        bands = [one.frame.far for one in usable if one.frame.far is not None]
         with metrics.INFERENCE_SECONDS.labels("encoder").time():
             embedded = self._encoder.encode([*pictures, *bands])
         metrics.INFERENCE_BATCH.labels("encoder").observe(len(embedded))
         wholes = iter(embedded[: len(pictures)])
         fars = iter(embedded[len(pictures) :])
-        out = []
-        for prepared in chunk:
-            if isinstance(prepared, Out):
-                continue
+        made = []
+        for judged in frames:
             embeddings = {}
-            if prepared.verdict.usable:
+            if judged.verdict.usable:
                 whole = next(wholes)
                 embeddings["frame"] = whole.embedding.astype(_LE32).tobytes()
-                seen = with_projection(whole.projection, prepared.whole_part)
-                if prepared.far_part is not None:
+                seen = with_projection(whole.projection, judged.whole_part)
+                if judged.far_part is not None:
                     embeddings["camera_whole"] = seen.astype(_LE32).tobytes()
-                    seen = with_projection(next(fars).projection, prepared.far_part)
+                    seen = with_projection(next(fars).projection, judged.far_part)
                 embeddings["camera"] = seen.astype(_LE32).tobytes()
-                if prepared.rows is not None:
-                    embeddings["rows"] = prepared.rows.astype(_LE32).tobytes()
-            header = prepared.header
-            features = Features(
-                station=header.station,
-                camera=header.camera,
-                captured_at=header.time,
-                frame_id=header.id,
-                sha256=prepared.sha256,
-                bundle=self.bundle.id,
-                encoder=self.bundle.encoder,
-                embeddings=embeddings,
-                haze=prepared.whole_part[-HAZE_SIZE:].astype(_LE32).tobytes(),
-                quality=Quality(
-                    usable=prepared.verdict.usable,
-                    reasons=prepared.verdict.reasons,
-                    scores={name: round(float(score), 4) for name, score in prepared.verdict.scores.items()},
-                ),
-                camera_layout=prepared.layout if embeddings else "",
-                digest=prepared.verdict.digest,
-            )
-            out.append(
-                Out(topic, header.station.encode(), features.model_dump_json().encode(), prepared.origin)
-            )
-        return out
+                if judged.rows is not None:
+                    embeddings["rows"] = judged.rows.astype(_LE32).tobytes()
+            made.append(self._features(judged, embeddings))
+        return made
 
-    async def close(self) -> None:
-        """Stop the tasks and threads."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+    def _features(self, judged: Judged, embeddings: dict[str, bytes]) -> Features:
+        header, verdict = judged.header, judged.verdict
+        return Features(
+            station=header.station,
+            camera=header.camera,
+            captured_at=header.time,
+            frame_id=header.id,
+            sha256=judged.sha256,
+            bundle=self.bundle.id,
+            encoder=self.bundle.encoder,
+            embeddings=embeddings,
+            haze=judged.whole_part[-HAZE_SIZE:].astype(_LE32).tobytes(),
+            quality=Quality(
+                usable=verdict.usable,
+                reasons=verdict.reasons,
+                scores={name: round(float(score), 4) for name, score in verdict.scores.items()},
+            ),
+            camera_layout=judged.layout if embeddings else "",
+            digest=verdict.digest,
+        )
+
+    def close(self) -> None:
+        """Stop the threads."""
         self._decoders.shutdown(wait=False, cancel_futures=True)
         self._encoders.shutdown(wait=False, cancel_futures=True)
 
 
 class VisionStage:
-    """Frames of one partition."""
+    """Frames of one partition.
+
+    `waiting` says whether frames from an offset on wait to be read.
+    """
 
     def __init__(
         self,
+        io: StageIo,
         pipeline: VisionPipeline,
-        publish: Publish,
         stations: StationBook,
         bands: BandBook,
-        keys: Keys,
-        *,
-        frames_topic: str,
-        features_topic: str,
-        dead_letter_topic: str,
-        partition: int,
-        start: int,
-        waiting: Any,
+        waiting: Callable[[int], bool],
     ) -> None:
-        self.features_topic = features_topic
+        self._io = io
         self._pipeline = pipeline
-        self._publish = publish
         self._stations = stations
         self._bands = bands
-        self._keys = keys
-        self._frames_topic = frames_topic
-        self._dead_letter_topic = dead_letter_topic
-        self._partition = partition
-        self._taken = start
-        self._finished = start
-        #: Whether more frames than were taken lie in the log (None: not known yet).
+        self._keys = stations.keys
+        self._frames_topic = io.names.of(FRAMES)
+        self._features_topic = io.names.of(FEATURES)
+        self._taken, _ = io.start(FRAMES)
+        self._finished = self._taken
         self._waiting = waiting
         self._busy_at = 0.0
+        #: The chunks on their way, the oldest first. One that failed stays, and all behind it.
+        self._leaving: deque[asyncio.Task[None]] = deque()
 
-    async def handle(self, topic: str, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
+    async def handle(self, topic: str, records: Sequence[KafkaRecord]) -> None:
         """Take the frames of one poll, or station records."""
         if topic == self._stations.topic:
             self._stations.apply(records)  # the fusion stage reads them too and dead-letters the unreadable
             return
         if topic == self._bands.topic:
-            letters = [self.refuse(record, refused) for record, refused in self._bands.apply(records).refused]
+            letters = [self._letter(record, why) for record, why in self._bands.apply(records).refused]
             if letters:
-                await self._publish(letters)
+                await self._io.publish(letters)
             return
         for start in range(0, len(records), self._pipeline.batch):
+            if len(self._leaving) >= _LEAVING:
+                await asyncio.wait([self._leaving[0]])
+            self._check()
             chunk = records[start : start + self._pipeline.batch]
-            await self._pipeline.put(_Chunk(self, chunk))
+            outcomes = await self._pipeline.put(chunk, self._decode)
+            before = self._leaving[-1] if self._leaving else None
+            self._leaving.append(asyncio.create_task(self._leave(chunk, outcomes, before)))
             self._taken = chunk[-1].offset + 1
 
-    def refuse(self, record: ConsumerRecord[bytes, bytes], refused: Refused) -> Out:
-        """The dead letter of a record."""
-        return dead_letter(self._dead_letter_topic, "vision", record, refused)
+    async def _leave(
+        self,
+        records: Sequence[KafkaRecord],
+        outcomes: "asyncio.Task[list[Outcome]]",
+        before: "asyncio.Task[None] | None",
+    ) -> None:
+        """Send what a chunk came to, when the one `before` it is confirmed."""
+        found = await outcomes
+        if before is not None:
+            await before
+        both = zip(records, found, strict=True)
+        await self._io.publish([out for record, outcome in both for out in self._out(record, outcome)])
+        for outcome in found:
+            self._count(outcome)
+        self._finished = max(self._finished, records[-1].offset + 1)
+        self._leaving.popleft()
 
-    def prepare(self, record: ConsumerRecord[bytes, bytes]) -> _Prepared | Out:
-        """Decode and judge one record, in the decoding thread; what is no frame becomes a record to send."""
-        prepared = guarded(lambda: self._prepare(record))
-        return self.refuse(record, prepared) if isinstance(prepared, Refused) else prepared
+    def _check(self) -> None:
+        """Raise what went wrong with a chunk, if anything did."""
+        if self._leaving and self._leaving[0].done():
+            self._leaving[0].result()
 
-    def _prepare(self, record: ConsumerRecord[bytes, bytes]) -> _Prepared | Out:
+    def _letter(self, record: KafkaRecord, refused: Refused) -> Out:
+        return dead_letter(self._io.names.of(DEAD_LETTERS), "vision", record, refused)
+
+    def _out(self, record: KafkaRecord, outcome: Outcome) -> list[Out]:
+        """What leaves for a record."""
+        if isinstance(outcome, Refused):
+            return [self._letter(record, outcome)]
+        if isinstance(outcome, Punctuation):
+            return [punctuation(self._features_topic, self._io.partition, outcome)]
+        judged, features = outcome.judged, outcome.features
+        key, value = features.station.encode(), features.model_dump_json().encode()
+        fault = [] if judged.fault is None else [self._letter(record, judged.fault)]
+        return [*fault, Out(self._features_topic, key, value, judged.origin)]
+
+    def _decode(self, record: KafkaRecord) -> Decoded:
+        """Decode and judge one record, in the decoding thread."""
+        return guarded(lambda: self._judged(record))
+
+    def _judged(self, record: KafkaRecord) -> Judged | Punctuation:
         if is_punctuation(record):
             at = punctuation_at(record)
-            what = Punctuation(kind="busy") if at is None else Punctuation(kind="watermark", at=from_ms(at))
-            return punctuation(self.features_topic, self._partition, what)
+            return Punctuation(kind="busy") if at is None else Punctuation(kind="watermark", at=from_ms(at))
         width, height = (
             self._pipeline.bundle.manifest.input.width,
             self._pipeline.bundle.manifest.input.height,
@@ -297,10 +315,8 @@ class VisionStage:
         found = [reason for reason in verdict.reasons if reason in _FAULTS]
         if found and not _DIMNESS & set(verdict.reasons):
             words = "; ".join(REASONS[reason] for reason in found)
-            fault = self.refuse(
-                record, Refused(found[0], f"camera {header.camera} of {header.station}: {words}")
-            )
-        return _Prepared(
+            fault = Refused(found[0], f"camera {header.camera} of {header.station}: {words}")
+        return Judged(
             header=header,
             sha256=hashlib.sha256(record.value).hexdigest(),
             frame=frame,
@@ -325,36 +341,32 @@ class VisionStage:
                 band = known.far_band
         return None if band is None else Strip(band.top, band.bottom, band.left, band.right)
 
-    def count(self, prepared: Sequence[_Prepared | Out]) -> None:
-        """Add a chunk that is out to the metrics."""
-        for one in prepared:
-            if isinstance(one, _Prepared) and one.fault is not None:
-                metrics.DEAD_LETTERS.labels("vision", code_of(one.fault)).inc()
-            if isinstance(one, _Prepared):
-                reasons = one.verdict.reasons or ("usable",)
-                metrics.FRAMES.labels(reasons[0]).inc()
-                metrics.MESSAGES.labels(self._frames_topic, "used").inc()
-            elif one.topic == self._dead_letter_topic:
-                metrics.DEAD_LETTERS.labels("vision", code_of(one)).inc()
-                metrics.MESSAGES.labels(self._frames_topic, "refused").inc()
-
-    def finished(self, offset: int) -> None:
-        """Everything before `offset` is published and confirmed."""
-        self._finished = max(self._finished, offset)
+    def _count(self, outcome: Outcome) -> None:
+        """Add what is out to the metrics."""
+        if isinstance(outcome, Encoded):
+            if outcome.judged.fault is not None:
+                metrics.DEAD_LETTERS.labels("vision", outcome.judged.fault.code).inc()
+            reasons = outcome.judged.verdict.reasons or ("usable",)
+            metrics.FRAMES.labels(reasons[0]).inc()
+            metrics.MESSAGES.labels(self._frames_topic, "used").inc()
+        elif isinstance(outcome, Refused):
+            metrics.DEAD_LETTERS.labels("vision", outcome.code).inc()
+            metrics.MESSAGES.labels(self._frames_topic, "refused").inc()
 
     async def tick(self) -> None:
         """While frames wait, tell the join that this camera side is slow, not silent."""
-        self._pipeline.check()
+        self._check()
         now = time.monotonic()
         if now - self._busy_at < _BUSY_EVERY:
             return
         if self._finished < self._taken or self._waiting(self._taken):
             self._busy_at = now
-            await self._publish([punctuation(self.features_topic, self._partition, Punctuation(kind="busy"))])
+            busy = Punctuation(kind="busy")
+            await self._io.publish([punctuation(self._features_topic, self._io.partition, busy)])
 
     async def settle(self) -> Mapping[str, tuple[int, str]]:
         """Offsets up to which features are out and confirmed."""
-        self._pipeline.check()
+        self._check()
         return {
             self._frames_topic: (self._finished, ""),
             **self._stations.settled(),
@@ -369,7 +381,10 @@ class VisionStage:
         return set()
 
     async def close(self) -> None:
-        """Nothing is held here; chunks on their way are published and not committed."""
+        """Let go of the chunks on their way: they are not committed, and will be read again."""
+        for task in self._leaving:
+            task.cancel()
+        await asyncio.gather(*self._leaving, return_exceptions=True)
 
 
 def punctuation(topic: str, partition: int, what: Punctuation) -> Out:

@@ -16,8 +16,8 @@ from aiokafka.errors import KafkaError
 
 from agents.alert import AlertStage, Quiet, RulesSource
 from agents.away import Worker
-from agents.fusion import FusionStage
-from agents.sink import SinkStage
+from agents.fusion import FusionCheckpoints, FusionStage
+from agents.sink import Sinks, SinkStage
 from agents.vision import VisionPipeline, VisionStage
 from alerting.stored import read as read_alerts
 from fusion import stored
@@ -41,10 +41,12 @@ from streams.cadence import CADENCE, Cadences, Periods, by_station, read_cadence
 from streams.checkpoint import Checkpoints
 from streams.compacted import appended_since, read_all_of, read_compacted
 from streams.credentials import for_aiokafka, for_faust
-from streams.driver import BatchApp, Committed, Out, Stage, build_app
+from streams.driver import BatchApp, build_app
 from streams.join import Join, Settled
 from streams.join_rules import join_rules
+from streams.stage import Committed, Out, Stage, StageIo
 from streams.stations import StationBook
+from streams.topics import TopicNames
 from streams.web import add_pages
 
 log = logging.getLogger(__name__)
@@ -63,9 +65,9 @@ def build(role: Role, settings: Settings, web_port: int, web_host: str) -> Batch
     kafka = settings.kafka
     assert kafka.bootstrap is not None
     app = build_app(
-        f"{kafka.prefix}skyfuse-{role}",
+        builder.names.group(role),
         kafka.bootstrap,
-        [kafka.prefix + topic.name for topic in builder.inputs],
+        [builder.names.of(topic) for topic in builder.inputs],
         builder.open,
         data_dir=str(settings.data_dir / "faust" / role),
         credentials=for_faust(kafka),
@@ -88,12 +90,13 @@ class _Builder:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.keys = Keys(settings.kafka.partitions)
+        self.names = TopicNames(settings.kafka.prefix)
 
     async def open(self, partition: int, committed: Committed) -> Stage:
         raise NotImplementedError
 
-    def name(self, topic: topics.Topic) -> str:
-        return self.settings.kafka.prefix + topic.name
+    def io(self, partition: int, committed: Committed) -> StageIo:
+        return StageIo(partition, self.publish, self.names, committed)
 
     async def publish(self, records: Iterable[Out]) -> None:
         await self.app.host.publish(records)
@@ -101,20 +104,20 @@ class _Builder:
     async def compacted(self, topic: topics.Topic, partition: int) -> Mapping[bytes, Any]:
         kafka = self.settings.kafka
         assert kafka.bootstrap is not None
-        return await read_compacted(kafka.bootstrap, self.name(topic), partition, for_aiokafka(kafka))
+        return await read_compacted(kafka.bootstrap, self.names.of(topic), partition, for_aiokafka(kafka))
 
     def all_of(
         self, topic: topics.Topic, partition: int, keys: Collection[bytes]
     ) -> AsyncIterator[ConsumerRecord[bytes, bytes]]:
         kafka = self.settings.kafka
         assert kafka.bootstrap is not None
-        return read_all_of(kafka.bootstrap, self.name(topic), partition, for_aiokafka(kafka), keys)
+        return read_all_of(kafka.bootstrap, self.names.of(topic), partition, for_aiokafka(kafka), keys)
 
     def _waiting(self, topic: str, partition: int, position: int) -> bool:
         return self.app.host.highwater(topic, partition) > position
 
     async def stations(self, partition: int) -> StationBook:
-        book = StationBook(self.name(topics.STATIONS), self.keys, check_station)
+        book = StationBook(self.names.of(topics.STATIONS), self.keys, check_station)
         refused = book.restore((await self.compacted(topics.STATIONS, partition)).values())
         if refused:
             async for record in self.all_of(topics.STATIONS, partition, refused):
@@ -130,26 +133,17 @@ class _Vision(_Builder):
         super().__init__(settings)
         bundle = Bundle.load(settings.bundle)
         self.model = bundle.id
-        self._pipeline = VisionPipeline(
-            bundle, self.publish, batch=settings.vision.batch, threads=settings.vision.threads
-        )
+        self._pipeline = VisionPipeline(bundle, batch=settings.vision.batch, threads=settings.vision.threads)
 
     async def open(self, partition: int, committed: Committed) -> Stage:
-        frames = self.name(topics.FRAMES)
-        bands = BandBook(self.name(topics.CAMERA_BANDS), self.keys)
+        bands = BandBook(self.names.of(topics.CAMERA_BANDS), self.keys)
         bands.restore((await self.compacted(topics.CAMERA_BANDS, partition)).values())
         return VisionStage(
+            self.io(partition, committed),
             self._pipeline,
-            self.publish,
             await self.stations(partition),
             bands,
-            self.keys,
-            frames_topic=frames,
-            features_topic=self.name(topics.FEATURES),
-            dead_letter_topic=self.name(topics.DEAD_LETTERS),
-            partition=partition,
-            start=committed.get(frames, (0, ""))[0],
-            waiting=functools.partial(self._waiting, frames, partition),
+            functools.partial(self._waiting, self.names.of(topics.FRAMES), partition),
         )
 
 
@@ -165,18 +159,18 @@ class _Fusion(_Builder):
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="assess")
 
     async def open(self, partition: int, committed: Committed) -> Stage:
-        sides = {"features": self.name(topics.FEATURES), "readings": self.name(topics.READINGS)}
+        sides = {"features": self.names.of(topics.FEATURES), "readings": self.names.of(topics.READINGS)}
         restored = {
             side: Settled.parse(*committed[topic]) for side, topic in sides.items() if topic in committed
         }
         horizon = min((kept.done for kept in restored.values()), default=-(2**62)) - self._rules.hold
-        checkpoints = Checkpoints(self.name(topics.STATE), partition)
+        checkpoints = Checkpoints(self.names.of(topics.STATE), partition)
         kept = await self.compacted(topics.STATE, partition)
         cadence_mark = f"{CADENCE}#".encode()
         snapshots = checkpoints.load(
             (record for key, record in kept.items() if cadence_mark not in key), horizon, stored.read
         )
-        period_checkpoints = Checkpoints(self.name(topics.STATE), partition)
+        period_checkpoints = Checkpoints(self.names.of(topics.STATE), partition)
         cadences = period_checkpoints.load(
             (record for key, record in kept.items() if cadence_mark in key),
             restored["readings"].offset if "readings" in restored else -1,
@@ -184,6 +178,7 @@ class _Fusion(_Builder):
         )
         stations = await self.stations(partition)
         return FusionStage(
+            self.io(partition, committed),
             Join(self._rules, restored, int(time.time() * 1000)),
             Assessor(
                 self._head,
@@ -193,20 +188,9 @@ class _Fusion(_Builder):
                 timed=metrics.head_run,
             ),
             stations,
-            checkpoints,
             Periods(self._rules.size, Cadences(by_station(cadences)), stations.get, humidity_ms),
-            period_checkpoints,
-            self.keys,
-            self.publish,
+            FusionCheckpoints(checkpoints, period_checkpoints),
             self._executor,
-            readings_topic=sides["readings"],
-            features_topic=sides["features"],
-            estimates_topic=self.name(topics.ESTIMATES),
-            bands_topic=self.name(topics.CAMERA_BANDS),
-            late_topic=self.name(topics.LATE),
-            dead_letter_topic=self.name(topics.DEAD_LETTERS),
-            partition=partition,
-            lead_ms=5 * self._rules.size + self._rules.lateness,
         )
 
 
@@ -224,7 +208,7 @@ class _Sink(_Builder):
         # Each assignment has its own patience: a write that waits is let go when the partition moves on.
         stopping = threading.Event()
         patience = Patience.until(stopping, _waiting, _waited)
-        settings, topic = self.settings.influx, self.name(topics.ESTIMATES)
+        settings = self.settings.influx
         store = Store(
             self.settings.store_path,
             aggregates=settings.url is not None,
@@ -245,20 +229,13 @@ class _Sink(_Builder):
             )
         stations = await self.stations(partition)
         store.write_stations(list(stations.all().values()))
+        cache = None if self.settings.redis.url is None else LatestCache(self.settings.redis.url)
         return SinkStage(
-            store,
-            influx,
-            aggregator,
-            None if self.settings.redis.url is None else LatestCache(self.settings.redis.url),
+            self.io(partition, committed),
+            Sinks(store, influx, aggregator, cache),
             stations,
-            self.publish,
             self._executor,
             stopping,
-            topic=topic,
-            dead_letter_topic=self.name(topics.DEAD_LETTERS),
-            start=committed.get(topic, (0, ""))[0],
-            alerts_topic=None if influx is None else self.name(topics.ALERTS),
-            annotations_topic=self.name(topics.ANNOTATIONS),
         )
 
 
@@ -270,9 +247,10 @@ class _Alert(_Builder):
         self._rules = RulesSource.when_right(settings.alerts.rules)
 
     async def open(self, partition: int, committed: Committed) -> Stage:
-        topic = self.name(topics.ESTIMATES)
-        start, passed = committed.get(topic, (0, ""))
-        checkpoints = Checkpoints(self.name(topics.ALERT_STATE), partition)
+        topic = self.names.of(topics.ESTIMATES)
+        io = self.io(partition, committed)
+        start, _ = io.start(topics.ESTIMATES)
+        checkpoints = Checkpoints(self.names.of(topics.ALERT_STATE), partition)
         window = self.settings.window
         quiet = None
         if window.idle_timeout is not None:  # in a replay time is that of the data alone
@@ -284,28 +262,21 @@ class _Alert(_Builder):
                 in_ms(wait + _ESTIMATED_IN),
             )
         return AlertStage(
+            io,
             self._rules,
             checkpoints,
             checkpoints.load(
                 (await self.compacted(topics.ALERT_STATE, partition)).values(), start, read_alerts
             ),
-            self.publish,
             # A window may be revised until the watermark has passed it by its grace and the allowed lateness.
             horizon_ms=in_ms(window.size + window.grace + window.allowed_lateness),
-            topic=topic,
-            alerts_topic=self.name(topics.ALERTS),
-            dead_letter_topic=self.name(topics.DEAD_LETTERS),
-            partition=partition,
-            start=start,
-            passed=passed,
-            stations_topic=self.name(topics.STATIONS),
             quiet=quiet,
         )
 
     async def _unheard_since(self, partition: int, at: int) -> bool:
         kafka = self.settings.kafka
         assert kafka.bootstrap is not None
-        inputs = [self.name(topic) for topic in (topics.READINGS, topics.FRAMES, topics.FEATURES)]
+        inputs = [self.names.of(topic) for topic in (topics.READINGS, topics.FRAMES, topics.FEATURES)]
         try:
             return not await appended_since(kafka.bootstrap, inputs, partition, at, for_aiokafka(kafka))
         except KafkaError as error:

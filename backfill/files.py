@@ -38,9 +38,10 @@ from streams import topics
 from streams.accept import LATE_FROM, Keys, reading_items
 from streams.bands import BandBook
 from streams.cadence import Cadences, Periods
-from streams.driver import Out
 from streams.join import Item
+from streams.stage import Out, StageIo
 from streams.stations import StationBook
+from streams.topics import TopicNames
 
 #: Offsets from here on are of no log: of the log's inputs and a file's with one identity, the log's counts.
 BEYOND_THE_LOG: Final = 2**62
@@ -105,7 +106,7 @@ class FileInputs:
 
     def __init__(self, settings: Settings, keys: Keys) -> None:
         self._keys = keys
-        self._prefix = settings.kafka.prefix
+        self._names = TopicNames(settings.kafka.prefix)
         self._settings = settings
         self._size = in_ms(settings.window.size)
         self._folder = tempfile.TemporaryDirectory(prefix="skyfuse-history-")
@@ -156,7 +157,7 @@ class FileInputs:
             raise SourceError(f"unknown format {layout!r}; there are {', '.join(FORMATS)}")
         with (
             Spool(self._now + AHEAD_MS) as spool,
-            _FramesOfFiles(self._settings, bundle, self._keys, books, bands) as vision,
+            _FramesOfFiles(self._settings, bundle, books, bands) as vision,
         ):
             contents = FORMATS[layout](root, spool, zone)
             self.problems += contents.problems
@@ -206,7 +207,7 @@ class FileInputs:
         value = self._bytes(message, row.where)
         if value is None:
             return
-        topic = self._prefix + message.topic
+        topic = self._names.prefix + message.topic
         record = self._record(topic, partition, row.station, value, message.headers)
         if isinstance(row, FrameRow):
             self.frames += 1
@@ -215,7 +216,7 @@ class FileInputs:
                 note = "" if features is None else " (counted as a frame that cannot be used)"
                 self.problems.append(Problem(row.where, reason + note))
             if features is not None:
-                topic = self._prefix + topics.FEATURES.name
+                topic = self._names.of(topics.FEATURES)
                 self._shelve("features", self._record(topic, partition, row.station, features, []), row.where)
         else:
             self.values += 1
@@ -338,13 +339,12 @@ class _FramesOfFiles:
         self,
         settings: Settings,
         bundle: Bundle,
-        keys: Keys,
         books: Callable[[int], StationBook],
         bands: Callable[[int], BandBook],
     ) -> None:
         self._settings = settings
+        self._names = TopicNames(settings.kafka.prefix)
         self._bundle = bundle
-        self._keys = keys
         self._books = books
         self._bands = bands
         self._runner = asyncio.Runner()
@@ -357,7 +357,7 @@ class _FramesOfFiles:
 
     def __exit__(self, *exc: object) -> None:
         if self._pipeline is not None:
-            self._runner.run(self._pipeline.close())
+            self._pipeline.close()
         self._runner.close()
 
     def features(self, record: ConsumerRecord[bytes, bytes]) -> tuple[bytes | None, str | None]:
@@ -373,7 +373,7 @@ class _FramesOfFiles:
             await asyncio.sleep(0.001)
         features = reason = None
         for out in self._out:
-            if out.topic == topics.FEATURES.name:
+            if out.topic == self._names.of(topics.FEATURES):
                 features = out.value
             else:
                 reason = DeadLetter.from_headers(out.headers).reason
@@ -385,19 +385,13 @@ class _FramesOfFiles:
     def _stage(self, partition: int) -> VisionStage:
         if self._pipeline is None:
             vision = self._settings.vision
-            self._pipeline = VisionPipeline(self._bundle, self._publish, batch=1, threads=vision.threads)
+            self._pipeline = VisionPipeline(self._bundle, batch=1, threads=vision.threads)
         if partition not in self._stages:
             self._stages[partition] = VisionStage(
+                StageIo(partition, self._publish, self._names),
                 self._pipeline,
-                self._publish,
                 self._books(partition),
                 self._bands(partition),
-                self._keys,
-                frames_topic=self._settings.kafka.prefix + topics.FRAMES.name,
-                features_topic=topics.FEATURES.name,
-                dead_letter_topic=topics.DEAD_LETTERS.name,
-                partition=partition,
-                start=0,
-                waiting=lambda _: False,
+                lambda _: False,
             )
         return self._stages[partition]

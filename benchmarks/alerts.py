@@ -22,7 +22,7 @@ from benchmarks.sink import estimates
 from schemas.alert import Alert
 from schemas.estimate import Estimate
 from streams.checkpoint import Checkpoints
-from streams.driver import Out
+from streams.stage import Out, StageIo
 
 #: Arguments of a run of seconds, for the test that runs every benchmark.
 SMALL: Final = ("--stations", "5", "--windows", "4")
@@ -140,9 +140,7 @@ def main(argv: list[str] | None = None) -> int:
 
         def stage(publish: Any) -> Handle:
             return AlertStage(
-                lambda: rules, Checkpoints("aq.state.v1", 0), {}, publish, horizon_ms=_HORIZON_MS,
-                topic="aq.estimates.v1", alerts_topic="aq.alerts.v1", dead_letter_topic="aq.dlq.v1",
-                partition=0, start=0,
+                StageIo(0, publish), lambda: rules, Checkpoints("aq.state.v1", 0), {}, horizon_ms=_HORIZON_MS,
             ).handle  # fmt: skip
 
         def forwarder(publish: Any) -> Handle:

@@ -19,7 +19,7 @@ import numpy as np
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
-from agents.fusion import FusionStage
+from agents.fusion import FusionCheckpoints, FusionStage
 from agents.worker import GC_THRESHOLDS
 from benchmarks._kafka import PARTITIONS, child, fresh_broker, verdict
 from fusion.assessor import Assessed
@@ -32,10 +32,11 @@ from streams import topics
 from streams.accept import PUNCTUATION_TYPE, Keys
 from streams.cadence import Cadences, Periods
 from streams.checkpoint import Checkpoints
-from streams.driver import Committed, Out, Stage, build_app
+from streams.driver import build_app
 from streams.join import Join, Rules, WindowView
+from streams.stage import Committed, Out, Stage, StageIo
 from streams.stations import StationBook
-from streams.topics import MAX_RECORD_BYTES
+from streams.topics import MAX_RECORD_BYTES, TopicNames
 
 #: Arguments of a run of seconds, for the test that runs every benchmark.
 SMALL: Final = ("--rounds", "1", "--readings", "4000")
@@ -104,26 +105,18 @@ class BareStage(FusionStage):
 def make_stage(settings: Settings, partition: int, publish: Any) -> FusionStage:
     """The stage both drivers run."""
     keys = Keys(PARTITIONS)
-    prefix = settings.kafka.prefix
+    names = TopicNames(settings.kafka.prefix)
     rules = Rules(60_000, 5_000, 60_000, {"features": 2_000, "readings": 2_000}, hold=60_000)
     return BareStage(
+        StageIo(partition, publish, names),
         Join(rules),
         WriteWindows(),  # type: ignore[arg-type]
-        StationBook(prefix + topics.STATIONS.name, keys),
-        Checkpoints(prefix + topics.STATE.name, partition),
+        StationBook(names.of(topics.STATIONS), keys),
         Periods(rules.size, Cadences(), lambda _: None),
-        Checkpoints(prefix + topics.STATE.name, partition),
-        keys,
-        publish,
+        FusionCheckpoints(
+            Checkpoints(names.of(topics.STATE), partition), Checkpoints(names.of(topics.STATE), partition)
+        ),
         ThreadPoolExecutor(1),
-        readings_topic=prefix + topics.READINGS.name,
-        features_topic=prefix + topics.FEATURES.name,
-        estimates_topic=prefix + topics.ESTIMATES.name,
-        bands_topic=prefix + topics.CAMERA_BANDS.name,
-        late_topic=prefix + topics.LATE.name,
-        dead_letter_topic=prefix + topics.DEAD_LETTERS.name,
-        partition=partition,
-        lead_ms=600_000,
     )
 
 

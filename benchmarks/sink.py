@@ -43,7 +43,7 @@ from urllib.parse import parse_qs, urlsplit
 from aiokafka import ConsumerRecord
 from urllib3 import BaseHTTPResponse, PoolManager
 
-from agents.sink import SinkStage
+from agents.sink import Sinks, SinkStage
 from schemas.base import from_ms, to_ms
 from schemas.estimate import Estimate, IndexBlock, Inputs, ModelOutput, PollutantEstimate, Window
 from schemas.parameters import PARAMETERS
@@ -53,7 +53,7 @@ from sinks.patience import Patience
 from sinks.points import window_lines
 from sinks.store import Store
 from streams.accept import Keys
-from streams.driver import Out
+from streams.stage import Out, StageIo
 from streams.stations import StationBook
 
 #: Arguments of a run of seconds, for the test that runs every benchmark.
@@ -403,8 +403,9 @@ def stage(server: Server, polls: Sequence[Sequence[Estimate]]) -> float:
         influx = sink_to(server)
         book = StationBook("aq.stations.v1", Keys(1))
         running = SinkStage(
-            store, influx, Aggregator(store, influx, "aq", lambda _: True), None, book, _nothing, executor,
-            threading.Event(), topic=topic, dead_letter_topic="aq.dlq.v1", start=0,
+            StageIo(0, _nothing),
+            Sinks(store, influx, Aggregator(store, influx, "aq", lambda _: True)),
+            book, executor, threading.Event(),
         )  # fmt: skip
 
         async def work() -> None:

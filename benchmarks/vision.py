@@ -30,8 +30,9 @@ from schemas.base import from_ms
 from schemas.frame import FrameHeader
 from streams.accept import Keys
 from streams.bands import BandBook
-from streams.driver import Out
+from streams.stage import Out, StageIo
 from streams.stations import StationBook
+from streams.topics import CAMERA_BANDS, FEATURES, FRAMES, STATIONS
 
 #: Arguments of a run of seconds, for the test that runs every benchmark.
 SMALL: Final = ("--rounds", "1", "--frames", "40")
@@ -115,23 +116,22 @@ async def stage(bundle: Bundle, frames: Sequence[Any]) -> float:
 
     async def publish(out: Iterable[Out]) -> None:
         nonlocal left
-        left -= sum(1 for record in out if record.topic == "features")
+        left -= sum(1 for record in out if record.topic == FEATURES.name)
         if left <= 0:
             done.set()
 
-    pipeline = VisionPipeline(bundle, publish, batch=CHUNK, threads=1)
+    pipeline = VisionPipeline(bundle, batch=CHUNK, threads=1)
     keys = Keys(1)
     vision = VisionStage(
-        pipeline, publish, StationBook("stations", keys), BandBook("bands", keys), keys,
-        frames_topic="frames", features_topic="features", dead_letter_topic="dlq",
-        partition=0, start=0, waiting=lambda _: False,
+        StageIo(0, publish), pipeline, StationBook(STATIONS.name, keys), BandBook(CAMERA_BANDS.name, keys),
+        lambda _: False,
     )  # fmt: skip
     began = time.perf_counter()
     for start in range(0, len(frames), 64):
-        await vision.handle("frames", frames[start : start + 64])
+        await vision.handle(FRAMES.name, frames[start : start + 64])
     await done.wait()
     seconds = time.perf_counter() - began
-    await pipeline.close()
+    pipeline.close()
     return len(frames) / seconds
 
 

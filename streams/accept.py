@@ -1,7 +1,6 @@
 """From Kafka records to what the stages work on; what cannot be used becomes a dead letter."""
 
-from collections.abc import Iterable
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from aiokafka.partitioner import murmur2
 from pydantic import ValidationError
@@ -16,8 +15,8 @@ from schemas.features import Punctuation
 from schemas.reading import Observation, accept, decode
 from streams.cadence import Periods
 from streams.census import Census
-from streams.driver import Out
 from streams.join import Item
+from streams.stage import KafkaRecord, Out
 
 #: A station's clock may run ahead of the broker's by this much; its watermark never does.
 MAX_AHEAD_MS: Final = 300_000
@@ -36,18 +35,6 @@ _REASON: Final = 2_000
 _KEYS: Final = 100_000
 #: The end of the year 9999, beyond which no date is.
 _LATEST_MS: Final = 253_402_300_799_999
-
-
-class KafkaRecord(Protocol):
-    """The part of aiokafka's ConsumerRecord that is used."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Iterable[tuple[str, bytes | None]]
 
 
 def is_punctuation(record: KafkaRecord) -> bool:
@@ -90,11 +77,6 @@ def dead_letter(
         partly_used=partly_used,
     )
     return Out(topic, record.key, record.value, [*record.headers, *story.to_headers()])
-
-
-def code_of(letter: Out) -> str:
-    """The code of a dead letter."""
-    return DeadLetter.from_headers(letter.headers).code
 
 
 def _short(reason: str) -> str:

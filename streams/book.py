@@ -12,9 +12,9 @@ from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from schemas.errors import Refused
 from schemas.limits import STATIONS_PER_PARTITION
-from streams.accept import KafkaRecord, Keys
+from streams.accept import Keys
 from streams.boundary import guarded
-from streams.driver import Out
+from streams.stage import KafkaRecord, Out
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from typing import Final, Protocol, TypeVar
 
 from schemas.errors import DamagedState
 from streams import metrics
-from streams.driver import Out
+from streams.stage import Out
 
 log = logging.getLogger(__name__)
 

@@ -13,12 +13,12 @@ Faust keeps the app, the agents, the assignment, the web server and the life cyc
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import faust
-from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
@@ -28,53 +28,11 @@ from faust.types import TP, ConsumerMessage
 from streams import metrics
 from streams.errors import DeliveryError
 from streams.header_names import read_any_name
+from streams.stage import OpenStage, Out, Stage
 from streams.topics import MAX_RECORD_BYTES, STATIONS
 
 log = logging.getLogger(__name__)
 read_any_name()
-
-
-@dataclass(frozen=True)
-class Out:
-    """A record to produce. Without a partition, the key decides (murmur2, as every Kafka client can)."""
-
-    topic: str
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]] = ()
-    partition: int | None = None
-
-
-class Publish(Protocol):
-    """Produce records in order and return when the broker has confirmed every one; DeliveryError if not."""
-
-    async def __call__(self, records: Iterable[Out], /) -> None: ...
-
-
-class Stage(Protocol):
-    """The work on one partition number between two rebalances."""
-
-    async def handle(self, topic: str, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
-        """Take the records of one poll, in log order. May wait: that is the back-pressure."""
-
-    async def tick(self) -> None:
-        """About once a second."""
-
-    async def settle(self) -> Mapping[str, tuple[int, str]]:
-        """Per topic the offset to commit and its metadata, when everything before it is out and confirmed."""
-
-    def committed(self) -> None:
-        """What `settle` gave last is committed."""
-
-    def paused(self) -> set[str]:
-        """Topics of which no more can be taken for now."""
-
-    async def close(self) -> None:
-        """The partition is gone: drop everything."""
-
-
-Committed = Mapping[str, tuple[int, str]]
-OpenStage = Callable[[int, Committed], Awaitable[Stage]]
 
 
 class BatchConsumer(driver.Consumer):

@@ -181,7 +181,7 @@ class Join:
 
     def __init__(self, rules: Rules, restored: Mapping[str, Settled] | None = None, now: int = 0) -> None:
         restored = restored or {}
-        self._rules = rules
+        self.rules = rules
         self._sources = {name: _Source(restored.get(name), now) for name in rules.disorder}
         self._windows: dict[tuple[str, int], _Window] = {}
         self._agenda: list[tuple[int, int, int, str]] = []
@@ -203,9 +203,9 @@ class Join:
         output = Output()
         state = self._sources[source]
         state.active_at = now
-        size = self._rules.size
-        final_after = self._rules.grace + self._rules.lateness
-        disorder = self._rules.disorder[source]
+        size = self.rules.size
+        final_after = self.rules.grace + self.rules.lateness
+        disorder = self.rules.disorder[source]
         watermark = state.watermark
         done, done_before, skip_to = self._done, self._done_before, self._skip_to
         known_to = state.restored.position if state.restored else 0
@@ -229,7 +229,7 @@ class Join:
                 window = windows.get(key)
                 if window is None:
                     window = windows[key] = _Window()
-                    heapq.heappush(agenda, (end + self._rules.grace, _CLOSE, start, item.station))
+                    heapq.heappush(agenda, (end + self.rules.grace, _CLOSE, start, item.station))
                     heapq.heappush(agenda, (end + final_after, _EXPIRE, start, item.station))
                 side = window.inputs.get(source)
                 if side is None:
@@ -263,7 +263,7 @@ class Join:
         self, source: str, item: Item, watermark: int, touched: dict[tuple[str, int], _Window]
     ) -> None:
         """Make the item an input of the other windows of its period that are not final."""
-        rules = self._rules
+        rules = self.rules
         final_after = rules.grace + rules.lateness
         own = item.time // rules.size * rules.size
         # Final by the source's own log, by the combined watermark, or in an earlier life.
@@ -300,7 +300,7 @@ class Join:
         state = self._sources[source]
         state.active_at = now
         state.position = max(state.position, position)
-        size, final_after = self._rules.size, self._rules.grace + self._rules.lateness
+        size, final_after = self.rules.size, self.rules.grace + self.rules.lateness
         behind = max(state.watermark - final_after, self._done, self._skip_to, item.time)
         end = window_end(behind, size)
         self._amendments[end, item.offset] = source, item, state.watermark
@@ -330,7 +330,7 @@ class Join:
     # -- progress ------------------------------------------------------------------------------------------
 
     def _combined(self, now: int) -> int:
-        timeout = self._rules.idle_timeout
+        timeout = self.rules.idle_timeout
         sources = self._sources.values()
         if timeout is None:
             return min(source.watermark for source in sources)
@@ -344,7 +344,7 @@ class Join:
         last = max((start for _, start in self._windows), default=None)
         if newest == BEGINNING or last is None:
             return newest
-        final = last + self._rules.size + self._rules.grace + self._rules.lateness
+        final = last + self.rules.size + self.rules.grace + self.rules.lateness
         return max(newest, min(final, newest + now - max(source.active_at for source in sources)))
 
     def _advance(self, now: int, output: Output) -> None:
@@ -356,7 +356,7 @@ class Join:
         while agenda and agenda[0][0] <= combined:
             at, kind, start, station = heapq.heappop(agenda)
             if kind == _AMEND:
-                self._amended(at - self._rules.grace - self._rules.lateness, start, output)
+                self._amended(at - self.rules.grace - self.rules.lateness, start, output)
                 continue
             key = (station, start)
             window = self._windows.get(key)
@@ -370,17 +370,17 @@ class Join:
             if window.dirty:
                 self._publish(key, window, output)
             output.steps.append(("expire", self._view(key, window)))
-            self._held.append((start + self._rules.size, window.firsts))
+            self._held.append((start + self.rules.size, window.firsts))
             self._count -= window.own
             del self._windows[key]
-        self._done = max(self._done, combined - self._rules.grace - self._rules.lateness)
-        forget = self._done - self._rules.hold
+        self._done = max(self._done, combined - self.rules.grace - self.rules.lateness)
+        forget = self._done - self.rules.hold
         while self._held and self._held[0][0] <= forget:
             self._held.popleft()
 
     def _amended(self, end: int, offset: int, output: Output) -> None:
         source, item, watermark = self._amendments.pop((end, offset))
-        view = WindowView(item.station, end - self._rules.size, end, 0, {source: (item,)})
+        view = WindowView(item.station, end - self.rules.size, end, 0, {source: (item,)})
         output.steps.append(("amend", view))
         self._held.append((end, {source: (offset, watermark)}))
         self._count -= 1
@@ -388,7 +388,7 @@ class Join:
     def _publish(self, key: tuple[str, int], window: _Window, output: Output) -> None:
         window.dirty = False
         # What an earlier life delivered is rebuilt for its state's sake only.
-        if key[1] + self._rules.size > self._done_before:
+        if key[1] + self.rules.size > self._done_before:
             output.steps.append(("close", self._view(key, window)))
 
     def _view(self, key: tuple[str, int], window: _Window) -> WindowView:
@@ -396,7 +396,7 @@ class Join:
         return WindowView(
             station=station,
             start=start,
-            end=start + self._rules.size,
+            end=start + self.rules.size,
             revision=window.size,
             inputs={
                 source: tuple(side[identity] for identity in sorted(side))

@@ -5,9 +5,10 @@ from typing import NamedTuple, TypeVar
 
 from schemas.errors import Refused
 from streams import metrics
-from streams.accept import KafkaRecord, dead_letter
+from streams.accept import dead_letter
 from streams.boundary import guarded
-from streams.driver import Out
+from streams.stage import KafkaRecord, Out
+from streams.topics import DEAD_LETTERS, TopicNames
 
 T = TypeVar("T")
 
@@ -22,8 +23,8 @@ class _Letter(NamedTuple):
 class Letters:
     """Collects refusals by record: however many of its values are wrong, a record is one dead letter."""
 
-    def __init__(self, topic: str, stage: str) -> None:
-        self._topic = topic
+    def __init__(self, names: TopicNames, stage: str) -> None:
+        self._topic = names.of(DEAD_LETTERS)
         self._stage = stage
         self._letters: dict[tuple[str, int, int], _Letter] = {}
 

@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from settings.sections import KafkaSettings
 from sources.gateway.errors import KafkaAway
 from streams.credentials import for_aiokafka
-from streams.driver import Out
+from streams.stage import Out
 from streams.topics import MAX_RECORD_BYTES
 
 log = logging.getLogger(__name__)

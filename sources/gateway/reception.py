@@ -30,7 +30,7 @@ from sources.gateway.arrival import Arrival, Picture, Receipt
 from sources.gateway.errors import NotAllowed
 from sources.gateway.uplinks import Recent, uplink_of
 from streams import metrics
-from streams.driver import Out
+from streams.stage import Out
 from streams.topics import DEAD_LETTERS, FRAMES, READINGS, Topic
 
 log = logging.getLogger(__name__)

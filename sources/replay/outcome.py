@@ -9,7 +9,8 @@ from typing import Any, Final, NamedTuple
 from datasets.places import Places, origin_places
 from schemas.dead_letter import DeadLetter
 from schemas.reading import accept
-from streams.accept import ORIGIN, KafkaRecord
+from streams.accept import ORIGIN
+from streams.stage import KafkaRecord
 
 #: Different reasons that are told one by one.
 _MOST_REASONS: Final = 200

@@ -18,8 +18,11 @@ from schemas.dead_letter import DeadLetter
 from schemas.estimate import Estimate
 from streams.checkpoint import Checkpoints
 from streams.metrics import REGISTRY
+from streams.stage import StageIo
 from tests.alerting.test_machine import MINUTE, RULES, minutes, rule
 from tests.samples import T0, estimate, imputed, measured
+
+ESTIMATES, ALERTS, STATIONS = "aq.estimates.v1", "aq.alerts.v1", "aq.stations.v1"
 
 
 @dataclass
@@ -44,7 +47,7 @@ class Log:
     async def publish(self, out):
         for one in out:
             assert one.partition in (1, None)
-            if one.topic == "alerts":
+            if one.topic == ALERTS:
                 self.alerts.append(Alert.model_validate_json(one.value))
                 assert one.key == self.alerts[-1].id.encode()
             elif one.topic == "state":
@@ -55,17 +58,16 @@ class Log:
     def open(self):
         checkpoints = Checkpoints("state", 1)
         return AlertStage(
+            StageIo(1, self.publish, committed={ESTIMATES: (self.committed, "")}),
             lambda: self.rules, checkpoints, checkpoints.load(self.state.values(), self.committed, read),
-            self.publish,
-            horizon_ms=10 * MINUTE, topic="estimates", alerts_topic="alerts", dead_letter_topic="dlq",
-            partition=1, start=self.committed,
+            horizon_ms=10 * MINUTE,
         )  # fmt: skip
 
 
 def records(estimates):
     return [
         ConsumerRecord(
-            "estimates", 1, offset, 1_800_000_000_000, 1,
+            ESTIMATES, 1, offset, 1_800_000_000_000, 1,
             b"s" if isinstance(one, bytes) else one.station.encode(),
             one if isinstance(one, bytes) else one.model_dump_json().encode(), None, 0, 0, (),
         )
@@ -94,7 +96,7 @@ def test_killed_anywhere_it_tells_the_same_events(seed):
 
     async def undisturbed():
         log = Log(source)
-        await log.open().handle("estimates", source)
+        await log.open().handle(ESTIMATES, source)
         return log.alerts
 
     async def disturbed():
@@ -102,13 +104,13 @@ def test_killed_anywhere_it_tells_the_same_events(seed):
         stage, position = log.open(), 0
         while position < len(source):
             batch = source[position : position + draw.randint(1, 12)]
-            await stage.handle("estimates", batch)
+            await stage.handle(ESTIMATES, batch)
             position += len(batch)
             fate = draw.random()
             if fate < 0.4:
                 settled = await stage.settle()
                 if fate < 0.3:  # else killed between the checkpoint and the commit
-                    log.committed = settled["estimates"][0]
+                    log.committed = settled[ESTIMATES][0]
                     stage.committed()
                 else:
                     stage, position = log.open(), log.committed
@@ -137,17 +139,17 @@ def test_rules_that_change_hold_from_a_committed_offset_on_whoever_is_killed(see
         stage, position, switched = log.open(), 0, None
         while position < len(source):
             batch = source[position : position + draw.randint(1, 12)]
-            await stage.handle("estimates", batch)
+            await stage.handle(ESTIMATES, batch)
             position += len(batch)
             if switched is None and position > len(source) // 2:
                 log.rules, switched = others, position  # the file is written; the batch was the old rules'
-                log.committed = (await stage.settle())["estimates"][0]
+                log.committed = (await stage.settle())[ESTIMATES][0]
                 stage.committed()
             elif draw.random() < 0.4:
                 await stage.tick()
                 stage, position = log.open(), log.committed
             elif draw.random() < 0.5:
-                log.committed = (await stage.settle())["estimates"][0]
+                log.committed = (await stage.settle())[ESTIMATES][0]
                 stage.committed()
         return log, switched
 
@@ -171,8 +173,8 @@ def test_what_is_no_estimate_is_a_dead_letter_and_harms_nobody():
     async def run():
         log = Log(records([first, b"{", second, third]))
         stage = log.open()
-        await stage.handle("estimates", log.records)
-        assert (await stage.settle())["estimates"] == (4, "")
+        await stage.handle(ESTIMATES, log.records)
+        assert (await stage.settle())[ESTIMATES] == (4, "")
         return log
 
     log = asyncio.run(run())
@@ -229,16 +231,16 @@ class Partition(Log):
     """The broker, with a clock, and station records."""
 
     clock: Clock = field(default_factory=Clock)
-    commits: dict = field(default_factory=lambda: {"estimates": (0, "")})
+    commits: dict = field(default_factory=lambda: {ESTIMATES: (0, "")})
     rules: object = QUIET
 
     def open(self):
         checkpoints = Checkpoints("state", 1)
-        start, passed = self.commits["estimates"]
+        start, _ = self.commits[ESTIMATES]
         return AlertStage(
-            lambda: self.rules, checkpoints, checkpoints.load(self.state.values(), start, read), self.publish,
-            horizon_ms=10 * MINUTE, topic="estimates", alerts_topic="alerts", dead_letter_topic="dlq",
-            partition=1, start=start, passed=passed, stations_topic="stations", quiet=self.clock.quiet(),
+            StageIo(1, self.publish, committed=self.commits),
+            lambda: self.rules, checkpoints, checkpoints.load(self.state.values(), start, read),
+            horizon_ms=10 * MINUTE, quiet=self.clock.quiet(),
         )  # fmt: skip
 
     async def settle(self, stage, *, commit=True):
@@ -263,7 +265,7 @@ def test_a_partition_that_is_quiet_as_a_whole_is_told_of_by_the_clock():
         log = Partition([])
         stage = log.open()
         source = spoken(*range(1, 21))
-        await stage.handle("estimates", source)
+        await stage.handle(ESTIMATES, source)
         await log.settle(stage)
         await log.seconds(stage, 600)
         assert log.alerts == []
@@ -283,7 +285,7 @@ def test_silence_of_the_pipelines_own_making_is_not_told():
     async def run():
         log = Partition([])
         stage = log.open()
-        await stage.handle("estimates", spoken(*range(1, 21)))
+        await stage.handle(ESTIMATES, spoken(*range(1, 21)))
         await log.settle(stage)
         # What came was not made into estimates: whoever makes them is away.
         log.clock.unheard = False
@@ -325,23 +327,23 @@ def test_killed_anywhere_while_time_passes_it_tells_the_same_events(seed):
 
         async def settled():
             await log.settle(stage)
-            passed.append(log.commits["estimates"])
+            passed.append(log.commits[ESTIMATES])
 
         for size in part_of:
-            await stage.handle("estimates", source[position : position + size] or source[-1:])
+            await stage.handle(ESTIMATES, source[position : position + size] or source[-1:])
             position = min(position + size, len(source))
             for _ in range(draw.choice((1, 300, 900))):  # of time in which nothing comes
                 log.clock.seconds += 5
                 fate = draw.random()
                 if fate < 0.002:  # killed, perhaps amid a commit, perhaps before it had told what it knew
                     await log.settle(stage, commit=False)
-                    stage, position = log.open(), log.commits["estimates"][0]
+                    stage, position = log.open(), log.commits[ESTIMATES][0]
                 elif fate < 0.5:
                     await settled()
                 else:
                     await stage.tick()
         while position < len(source):
-            await stage.handle("estimates", source[position : position + 7])
+            await stage.handle(ESTIMATES, source[position : position + 7])
             position += 7
         return log, passed
 
@@ -363,30 +365,30 @@ def test_killed_anywhere_while_time_passes_it_tells_the_same_events(seed):
 
 
 def tombstone(station, at, offset=0):
-    return ConsumerRecord("stations", 1, offset, at, 1, station.encode(), None, None, 0, 0, ())
+    return ConsumerRecord(STATIONS, 1, offset, at, 1, station.encode(), None, None, 0, 0, ())
 
 
 def test_a_station_whose_record_is_taken_back_is_retired_and_stays_so():
     async def run(killed):
         log = Partition([])
         stage = log.open()
-        await stage.handle("estimates", spoken(*range(1, 21)))
+        await stage.handle(ESTIMATES, spoken(*range(1, 21)))
         await log.settle(stage)
         await log.seconds(stage, 603)
         at = (T0 + 40 * 60) * 1000
         if killed == "before":
             stage = log.open()
-        await stage.handle("stations", [tombstone("s", at), tombstone("nobody", at, 1)])
+        await stage.handle(STATIONS, [tombstone("s", at), tombstone("nobody", at, 1)])
         await log.settle(stage)
         if (
             killed == "after"
         ):  # nothing came after it, so the state is that of before; its record is read again
-            assert "stations" not in log.commits
+            assert STATIONS not in log.commits
             stage = log.open()
-            await stage.handle("stations", [tombstone("s", at), tombstone("nobody", at, 1)])
-        await stage.handle("estimates", later(21, "nbr"))
+            await stage.handle(STATIONS, [tombstone("s", at), tombstone("nobody", at, 1)])
+        await stage.handle(ESTIMATES, later(21, "nbr"))
         await log.settle(stage)
-        assert log.commits["stations"] == (2, "")
+        assert log.commits[STATIONS] == (2, "")
         if killed == "after":
             stage = log.open()
         await log.seconds(stage, 300)

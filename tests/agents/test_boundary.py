@@ -26,8 +26,8 @@ from hypothesis import strategies as st
 from agents import alert as alert_stage
 from agents import fusion as fusion_stage
 from agents.alert import AlertStage
-from agents.fusion import FusionStage
-from agents.sink import SinkStage
+from agents.fusion import FusionCheckpoints, FusionStage
+from agents.sink import Sinks, SinkStage
 from agents.vision import VisionPipeline, VisionStage
 from alerting.rules import default
 from fusion import assessor
@@ -60,8 +60,8 @@ from streams.bands import BandBook
 from streams.cadence import Cadences, Periods
 from streams.census import Census
 from streams.checkpoint import Checkpoints
-from streams.driver import Out
 from streams.join import Item, Join, Output, Rules
+from streams.stage import Out, StageIo
 from streams.stations import StationBook
 from tests.agents import strangers
 from tests.agents.strangers import NOON, NOW
@@ -155,14 +155,9 @@ def loop() -> asyncio.AbstractEventLoop:
 
 
 @cache
-def pipeline() -> tuple[VisionPipeline, list[Broker]]:
-    """The heavy encoder, once; it publishes to the broker that was put last."""
-    current: list[Broker] = []
-
-    async def publish(records: Iterable[Out], /) -> None:
-        await current[-1].publish(records)
-
-    return VisionPipeline(bundle(), publish, batch=3, threads=1), current
+def pipeline() -> VisionPipeline:
+    """The heavy encoder, once."""
+    return VisionPipeline(bundle(), batch=3, threads=1)
 
 
 def keys() -> Keys:
@@ -185,24 +180,13 @@ class Fusion:
         self.stations = station_book()
         self.cadences = Cadences()
         self.stage = FusionStage(
+            StageIo(0, self.broker.publish, clock=lambda: NOW / 1000),
             self.join,
             self.assessor,
             self.stations,
-            Checkpoints(topics.STATE.name, 0),
             Periods(RULES.size, self.cadences, self.stations.get, humidity_ms),
-            Checkpoints(topics.STATE.name, 0),
-            keys(),
-            self.broker.publish,
+            FusionCheckpoints(Checkpoints(topics.STATE.name, 0), Checkpoints(topics.STATE.name, 0)),
             executor(),
-            readings_topic=topics.READINGS.name,
-            features_topic=topics.FEATURES.name,
-            estimates_topic=topics.ESTIMATES.name,
-            bands_topic=topics.CAMERA_BANDS.name,
-            late_topic=topics.LATE.name,
-            dead_letter_topic=topics.DEAD_LETTERS.name,
-            partition=0,
-            lead_ms=420_000,
-            clock=lambda: NOW / 1000,
         )
 
     def handle(self, *batches: Sequence[Record]) -> None:
@@ -228,21 +212,13 @@ class Vision:
 
     def __init__(self) -> None:
         self.broker = Broker()
-        heavy, current = pipeline()
-        current.append(self.broker)
         self.stations = station_book()
         self.stage = VisionStage(
-            heavy,
-            self.broker.publish,
+            StageIo(0, self.broker.publish),
+            pipeline(),
             self.stations,
             BandBook(topics.CAMERA_BANDS.name, keys()),
-            keys(),
-            frames_topic=topics.FRAMES.name,
-            features_topic=topics.FEATURES.name,
-            dead_letter_topic=topics.DEAD_LETTERS.name,
-            partition=0,
-            start=0,
-            waiting=lambda _: False,
+            lambda _: False,
         )
 
     def handle(self, *batches: Sequence[Record]) -> None:
@@ -272,8 +248,7 @@ def sink() -> tuple[SinkStage, Broker]:
     """A sink stage."""
     broker = Broker()
     stage = SinkStage(
-        store(), None, None, None, station_book(), broker.publish, executor(), threading.Event(),
-        topic=topics.ESTIMATES.name, dead_letter_topic=topics.DEAD_LETTERS.name, start=0,
+        StageIo(0, broker.publish), Sinks(store()), station_book(), executor(), threading.Event(),
     )  # fmt: skip
     return stage, broker
 
@@ -284,9 +259,8 @@ class Alerts:
     def __init__(self) -> None:
         self.broker = Broker()
         self.stage = AlertStage(
-            default, Checkpoints(topics.ALERT_STATE.name, 0), {}, self.broker.publish,
-            horizon_ms=10 * MINUTE, topic=topics.ESTIMATES.name, alerts_topic=topics.ALERTS.name,
-            dead_letter_topic=topics.DEAD_LETTERS.name, partition=0, start=0,
+            StageIo(0, self.broker.publish), default, Checkpoints(topics.ALERT_STATE.name, 0), {},
+            horizon_ms=10 * MINUTE,
         )  # fmt: skip
 
     def handle(self, *batches: Sequence[Record]) -> None:

@@ -8,7 +8,7 @@ import json
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
 from itertools import count
@@ -28,8 +28,8 @@ from streams import topics
 from streams.accept import PUNCTUATION_TYPE
 from streams.cadence import CADENCE
 from streams.checkpoint import AT
-from streams.driver import Out
 from streams.join import Settled
+from streams.stage import Committed, Out, StageIo
 from tests.agents.test_boundary import Log, Record
 from tests.fusion.town import DAY, MINUTE, SECOND, reading, value
 
@@ -129,6 +129,9 @@ class World(_Fusion):
             else:
                 self.letters.append(out)
 
+    def io(self, partition: int, committed: Committed) -> StageIo:
+        return replace(super().io(partition, committed), clock=lambda: LATER / 1000)
+
     async def start(self) -> None:
         stage = await self.open(0, self.committed)
         assert isinstance(stage, FusionStage)
@@ -136,7 +139,6 @@ class World(_Fusion):
         self.opened += 1
         self.at = {topic: self.committed.get(topic, (0, ""))[0] for topic in (FEATURES, READINGS)}
         # Its station records are restored from the topic; what is committed of them does not matter.
-        self.stage._clock = lambda: LATER / 1000
 
     async def read(self, topic: str, records: int) -> None:
         log, start = logs()[topic], self.at[topic]

@@ -15,7 +15,7 @@ import pytest
 from aiokafka import ConsumerRecord
 from pydantic import ValidationError
 
-from agents.sink import SinkStage
+from agents.sink import Sinks, SinkStage
 from schemas.dead_letter import DeadLetter
 from schemas.errors import Refused
 from schemas.estimate import Estimate, Inputs, MissingPollutant, ModelOutput
@@ -24,7 +24,7 @@ from sinks.patience import Patience
 from sinks.retention import Retention
 from sinks.store import Store
 from streams.accept import Keys, read_estimate
-from streams.driver import Out
+from streams.stage import Out, StageIo
 from streams.stations import StationBook
 from tests.samples import T0, estimate, imputed, index, measured
 
@@ -62,8 +62,8 @@ def test_what_no_series_can_hold_is_a_dead_letter_as_it_came(
     bad = record(1, text.replace(*change).encode())
     with Store(tmp_path / "store.sqlite", aggregates=True) as store, ThreadPoolExecutor(1) as executor:
         stage = SinkStage(
-            store, None, None, None, StationBook("aq.stations.v1", Keys(1)), publish, executor,
-            threading.Event(), topic=TOPIC, dead_letter_topic="aq.dlq.v1", start=0,
+            StageIo(0, publish), Sinks(store),
+            StationBook("aq.stations.v1", Keys(1)), executor, threading.Event(),
         )  # fmt: skip
         batch = [record(0, GOOD.model_dump_json().encode()), bad, record(2, LATER.model_dump_json().encode())]
 
@@ -137,8 +137,8 @@ def test_what_is_over_its_time_leaves_while_the_sink_works(tmp_path: Path) -> No
     kept = Retention(windows=20 * 3_600_000)
     with Store(tmp_path / "s.sqlite", retention=kept) as store, ThreadPoolExecutor(1) as executor:
         stage = SinkStage(
-            store, None, None, None, StationBook("aq.stations.v1", Keys(1)), publish, executor,
-            threading.Event(), topic=TOPIC, dead_letter_topic="aq.dlq.v1", start=0,
+            StageIo(0, publish), Sinks(store),
+            StationBook("aq.stations.v1", Keys(1)), executor, threading.Event(),
         )  # fmt: skip
         records = [record(n, one.model_dump_json().encode()) for n, one in enumerate(made)]
         asyncio.run(stage.handle(TOPIC, records))
@@ -188,8 +188,8 @@ def sent_to_short_memory(store: Store, batch: "Sequence[ConsumerRecord[bytes, by
     )  # fmt: skip
     with ThreadPoolExecutor(1) as executor:
         stage = SinkStage(
-            store, influx, None, None, StationBook("aq.stations.v1", Keys(1)), publish, executor,
-            threading.Event(), topic=TOPIC, dead_letter_topic="aq.dlq.v1", start=0,
+            StageIo(0, publish), Sinks(store, influx),
+            StationBook("aq.stations.v1", Keys(1)), executor, threading.Event(),
         )  # fmt: skip
         asyncio.run(stage.handle(TOPIC, batch))
     influx.close()
@@ -231,8 +231,8 @@ def test_a_sink_that_is_stopped_while_it_waits_acknowledges_nothing(tmp_path: Pa
         )  # fmt: skip
         with Store(tmp_path / "store.sqlite", aggregates=True) as store, ThreadPoolExecutor(1) as executor:
             stage = SinkStage(
-                store, influx, None, None, StationBook("aq.stations.v1", Keys(1)), publish, executor,
-                stopping, topic=TOPIC, dead_letter_topic="aq.dlq.v1", start=3,
+                StageIo(0, publish, committed={TOPIC: (3, "")}), Sinks(store, influx),
+                StationBook("aq.stations.v1", Keys(1)), executor, stopping,
             )  # fmt: skip
 
             async def run() -> int:
@@ -276,8 +276,8 @@ def test_the_estimate_that_the_store_cannot_keep_is_the_one_that_is_a_dead_lette
     ends = (T0 + 120, T0 + 60, T0 + 180)
     with Picky(tmp_path / "store.sqlite", aggregates=True) as store, ThreadPoolExecutor(1) as executor:
         stage = SinkStage(
-            store, None, None, None, StationBook("aq.stations.v1", Keys(1)), publish, executor,
-            threading.Event(), topic=TOPIC, dead_letter_topic="aq.dlq.v1", start=0,
+            StageIo(0, publish), Sinks(store),
+            StationBook("aq.stations.v1", Keys(1)), executor, threading.Event(),
         )  # fmt: skip
         batch = [
             record(

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from aiokafka import ConsumerRecord
 
-from agents.sink import SinkStage
+from agents.sink import Sinks, SinkStage
 from schemas.alert import SEVERITIES
 from schemas.base import parse_time, to_ms
 from schemas.dead_letter import DeadLetter
@@ -16,6 +16,7 @@ from sinks.influx import InfluxSink
 from sinks.patience import Patience
 from sinks.store import Store
 from streams.accept import Keys
+from streams.stage import StageIo
 from streams.stations import StationBook
 from tests.exchange.test_cap_and_webhook import EVENTS
 
@@ -45,9 +46,8 @@ class Sink:
             url, org="o", bucket=database, token="t", patience=Patience(wait=lambda _: True)
         )
         self.stage = SinkStage(
-            self.store, self.influx, None, None, StationBook("aq.stations.v1", Keys(1)), publish,
-            self.executor, threading.Event(), topic=ESTIMATES, dead_letter_topic="aq.dlq.v1", start=0,
-            alerts_topic=ALERTS,
+            StageIo(0, publish), Sinks(self.store, self.influx), StationBook("aq.stations.v1", Keys(1)),
+            self.executor, threading.Event(),
         )  # fmt: skip
 
     def close(self):

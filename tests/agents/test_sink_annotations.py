@@ -9,7 +9,7 @@ import typer
 from aiokafka import ConsumerRecord
 from pydantic import ValidationError
 
-from agents.sink import SinkStage
+from agents.sink import Sinks, SinkStage
 from backfill.annotations import read_annotations, withheld_by_station
 from cli.shared.annotations import _annotation
 from schemas.annotation import Annotation, Undone
@@ -18,6 +18,7 @@ from schemas.dead_letter import DeadLetter
 from sinks.points import annotation_point
 from sinks.store import Store
 from streams.accept import Keys
+from streams.stage import StageIo
 from streams.stations import StationBook
 
 NOON = 1_750_248_000_000
@@ -53,9 +54,8 @@ def test_the_store_keeps_the_newest_of_each(tmp_path):
     with Store(tmp_path / "store.sqlite") as store, ThreadPoolExecutor(1) as executor:
         assert store.annotations() == []
         stage = SinkStage(
-            store, None, None, None, StationBook("aq.stations.v1", Keys(1)), publish, executor,
-            threading.Event(), topic="aq.estimates.v1", dead_letter_topic="aq.dlq.v1", start=0,
-            annotations_topic=TOPIC,
+            StageIo(0, publish), Sinks(store), StationBook("aq.stations.v1", Keys(1)), executor,
+            threading.Event(),
         )  # fmt: skip
         settled = asyncio.run(run(stage, [SPIDER, b"{", None, NOTE]))
         assert settled[TOPIC] == (4, "")

@@ -3,10 +3,13 @@
 import asyncio
 from collections.abc import Iterable
 
+import pytest
+
 from agents.vision import VisionPipeline, VisionStage
 from streams import topics
 from streams.bands import BandBook
-from streams.driver import Out
+from streams.errors import DeliveryError
+from streams.stage import Out, StageIo
 from tests.agents.test_boundary import NOW, Log, bundle, keys, station_book
 
 
@@ -24,11 +27,10 @@ def test_frames_are_settled_when_what_was_made_of_them_is_confirmed_and_no_soone
             out.extend(records)
             told.release()
 
-        pipeline = VisionPipeline(bundle(), publish, batch=3, threads=1)
+        pipeline = VisionPipeline(bundle(), batch=3, threads=1)
         stage = VisionStage(
-            pipeline, publish, station_book(), BandBook(topics.CAMERA_BANDS.name, keys()), keys(),
-            frames_topic=topics.FRAMES.name, features_topic=topics.FEATURES.name,
-            dead_letter_topic=topics.DEAD_LETTERS.name, partition=0, start=0, waiting=lambda _: False,
+            StageIo(0, publish), pipeline, station_book(), BandBook(topics.CAMERA_BANDS.name, keys()),
+            lambda _: False,
         )  # fmt: skip
 
         async def settled() -> int:
@@ -43,7 +45,38 @@ def test_frames_are_settled_when_what_was_made_of_them_is_confirmed_and_no_soone
             async with asyncio.timeout(30):
                 await told.acquire()
             assert await settled() == chunk
-        await pipeline.close()
+        pipeline.close()
         assert len(out) == len(frames)
+
+    asyncio.run(story())
+
+
+def test_what_was_not_confirmed_stops_the_stage_and_settles_nothing_behind_it() -> None:
+    log = Log()
+    frames = [log.record(topics.FRAMES, b"s", b"no picture", timestamp=NOW) for _ in range(60)]
+
+    async def story() -> None:
+        sent = 0
+
+        async def publish(records: Iterable[Out], /) -> None:
+            nonlocal sent
+            sent += len(list(records))
+            if sent > 3:
+                raise DeliveryError("the broker is gone")
+
+        pipeline = VisionPipeline(bundle(), batch=3, threads=1)
+        stage = VisionStage(
+            StageIo(0, publish), pipeline, station_book(), BandBook(topics.CAMERA_BANDS.name, keys()),
+            lambda _: False,
+        )  # fmt: skip
+        with pytest.raises(DeliveryError):
+            async with asyncio.timeout(30):
+                await stage.handle(topics.FRAMES.name, frames)
+        for ask in (stage.tick, stage.settle):
+            with pytest.raises(DeliveryError):
+                await ask()
+        assert sent == 6, "what comes after it stays behind"
+        await stage.close()
+        pipeline.close()
 
     asyncio.run(story())

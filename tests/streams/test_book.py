@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fusion.intake import check_station
 from schemas.station import Station
 from streams.accept import Keys
-from streams.driver import Out
+from streams.stage import Out
 from streams.stations import StationBook
 
 TOPIC = "aq.stations.v1"

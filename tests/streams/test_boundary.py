@@ -14,6 +14,7 @@ from schemas.station import Station
 from streams.boundary import guarded, isolated
 from streams.errors import DeliveryError
 from streams.letters import Letters
+from streams.topics import TopicNames
 
 
 def raises(error):
@@ -74,7 +75,7 @@ def test_only_the_guilty_are_left_out_and_the_others_are_worked_on_once_in_order
 
 def test_a_record_is_one_dead_letter_whatever_all_is_wrong_with_it():
     record = ConsumerRecord("t", 0, 5, -1, 1, b"k", b"v", None, 1, 1, (("h", None), ("x-dlq-code", b"old")))
-    letters = Letters("dlq", "fusion")
+    letters = Letters(TopicNames(), "fusion")
     letters.add(record, Refused("unit", "bad \ud800" + "x" * 10_000), used=True)
     letters.add(record, Refused("conflict", "known"), used=False)
     (letter,) = letters.out()

@@ -8,7 +8,7 @@ from settings.sections import GatewaySettings
 from sources.gateway.arrival import Arrival
 from sources.gateway.errors import KafkaAway
 from sources.gateway.reception import Reception
-from streams.driver import Out
+from streams.stage import Out
 from streams.topics import DEAD_LETTERS, FRAMES, READINGS
 
 #: 2026-08-21T10:00:00Z

@@ -11,7 +11,7 @@ from settings.sections import KafkaSettings, Settings
 from sources.gateway.errors import KafkaAway
 from sources.gateway.producer import ConfirmedProducer
 from streams.admin import create_topics
-from streams.driver import Out
+from streams.stage import Out
 from streams.topics import READINGS
 
 pytestmark = pytest.mark.broker
