@@ -17,7 +17,7 @@ from typing import Final, Self
 
 from aiokafka import ConsumerRecord
 
-from agents.fusion import FusionStage
+from agents.fusion import FusionCheckpoints, FusionStage
 from datasets.errors import LayoutError, SourceError
 from datasets.events import ReadingRow
 from datasets.hourly import StationHistory
@@ -40,9 +40,9 @@ from streams import topics
 from streams.accept import Keys
 from streams.cadence import Cadences, Periods
 from streams.checkpoint import Checkpoints
-from streams.driver import Out
 from streams.join import Join
 from streams.join_rules import join_rules
+from streams.stage import Out, StageIo
 from streams.stations import StationBook
 
 #: Station, parameter, and end of the hour (ms).
@@ -146,29 +146,17 @@ class _Stream:
         self._out: list[Out] = []
         self._runner = asyncio.Runner()
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="assess")
-        keys = Keys(1)
-        self._stations = StationBook(topics.STATIONS.name, keys, check_station)
+        self._stations = StationBook(topics.STATIONS.name, Keys(1), check_station)
         rules = join_rules(_WINDOW)
         self._stage = FusionStage(
+            StageIo(0, self._publish, clock=lambda: now_ms / 1000),
             Join(rules, {}, now_ms),
             # No measured value is the network's, so it does not matter whose it is.
             Assessor(Head(Bundle.load()), size_ms=rules.size, lateness_ms=rules.lateness, snapshots={}),
             self._stations,
-            Checkpoints(topics.STATE.name, 0),
             Periods(rules.size, Cadences(), self._stations.get, humidity_ms),
-            Checkpoints(topics.STATE.name, 0),
-            keys,
-            self._publish,
+            FusionCheckpoints(Checkpoints(topics.STATE.name, 0), Checkpoints(topics.STATE.name, 0)),
             self._executor,
-            readings_topic=topics.READINGS.name,
-            features_topic=topics.FEATURES.name,
-            estimates_topic=topics.ESTIMATES.name,
-            bands_topic=topics.CAMERA_BANDS.name,
-            late_topic=topics.LATE.name,
-            dead_letter_topic=topics.DEAD_LETTERS.name,
-            partition=0,
-            lead_ms=0,
-            clock=lambda: now_ms / 1000,
         )
 
     def __enter__(self) -> Self:
