@@ -1,5 +1,7 @@
 """`skyfuse adapters`: which payloads are understood, and what one would become."""
 
+import contextlib
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -8,12 +10,15 @@ from zoneinfo import ZoneInfo
 import typer
 from pydantic import TypeAdapter, ValidationError
 
+from cli.shared.scaffold import new_adapter
 from cli.shared.wording import counted
 from schemas.base import StationId, format_time
+from schemas.errors import Refused
 from sources.adapters import adapters
 from sources.adapters.core.adapter import Adapter, Context
 from sources.adapters.core.parts import Part
 from sources.adapters.core.translation import MAX_BYTES, translate
+from sources.codecs.runner import CodecProcess, JavaScriptCodec
 
 app = typer.Typer(help="Payloads of stations, clouds and portals that are understood.", no_args_is_help=True)
 
@@ -39,6 +44,21 @@ def _station(text: str) -> str:
         return TypeAdapter(StationId).validate_python(text)
     except ValidationError as error:
         raise typer.BadParameter(f"{text!r} is no station id (letters, digits, . _ -)") from error
+
+
+def _codec_of(
+    adapter: Adapter, file: Path | None, process: CodecProcess
+) -> Callable[[Sequence[str]], JavaScriptCodec | None]:
+    if file is None:
+        return lambda _: None
+    if not adapter.raw:
+        have = ", ".join(sorted(name for name, one in adapters().items() if one.raw))
+        raise typer.BadParameter(f"{adapter.name} has no raw bytes; there are: {have}", param_hint="--codec")
+    try:
+        codec = JavaScriptCodec.of_file(file, process)
+    except (Refused, OSError) as error:
+        raise typer.BadParameter(str(error), param_hint="--codec") from error
+    return lambda _: codec
 
 
 @app.command("list")
@@ -82,6 +102,12 @@ def try_command(
         typer.Option(parser=_zone, metavar="ZONE", help="The station's zone, for times that state none."),
     ] = None,
     topic: Annotated[str, typer.Option(help="MQTT topic, or path of the request.")] = "",
+    codec: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="A vendor's decodeUplink (JavaScript), for raw bytes."
+        ),
+    ] = None,
 ) -> None:
     """What a payload would become if it came now; nothing is sent.
 
@@ -91,8 +117,12 @@ def try_command(
     with file.open("rb") as handle:
         data = handle.read(MAX_BYTES + 1)
     receiver: Literal["broker", "server"] = "broker" if topic and not topic.startswith("/") else "server"
-    context = Context(datetime.now(UTC), station, zone, topic, receiver=receiver)
-    made = translate(adapter, data, context)
+    with contextlib.closing(CodecProcess()) as process:
+        context = Context(
+            datetime.now(UTC), station, zone, topic, receiver=receiver,
+            codec_of=_codec_of(adapter, codec, process),
+        )  # fmt: skip
+        made = translate(adapter, data, context)
     for reading in made.readings:
         of = f", over {counted(reading.period, 'second')}, time {reading.stamp}" if reading.period else ""
         typer.echo(f"{reading.station}  {format_time(reading.observed_at)} ({reading.time_source}{of})")
@@ -109,6 +139,26 @@ def try_command(
             typer.echo(f"{title}: {_said(part)}", err=title == "refused")
     if made.refused or not (made.readings or made.facts):
         raise typer.Exit(1)
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Of the adapter: small letters, digits, single dashes.")],
+) -> None:
+    """Begin an adapter: a module that works, a payload, and what comes of it; the contract test passes.
+
+    Only in a checkout (./skyfuse adapters new NAME): tests come with it.
+    """
+    root = Path(__file__).parents[1]
+    for file in new_adapter(root, name):
+        typer.echo(file.relative_to(root))
+    typer.echo("")
+    typer.echo("Put a real payload into first.json, and what it means into the module. Then")
+    typer.echo(
+        f"  .venv/bin/python -m tests.sources.adapters.golden {name}   writes what comes of it: judge it"
+    )
+    typer.echo("  .venv/bin/python -m tests.sources.adapters.test_page   lists it in docs/ingest.md")
+    typer.echo(f"  ./skyfuse test tests/sources/adapters -q -k {name}   tries it")
 
 
 def _said(part: Part) -> str:

@@ -5,6 +5,7 @@ CommandError
 ├── AnnotationError  an annotation cannot be made or taken back as asked
 ├── StationError     a station could not be retired
 ├── DeadLetterError  a dead letter is not there, cannot be read, or could not be sent back
+├── ScaffoldError    an adapter's files cannot be made here
 ├── InfluxInitError  an InfluxDB cannot be set up
 └── NotifyError      alerts cannot be passed on
 """
@@ -30,6 +31,10 @@ class StationError(CommandError):
 
 class DeadLetterError(CommandError):
     """A dead letter is not there, cannot be read, or could not be sent back."""
+
+
+class ScaffoldError(CommandError):
+    """An adapter's files cannot be made here."""
 
 
 class InfluxInitError(CommandError):

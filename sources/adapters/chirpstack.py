@@ -3,7 +3,7 @@
 from typing import Final
 
 from sources.adapters.core.adapter import Adapter
-from sources.adapters.core.lorawan import FIELDS, OTHERS, take_decoded
+from sources.adapters.core.lorawan import FIELDS, OTHERS, take_raw
 from sources.adapters.core.payload import Node
 from sources.adapters.core.tray import Tray
 
@@ -14,17 +14,16 @@ def _read(payload: Node, tray: Tray) -> None:
     # Operators put the names of their sites into tags.
     site = info["tags"]["station"].text()
     device = tray.device(site or (f"eui-{eui}" if eui else name.text()))
-    tray.fact(device, name=name, model=info["deviceProfileName"], battery_percent=payload["batteryLevel"])
+    model = info["deviceProfileName"]
+    names = [eui, *(f"{part.peek() or ''}" for part in (name, model, info["applicationName"]))]
+    tray.fact(device, name=name, model=model, battery_percent=payload["batteryLevel"])
     if payload["level"].text().upper() == "ERROR":
         tray.refuse(
             "codec_error", payload["description"], f"ChirpStack says: {payload['description'].peek()!s:.120}"
         )
-    decoded = payload["object"]
-    if not decoded and payload["data"]:
-        why = "not decoded: give its device profile a codec in ChirpStack"
-        tray.refuse("not_decoded", payload["data"], why)
-    if decoded:
-        take_decoded(tray, device, tray.draft(device, payload["time"]), decoded)
+    advice = "give its device profile a codec in ChirpStack"
+    frame, decoded = payload["data"], payload["object"]
+    take_raw(tray, device, names, payload["time"], frame, payload["fPort"], decoded, advice)
 
 
 ADAPTER: Final = Adapter(
@@ -45,5 +44,6 @@ ADAPTER: Final = Adapter(
         "queueItemId": "event", "location": "position", "time": "of an event",
     } | OTHERS,
     time_source="server",
+    raw=True,
     correction="none beyond the device's own",
 )  # fmt: skip

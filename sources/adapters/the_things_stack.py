@@ -3,7 +3,7 @@
 from typing import Final
 
 from sources.adapters.core.adapter import Adapter
-from sources.adapters.core.lorawan import FIELDS, OTHERS, take_decoded
+from sources.adapters.core.lorawan import FIELDS, OTHERS, take_raw
 from sources.adapters.core.payload import Node
 from sources.adapters.core.tray import Tray
 
@@ -15,16 +15,15 @@ def _read(payload: Node, tray: Tray) -> None:
         return
     eui, name = ids["dev_eui"].text().lower(), ids["device_id"]
     device = tray.device(f"eui-{eui}" if eui else name.text())
-    tray.fact(device, name=name, model=uplink["version_ids"]["model_id"])
+    model, application = uplink["version_ids"]["model_id"], ids["application_ids"]["application_id"]
+    names = [eui, *(f"{part.peek() or ''}" for part in (name, model, application))]
+    tray.fact(device, name=name, model=model)
     place = uplink["locations"]["user"]
     tray.fact(device, latitude=place["latitude"], longitude=place["longitude"])
-    decoded = uplink["decoded_payload"]
-    if not decoded and uplink["frm_payload"]:
-        why = "not decoded: give the device its payload formatter in The Things Stack"
-        tray.refuse("not_decoded", uplink["frm_payload"], why)
-    if decoded:
-        draft = tray.draft(device, uplink["received_at"] or payload["received_at"])
-        take_decoded(tray, device, draft, decoded)
+    stated = uplink["received_at"] or payload["received_at"]
+    frame, decoded = uplink["frm_payload"], uplink["decoded_payload"]
+    advice = "give the device its payload formatter in The Things Stack"
+    take_raw(tray, device, names, stated, frame, uplink["f_port"], decoded, advice)
 
 
 ADAPTER: Final = Adapter(
@@ -50,5 +49,6 @@ ADAPTER: Final = Adapter(
         "time": "event", "context": "event", "visibility": "event", "unique_id": "event",
     } | OTHERS,
     time_source="server",
+    raw=True,
     correction="none beyond the device's own",
 )  # fmt: skip

@@ -1,6 +1,6 @@
 """An adapter: what a source's payloads mean, as data, and a small function that finds the values in them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import TYPE_CHECKING, Final, Literal
@@ -9,6 +9,7 @@ from schemas.parameters import Parameter
 from schemas.reading import Stamp, TimeSource
 
 if TYPE_CHECKING:
+    from sources.adapters.core.lorawan import FrameCodec
     from sources.adapters.core.payload import Node
     from sources.adapters.core.tray import Tray
 
@@ -50,6 +51,8 @@ class Context:
         topic: MQTT topic, or path of the request.
         headers: of the request, by lower-case name.
         receiver: who took it in, for payloads without a time: an MQTT broker, or this server.
+        codec_of: decoder of the raw bytes of a device of these names (EUI, name, model, application), for
+            network servers that have none for it.
     """
 
     received_at: datetime
@@ -58,6 +61,7 @@ class Context:
     topic: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     receiver: Literal["broker", "server"] = "server"
+    codec_of: "Callable[[Sequence[str]], FrameCodec | None]" = lambda _: None
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ class Adapter:
         correction: what the source has already done to the values.
         missing: numbers that mean no value, whatever the field.
         many: one payload may be of many stations.
+        raw: its payloads hold raw bytes, which a codec decodes (`Context.codec_of`).
         formats: of times, beside ISO 8601 and numbers since 1970 (`datetime.strptime`).
         header: column names of a table whose lines do not name them.
         read: puts the payload's values on the tray.
@@ -102,6 +107,7 @@ class Adapter:
     correction: str = "none"
     missing: tuple[float, ...] = ()
     many: bool = False
+    raw: bool = False
     formats: tuple[str, ...] = ()
     header: tuple[str, ...] | None = None
 
@@ -122,6 +128,7 @@ class Adapter:
             "times": self._clock(),
             "no value": ", ".join(sorted(missing, key=float)) or "null, nan, -999 and the like",
             "stations": "many in one payload" if self.many else "one in a payload",
+            **({"raw bytes": "decoded by the vendor's codec, where one is given"} if self.raw else {}),
         }
 
     def _clock(self) -> str:

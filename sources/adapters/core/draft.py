@@ -53,6 +53,11 @@ class Draft:
         self._source: TimeSource = source
         self._values: dict[tuple[str, str, str], Value] = {}
 
+    @property
+    def at(self) -> datetime | None:
+        """Their moment; None: it was refused."""
+        return self._at
+
     def fields(self, part: Node) -> None:
         """Every member of `part` that the adapter's table knows."""
         for key, node in part.items():

@@ -4,9 +4,14 @@ Names are those of the public decoders: Milesight (SensorDecoders), Decentlab (d
 (its list of measurement ids) and Dragino; others by their plain names and units.
 """
 
+import base64
+import binascii
 import re
-from typing import Final
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final, NamedTuple, Protocol
 
+from schemas.errors import Refused
 from sources.adapters.core.adapter import Field
 from sources.adapters.core.cells import sensor_id
 from sources.adapters.core.draft import Device, Draft
@@ -61,6 +66,78 @@ _CAYENNE_OBJECTS: Final = {
 #: Of Decentlab's names, also of the older ones with blanks.
 _MASS: Final = re.compile(r"[ _]mass[ _]concentration$")
 _BATTERY_V: Final = ("battery_voltage", "Battery voltage", "BatV", "Bat_V", "Bat")
+#: Bytes of a frame; LoRaWAN carries up to 242.
+_MAX_FRAME: Final = 1024
+
+
+class Decoded(NamedTuple):
+    """What a decoder makes of a frame, and what it warns of."""
+
+    data: dict[str, Any]
+    warnings: tuple[str, ...] = ()
+
+
+class FrameCodec(Protocol):
+    """A decoder of raw frames, such as a vendor's `decodeUplink`."""
+
+    @property
+    def name(self) -> str:
+        """For people: its file."""
+
+    def decode(self, frame: bytes, port: int, received_at: datetime) -> Decoded:
+        """What a frame means that came on a port (fPort). Raises Refused."""
+
+
+def take_raw(
+    tray: Tray, device: Device, names: Sequence[str], stated: Node, frame: Node, port: Node, decoded: Node,
+    advice: str,
+) -> None:  # fmt: skip
+    """The values of an uplink: by the codec where one is given, else as the network server decoded them.
+
+    Args:
+        names: of the device, by which its codec is known: its EUI, name, model, application.
+        stated: when the server received it.
+        frame: raw bytes, in base64; left where they are if nothing decodes them anew.
+        port: on which they came.
+        decoded: where the server's decoded object is, and where the codec's goes.
+        advice: what to do where there is neither.
+    """
+    codec = tray.context.codec_of(names) if frame else None
+    if codec is None:
+        if not decoded and frame:
+            tray.refuse("not_decoded", frame, f"not decoded: {advice}, or give the gateway its codec")
+        elif decoded:
+            take_decoded(tray, device, tray.draft(device, stated), decoded)
+        return
+    draft = tray.draft(device, stated)
+    try:
+        found = codec.decode(_frame(frame.peek()), _port(port.peek()), draft.at or tray.context.received_at)
+    except Refused as refused:
+        tray.refuse(refused.code, frame, refused.message)
+        return
+    for warning in found.warnings:
+        tray.left_out.add("codec_warning", warning, frame, f"{codec.name} warns: {warning}")
+    if not found.data:
+        tray.left_out.add("codec_empty", frame.path, frame, f"{codec.name} finds no values in it")
+    take_decoded(tray, device, draft, decoded.put(found.data))
+
+
+def _frame(text: object) -> bytes:
+    try:
+        frame = base64.b64decode(text if isinstance(text, str) else "!", validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise Refused("not_a_frame", "the raw bytes are no base64") from error
+    if len(frame) > _MAX_FRAME:
+        raise Refused("not_a_frame", f"{len(frame)} raw bytes: more than a frame of LoRaWAN has")
+    return frame
+
+
+def _port(raw: object) -> int:
+    if raw is None:
+        return 0  # what is zero is left out of JSON
+    if isinstance(raw, int) and not isinstance(raw, bool) and 0 <= raw <= 255:
+        return raw
+    raise Refused("not_a_port", f"{raw!r:.40} is no port (fPort) of 0 to 255")
 
 
 def take_decoded(tray: Tray, device: Device, draft: Draft, decoded: Node) -> None:

@@ -1,12 +1,14 @@
 """Real payload shapes, and what they become; `python -m tests.sources.adapters.golden` writes the latter.
 
-Beside each payload (`CASE.json`, `.csv`, `.txt`) lie `CASE.toml`, which says what it is of and how it came
-in, and `CASE.expected`, one JSON document. Look at the difference before you check it in.
+Beside each payload (`CASE.json`, `.csv`, `.txt`) lie `CASE.toml`, which says what it is of, how it came in
+and which file decodes its raw bytes, and `CASE.expected`, one JSON document. Look at the difference before
+you check it in.
 """
 
+import atexit
 import json
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -16,10 +18,13 @@ from schemas.base import format_time
 from sources.adapters import adapters
 from sources.adapters.core.adapter import Adapter, Context
 from sources.adapters.core.translation import Translation
+from sources.codecs.runner import CodecProcess, JavaScriptCodec
 
 FOLDER: Final = Path(__file__).parent
 #: When payloads came in whose toml does not say.
 RECEIVED: Final = datetime(2026, 8, 21, 10, 0, 30, tzinfo=UTC)
+_PROCESS: Final = CodecProcess()
+atexit.register(_PROCESS.close)
 
 
 class Case(NamedTuple):
@@ -45,11 +50,21 @@ def cases() -> Iterator[Case]:
         payload = next(
             file for file in told.parent.glob(f"{told.stem}.*") if file.suffix in (".json", ".csv", ".txt")
         )
-        zone = about.pop("zone", None)
+        zone, codec = about.pop("zone", None), about.pop("codec", None)
         context = Context(
-            received_at=about.pop("received_at", RECEIVED), zone=zone and ZoneInfo(zone), **about
+            received_at=about.pop("received_at", RECEIVED),
+            zone=zone and ZoneInfo(zone),
+            codec_of=_codec_of(codec and told.parent / codec),
+            **about,
         )
         yield Case(adapters()[told.parent.name], payload, context)
+
+
+def _codec_of(file: Path | None) -> Callable[[Sequence[str]], JavaScriptCodec | None]:
+    if file is None:
+        return lambda _: None
+    codec = JavaScriptCodec.of_file(file, _PROCESS)
+    return lambda names: codec if all(names) else None
 
 
 def plain(translation: Translation) -> dict[str, Any]:

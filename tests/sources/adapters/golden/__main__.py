@@ -1,8 +1,12 @@
-"""Writes what the golden payloads become."""
+"""Writes what the golden payloads become; of the adapters that are named, or of all."""
+
+import sys
 
 from sources.adapters.core.translation import translate
 from tests.sources.adapters.golden import cases, text
 
 if __name__ == "__main__":
+    named = sys.argv[1:]
     for case in cases():
-        case.expected.write_text(text(translate(case.adapter, case.file.read_bytes(), case.context)))
+        if not named or case.adapter.name in named:
+            case.expected.write_text(text(translate(case.adapter, case.file.read_bytes(), case.context)))

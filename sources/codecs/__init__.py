@@ -1,0 +1,1 @@
+"""The vendors' own decoders of LoRaWAN payloads, in JavaScript, run where they can do no harm."""
