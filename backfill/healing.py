@@ -40,7 +40,7 @@ class Healing:
         size_ms, lateness_ms: of the windows.
         final: end of the last window that is final (ms): a later one is the worker's own to publish.
         complete_since: event time (ms) from which on everything that was published is known.
-        unheard: since and until when a pollutant is not measured any more where it was.
+        unmeasured: since and until when a pollutant is not measured any more where it was.
         measured: pollutants that the station is known to have measured, some time ago.
     """
 
@@ -51,12 +51,12 @@ class Healing:
     lateness_ms: int
     final: int
     complete_since: float
-    unheard: Mapping[Pollutant, tuple[int, int]] = field(default_factory=dict)
+    unmeasured: Mapping[Pollutant, tuple[int, int]] = field(default_factory=dict)
     measured: Collection[str] = ()
     _hours: dict[int, dict[str, Mean]] = field(default_factory=dict)
     #: Whether the station sends means over a period that ends in the hour after the one it begins in.
     _reaching: bool = False
-    _heard: dict[Pollutant, tuple[float, int]] = field(default_factory=dict)
+    _last: dict[Pollutant, tuple[float, int]] = field(default_factory=dict)
 
     def heal(self, windows: Iterable[Estimate]) -> Iterator[Estimate]:
         """The estimates to publish again, of the newest revisions in order of time."""
@@ -70,7 +70,7 @@ class Healing:
             if end > self.final or end - to_ms(estimate.window.start) != self.size_ms:
                 continue  # windows of another size (the setting was changed) do not fit into the averages
             counts = Counts.of(estimate.pollutants, end, self.size_ms)
-            self._hear(estimate, end)
+            self._keep_last(estimate, end)
             for since, _ in counts.periods.values():
                 if hour(since + 1) < hour(end):
                     self._reaching = True
@@ -117,12 +117,12 @@ class Healing:
             hours=hours,
             heard={
                 name: Heard(value=value, at=from_ms(at))
-                for name, (value, at) in sorted(self._heard.items())
-                if at in touched or name in self.unheard
+                for name, (value, at) in sorted(self._last.items())
+                if at in touched or name in self.unmeasured
             },
             unheard={
                 name: Unheard(since=from_ms(since), until=from_ms(until))
-                for name, (since, until) in sorted(self.unheard.items())
+                for name, (since, until) in sorted(self.unmeasured.items())
             },
         )
 
@@ -156,10 +156,10 @@ class Healing:
                     }
                 )
 
-    def _hear(self, estimate: Estimate, end: int) -> None:
+    def _keep_last(self, estimate: Estimate, end: int) -> None:
         for name, pollutant in estimate.pollutants.items():
             if pollutant.kind != "imputed" and pollutant.qc != SUSPECT:
-                self._heard[name] = pollutant.value, end
+                self._last[name] = pollutant.value, end
 
 
 def reach(measured: Collection[str]) -> int:
@@ -185,7 +185,7 @@ class AmendmentsOnLog:
         self.withheld |= {one.id for one in amendment.withhold}
         self.withheld -= set(amendment.release)
 
-    def news(self, amendment: Amendment) -> Amendment | None:
+    def missing_of(self, amendment: Amendment) -> Amendment | None:
         """What of it was not said yet; None: nothing."""
         hours = tuple(hour for hour in amendment.hours if self._hours.get(hour.end) != hour)
         heard = {name: one for name, one in amendment.heard.items() if self._heard.get(name) != one}

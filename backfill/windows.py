@@ -145,7 +145,7 @@ class Backfill:
                 known = before if end == own else known
         return known
 
-    def add_estimate(self, estimate: Estimate, *, backfilled: bool) -> None:
+    def add_estimate(self, estimate: Estimate, backfilled: bool) -> None:
         """A published estimate; `backfilled`: not by the worker."""
         ends = self._ends.get(estimate.station)
         if ends is None:
@@ -216,7 +216,7 @@ class Backfill:
         window = self._windows.get((station, end), _WindowInputs())
         return not_withheld(self._view(station, end, window), self._withheld.get(station, ()))
 
-    def unheard(self, station: str) -> dict[Pollutant, tuple[int, int]]:
+    def unmeasured(self, station: str) -> dict[Pollutant, tuple[int, int]]:
         """Since when (start of a window) and until when a pollutant has no reading left where it had some."""
         found: dict[Pollutant, tuple[int, int]] = {}
         spans = self._withheld.get(station, ())

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from backfill.run import Scope, run
+from backfill.report import Scope
+from backfill.run import run
 from cli.shared.backfilled import print_report
 from cli.shared.options import Layout, TimezoneOption
 from cli.shared.progress import shown

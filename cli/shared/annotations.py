@@ -19,7 +19,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from backfill.annotations import read_annotations
-from backfill.run import BackfillReport, Scope, run
+from backfill.report import BackfillReport, Scope
+from backfill.run import run
 from cli.errors import AnnotationError, QueryError
 from cli.shared.backfilled import print_report
 from cli.shared.connection import kafka_connection

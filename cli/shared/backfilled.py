@@ -5,7 +5,8 @@ from typing import Final
 from rich.console import Console
 from rich.markup import escape
 
-from backfill.run import UNASKED_MS, BackfillReport
+from backfill.report import BackfillReport
+from backfill.run import UNASKED_MS
 from cli.shared.wording import counted
 from datasets.layouts import Files
 from schemas.base import format_time, from_ms
@@ -25,13 +26,13 @@ def _why_open(report: BackfillReport, files: Files | None) -> str:
             " (`skyfuse up`, or `skyfuse worker fusion`) and run again" + (f", or {live}" if live else "")
         )
     said = []
-    waiting, unheard = len(report.open) - len(report.unheard), len(report.unheard)
+    waiting, stranded = len(report.open) - len(report.stranded), len(report.stranded)
     if waiting:
         said.append(f"{_are(waiting)} not final yet: run again later")
-    if unheard:
-        it = "it" if unheard == 1 else "them"
+    if stranded:
+        it = "it" if stranded == 1 else "them"
         said.append(
-            f"{_are(unheard)} not final, and waiting does not make {it} so: nothing newer has come on the"
+            f"{_are(stranded)} not final, and waiting does not make {it} so: nothing newer has come on the"
             f" partition. To count {it}, {live or 'wait for newer data of the stations there'}"
         )
     return "; ".join(said)
@@ -97,9 +98,9 @@ def print_report(
             f" (retention.windows, {kept.windows.days} d): where they have left, its hours and days stay as"
             " they were. InfluxDB and other consumers get the revisions"
         )
-    if report.healed or report.told:
+    if report.healed or report.amended:
         verbs = ("to publish", "to tell") if dry_run else ("published", "told")
-        stations = counted(len(report.told), "station")
+        stations = counted(len(report.amended), "station")
         console.print(
             f"their averages: {counted(report.healed, 'window')} after them {verbs[0]} again,"
             f" the fusion worker {verbs[1]} of {stations}"

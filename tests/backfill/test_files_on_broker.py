@@ -13,7 +13,9 @@ import pytest
 from kafka import KafkaConsumer, TopicPartition  # type: ignore[import-untyped]
 from typer.testing import CliRunner
 
-from backfill.run import Scope, final_horizons, run
+from backfill.committed import final_horizons
+from backfill.report import Scope
+from backfill.run import run
 from cli.main import app
 from infra.connect import environment
 from infra.stack.broker import EmbeddedBroker

@@ -139,7 +139,7 @@ def backfilled(
     worker.publish(work.remake(outcomes, worker.head, LATENESS, {"a": STATION}.get, {}))
     healing = Healing(
         "a", STATION, sorted(end for _, end in wanted), SIZE, LATENESS, worker.join.done, -inf,
-        work.unheard("a"),
+        work.unmeasured("a"),
     )  # fmt: skip
     in_order = [worker.published[end] for end in sorted(worker.published)]
     healed = list(healing.heal(in_order))
@@ -182,7 +182,7 @@ def test_after_a_backfill_all_is_as_if_nothing_had_come_late(
         told = AmendmentsOnLog()
         told.add(amendment)
         kept = dict(worker.published)
-        assert told.news(backfilled(worker, before, late)) is None
+        assert told.missing_of(backfilled(worker, before, late)) is None
         assert worker.published == kept
         entries = [*before, amendment, *after]
         worker.feed(entries[len(before) : len(before) + 9], len(before))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from backfill.run import final_horizons
+from backfill.committed import final_horizons
 from cli.main import app
 from infra.connect import environment
 from schemas.base import format_time, from_ms

@@ -8,7 +8,7 @@ import pytest
 from kafka import TopicPartition  # type: ignore[import-untyped]
 from typer.testing import CliRunner
 
-from backfill.run import final_horizons
+from backfill.committed import final_horizons
 from cli.main import app
 from infra.connect import environment
 from settings.sections import Settings

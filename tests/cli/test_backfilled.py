@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from rich.console import Console
 
-from backfill.run import BackfillReport
+from backfill.report import BackfillReport
 from backfill.windows import WindowOutcome
 from cli.shared.backfilled import print_report
 from schemas.times import DAY_MS
