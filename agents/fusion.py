@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from pydantic import ValidationError
 
-from aqi.quality import tests_in
+from aqi.flags import tests_in
 from camera.far_band import ROWS
 from camera.haze import HAZE_SIZE
 from camera.sight import CAMERA_SIZE

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from alerting.rules import STATUSES, Rule
 from aqi import standards
-from aqi.quality import TESTS
+from aqi.flags import TESTS
 from schemas.base import to_ms
 from schemas.estimate import Estimate, IndexBlock
 from schemas.parameters import PARAMETERS

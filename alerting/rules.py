@@ -17,7 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from alerting.errors import RulesError
 from aqi import standards
 from aqi.errors import StandardError
-from aqi.quality import TESTS
+from aqi.flags import TESTS
 from camera.gate import REASONS
 from schemas.alert import SEVERITIES, Severity
 from schemas.base import STATION_PATTERN

@@ -23,7 +23,7 @@ from aqi.casts import nowcasts
 from aqi.errors import StandardError
 from aqi.history import QUARTERS, History
 from aqi.lead import Choice, Grounds, choose, low_of
-from aqi.quality import defaults
+from aqi.quality_defaults import defaults
 from aqi.slots import COLUMN
 from aqi.standards import AVERAGING_MS, Category, Measure, Standard
 from aqi.subindex import Found, Status, SubIndex, grade

@@ -13,153 +13,35 @@ makes a value missing. Tests and their meaning are those of QARTOD as `ioos_qc` 
 - a reading that fails the gross range, or is missing, is no neighbour for the other tests, and neither is one
   further away than `gap_s`. (ioos_qc lets an error code spoil both its neighbours.)
 
-The A/B channel and neighbour tests need other values and are functions of their own; `combine` merges
-verdicts.
+Tests that need another reading (of the twin, of the stations around) are in `aqi.comparisons`, the limits
+that come with the package in `aqi.quality_defaults`; `aqi.flags` has the flags, and merges verdicts.
 """
 
 import math
-import tomllib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from functools import cache
-from importlib import resources
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable
+from typing import Final, NamedTuple
 
-from aqi.errors import QualityError
-
-GOOD: Final = 1
-NOT_EVALUATED: Final = 2
-SUSPECT: Final = 3
-FAIL: Final = 4
-MISSING: Final = 9
-
-GROSS_RANGE: Final = 1
-RATE_OF_CHANGE: Final = 2
-SPIKE: Final = 4
-FLAT_LINE: Final = 8
-STUCK: Final = 16
-GAP: Final = 32
-TIME: Final = 64
-CHANNELS: Final = 128
-NEIGHBOURS: Final = 256
-FILL_VALUE: Final = 512
-PARTICLES: Final = 1024
-UNIT: Final = 2048
-ZERO: Final = 4096
-
-#: Bit of each test, by name.
-TESTS: Final[dict[str, int]] = {
-    "gross_range": GROSS_RANGE,
-    "rate_of_change": RATE_OF_CHANGE,
-    "spike": SPIKE,
-    "flat_line": FLAT_LINE,
-    "stuck": STUCK,
-    "gap": GAP,
-    "time": TIME,
-    "channels": CHANNELS,
-    "neighbours": NEIGHBOURS,
-    "fill_value": FILL_VALUE,
-    "particles": PARTICLES,
-    "unit": UNIT,
-    "zero": ZERO,
-}
+from aqi.flags import (
+    FAIL,
+    FLAT_LINE,
+    GAP,
+    GOOD,
+    GROSS_RANGE,
+    MISSING,
+    NOT_EVALUATED,
+    RATE_OF_CHANGE,
+    SPIKE,
+    STUCK,
+    SUSPECT,
+    TIME,
+    UNIT,
+    Verdict,
+)
+from aqi.limits import Limits
 
 #: Most readings that the flat-line test remembers; beyond, it starts again (it then objects later, never
 #: wrongly).
 _FLAT_MEMORY: Final = 64
-
-
-def tests_in(bits: int) -> tuple[str, ...]:
-    """Names of the tests whose bits are set."""
-    return tuple(name for name, bit in TESTS.items() if bits & bit)
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Limits of one parameter; None switches a test off. Values in ug/m3, times in seconds."""
-
-    fail_span: tuple[float, float] | None = None
-    suspect_span: tuple[float, float] | None = None
-    rate: float | None = None
-    rate_floor: float = 0.0
-    spike: float | None = None
-    spike_fail: float | None = None
-    flat_tolerance: float | None = None
-    flat_suspect_s: int | None = None
-    flat_fail_s: int | None = None
-    stuck_above: float = -math.inf
-    stuck_suspect_s: int | None = None
-    stuck_fail_s: int | None = None
-    tiny_below: float | None = None
-    tiny_s: int | None = None
-    lowest_mean: float | None = None
-    gap_s: int | None = None
-    future_s: int | None = None
-    stale_s: int | None = None
-    #: The same as plain numbers, for `step` is called for every reading: a switched-off test has a limit that
-    #: nothing exceeds. Times in milliseconds.
-    plan: tuple[Any, ...] = field(init=False, repr=False, compare=False, default=())
-
-    def __post_init__(self) -> None:
-        for name in ("fail_span", "suspect_span"):
-            span = getattr(self, name)
-            if span is not None and not span[0] < span[1]:
-                raise QualityError(f"{name} {list(span)} must be [lowest, highest]")
-        inside, outside = self.suspect_span, self.fail_span
-        if inside and outside and (inside[0] < outside[0] or inside[1] > outside[1]):
-            raise QualityError(f"suspect_span {list(inside)} must lie within fail_span {list(outside)}")
-        if (self.flat_tolerance is None) != (self.flat_suspect_s is None and self.flat_fail_s is None):
-            raise QualityError("flat_tolerance needs flat_suspect_s or flat_fail_s, and they need it")
-        if self.flat_tolerance is not None and not self.flat_tolerance > 0:
-            raise QualityError(
-                "flat_tolerance must be above zero: exactly equal readings are the stuck test's"
-            )
-        if (self.tiny_below is None) != (self.tiny_s is None):
-            raise QualityError("tiny_below needs tiny_s, and it needs tiny_below")
-        if self.lowest_mean is not None and not self.lowest_mean < 0:
-            raise QualityError("lowest_mean must be below zero: the mean of clean air is above it")
-        object.__setattr__(self, "plan", self._plan())
-
-    def _plan(self) -> tuple[Any, ...]:
-        def number_or_inf(number: float | None) -> float:
-            return math.inf if number is None else number
-
-        def ms(seconds: int | None) -> float:
-            return math.inf if seconds is None else seconds * 1000
-
-        # Whether a test runs on any reading at all, so that the flag is at least GOOD.
-        always = any(
-            limit is not None
-            for limit in (
-                self.fail_span,
-                self.suspect_span,
-                self.flat_tolerance,
-                self.stuck_suspect_s,
-                self.stuck_fail_s,
-                self.tiny_s,
-            )
-        )
-        return (
-            *(self.fail_span or (-math.inf, math.inf)),
-            *(self.suspect_span or (-math.inf, math.inf)),
-            GOOD if always else 0,
-            number_or_inf(self.rate),
-            self.rate_floor,
-            number_or_inf(self.spike),
-            number_or_inf(self.spike_fail),
-            self.flat_tolerance,
-            ms(self.flat_suspect_s),
-            ms(self.flat_fail_s),
-            1000 * max(self.flat_suspect_s or 0, self.flat_fail_s or 0),
-            self.stuck_above,
-            ms(self.stuck_suspect_s),
-            ms(self.stuck_fail_s),
-            ms(self.gap_s),
-            ms(self.future_s),
-            ms(self.stale_s),
-            -math.inf if self.tiny_below is None else self.tiny_below,
-            ms(self.tiny_s),
-        )
 
 
 class SensorState(NamedTuple):
@@ -185,13 +67,6 @@ class SensorState(NamedTuple):
 
 #: State of a sensor that has not been heard yet.
 FRESH: Final = SensorState()
-
-
-class Verdict(NamedTuple):
-    """Flag of a reading, and the bits of the tests that found it suspect or failed it."""
-
-    flag: int
-    tests: int
 
 
 class JudgedReading(NamedTuple):
@@ -370,6 +245,8 @@ def judge(
     A spike inside the window is in its verdict already; the last reading is judged without the spike test.
 
     Examples:
+        >>> from aqi.flags import tests_in
+        >>> from aqi.quality_defaults import defaults
         >>> minute = 60_000
         >>> readings = [(0, 12.0), (minute, 13.0), (2 * minute, 900.0), (3 * minute, 12.5)]
         >>> verdicts, state = judge(defaults().limits["pm25"], FRESH, readings)
@@ -379,9 +256,8 @@ def judge(
         12.5
     """
     verdicts: list[Verdict] = []
-    newest = (
-        -1
-    )  # place of the reading that the state holds as its last; -1 while that is of an earlier window
+    #: Place of the reading that the state holds as its last; -1 while that is of an earlier window.
+    newest = -1
     for t_ms, value in readings:
         before = state
         flag, tests, state, revised = step(limits, state, t_ms, value, received_ms)
@@ -391,212 +267,3 @@ def judge(
             newest = len(verdicts)
         verdicts.append(Verdict(flag, tests))
     return verdicts, state
-
-
-#: Worst last; a flag of one test only ever makes the whole worse. (Missing is decided before any test runs.)
-_PRECEDENCE: Final[dict[int, int]] = {MISSING: 0, NOT_EVALUATED: 1, GOOD: 2, SUSPECT: 3, FAIL: 4}
-
-
-def combine(*verdicts: Verdict) -> Verdict:
-    """Verdict of several groups of tests on one reading: the worst (fail, suspect, good, not evaluated)."""
-    flag, tests = MISSING, 0
-    for verdict in verdicts:
-        tests |= verdict.tests
-        if _PRECEDENCE[verdict.flag] > _PRECEDENCE[flag]:
-            flag = verdict.flag
-    return Verdict(flag, tests)
-
-
-class ChannelRule(NamedTuple):
-    """Two channels disagree when they differ by more than `absolute` (ug/m3) *and* `relative`."""
-
-    absolute: float
-    relative: float
-
-
-def channels(a: float | None, b: float | None, rule: ChannelRule) -> Verdict:
-    """Whether the two channels of one sensor agree (ug/m3); without both there is nothing to compare."""
-    if a is None or b is None or a != a or b != b:
-        return Verdict(NOT_EVALUATED, 0)
-    difference, mean = abs(a - b), (a + b) / 2.0
-    if difference > rule.absolute and difference > rule.relative * abs(mean):
-        return Verdict(FAIL, CHANNELS)
-    return Verdict(GOOD, 0)
-
-
-class ParticleRule(NamedTuple):
-    """PM2.5 is part of PM10: more of it by `relative` and `absolute` (ug/m3) is impossible."""
-
-    relative: float
-    absolute: float
-
-
-def particles(pm25: float, pm10: float, rule: ParticleRule) -> Verdict:
-    """Whether PM2.5 lies above the PM10 beside it (ug/m3); which of the two is wrong cannot be told."""
-    if pm25 > pm10 * (1.0 + rule.relative) + rule.absolute:
-        return Verdict(SUSPECT, PARTICLES)
-    return Verdict(GOOD, 0)
-
-
-class UnitRule(NamedTuple):
-    """Below `lowest` and above `high` (in `unit`) there is hardly such air: it was meant in another unit.
-
-    Above `highest` there is none.
-    """
-
-    parameter: str
-    unit: str
-    lowest: float = 0.0
-    high: float = math.inf
-    highest: float = math.inf
-
-
-def unit_doubt(parameter: str, value: float, unit: str, rules: Sequence[UnitRule]) -> Verdict:
-    """Whether a value above zero is so low, or so high, for its unit that the unit is in doubt."""
-    for rule in rules:
-        if (parameter, unit) == (rule.parameter, rule.unit) and value > 0.0:
-            if value > rule.highest:
-                return Verdict(FAIL, UNIT)
-            if value < rule.lowest or value > rule.high:
-                return Verdict(SUSPECT, UNIT)
-    return Verdict(GOOD, 0)
-
-
-class NeighbourRule(NamedTuple):
-    """When a station stands out from those around it (AirGradient's published rule). Values in ug/m3."""
-
-    stations: int
-    radius_km: float
-    age_s: float
-    low_mean: float
-    absolute: float
-    deviations: float
-
-
-class Neighbour(NamedTuple):
-    """A reading of another station: how far away (km), how old (s) and its value (ug/m3)."""
-
-    distance_km: float
-    age_s: float
-    value: float
-
-
-def neighbours(value: float | None, around: Iterable[Neighbour], rule: NeighbourRule) -> Verdict:
-    """Whether `value` stands out from the stations around; suspect at most, as a local source is real too."""
-    if value is None or value != value:
-        return Verdict(MISSING, 0)
-    near = [
-        other.value
-        for other in around
-        if other.distance_km <= rule.radius_km
-        and 0 <= other.age_s <= rule.age_s
-        and other.value == other.value
-    ]
-    if len(near) < rule.stations:
-        return Verdict(NOT_EVALUATED, 0)
-    mean = math.fsum(near) / len(near)
-    if mean < rule.low_mean:
-        out = abs(value - mean) > rule.absolute
-    else:
-        spread = math.sqrt(math.fsum((x - mean) ** 2 for x in near) / (len(near) - 1))
-        # Neighbours that agree to the last digit must not make everyone else an outlier.
-        out = abs(value - mean) > max(rule.deviations * spread, rule.absolute)
-    return Verdict(SUSPECT, NEIGHBOURS) if out else Verdict(GOOD, 0)
-
-
-EARTH_RADIUS_KM: Final = 6371.0088
-
-
-def distance_km(latitude: float, longitude: float, latitude_b: float, longitude_b: float) -> float:
-    """Great-circle distance between two places given in degrees (haversine)."""
-    phi, phi_b = math.radians(latitude), math.radians(latitude_b)
-    half = (
-        math.sin((phi_b - phi) / 2) ** 2
-        + math.cos(phi) * math.cos(phi_b) * math.sin(math.radians(longitude_b - longitude) / 2) ** 2
-    )
-    return 2 * EARTH_RADIUS_KM * math.asin(min(1.0, math.sqrt(half)))
-
-
-class Defaults(NamedTuple):
-    """The limits that come with the package."""
-
-    limits: Mapping[str, Limits]
-    channels: ChannelRule
-    neighbours: NeighbourRule
-    particles: ParticleRule
-    units: tuple[UnitRule, ...]
-    #: Age in seconds up to which a humidity serves a correction.
-    humidity_s: int
-    #: Per type of sensor (`any`: every one) and parameter, the numbers that mean no value, as it sends them.
-    fill_values: Mapping[str, Mapping[str, tuple[float, ...]]]
-
-
-@cache
-def defaults() -> Defaults:
-    """Limits per pollutant and the rules of the other tests (quality.toml), fill values (sensors.toml)."""
-    data, sensors = (
-        tomllib.loads(resources.files("aqi").joinpath(name).read_text(encoding="utf-8"))
-        for name in ("quality.toml", "sensors.toml")
-    )
-    pair, around, size, humidity = (
-        data.pop(name) for name in ("channels", "neighbours", "particles", "humidity")
-    )
-    units = tuple(UnitRule(**rule) for rule in data.pop("unit"))
-    return Defaults(
-        {
-            parameter: limits_from(table, f"aqi/quality.toml: [{parameter}]")
-            for parameter, table in data.items()
-        },
-        ChannelRule(**pair),
-        NeighbourRule(**around),
-        ParticleRule(**size),
-        units,
-        humidity["age_s"],
-        {
-            model: {parameter: tuple(numbers) for parameter, numbers in table.items()}
-            for model, table in sensors.items()
-        },
-    )
-
-
-def plain_model(model: str) -> str:
-    """A type of sensor as aqi/sensors.toml writes it: "BAM 1020" and "bam-1020" are one."""
-    return "".join(letter for letter in model.lower() if letter.isalnum())
-
-
-def fill_numbers(
-    limits: Defaults, parameter: str, model: str = "", own: Iterable[float] = ()
-) -> tuple[float, ...]:
-    """The numbers that mean no value of a parameter: any sensor's, those of its `model`, and its `own`."""
-    known = limits.fill_values
-    fills = known.get("any", {}).get(parameter, ())
-    return (*fills, *known.get(plain_model(model), {}).get(parameter, ()), *own)
-
-
-def is_fill_value(value: float, unit: str, numbers: Iterable[float]) -> bool:
-    """Whether a value in `unit` is one of the numbers that mean none (single precision is enough).
-
-    As it was sent; and what comes in mg/m3 or ppm also in the thousandths in which instruments show it, for a
-    gateway between them may have scaled it.
-    """
-    scales = (1.0, 1000.0) if unit in ("mg/m3", "ppm") else (1.0,)
-    return any(
-        abs(scale * value - number) <= 1e-6 * max(1.0, abs(number)) for number in numbers for scale in scales
-    )
-
-
-_SETTINGS: Final = tuple(limit.name for limit in fields(Limits) if limit.init)
-
-
-def limits_from(table: Mapping[str, Any], where: str) -> Limits:
-    """Limits from a table of settings (names of `Limits`); QualityError names what is wrong in `where`."""
-    unknown = table.keys() - set(_SETTINGS)
-    if unknown:
-        raise QualityError(
-            f"{where}: no such limit: {', '.join(sorted(unknown))}; there are {', '.join(_SETTINGS)}"
-        )
-    spans = {name: tuple(span) for name, span in table.items() if name.endswith("_span")}
-    try:
-        return Limits(**{**table, **spans})
-    except (QualityError, TypeError, IndexError) as refused:
-        raise QualityError(f"{where}: {refused}") from refused

@@ -13,9 +13,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from aqi.flags import SUSPECT
 from aqi.history import History
 from aqi.older_ozone import OZONE_KEPT
-from aqi.quality import SUSPECT
 from aqi.slots import Mean
 from backfill.windows import PAST_MS, hour
 from fusion.amending import hour_mean

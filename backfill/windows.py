@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Final, Literal, NamedTuple
 
-from aqi.quality import defaults
+from aqi.quality_defaults import defaults
 from camera.virtual_sensor import VirtualSensor
 from fusion.amending import LeftOut, not_withheld
 from fusion.assessor import StationOf

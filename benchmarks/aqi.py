@@ -17,6 +17,7 @@ import numpy as np
 from aqi import quality, standards
 from aqi.history import History
 from aqi.index import assess, assess_many
+from aqi.quality_defaults import defaults
 from aqi.slots import Mean
 from aqi.subindex import subindices
 from schemas.parameters import PARAMETERS
@@ -81,7 +82,7 @@ class City:
 
     def __init__(self, stations: int, seed: int) -> None:
         random = np.random.default_rng(seed)
-        self.limits = [quality.defaults().limits[parameter] for parameter in PARAMETERS]
+        self.limits = [defaults().limits[parameter] for parameter in PARAMETERS]
         self.histories: list[History] = []
         self.states: list[list[quality.SensorState]] = []
         self.readings = (

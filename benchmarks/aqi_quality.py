@@ -17,7 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from aqi import quality
-from aqi.quality import FAIL, FRESH, GROSS_RANGE, MISSING, SUSPECT, Limits, Neighbour, Verdict
+from aqi.comparisons import Neighbour, channels, neighbours
+from aqi.flags import FAIL, GROSS_RANGE, MISSING, NOT_EVALUATED, SUSPECT, TESTS, Verdict, tests_in
+from aqi.limits import Limits
+from aqi.quality import FRESH
+from aqi.quality_defaults import defaults
 from schemas.parameters import PARAMETERS
 from tests.aqi import series
 
@@ -91,7 +95,7 @@ def false_alarms(stations: Iterable[tuple[str, dict[str, Series]]]) -> dict[str,
     for name, pollutants in stations:
         for parameter, values in pollutants.items():
             count = counts[parameter]
-            for verdict in judged(quality.defaults().limits[parameter], values):
+            for verdict in judged(defaults().limits[parameter], values):
                 if verdict.flag == MISSING:
                     continue
                 count["readings"] += 1
@@ -99,7 +103,7 @@ def false_alarms(stations: Iterable[tuple[str, dict[str, Series]]]) -> dict[str,
                 if verdict.flag == FAIL:
                     count["fail"] += 1
                     count[f"failed at {name}"] += 1
-                for test in quality.tests_in(verdict.tests):
+                for test in tests_in(verdict.tests):
                     count[test] += 1
     return counts
 
@@ -122,7 +126,7 @@ def detection(stations: Iterable[tuple[str, dict[str, Series]]], most: int) -> d
     random = np.random.default_rng(20)
     for _, pollutants in stations:
         for parameter, values in pollutants.items():
-            limits = quality.defaults().limits[parameter]
+            limits = defaults().limits[parameter]
             for fault in FAULTS:
                 starts = places(values, fault.hours, random, most)
                 broken = values.copy()
@@ -143,10 +147,10 @@ def detection(stations: Iterable[tuple[str, dict[str, Series]]], most: int) -> d
     return result
 
 
-def channels(stations: Iterable[tuple[str, dict[str, Series]]]) -> dict[str, float]:
+def faulty_channels(stations: Iterable[tuple[str, dict[str, Series]]]) -> dict[str, float]:
     """A/B channels made from real PM2.5: a second channel with 10 % noise, and one that has failed."""
     random = np.random.default_rng(21)
-    rule = quality.defaults().channels
+    rule = defaults().channels
     totals: Counter[str] = Counter()
     for _, pollutants in stations:
         a = pollutants["pm25"][~np.isnan(pollutants["pm25"])]
@@ -157,15 +161,15 @@ def channels(stations: Iterable[tuple[str, dict[str, Series]]]) -> dict[str, flo
         }
         for name, b in twins.items():
             totals[name] += sum(
-                quality.channels(x, y, rule).flag == FAIL for x, y in zip(a.tolist(), b.tolist(), strict=True)
+                channels(x, y, rule).flag == FAIL for x, y in zip(a.tolist(), b.tolist(), strict=True)
             )
         totals["n"] += len(a)
     return {name: count / totals["n"] for name, count in totals.items() if name != "n"}
 
 
-def neighbours(stations: list[tuple[str, dict[str, Series]]]) -> tuple[float, float, int]:
+def faulty_neighbours(stations: list[tuple[str, dict[str, Series]]]) -> tuple[float, float, int]:
     """(false alarms, detection of x 3 + 50, readings) of the neighbour rule over PM2.5 of one city."""
-    rule = quality.defaults().neighbours
+    rule = defaults().neighbours
     table = np.array([pollutants["pm25"] for _, pollutants in stations])
     alarms = found = count = 0
     for hour in range(0, table.shape[1], 7):
@@ -174,11 +178,11 @@ def neighbours(stations: list[tuple[str, dict[str, Series]]]) -> tuple[float, fl
             if value != value:
                 continue
             around = [Neighbour(5.0, 0.0, other) for place, other in enumerate(column) if place != own]
-            if quality.neighbours(value, around, rule).flag == quality.NOT_EVALUATED:
+            if neighbours(value, around, rule).flag == NOT_EVALUATED:
                 continue
             count += 1
-            alarms += quality.neighbours(value, around, rule).flag == SUSPECT
-            found += quality.neighbours(3 * value + 50, around, rule).flag == SUSPECT
+            alarms += neighbours(value, around, rule).flag == SUSPECT
+            found += neighbours(3 * value + 50, around, rule).flag == SUSPECT
     return alarms / count, found / count, count
 
 
@@ -204,7 +208,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{'':6}{'readings':>9}{'suspect':>9}{'fail':>8}   by test; failed readings by station")
         for parameter, count in false_alarms(stations).items():
             n = count["readings"]
-            tests = ", ".join(f"{t} {100 * count[t] / n:.3f}" for t in quality.TESTS if count[t])
+            tests = ", ".join(f"{t} {100 * count[t] / n:.3f}" for t in TESTS if count[t])
             failed = ", ".join(f"{k[10:]} {v}" for k, v in sorted(count.items()) if k.startswith("failed at"))
             print(
                 f"{parameter:6}{n:9}{100 * count['suspect'] / n:9.3f}{100 * count['fail'] / n:8.3f}   {tests}"
@@ -231,9 +235,9 @@ def main(argv: list[str] | None = None) -> int:
         total.by_range += found.by_range
 
     print("\nA/B channels (PM2.5), % of readings failed")
-    for twin, share in channels(short).items():
+    for twin, share in faulty_channels(short).items():
         print(f"  {twin:24}{100 * share:8.2f}")
-    alarms, detected, compared = neighbours(sets["beijing"])
+    alarms, detected, compared = faulty_neighbours(sets["beijing"])
     print(
         f"\nneighbour rule, 8 stations of Beijing taken as within its radius (they are not: an upper bound), "
         f"{compared} readings:\n"

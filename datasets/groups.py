@@ -16,7 +16,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
 
-from aqi.quality import defaults, fill_numbers, is_fill_value
+from aqi.fill_values import fill_numbers, is_fill_value
+from aqi.quality_defaults import defaults
 from aqi.units import to_canonical
 from datasets.errors import LayoutError
 from schemas.base import first_error, format_time

@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from aqi.quality import defaults
+from aqi.quality_defaults import defaults
 from fusion.amending import amended, not_withheld, withheld_after
 from fusion.conclusion import Conclusion, Counts, assembled, conclude, learn, news, unknown
 from fusion.inference import ROWS_A_RUN, Said, predict, tell

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from aqi.flags import MISSING, STUCK, SUSPECT, UNIT
 from aqi.history import History
-from aqi.quality import MISSING, STUCK, SUSPECT, UNIT
 from aqi.slots import Mean
 from camera.far_band import BandFinder
 from camera.virtual_sensor import Prediction

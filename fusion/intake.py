@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from aqi import standards
 from aqi.correction import correction
 from aqi.errors import AqiError
-from aqi.quality import Defaults, defaults, plain_model
+from aqi.fill_values import plain_model
+from aqi.quality_defaults import Defaults, defaults
 from camera import gate
 from camera.gate import GateState
 from camera.haze import HAZE_SIZE

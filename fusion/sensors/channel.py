@@ -3,26 +3,24 @@
 from collections.abc import Sequence
 from typing import Final
 
-from aqi.quality import (
+from aqi.comparisons import channels
+from aqi.fill_values import is_fill_value
+from aqi.flags import (
     CHANNELS,
     FAIL,
     FILL_VALUE,
     FLAT_LINE,
-    FRESH,
     MISSING,
     STUCK,
     SUSPECT,
     UNIT,
-    Limits,
-    SensorState,
     Verdict,
-    channels,
     combine,
-    is_fill_value,
-    judge,
     tests_in,
-    unit_doubt,
 )
+from aqi.limits import Limits
+from aqi.quality import FRESH, SensorState, judge
+from aqi.unit_doubt import unit_doubt
 from aqi.units import to_canonical
 from fusion.sensors.means import ChannelReading, SensorMean, mean_of
 from fusion.sensors.memory import SeriesKey

@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from aqi.quality import FAIL, SUSPECT, ChannelRule, channels
+from aqi.comparisons import ChannelRule, channels
+from aqi.flags import FAIL, SUSPECT
 from fusion.sensors.means import SensorMean
 
 #: Of two values that disagree, one is supported where its logarithmic distance from what is known is smaller

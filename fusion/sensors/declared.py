@@ -1,7 +1,7 @@
 """What a station's record declares of its sensors: the correction, and whether that needs the humidity."""
 
 from aqi.correction import IDENTITY, Correction, correction
-from aqi.quality import defaults
+from aqi.quality_defaults import defaults
 from schemas.station import Station
 
 

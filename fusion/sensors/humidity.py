@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Final, NamedTuple
 
-from aqi.quality import FAIL, STUCK, Limits, is_fill_value
+from aqi.fill_values import is_fill_value
+from aqi.flags import FAIL, STUCK
+from aqi.limits import Limits
 from fusion.sensors.channel import SeriesJudge
 from fusion.sensors.memory import PAST_MS
 from fusion.sensors.window import SensorWindow

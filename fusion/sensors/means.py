@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from aqi.quality import CHANNELS, GOOD, MISSING, NOT_EVALUATED, SUSPECT, Verdict, combine
+from aqi.flags import CHANNELS, GOOD, MISSING, NOT_EVALUATED, SUSPECT, Verdict, combine
 from aqi.units import to_canonical
 from fusion.weighing import EVENLY, TimeWeights
 from streams.join import Item

@@ -4,7 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from aqi.quality import Defaults, Verdict, combine, particles
+from aqi.comparisons import particles
+from aqi.flags import Verdict, combine
+from aqi.quality_defaults import Defaults
 from fusion.sensors.means import SensorMean, together
 
 #: A window of which less than this share is covered counts for what is.

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from aqi.correction import IDENTITY
-from aqi.quality import CHANNELS, GROSS_RANGE, SUSPECT, ZERO, Defaults, Verdict
+from aqi.flags import CHANNELS, GROSS_RANGE, SUSPECT, ZERO, Verdict
+from aqi.quality_defaults import Defaults
 from aqi.zero import MEMORY_MS, followed, is_lost
 from fusion.sensors.channel import SeriesJudge
 from fusion.sensors.declared import correction_of

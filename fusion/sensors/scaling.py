@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from aqi.comparisons import channels
 from aqi.correction import Correction
-from aqi.quality import FAIL, channels
+from aqi.flags import FAIL
 from fusion.sensors.means import unjudged
 from fusion.sensors.memory import SensorScale
 from fusion.sensors.window import Objections, SensorWindow

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Final
 
+from aqi.comparisons import channels
 from aqi.correction import IDENTITY
-from aqi.quality import CHANNELS, FAIL, STUCK, SUSPECT, Verdict, channels, combine
+from aqi.flags import CHANNELS, FAIL, STUCK, SUSPECT, Verdict, combine
 from fusion.sensors.channel import COUNTED
 from fusion.sensors.choice import agreeing_most, better
 from fusion.sensors.declared import correction_of

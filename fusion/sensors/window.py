@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from aqi.quality import FAIL, Defaults, Verdict, fill_numbers
+from aqi.fill_values import fill_numbers
+from aqi.flags import FAIL, Verdict
+from aqi.quality_defaults import Defaults
 from fusion.sensors.means import SensorMean
 from fusion.sensors.measured import Disputed
 from fusion.sensors.memory import SensorMemory

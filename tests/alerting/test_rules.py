@@ -12,7 +12,7 @@ from alerting.evidence import Evidence, weigh
 from alerting.membership import WIDTH, membership
 from alerting.rules import default, load, parse
 from aqi import standards
-from aqi.quality import FLAT_LINE, SPIKE
+from aqi.flags import FLAT_LINE, SPIKE
 from schemas.base import from_ms
 from schemas.estimate import FrameUse, Inputs
 from tests.samples import T0, estimate, imputed, index, measured

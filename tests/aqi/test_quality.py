@@ -10,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ioos_qc import qartod  # type: ignore[import-untyped]
 
+import aqi.flags
 from aqi import quality
+from aqi.comparisons import ChannelRule, Neighbour, channels, distance_km, neighbours
 from aqi.errors import QualityError
-from aqi.quality import (
+from aqi.flags import (
     CHANNELS,
     FAIL,
     FLAT_LINE,
-    FRESH,
     GAP,
     GOOD,
     GROSS_RANGE,
@@ -27,13 +28,14 @@ from aqi.quality import (
     SPIKE,
     STUCK,
     SUSPECT,
+    TESTS,
     TIME,
-    ChannelRule,
-    Limits,
-    Neighbour,
-    SensorState,
     Verdict,
+    combine,
 )
+from aqi.limits import Limits, limits_from
+from aqi.quality import FRESH, SensorState
+from aqi.quality_defaults import defaults
 from schemas.parameters import PARAMETERS
 from schemas.state import pack, unpack
 from tests.aqi import series
@@ -41,7 +43,7 @@ from tests.aqi import series
 HOUR_MS = 3_600_000
 MINUTE_MS = 60_000
 NAN = float("nan")
-PM25 = quality.defaults().limits["pm25"]
+PM25 = defaults().limits["pm25"]
 
 
 def judge(limits: Limits, values: list[float | None], step_ms: int = HOUR_MS) -> list[Verdict]:
@@ -176,48 +178,46 @@ def test_memory_is_bounded(values: list[float]) -> None:
 
 def test_channels_disagree_when_both_limits_are_passed() -> None:
     rule = ChannelRule(absolute=5.0, relative=0.61)
-    assert quality.channels(10.0, 14.0, rule) == Verdict(GOOD, 0)
-    assert quality.channels(3.0, 9.0, rule) == Verdict(FAIL, CHANNELS)
-    assert quality.channels(100.0, 140.0, rule) == Verdict(GOOD, 0)  # 40 apart, but 33 %
-    assert quality.channels(100.0, 1.0, rule) == Verdict(FAIL, CHANNELS)
-    assert quality.channels(100.0, None, rule) == Verdict(NOT_EVALUATED, 0)
-    assert quality.channels(NAN, 1.0, rule) == Verdict(NOT_EVALUATED, 0)
+    assert channels(10.0, 14.0, rule) == Verdict(GOOD, 0)
+    assert channels(3.0, 9.0, rule) == Verdict(FAIL, CHANNELS)
+    assert channels(100.0, 140.0, rule) == Verdict(GOOD, 0)  # 40 apart, but 33 %
+    assert channels(100.0, 1.0, rule) == Verdict(FAIL, CHANNELS)
+    assert channels(100.0, None, rule) == Verdict(NOT_EVALUATED, 0)
+    assert channels(NAN, 1.0, rule) == Verdict(NOT_EVALUATED, 0)
 
 
 def test_neighbours() -> None:
-    rule = quality.defaults().neighbours
+    rule = defaults().neighbours
     clean = [Neighbour(5.0, 600, v) for v in (20.0, 22.0, 24.0)]
-    assert quality.neighbours(51.9, clean, rule) == Verdict(GOOD, 0)
-    assert quality.neighbours(52.1, clean, rule) == Verdict(SUSPECT, NEIGHBOURS)
-    assert quality.neighbours(300.0, clean[:2], rule) == Verdict(NOT_EVALUATED, 0)
-    assert quality.neighbours(300.0, [*clean[:2], Neighbour(10.1, 600, 24.0)], rule).flag == NOT_EVALUATED
-    assert quality.neighbours(300.0, [*clean[:2], Neighbour(1.0, 7201, 24.0)], rule).flag == NOT_EVALUATED
-    assert quality.neighbours(300.0, [*clean[:2], Neighbour(1.0, 600, NAN)], rule).flag == NOT_EVALUATED
-    assert quality.neighbours(None, clean, rule) == Verdict(MISSING, 0)
+    assert neighbours(51.9, clean, rule) == Verdict(GOOD, 0)
+    assert neighbours(52.1, clean, rule) == Verdict(SUSPECT, NEIGHBOURS)
+    assert neighbours(300.0, clean[:2], rule) == Verdict(NOT_EVALUATED, 0)
+    assert neighbours(300.0, [*clean[:2], Neighbour(10.1, 600, 24.0)], rule).flag == NOT_EVALUATED
+    assert neighbours(300.0, [*clean[:2], Neighbour(1.0, 7201, 24.0)], rule).flag == NOT_EVALUATED
+    assert neighbours(300.0, [*clean[:2], Neighbour(1.0, 600, NAN)], rule).flag == NOT_EVALUATED
+    assert neighbours(None, clean, rule) == Verdict(MISSING, 0)
     dirty = [Neighbour(5.0, 600, v) for v in (200.0, 260.0, 320.0)]  # mean 260, spread 60
-    assert quality.neighbours(379.0, dirty, rule).flag == GOOD
-    assert quality.neighbours(381.0, dirty, rule).flag == SUSPECT
+    assert neighbours(379.0, dirty, rule).flag == GOOD
+    assert neighbours(381.0, dirty, rule).flag == SUSPECT
     same = [Neighbour(5.0, 600, 100.0)] * 3
-    assert quality.neighbours(101.0, same, rule).flag == GOOD
+    assert neighbours(101.0, same, rule).flag == GOOD
 
 
 def test_distance() -> None:
-    assert quality.distance_km(28.6139, 77.2090, 19.0760, 72.8777) == pytest.approx(
-        1148, abs=5
-    )  # Delhi to Mumbai
-    assert quality.distance_km(10.0, 179.9, 10.0, -179.9) == pytest.approx(21.9, abs=0.1)
+    assert distance_km(28.6139, 77.2090, 19.0760, 72.8777) == pytest.approx(1148, abs=5)  # Delhi to Mumbai
+    assert distance_km(10.0, 179.9, 10.0, -179.9) == pytest.approx(21.9, abs=0.1)
 
 
 @given(st.lists(st.sampled_from([1, 2, 3, 4, 9]), min_size=1, max_size=6))
 def test_combining_is_qartod_precedence(given_flags: list[int]) -> None:
     expected = qartod.qartod_compare([np.array([flag]) for flag in given_flags])[0]
-    assert quality.combine(*(Verdict(flag, 1 << k) for k, flag in enumerate(given_flags))).flag == expected
-    assert quality.combine(Verdict(1, 2), Verdict(3, 4)) == Verdict(3, 6)
+    assert combine(*(Verdict(flag, 1 << k) for k, flag in enumerate(given_flags))).flag == expected
+    assert combine(Verdict(1, 2), Verdict(3, 4)) == Verdict(3, 6)
 
 
 def test_names_of_tests() -> None:
-    assert quality.tests_in(GROSS_RANGE | SPIKE) == ("gross_range", "spike")
-    bits = list(quality.TESTS.values())
+    assert aqi.flags.tests_in(GROSS_RANGE | SPIKE) == ("gross_range", "spike")
+    bits = list(TESTS.values())
     assert bits == [1 << place for place in range(13)]
 
 
@@ -234,12 +234,12 @@ def test_names_of_tests() -> None:
 )
 def test_bad_limits_are_refused(table: dict[str, Any], message: str) -> None:
     with pytest.raises(QualityError, match=message) as refused:
-        quality.limits_from(table, "mine")
+        limits_from(table, "mine")
     assert str(refused.value).startswith("mine")
 
 
 def test_defaults_cover_every_pollutant_and_keep_extreme_air() -> None:
-    limits = quality.defaults().limits
+    limits = defaults().limits
     assert tuple(limits) == PARAMETERS
     extremes = {"pm25": 1486.0, "pm10": 3500.0, "no2": 900.0, "so2": 3000.0, "co": 70000.0, "o3": 700.0}
     for parameter, value in extremes.items():
@@ -259,7 +259,7 @@ def test_portal_numbers_of_india_nepal_are_not_thrown_away() -> None:
     for parameter, name in columns.items():
         values = {float(row[name]) for row in rows if row[name] not in ("", "NA")}
         for value in values:
-            assert quality.step(quality.defaults().limits[parameter], FRESH, 1, value).flag != FAIL
+            assert quality.step(defaults().limits[parameter], FRESH, 1, value).flag != FAIL
 
 
 #: Limits of the comparison, tight enough that every test objects often on every series.

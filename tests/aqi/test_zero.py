@@ -7,7 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aqi.quality import FRESH, GOOD, SUSPECT, UNIT, Limits, defaults, judge
+from aqi.flags import GOOD, SUSPECT, UNIT
+from aqi.limits import Limits
+from aqi.quality import FRESH, judge
+from aqi.quality_defaults import defaults
 from aqi.zero import MEMORY_MS, ZeroLevel, followed, is_lost
 
 MINUTE, HOUR = 60_000, 3_600_000

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aqi.quality import FAIL, SUSPECT, UNIT, ZERO
+from aqi.flags import FAIL, SUSPECT, UNIT, ZERO
 from aqi.zero import ZeroLevel
 from fusion.conclusion import unknown
 from fusion.intake import Intake

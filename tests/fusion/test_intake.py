@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from aqi.quality import defaults
+from aqi.quality_defaults import defaults
 from fusion.intake import Intake, take_in
 from schemas.features import Features
 from schemas.station import Camera, Station

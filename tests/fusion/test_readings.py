@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from aqi.quality import FILL_VALUE, UNIT, SensorState, defaults
+from aqi.flags import FILL_VALUE, UNIT
+from aqi.quality import SensorState
+from aqi.quality_defaults import defaults
 from fusion.sensors.measured import Readings
 from fusion.sensors.memory import PAST_MS, Level, SensorMemory, SensorScale
 from fusion.sensors.read import read

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aqi.quality import CHANNELS, FILL_VALUE, PARTICLES, UNIT
+from aqi.flags import CHANNELS, FILL_VALUE, PARTICLES, UNIT
 from fusion.intake import check_station
 from fusion.sensors.choice import NEAR, nearer
 from schemas.base import to_ms
