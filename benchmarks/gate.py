@@ -30,7 +30,8 @@ from camera.sight import Sight, camera_vector, layout
 from model.bundle.bundle import Bundle
 from model.bundle.runtime import Encoder
 from model.evaluation.histories import read_milan
-from model.evaluation.online import LEARNING_DAYS, Hour, score
+from model.evaluation.online import LEARNING_DAYS, score
+from model.evaluation.played_hours import Hour
 
 #: Arguments of a run of seconds, for the test that runs every benchmark.
 SMALL: Final = ("--every", "40", "--days", "12")

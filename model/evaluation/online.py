@@ -18,85 +18,31 @@ Nothing is shuffled, nothing is fitted on later hours, and no figure depends on 
 """
 
 import math
-from bisect import bisect_right
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, tzinfo
-from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from aqi import standards
-from aqi.history import History
 from aqi.index import IndexResult, assess_many
-from aqi.slots import Mean
-from camera import far_band as bands
 from camera import virtual_sensor as virtual
-from camera.errors import ImageRefused
-from camera.far_band import BandFinder, Strip
-from camera.gate import GateState, judge, remember
-from camera.haze import HAZE_SIZE, haze
-from camera.image import decode
-from camera.sight import Sight, camera_vector, layout
-from camera.sun import solar_hour
-from camera.virtual_sensor import Prediction, VirtualSensor
-from model.bundle.bundle import EMBEDDING_SIZE, Bundle
-from model.bundle.persistence import PERSISTENCE
-from model.bundle.runtime import Encoder, Head, pool
+from camera.virtual_sensor import VirtualSensor
+from model.bundle.bundle import Bundle
 from model.evaluation.histories import OnlineData, joined, last_hour
 from model.evaluation.online_report import STANDARD, IndexSkill, OnlineReport, ProtocolScore, Skill
+from model.evaluation.outages import OutageHour, UndisturbedRun
+from model.evaluation.played_hours import Hour, Progress, hours_of
 from schemas.base import from_ms, to_ms
 from schemas.errors import ArrayError
-from schemas.parameters import PARAMETERS, Pollutant
+from schemas.parameters import Pollutant
 from schemas.state import pack
 from schemas.times import HOUR_MS
-
-Progress = Callable[[str, int, int], None]
 
 #: Lengths of the made outages, hours.
 OUTAGES: Final = (1, 6, 24, 168)
 #: Days with pairs that are only learned from; scoring begins on the next.
 LEARNING_DAYS: Final = 8
-
-#: Hours before its time that an index of `STANDARD` reads.
-INDEX_HOURS: Final = 26
-
-#: Readings this long before the first frame are played too, so that the level starts with a history.
-_HISTORY_MS: Final = 60 * 24 * HOUR_MS
-_MEAN_DAYS: Final = 30
-
-
-class Hour(NamedTuple):
-    """One hour as the fusion agent sees it; `end_ms` is its end, concentrations in ug/m3."""
-
-    end_ms: int
-    sight: Sight | None
-    global_estimate: float | None
-    measured: float | None
-
-
-class PlayedHours(NamedTuple):
-    """A history as the fusion agent would have seen it."""
-
-    hours: list[Hour]  #: in order of time
-    refused: dict[str, int]  #: frames, by reason
-    far_band: Strip | None  #: at the end
-
-
-class _Scored(NamedTuple):
-    """One scored hour of one protocol."""
-
-    end_ms: int
-    measured: float
-    estimate: Prediction | None
-    last: float | None
-    of_day: float | None
-    overall: float | None
-    history: History
-    truth: History
 
 
 def evaluate_online(
@@ -202,7 +148,7 @@ def score(
         state = virtual.update(state, hour.end_ms, hour.sight, hour.measured, hour.global_estimate)
         if state is not None:
             states[hour.end_ms] = state
-    replayed = _Replayed(hours, hours if during is None else during, states, pollutant)
+    replayed = UndisturbedRun(hours, hours if during is None else during, states, pollutant)
     protocols: list[tuple[str, Callable[[Hour], int]]] = [
         ("next day", lambda hour: _midnight(hour.end_ms, zone)),
         *((_span(length), _before(length)) for length in outages),
@@ -222,215 +168,7 @@ def score(
     return tuple(outcomes), state
 
 
-@dataclass
-class _Silence:
-    """A run without the sensor from `start_ms` on: how far it is, and what the last hours were taken for."""
-
-    start_ms: int
-    state: VirtualSensor
-    imputed: dict[int, Prediction] = field(default_factory=dict)
-
-    def impute(self, end_ms: int, guess: Prediction | None) -> None:
-        """Note the hour's estimate; those that no later hour's index reads are dropped."""
-        if guess is not None:
-            self.imputed[end_ms] = guess
-        self.imputed.pop(end_ms - (INDEX_HOURS + 1) * HOUR_MS, None)
-
-
-class _Replayed:
-    """The undisturbed run, from whose states outages branch off."""
-
-    def __init__(
-        self,
-        hours: Sequence[Hour],
-        during: Sequence[Hour],
-        states: Mapping[int, VirtualSensor],
-        pollutant: Pollutant,
-    ) -> None:
-        self._seen = {
-            hour.end_ms: hour for hour in during if hour.sight is not None or hour.global_estimate is not None
-        }
-        self._ends = np.array(sorted(self._seen), dtype=np.int64)
-        self._states = states
-        self._at = sorted(states)
-        self._silence: _Silence | None = None
-        self._measured = {hour.end_ms: hour.measured for hour in hours if hour.measured is not None}
-        self._pollutant = pollutant
-        self._truths: dict[int, History] = {}
-
-    def score(self, hour: Hour, start_ms: int) -> _Scored | None:
-        """Estimate of the hour when the sensor is silent from `start_ms` on; None without any state by then.
-
-        Hours that share a start come in order of time: they share its run without the sensor.
-        """
-        if self._silence is None or self._silence.start_ms != start_ms:
-            state = self._before(start_ms)
-            if state is None:
-                return None
-            self._silence = _Silence(start_ms, state)
-        silence = self._silence
-        reached = silence.state.t_ms
-        first, last = np.searchsorted(self._ends, (reached, hour.end_ms - 1), side="right")
-        ahead = self._ends[int(first) : int(last)].tolist()
-        indexed = range(
-            max(start_ms, reached, hour.end_ms - INDEX_HOURS * HOUR_MS) + HOUR_MS, hour.end_ms, HOUR_MS
-        )
-        for end in sorted({*ahead, *indexed}):
-            between = self._seen.get(end)
-            sight, overall = (between.sight, between.global_estimate) if between else (None, None)
-            if end in indexed:
-                silence.impute(end, virtual.predict(silence.state, end, sight, None, overall))
-            if between is not None:
-                moved = virtual.update(silence.state, end, sight, None, overall)
-                assert moved is not None  # only a start without a measurement gives None
-                silence.state = moved
-        estimate = virtual.predict(silence.state, hour.end_ms, hour.sight, None, hour.global_estimate)
-        imputed = silence.imputed if estimate is None else {**silence.imputed, hour.end_ms: estimate}
-        assert hour.measured is not None
-        return _Scored(
-            end_ms=hour.end_ms,
-            measured=hour.measured,
-            estimate=estimate,
-            last=self._last(start_ms),
-            of_day=self._of_day(hour.end_ms, start_ms),
-            overall=hour.global_estimate,
-            history=self._history(hour.end_ms, start_ms, imputed),
-            truth=self._truth(hour.end_ms),
-        )
-
-    def _before(self, start_ms: int) -> VirtualSensor | None:
-        """The newest state by then."""
-        place = bisect_right(self._at, start_ms)
-        return self._states[self._at[place - 1]] if place else None
-
-    def _truth(self, end_ms: int) -> History:
-        """The last hours as they were read."""
-        if end_ms not in self._truths:
-            self._truths[end_ms] = self._history(end_ms, end_ms, {})
-        return self._truths[end_ms]
-
-    def _history(self, end_ms: int, start_ms: int, imputed: Mapping[int, Prediction]) -> History:
-        """The last hours, measured up to `start_ms`, imputed after."""
-        history = History.empty()
-        for end in range(end_ms - (INDEX_HOURS - 1) * HOUR_MS, end_ms + 1, HOUR_MS):
-            value, guess = self._measured.get(end), imputed.get(end)
-            if end <= start_ms and value is not None:
-                history = history.with_hour(end, {self._pollutant: Mean(value, 3600)})
-            elif guess is not None:
-                reach = guess.value - guess.lo, guess.hi - guess.value
-                mean = Mean(guess.value, 0, 3600, *reach, PERSISTENCE[guess.method])
-                history = history.with_hour(end, {self._pollutant: mean})
-        return history
-
-    def _last(self, start_ms: int) -> float | None:
-        for end in range(start_ms, start_ms - 7 * 24 * HOUR_MS, -HOUR_MS):
-            if end in self._measured:
-                return self._measured[end]
-        return None
-
-    def _of_day(self, end_ms: int, start_ms: int) -> float | None:
-        back = range(end_ms - 24 * HOUR_MS, start_ms - (_MEAN_DAYS + 1) * 24 * HOUR_MS, -24 * HOUR_MS)
-        values = [self._measured[end] for end in back if end <= start_ms and end in self._measured]
-        return sum(values) / len(values) if values else None
-
-
-def hours_of(
-    data: OnlineData,
-    bundle: Bundle,
-    pollutant: Pollutant = "pm25",
-    find_band: bool = False,
-    progress: Progress = lambda *_: None,
-) -> PlayedHours:
-    """Play the frames and readings.
-
-    A file that cannot be read is a frame that is not there.
-    """
-    encoder, head = Encoder(bundle), Head(bundle)
-    width, height = bundle.manifest.input.width, bundle.manifest.input.height
-    measured = data.readings[pollutant]
-    frames: dict[int, list[tuple[int, Path]]] = defaultdict(list)
-    for at, path in sorted(data.frames):
-        frames[at // HOUR_MS * HOUR_MS + HOUR_MS].append((at, path))
-    begin = min(frames) - _HISTORY_MS if frames else min(measured)
-    ends = sorted({end for end in measured if end >= begin} | frames.keys())
-    band = None if find_band else data.far_band
-    finder: BandFinder | None = None
-    gate: GateState | None = None
-    refused: dict[str, int] = defaultdict(int)
-    hours, done = [], 0
-    for end in ends:
-        vectors: list[NDArray[np.float32]] = []
-        wholes: list[NDArray[np.float32]] = []
-        rows: list[NDArray[np.float32]] = []
-        embeddings: list[NDArray[np.float32]] = []
-        statistics: list[NDArray[np.float32]] = []
-        for at, path in frames.get(end, ()):
-            done += 1
-            progress("encoding frames", done, len(data.frames))
-            try:
-                frame = decode(path.read_bytes(), width, height, band)
-            except OSError:
-                refused["file cannot be read"] += 1
-                continue
-            except ImageRefused as error:
-                refused[error.code] += 1
-                continue
-            verdict = judge(frame, at, data.position, gate)
-            gate = remember(gate, verdict, at)
-            if not verdict.usable:
-                for reason in verdict.reasons:
-                    refused[reason] += 1
-                continue
-            whole = encoder.encode([frame.whole])[0]
-            wholes.append(camera_vector(frame.whole, whole.projection))
-            if frame.far is None:
-                vectors.append(wholes[-1])
-            else:
-                vectors.append(camera_vector(frame.far, encoder.encode([frame.far])[0].projection))
-            rows.append(bands.row_profile(frame.luminance))
-            embeddings.append(whole.embedding)
-            statistics.append(haze(frame.whole))
-        sight = None
-        if vectors:
-            humidity = data.humidity.get(end)
-            fallback = None if band is None else Sight(layout(None), pool(wholes), humidity)
-            sight = Sight(layout(band), pool(vectors), humidity, fallback)
-        overall = _global(head, pollutant, data, end, embeddings, statistics)
-        hours.append(Hour(end, sight, overall, measured.get(end)))
-        pm25 = data.readings.get("pm25", {}).get(end)
-        if rows and pm25 is not None and (find_band or data.far_band is None):
-            finder = bands.observe(finder, pool(rows), pm25)
-            band = finder.band() or band
-    return PlayedHours(hours, dict(refused), band)
-
-
-def _global(
-    head: Head,
-    pollutant: Pollutant,
-    data: OnlineData,
-    end_ms: int,
-    embeddings: Sequence[NDArray[np.float32]],
-    statistics: Sequence[NDArray[np.float32]],
-) -> float | None:
-    """The global head's value of the pollutant for an hour, from the pictures and the other sensors.
-
-    None where it has none.
-    """
-    sensors = np.full((1, len(PARAMETERS)), np.nan, dtype=np.float32)
-    for index, name in enumerate(PARAMETERS):
-        if name != pollutant:
-            sensors[0, index] = data.readings.get(name, {}).get(end_ms, math.nan)
-    if not embeddings and np.isnan(sensors).all():
-        return None
-    longitude = None if data.position is None else data.position[1]
-    hour = np.array([solar_hour(from_ms(end_ms - HOUR_MS), longitude)], dtype=np.float32)
-    embedding = pool(embeddings) if embeddings else np.zeros(EMBEDDING_SIZE, np.float32)
-    haze_ = pool(statistics) if statistics else np.full(HAZE_SIZE, np.nan, np.float32)
-    output = head.predict(embedding[None], np.array([bool(embeddings)]), sensors, haze_[None], hour)
-    return output.concentration(0, PARAMETERS.index(pollutant))
-
-
-def _outcome(name: str, scored: Sequence[_Scored]) -> ProtocolScore:
+def _outcome(name: str, scored: Sequence[OutageHour]) -> ProtocolScore:
     answered = [(row, row.estimate) for row in scored if row.estimate is not None]
     columns: dict[str, list[tuple[float, float | None]]] = {
         "virtual sensor": [(row.measured, row.estimate.value if row.estimate else None) for row in scored],
@@ -453,7 +191,7 @@ def _outcome(name: str, scored: Sequence[_Scored]) -> ProtocolScore:
     )
 
 
-def _indices(scored: Sequence[_Scored]) -> dict[str, IndexSkill]:
+def _indices(scored: Sequence[OutageHour]) -> dict[str, IndexSkill]:
     """How the indices did whose history has something imputed and whose truth is known."""
     ends = [row.end_ms for row in scored]
     standard = standards.load(STANDARD, at_ms=ends[0] if ends else 0)

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from agents.worker import _waited, _waiting
-from cli.influx import admin_of, initialise
+from cli.shared.influx_setup import admin_of, initialise
 from schemas.secret import read_token
 from sinks.errors import SinkStopped
 from sinks.influx import InfluxSink

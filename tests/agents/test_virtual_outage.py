@@ -19,7 +19,8 @@ from PIL import Image
 from backfill.hourly import read_folder
 from model.bundle.bundle import Bundle
 from model.evaluation.histories import read_layout, read_milan
-from model.evaluation.online import hours_of, score
+from model.evaluation.online import score
+from model.evaluation.played_hours import hours_of
 from schemas.estimate import Estimate
 from settings.sections import Settings
 from sources.replay.feed import feed

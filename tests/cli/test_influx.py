@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.errors import InfluxInitError
-from cli.influx import admin_of, initialise
 from cli.main import app
+from cli.shared.influx_setup import admin_of, initialise
 from tests.influx2 import Influx2, _hash
 
 

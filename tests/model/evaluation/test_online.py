@@ -25,8 +25,9 @@ from datasets.errors import LayoutError
 from model.bundle.bundle import Bundle
 from model.bundle.persistence import PERSISTENCE
 from model.evaluation.histories import OnlineData, read_layout, read_milan
-from model.evaluation.online import evaluate_online, hours_of, score
+from model.evaluation.online import evaluate_online, score
 from model.evaluation.online_report import STANDARD
+from model.evaluation.played_hours import hours_of
 from schemas.errors import ArrayError
 from tests.camera.cameras import HOUR, jpeg, scene
 
