@@ -26,7 +26,7 @@ from schemas.base import first_error, format_time, from_ms, to_ms
 from schemas.errors import Refused
 from schemas.estimate import Estimate
 from schemas.features import Features
-from schemas.limits import UNHEARD_MS
+from schemas.limits import FORGOTTEN_AFTER_MS
 from schemas.reading import Quantity, Reading, Value
 from schemas.times import HOUR_MS
 from streams import metrics
@@ -310,7 +310,7 @@ class FusionStage:
         gone = self.census.leave(done)
         self._left |= dict.fromkeys(station + CADENCE for station in gone)
         self._periods.cadences.forget(gone)
-        self._periods.cadences.forget_before(done - UNHEARD_MS - HOUR_MS)
+        self._periods.cadences.forget_before(done - FORGOTTEN_AFTER_MS - HOUR_MS)
         for name in self.assessor.unheard(done):
             if name not in self.census:
                 self._left |= dict.fromkeys(self.assessor.forget(name))

@@ -8,7 +8,7 @@ from aqi import standards
 from aqi.flags import TESTS
 from schemas.base import to_ms
 from schemas.estimate import Estimate, IndexBlock
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 
 
 class Evidence(NamedTuple):
@@ -101,7 +101,7 @@ def _index(rule: Rule, estimate: Estimate) -> Evidence | str:
 
 
 def _concentration(rule: Rule, estimate: Estimate) -> Evidence | str:
-    assert rule.parameter in PARAMETERS
+    assert rule.parameter in POLLUTANTS
     pollutant = estimate.pollutants.get(rule.parameter)
     if pollutant is None:
         return f"{rule.parameter} has no value"

@@ -23,7 +23,7 @@ from schemas.alert import SEVERITIES, Severity
 from schemas.base import STATION_PATTERN
 from schemas.duration import parse_duration
 from schemas.estimate import Status
-from schemas.parameters import PARAMETERS, Pollutant
+from schemas.parameters import POLLUTANTS, Pollutant
 from schemas.times import in_ms
 
 What = Literal["index", "nowcast", "concentration", "imputed_share", "flagged", "frames", "silence"]
@@ -54,7 +54,7 @@ KINDS: Final[dict[What, Kind]] = {
     "nowcast": Kind("standard", of_air=True),
     "concentration": Kind("parameter", unit="ug/m3", of_air=True),
     "imputed_share": Kind(highest=1, unit="%"),
-    "flagged": Kind("tests", highest=len(PARAMETERS)),
+    "flagged": Kind("tests", highest=len(POLLUTANTS)),
     "frames": Kind("reasons", highest=1, unit="%"),
     "silence": Kind(),
 }

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from aqi.history import History
 from aqi.reach import of_mean, ordered_sum
 from aqi.slots import Slots
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 from schemas.times import HOUR_MS, QUARTER_MS
 
 NOTHING: Final = 0
@@ -80,7 +80,7 @@ def block(
 
     `places`: the stations to give an interval (default: those with anything imputed in these periods).
     """
-    shape = (rows, len(histories), len(PARAMETERS))
+    shape = (rows, len(histories), len(POLLUTANTS))
     mean, measured, imputed = np.zeros(shape), np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     ends = np.empty(len(histories), np.int64)
     same: list[tuple[slice, slice] | None] = []
@@ -97,7 +97,7 @@ def block(
     np.nan_to_num(mean, copy=False, nan=0.0)
     if places is None:
         places = np.flatnonzero(imputed.any(axis=(0, 2)))
-    below, above, persistence = np.zeros((3, rows, len(places), len(PARAMETERS)))
+    below, above, persistence = np.zeros((3, rows, len(places), len(POLLUTANTS)))
     for place, station in enumerate(places.tolist()):
         if (found := same[station]) is not None:
             here, there = found

@@ -16,7 +16,7 @@ import numpy as np
 from aqi.errors import HistoryError
 from aqi.older_ozone import OZONE_KEPT, OlderOzone, OzoneSeries, OzoneState
 from aqi.slots import COLUMN, Mean, Slots, SlotsState
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 from schemas.times import HOUR_MS, QUARTER_MS, end_of
 
 #: Quarter hours kept: two hours of them.
@@ -216,7 +216,7 @@ class History:
         hours = Slots.from_state(state.hours, HOUR_MS, state.horizon_hours)
         ever = state.ever_measured
         if ever is None:
-            ever = tuple(name for name in PARAMETERS if hours.measured(name))
+            ever = tuple(name for name in POLLUTANTS if hours.measured(name))
         return cls(
             state.horizon_hours,
             state.reference_celsius,
@@ -232,7 +232,7 @@ def _check(means: Mapping[str, Mean]) -> None:
     for parameter, mean in means.items():
         if parameter not in COLUMN:
             raise HistoryError(
-                f"{parameter!r} is no pollutant of the history: it holds {', '.join(PARAMETERS)}"
+                f"{parameter!r} is no pollutant of the history: it holds {', '.join(POLLUTANTS)}"
             )
         if mean.measured_s < 0 or mean.imputed_s < 0:
             raise HistoryError(f"{parameter}: seconds cannot be negative, got {mean}")

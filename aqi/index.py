@@ -28,7 +28,7 @@ from aqi.slots import COLUMN
 from aqi.standards import AVERAGING_MS, Category, Measure, Standard
 from aqi.subindex import Found, Status, SubIndex, grade
 from aqi.units import CANONICAL_UNIT, convert
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 from schemas.times import HOUR_MS, QUARTER_MS
 
 #: Rows of hours that running means and the particle NowCast read: 24, one of lookback, the one in progress.
@@ -196,7 +196,7 @@ def _grounds(histories: Sequence[History], hours: averaging.Block) -> list[Groun
 def _measured(hours: averaging.Block, rows: int) -> list[list[str]]:
     """Per station the pollutants measured in the newest `rows` hours (that in progress is one of them)."""
     return [
-        [name for name, there in zip(PARAMETERS, flags, strict=True) if there]
+        [name for name, there in zip(POLLUTANTS, flags, strict=True) if there]
         for flags in np.any(hours.measured_s[-rows:], axis=0).tolist()
     ]
 

@@ -20,10 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from aqi.errors import HistoryError
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 from schemas.times import end_of
 
-COLUMN: Final[dict[str, int]] = {parameter: column for column, parameter in enumerate(PARAMETERS)}
+COLUMN: Final[dict[str, int]] = {parameter: column for column, parameter in enumerate(POLLUTANTS)}
 
 #: Means (ug/m3), measured and imputed seconds, how far the intervals of the means reach below and above, the
 #: persistence of what was imputed, and its mean.
@@ -222,7 +222,7 @@ class Slots:
             if (name not in _REACH or array.any()) and (name != "filled" or self.imputed_s.any())
         }
         return SlotsState(
-            end_ms=self.end_ms, parameters=tuple(PARAMETERS[column] for column in columns), **kept
+            end_ms=self.end_ms, parameters=tuple(POLLUTANTS[column] for column in columns), **kept
         )
 
     @classmethod
@@ -253,7 +253,7 @@ class Slots:
 
 def _blank(count: int) -> Arrays:
     """Arrays of `count` slots without data, to be filled."""
-    shape = (count, len(PARAMETERS))
+    shape = (count, len(POLLUTANTS))
     return (
         np.full(shape, np.nan),
         np.zeros(shape, np.int32),

@@ -30,7 +30,7 @@ from model.bundle.bundle import Bundle
 from model.bundle.runtime import Head
 from schemas.base import format_time, to_ms
 from schemas.estimate import Estimate
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 from schemas.station import Station
 from schemas.times import DAY_MS, HOUR_MS
 from settings.sections import WindowSettings
@@ -120,7 +120,7 @@ def _take(history: StationHistory, estimate: Estimate, stamped: set[_Hour]) -> l
     """Put what an hour has measured into the history; gives what was left out of it, in words."""
     end = to_ms(estimate.window.end)
     problems = []
-    for name in PARAMETERS:
+    for name in POLLUTANTS:
         if (estimate.station, name, end) not in stamped:
             continue  # what stands for an earlier hour is no measurement of this one
         told = estimate.pollutants.get(name)

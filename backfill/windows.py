@@ -34,7 +34,7 @@ from fusion.stored import SensorsState
 from model.bundle.runtime import Head
 from schemas.base import format_time, from_ms, to_ms
 from schemas.estimate import Estimate, PollutantEstimate
-from schemas.parameters import PARAMETERS, Pollutant
+from schemas.parameters import POLLUTANTS, Pollutant
 from schemas.times import HOUR_MS, end_of, window_end
 from streams.join import Item, WindowView
 
@@ -227,7 +227,7 @@ class Backfill:
             over = max(one.until for one in spans if one.id in left_out)
             whole = self._windows[station, end].inputs["readings"].values()
             kept = {item.payload.parameter for item in view.inputs["readings"]}
-            for name in PARAMETERS:
+            for name in POLLUTANTS:
                 if name not in kept and any(item.payload.parameter == name for item in whole):
                     since, until = found.get(name, (end - self._size, 0))
                     found[name] = since, max(until, over, end)

@@ -20,7 +20,7 @@ from aqi.index import assess, assess_many
 from aqi.quality_defaults import defaults
 from aqi.slots import Mean
 from aqi.subindex import subindices
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 from schemas.times import HOUR_MS
 
 #: Arguments of a run of seconds, for the test that runs every benchmark.
@@ -82,29 +82,29 @@ class City:
 
     def __init__(self, stations: int, seed: int) -> None:
         random = np.random.default_rng(seed)
-        self.limits = [defaults().limits[parameter] for parameter in PARAMETERS]
+        self.limits = [defaults().limits[parameter] for parameter in POLLUTANTS]
         self.histories: list[History] = []
         self.states: list[list[quality.SensorState]] = []
         self.readings = (
-            np.array(list(TYPICAL.values())) * random.lognormal(0, 0.05, (stations, len(PARAMETERS)))
+            np.array(list(TYPICAL.values())) * random.lognormal(0, 0.05, (stations, len(POLLUTANTS)))
         ).tolist()
         self.at_ms = T0 + 26 * HOUR_MS + MINUTE_MS
         for station in range(stations):
             history = History.empty(48)
-            levels = random.lognormal(0, 0.5, (26, len(PARAMETERS)))
+            levels = random.lognormal(0, 0.5, (26, len(POLLUTANTS)))
             for hour in range(21 if station % 3 == 0 else 0, 26):
                 imputed_s = 3540 if station % 3 == 1 and hour > 12 else 0
                 means: dict[str, Mean] = {
                     parameter: Mean(
                         float(TYPICAL[parameter] * levels[hour, column]), 3540 - imputed_s, imputed_s
                     )
-                    for column, parameter in enumerate(PARAMETERS)
+                    for column, parameter in enumerate(POLLUTANTS)
                     if (station + hour) % 11  # some hours are missing
                 }
                 history = history.with_hour(T0 + (hour + 1) * HOUR_MS, means)
             self.histories.append(history)
             states = []
-            for column, parameter in enumerate(PARAMETERS):
+            for column, parameter in enumerate(POLLUTANTS):
                 past = [
                     (self.at_ms - back * MINUTE_MS, float(TYPICAL[parameter] * random.lognormal(0, 0.05)))
                     for back in range(12, 0, -1)
@@ -124,7 +124,7 @@ class City:
             history.with_window(
                 self.at_ms,
                 MINUTE_MS,
-                {parameter: Mean(value, 60) for parameter, value in zip(PARAMETERS, values, strict=True)},
+                {parameter: Mean(value, 60) for parameter, value in zip(POLLUTANTS, values, strict=True)},
             )
             for history, values in zip(self.histories, self.readings, strict=True)
         ]
@@ -147,7 +147,7 @@ def main(argv: list[str] | None = None) -> int:
     fold = best_of(chosen.repeats, city.with_window) * 1e3
     histories, ats = city.with_window(), [city.at_ms] * chosen.stations
     print(f"{chosen.stations} stations, one window:")
-    print(f"  quality control, {len(PARAMETERS)} readings each:  {check:8.1f} ms")
+    print(f"  quality control, {len(POLLUTANTS)} readings each:  {check:8.1f} ms")
     print(f"  window into the histories:          {fold:8.1f} ms")
     index = {}
     for name in ("us-epa-2024", "in-naqi-2014", "cn-hj633-2026", "eaqi-2025", "uk-daqi"):

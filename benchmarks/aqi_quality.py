@@ -22,7 +22,7 @@ from aqi.flags import FAIL, GROSS_RANGE, MISSING, NOT_EVALUATED, SUSPECT, TESTS,
 from aqi.limits import Limits
 from aqi.quality import FRESH
 from aqi.quality_defaults import defaults
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 from tests.aqi import series
 
 #: Arguments of a run of seconds, for the test that runs every benchmark.
@@ -91,7 +91,7 @@ def places(values: Series, hours: int, random: Random, most: int) -> list[int]:
 
 def false_alarms(stations: Iterable[tuple[str, dict[str, Series]]]) -> dict[str, Counter[str]]:
     """Per pollutant: readings, suspect, fail, objections of each test, and failed readings by station."""
-    counts: dict[str, Counter[str]] = {parameter: Counter() for parameter in PARAMETERS}
+    counts: dict[str, Counter[str]] = {parameter: Counter() for parameter in POLLUTANTS}
     for name, pollutants in stations:
         for parameter, values in pollutants.items():
             count = counts[parameter]

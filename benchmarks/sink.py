@@ -46,7 +46,7 @@ from urllib3 import BaseHTTPResponse, PoolManager
 from agents.sink import Sinks, SinkStage
 from schemas.base import from_ms, to_ms
 from schemas.estimate import Estimate, IndexBlock, Inputs, ModelOutput, PollutantEstimate, Window
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 from sinks.aggregator import Aggregator
 from sinks.influx import BATCH_LINES, GZIP_LEVEL, InfluxSink
 from sinks.patience import Patience
@@ -77,14 +77,14 @@ def estimates(stations: int, windows: int, seed: int = 1) -> list[Estimate]:
             )
             if draw.random() < 0.4
             else PollutantEstimate(value=round(draw.uniform(1, 300), 2), kind="measured", qc=1, n=6, raw=1.0)
-            for parameter in PARAMETERS
+            for parameter in POLLUTANTS
         }  # fmt: skip
         indices = tuple(
             IndexBlock(
                 standard=standard, index=draw.randint(0, 300), category="moderate", level=1,
                 dominant=("pm25",),
                 status="indicative", reason="7 of 24 hours of pm25", imputed_share=0.4, nowcast=80,
-                subindices={parameter: draw.randint(0, 300) for parameter in PARAMETERS},
+                subindices={parameter: draw.randint(0, 300) for parameter in POLLUTANTS},
             )
             for standard in ("us-epa-2024", "in-naqi-2014")
         )  # fmt: skip
@@ -256,7 +256,7 @@ def plain_lines(estimate: Estimate) -> Iterator[str]:
     end = round(estimate.window.end.timestamp())
     station = estimate.station
     common = {"revision": estimate.revision, "bundle": estimate.bundle}
-    for parameter in PARAMETERS:
+    for parameter in POLLUTANTS:
         p = estimate.pollutants[parameter]
         fields = {
             "value": p.value, "has_value": True, "kind": p.kind, "qc": p.qc, "qc_tests": p.qc_tests,
@@ -273,7 +273,7 @@ def plain_lines(estimate: Estimate) -> Iterator[str]:
             "reason": block.reason, "imputed_share": block.imputed_share, "lo": whole(block.lo),
             "hi": whole(block.hi), "nowcast": whole(block.nowcast), "nowcast_lo": whole(block.nowcast_lo),
             "nowcast_hi": whole(block.nowcast_hi),
-            **{f"sub_{parameter}": block.subindices.get(parameter, -1) for parameter in PARAMETERS},
+            **{f"sub_{parameter}": block.subindices.get(parameter, -1) for parameter in POLLUTANTS},
             "leading": rank == 0, **common,
         }  # fmt: skip
         yield _plain_line("aqi", {"standard": block.standard, "station": station}, fields, end)

@@ -25,7 +25,7 @@ from cli.shared.times import age_words, local_time, moment, zones_of
 from infra.stores import replay_shown, replay_stores
 from schemas.base import format_time, to_ms
 from schemas.estimate import Estimate
-from schemas.parameters import LABELS, PARAMETERS, Pollutant
+from schemas.parameters import LABELS, POLLUTANTS, Pollutant
 from settings.sections import Settings
 from sinks.retention import Left
 from sinks.store import Store
@@ -62,7 +62,7 @@ SCHEMA: Final = pa.schema(
         ("imputed_share", pa.float64()),
         *(
             (name, kind)
-            for parameter in PARAMETERS
+            for parameter in POLLUTANTS
             for name, kind in (
                 (parameter, pa.float64()),
                 (f"{parameter}_kind", pa.string()),
@@ -84,7 +84,7 @@ SCHEMA: Final = pa.schema(
         ("aqi_max", pa.int64()),
         *(
             (f"{parameter}_{what}", pa.float64())
-            for parameter in PARAMETERS
+            for parameter in POLLUTANTS
             for what in ("min", "max", "imputed_share")
         ),
     ]
@@ -112,7 +112,7 @@ def _window_row(estimate: Estimate) -> dict[str, Any]:
         "nowcast": index and index.nowcast,
         "imputed_share": index and index.imputed_share,
     }
-    for parameter in PARAMETERS:
+    for parameter in POLLUTANTS:
         found = estimate.pollutants.get(parameter)
         cells |= {
             parameter: found and found.value,
@@ -163,7 +163,7 @@ _NAME_WIDTH: Final = 20
 class _QueryColumns(NamedTuple):
     """What a table has room for."""
 
-    pollutants: tuple[Pollutant, ...] = PARAMETERS
+    pollutants: tuple[Pollutant, ...] = POLLUTANTS
     intervals: bool = True
     category: bool = True
     local: bool = True
@@ -174,8 +174,8 @@ def _layouts(estimates: Sequence[Estimate]) -> Iterator[_QueryColumns]:
     yield _QueryColumns()
     yield _QueryColumns(intervals=False)
     yield _QueryColumns(intervals=False, category=False)
-    there = tuple(name for name in PARAMETERS if any(name in one.pollutants for one in estimates))
-    for shown in (PARAMETERS, *(there[:count] for count in range(len(there), -1, -1))):
+    there = tuple(name for name in POLLUTANTS if any(name in one.pollutants for one in estimates))
+    for shown in (POLLUTANTS, *(there[:count] for count in range(len(there), -1, -1))):
         yield _QueryColumns(shown, intervals=False, category=False, local=False)
 
 
@@ -242,7 +242,7 @@ def to_table(
     of_day = f"{min(days)}, " if brief else ""
     interval = ", with its 90 % interval" if layout.intervals else ""
     table.caption = f"{of_day}ug/m3; ~ imputed{interval}; * corrected; - no value"
-    missing = [LABELS[name] for name in PARAMETERS if name not in layout.pollutants]
+    missing = [LABELS[name] for name in POLLUTANTS if name not in layout.pollutants]
     if missing:
         table.caption += f"; a wider terminal shows {', '.join(missing)}"
     newest = max((estimate.window.end for estimate in estimates), default=None)

@@ -21,7 +21,7 @@ from aqi.quality_defaults import defaults
 from aqi.units import to_canonical
 from datasets.errors import LayoutError
 from schemas.base import first_error, format_time
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 from schemas.reading import Value
 
 __all__ = [
@@ -90,7 +90,7 @@ class Group(NamedTuple):
     site: Site
     time: datetime  #: timezone-aware, in the site's zone
     frames: tuple[Path, ...]  #: sorted by file name; files need not exist
-    readings: tuple[float, ...]  #: six, in `PARAMETERS` order, ug/m3 as stated by the source; NaN = blank
+    readings: tuple[float, ...]  #: six, in `POLLUTANTS` order, ug/m3 as stated by the source; NaN = blank
     aqi: float  #: the source's own AQI; NaN = blank
     taken_ms: tuple[int, ...] = ()  #: when each frame was taken; empty: all at `time`
 
@@ -117,7 +117,7 @@ def _why_refused(parameter: str, value: float, unit: str) -> str | None:
     known = defaults()
     if is_fill_value(quantity.value, unit, fill_numbers(known, parameter)):
         return f"{quantity.value:g} {unit} is the sensor's sign for no value"
-    span = known.limits[parameter].fail_span if parameter in PARAMETERS else None
+    span = known.limits[parameter].fail_span if parameter in POLLUTANTS else None
     if span is not None:
         canonical = to_canonical(parameter, quantity.value, unit, _REFERENCE_CELSIUS)
         if not span[0] <= canonical <= span[1]:
@@ -130,7 +130,7 @@ def without_refused(groups: Iterable[Group]) -> tuple[list[Group], list[str]]:
     kept, problems = [], []
     for group in groups:
         readings = list(group.readings)
-        for column, (name, value) in enumerate(zip(PARAMETERS, group.readings, strict=True)):
+        for column, (name, value) in enumerate(zip(POLLUTANTS, group.readings, strict=True)):
             why = None if math.isnan(value) else _why_refused(name, value, "ug/m3")
             if why is not None:
                 readings[column] = math.nan
@@ -218,7 +218,7 @@ def india_nepal(root: Path) -> Iterator[Group]:
             key = (_time(row, site.zone, where), site.station)
             sites[site.station] = site
             values = [
-                _number(row[_COLUMNS[name]], f"{where}, column {_COLUMNS[name]}") for name in PARAMETERS
+                _number(row[_COLUMNS[name]], f"{where}, column {_COLUMNS[name]}") for name in POLLUTANTS
             ]
             values.append(_number(row["AQI"], f"{where}, column AQI"))
             # NaN is not equal to itself: None stands for blank while distinct readings are told apart.

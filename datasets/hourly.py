@@ -12,7 +12,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from datasets.groups import Group, Site
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 from schemas.station import Station
 from schemas.times import HOUR_MS
 
@@ -51,7 +51,7 @@ def hours(histories: Mapping[str, StationHistory]) -> Iterator[Group]:
     for station, history in histories.items():
         for at, _, path in history.frames:
             found[at // HOUR_MS * HOUR_MS + HOUR_MS, station].append((at, path))
-        for parameter in PARAMETERS:
+        for parameter in POLLUTANTS:
             for end in history.means.get(parameter, {}):
                 found.setdefault((end, station), [])
     for (end, station), frames in sorted(found.items()):
@@ -62,7 +62,7 @@ def hours(histories: Mapping[str, StationHistory]) -> Iterator[Group]:
             time=datetime.fromtimestamp((end - HOUR_MS) / 1000, UTC).astimezone(ZoneInfo(record.timezone)),
             frames=tuple(path for _, path in frames),
             taken_ms=tuple(at for at, _ in frames),
-            readings=tuple(history.means.get(name, {}).get(end, math.nan) for name in PARAMETERS),
+            readings=tuple(history.means.get(name, {}).get(end, math.nan) for name in POLLUTANTS),
             aqi=math.nan,
         )
 
@@ -71,7 +71,7 @@ def hourly(histories: Mapping[str, StationHistory]) -> Hourly:
     """The concentrations alone, for `model.evaluation.truth.with_true_concentrations`."""
     found: dict[tuple[str, int], tuple[float, ...]] = {}
     for station, history in histories.items():
-        ends = {end for name in PARAMETERS for end in history.means.get(name, {})}
+        ends = {end for name in POLLUTANTS for end in history.means.get(name, {})}
         for end in ends:
-            found[station, end] = tuple(history.means.get(name, {}).get(end, math.nan) for name in PARAMETERS)
+            found[station, end] = tuple(history.means.get(name, {}).get(end, math.nan) for name in POLLUTANTS)
     return found

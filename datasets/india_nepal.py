@@ -15,7 +15,7 @@ from datasets.groups import Site, india_nepal
 from datasets.plain import Contents
 from datasets.spool import Spool
 from schemas.base import format_time, from_ms, to_ms
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 from schemas.station import Camera, Sensor, Station
 
 _CAMERA: Final = "video"
@@ -39,7 +39,7 @@ def read_india_nepal(root: Path, spool: Spool, zone: ZoneInfo | None = None) -> 
             start_ms = to_ms(group.time)
             stated = format_time(from_ms(start_ms))
             where = f"{root / 'labels.csv'}, {station} at {stated}"
-            for parameter, value in zip(PARAMETERS, group.readings, strict=True):
+            for parameter, value in zip(POLLUTANTS, group.readings, strict=True):
                 if math.isnan(value):
                     blanks += 1
                 else:
@@ -67,5 +67,5 @@ def _station(site: Site) -> Station:
         kind="reference",
         standards=("us-epa-2024", "in-naqi-2014"),
         cameras=(Camera(camera=_CAMERA),),
-        sensors=(Sensor(sensor=_SENSOR, parameters=PARAMETERS),),
+        sensors=(Sensor(sensor=_SENSOR, parameters=POLLUTANTS),),
     )

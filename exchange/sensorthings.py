@@ -14,7 +14,7 @@ from typing import Any, Final, get_args
 
 from schemas.base import format_time
 from schemas.estimate import Estimate, Kind
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 from schemas.station import Station
 
 UNIT: Final = {"name": "microgram per cubic metre", "symbol": "ug/m3", "definition": "ucum:ug/m3"}
@@ -61,7 +61,7 @@ def thing(station: Station) -> dict[str, Any]:
                     "metadata": f"<p>{_SENSOR[kind]}</p>",
                 },
             }
-            for parameter in PARAMETERS
+            for parameter in POLLUTANTS
             for kind in get_args(Kind)
         ],
     }

@@ -33,8 +33,8 @@ from model.bundle.runtime import Head
 from schemas.amendment import Amendment
 from schemas.errors import Refused
 from schemas.estimate import Estimate
-from schemas.limits import UNHEARD_MS
-from schemas.parameters import PARAMETERS
+from schemas.limits import FORGOTTEN_AFTER_MS
+from schemas.parameters import POLLUTANTS
 from schemas.station import CameraBands, Station
 from streams.boundary import isolated
 from streams.join import WindowView
@@ -181,7 +181,7 @@ class Assessor:
         ring = self._intake_of(view.station)
         final = kind == "expire"
         at, intake = ring.latest() if final else ring.as_of(view.end - self._lateness)
-        if view.end - at > UNHEARD_MS:
+        if view.end - at > FORGOTTEN_AFTER_MS:
             intake = Intake(withheld=intake.withheld)
         left, withheld = not_withheld(view, intake.withheld)
         prepared, after = take_in(left, station, intake, self._limits, self._head.bundle.encoder)
@@ -213,7 +213,7 @@ class Assessor:
         for index, (kind, window) in enumerate(zip(kinds, prepared, strict=True)):
             if kind != "expire" or not window.begins_hour:
                 continue
-            for column, name in enumerate(PARAMETERS):
+            for column, name in enumerate(POLLUTANTS):
                 if name in window.measured and (window.embedding is not None or len(window.measured) > 1):
                     vector = window.vector.copy()
                     vector[column] = np.nan
@@ -237,7 +237,7 @@ class Assessor:
         ring = self._air_of(view.station, window.station)
         final = kind == "expire"
         at, air = ring.latest() if final else ring.as_of(view.end - self._lateness)
-        if _NEVER < at < view.end - UNHEARD_MS:
+        if _NEVER < at < view.end - FORGOTTEN_AFTER_MS:
             air = unknown(window.station)
         pollutants = conclude(window, said, air)
         counts = Counts.of(pollutants, view.end, self._size)
@@ -263,7 +263,7 @@ class Assessor:
         names = []
         for name, ring in self._intake.items():
             at, intake = ring.latest()
-            if at < done - UNHEARD_MS and all(span.until <= done for span in intake.withheld):
+            if at < done - FORGOTTEN_AFTER_MS and all(span.until <= done for span in intake.withheld):
                 names.append(name)
         return names
 

@@ -25,7 +25,7 @@ from schemas.estimate import (
     PollutantEstimate,
     Window,
 )
-from schemas.parameters import PARAMETERS, Pollutant
+from schemas.parameters import POLLUTANTS, Pollutant
 from schemas.station import CameraBands, FarBand, FoundBand, Station
 
 
@@ -49,8 +49,8 @@ def conclude(window: Prepared, said: Said | None, air: Air) -> dict[Pollutant, P
     imputed: dict[Pollutant, Interval] = {}
     grounds: dict[Pollutant, _Grounds] = {}
     usable = dict(window.measured)
-    refused = {name: dict(sorted(window.refused.get(name, {}).items())) for name in PARAMETERS}
-    for index, name in enumerate(PARAMETERS):
+    refused = {name: dict(sorted(window.refused.get(name, {}).items())) for name in POLLUTANTS}
+    for index, name in enumerate(POLLUTANTS):
         if name in usable:
             continue
         told = None if said is None else said.output.concentration(said.row, index)
@@ -66,7 +66,7 @@ def conclude(window: Prepared, said: Said | None, air: Air) -> dict[Pollutant, P
             imputed[name] = Interval(told, float(lo), float(hi))
             grounds[name] = _Grounds("head", {}, None)
     possible = bounded(imputed, _values(usable))
-    for name in PARAMETERS:
+    for name in POLLUTANTS:
         measured, failed = usable.get(name), window.failed.get(name)
         if measured is not None:
             pollutants[name] = PollutantEstimate(
@@ -121,7 +121,7 @@ def missing(
 ) -> dict[Pollutant, MissingPollutant]:
     """The pollutants that were measured, of which nothing could be used, and that nothing could impute."""
     found: dict[Pollutant, MissingPollutant] = {}
-    for name in PARAMETERS:
+    for name in POLLUTANTS:
         failed = window.failed.get(name)
         if failed is None or name in pollutants:
             continue
@@ -273,7 +273,7 @@ def learn(air: Air, window: Prepared, said: Said | None, without: Mapping[str, f
         return air
     told = dict(without)
     if said is not None:
-        for index, name in enumerate(PARAMETERS):
+        for index, name in enumerate(POLLUTANTS):
             value = said.output.concentration(said.row, index)
             if name not in window.measured and value is not None:
                 told[name] = value

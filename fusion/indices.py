@@ -8,7 +8,7 @@ from aqi.index import IndexResult, assess_many
 from fusion.inference import ROWS_A_RUN, tidy
 from fusion.intake import DEFAULT_STANDARDS
 from schemas.estimate import IndexBlock
-from schemas.parameters import PARAMETERS, Pollutant
+from schemas.parameters import POLLUTANTS, Pollutant
 from schemas.station import Station
 
 
@@ -43,7 +43,7 @@ def indices(windows: Sequence[tuple[Station | None, History, int]]) -> list[list
 def _block(standard: standards.Standard, result: IndexResult) -> IndexBlock:
     best: dict[Pollutant, int] = {}
     for sub in result.subindices:
-        for name in PARAMETERS:
+        for name in POLLUTANTS:
             if name == sub.parameter:
                 best[name] = max(sub.index, best.get(name, 0))
     return IndexBlock(
@@ -51,7 +51,7 @@ def _block(standard: standards.Standard, result: IndexResult) -> IndexBlock:
         index=result.index,
         category=None if result.category is None else result.category.name,
         level=None if result.category is None else standard.categories.index(result.category),
-        dominant=tuple(name for name in PARAMETERS if name in result.dominant),
+        dominant=tuple(name for name in POLLUTANTS if name in result.dominant),
         status=result.status,
         reason=result.reason,
         imputed_share=tidy(result.imputed_share),

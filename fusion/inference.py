@@ -13,7 +13,7 @@ from model.bundle.bundle import EMBEDDING_SIZE
 from model.bundle.runtime import Head, HeadOutput
 from model.bundle.shapley import PLAYERS, shapley_shares
 from schemas.estimate import ModelOutput
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 
 #: Rows of one inference.
 ROWS_A_RUN: Final = 256
@@ -33,7 +33,7 @@ class Said:
         output, row = self.output, self.row
         told = {
             name: Interval(value, value, value)
-            for index, name in enumerate(PARAMETERS)
+            for index, name in enumerate(POLLUTANTS)
             if (value := output.concentration(row, index)) is not None
         }
         return ModelOutput(

@@ -27,8 +27,8 @@ from schemas.base import from_ms
 from schemas.errors import Refused
 from schemas.estimate import FrameUse
 from schemas.features import Features
-from schemas.limits import CAMERAS_PER_STATION, SERIES_PER_STATION, UNHEARD_MS
-from schemas.parameters import PARAMETERS
+from schemas.limits import CAMERAS_PER_STATION, FORGOTTEN_AFTER_MS, SERIES_PER_STATION
+from schemas.parameters import POLLUTANTS
 from schemas.station import Station
 from schemas.times import HOUR_MS, end_of
 from streams.join import WindowView
@@ -55,7 +55,7 @@ class Intake:
         """What is worth remembering after the window that ends at `end` (ms): what was heard lately, and no
         more than the limits. (What comes in keeps them; what an earlier version stored may not.)
         """
-        since = end - UNHEARD_MS
+        since = end - FORGOTTEN_AFTER_MS
         series = {key: state for key, state in self.sensors.series.items() if state.t_ms >= since}
         if len(series) > SERIES_PER_STATION:
             newest = sorted(series, key=lambda key: (series[key].t_ms, key))[-SERIES_PER_STATION:]
@@ -142,8 +142,8 @@ def take_in(
             if "camera" in features.embeddings:
                 sights.append(features)
     looking = _first_camera(sights, station)
-    vector = np.full(len(PARAMETERS), np.nan, np.float32)
-    for index, name in enumerate(PARAMETERS):
+    vector = np.full(len(POLLUTANTS), np.nan, np.float32)
+    for index, name in enumerate(POLLUTANTS):
         if name in told.measured:
             vector[index] = max(0.0, told.measured[name].value)
     return (

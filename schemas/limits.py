@@ -19,4 +19,4 @@ STANDARDS_PER_STATION: Final = 16
 STATIONS_PER_PARTITION: Final = 5_000
 #: Event time (ms) after which what was not heard is forgotten, with all that was learned of it: 90 days.
 #: By then no average reaches back so far, and a camera's view, or a sensor's drift, is not what it was.
-UNHEARD_MS: Final = 90 * 24 * 3_600_000
+FORGOTTEN_AFTER_MS: Final = 90 * 24 * 3_600_000

@@ -11,7 +11,7 @@ Weather = Literal["relativehumidity", "temperature", "pressure"]
 Parameter = Literal["pm25", "pm10", "no2", "so2", "co", "o3", "relativehumidity", "temperature", "pressure"]
 
 #: Order of the sensor vector in the model, in masks and in every array of six.
-PARAMETERS: Final[tuple[Pollutant, ...]] = ("pm25", "pm10", "no2", "so2", "co", "o3")
+POLLUTANTS: Final[tuple[Pollutant, ...]] = ("pm25", "pm10", "no2", "so2", "co", "o3")
 WEATHER: Final[tuple[Weather, ...]] = ("relativehumidity", "temperature", "pressure")
 GASES: Final[frozenset[str]] = frozenset({"no2", "so2", "co", "o3"})
 #: As people write them.
@@ -35,6 +35,6 @@ def units_of(parameter: str) -> tuple[str, ...]:
         return WEATHER_UNITS[parameter]
     if parameter in GASES:
         return MASS_UNITS + MIXING_UNITS
-    if parameter in PARAMETERS:
+    if parameter in POLLUTANTS:
         return MASS_UNITS
     raise KeyError(parameter)

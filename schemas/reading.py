@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 
 from schemas.base import EARLIEST_MS, DeviceId, Record, StationId, UtcTime, first_error, to_ms
 from schemas.errors import Refused
-from schemas.parameters import GASES, PARAMETERS, Parameter, units_of
+from schemas.parameters import GASES, POLLUTANTS, Parameter, units_of
 
 #: Values beyond these are fill values or faults (-999, 99999, -32768 …), never air. Concentrations in ug/m3
 #: (mixing ratios are judged after rough conversion); the quality control of `aqi` judges what is merely
@@ -113,7 +113,7 @@ class Value(Record):
             " a fill value or a broken sensor; leave it out",
             {
                 "parameter": self.parameter, "value": self.value, "unit": self.unit, "low": low, "high": high,
-                "canonical": "ug/m3" if self.parameter in PARAMETERS else self.unit,
+                "canonical": "ug/m3" if self.parameter in POLLUTANTS else self.unit,
             },
         )  # fmt: skip
 

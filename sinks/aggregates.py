@@ -13,7 +13,7 @@ from typing import Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from schemas.base import from_ms, to_ms
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 from schemas.times import HOUR_MS
 from sinks.points import NONE, FieldValue, Point
 from sinks.tally import PollutantTally, Tally
@@ -58,7 +58,7 @@ def aggregate(period: Period, tally: Tally) -> list[Point]:
         raise ValueError(f"{period} has no windows, or does not end on a whole second")
     station = ("station", period.station)
     points = []
-    for parameter in PARAMETERS:
+    for parameter in POLLUTANTS:
         one = tally.pollutants.get(parameter, _NO_POLLUTANT)
         fields: dict[str, FieldValue] = {
             "has_value": one.windows > 0,

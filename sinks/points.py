@@ -28,7 +28,7 @@ from schemas.alert import SEVERITIES, Alert
 from schemas.annotation import Annotation
 from schemas.base import parse_time, to_ms
 from schemas.estimate import Estimate, IndexBlock, MissingPollutant, PollutantEstimate
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 from schemas.station import Station
 from sinks.errors import PointError
 
@@ -105,7 +105,7 @@ def window_lines(estimate: Estimate) -> list[str]:
     lines = [
         f"aq,parameter={parameter},station={station} "
         f"{_pollutant(pollutant(parameter), missing(parameter))},{tail}"
-        for parameter in PARAMETERS
+        for parameter in POLLUTANTS
     ]
     leading = "t"
     for block in estimate.indices:
@@ -173,7 +173,7 @@ def _index(block: IndexBlock) -> str:
     # Names a colour: the same category key has another colour in another standard.
     band = f"{_quote(block.standard)}/{category}" if category else ""
     sub = block.subindices
-    six = _SIX(sub) if len(sub) == len(PARAMETERS) else tuple([sub.get(name, NONE) for name in PARAMETERS])
+    six = _SIX(sub) if len(sub) == len(POLLUTANTS) else tuple([sub.get(name, NONE) for name in POLLUTANTS])
     return (
         f'index={_whole(block.index)}i,category="{category}",band="{band}",level={_whole(block.level)}i,'
         f'dominant="{",".join(block.dominant)}",status="{block.status}",reason="{_quote(block.reason)}",'
@@ -206,7 +206,7 @@ def _state(estimate: Estimate) -> str:
         f'sides="{estimate.sides}",readings={inputs.readings}i,frames={len(frames)}i,frames_used={used}i,'
         f'frame_reasons="{reasons}",{humidity},'
         f"measured={kinds.count('measured')}i,corrected={kinds.count('corrected')}i,"
-        f"imputed={kinds.count('imputed')}i,missing={len(PARAMETERS) - len(kinds)}i,{said}"
+        f"imputed={kinds.count('imputed')}i,missing={len(POLLUTANTS) - len(kinds)}i,{said}"
     )
 
 
@@ -220,8 +220,8 @@ _NO_RAW: Final = f"raw={NONE}.0,has_raw=f"
 _NO_HUMIDITY: Final = f"humidity={NONE}.0,has_humidity=f"
 _NO_MODEL_INTERVAL: Final = f"model_lo={NONE}.0,model_hi={NONE}.0,has_model_interval=f"
 _NO_MODEL: Final = f"model_aqi={NONE}.0,has_model=f,{_NO_MODEL_INTERVAL}"
-_SIX: Final = itemgetter(*PARAMETERS)
-_SUBINDICES: Final = ",".join([f"sub_{parameter}=%di" for parameter in PARAMETERS])
+_SIX: Final = itemgetter(*POLLUTANTS)
+_SUBINDICES: Final = ",".join([f"sub_{parameter}=%di" for parameter in POLLUTANTS])
 _NO_POLLUTANT: Final = (
     f'value={NONE}.0,has_value=f,kind="missing",qc=9i,qc_tests=0i,'
     f'{_NO_INTERVAL},method="",{_NO_RAW},n=0i,sensors="",refused=""'

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 from schemas.times import HOUR_MS
 from sinks import retention as kept_for
 from streams.errors import StoreError
@@ -52,7 +52,7 @@ CREATE TABLE station (
 )
 _VIEWS: Final = f"""
 CREATE VIEW aq AS
-WITH parameter(parameter) AS (VALUES {",".join(f"('{name}')" for name in PARAMETERS)})
+WITH parameter(parameter) AS (VALUES {",".join(f"('{name}')" for name in POLLUTANTS)})
 SELECT e.station, p.parameter, e.end / 1000 AS time,
     j.value ->> 'value' AS value, coalesce(j.value ->> 'kind', 'missing') AS kind,
     coalesce(j.value ->> 'qc', m.value ->> 'qc', 9) AS qc,
@@ -74,7 +74,7 @@ SELECT e.station, j.value ->> 'standard' AS standard, e.end / 1000 AS time,
     j.value ->> 'imputed_share' AS imputed_share, j.value ->> 'lo' AS lo, j.value ->> 'hi' AS hi,
     j.value ->> 'nowcast' AS nowcast, j.value ->> 'nowcast_lo' AS nowcast_lo,
     j.value ->> 'nowcast_hi' AS nowcast_hi,
-    {", ".join(f"j.value ->> '$.subindices.{name}' AS sub_{name}" for name in PARAMETERS)},
+    {", ".join(f"j.value ->> '$.subindices.{name}' AS sub_{name}" for name in POLLUTANTS)},
     j.key = 0 AS leading, e.revision, e.body ->> 'bundle' AS bundle
 FROM estimate e, json_each(e.body, '$.indices') j;
 CREATE VIEW station_state AS
@@ -86,7 +86,7 @@ SELECT e.station, e.end / 1000 AS time, e.body ->> 'sides' AS sides,
         f"(SELECT count(*) FROM json_each(e.body, '$.pollutants') p WHERE p.value ->> 'kind' = '{kind}')"
         f" AS {kind}" for kind in ("measured", "corrected", "imputed")
     )},
-    {len(PARAMETERS)} - (SELECT count(*) FROM json_each(e.body, '$.pollutants')) AS missing,
+    {len(POLLUTANTS)} - (SELECT count(*) FROM json_each(e.body, '$.pollutants')) AS missing,
     e.body ->> '$.model.aqi' AS model_aqi, e.body ->> '$.model.lo' AS model_lo,
     e.body ->> '$.model.hi' AS model_hi, e.revision, e.body ->> 'bundle' AS bundle
 FROM estimate e;
@@ -97,7 +97,7 @@ def _views_of(kind: str, start: str) -> str:
     """Views of the tallies of hours or days, whose beginning is `start`."""
     return f"""
 CREATE VIEW aq_{kind} AS
-WITH parameter(parameter) AS (VALUES {",".join(f"('{name}')" for name in PARAMETERS)})
+WITH parameter(parameter) AS (VALUES {",".join(f"('{name}')" for name in POLLUTANTS)})
 SELECT h.station, p.parameter, h.stop / 1000 AS time,
     (j.value ->> 1) / 1e6 / (j.value ->> 0) AS mean, j.value ->> 2 AS min, j.value ->> 3 AS max,
     coalesce((j.value ->> 4) + (j.value ->> 5) + (j.value ->> 6), 0) AS windows,

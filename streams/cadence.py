@@ -31,7 +31,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from schemas.limits import UNHEARD_MS
+from schemas.limits import FORGOTTEN_AFTER_MS
 from schemas.reading import MAX_PERIOD_S, Observation, Quantity, scaling_of
 from schemas.state import Codec
 from schemas.station import Station
@@ -100,7 +100,7 @@ class Cadence(NamedTuple):
         gap = time_ms - self.last_ms
         if gap <= 0:
             return self
-        if gap > UNHEARD_MS:
+        if gap > FORGOTTEN_AFTER_MS:
             return Cadence(time_ms)  # as if it had never been heard: by then it may be forgotten
         gaps, rests, woke = self.gaps, self.rests, self.woke or self.last_ms
         if gaps and gap > 2 * median_low(gaps):

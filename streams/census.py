@@ -16,10 +16,10 @@ from typing import Final
 from schemas.errors import Refused
 from schemas.limits import (
     CAMERAS_PER_STATION,
+    FORGOTTEN_AFTER_MS,
     SENSORS_PER_STATION,
     SERIES_PER_STATION,
     STATIONS_PER_PARTITION,
-    UNHEARD_MS,
 )
 from schemas.reading import Quantity
 
@@ -86,7 +86,7 @@ class Census:
         """Raises Refused where a station, or one more of its cameras, is not taken in."""
         known = self._station(station, seen)
         if camera not in known.cameras and len(known.cameras) >= CAMERAS_PER_STATION:
-            for name in [name for name, at in known.cameras.items() if at < seen - UNHEARD_MS]:
+            for name in [name for name, at in known.cameras.items() if at < seen - FORGOTTEN_AFTER_MS]:
                 del known.cameras[name]
             if len(known.cameras) >= CAMERAS_PER_STATION:
                 raise Refused(
@@ -126,7 +126,7 @@ class Census:
             )
 
         if full():
-            for old in [one for one, at in known.series.items() if at < seen - UNHEARD_MS]:
+            for old in [one for one, at in known.series.items() if at < seen - FORGOTTEN_AFTER_MS]:
                 del known.series[old]
                 known.sensors[old[0]] -= 1
             known.sensors = +known.sensors
@@ -153,7 +153,7 @@ class Census:
 
     def leave(self, now: int) -> list[str]:
         """Forget the stations that were not heard for long at the event time `now` (ms); gives them."""
-        since = now - UNHEARD_MS - _MARGIN_MS
+        since = now - FORGOTTEN_AFTER_MS - _MARGIN_MS
         if self._oldest >= since:
             return []
         gone = [name for name, known in self._stations.items() if known.heard < since]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from schemas.base import from_ms
 from schemas.estimate import Estimate, FrameUse, IndexBlock, Inputs, ModelOutput, PollutantEstimate, Window
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 
 #: A whole hour, and midnight, UTC.
 T0 = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp())
@@ -91,7 +91,7 @@ def pollutants(draw: st.DrawFn) -> PollutantEstimate:
 def indices(draw: st.DrawFn, standard: str) -> IndexBlock:
     value = draw(st.none() | st.integers(0, 900))
     ends = {name: draw(st.none() | st.integers(0, 900)) for name in ("lo", "hi", "nowcast_lo", "nowcast_hi")}
-    sub = st.dictionaries(st.sampled_from(PARAMETERS), st.integers(0, 900), max_size=6)
+    sub = st.dictionaries(st.sampled_from(POLLUTANTS), st.integers(0, 900), max_size=6)
     return index(
         value, standard=standard, reason=draw(_words), imputed_share=draw(st.floats(0, 1)),
         nowcast=draw(st.none() | st.integers(0, 900)), subindices=draw(sub) if value is not None else {},
@@ -113,7 +113,7 @@ def estimates(draw: st.DrawFn, stations: tuple[str, ...] = ("s1", "s2"), windows
     frames = draw(st.lists(st.booleans(), max_size=3))
     return estimate(
         draw(st.sampled_from(stations)), end, draw(st.integers(1, 5)),
-        draw(st.dictionaries(st.sampled_from(PARAMETERS), pollutants(), max_size=6)),
+        draw(st.dictionaries(st.sampled_from(POLLUTANTS), pollutants(), max_size=6)),
         tuple(draw(indices(standard)) for standard in ("us-epa-2024", "in-naqi-2014")),
         model=draw(st.none() | models()),
         inputs=Inputs(

@@ -22,7 +22,7 @@ from cli.shared.times import age_words, local_time
 from cli.shared.wording import counted
 from schemas.base import format_time
 from schemas.estimate import Estimate
-from schemas.parameters import LABELS, PARAMETERS, Pollutant
+from schemas.parameters import LABELS, POLLUTANTS, Pollutant
 
 _SIDES: Final = {
     "both": "camera + sensors",
@@ -183,12 +183,12 @@ class _LiveColumns:
 
 def _layouts(estimates: Sequence[Estimate]) -> Iterator[_LiveColumns]:
     """From the widest to the narrowest: intervals and columns go, a number is never cut."""
-    yield _LiveColumns(PARAMETERS, intervals=True, sides=True, delay=True, local=True)
-    yield _LiveColumns(PARAMETERS, intervals=True, sides=True, local=True)
-    yield _LiveColumns(PARAMETERS, sides=True, local=True)
-    yield _LiveColumns(PARAMETERS, local=True)
-    yield _LiveColumns(PARAMETERS)
-    there = [name for name in PARAMETERS if any(name in one.pollutants for one in estimates)]
+    yield _LiveColumns(POLLUTANTS, intervals=True, sides=True, delay=True, local=True)
+    yield _LiveColumns(POLLUTANTS, intervals=True, sides=True, local=True)
+    yield _LiveColumns(POLLUTANTS, sides=True, local=True)
+    yield _LiveColumns(POLLUTANTS, local=True)
+    yield _LiveColumns(POLLUTANTS)
+    there = [name for name in POLLUTANTS if any(name in one.pollutants for one in estimates)]
     for count in range(len(there), 0, -1):
         yield _LiveColumns(tuple(there[:count]))
 
@@ -222,7 +222,7 @@ def picture(
     legend.append("~imputed (90 % interval)" if layout.intervals else "~imputed", "italic")
     if stale:
         legend.append(f" · grey: {freshness.why_stale(now)}", "dim")
-    missing = [LABELS[name] for name in PARAMETERS if name not in layout.pollutants]
+    missing = [LABELS[name] for name in POLLUTANTS if name not in layout.pollutants]
     if missing:
         legend.append(f" · a wider terminal shows {', '.join(missing)}", "dim")
     parts: list[RenderableType] = [table, legend, *(Text(hint, "bold") for hint in hints)]

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from cli.shared.wording import counted
 from schemas.base import format_time, from_ms
-from schemas.parameters import PARAMETERS, Pollutant
+from schemas.parameters import POLLUTANTS, Pollutant
 from sinks.retention import Left
 from sinks.tally import IndexTally, PollutantTally
 
@@ -38,7 +38,7 @@ def period_row(left: Left) -> dict[str, Any]:
         "aqi_min": index and index.least,
         "aqi_max": index and index.greatest,
     }
-    for parameter in PARAMETERS:
+    for parameter in POLLUTANTS:
         found = tally.pollutants.get(parameter)
         if found is not None:
             cells |= {
@@ -99,7 +99,7 @@ def _cell(one: PollutantTally | None) -> Text:
 
 def period_tables(left: Sequence[Left], names: Mapping[str, str], *, with_station: bool) -> Iterator[Table]:
     """Hours and days for a person, from the widest table to the narrowest; `names` of the pollutants."""
-    shown: list[Pollutant] = list(PARAMETERS)
+    shown: list[Pollutant] = list(POLLUTANTS)
     yield _table(left, names, shown, with_station, spread=True)
     while len(shown) > 1:
         yield _table(left, names, shown, with_station, spread=False)
@@ -139,7 +139,7 @@ def _table(
         f"means{' (AQI: least to greatest)' if spread else ''}, ug/m3; ~ partly imputed; * partly corrected;"
         " - no value"
     )
-    missing = [names[name] for name in PARAMETERS if name not in shown]
+    missing = [names[name] for name in POLLUTANTS if name not in shown]
     if missing:
         table.caption += f"; a wider terminal shows {', '.join(missing)}"
     return table

@@ -16,7 +16,7 @@ from fusion.sensors.scaling import SCALES, Scalings
 from fusion.sensors.standing import standing_of
 from fusion.sensors.twins import DISTRUSTED_MS, Comparison
 from fusion.sensors.window import Objections, SensorWindow
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 from schemas.reading import LIMITS, scaling_of
 from schemas.station import Station
 from streams.join import Item
@@ -46,7 +46,7 @@ def read(
     sensors = _Sensors(window, objections, judge, comparison, humidities)
     found: dict[str, dict[str, SensorMean]] = {}
     for (sensor, parameter), by_channel in sorted(series.items()):
-        if parameter in PARAMETERS:
+        if parameter in POLLUTANTS:
             mean = sensors.mean(sensor, parameter, by_channel)
             if mean is not None:
                 found.setdefault(parameter, {})[sensor] = mean

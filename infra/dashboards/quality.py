@@ -22,7 +22,7 @@ from infra.dashboards.parts import (
     series,
     station,
 )
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 
 _EACH = f'WHERE {STATIONS} AND $timeFilter GROUP BY time($__interval), "station" fill(null)'
 
@@ -124,7 +124,7 @@ def build() -> dashboard.Dashboard:
                 "Of the pollutants, per station.",
                 INFLUX,
                 influx(
-                    f'SELECT mean("imputed") / {len(PARAMETERS)} FROM "station_state" {_EACH}', "$tag_station"
+                    f'SELECT mean("imputed") / {len(POLLUTANTS)} FROM "station_state" {_EACH}', "$tag_station"
                 ),
             )
             .unit("percentunit")

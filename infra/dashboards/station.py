@@ -32,7 +32,7 @@ from infra.dashboards.parts import (
     variable,
     word,
 )  # fmt: skip
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 
 _AT = "\"station\" = '$station'"
 _OF = f"{_AT} AND \"parameter\" = '$parameter'"
@@ -180,7 +180,7 @@ def build() -> dashboard.Dashboard:
                         WHERE {_AT} AND {STANDARD} AND "sub_{parameter}" >= 0 {_EVERY}""",
                         parameter,
                     )
-                    for parameter in PARAMETERS
+                    for parameter in POLLUTANTS
                 ),
             )
         )

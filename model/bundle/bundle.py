@@ -25,7 +25,7 @@ from datasets.groups import INDIA_NEPAL_UNITLESS
 from model.bundle.targets import STATED
 from model.errors import BundleError
 from schemas.base import first_error
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 from schemas.reading import LIMITS
 
 __all__ = [
@@ -51,10 +51,10 @@ MANIFEST_FILE: Final = "manifest.json"
 DEFAULT_BUNDLE: Final = Path(__file__).parents[1] / "bundles" / "default"
 
 #: Mask patterns, each with an interval table of its own: what is shown to the head, sensors in the order of
-#: `PARAMETERS` and then the image. Pattern k shows the inputs whose bits are set in k + 1.
+#: `POLLUTANTS` and then the image. Pattern k shows the inputs whose bits are set in k + 1.
 PATTERNS: Final = tuple(
-    "+".join(name for bit, name in enumerate((*PARAMETERS, "image")) if shown >> bit & 1)
-    for shown in range(1, 2 << len(PARAMETERS))
+    "+".join(name for bit, name in enumerate((*POLLUTANTS, "image")) if shown >> bit & 1)
+    for shown in range(1, 2 << len(POLLUTANTS))
 )
 
 #: Factor on the intervals at a site that no training window came from, where a bundle does not say: what the
@@ -118,7 +118,7 @@ class Training(_Part):
     sites: tuple[str, ...]
     split: str
     learned: tuple[str, ...] = Field(
-        PARAMETERS, min_length=1, description="pollutants of which the data had values"
+        POLLUTANTS, min_length=1, description="pollutants of which the data had values"
     )
     withheld: dict[str, str] | None = Field(
         None,
@@ -170,7 +170,7 @@ class Bundle:
         #: Learned pollutants that the head neither reads nor tells, and why.
         self.withheld: Mapping[str, str] = withheld
         #: Pollutants that the head reads and tells, in ug/m3.
-        self.trusted = tuple(name for name in PARAMETERS if name in training.learned and name not in withheld)
+        self.trusted = tuple(name for name in POLLUTANTS if name in training.learned and name not in withheld)
 
     def range(self, parameter: str) -> tuple[float, float]:
         """Lowest and highest training value of a pollutant, ug/m3."""
@@ -232,11 +232,11 @@ def _parse(raw: bytes, folder: Path) -> Manifest:
     except ValidationError as error:
         raise BundleError(f"{where}: {first_error(error)[1]}") from error
     for have, want, what in (
-        (manifest.parameters, PARAMETERS, "parameters"),
+        (manifest.parameters, POLLUTANTS, "parameters"),
         (manifest.haze, HAZE_NAMES, "haze statistics"),
         (tuple(sorted(manifest.intervals.aqi)), tuple(sorted(PATTERNS)), "interval patterns (AQI)"),
         (tuple(sorted(manifest.intervals.sensors)), tuple(sorted(PATTERNS)), "interval patterns (sensors)"),
-        *((tuple(row), PARAMETERS, "interval parameters") for row in manifest.intervals.sensors.values()),
+        *((tuple(row), POLLUTANTS, "interval parameters") for row in manifest.intervals.sensors.values()),
     ):
         if tuple(have) != tuple(want):
             raise BundleError(
@@ -249,7 +249,7 @@ def _parse(raw: bytes, folder: Path) -> Manifest:
         (training.ranges, "training.ranges"),
         (unseen, "intervals.unseen"),
     ):
-        unknown = set(names) - set(PARAMETERS)
+        unknown = set(names) - set(POLLUTANTS)
         if unknown:
             raise BundleError(f"{where}: {what} names {', '.join(sorted(unknown))}; export again")
     for name, (lowest, highest) in training.ranges.items():

@@ -20,7 +20,7 @@ from model.bundle.bundle import EMBEDDING_SIZE, ENCODER_FILE, HEAD_FILE, PATTERN
 from model.bundle.targets import HIGHEST
 from model.errors import BundleError
 from schemas.errors import ArrayError
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 from schemas.reading import LIMITS
 
 __all__ = [
@@ -41,9 +41,9 @@ Bool = NDArray[np.bool_]
 
 #: Rows of a head run are a multiple of this: the widest vector register holds 16 float32.
 _LANES: Final = 16
-_SENSORS: Final = len(PARAMETERS)
-_PM25: Final = PARAMETERS.index("pm25")
-_PM10: Final = PARAMETERS.index("pm10")
+_SENSORS: Final = len(POLLUTANTS)
+_PM25: Final = POLLUTANTS.index("pm25")
+_PM10: Final = POLLUTANTS.index("pm10")
 #: How far beyond the training values an input, or what the head makes of it, may lie, on the scale that the
 #: network computes in, log(1 + ug/m3). At 1.65 times the highest PM10 it still says what could be; at six
 #: times it says more PM2.5 than the PM10 that it was shown, at fourteen times 25 times as much.
@@ -168,17 +168,17 @@ class Head:
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
         self._session = session(bundle, HEAD_FILE, 1)
-        self._trusted = np.array([name in bundle.trusted for name in PARAMETERS])
-        ranges = np.array([bundle.range(name) for name in PARAMETERS])
+        self._trusted = np.array([name in bundle.trusted for name in POLLUTANTS])
+        ranges = np.array([bundle.range(name) for name in POLLUTANTS])
         self._least, self._most = np.log1p(ranges[:, 0]) - MARGIN, np.log1p(ranges[:, 1]) + MARGIN
         #: The same in ug/m3: inputs are compared without a logarithm, whose last bit depends on the batch.
         self._least_shown, self._most_shown = np.expm1(self._least), np.expm1(self._most)
-        self._limit = np.log1p([LIMITS[name][1] for name in PARAMETERS])
-        self._unseen = np.array([bundle.unseen(name) for name in PARAMETERS])
+        self._limit = np.log1p([LIMITS[name][1] for name in POLLUTANTS])
+        self._unseen = np.array([bundle.unseen(name) for name in POLLUTANTS])
         tables = bundle.manifest.intervals
         self._aqi_factor = np.array([tables.aqi[name] for name in PATTERNS], dtype=np.float32)
         self._sensor_factor = np.array(
-            [[tables.sensors[name][parameter] for parameter in PARAMETERS] for name in PATTERNS],
+            [[tables.sensors[name][parameter] for parameter in POLLUTANTS] for name in PATTERNS],
             dtype=np.float32,
         )
 
@@ -200,7 +200,7 @@ class Head:
         Args:
             embedding: (N, 128), mean over the window's frames; ignored where `image_present` is False.
             image_present: (N,), False where no frame of the window passed.
-            sensors: (N, 6) ug/m3 in `PARAMETERS` order, NaN = missing. Negative values count as zero.
+            sensors: (N, 6) ug/m3 in `POLLUTANTS` order, NaN = missing. Negative values count as zero.
             haze: (N, 20), mean over the same frames; NaN = unknown. None: unknown in every row.
             hour: (N,), local mean solar hour 0..24 (`camera.sun.solar_hour`), NaN = unknown. None: all.
             unseen: (N,), True at a site that no training window came from: intervals of concentrations are
@@ -306,7 +306,7 @@ def heard_by(bundle: Bundle, sensors: Float32) -> Float32:
     """Readings (N, 6) without those of pollutants that the bundle never learned or withholds: a reading in
     another unit than the network's own would mislead it.
     """
-    trusted = np.array([name in bundle.trusted for name in PARAMETERS])
+    trusted = np.array([name in bundle.trusted for name in POLLUTANTS])
     return np.where(trusted, sensors, np.float32(np.nan))
 
 

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from model.bundle.runtime import Head, heard_by
 from schemas.errors import ArrayError
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 
 __all__ = ["PLAYERS", "Shares", "reference_aqi", "shapley_shares"]
 
 Float32 = NDArray[np.float32]
 
-PLAYERS: Final = (*PARAMETERS, "image")
+PLAYERS: Final = (*POLLUTANTS, "image")
 _COUNT: Final = len(PLAYERS)
 _COALITIONS: Final = 1 << _COUNT
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from aqi import standards
 from aqi.subindex import subindices
 from aqi.units import from_canonical
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 
 __all__ = [
     "DEFAULT_STANDARD",
@@ -41,7 +41,7 @@ def calculate(standard_id: str, sensors: NDArray[np.float32]) -> NDArray[np.floa
     # The first table a standard has for a parameter is that of its daily or running index.
     first = {measure.parameter: measure for measure in reversed(list(standard.measures.values()))}
     result = np.full(len(sensors), np.nan)
-    for column, parameter in enumerate(PARAMETERS):
+    for column, parameter in enumerate(POLLUTANTS):
         measure, known = first.get(parameter), ~np.isnan(sensors[:, column])
         if measure is None or not known.any():
             continue

@@ -29,7 +29,7 @@ from model.bundle.targets import DEFAULT_STANDARD, STATED, calculate, describe
 from model.evaluation.metrics import aqi_class, bootstrap, scores
 from model.evaluation.truth import with_target
 from schemas.base import format_time
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 
 __all__ = [
     "MASKS",
@@ -83,9 +83,9 @@ class Mask(NamedTuple):
 MASKS: Final[tuple[Mask, ...]] = (
     Mask("all"),
     Mask("sensors only", image="hidden"),
-    *(Mask(f"no {name}", tuple(other != name for other in PARAMETERS)) for name in PARAMETERS),
-    Mask("no pm", tuple(name not in ("pm25", "pm10") for name in PARAMETERS)),
-    Mask("no pm, no image", tuple(name not in ("pm25", "pm10") for name in PARAMETERS), image="hidden"),
+    *(Mask(f"no {name}", tuple(other != name for other in POLLUTANTS)) for name in POLLUTANTS),
+    Mask("no pm", tuple(name not in ("pm25", "pm10") for name in POLLUTANTS)),
+    Mask("no pm, no image", tuple(name not in ("pm25", "pm10") for name in POLLUTANTS), image="hidden"),
     Mask("20 % missing", missing=0.2),
     Mask("50 % missing", missing=0.5),
     Mask("80 % missing", missing=0.8),
@@ -300,7 +300,7 @@ def _imputation(truth: Float32, shown: Float32, output: HeadOutput) -> dict[str,
     """Errors of the concentrations that were hidden but are known."""
     result: dict[str, Any] = {}
     hidden = np.isnan(shown) & ~np.isnan(truth) & ~np.isnan(output.sensors)
-    for column, name in enumerate(PARAMETERS):
+    for column, name in enumerate(POLLUTANTS):
         rows = hidden[:, column]
         if not rows.any():
             continue
@@ -389,9 +389,9 @@ def evaluate(
                 "aqi": _exact(output.aqi[place]),
                 "aqi_lo": _exact(output.aqi_lo[place]),
                 "aqi_hi": _exact(output.aqi_hi[place]),
-                "sensors": dict(zip(PARAMETERS, map(_exact, output.sensors[place]), strict=True)),
-                "sensors_lo": dict(zip(PARAMETERS, map(_exact, output.sensors_lo[place]), strict=True)),
-                "sensors_hi": dict(zip(PARAMETERS, map(_exact, output.sensors_hi[place]), strict=True)),
+                "sensors": dict(zip(POLLUTANTS, map(_exact, output.sensors[place]), strict=True)),
+                "sensors_lo": dict(zip(POLLUTANTS, map(_exact, output.sensors_lo[place]), strict=True)),
+                "sensors_hi": dict(zip(POLLUTANTS, map(_exact, output.sensors_hi[place]), strict=True)),
             }
         )
     summary = {

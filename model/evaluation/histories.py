@@ -13,7 +13,7 @@ from camera.far_band import Strip
 from datasets.errors import LayoutError
 from datasets.hourly import FolderReader
 from schemas.base import to_ms
-from schemas.parameters import PARAMETERS, Pollutant
+from schemas.parameters import POLLUTANTS, Pollutant
 from schemas.times import HOUR_MS
 
 #: The skyline of milan-webcam: rows 150 to 300 of 540.
@@ -106,7 +106,7 @@ def read_layout(root: Path, read: FolderReader) -> tuple[list[OnlineData], list[
     found = []
     for station, history in sorted(histories.items()):
         record = history.record
-        readings = {name: history.means[name] for name in PARAMETERS if name in history.means}
+        readings = {name: history.means[name] for name in POLLUTANTS if name in history.means}
         if not readings:
             if history.frames:
                 problems.append(f"{station}: it has frames, but no readings to score them by; left out")

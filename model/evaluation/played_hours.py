@@ -21,7 +21,7 @@ from model.bundle.bundle import EMBEDDING_SIZE, Bundle
 from model.bundle.runtime import Encoder, Head, pool
 from model.evaluation.histories import OnlineData
 from schemas.base import from_ms
-from schemas.parameters import PARAMETERS, Pollutant
+from schemas.parameters import POLLUTANTS, Pollutant
 from schemas.times import HOUR_MS
 
 Progress = Callable[[str, int, int], None]
@@ -129,8 +129,8 @@ def _global(
 
     None where it has none.
     """
-    sensors = np.full((1, len(PARAMETERS)), np.nan, dtype=np.float32)
-    for index, name in enumerate(PARAMETERS):
+    sensors = np.full((1, len(POLLUTANTS)), np.nan, dtype=np.float32)
+    for index, name in enumerate(POLLUTANTS):
         if name != pollutant:
             sensors[0, index] = data.readings.get(name, {}).get(end_ms, math.nan)
     if not embeddings and np.isnan(sensors).all():
@@ -140,4 +140,4 @@ def _global(
     embedding = pool(embeddings) if embeddings else np.zeros(EMBEDDING_SIZE, np.float32)
     haze_ = pool(statistics) if statistics else np.full(HAZE_SIZE, np.nan, np.float32)
     output = head.predict(embedding[None], np.array([bool(embeddings)]), sensors, haze_[None], hour)
-    return output.concentration(0, PARAMETERS.index(pollutant))
+    return output.concentration(0, POLLUTANTS.index(pollutant))

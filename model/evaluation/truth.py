@@ -7,7 +7,7 @@ import numpy as np
 from datasets.groups import Group
 from datasets.hourly import Hourly
 from model.bundle.targets import calculate
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 from schemas.times import HOUR_MS, window_end
 
 __all__ = ["with_target", "with_true_concentrations"]
@@ -15,7 +15,7 @@ __all__ = ["with_target", "with_true_concentrations"]
 
 def with_target(groups: Sequence[Group], standard_id: str) -> list[Group]:
     """Groups whose AQI is the standard's index of their own readings."""
-    readings = np.array([group.readings for group in groups], dtype=np.float32).reshape(-1, len(PARAMETERS))
+    readings = np.array([group.readings for group in groups], dtype=np.float32).reshape(-1, len(POLLUTANTS))
     return [
         group._replace(aqi=float(aqi))
         for group, aqi in zip(groups, calculate(standard_id, readings), strict=True)

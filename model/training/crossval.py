@@ -23,7 +23,7 @@ from model.training.finetune import fine_tune
 from model.training.frames import INPUT_SIZE, FrameTable
 from model.training.network import EnsembleHead, EnsembleOutputs, Familiarity
 from model.training.train import Fitted, Projection, Split, fit, hour_circle, pool_frames
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 
 __all__ = [
     "NOISE",
@@ -240,7 +240,7 @@ def with_intervals(
     factor, sensor_factor = np.ones(len(PATTERNS)), np.ones((len(PATTERNS), 6))
     if tables is not None:
         factor = np.array([tables["aqi"][name] for name in PATTERNS])
-        rows = [[tables["sensors"][name][parameter] for parameter in PARAMETERS] for name in PATTERNS]
+        rows = [[tables["sensors"][name][parameter] for parameter in POLLUTANTS] for name in PATTERNS]
         sensor_factor = np.array(rows)
     aqi = np.maximum(aqi, 0)
     half, log_half = factor[pattern, None] * aqi_scale, sensor_factor[pattern] * log_scale
@@ -276,7 +276,7 @@ class Residuals:
     def __init__(self, table: FrameTable, folds: Sequence[Fold], masks: Sequence[Mask]) -> None:
         predict = fold_predictor(folds)
         windows = windows_of(table, folds[0].projection)
-        self._aqi, self._sensors = _Ratios(), [_Ratios() for _ in PARAMETERS]
+        self._aqi, self._sensors = _Ratios(), [_Ratios() for _ in POLLUTANTS]
         for mask in masks:
             shown, rows = masked(windows, mask, NOISE, seed=0)
             output = predict(shown, rows)
@@ -305,7 +305,7 @@ class Residuals:
         return {
             "aqi": dict(zip(PATTERNS, aqi, strict=True)),
             "sensors": {
-                name: dict(zip(PARAMETERS, (factors[index] for factors in sensors), strict=True))
+                name: dict(zip(POLLUTANTS, (factors[index] for factors in sensors), strict=True))
                 for index, name in enumerate(PATTERNS)
             },
         }
@@ -336,7 +336,7 @@ def held_out_coverage(
 def _family(pattern: int) -> tuple[int, bool, bool]:
     """What decides most of a pattern's uncertainty: particles shown, any gas, the image."""
     shown = pattern + 1
-    return (shown & 3).bit_count(), bool(shown & 0b111100), bool(shown & 1 << len(PARAMETERS))
+    return (shown & 3).bit_count(), bool(shown & 0b111100), bool(shown & 1 << len(POLLUTANTS))
 
 
 _Part = tuple[Float64, NDArray[np.int64]]

@@ -47,7 +47,7 @@ from model.training.crossval import run_ensemble
 from model.training.frames import INPUT_SIZE
 from model.training.network import SENSORS, EnsembleHead, EnsembleOutputs, Familiarity, FusionHead, HeadInputs
 from model.training.train import Projection
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 
 __all__ = ["Trained", "export", "load", "model_card", "quantise", "save"]
 
@@ -223,7 +223,7 @@ def export(folder: Path, trained: Trained, name: str, version: str) -> Bundle:
             "name": config.backbone, "weights": graph.weights, "licence": spec.licence, "precision": "fp32",
             "channels": spec.channels,
         },
-        "parameters": PARAMETERS,
+        "parameters": POLLUTANTS,
         "unit": "ug/m3",
         "haze": HAZE_NAMES,
         "embedding_size": EMBEDDING_SIZE,
@@ -346,7 +346,7 @@ def _check(bundle: Bundle, graph: EncoderGraph, ensemble: EnsembleHead) -> None:
     there = rng.random(rows) < 0.7
     there[0] = True
     sensors = np.where(rng.random((rows, 6)) < 0.6, rng.gamma(2, 40, (rows, 6)), np.nan).astype(np.float32)
-    learned = np.array([name in bundle.manifest.training.learned for name in PARAMETERS])
+    learned = np.array([name in bundle.manifest.training.learned for name in POLLUTANTS])
     sensors[:, ~learned] = np.nan
     sensors[:, learned.argmax()] = 30.0
     hour = (rng.random(rows) * 24).astype(np.float32)

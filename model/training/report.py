@@ -40,7 +40,7 @@ from model.training.finetune import fine_tune
 from model.training.frames import FrameTable
 from model.training.network import HeadInputs
 from model.training.train import Fitted, Projection, Split, fit, hour_circle, principal_components
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 
 __all__ = ["full_report", "leaking_figure", "write_report"]
 
@@ -344,14 +344,14 @@ def _markdown(report: Mapping[str, Any]) -> str:
             "Imputation, RMSE of log(1 + ug/m3) / MAE in ug/m3 / coverage of the 90 % interval:",
             "",
         ]
-        lines += ["| inputs | " + " | ".join(PARAMETERS) + " |", "|---|" + "---|" * len(PARAMETERS)]
+        lines += ["| inputs | " + " | ".join(POLLUTANTS) + " |", "|---|" + "---|" * len(POLLUTANTS)]
         for mask, entry in entries.items():
             if entry["sensors"]:
                 cells = [
                     f"{s['log_rmse']:.2f} / {s['mae']:.0f} / {100 * s['coverage']:.0f} %"
                     if (s := entry["sensors"].get(name))
                     else ""
-                    for name in PARAMETERS
+                    for name in POLLUTANTS
                 ]
                 lines.append(f"| {mask} | " + " | ".join(cells) + " |")
     lines += ["", "## Coverage of the 90 % intervals on groups that neither trained nor calibrated them", ""]

@@ -31,7 +31,7 @@ from model.training.finetune import fine_tune
 from model.training.frames import INPUT_SIZE, FrameTable, read_frames
 from model.training.report import FOLDS, full_report
 from model.training.train import Projection, Split, fit
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 
 __all__ = ["ABLATIONS", "Folder", "Learnt", "ablation", "calibration_frames", "read_groups", "run"]
 
@@ -120,7 +120,7 @@ def run(
     [fitted] = fit(table, settings, [split], progress, output / "checkpoint.pt", components)
     ensemble, projection = build_ensemble(fitted, table, everything)
     learned = [
-        name for name, column in zip(PARAMETERS, table.sensors.T, strict=True) if not np.isnan(column).all()
+        name for name, column in zip(POLLUTANTS, table.sensors.T, strict=True) if not np.isnan(column).all()
     ]
     training = {
         "data": data,
@@ -133,7 +133,7 @@ def run(
         "withheld": {name: why for name, why in learnt.withheld.items() if name in learned},
         "ranges": {
             name: [max(0.0, float(np.nanmin(column))), float(np.nanmax(column))]
-            for name, column in zip(PARAMETERS, table.sensors.T, strict=True)
+            for name, column in zip(POLLUTANTS, table.sensors.T, strict=True)
             if name in learned
         },
         "aqi_mean": round(float(table.aqi.mean()), 3),

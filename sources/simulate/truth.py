@@ -6,14 +6,14 @@ from typing import Final, get_args
 
 from datasets.errors import SourceError
 from schemas.base import format_time, from_ms, parse_time, to_ms
-from schemas.parameters import PARAMETERS, Parameter
+from schemas.parameters import POLLUTANTS, Parameter
 from schemas.times import MINUTE_MS
 from sources.simulate.air import air
 from sources.simulate.city import City
 from sources.simulate.sensors import fault
 
 _PARAMETERS: Final = tuple(
-    name for name in get_args(Parameter) if name in (*PARAMETERS, "relativehumidity", "temperature")
+    name for name in get_args(Parameter) if name in (*POLLUTANTS, "relativehumidity", "temperature")
 )
 COLUMNS: Final = ("time", "station", *_PARAMETERS, "faults")
 

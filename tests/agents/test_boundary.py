@@ -46,10 +46,10 @@ from schemas.features import Features, Punctuation
 from schemas.frame import FrameHeader
 from schemas.limits import (
     CAMERAS_PER_STATION,
+    FORGOTTEN_AFTER_MS,
     SENSORS_PER_STATION,
     SERIES_PER_STATION,
     STATIONS_PER_PARTITION,
-    UNHEARD_MS,
 )
 from schemas.reading import Reading
 from schemas.station import CameraBands, Station
@@ -753,7 +753,7 @@ def test_a_counter_in_the_stations_id_ends_in_dead_letters_and_the_known_go_on()
     assert len(letters) == 50
     assert len(fusion.census) == STATIONS_PER_PARTITION
     # Those that were not heard for long make room.
-    later = NOON + UNHEARD_MS + 2 * 3_600_000
+    later = NOON + FORGOTTEN_AFTER_MS + 2 * 3_600_000
     fresh = [named(log, f"n{n}", later, "main") for n in range(3)]
     for record in fresh:
         record.timestamp = later
@@ -821,7 +821,7 @@ def test_who_is_not_heard_for_long_leaves_memory_and_checkpoints_and_begins_anew
     ]
     fusion.handle([named(log, "a", NOON, "main"), *learned], *closing())
     assert last_of(fusion.broker, topics.STATE)[b"a#0"] is not None
-    later = NOON + UNHEARD_MS + 24 * 3_600_000
+    later = NOON + FORGOTTEN_AFTER_MS + 24 * 3_600_000
     speaks = [named(log, "b", later, "main"), named(log, "b", later + 2 * 3_600_000, "main")]
     for record in speaks:
         record.timestamp = later + 3 * 3_600_000

@@ -12,7 +12,7 @@ from aqi.errors import HistoryError
 from aqi.history import History, HistoryState
 from aqi.older_ozone import OZONE_KEPT, OzoneState
 from aqi.slots import Mean, SlotsState
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 from schemas.state import pack, unpack
 from schemas.times import HOUR_MS, QUARTER_MS
 
@@ -23,7 +23,7 @@ windows = st.lists(
     st.tuples(
         st.integers(0, 30 * 60),  # minutes after T0, made unique and ordered below
         st.dictionaries(
-            st.sampled_from(PARAMETERS), st.tuples(st.floats(0, 1000), st.booleans()), min_size=0, max_size=6
+            st.sampled_from(POLLUTANTS), st.tuples(st.floats(0, 1000), st.booleans()), min_size=0, max_size=6
         ),
     ),
     max_size=60,
@@ -52,7 +52,7 @@ def test_hours_are_the_means_of_their_windows(given_windows: Any) -> None:
         end_ms = T0 + (hour + 1) * HOUR_MS
         inside = [values for minute, values in given_windows if minute // 60 == hour]
         found = history.hour(end_ms)
-        for parameter in PARAMETERS:
+        for parameter in POLLUTANTS:
             parts = [values[parameter] for values in inside if parameter in values]
             if not parts:
                 assert parameter not in found

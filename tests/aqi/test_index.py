@@ -15,7 +15,7 @@ from aqi.history import History
 from aqi.index import IndexResult, assess, assess_many, index_of
 from aqi.slots import Mean
 from aqi.subindex import subindices
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 from schemas.times import HOUR_MS, QUARTER_MS
 
 T0 = 1_700_000_000_000 // HOUR_MS * HOUR_MS
@@ -32,7 +32,7 @@ EDITIONS = (
 US, INDIA, CHINA, EAQI, DAQI = (
     standards.load(id) for id in ("us-epa-2024", "in-naqi-2014", "cn-hj633-2026", "eaqi-2025", "uk-daqi")
 )
-ALL: dict[str, float] = dict.fromkeys(PARAMETERS, 20.0)
+ALL: dict[str, float] = dict.fromkeys(POLLUTANTS, 20.0)
 RANK = {"insufficient": 0, "indicative": 1, "valid": 2}
 
 
@@ -53,7 +53,7 @@ def sub(result: IndexResult, parameter: str) -> Any:
 def test_a_station_with_one_minute_of_data_has_a_result_and_it_is_not_valid(standard: str) -> None:
     loaded = standards.load(standard)
     history = History.empty(48).with_window(
-        T0 + MINUTE_MS, MINUTE_MS, {p: Mean(20.0, 60) for p in PARAMETERS}
+        T0 + MINUTE_MS, MINUTE_MS, {p: Mean(20.0, 60) for p in POLLUTANTS}
     )
     result = assess(loaded, history, T0 + MINUTE_MS)
     assert result.index is not None
@@ -81,7 +81,7 @@ def test_a_full_day_is_valid_and_explains_itself(standard: str) -> None:
     result = assess(loaded, history, T0 + 3 * QUARTER_MS)
     assert (result.status, result.reason, result.imputed_share) == ("valid", "", 0.0)
     indexed = {m.parameter for m in loaded.measures.values()}
-    assert {s.parameter for s in result.subindices} == indexed & set(PARAMETERS)
+    assert {s.parameter for s in result.subindices} == indexed & set(POLLUTANTS)
     assert result.index == max(s.index for s in result.subindices)
     assert result.category == loaded.category(result.index)
     plain = json.loads(json.dumps(result.to_plain()))
@@ -279,7 +279,7 @@ def test_subindices_of_an_array() -> None:
 
 
 hour_values = st.dictionaries(
-    st.sampled_from(PARAMETERS),
+    st.sampled_from(POLLUTANTS),
     st.tuples(st.floats(0, 900), st.sampled_from([60, 1800, 2700, 3600]), st.booleans()),
     max_size=6,
 )
@@ -296,7 +296,7 @@ def station(by_hour: Any) -> History:
 
 #: Whole numbers, so that a mean of ends and the end of a mean are the same number.
 guesses = st.dictionaries(
-    st.sampled_from(PARAMETERS),
+    st.sampled_from(POLLUTANTS),
     st.tuples(
         st.integers(0, 900),
         st.sampled_from([1800, 3600]),
@@ -365,7 +365,7 @@ def test_sub_indices_follow_the_plain_definition_when_hours_are_complete(by_hour
     result = assess(loaded, station(by_hour), T0)
     found = {(s.parameter, s.averaging): s for s in result.subindices if s.status == "valid"}
     for measure in loaded.reports[loaded.default_report]:
-        if measure.parameter not in PARAMETERS or measure.averaging == "15min":
+        if measure.parameter not in POLLUTANTS or measure.averaging == "15min":
             continue
         length = {"1h": 1, "8h": 8, "24h": 24}[measure.averaging]
         for start in (0, 1):
@@ -415,7 +415,7 @@ def test_completeness_is_monotone(by_hour: Any, back: int, extra: Any, standard:
     assert (second.index is None) <= (first.index is None)
 
 
-@given(stations, st.sampled_from(EDITIONS), st.sampled_from(PARAMETERS), st.floats(0, 500))
+@given(stations, st.sampled_from(EDITIONS), st.sampled_from(POLLUTANTS), st.floats(0, 500))
 def test_dirtier_air_never_lowers_the_index(by_hour: Any, standard: str, parameter: str, more: float) -> None:
     loaded = standards.load(standard)
     dirtier = {

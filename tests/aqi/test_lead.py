@@ -12,7 +12,7 @@ from aqi.history import History
 from aqi.index import IndexResult, assess
 from aqi.slots import Mean
 from aqi.units import convert
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 from schemas.times import HOUR_MS
 
 T0 = 1_700_000_000_000 // HOUR_MS * HOUR_MS
@@ -49,13 +49,13 @@ def index(standard: Any, parameter: str, averaging: str, value: float) -> int:
 
 @pytest.mark.parametrize("standard", EDITIONS)
 @pytest.mark.parametrize("hours", [1, 3, 9, 24])
-@pytest.mark.parametrize("parameter", PARAMETERS)
+@pytest.mark.parametrize("parameter", POLLUTANTS)
 def test_beside_a_measured_pollutant_none_leads_that_nobody_measured(
     standard: str, hours: int, parameter: str
 ) -> None:
     """Whatever the network makes of it: a station with CO alone has the index of CO, or none."""
     loaded = standards.load(standard)
-    smoke: dict[str, Mean] = {name: guess(400.0, 300.0, 900.0) for name in PARAMETERS}
+    smoke: dict[str, Mean] = {name: guess(400.0, 300.0, 900.0) for name in POLLUTANTS}
     measured = {parameter: Mean(8.0, 3600)}
     result = assess(loaded, of_hours(hours, {**smoke, **measured}), T0)
     alone = assess(loaded, of_hours(hours, measured), T0)
@@ -288,7 +288,7 @@ def test_a_gas_without_a_nowcast_may_lead_and_says_so() -> None:
 
 @example({"pm25": 0, "o3": 0, "so2": 88}, "uk-daqi", 0, 5, 4)
 @given(
-    st.dictionaries(st.sampled_from(PARAMETERS), st.integers(0, 700), min_size=1),
+    st.dictionaries(st.sampled_from(POLLUTANTS), st.integers(0, 700), min_size=1),
     st.sampled_from(EDITIONS),
     st.integers(0, 59),
     st.sampled_from([1, 5, 15, 60]),

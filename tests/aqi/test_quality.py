@@ -36,7 +36,7 @@ from aqi.flags import (
 from aqi.limits import Limits, limits_from
 from aqi.quality import FRESH, SensorState
 from aqi.quality_defaults import defaults
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 from schemas.state import pack, unpack
 from tests.aqi import series
 
@@ -240,7 +240,7 @@ def test_bad_limits_are_refused(table: dict[str, Any], message: str) -> None:
 
 def test_defaults_cover_every_pollutant_and_keep_extreme_air() -> None:
     limits = defaults().limits
-    assert tuple(limits) == PARAMETERS
+    assert tuple(limits) == POLLUTANTS
     extremes = {"pm25": 1486.0, "pm10": 3500.0, "no2": 900.0, "so2": 3000.0, "co": 70000.0, "o3": 700.0}
     for parameter, value in extremes.items():
         verdict = quality.step(limits[parameter], FRESH, 1, value)

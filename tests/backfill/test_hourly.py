@@ -14,7 +14,7 @@ from backfill.hourly import read_folder
 from cli.main import app
 from infra.connect import environment
 from schemas.base import format_time, from_ms, to_ms
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 from schemas.times import HOUR_MS
 from settings.sections import Settings
 from sinks.store import Store
@@ -99,7 +99,7 @@ def test_hours_are_those_of_a_replay(
     found, _ = read_folder(tmp_path / "town")
     hours = {START + hour * HOUR_MS for hour in range(1, HOURS + 1)}
     for station in ("pa", "scales"):
-        for name in PARAMETERS:
+        for name in POLLUTANTS:
             replayed = {
                 end: one.pollutants[name].value
                 for one in estimates

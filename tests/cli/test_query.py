@@ -18,7 +18,7 @@ from cli.errors import QueryError
 from cli.query import SCHEMA, query, row, to_csv, to_json, to_parquet, to_table
 from cli.shared.times import moment
 from schemas.estimate import Estimate
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 from schemas.station import Station
 from sinks.retention import Retention
 from sinks.store import Store
@@ -107,7 +107,7 @@ def test_the_command_filters_and_writes(store, tmp_path):
     assert "2026-01-01 00:05:00Z" in run("b").decode()
 
 
-WIDE = {name: imputed(1000.5 + n, 10.0, 20_000.0) for n, name in enumerate(PARAMETERS)}
+WIDE = {name: imputed(1000.5 + n, 10.0, 20_000.0) for n, name in enumerate(POLLUTANTS)}
 
 
 @pytest.mark.parametrize("columns", ["50", "60", "80", "120", None])
@@ -120,7 +120,7 @@ def test_no_number_and_no_name_is_cut(store, columns):
     [row] = [line for line in result.output.splitlines() if line.startswith("harbour-north")]
     assert {"155", "00:01:00Z"} <= {word.removeprefix("2026-01-01 ") for word in row.split()}
     told = " ".join(result.output.split()).partition("a wider terminal shows")[2]
-    for n, name in enumerate(PARAMETERS):
+    for n, name in enumerate(POLLUTANTS):
         assert (f"~{1000.5 + n:.1f}" in row) == (name.upper().replace("PM25", "PM2.5") not in told)
     if columns is not None:
         assert all(len(line) <= int(columns) for line in result.output.splitlines())

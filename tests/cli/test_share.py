@@ -13,7 +13,7 @@ from cli.share import share
 from exchange import ngsi_ld, openaq, sensorthings
 from schemas.base import format_time
 from schemas.estimate import Inputs
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 from schemas.station import Station
 from sinks.store import Store
 from tests.samples import T0, estimate, estimates, imputed, index, measured
@@ -51,7 +51,7 @@ def test_an_ngsi_ld_entity_keeps_to_the_schema_of_air_quality_observed(one):
             # NGSI-LD has no null, and its observedAt is UTC with a Z.
             assert attribute["value"] is not None
             assert attribute.get("observedAt", "Z").endswith("Z")
-        if name in PARAMETERS:
+        if name in POLLUTANTS:
             assert attribute["unitCode"] == "GQ"  # UN/CEFACT: microgram per cubic metre
             assert {"kind", "qualityFlag"} <= set(attribute)
     plain = key_values(made)
@@ -61,7 +61,7 @@ def test_an_ngsi_ld_entity_keeps_to_the_schema_of_air_quality_observed(one):
     assert plain["id"].startswith("urn:ngsi-ld:AirQualityObserved:")
     assert rfc3339(plain["dateObserved"])
     assert plain["location"] == {"type": "Point", "coordinates": [9.25, 45.5]}
-    for name in PARAMETERS:
+    for name in POLLUTANTS:
         assert plain.get(name, 0) >= 0
     index_value = plain.get("airQualityIndex", 0)
     assert isinstance(index_value, int)
@@ -69,7 +69,7 @@ def test_an_ngsi_ld_entity_keeps_to_the_schema_of_air_quality_observed(one):
     assert 0 <= plain["reliability"] <= 1
     assert 0 <= plain.get("relativeHumidity", 0) <= 1
     known = {
-        *PARAMETERS,
+        *POLLUTANTS,
         "id",
         "type",
         "@context",
@@ -262,7 +262,7 @@ def test_openaq_gets_measurements_only(batch):
         assert one["key"] in keys
     for sensor in keys.values():
         # openaq-transform's table of parameters
-        assert sensor["parameter"] in {f"{name}:mass" for name in PARAMETERS}
+        assert sensor["parameter"] in {f"{name}:mass" for name in POLLUTANTS}
         assert sensor["units"] == ("mg/m3" if sensor["parameter"] == "co:mass" else "ug/m3")
     assert {location["site_id"] for location in made["locations"]} <= set(HERE)
     assert made["meta"]["fetchSummary"]["measurements"] == len(made["measurements"])

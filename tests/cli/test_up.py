@@ -17,7 +17,7 @@ from cli.shared.times import age_words
 from cli.shared.wording import counted
 from cli.up import changes, expect_folder
 from infra.errors import StackError
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 from tests.samples import T0, estimate, imputed, index, measured
 
 NOW = datetime.fromtimestamp(T0, UTC) + timedelta(hours=12)
@@ -36,7 +36,7 @@ def screen(estimates, width, stale=(), hints=()):
 
 
 def full(station: str, end: int):
-    values = {name: imputed(1000.5 + n, 10.0, 20_000.0) for n, name in enumerate(PARAMETERS)}
+    values = {name: imputed(1000.5 + n, 10.0, 20_000.0) for n, name in enumerate(POLLUTANTS)}
     return estimate(station, end, 1, values | {"pm25": measured(74.25)}, (index(155),))
 
 
@@ -47,7 +47,7 @@ def test_no_number_and_no_name_is_cut(width):
     assert "…" not in text
     row = next(each for each in text.splitlines() if "harbour-north" in each)
     assert {"155", "74.2", "11:59", "40"} <= set(row.split())
-    for n, name in enumerate(PARAMETERS[1:], start=1):
+    for n, name in enumerate(POLLUTANTS[1:], start=1):
         assert (f"~{1000.5 + n:.1f}" in row) == (
             name.upper().replace("PM25", "PM2.5") not in text.partition("a wider terminal shows")[2]
         )

@@ -24,7 +24,7 @@ from fusion.learning import Air, Gathered
 from schemas.amendment import AMENDMENT_TYPE, AmendedHour, Amendment, Heard, HourMean, Unheard, Withheld
 from schemas.base import from_ms
 from schemas.errors import Refused
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 from schemas.reading import Quantity
 from streams.accept import Keys, amendment_of, is_amendment
 from streams.join import Item, WindowView
@@ -40,8 +40,8 @@ MEANS = st.builds(
 
 
 @given(
-    st.dictionaries(st.integers(1, 30), st.dictionaries(st.sampled_from(PARAMETERS), MEANS), max_size=8),
-    st.dictionaries(st.integers(1, 30), st.dictionaries(st.sampled_from(PARAMETERS), MEANS), max_size=8),
+    st.dictionaries(st.integers(1, 30), st.dictionaries(st.sampled_from(POLLUTANTS), MEANS), max_size=8),
+    st.dictionaries(st.integers(1, 30), st.dictionaries(st.sampled_from(POLLUTANTS), MEANS), max_size=8),
 )
 def test_hours_travel_without_loss_and_taken_in_twice_they_change_nothing(
     before: dict[int, dict[str, Mean]], after: dict[int, dict[str, Mean]]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusion.bounds import Interval, bounded
-from schemas.parameters import PARAMETERS, Pollutant
+from schemas.parameters import POLLUTANTS, Pollutant
 from schemas.reading import LIMITS
 
 NUMBERS = st.floats(-1e3, 1e9) | st.floats(0, 500)
@@ -15,8 +15,8 @@ INTERVALS = st.tuples(NUMBERS, NUMBERS, NUMBERS).map(lambda three: Interval(*thr
 
 
 @given(
-    st.dictionaries(st.sampled_from(PARAMETERS), INTERVALS),
-    st.dictionaries(st.sampled_from(PARAMETERS), st.floats(-20, 5000) | st.floats(0, 300)),
+    st.dictionaries(st.sampled_from(POLLUTANTS), INTERVALS),
+    st.dictionaries(st.sampled_from(POLLUTANTS), st.floats(-20, 5000) | st.floats(0, 300)),
 )
 def test_what_is_imputed_could_be_true_beside_what_is_measured(
     imputed: dict[Pollutant, Interval], measured: dict[str, float]

@@ -18,7 +18,7 @@ from model.bundle.runtime import Head
 from schemas.base import from_ms
 from schemas.estimate import Estimate
 from schemas.features import Features, Quality
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 from schemas.reading import LIMITS, Quantity
 from streams.join import Item, WindowView
 
@@ -167,7 +167,7 @@ READINGS = st.fixed_dictionaries(
     {},
     optional={
         name: st.floats(0, LIMITS[name][1]) | st.floats(0, 300) | st.sampled_from([0.0, LIMITS[name][1]])
-        for name in PARAMETERS
+        for name in POLLUTANTS
     },
 )
 PICTURES = st.none() | st.tuples(

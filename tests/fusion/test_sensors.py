@@ -15,7 +15,7 @@ from fusion.sensors.choice import NEAR, nearer
 from schemas.base import to_ms
 from schemas.errors import Refused
 from schemas.estimate import Estimate, MissingPollutant, PollutantEstimate
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 from schemas.reading import LIMITS
 from schemas.station import Sensor, Station
 from tests.fusion.town import DAY, HOUR, MINUTE, SECOND, Town, reading, value
@@ -339,7 +339,7 @@ def test_carbon_monoxide_in_the_wrong_unit_is_doubted(number: float, unit: str, 
 sent = st.lists(
     st.tuples(
         st.integers(0, 40),
-        st.sampled_from([*PARAMETERS, "relativehumidity"]),
+        st.sampled_from([*POLLUTANTS, "relativehumidity"]),
         st.floats(-0.1, 1.0),
         st.sampled_from(["main", "b"]),
         st.sampled_from(["value", "value_a", "value_b", "atm", "cf_1_b"]),

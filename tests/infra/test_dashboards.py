@@ -15,7 +15,7 @@ from infra.dashboards.files import FOLDER, render
 from infra.dashboards.parts import editions
 from schemas.base import format_time, from_ms, to_ms
 from schemas.estimate import FrameUse, Inputs, ModelOutput
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 from schemas.station import Station
 from sinks.directory import Directory
 from sinks.influx import InfluxSink
@@ -70,7 +70,7 @@ def city():
 
 def one_window(draw, station, end, revision):
     pollutants = {}
-    for parameter in PARAMETERS:
+    for parameter in POLLUTANTS:
         value = round(draw.uniform(1, 300), 1)
         match draw.choice(("measured", "corrected", "imputed", "imputed", "none")):
             case "measured":
@@ -319,7 +319,7 @@ def kinds(one, *names):
 
 
 def each(take, missing=None):
-    return lambda one: {p: take(one.pollutants[p]) if p in one.pollutants else missing for p in PARAMETERS}
+    return lambda one: {p: take(one.pollutants[p]) if p in one.pollutants else missing for p in POLLUTANTS}
 
 
 def width(lo, hi):
@@ -381,7 +381,7 @@ EXPECTED = {
     ("station", "Index, NowCast, and the network alone", "E"): line(lambda one: leading(one).hi),
     **{
         ("station", "Sub-indices", letter): line(lambda one, p=parameter: leading(one).subindices.get(p))
-        for letter, parameter in zip("ABCDEF", PARAMETERS, strict=True)
+        for letter, parameter in zip("ABCDEF", POLLUTANTS, strict=True)
     },
     ("station", "Category over time", "A"): line(band, "last"),
     ("station", "Quality flags", "A"): Lines(each(lambda p: p.qc, 9), "max", of=(ONE,)),
@@ -599,7 +599,7 @@ def test_what_was_imputed_is_drawn_unlike_what_was_measured():
 def test_variables_list_what_there_is(filled):
     wanted = {
         "city": ["Milan", "Turin"], "station": ["milan-1", "milan-2", "turin"],
-        "standard": ["in-naqi-2014", "us-epa-2024"], "parameter": sorted(PARAMETERS),
+        "standard": ["in-naqi-2014", "us-epa-2024"], "parameter": sorted(POLLUTANTS),
     }  # fmt: skip
     asked = set()
     for board in boards().values():

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.base import from_ms, to_ms
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 from schemas.station import Station
 from sinks.aggregates import Period, aggregate, periods_of
 from sinks.aggregator import Aggregator
@@ -101,7 +101,7 @@ def test_fields_and_types_never_change_and_means_lie_within(batch):
         assert point.line()
         low, mean, high = (point.fields[name] for name in ("min", "mean", "max"))
         assert low - 1e-9 <= mean <= high + 1e-9
-    assert next(p for p in made if p.measurement == "aq_hourly").tags[0] == ("parameter", PARAMETERS[0])
+    assert next(p for p in made if p.measurement == "aq_hourly").tags[0] == ("parameter", POLLUTANTS[0])
 
 
 def test_periods_are_due_when_event_time_passes_them_and_again_after_a_revision(tmp_path):

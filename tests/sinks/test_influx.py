@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from schemas.base import from_ms
 from schemas.estimate import Window
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 from sinks.errors import SinkSettingError, SinkStopped
 from sinks.influx import InfluxSink, on_this_machine
 from sinks.patience import Patience
@@ -120,11 +120,11 @@ def test_influx_holds_the_last_revision_whole(influx_server, batches):
 
 def test_a_field_that_goes_missing_is_overwritten(influx, proxy, sink_to):
     sink = sink_to(proxy(influx.url, influx1=True).url, influx.database)
-    sink.write([estimate(pollutants={p: imputed(40, 30, 50, raw=39.0) for p in PARAMETERS})])
+    sink.write([estimate(pollutants={p: imputed(40, 30, 50, raw=39.0) for p in POLLUTANTS})])
     sink.write([estimate(revision=2, pollutants={"pm10": measured(7.0)}, indices=(index(None),))])
     rows = {row["parameter"]: row for row in influx.rows("SELECT * FROM aq")}
     assert {p: (row["has_value"], row["has_interval"]) for p, row in rows.items()} == {
-        p: (p == "pm10", False) for p in PARAMETERS
+        p: (p == "pm10", False) for p in POLLUTANTS
     }
     assert influx.rows('SELECT "index", category, sub_pm25 FROM aqi') == [
         {"time": T0 + 60, "index": -1, "category": "", "sub_pm25": -1}

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 
 from schemas.base import from_ms
 from schemas.estimate import FrameUse, Inputs, MissingPollutant, ModelOutput
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 from schemas.station import Station
 from sinks.errors import PointError
 from sinks.points import Point, station_point, window_lines, withdrawn_lines
@@ -37,7 +37,7 @@ def test_what_may_change_in_a_revision_is_never_a_tag(one):
 
 def test_all_six_pollutants_are_written_so_that_one_that_drops_out_is_overwritten():
     fields = {dict(p.tags)["parameter"]: p.fields for p in points(estimate()) if p.measurement == "aq"}
-    assert list(fields) == list(PARAMETERS)
+    assert list(fields) == list(POLLUTANTS)
     assert fields["pm25"]["has_value"] is True
     assert fields["pm25"]["value"] == 12.0
     assert fields["o3"]["has_value"] is False
@@ -167,7 +167,7 @@ def test_a_thousand_stations_stay_under_ten_thousand_series():
                 revision=revision,
                 bundle=f"bundle-{revision}",
                 pollutants={
-                    p: measured(5.0, kind="corrected" if revision == 2 else "measured") for p in PARAMETERS
+                    p: measured(5.0, kind="corrected" if revision == 2 else "measured") for p in POLLUTANTS
                 },
             )
         ]

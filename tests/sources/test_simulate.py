@@ -23,7 +23,7 @@ from camera.sun import solar_hour
 from datasets.errors import SourceError
 from schemas.base import from_ms, parse_time, to_ms
 from schemas.frame import accept_header
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 from schemas.reading import LIMITS, accept
 from schemas.times import HOUR_MS, MINUTE_MS
 from settings.sections import Settings
@@ -318,7 +318,7 @@ def test_the_stations_are_mixed_and_have_all_pollutants_between_them() -> None:
     kinds = {(bool(s.record.cameras), bool(s.record.sensors)) for s in city.stations}
     assert kinds == {(True, True), (True, False), (False, True)}
     assert {p for s in city.stations for sensor in s.record.sensors for p in sensor.parameters} > set(
-        PARAMETERS
+        POLLUTANTS
     )
     assert len({s.id for s in city.stations}) == 13
     with pytest.raises(ValueError, match="at least one station"):

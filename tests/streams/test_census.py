@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import Refused
-from schemas.limits import UNHEARD_MS
+from schemas.limits import FORGOTTEN_AFTER_MS
 from schemas.reading import Quantity
 from streams import census
 from streams.census import Census
@@ -89,9 +89,9 @@ def test_who_was_not_heard_for_long_makes_room():
     people = Census()
     for station in "abc":
         admit(people, station, [value("x"), value("y")])
-    admit(people, "a", [value("x")], UNHEARD_MS)
-    assert admit(people, "d", [value("x")], UNHEARD_MS) == "too_many_stations"
-    later = UNHEARD_MS + 2 * HOUR
+    admit(people, "a", [value("x")], FORGOTTEN_AFTER_MS)
+    assert admit(people, "d", [value("x")], FORGOTTEN_AFTER_MS) == "too_many_stations"
+    later = FORGOTTEN_AFTER_MS + 2 * HOUR
     assert admit(people, "a", [value("z"), value("x")], later) == ([("z", "value"), ("x", "value")], None)
     assert admit(people, "d", [value("x")], later) == ([("x", "value")], None)
     assert "b" not in people
@@ -104,5 +104,5 @@ def test_cameras():
     people.admit_camera("a", 0, "n")
     with pytest.raises(Refused, match="counter"):
         people.admit_camera("a", HOUR, "o")
-    people.admit_camera("a", UNHEARD_MS + HOUR, "o")
+    people.admit_camera("a", FORGOTTEN_AFTER_MS + HOUR, "o")
     assert people.names("a") == (0, 0, 1)

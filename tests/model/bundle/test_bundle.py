@@ -12,7 +12,7 @@ import pytest
 from model.bundle.bundle import DEFAULT_BUNDLE, PATTERNS, UNSEEN, Bundle, write_bundle
 from model.bundle.runtime import Encoder, Head
 from model.errors import BundleError
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_a_bundle_from_before_the_question_is_answered_by_what_it_learned_from(c
         assert set(Bundle.load(copy).withheld) == {"no2", "so2", "co", "o3"}
     change(copy, lambda m: old(m, "us-epa-2024"))  # concentrations in true units
     bundle = Bundle.load(copy)
-    assert bundle.trusted == PARAMETERS
+    assert bundle.trusted == POLLUTANTS
     assert bundle.range("pm10") == (0.0, 990.0)
     assert bundle.unseen("pm10") == UNSEEN
     # Without ranges of its own the head still does not extrapolate.
@@ -81,7 +81,7 @@ def test_a_bundle_from_before_the_question_is_answered_by_what_it_learned_from(c
 def test_the_shipped_bundle_is_whole_small_and_says_what_it_is() -> None:
     bundle = Bundle.load()
     manifest = bundle.manifest
-    assert manifest.parameters == PARAMETERS
+    assert manifest.parameters == POLLUTANTS
     assert manifest.unit == "ug/m3"
     assert "NC" in manifest.training.licence
     assert set(manifest.intervals.aqi) == set(PATTERNS)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from model.bundle.bundle import PATTERNS, Bundle
 from model.bundle.runtime import Encoder, Head, HeadOutput, heard_by, pattern_index, pool
 from schemas.errors import ArrayError
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 from schemas.reading import LIMITS
 
 
@@ -111,7 +111,7 @@ def test_encoder_refuses_what_is_no_picture(bundle: Bundle, image: NDArray[np.ui
 
 def check(out: HeadOutput, head: Head) -> None:
     """What may be published of any row: nothing at all, or what could be true."""
-    trusted = np.array([name in head.bundle.trusted for name in PARAMETERS])
+    trusted = np.array([name in head.bundle.trusted for name in POLLUTANTS])
     for row in range(len(out.aqi)):
         told = [out.aqi, out.aqi_lo, out.aqi_hi]
         if not out.speaks(row):
@@ -121,7 +121,7 @@ def check(out: HeadOutput, head: Head) -> None:
         value, low, high = (array[row].astype(np.float64) for array in out[3:6])
         assert (np.isnan(value) == ~trusted).all()
         assert 0 <= out.aqi_lo[row] <= out.aqi[row] <= out.aqi_hi[row] <= 500
-        limit = np.array([LIMITS[name][1] for name in PARAMETERS])
+        limit = np.array([LIMITS[name][1] for name in POLLUTANTS])
         for array in (value, low, high):
             assert ((array >= 0) & (array <= limit) | ~trusted).all()
         assert ((low <= value) & (value <= high) | ~trusted).all()
@@ -141,7 +141,7 @@ def test_every_row_with_any_input_gets_a_finite_ordered_estimate(head: Head, row
 SIZES = st.sampled_from([0.0, 1e-3, 0.1, 1.0, 10.0, 1e3, 1e6, 1e20])
 READINGS = [
     st.none() | st.floats(0, LIMITS[name][1], width=32) | st.floats(0, LIMITS[name][1] / 20, width=32)
-    for name in PARAMETERS
+    for name in POLLUTANTS
 ]
 
 
@@ -167,7 +167,7 @@ def test_no_readings_within_the_limits_and_no_picture_make_the_head_say_what_can
 
 def alone(name: str, value: float) -> NDArray[np.float32]:
     sensors = np.full((1, 6), np.nan, np.float32)
-    sensors[0, PARAMETERS.index(name)] = value
+    sensors[0, POLLUTANTS.index(name)] = value
     return sensors
 
 
@@ -203,11 +203,11 @@ def test_a_withheld_pollutant_is_neither_read_nor_told(head: Head, name: str) ->
     assert not says(head, alone(name, 30.0)).speaks(0)
     both = alone("pm10", 60.0)
     expected = says(head, both)
-    both[0, PARAMETERS.index(name)] = 30.0
+    both[0, POLLUTANTS.index(name)] = 30.0
     got = says(head, both)
     assert got.aqi == expected.aqi
     assert got.sensors.tobytes() == expected.sensors.tobytes()
-    assert got.concentration(0, PARAMETERS.index(name)) is None
+    assert got.concentration(0, POLLUTANTS.index(name)) is None
     assert got.concentration(0, 0) is not None
 
 
@@ -257,7 +257,7 @@ def test_pattern_index_against_its_definition(rows: list[tuple[bool, tuple[bool,
     rows = [row for row in rows if row[0] or any(row[1])] or [(True, (False,) * 6)]
     got = pattern_index(np.array([row[0] for row in rows]), np.array([row[1] for row in rows]))
     for index, (image, present) in zip(got, rows, strict=True):
-        shown = [name for name, there in zip((*PARAMETERS, "image"), (*present, image), strict=True) if there]
+        shown = [name for name, there in zip((*POLLUTANTS, "image"), (*present, image), strict=True) if there]
         assert PATTERNS[index] == "+".join(shown)
 
 
@@ -278,7 +278,7 @@ def test_an_interval_is_as_wide_as_the_table_says_of_what_was_shown(head: Head) 
     aqi, aqi_scale, log, scale = head.graph_outputs(
         inputs.embedding, inputs.image, heard, inputs.haze, inputs.hour
     )
-    trusted = [place for place, name in enumerate(PARAMETERS) if name in head.bundle.trusted]
+    trusted = [place for place, name in enumerate(POLLUTANTS) if name in head.bundle.trusted]
     factors = set()
     for row in range(200):
         if not told.speaks(row):
@@ -289,10 +289,10 @@ def test_an_interval_is_as_wide_as_the_table_says_of_what_was_shown(head: Head) 
         high = min(float(np.clip(aqi[row, 0], 0, 500)) + factor * float(aqi_scale[row, 0]), 500.0)
         assert told.aqi_hi[row] == pytest.approx(high, rel=1e-5)
         for place in trusted:
-            own = tables.sensors[pattern][PARAMETERS[place]]
+            own = tables.sensors[pattern][POLLUTANTS[place]]
             middle = np.log1p(told.sensors[row, place])
             wide = np.log1p(told.sensors_hi[row, place]) - middle
-            if told.sensors_hi[row, place] < 0.9 * LIMITS[PARAMETERS[place]][1] and log[row, place] > 0.5:
+            if told.sensors_hi[row, place] < 0.9 * LIMITS[POLLUTANTS[place]][1] and log[row, place] > 0.5:
                 # Where PM2.5 would lie above PM10 both are moved, with their scales.
                 assert wide == pytest.approx(own * scale[row, place], rel=1e-3)
     assert len(factors) > 4, "patterns differ, and so do their factors"

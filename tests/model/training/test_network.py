@@ -23,7 +23,7 @@ from model.training.export import EncoderGraph, Trained, export, load, quantise,
 from model.training.frames import FrameTable
 from model.training.network import AQFusionNet, EnsembleHead, Familiarity, FusionHead, HeadConfig, HeadInputs
 from model.training.train import Projection, Split, fit, hour_circle
-from schemas.parameters import PARAMETERS
+from schemas.parameters import POLLUTANTS
 
 pytestmark = pytest.mark.train
 Float = NDArray[np.float32]
@@ -232,7 +232,7 @@ def trained() -> Trained:
         projection,
         {
             "aqi": dict.fromkeys(PATTERNS, 1.5),
-            "sensors": {name: dict.fromkeys(PARAMETERS, 1.5) for name in PATTERNS},
+            "sensors": {name: dict.fromkeys(POLLUTANTS, 1.5) for name in PATTERNS},
         },
         {
             "data": "a made city", "licence": "CC0-1.0", "groups": 24, "frames": 144,
