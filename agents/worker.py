@@ -3,7 +3,6 @@
 import functools
 import gc
 import logging
-import re
 import threading
 import time
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
@@ -31,7 +30,7 @@ from settings.sections import FOREVER, RetentionSettings, Settings
 from sinks.aggregator import Aggregator
 from sinks.cache import LatestCache
 from sinks.influx import InfluxSink
-from sinks.patience import Patience
+from sinks.patience import Patience, Trouble
 from sinks.retention import Retention
 from sinks.store import Store
 from streams import metrics, topics
@@ -291,23 +290,19 @@ def retention_of(kept: RetentionSettings) -> Retention:
     )
 
 
-#: What a sink waits for, in words of which there are few: they name a series.
-_WHY: Final = re.compile(r"cannot be (?:reached|asked|written)|answers \d{3}")
 #: Since when which sink waits, s since 1970; empty while none does.
 _since: dict[str, float] = {}
 _since_lock = threading.Lock()
 
 
-def _waiting(reason: str, seconds: float) -> None:
+def _waiting(trouble: Trouble, seconds: float) -> None:
     """A sink waits for its server: said, counted and shown, for the operator and the alert rules."""
-    log.warning("a sink waits %.1f s: %s", seconds, reason)
-    sink = "influx" if reason.startswith("InfluxDB") else "store"
-    metrics.SINK_ERRORS.labels(sink).inc()
-    why = _WHY.search(reason)
+    log.warning("a sink waits %.1f s: %s", seconds, trouble.words)
+    metrics.SINK_ERRORS.labels(trouble.sink).inc()
     with _since_lock:
-        since = _since.setdefault(sink, time.time())
+        since = _since.setdefault(trouble.sink, time.time())
         metrics.SINK_WAITS.clear()  # what it waited for before
-        metrics.SINK_WAITS.labels(sink, why[0] if why else "").set(since)
+        metrics.SINK_WAITS.labels(trouble.sink, trouble.kind).set(since)
 
 
 def _waited() -> None:

@@ -24,6 +24,7 @@ from streams.cadence import Cadences, Periods
 from streams.checkpoint import AT
 from streams.join import Item
 from streams.stations import StationBook
+from streams.to_end import read_partitions
 
 #: Where inputs on the late topic that came from files stand among those of the logs: after all of them.
 _AFTER_THE_LOG: Final = 2**61
@@ -192,16 +193,10 @@ class TopicLogs:
 
     def scan(self, topic: str, number: int, stations: Collection[str] | None = None) -> Iterator[Any]:
         """A partition's records from its beginning to where it ends now; of all stations or of these."""
-        consumer, tp = self._consumer, TopicPartition(topic, number)
         keys = None if stations is None else {station.encode() for station in stations}
-        consumer.assign([tp])
-        consumer.seek_to_beginning(tp)
-        end = consumer.end_offsets([tp])[tp]
-        while consumer.position(tp) < end:
-            for records in consumer.poll(timeout_ms=500).values():
-                for record in records:
-                    if keys is None or record.key in keys:
-                        yield record
+        for record in read_partitions(self._consumer, [TopicPartition(topic, number)]):
+            if keys is None or record.key in keys:
+                yield record
 
     def annotations(self, number: int) -> list[Annotation]:
         """The newest of each annotation of a partition's stations."""

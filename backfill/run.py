@@ -17,7 +17,6 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from kafka import KafkaConsumer  # type: ignore[import-untyped]
 from kafka.errors import KafkaError  # type: ignore[import-untyped]
 
 from backfill.annotations import withheld_by_station, withheld_of
@@ -43,10 +42,11 @@ from settings.sections import Settings
 from sources.replay.feed import Progress
 from sources.sender import Sender
 from streams import topics
-from streams.admin import client_arguments, consumer_limits, dial
+from streams.admin import client_arguments, dial
 from streams.errors import TopicReadError
 from streams.join import BEGINNING, RUNNING, Item, Settled
 from streams.join_rules import join_rules
+from streams.to_end import looking_in
 
 _WEEK_MS: Final = 7 * DAY_MS
 #: Late data older than this when they came have to be asked for: a clock that was reset, or rolled over.
@@ -393,16 +393,7 @@ def run(
     Raises TopicReadError, SourceError; what was written before stays right."""
     with ExitStack() as stack:
         dial(settings.kafka)
-        try:
-            consumer = KafkaConsumer(
-                **client_arguments(settings.kafka),
-                **consumer_limits(),
-                group_id=None,
-                enable_auto_commit=False,
-            )
-        except KafkaError as error:
-            raise TopicReadError(f"the broker cannot be reached: {error}") from error
-        stack.callback(consumer.close)
+        consumer = stack.enter_context(looking_in(client_arguments(settings.kafka)))
         try:
             _expect_topics(settings, consumer)
             work = _Run(settings, consumer, scope, draft)

@@ -25,7 +25,6 @@ from alerting.words import Explanation, explain, explain_told, lasting, state_of
 from cli.errors import NotifyError, QueryError
 from cli.shared.connection import kafka_connection
 from cli.shared.times import local_time, zones_of
-from cli.shared.topic import read_to_end
 from cli.shared.wording import counted
 from exchange import cap
 from exchange.webhook import Webhook
@@ -42,6 +41,7 @@ from sinks.patience import Patience
 from sinks.store import Store
 from streams.checkpoint import Checkpoints
 from streams.errors import TopicReadError
+from streams.to_end import read_topic
 from streams.topics import ALERT_STATE, ALERTS, DEAD_LETTERS, MAX_RECORD_BYTES
 
 app = typer.Typer(
@@ -75,7 +75,7 @@ def newest(connection: dict[str, Any], topic: str) -> tuple[list[Alert], int]:
     """
     found: dict[str, Alert] = {}
     strange = 0
-    for record in read_to_end(connection, topic):
+    for record in read_topic(connection, topic):
         if record.value is None:
             continue
         try:
@@ -133,7 +133,7 @@ def explain_worker(
 def worker_states(settings: Settings, connection: dict[str, Any]) -> dict[str, StationAlerts]:
     """The alert worker's states of all stations of all partitions. Raises TopicReadError, NewerState."""
     kept: dict[int, dict[bytes, Any]] = {}
-    for record in read_to_end(connection, settings.kafka.prefix + ALERT_STATE.name):
+    for record in read_topic(connection, settings.kafka.prefix + ALERT_STATE.name):
         kept.setdefault(record.partition, {})[record.key] = record
     states: dict[str, StationAlerts] = {}
     for partition, records in kept.items():
@@ -317,7 +317,8 @@ def notify_command(
             url,
             secret.get_secret_value().encode(),
             Patience.until(
-                stopping, lambda reason, seconds: console.print(f"waiting {seconds:.0f} s: {escape(reason)}")
+                stopping,
+                lambda trouble, seconds: console.print(f"waiting {seconds:.0f} s: {escape(trouble.words)}"),
             ),
             time.time,
             stopping=stopping,

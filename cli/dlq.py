@@ -20,11 +20,11 @@ from rich.markup import escape
 
 from cli.errors import DeadLetterError
 from cli.shared.connection import kafka_connection
-from cli.shared.topic import read_to_end
 from infra.connect import broker_at_hand
 from schemas.base import format_time
 from schemas.dead_letter import REDRIVEN_FROM, DeadLetter
 from settings.sections import Settings
+from streams.to_end import read_topic
 from streams.topics import DEAD_LETTERS, MAX_RECORD_BYTES
 
 _CONFIRM_S: Final = 30.0
@@ -51,7 +51,7 @@ def scan(connection: Mapping[str, Any], topic: str) -> Iterator[Dead | str]:
     Each dead letter, oldest first within a partition, or what and where of a record that skyfuse did not put
     there. Raises TopicReadError if the topic does not exist or the broker cannot be reached.
     """
-    for record in read_to_end(connection, topic):
+    for record in read_topic(connection, topic):
         headers = list(record.headers)
         try:
             story = DeadLetter.from_headers(headers)

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from schemas.alert import Alert
 from sinks.errors import SinkStopped
-from sinks.patience import Patience, retry_after
+from sinks.patience import Patience, Trouble, retry_after
 
 #: Answers by which a receiver says that this very event is unwelcome; it will not be sent again.
 REFUSED: Final = frozenset({400, 404, 405, 410, 413, 415, 422})
@@ -115,16 +115,18 @@ class Webhook:
             status, asked = made.status, None
             if status is None:
                 error = f"no answer in {self.timeout:g} s" if made.late else made.error
-                reason = f"the receiver cannot be reached: {error}"
+                kind = "cannot be reached"
+                reason = f"the receiver {kind}: {error}"
             else:
                 if 200 <= status < 300:
                     return None
-                reason = f"the receiver answers {status}: {made.words.decode(errors='replace')}"
+                kind = f"answers {status}"
+                reason = f"the receiver {kind}: {made.words.decode(errors='replace')}"
                 if status in REFUSED:
                     return reason
                 asked = retry_after(made.retry_after, datetime.fromtimestamp(self.now(), UTC))
             if attempt + 1 < self.attempts:
-                self.patience.pause(attempt, reason, asked)
+                self.patience.pause(attempt, Trouble("webhook", kind, reason), asked)
         return f"given up after {self.attempts} attempts: {reason}"
 
     def _try(self, body: bytes, headers: Mapping[str, str]) -> _Attempt:

@@ -41,7 +41,7 @@ from schemas.base import to_ms
 from schemas.estimate import Estimate
 from schemas.secret import SecretError, tidy_token
 from sinks.errors import PointError, SinkSettingError
-from sinks.patience import Patience, retry_after
+from sinks.patience import Patience, Trouble, retry_after
 from sinks.points import Point, window_lines, withdrawn_lines
 
 T = TypeVar("T")
@@ -249,9 +249,11 @@ class InfluxSink:
                     timeout=Timeout(connect=timeout, read=timeout), redirect=False,
                 )  # fmt: skip
             except SecretError as error:
-                reason = f"InfluxDB cannot be asked without a token: {error} (skyfuse influx init writes it)"
+                kind = "cannot be asked"
+                reason = f"InfluxDB {kind} without a token: {error} (skyfuse influx init writes it)"
             except HTTPError as error:
-                reason = f"InfluxDB cannot be reached: {error}{tls_advice(str(error))}"
+                kind = "cannot be reached"
+                reason = f"InfluxDB {kind}: {error}{tls_advice(str(error))}"
                 if _too_slow(error):
                     timeout = min(2 * timeout, _SLOWEST * self._timeout)
             else:
@@ -262,10 +264,11 @@ class InfluxSink:
                         self._patience.on_end()
                     return words if refused else None
                 asked = retry_after(answer.headers.get("Retry-After"), self._now())
+                kind = f"answers {answer.status}"
                 reason = f"InfluxDB answers {_short(words)}{_advice(answer.status)}"
                 if answer.status in _NO_ACCESS:
                     self._authorization = None
-            self._patience.pause(attempt, reason, asked)
+            self._patience.pause(attempt, Trouble("influx", kind, reason), asked)
             attempt += 1
 
     def _authorize(self) -> str:

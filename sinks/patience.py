@@ -6,11 +6,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Literal
 
 from sinks.errors import SinkStopped
 
 
-def _nobody(reason: str, seconds: float) -> None:
+@dataclass(frozen=True)
+class Trouble:
+    """What is waited for: whose engine, in words of which there are few (they name a series), and in full."""
+
+    sink: Literal["influx", "store", "webhook"]
+    kind: str
+    words: str
+
+
+def _nobody(trouble: Trouble, seconds: float) -> None:
     """Told of every wait when the caller does not care."""
 
 
@@ -23,13 +33,13 @@ class Patience:
     """Exponential back-off with jitter, ended by `stopping`.
 
     `wait(seconds)` blocks and returns True if the worker is stopping; `uniform()` is in [0, 1);
-    `on_wait(reason, seconds)` hears of every pause (readiness, metrics, log), `on_end()` of their end: the
+    `on_wait(trouble, seconds)` hears of every pause (readiness, metrics, log), `on_end()` of their end: the
     engine works again, or the worker stops.
     """
 
     wait: Callable[[float], bool]
     uniform: Callable[[], float] = random.random
-    on_wait: Callable[[str, float], None] = field(default=_nobody)
+    on_wait: Callable[[Trouble, float], None] = field(default=_nobody)
     on_end: Callable[[], None] = field(default=_nothing)
     first: float = 0.5
     longest: float = 30.0
@@ -40,13 +50,13 @@ class Patience:
     def until(
         cls,
         stopping: threading.Event,
-        on_wait: Callable[[str, float], None] = _nobody,
+        on_wait: Callable[[Trouble, float], None] = _nobody,
         on_end: Callable[[], None] = _nothing,
     ) -> "Patience":
         """Patience on the real clock that lasts until `stopping` is set."""
         return cls(wait=stopping.wait, on_wait=on_wait, on_end=on_end)
 
-    def pause(self, attempt: int, reason: str, asked: float | None = None) -> None:
+    def pause(self, attempt: int, trouble: Trouble, asked: float | None = None) -> None:
         """Wait before attempt number `attempt` + 1 (the first failed one is 0).
 
         `asked`: seconds the server wants (Retry-After); the wait is at least that, plus jitter.
@@ -55,10 +65,10 @@ class Patience:
         backoff = min(self.longest, self.first * 2 ** min(attempt, 30)) * (0.5 + 0.5 * self.uniform())
         if asked is not None:
             backoff = min(asked, self.longest_asked) + self.first * self.uniform()
-        self.on_wait(reason, backoff)
+        self.on_wait(trouble, backoff)
         if self.wait(backoff):
             self.on_end()
-            raise SinkStopped(f"the worker stopped while this was waited for: {reason}")
+            raise SinkStopped(f"the worker stopped while this was waited for: {trouble.words}")
 
 
 def retry_after(header: str | None, now: datetime) -> float | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from sinks import store_schema
-from sinks.patience import Patience
+from sinks.patience import Patience, Trouble
 from streams.errors import StoreError
 
 log = logging.getLogger(__name__)
@@ -107,11 +107,11 @@ class StoreFile:
             except sqlite3.Error as error:
                 if _primary_code(error) not in _PASSING:
                     raise StoreError(f"the store {self.path} cannot be written: {error}") from error
-                reason = f"the store {self.path} cannot be written: {error} (free some space, or wait)"
+                words = f"the store {self.path} cannot be written: {error} (free some space, or wait)"
                 if _primary_code(error) == sqlite3.SQLITE_FULL:
                     # What is over its time may make room in the file itself, where the disk has none.
                     self._on_full()
-            self._patience.pause(attempt, reason)
+            self._patience.pause(attempt, Trouble("store", "cannot be written", words))
             attempt += 1
 
     def attempt(self, change: Callable[[sqlite3.Connection], _T]) -> _T | None:

@@ -13,7 +13,7 @@ from settings.sections import KafkaSettings, Settings
 from streams.credentials import for_kafka_python
 from streams.errors import TopicError
 from streams.header_names import read_any_name
-from streams.topics import MAX_RECORD_BYTES, TOPICS, Topic
+from streams.topics import TOPICS, Topic
 
 _TIMEOUT_MS: Final = 15_000
 _DIAL_S: Final = 5.0
@@ -34,11 +34,6 @@ def client_arguments(kafka: KafkaSettings) -> dict[str, Any]:
         "reconnect_backoff_max_ms": 2_000,
     }
     return arguments | for_kafka_python(kafka)
-
-
-def consumer_limits() -> dict[str, Any]:
-    """Fetch sizes that let every record of every topic through."""
-    return {"max_partition_fetch_bytes": MAX_RECORD_BYTES, "fetch_max_bytes": 2 * MAX_RECORD_BYTES}
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
 import typer
-from kafka import KafkaConsumer, TopicPartition  # type: ignore[import-untyped]
+from kafka import TopicPartition  # type: ignore[import-untyped]
 from kafka.errors import KafkaError  # type: ignore[import-untyped]
 from pydantic import ValidationError
 from rich.console import Console
@@ -33,8 +33,9 @@ from settings.sections import Settings
 from sources.sender import Sender
 from streams import topics
 from streams.accept import Keys
-from streams.admin import consumer_limits, create_topics
+from streams.admin import create_topics
 from streams.errors import TopicReadError
+from streams.to_end import looking_in, read_partitions
 
 PLACES = typer.Argument(help="STATION [SENSOR] FROM TO; times: 2026-08-21T10:00:00Z, or an age: 6h.")
 BY = typer.Option("--by", help="Who says so; your login name if not given.")
@@ -96,25 +97,14 @@ def show(settings: Settings, kind: Kind) -> None:
 def everything(settings: Settings) -> list[Annotation]:
     """Every annotation there is, by station and time. Raises TopicReadError."""
     name = settings.kafka.prefix + topics.ANNOTATIONS.name
-    try:
-        consumer = KafkaConsumer(
-            **kafka_connection(settings), **consumer_limits(), group_id=None, enable_auto_commit=False
-        )
+    with looking_in(kafka_connection(settings)) as consumer:
         try:
             if name not in consumer.topics():
                 return []
-            tps = [TopicPartition(name, number) for number in range(settings.kafka.partitions)]
-            consumer.assign(tps)
-            consumer.seek_to_beginning(*tps)
-            ends = consumer.end_offsets(tps)
-            records = []
-            while any(consumer.position(tp) < ends[tp] for tp in tps):
-                for polled in consumer.poll(timeout_ms=500).values():
-                    records += polled
-        finally:
-            consumer.close()
-    except KafkaError as error:
-        raise TopicReadError(f"the topic {name} cannot be read: {error}") from error
+            places = [TopicPartition(name, number) for number in range(settings.kafka.partitions)]
+            records = list(read_partitions(consumer, places))
+        except KafkaError as error:
+            raise TopicReadError(f"the topic {name} cannot be read: {error}") from error
     return read_annotations(records, Keys(settings.kafka.partitions))
 
 

@@ -4,17 +4,18 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from kafka import KafkaConsumer, TopicPartition  # type: ignore[import-untyped]
+from kafka import TopicPartition  # type: ignore[import-untyped]
 from kafka.admin import OffsetSpec  # type: ignore[import-untyped]
 from kafka.errors import KafkaError  # type: ignore[import-untyped]
 
 from settings.sections import Settings
 from sources.replay.outcome import RowsOutcome
 from streams import topics
-from streams.admin import admin_client, client_arguments, consumer_limits, dial
+from streams.admin import admin_client, client_arguments, dial
 from streams.errors import TopicError, TopicReadError
 from streams.join import Settled
-from streams.topics import Topic
+from streams.to_end import looking_in, read_partitions
+from streams.topics import Topic, TopicNames
 
 #: Per (topic with prefix, partition) the offset after its last record.
 Ends = Mapping[tuple[str, int], int]
@@ -47,7 +48,7 @@ def await_read(
     `final_after_ms`: and until every window that ends at or before it is final. False where nothing has moved
     for `patience` seconds.
     """
-    group = f"{settings.kafka.prefix}skyfuse-{role}"
+    group = TopicNames(settings.kafka.prefix).group(role)
     wanted: Ends | None = None
     moved, before = time.monotonic(), None
     while True:
@@ -93,26 +94,17 @@ def read_outcome(settings: Settings, run: str, begin: Ends) -> RowsOutcome:
     outcome = RowsOutcome()
     try:
         dial(settings.kafka)
-        consumer = KafkaConsumer(
-            **client_arguments(settings.kafka), **consumer_limits(), group_id=None, enable_auto_commit=False
-        )
-    except (TopicError, KafkaError) as error:
+    except TopicError as error:
         raise TopicReadError(f"the broker cannot be reached: {error}") from error
-    try:
-        for topic, note in ((topics.LATE, outcome.note_late), (topics.DEAD_LETTERS, outcome.note_dead)):
-            partitions = _partitions(settings, (topic,))
-            consumer.assign(partitions)
-            until = consumer.end_offsets(partitions)
-            for tp in partitions:
-                consumer.seek(tp, min(begin.get((tp.topic, tp.partition), 0), until[tp]))
-            while any(consumer.position(tp) < until[tp] for tp in partitions):
-                for records in consumer.poll(timeout_ms=500).values():
-                    for record in records:
-                        note(record, run)
-    except KafkaError as error:
-        raise TopicReadError(f"late data and dead letters cannot be read: {error}") from error
-    finally:
-        consumer.close()
+    with looking_in(client_arguments(settings.kafka)) as consumer:
+        try:
+            for topic, note in ((topics.LATE, outcome.note_late), (topics.DEAD_LETTERS, outcome.note_dead)):
+                places = _partitions(settings, (topic,))
+                since = {tp: begin.get((tp.topic, tp.partition), 0) for tp in places}
+                for record in read_partitions(consumer, places, since):
+                    note(record, run)
+        except KafkaError as error:
+            raise TopicReadError(f"late data and dead letters cannot be read: {error}") from error
     return outcome
 
 

@@ -12,13 +12,13 @@ from kafka import KafkaProducer
 from alerting import rules as rules_file
 from alerting.watch import Watch
 from cli.shared.connection import kafka_connection
-from cli.shared.topic import read_to_end
 from infra.stack.broker import EmbeddedBroker
 from schemas.alert import Alert
 from schemas.estimate import Estimate
 from schemas.times import in_ms
 from settings.sections import KafkaSettings, Settings
 from streams.accept import Keys
+from streams.to_end import read_topic
 from streams.topics import ALERTS, ESTIMATES
 from tests.agents.test_alert_stage import city
 from tests.harness import REPLAY, fleet, until
@@ -86,7 +86,7 @@ def test_kills_change_no_event(
 
     def told() -> dict[tuple[str, int], set[bytes]]:
         found = defaultdict(set)
-        for record in read_to_end(kafka_connection(settings), topic):
+        for record in read_topic(kafka_connection(settings), topic):
             event = Alert.model_validate_json(record.value)
             found[event.id, event.sequence].add(record.value)
         return found

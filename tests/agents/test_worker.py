@@ -8,10 +8,12 @@ import pytest
 from agents.worker import _waiting
 from settings.sections import WindowSettings
 from sinks.errors import SinkStopped
-from sinks.patience import Patience
+from sinks.patience import Patience, Trouble
 from streams.join import Rules
 from streams.join_rules import join_rules
 from streams.metrics import REGISTRY
+
+AWAY = Trouble("influx", "cannot be reached", "InfluxDB cannot be reached: refused")
 
 
 def test_a_sink_that_waits_is_counted_for_the_alert_rules_and_said(caplog: pytest.LogCaptureFixture) -> None:
@@ -19,7 +21,7 @@ def test_a_sink_that_waits_is_counted_for_the_alert_rules_and_said(caplog: pytes
     stopping.set()
     before = REGISTRY.get_sample_value("aq_sink_errors_total", {"sink": "influx"}) or 0.0
     with pytest.raises(SinkStopped):
-        Patience.until(stopping, _waiting).pause(0, "InfluxDB cannot be reached: refused")
+        Patience.until(stopping, _waiting).pause(0, AWAY)
     assert REGISTRY.get_sample_value("aq_sink_errors_total", {"sink": "influx"}) == before + 1
     assert "InfluxDB cannot be reached" in caplog.text
 

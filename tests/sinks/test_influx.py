@@ -40,8 +40,8 @@ class Clockless:
     def patience(self):
         return Patience(wait=self._wait, uniform=lambda: 0.0, on_wait=self._told)
 
-    def _told(self, reason, seconds):
-        self.reasons.append(reason)
+    def _told(self, trouble, seconds):
+        self.reasons.append(trouble.words)
         self.waits.append(seconds)
 
     def _wait(self, _):

@@ -7,14 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sinks.errors import SinkStopped
-from sinks.patience import Patience
+from sinks.patience import Patience, Trouble
+
+BECAUSE = Trouble("influx", "why", "because")
 
 
 def waits(count, uniform=lambda: 0.0, asked=None):
     seen = []
     patience = Patience(wait=lambda seconds: bool(seen.append(seconds)), uniform=uniform)
     for attempt in range(count):
-        patience.pause(attempt, "because", asked)
+        patience.pause(attempt, BECAUSE, asked)
     return seen
 
 
@@ -25,7 +27,7 @@ def test_waits_double_up_to_the_longest():
 @given(st.integers(0, 10_000), st.floats(0, 1, exclude_max=True))
 def test_jitter_takes_at_most_half(attempt, uniform):
     seen = []
-    Patience(wait=lambda s: bool(seen.append(s)), uniform=lambda: uniform).pause(attempt, "because")
+    Patience(wait=lambda s: bool(seen.append(s)), uniform=lambda: uniform).pause(attempt, BECAUSE)
     full = min(30.0, 0.5 * 2 ** min(attempt, 30))
     assert full / 2 <= seen[0] <= full
 
@@ -44,7 +46,9 @@ def test_stopping_ends_the_wait():
     stopping = threading.Event()
     stopping.set()
     told = []
-    patience = Patience.until(stopping, on_wait=lambda reason, seconds: told.append((reason, seconds > 0)))
+    patience = Patience.until(
+        stopping, on_wait=lambda trouble, seconds: told.append((trouble.words, seconds > 0))
+    )
     with pytest.raises(SinkStopped, match="because"):
-        patience.pause(20, "because")
+        patience.pause(20, BECAUSE)
     assert told == [("because", True)]

@@ -213,8 +213,8 @@ def test_a_full_disk_is_waited_for(tmp_path):
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))  # space is freed
         return False
 
-    reasons = []
-    patience = Patience(wait=wait, on_wait=lambda reason, _: reasons.append(reason))
+    troubles = []
+    patience = Patience(wait=wait, on_wait=lambda trouble, _: troubles.append(trouble))
     with Store(tmp_path / "s.sqlite", patience=patience) as store:
         store.write([estimate("before")])
         batch = [estimate(f"s{n}", pollutants={"pm25": measured(float(n))}) for n in range(500)]
@@ -224,7 +224,8 @@ def test_a_full_disk_is_waited_for(tmp_path):
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert len(waits) == 3
-        assert "free some space" in reasons[0]
+        assert "free some space" in troubles[0].words
+        assert (troubles[0].sink, troubles[0].kind) == ("store", "cannot be written")
         assert len(store.read()) == 501
 
 
