@@ -71,10 +71,16 @@ class Worker(faust.Worker):
             handler.addFilter(self._away)
 
     def _schedule_shutdown(self, signal: signal.Signals) -> None:
-        backstop = threading.Timer(_ENDS_WITHIN, _end)
-        backstop.daemon = True
-        backstop.start()
+        end_within()
         super()._schedule_shutdown(signal)
+
+
+def end_within() -> threading.Timer:
+    """End the process soon whatever waits; cancelled where it ended by itself."""
+    backstop = threading.Timer(_ENDS_WITHIN, _end)
+    backstop.daemon = True
+    backstop.start()
+    return backstop
 
 
 def _end() -> None:

@@ -23,6 +23,7 @@ from cli import (
     doctor,
     evaluate,
     export,
+    gateway,
     influx,
     invalidate,
     query,
@@ -63,7 +64,7 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
 for name, command in _COMMANDS.items():
     app.command(name)(command)
 app.command("bench", context_settings=bench.CONTEXT)(bench.bench)
-for group in (dlq, alerts, influx, stations, adapters):
+for group in (dlq, alerts, influx, stations, adapters, gateway):
     app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
 
 

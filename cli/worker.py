@@ -1,11 +1,12 @@
 """`skyfuse worker`: one worker, until it is told to stop."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
-from agents.worker import run
+from agents.gateway import run_gateway
+from agents.worker import Role, run
 from infra.connect import with_broker
 from infra.stack.ports import expect_free
 from infra.stores import make_room_for_live
@@ -19,10 +20,11 @@ class RoleName(StrEnum):
     fusion = "fusion"
     sink = "sink"
     alert = "alert"
+    gateway = "gateway"
 
 
 def worker(
-    role: Annotated[RoleName, typer.Argument(help="vision, fusion, sink or alert.")],
+    role: Annotated[RoleName, typer.Argument(help="vision, fusion, sink, alert or gateway.")],
     web_port: Annotated[int, typer.Option(help="Port for /livez, /readyz and /metrics; 0: none.")] = 0,
     web_host: Annotated[
         str, typer.Option(help="Address they are served at; 0.0.0.0 where another machine asks for them.")
@@ -33,6 +35,12 @@ def worker(
     settings = with_broker(Settings())
     if web_port:
         expect_free(web_host, web_port, "--web-port")
+    if role is RoleName.gateway:
+        http = settings.gateway.http
+        if http.port:
+            expect_free(http.host, http.port, "gateway.http.port (SKYFUSE_GATEWAY__HTTP__PORT)")
+        run_gateway(settings, web_port, web_host, log_level)
+        return
     if role is RoleName.sink:
         make_room_for_live(settings)
-    run(role.value, settings, web_port, web_host, log_level)
+    run(cast(Role, role.value), settings, web_port, web_host, log_level)

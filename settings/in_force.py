@@ -95,12 +95,20 @@ def page() -> str:
         'Durations are written "60s", "5m", "1h30m", "2d", in plain seconds, `01:00:00` or `PT1H`.',
         _table("Everywhere", "", Settings),
     ]
-    for name, field in Settings.model_fields.items():
+    parts += _sections(Settings)
+    return "\n\n".join(parts) + "\n"
+
+
+def _sections(model: type[BaseModel], above: Path = ()) -> list[str]:
+    """The tables of the sections of a model, each with those inside it after it."""
+    parts = []
+    for name, field in model.model_fields.items():
         section = section_of(field)
         if section is not None:
+            path = (*above, name)
             about = (section.__doc__ or "").strip().replace("\n    ", " ")
-            parts.append(_table(f"[{name}]", about, section, (name,)))
-    return "\n\n".join(parts) + "\n"
+            parts += [_table(f"[{'.'.join(path)}]", about, section, path), *_sections(section, path)]
+    return parts
 
 
 def _table(title: str, about: str, model: type[BaseModel], above: Path = ()) -> str:

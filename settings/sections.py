@@ -216,8 +216,57 @@ class AlertSettings(_Section):
     rules: Annotated[Path | None, Field(description="rules file; the default set if not set")] = None
 
 
+class HttpSettings(_Section):
+    """What the gateway takes by HTTP."""
+
+    host: Annotated[
+        str, Field(description="address it listens at; 0.0.0.0 where devices are on other machines")
+    ] = "127.0.0.1"
+    port: Annotated[
+        int | None, BeforeValidator(_off), Field(ge=0, le=65535, description='"off": takes nothing by HTTP')
+    ] = 8090
+    tls_cert: Annotated[Path | None, Field(description="certificate (PEM), for HTTPS")] = None
+    tls_key: Annotated[Path | None, Field(description="its private key (PEM)")] = None
+    max_body: Annotated[
+        int, Field(ge=1024, le=8 * 1024 * 1024, description="bytes of a payload, unpacked; pictures: 12 MiB")
+    ] = 1024 * 1024
+    max_clients: Annotated[int, Field(ge=1, description="connections at a time")] = 1000
+    rate_per_key: Annotated[
+        float, Field(gt=0, description="requests a second of one key; 20 s' worth may come at once")
+    ] = 100.0
+    rate_per_address: Annotated[
+        float, Field(gt=0, description="of one address (IPv6: one /64), likewise")
+    ] = 100.0
+    behind_proxy: Annotated[
+        bool, Field(description="whether a proxy of yours says the address, as the last of X-Forwarded-For")
+    ] = False
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> "HttpSettings":
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("gateway.http.tls_cert and gateway.http.tls_key belong together: set both")
+        return self
+
+
 class GatewaySettings(_Section):
     """The gateway: what devices send, by HTTP and MQTT (docs/ingest.md)."""
+
+    http: HttpSettings = HttpSettings()
+    keys: Annotated[
+        Path | None,
+        Field(description="file of keys (`skyfuse gateway keys`); data_dir/gateway/keys.toml if not set"),
+    ] = None
+    patience: Annotated[
+        Duration, Field(description="how long it waits for Kafka to confirm, before it says that it is away")
+    ] = timedelta(seconds=10)
+    spool: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=1_000_000,
+            description="MiB on disk, while Kafka is away, for devices that do not send again; 0: none",
+        ),
+    ] = 256
 
     longest_side: Annotated[
         int,
@@ -317,6 +366,11 @@ class Settings(BaseSettings):
         if unknown:
             raise SettingsError(f"{path}: {unknown[0]}{_more(unknown)}")
         return init_settings, env_settings, file
+
+    @property
+    def keys_path(self) -> Path:
+        """The keys of the gateway (TOML)."""
+        return self.data_dir / "gateway" / "keys.toml" if self.gateway.keys is None else self.gateway.keys
 
     @property
     def store_path(self) -> Path:

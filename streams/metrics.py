@@ -69,7 +69,12 @@ DEAD_LETTERS: Final = Counter("aq_dlq_total", "Records refused", ["stage", "reas
 ARRIVALS: Final = Counter(
     "aq_gateway_arrivals_total", "Payloads and pictures that came in", ["way", "adapter", "result"],
     registry=REGISTRY,
-)  # fmt: skip  # result: used, partly_used, refused, duplicate
+)  # fmt: skip  # result: used, partly_used, refused, duplicate, spooled
+SPOOLED: Final = Gauge("aq_gateway_spooled", "Payloads that wait on disk for Kafka", registry=REGISTRY)
+TURNED_AWAY: Final = Counter(
+    "aq_gateway_turned_away_total", "Requests and messages that were not taken", ["way", "why"],
+    registry=REGISTRY,
+)  # fmt: skip
 STATE_DAMAGED: Final = Counter(
     "aq_state_damaged_total", "Stored states that could not be read", ["topic"], registry=REGISTRY
 )

@@ -19,6 +19,8 @@ class KeyScope:
     stations: tuple[str, ...]
     #: Who it is, for people: the name of a key, a broker, a folder. Never a secret.
     holder: str = ""
+    #: They showed no key: what they may not say is not kept.
+    keyless: bool = False
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
@@ -112,3 +114,5 @@ class Receipt(NamedTuple):
     dead_letter: str | None = None
     #: It is known: a network server's second copy, or the same idempotency key.
     duplicate: bool = False
+    #: It waits on disk for Kafka; nothing else is known of it yet.
+    spooled: bool = False

@@ -2,10 +2,21 @@
 
 GatewayError
 ├── KafkaAway      not confirmed: nothing is acknowledged; the same again, a little later
-└── NotAllowed     a key does not cover the station, or nobody may do that
+├── NotAllowed     a key does not cover the station, or there is none where one is due
+├── KeyFileError   the file of keys is wrong, or cannot be written
+├── NotTaken       a request that was turned away, with the answer to it
+└── SpoolFull      what waits for Kafka on disk has no more room
 """
 
+from typing import Literal
+
 from schemas.errors import SkyfuseError
+
+#: Why a request was not taken, for programs.
+RefusalCode = Literal[
+    "no_key", "not_allowed", "too_large", "too_many", "busy", "kafka_away", "spool_full", "bad_request",
+    "unknown_adapter", "unknown_path", "key_reused", "unsupported_encoding", "method",
+]  # fmt: skip
 
 
 class GatewayError(SkyfuseError):
@@ -25,3 +36,23 @@ class KafkaAway(GatewayError):
 
 class NotAllowed(GatewayError):
     """A key does not cover the station, or there is no key where one is due."""
+
+
+class KeyFileError(GatewayError):
+    """The file of keys is wrong, or cannot be written."""
+
+
+class SpoolFull(GatewayError):
+    """What waits for Kafka on disk has no more room."""
+
+
+class NotTaken(GatewayError):
+    """A request that was turned away: a code for programs, the status, and when to come again."""
+
+    def __init__(
+        self, code: RefusalCode, message: str, status: int, retry_after_s: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.status = status
+        self.retry_after_s = retry_after_s

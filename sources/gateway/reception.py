@@ -23,13 +23,14 @@ from schemas.frame import FrameHeader
 from schemas.reading import Reading, encode
 from settings.sections import GatewaySettings
 from sources.adapters import adapters
-from sources.adapters.core.adapter import Context
+from sources.adapters.core.adapter import Adapter, Context
 from sources.adapters.core.parts import Part
 from sources.adapters.core.translation import Translation, translate
-from sources.gateway.arrival import Arrival, Picture, Receipt
+from sources.gateway.arrival import Arrival, KeyScope, Picture, Receipt
 from sources.gateway.errors import NotAllowed
 from sources.gateway.uplinks import Recent, uplink_of
 from streams import metrics
+from streams.boundary import guarded
 from streams.stage import Out
 from streams.topics import DEAD_LETTERS, FRAMES, READINGS, Topic
 
@@ -101,8 +102,9 @@ class Reception:
     async def take(self, arrival: Arrival) -> Receipt:
         """Translate and publish. When it returns the broker has confirmed everything.
 
-        Raises KafkaAway: nothing may be acknowledged; the same again, later. Never raises for what came:
-        that is in the receipt. `arrival.adapter` must be one there is.
+        Raises KafkaAway: nothing may be acknowledged; the same again, later. What is wrong with the payload
+        is in the receipt; only a sender without a key gets NotAllowed, where nothing in it is of a station
+        that may be spoken for without one. `arrival.adapter` must be one there is.
         """
         uplink = uplink_of(arrival.adapter, arrival.body)
         if uplink is not None and uplink in self._uplinks:
@@ -114,9 +116,9 @@ class Reception:
         )  # fmt: skip
         adapter = adapters()[arrival.adapter]
         if len(arrival.body) > _LARGE:
-            made = await asyncio.to_thread(translate, adapter, arrival.body, context)
+            made = await asyncio.to_thread(_translated, adapter, arrival.body, context)
         else:
-            made = translate(adapter, arrival.body, context)
+            made = _translated(adapter, arrival.body, context)
         records, receipt, unknown = self._records(arrival, made)
         await self._producer.publish(records)
         for place in unknown:  # only now: what is not confirmed comes again
@@ -181,6 +183,8 @@ class Reception:
             for station, times in list(strangers.items())[:_NAMED]
         ]
         facts = tuple(fact for fact in made.facts if arrival.scope.covers(fact.station))
+        if arrival.scope.keyless and not (kept or facts) and not _covers(arrival.scope, arrival.station):
+            raise NotAllowed("it is of no station that may speak without a key")
         raw = [(f"{_TELLS}raw", _digest(arrival.body).encode())]
         records = [
             Out(
@@ -252,6 +256,17 @@ class Reception:
         except (ValueError, OverflowError) as error:
             raise Refused("not_a_time", f"{picture.taken_at} ms since 1970 is no date") from error
         return header, data
+
+
+def _translated(adapter: Adapter, body: bytes, context: Context) -> Translation:
+    made = guarded(lambda: translate(adapter, body, context))
+    if isinstance(made, Refused):
+        return Translation((), (), (Part(made.code, "", made.message),), (), ())
+    return made
+
+
+def _covers(scope: KeyScope, station: str | None) -> bool:
+    return station is not None and scope.covers(station)
 
 
 def _media_type(data: bytes) -> str:

@@ -1,0 +1,155 @@
+"""The gateway's worker: every way in as a task of one event loop. What `skyfuse worker gateway` runs."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from aiohttp import web
+from prometheus_client import generate_latest
+
+from agents.away import Away, end_within
+from settings.sections import Settings
+from sources.gateway.directory import StationDirectory
+from sources.gateway.http_way import HttpWay
+from sources.gateway.keys import KeyRing
+from sources.gateway.producer import ConfirmedProducer
+from sources.gateway.reception import Reception
+from sources.gateway.spool import PatientReception
+from streams import metrics
+from streams.version import version
+
+log = logging.getLogger(__name__)
+
+#: Seconds before the first restart of a way in that failed; doubled, up to the longest, while it fails.
+_FIRST_PAUSE_S: Final = 0.5
+_LONGEST_PAUSE_S: Final = 30.0
+#: A way that has run for so long (s) has recovered.
+_STEADY_S: Final = 60.0
+_FORMAT: Final = "[%(asctime)s] [%(process)d] [%(levelname)s] %(message)s"
+
+
+class Way(Protocol):
+    """A way in: serves until it is cancelled. What it raises is logged, and it is begun again."""
+
+    name: str
+
+    async def serve(self) -> None:
+        """Take in what comes, until cancelled."""
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """A gateway put together: its producer, and all ways in."""
+
+    producer: ConfirmedProducer
+    reception: Reception
+    patient: PatientReception | None
+    ways: Sequence[Way]
+
+    async def run(self) -> None:
+        """Serve all ways until cancelled; then close what is open."""
+        await self.producer.start()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for way in self.ways:
+                    group.create_task(_kept(way), name=way.name)
+        finally:
+            await self.producer.stop()
+            if self.patient is not None:
+                self.patient.close()
+
+
+def build_gateway(settings: Settings) -> Gateway:
+    """The gateway of settings. Raises KeyFileError for a file of keys that is wrong."""
+    gateway = settings.gateway
+    producer = ConfirmedProducer(settings.kafka, patience_s=gateway.patience.total_seconds())
+    reception = Reception(producer, gateway, settings.kafka.prefix)
+    directory = StationDirectory(settings.kafka)
+    patient = None
+    if gateway.spool:
+        file = settings.data_dir / "gateway" / "spool.sqlite"
+        patient = PatientReception(reception, file, gateway.spool * 1024 * 1024)
+    ways: list[Way] = [directory]
+    if patient is not None:
+        ways.append(patient)
+    if gateway.http.port is not None:
+        keys = KeyRing(settings.keys_path, complain=log.error)
+        if not len(keys):
+            log.warning("there is no key yet, so nobody can send by HTTP: `skyfuse gateway keys add NAME`")
+        ways.append(HttpWay(gateway.http, reception, patient or reception, keys, zone_of=directory.zone_of))
+    return Gateway(producer, reception, patient, ways)
+
+
+def run_gateway(settings: Settings, web_port: int, web_host: str, loglevel: str = "INFO") -> None:
+    """Run a gateway in this process until it is told to stop."""
+    assert settings.kafka.bootstrap is not None
+    logging.basicConfig(level=loglevel.upper(), format=_FORMAT)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(Away(settings.kafka.bootstrap))
+    metrics.BUILD.labels(version(), "", "gateway").set(1)
+    asyncio.run(_run(build_gateway(settings), web_port, web_host))
+
+
+async def _run(gateway: Gateway, web_port: int, web_host: str) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    runner = None
+    if web_port:
+        runner = web.AppRunner(_pages(gateway), access_log=None, handle_signals=False)
+        await runner.setup()
+        await web.TCPSite(runner, web_host, web_port).start()
+    serving = asyncio.create_task(gateway.run(), name="gateway")
+    stopping = asyncio.create_task(stop.wait(), name="stops")
+    await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+    backstop = end_within()
+    stopping.cancel()
+    serving.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await serving
+    if runner is not None:
+        await runner.cleanup()
+    backstop.cancel()
+
+
+async def _kept(way: Way) -> None:
+    """Keep a way in running: what fails is begun again, later and later."""
+    pause = _FIRST_PAUSE_S
+    while True:
+        began = time.monotonic()
+        try:
+            await way.serve()
+        except Exception:
+            log.exception("%s failed and is begun again in %g s", way.name, pause)
+        if time.monotonic() - began > _STEADY_S:
+            pause = _FIRST_PAUSE_S
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+
+def _pages(gateway: Gateway) -> web.Application:
+    """/livez, /readyz and /metrics, as the other workers have them."""
+
+    async def livez(_: web.Request) -> web.Response:
+        return web.json_response({"status": "alive", "role": "gateway"})
+
+    async def readyz(_: web.Request) -> web.Response:
+        problems = ["Kafka does not confirm"] if gateway.producer.away else []
+        return web.json_response(
+            {"status": "not ready" if problems else "ready", "role": "gateway", "problems": problems},
+            status=503 if problems else 200,
+        )
+
+    async def exposition(_: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(metrics.REGISTRY), content_type="text/plain")
+
+    app = web.Application()
+    app.router.add_get("/livez", livez)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_get("/metrics", exposition)
+    return app

@@ -1,0 +1,58 @@
+"""What the gateway answers over HTTP, as models: the OpenAPI document is made from them."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from schemas.base import Record
+from sources.gateway.arrival import Receipt
+from sources.gateway.errors import RefusalCode
+
+
+class ToldPart(Record):
+    """A part of what was sent that became no value, or a remark."""
+
+    code: Annotated[str, Field(description="stable, for programs")]
+    where: Annotated[str, Field(description="its place in what was sent")]
+    why: str
+    times: Annotated[int, Field(ge=1)] = 1
+
+
+class TakenAnswer(Record):
+    """What became of a request. It is on the topics, or, where `spooled`, on disk until it is."""
+
+    published: Annotated[int, Field(ge=0, description="messages on the input topics, confirmed by Kafka")]
+    values: Annotated[int, Field(ge=0, description="values in them")]
+    stations: tuple[str, ...] = ()
+    refused: Annotated[tuple[ToldPart, ...], Field(description="what could not be used, and why")] = ()
+    left_out: Annotated[
+        tuple[ToldPart, ...], Field(description="known parts that are no reading: nothing is wrong with them")
+    ] = ()
+    remarks: Annotated[tuple[ToldPart, ...], Field(description="how times were understood")] = ()
+    dead_letter: Annotated[
+        str | None, Field(description="where the bytes of what was refused lie: `skyfuse dlq show ID`")
+    ] = None
+    duplicate: Annotated[bool, Field(description="it had come before, and was not counted again")] = False
+    spooled: Annotated[bool, Field(description="Kafka is away; it is on disk until it is back")] = False
+
+    @classmethod
+    def of(cls, receipt: Receipt) -> "TakenAnswer":
+        """The answer for a receipt."""
+        return cls(
+            published=receipt.published,
+            values=receipt.values,
+            stations=receipt.stations[:100],
+            refused=tuple(ToldPart(**part._asdict()) for part in receipt.refused),
+            left_out=tuple(ToldPart(**part._asdict()) for part in receipt.left_out),
+            remarks=tuple(ToldPart(**part._asdict()) for part in receipt.remarks),
+            dead_letter=receipt.dead_letter,
+            duplicate=receipt.duplicate,
+            spooled=receipt.spooled,
+        )
+
+
+class TurnedAway(Record):
+    """A request that was not taken, and why."""
+
+    error: RefusalCode
+    why: str

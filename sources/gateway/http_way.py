@@ -1,0 +1,567 @@
+"""The way in by HTTP: ours, and the paths that stock firmwares, network servers and collectors call.
+
+A request is answered when Kafka has confirmed what became of it. All that a client can make grow has a bound:
+connections, bodies (packed and unpacked), requests a second, names that are remembered.
+"""
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import logging
+import re
+import ssl
+import time
+import zlib
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, NamedTuple, NoReturn, Protocol, cast
+from zoneinfo import ZoneInfo
+
+from aiohttp import web
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError, to_json
+
+from schemas.base import DeviceId, StationId, parse_time, to_ms
+from settings.sections import HttpSettings
+from sources.adapters import adapters
+from sources.gateway.answers import TakenAnswer, TurnedAway
+from sources.gateway.arrival import Arrival, KeyScope, Picture, Receipt
+from sources.gateway.errors import KafkaAway, NotAllowed, NotTaken, RefusalCode, SpoolFull
+from sources.gateway.keys import KeyRing, Signed
+from sources.gateway.openapi import document
+from sources.gateway.rates import Rates, network_of
+from sources.gateway.reception import Reception
+from streams import metrics
+
+log = logging.getLogger(__name__)
+
+#: Bytes of a picture as a camera sends it: one of 12 megapixels in good quality.
+MAX_PICTURE: Final = 12 * 1024 * 1024
+#: Seconds that a request may take to come in.
+_BODY_S: Final = 30.0
+#: Seconds after which a connection without a request is closed.
+_SILENT_S: Final = 20.0
+_KEEPALIVE_S: Final = 75.0
+#: Answers kept for idempotency keys, how long (s), and the longest such key.
+_ANSWERS: Final = 20_000
+_ANSWERS_S: Final = 24 * 3600.0
+_LONGEST_IDEMPOTENCY_KEY: Final = 255
+#: Headers that adapters read.
+_PASSED_ON: Final = ("x-sensor", "x-pin", "content-type")
+_STATION: Final = TypeAdapter(StationId)
+_DEVICE: Final = TypeAdapter(DeviceId)
+_Handler = Callable[["_Request"], Awaitable["_Answer"]]
+
+
+class Takes(Protocol):
+    """A reception, or one that keeps on disk what Kafka does not take."""
+
+    async def take(self, arrival: Arrival) -> Receipt:
+        """Raises KafkaAway, NotAllowed, SpoolFull."""
+
+
+class _Answer(NamedTuple):
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = {}
+
+
+class _Request(NamedTuple):
+    """A request whose sender is known and whose body is here."""
+
+    web: web.Request
+    body: bytes
+    scope: KeyScope
+    origin: str
+
+
+class _Route(NamedTuple):
+    handler: _Handler
+    most: int
+    #: Who sends to it does not send again.
+    forgetful: bool = False
+
+
+class HttpWay:
+    """The server.
+
+    Args:
+        settings: of it.
+        reception: for senders that try again.
+        patient: for devices that do not.
+        keys: who may speak for which station.
+        now: s since 1970.
+        zone_of: of a station's civil time, where its record says so.
+    """
+
+    name = "http"
+
+    def __init__(
+        self,
+        settings: HttpSettings,
+        reception: Reception,
+        patient: Takes,
+        keys: KeyRing,
+        *,
+        now: Callable[[], float] = time.time,
+        zone_of: Callable[[str], ZoneInfo | None] = lambda _: None,
+    ) -> None:
+        self._settings = settings
+        self._reception = reception
+        self._patient = patient
+        self._keys = keys
+        self._now = now
+        self._zone_of = zone_of
+        self._per_key = Rates(settings.rate_per_key)
+        self._per_address = Rates(settings.rate_per_address)
+        self._answers: OrderedDict[str, tuple[float, bytes, asyncio.Future[_Answer]]] = OrderedDict()
+        self.address: tuple[str, int] | None = None
+        self.listening = asyncio.Event()
+        self.clients = 0
+
+    # -- life cycle ----------------------------------------------------------------------------------------
+
+    def app(self) -> web.Application:
+        """All paths."""
+        body = self._settings.max_body
+        posts: dict[str, _Route] = {
+            "/v1/observations": _Route(self._observations, body),
+            "/v1/frames": _Route(self._frames, MAX_PICTURE),
+            "/v1/ingest/{adapter}": _Route(self._ingest, body),
+            # AirGradient with `httpDomain`.
+            "/sensors/{device}/measures": _Route(self._by("airgradient"), body, forgetful=True),
+            # airRohr: its own API's default path, and the community's with one message per sensor.
+            "/data.php": _Route(self._by("sensor-community"), body, forgetful=True),
+            "/v1/push-sensor-data/": _Route(self._by("sensor-community"), body, forgetful=True),
+            # ThingsBoard's HTTP API; the token is the key.
+            "/api/v1/{token}/telemetry": _Route(self._by("thingsboard", "/api/v1/TOKEN/telemetry"), body),
+            # InfluxDB 1 and 2: Telegraf's output.
+            "/write": _Route(self._influx, body),
+            "/api/v2/write": _Route(self._influx, body),
+        }
+        app = web.Application()
+        for path, route in posts.items():
+            app.router.add_post(path, self._entry(route))
+        # The firmware asks for its settings; it keeps those it has.
+        app.router.add_get("/sensors/{device}/one/config", _no_config)
+        openapi = to_json(document())
+
+        async def openapi_page(_: web.Request) -> web.Response:
+            return web.Response(body=openapi, content_type="application/json")
+
+        async def other(request: web.Request) -> web.Response:
+            if any(
+                route.resource and route.resource.canonical == request.path for route in app.router.routes()
+            ):
+                return _response(_away("method", f"{request.path} takes POST", 405))
+            return _response(
+                _away("unknown_path", "there is no such path: GET /openapi.json lists them", 404)
+            )
+
+        app.router.add_get("/openapi.json", openapi_page)
+        app.router.add_route("*", "/{path:.*}", other)
+        return app
+
+    async def serve(self) -> None:
+        """Serve until cancelled."""
+        settings = self._settings
+        runner = web.AppRunner(self.app(), handle_signals=False, shutdown_timeout=3.0)
+        await runner.setup()
+        made = runner.server
+        assert made is not None
+        loop = asyncio.get_running_loop()
+
+        def protocol() -> asyncio.Protocol:
+            # One that is refused is closed at once: a full server answers nobody else's health check late.
+            if len(made.connections) >= settings.max_clients:
+                metrics.TURNED_AWAY.labels(self.name, "busy").inc()
+                return _Closes()
+            connection = _Connection(
+                made,
+                loop=loop,
+                access_log=cast(logging.Logger, None),
+                auto_decompress=False,
+                keepalive_timeout=_KEEPALIVE_S,
+            )
+            loop.call_later(_SILENT_S, connection.close_if_silent)
+            return connection
+
+        tls = None
+        if settings.tls_cert is not None:
+            tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            tls.load_cert_chain(settings.tls_cert, settings.tls_key)
+        assert settings.port is not None
+        server = await loop.create_server(
+            protocol, settings.host, settings.port, ssl=tls, backlog=256, reuse_address=True
+        )
+        try:
+            self.address = server.sockets[0].getsockname()[:2]
+            self.listening.set()
+            log.info("takes HTTP at %s:%d", *self.address)
+            await asyncio.Event().wait()
+        finally:
+            server.close()
+            await runner.cleanup()
+
+    # -- every request -------------------------------------------------------------------------------------
+
+    def _entry(self, route: _Route) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def handle(request: web.Request) -> web.Response:
+            cast(_Connection, request.protocol).spoke = True
+            try:
+                answer = await self._handle(request, route)
+            except NotTaken as away:
+                answer = _away(away.code, str(away), away.status, away.retry_after_s)
+                metrics.TURNED_AWAY.labels(self.name, away.code).inc()
+            except KafkaAway as error:
+                metrics.TURNED_AWAY.labels(self.name, "kafka_away").inc()
+                answer = _away("kafka_away", f"{error}: send it again later", 503, error.retry_after_s)
+            except SpoolFull as error:
+                metrics.TURNED_AWAY.labels(self.name, "spool_full").inc()
+                answer = _away("spool_full", str(error), 503, 60)
+            except NotAllowed as error:
+                metrics.TURNED_AWAY.labels(self.name, "not_allowed").inc()
+                answer = _away("not_allowed", str(error), 403)
+            return _response(answer)
+
+        return handle
+
+    async def _handle(self, request: web.Request, route: _Route) -> _Answer:
+        address = self._address(request)
+        self._within(self._per_address, network_of(address), "address")
+        shown = _credentials(request)
+        signed = None
+        scope: KeyScope | None = None
+        match shown:
+            case Signed():
+                signed = shown
+                self._within(self._per_key, f"key {signed.name}", "key")
+            case str():
+                scope = self._keys.holder(shown)
+                if scope is None:
+                    _turn_away(
+                        "no_key",
+                        "nobody has this key: `skyfuse gateway keys list` names those there are",
+                        401,
+                    )
+            case None:
+                scope = self._keys.keyless
+                if scope is None:
+                    _turn_away(
+                        "no_key", "send a key: Authorization: Bearer KEY (`skyfuse gateway keys add`)", 401
+                    )
+        if scope is not None and not scope.keyless:
+            self._within(self._per_key, scope.holder, "key")
+        body = await self._body(request, route.most)
+        if signed is not None:
+            scope = self._keys.signer(signed, self._now(), request.raw_path, body)
+            if scope is None:
+                _turn_away("no_key", "the signature is wrong, too old, or of no key that signs", 401)
+        assert scope is not None
+        return await self._once(_Request(request, body, scope, address), route)
+
+    async def _once(self, request: _Request, route: _Route) -> _Answer:
+        """The answer; that of before, where the request carries the idempotency key of one."""
+        given = request.web.headers.get("Idempotency-Key")
+        if given is None:
+            return await route.handler(request)
+        if not given or len(given) > _LONGEST_IDEMPOTENCY_KEY:
+            _turn_away("bad_request", f"an idempotency key has 1 to {_LONGEST_IDEMPOTENCY_KEY} letters", 400)
+        name = f"{request.scope.holder}\n{request.web.path}\n{given}"
+        digest = hashlib.sha256(request.body).digest()
+        now = self._now()
+        while self._answers and (
+            len(self._answers) >= _ANSWERS or next(iter(self._answers.values()))[0] < now - _ANSWERS_S
+        ):
+            self._answers.popitem(last=False)
+        known = self._answers.get(name)
+        if known is not None:
+            if known[1] != digest:
+                _turn_away("key_reused", "another body came with this idempotency key before", 422)
+            answer = await asyncio.shield(known[2])
+            return answer._replace(headers={**answer.headers, "Idempotent-Replay": "true"})
+        made: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
+        self._answers[name] = now, digest, made
+        try:
+            answer = await route.handler(request)
+        except BaseException as error:
+            # Not taken: the same request may try again. Who waits for this one gets its error.
+            del self._answers[name]
+            made.set_exception(error if isinstance(error, Exception) else KafkaAway("it was interrupted"))
+            made.exception()
+            raise
+        made.set_result(answer)
+        return answer
+
+    def _address(self, request: web.Request) -> str:
+        if self._settings.behind_proxy:
+            # Only the last one is our proxy's word; those before it are the client's.
+            said = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
+            if said:
+                return said
+        return request.remote or ""
+
+    def _within(self, rates: Rates, name: str, whose: str) -> None:
+        wait = rates.wait_s(name, time.monotonic())
+        if wait > 0:
+            _turn_away("too_many", f"too many requests of this {whose}", 429, max(1, round(wait)))
+
+    async def _body(self, request: web.Request, most: int) -> bytes:
+        encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+        if encoding not in ("identity", "gzip", "x-gzip", "deflate", ""):
+            _turn_away("unsupported_encoding", f"{encoding[:40]!r}: send gzip, deflate or plain", 415)
+        packed = encoding in ("gzip", "x-gzip", "deflate")
+        if request.content_length is not None and request.content_length > most:
+            _too_large(most)
+        data = bytearray()
+        try:
+            async with asyncio.timeout(_BODY_S):
+                async for chunk in request.content.iter_any():
+                    data += chunk
+                    if len(data) > most:
+                        _too_large(most)
+        except TimeoutError:
+            _turn_away("bad_request", f"the body did not come within {_BODY_S:g} s", 408)
+        whole = bytes(data)
+        if not packed:
+            return whole
+        return await asyncio.to_thread(_unpacked, whole, most)
+
+    # -- what there is -------------------------------------------------------------------------------------
+
+    async def _observations(self, request: _Request) -> _Answer:
+        kind = request.web.content_type
+        if kind == "text/csv":
+            adapter = "skyfuse-csv"
+        elif kind in ("application/json", "application/octet-stream", "text/plain"):
+            looks_like_json = request.body.lstrip()[:1] in (b"{", b"[")
+            adapter = "skyfuse-json" if kind == "application/json" or looks_like_json else "skyfuse-csv"
+        else:
+            _turn_away("bad_request", f"Content-Type {kind[:60]!r}: send application/json or text/csv", 415)
+        return _taken(await self._take(request, adapter, request.web.path, self._reception))
+
+    async def _ingest(self, request: _Request) -> _Answer:
+        adapter = request.web.match_info["adapter"]
+        if adapter not in adapters():
+            _turn_away(
+                "unknown_adapter",
+                f"no adapter {adapter[:40]!r}; there are: {', '.join(sorted(adapters()))}", 404,
+            )  # fmt: skip
+        return _taken(await self._take(request, adapter, request.web.path, self._reception))
+
+    def _by(self, adapter: str, path: str = "") -> _Handler:
+        async def handler(request: _Request) -> _Answer:
+            to: Takes = self._reception
+            if not request.scope.keyless or self._station(request, adapter) is not None:
+                to = self._patient
+            return _taken(await self._take(request, adapter, path or request.web.path, to))
+
+        return handler
+
+    async def _influx(self, request: _Request) -> _Answer:
+        if request.web.query.get("precision", "ns") not in ("ns", "n", "us", "u", "ms", "s"):
+            _turn_away("bad_request", "precision is ns, us, ms or s", 400)
+        receipt = await self._take(request, "influx-line", request.web.path, self._reception)
+        if receipt.published or not receipt.refused:
+            return _Answer(204, b"")
+        why = "; ".join(part.why for part in receipt.refused[:4])
+        return _Answer(422, to_json({"code": "unprocessable entity", "message": why}))
+
+    async def _take(self, request: _Request, adapter: str, path: str, to: Takes) -> Receipt:
+        station = self._station(request, adapter)
+        if station is not None and not request.scope.covers(station):
+            raise NotAllowed(f"{request.scope.holder} may not speak for the station {station}")
+        headers = {name: value for name in _PASSED_ON if (value := request.web.headers.get(name)) is not None}
+        known = station or request.scope.only
+        zone = _zone(request.web.query.get("zone"))
+        return await to.take(
+            Arrival(
+                adapter, request.body, int(self._now() * 1000), self.name, path, request.origin, station,
+                request.scope, headers, "server", zone or (None if known is None else self._zone_of(known)),
+            )
+        )  # fmt: skip
+
+    def _station(self, request: _Request, adapter: str) -> str | None:
+        given = request.web.query.get("station") or request.web.headers.get("X-Station")
+        if given is None:
+            device = request.web.match_info.get("device", "")
+            # The id that the adapter makes of the path, so that who may speak for it is known beforehand.
+            kind, _, serial = device.partition(":")
+            if adapter != "airgradient" or kind != "airgradient" or request.scope.only is not None:
+                return None
+            given = f"airgradient-{serial.lower()}"
+        return _valid(_STATION, given, "station")
+
+    async def _frames(self, request: _Request) -> _Answer:
+        sent = _form(request) if request.web.content_type == "multipart/form-data" else None
+        told: Mapping[str, str] = request.web.query if sent is None else {**request.web.query, **sent.fields}
+        station = told.get("station") or request.scope.only
+        if station is None:
+            _turn_away("bad_request", "say which station it is of: ?station=ID", 400)
+        now_ms = int(self._now() * 1000)
+        picture = Picture(
+            _valid(_STATION, station, "station"), _time_ms(told.get("time"), now_ms),
+            request.body if sent is None else sent.picture, now_ms, self.name,
+            _valid(_DEVICE, told.get("camera", "main"), "camera"), request.origin, request.scope,
+        )  # fmt: skip
+        return _taken(await self._reception.take_picture(picture))
+
+
+class _Closes(asyncio.Protocol):
+    """For a client that there is no room for."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
+
+
+class _Connection(web.RequestHandler):
+    """A connection. One that sends no whole request's head for a while holds a place that others need."""
+
+    spoke = False
+
+    def close_if_silent(self) -> None:
+        """Close it unless a request has come."""
+        if not self.spoke:
+            self.force_close()
+
+
+class _Form(NamedTuple):
+    fields: Mapping[str, str]
+    picture: bytes
+
+
+_NAME: Final = re.compile(r'\bname="?([A-Za-z0-9_-]{1,64})"?')
+#: Parts of a form; it has a picture, a station, a camera and a time.
+_PARTS: Final = 16
+
+
+def _form(request: _Request) -> _Form:
+    """The parts of a multipart body. Raises NotTaken."""
+    found = re.search(r'boundary="?([^";,]{1,70})"?', request.web.headers.get("Content-Type", ""))
+    if found is None:
+        _turn_away("bad_request", "multipart/form-data without a boundary", 400)
+    pieces = (b"\r\n" + request.body).split(b"\r\n--" + found[1].encode(), _PARTS + 2)[1:]
+    fields: dict[str, str] = {}
+    picture: bytes | None = None
+    for piece in pieces:
+        if piece.startswith(b"--"):
+            break
+        head, blank, content = piece.partition(b"\r\n\r\n")
+        name = _NAME.search(head.decode(errors="replace"))
+        if not blank or name is None:
+            _turn_away("bad_request", "a part of the form has no name", 400)
+        if name[1] in ("station", "camera", "time"):
+            fields[name[1]] = content[:200].decode(errors="replace").strip()
+        elif picture is None:
+            picture = content
+        else:
+            _turn_away("bad_request", "one picture a request: the form has two files", 400)
+    else:
+        _turn_away("bad_request", "the form does not end, or has too many parts", 400)
+    if picture is None:
+        _turn_away("bad_request", "the form has no file: curl -F file=@picture.jpg", 400)
+    return _Form(fields, picture)
+
+
+def _credentials(request: web.Request) -> str | Signed | None:
+    """What the sender shows: a key, a signature, or nothing."""
+    signature = request.headers.get("X-Skyfuse-Signature")
+    if signature is not None:
+        return Signed(request.headers.get("X-Skyfuse-Key", ""), signature)
+    token = request.match_info.get("token")
+    if token is not None:
+        return token
+    given = request.headers.get("X-Api-Key")
+    if given is not None:
+        return given.strip()
+    kind, _, rest = request.headers.get("Authorization", "").partition(" ")
+    match kind.lower():
+        case "":
+            return None
+        case "bearer" | "token":
+            return rest.strip()
+        case "basic":
+            # Firmwares have a field for a user and one for a password: the key is the password.
+            try:
+                user, _, password = base64.b64decode(rest.strip(), validate=True).decode().partition(":")
+            except (binascii.Error, UnicodeDecodeError):
+                return ""
+            return password or user
+        case _:
+            return ""
+
+
+def _unpacked(data: bytes, most: int) -> bytes:
+    """What gzip or deflate packed, up to a bound. Raises NotTaken."""
+    out = bytearray()
+    try:
+        while data:
+            unpacking = zlib.decompressobj(47)
+            out += unpacking.decompress(data, most + 1 - len(out))
+            if len(out) > most:
+                _too_large(most)
+            if not unpacking.eof:
+                _turn_away("bad_request", "the packed body ends too early", 400)
+            data = unpacking.unused_data
+    except zlib.error as error:
+        _turn_away("bad_request", f"the body is not packed as its Content-Encoding says: {error}", 400)
+    return bytes(out)
+
+
+def _zone(name: str | None) -> ZoneInfo | None:
+    if name is None:
+        return None
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        _turn_away("bad_request", f"{name[:64]!r} is no IANA time zone such as Europe/Rome", 400)
+
+
+def _time_ms(text: str | None, now_ms: int) -> int:
+    if text is None:
+        return now_ms
+    try:
+        return to_ms(parse_time(int(text) if text.isascii() and text.isdigit() else text))
+    except PydanticCustomError as error:
+        _turn_away("bad_request", error.message(), 400)
+
+
+def _valid(kind: TypeAdapter[str], text: str, what: str) -> str:
+    try:
+        return kind.validate_python(text)
+    except ValidationError:
+        _turn_away("bad_request", f"{text[:80]!r} is no {what} id: letters, digits, . _ -, at most 64", 400)
+
+
+def _turn_away(code: RefusalCode, why: str, status: int, retry_after_s: int | None = None) -> NoReturn:
+    raise NotTaken(code, why, status, retry_after_s)
+
+
+def _too_large(most: int) -> NoReturn:
+    _turn_away("too_large", f"more than {most} bytes, unpacked, are not taken: send it in parts", 413)
+
+
+def _taken(receipt: Receipt) -> _Answer:
+    """200 where anything came of it or nothing was wrong with it, 422 where all of it was refused."""
+    useless = receipt.refused and not receipt.published
+    return _Answer(
+        422 if useless else 200, TakenAnswer.of(receipt).model_dump_json(exclude_defaults=True).encode()
+    )
+
+
+def _away(code: RefusalCode, why: str, status: int, retry_after_s: int | None = None) -> _Answer:
+    headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+    if status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="skyfuse"'
+    return _Answer(status, to_json(TurnedAway(error=code, why=why)), headers)
+
+
+def _response(answer: _Answer) -> web.Response:
+    return web.Response(
+        status=answer.status, body=answer.body, content_type="application/json", headers=answer.headers
+    )
+
+
+async def _no_config(_: web.Request) -> web.Response:
+    return _response(_away("unknown_path", "settings of devices are not kept here", 404))

@@ -1,0 +1,184 @@
+"""The OpenAPI document of the gateway's HTTP, made from the records' and the answers' schemas.
+
+    python -m sources.gateway.openapi > docs/openapi.json
+
+Gateways serve it at /openapi.json.
+"""
+
+import json
+import sys
+from typing import Any, Final
+
+from pydantic.json_schema import models_json_schema
+
+from schemas.reading import READING_EXAMPLE, Reading
+from sources.adapters import adapters
+from sources.gateway.answers import TakenAnswer, TurnedAway
+
+Plain = dict[str, Any]
+
+#: Version of the document; the first digit is that of the paths.
+_VERSION: Final = "1.0.0"
+_SCHEMAS: Final = "#/components/schemas/"
+_CSV_EXAMPLE: Final = "station,time,parameter,value,unit\nmy-roof,2026-08-21T10:00:00Z,pm25,12.5,ug/m3\n"
+_ID: Final[Plain] = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"}
+_TURNED_AWAY: Final = {
+    "400": "what is said around the body is wrong",
+    "401": "no key, or a wrong one",
+    "403": "the key is not for this station",
+    "413": "too large",
+    "429": "too many requests; Retry-After says when to come again",
+    "503": "Kafka is away; the same again after Retry-After",
+}
+
+
+def _parameter(name: str, about: str, schema: Plain, place: str = "query", required: bool = False) -> Plain:
+    return {"name": name, "in": place, "required": required, "description": about, "schema": schema}
+
+
+_STATION: Final = _parameter("station", "the station, where what is sent does not name it", _ID)
+_ZONE: Final = _parameter("zone", "IANA zone of times that state none", {"type": "string"})
+_ONCE: Final = _parameter(
+    "Idempotency-Key", "the same request under the same key is taken once, and answered alike for a day",
+    {"type": "string", "maxLength": 255}, "header",
+)  # fmt: skip
+
+
+def _answers() -> Plain:
+    def json_of(name: str) -> Plain:
+        return {"application/json": {"schema": {"$ref": _SCHEMAS + name}}}
+
+    taken = {
+        "200": {"description": "Kafka has confirmed what came of it", "content": json_of("TakenAnswer")},
+        "422": {
+            "description": "nothing of it could be used: why, and where its bytes lie",
+            "content": json_of("TakenAnswer"),
+        },
+    }
+    away = {
+        status: {"description": why, "content": json_of("TurnedAway")} for status, why in _TURNED_AWAY.items()
+    }
+    return dict(sorted((taken | away).items()))
+
+
+def _post(summary: str, content: Plain, parameters: list[Plain]) -> Plain:
+    return {
+        "post": {
+            "summary": summary,
+            "parameters": parameters,
+            "requestBody": {"required": True, "content": content},
+            "responses": _answers(),
+        }
+    }
+
+
+def document() -> Plain:
+    """The document, as plain data."""
+    _, schemas = models_json_schema(
+        [(Reading, "validation"), (TakenAnswer, "serialization"), (TurnedAway, "serialization")],
+        ref_template=_SCHEMAS + "{model}",
+    )
+    reading = {"$ref": _SCHEMAS + "Reading"}
+    any_form = {"schema": {"type": "string", "format": "binary"}}
+    picture_parameters = [
+        _parameter("station", "its station; may be left out where the key is of one", _ID),
+        _parameter("camera", "which of its cameras", _ID | {"default": "main"}),
+        _parameter(
+            "time",
+            "when it was taken: RFC 3339 with a zone, or milliseconds since 1970; now, if not given",
+            {"type": "string"},
+        ),
+        _ONCE,
+    ]
+    form = {
+        "type": "object",
+        "required": ["file"],
+        "properties": {
+            "file": {"type": "string", "format": "binary"},
+            "station": _ID,
+            "camera": _ID,
+            "time": {"type": "string"},
+        },
+    }
+    paths = {
+        "/v1/observations": _post(
+            "Readings, as JSON (one or a list) or CSV",
+            {
+                "application/json": {
+                    "schema": {"oneOf": [reading, {"type": "array", "items": reading}]},
+                    "example": json.loads(READING_EXAMPLE),
+                },
+                "text/csv": {"schema": {"type": "string"}, "example": _CSV_EXAMPLE},
+            },
+            [_STATION, _ZONE, _ONCE],
+        ),
+        "/v1/frames": _post(
+            "A picture: as the body, or the file of a form",
+            {
+                "image/jpeg": any_form,
+                "image/png": any_form,
+                "image/webp": any_form,
+                "multipart/form-data": {"schema": form},
+            },
+            picture_parameters,
+        ),
+        "/v1/ingest/{adapter}": _post(
+            "A payload as a device, cloud or network server sends it",
+            {"*/*": any_form},
+            [
+                _parameter(
+                    "adapter",
+                    "who knows it: `skyfuse adapters list`",
+                    {"type": "string", "enum": sorted(adapters())},
+                    "path",
+                    required=True,
+                ),
+                _STATION,
+                _ZONE,
+                _ONCE,
+            ],
+        ),
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "skyfuse gateway",
+            "version": _VERSION,
+            "description": "Takes in what stations, clouds and cameras send. Stock firmwares and collectors"
+            " find their own paths too (docs/ingest.md). A request is answered when Kafka has confirmed what"
+            " came of it. Bodies may be packed (Content-Encoding: gzip, deflate).",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "security": [{"key": []}, {"basic": []}, {"header": []}, {"signature": [], "signer": []}],
+        "paths": paths,
+        "components": {
+            "schemas": schemas["$defs"],
+            "securitySchemes": {
+                "key": {"type": "http", "scheme": "bearer"},
+                "basic": {
+                    "type": "http",
+                    "scheme": "basic",
+                    "description": "the key is the password",
+                },
+                "header": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
+                "signature": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "X-Skyfuse-Signature",
+                    "description": "t=SECONDS,v1=HEX: HMAC-SHA-256 of `SECONDS.PATH?QUERY.BODY`; its secret"
+                    " is the SHA-256 (hex) of the key, which itself is never sent",
+                },
+                "signer": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "X-Skyfuse-Key",
+                    "description": "name of the key",
+                },
+            },
+        },
+    }
+
+
+if __name__ == "__main__":
+    json.dump(document(), sys.stdout, indent=1)
+    print()
