@@ -4,6 +4,7 @@ A dead letter is named by where its original stood: topic/partition/offset. A re
 (re-read after a crash) is one dead letter.
 """
 
+import asyncio
 import codecs
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +25,8 @@ from infra.connect import broker_at_hand
 from schemas.base import format_time
 from schemas.dead_letter import REDRIVEN_FROM, DeadLetter
 from settings.sections import Settings
+from sources.gateway.reception import take_again
+from streams.stage import Out
 from streams.to_end import read_topic
 from streams.topics import DEAD_LETTERS, MAX_RECORD_BYTES
 
@@ -91,7 +94,8 @@ def redrive(
 
     A letter that was sent back is written to its `topic` once more, with the time: topics cannot be changed.
 
-    A keyed record goes where its key belongs, one without a key to the partition it came from.
+    A keyed record goes where its key belongs, one without a key to the partition it came from. What a gateway
+    could not translate is translated again: an adapter may have learned meanwhile.
     Raises DeadLetterError for the first that is not confirmed; those before it are sent.
     """
     for one in mended:
@@ -102,14 +106,14 @@ def redrive(
     producer = KafkaProducer(**connection, acks="all", max_request_size=MAX_RECORD_BYTES)
     try:
         for letter, one in zip(letters, mended, strict=True):
-            headers = [(name, raw) for name, raw in one.headers if name != REDRIVEN_FROM]
-            producer.send(
-                one.story.topic,
-                key=one.key,
-                value=one.value,
-                headers=[*headers, (REDRIVEN_FROM, one.story.id.encode())],
-                partition=one.story.partition if one.key is None else None,
-            ).get(timeout=_CONFIRM_S)
+            for record in _records(one, topic.removesuffix(DEAD_LETTERS.name)):
+                producer.send(
+                    record.topic,
+                    key=record.key,
+                    value=record.value,
+                    headers=[*record.headers, (REDRIVEN_FROM, one.story.id.encode())],
+                    partition=record.partition,
+                ).get(timeout=_CONFIRM_S)
             story = letter.story.model_copy(update={"redriven_at": now})
             producer.send(
                 topic, key=letter.key, value=letter.value, headers=[*letter.headers, *story.to_headers()]
@@ -118,6 +122,25 @@ def redrive(
         raise DeadLetterError(f"{one.story.id} was not confirmed by the broker: {error}") from error
     finally:
         producer.close()
+
+
+def _records(dead: Dead, prefix: str) -> list[Out]:
+    """What is sent for a dead letter. Raises DeadLetterError."""
+    headers = [(name, raw) for name, raw in dead.headers if name != REDRIVEN_FROM]
+    if dead.story.stage != "gateway":
+        partition = dead.story.partition if dead.key is None else None
+        return [Out(dead.story.topic, dead.key, dead.value, headers, partition)]
+    named = {name: (raw or b"").decode(errors="replace") for name, raw in headers}
+    try:
+        made = asyncio.run(take_again(named, dead.value or b"", Settings().gateway, prefix))
+    except (KeyError, ValueError) as error:
+        raise DeadLetterError(f"{dead.story.id}: its headers do not say how it came: {error!r}") from error
+    for record in made:
+        if record.topic == prefix + DEAD_LETTERS.name:
+            story = DeadLetter.from_headers(record.headers)
+            if not story.partly_used:
+                raise DeadLetterError(f"{dead.story.id} still cannot be used: {story.reason}")
+    return made
 
 
 def mend(
@@ -273,4 +296,7 @@ def redrive_command(
         ]
         redrive(connection, topic, letters, mended, datetime.now(UTC))
     for dead in mended:
-        Console().print(f"sent {escape(dead.story.id)} back to {escape(dead.story.topic)}", highlight=False)
+        way = (
+            "through its adapter" if dead.story.stage == "gateway" else f"back to {escape(dead.story.topic)}"
+        )
+        Console().print(f"sent {escape(dead.story.id)} {way}", highlight=False)

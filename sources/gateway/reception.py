@@ -9,8 +9,9 @@ import asyncio
 import hashlib
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
+from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
 
@@ -208,8 +209,8 @@ class Reception:
         if bad:
             letter = _letter(
                 self._prefix, arrival.adapter, arrival.body, arrival.received_at, bad, bool(kept),
-                {"way": arrival.way, "topic": arrival.topic, "station": arrival.station or "",
-                 "receiver": arrival.receiver, "origin": arrival.origin,
+                {"way": arrival.way, "topic": arrival.topic, "receiver": arrival.receiver,
+                 "station": arrival.station or arrival.scope.only or "", "origin": arrival.origin,
                  "zone": "" if arrival.zone is None else str(arrival.zone)},
                 arrival.station or arrival.scope.only or (kept[0].station if kept else None),
             )  # fmt: skip
@@ -256,6 +257,47 @@ class Reception:
         except (ValueError, OverflowError) as error:
             raise Refused("not_a_time", f"{picture.taken_at} ms since 1970 is no date") from error
         return header, data
+
+
+async def take_again(
+    letter: Mapping[str, str], body: bytes, settings: GatewaySettings, prefix: str
+) -> list[Out]:
+    """The records of a gateway's dead letter, tried again: by an adapter that has learned, or mended bytes.
+
+    Args:
+        letter: its headers as text, without those of its story.
+        body: its bytes.
+        settings, prefix: as of a reception.
+
+    Raises KeyError or ValueError where the headers are not complete.
+    """
+    told = {name.removeprefix(_TELLS): text for name, text in letter.items() if name.startswith(_TELLS)}
+    collects = _Collects()
+    reception = Reception(collects, settings, prefix)
+    received_at, origin = int(told["received-at"]), told.get("origin", "")
+    if told["adapter"] == "frame":
+        picture = Picture(
+            told["station"], int(told["taken-at"]), body, received_at, told["way"], told["camera"], origin
+        )
+        await reception.take_picture(picture)
+    else:
+        arrival = Arrival(
+            told["adapter"], body, received_at, told["way"], told.get("topic", ""), origin,
+            told.get("station"), receiver="broker" if told.get("receiver") == "broker" else "server",
+            zone=ZoneInfo(told["zone"]) if "zone" in told else None,
+        )  # fmt: skip
+        await reception.take(arrival)
+    return collects.records
+
+
+class _Collects:
+    """Publishes nothing: whoever asked does."""
+
+    def __init__(self) -> None:
+        self.records: list[Out] = []
+
+    async def publish(self, records: Sequence[Out]) -> None:
+        self.records += records
 
 
 def _translated(adapter: Adapter, body: bytes, context: Context) -> Translation:

@@ -1,5 +1,6 @@
 """`skyfuse dlq` on a real broker: exact bytes out, and back to where they came from."""
 
+import asyncio
 import gc
 import hashlib
 import re
@@ -17,6 +18,8 @@ from infra.stack.broker import running_bootstrap
 from schemas.base import from_ms
 from schemas.dead_letter import DeadLetter
 from settings.sections import KafkaSettings, Settings
+from sources.gateway.arrival import Arrival
+from sources.gateway.reception import Reception
 from streams.admin import create_topics
 from streams.errors import TopicReadError
 from streams.topics import DEAD_LETTERS, FRAMES, READINGS
@@ -188,3 +191,26 @@ def test_previews():
     dump = preview(b"\xff\xd8\xff\xe0" + b"JFIF" * 200)
     assert dump.startswith("00000000  ff d8 ff e0 4a 46 49 46")
     assert re.search(r"\n\.\.\.$", dump)
+
+
+@pytest.mark.broker
+def test_what_a_gateway_could_not_translate_goes_through_its_adapter_again(letters, tmp_path):
+    class Producer:
+        async def publish(self, records):
+            producer = KafkaProducer(**kafka_connection(letters))
+            for one in records:
+                producer.send(one.topic, one.value, one.key, list(one.headers)).get(30)
+            producer.close()
+
+    reception = Reception(Producer(), letters.gateway, letters.kafka.prefix)
+    arrival = Arrival("airgradient", b"{pm02: 7}", T0 * 1000, "http", station="roof")
+    receipt = asyncio.run(reception.take(arrival))
+    with pytest.raises(DeadLetterError, match="still cannot be used"):
+        run("redrive", receipt.dead_letter)
+    mended = tmp_path / "mended.json"
+    mended.write_bytes(b'{"pm02": 7}')
+    told = run("redrive", receipt.dead_letter, "--value-file", str(mended)).output
+    assert f"sent {receipt.dead_letter} through its adapter" in told
+    [reading] = [one for one in returned(letters, READINGS) if one.key == b"roof"]
+    assert dict(reading.headers)[REDRIVEN_FROM] == receipt.dead_letter.encode()
+    assert b'"pm25"' in reading.value

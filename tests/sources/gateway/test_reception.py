@@ -12,13 +12,17 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from camera.image import Area
+from schemas.dead_letter import DeadLetter
 from schemas.reading import READING_EXAMPLE, decode
+from settings.sections import GatewaySettings
 from sources.adapters import adapters
 from sources.gateway.arrival import Arrival, KeyScope, Picture, Receipt
 from sources.gateway.errors import KafkaAway, NotAllowed
+from sources.gateway.reception import take_again
 from sources.gateway.uplinks import Recent, uplink_of
-from streams.topics import STATIONS
-from tests.sources.gateway.desk import NOW, arrival, desk
+from streams.driver import Out
+from streams.topics import DEAD_LETTERS, FRAMES, READINGS, STATIONS
+from tests.sources.gateway.desk import NOW, Log, arrival, desk
 
 GOLDEN = Path(__file__).parents[1] / "adapters" / "golden"
 POST = '{"wifi":-54,"rco2":447,"pm01":3,"pm02":7,"pm10":8,"atmp":24.81,"rhum":40.3,"boot":6}'
@@ -289,3 +293,40 @@ def test_a_picture_of_somebody_else_s_station_is_not_taken() -> None:
             reception.take_picture(picture(jpeg(320, 240), scope=KeyScope(("roof",)), station="yard"))
         )
     assert not log.records
+
+
+def again(log: Log, body: bytes | None = None) -> list[Out]:
+    [letter] = log.on(DEAD_LETTERS.name)
+    headers = {name: (raw or b"").decode() for name, raw in letter.headers if not name.startswith("x-dlq-")}
+    data = letter.value if body is None else body
+    return asyncio.run(take_again(headers, data or b"", GatewaySettings(), "p."))
+
+
+def test_a_dead_letter_can_be_tried_again_as_it_came_or_mended() -> None:
+    reception, log = desk()
+    asyncio.run(
+        reception.take(
+            arrival(
+                "tasmota",
+                '{"Time":"2026-08-21T11:59:30","SDS0X1":{"PM2.5":7}}',
+                topic="tele/roof/SENSOR",
+                scope=KeyScope(("roof",)),
+                way="mqtt",
+            )
+        )
+    )
+    [same] = again(log)
+    assert same.topic == "p." + DEAD_LETTERS.name  # still without a zone: the same letter
+    assert DeadLetter.from_headers(same.headers).id == log.letters[0][0].id
+    [mended] = again(log, b'{"Time":"2026-08-21T09:59:30Z","SDS0X1":{"PM2.5":7}}')
+    assert (mended.topic, mended.key) == ("p." + READINGS.name, b"roof")
+    assert json.loads(mended.value or b"")["received_at"] == NOW
+
+
+def test_a_picture_can_be_tried_again() -> None:
+    reception, log = desk()
+    asyncio.run(reception.take_picture(picture(b"offline", camera="south")))
+    [frame] = again(log, jpeg(320, 240))
+    headers = dict(frame.headers)
+    assert (frame.topic, headers["ce_camera"]) == ("p." + FRAMES.name, b"south")
+    assert headers["ce_time"] == b"2026-08-21T09:59:59.500Z"
