@@ -20,7 +20,7 @@ from sources.gateway.arrival import Arrival, KeyScope, Picture, Receipt
 from sources.gateway.errors import KafkaAway, NotAllowed
 from sources.gateway.reception import take_again
 from sources.gateway.uplinks import Recent, uplink_of
-from streams.driver import Out
+from streams.stage import Out
 from streams.topics import DEAD_LETTERS, FRAMES, READINGS, STATIONS
 from tests.sources.gateway.desk import NOW, Log, arrival, desk
 
