@@ -27,8 +27,6 @@ from schemas.dead_letter import REDRIVEN_FROM, DeadLetter
 from settings.sections import Settings
 from sources.gateway.reception import take_again
 from streams.stage import Out
-from sources.gateway.reception import take_again
-from streams.stage import Out
 from streams.to_end import read_topic
 from streams.topics import DEAD_LETTERS, MAX_RECORD_BYTES
 
