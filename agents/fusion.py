@@ -311,7 +311,7 @@ class FusionStage:
         self._left |= dict.fromkeys(station + CADENCE for station in gone)
         self._periods.cadences.forget(gone)
         self._periods.cadences.forget_before(done - FORGOTTEN_AFTER_MS - HOUR_MS)
-        for name in self.assessor.unheard(done):
+        for name in self.assessor.forgotten(done):
             if name not in self.census:
                 self._left |= dict.fromkeys(self.assessor.forget(name))
 

@@ -19,7 +19,7 @@ from aqi.older_ozone import OZONE_KEPT
 from aqi.slots import Mean
 from backfill.windows import PAST_MS, hour
 from fusion.amending import hour_mean
-from fusion.conclusion import Counts, unknown
+from fusion.conclusion import Counts, nothing_known
 from fusion.indices import indices
 from schemas.amendment import AmendedHour, Amendment, Heard, Unheard
 from schemas.base import from_ms, to_ms
@@ -60,7 +60,7 @@ class Healing:
 
     def heal(self, windows: Iterable[Estimate]) -> Iterator[Estimate]:
         """The estimates to publish again, of the newest revisions in order of time."""
-        history = unknown(self.station).history.having_measured(self.measured)
+        history = nothing_known(self.station).history.having_measured(self.measured)
         waiting: deque[tuple[int, Counts]] = deque()
         asked: list[tuple[Estimate, History]] = []
         touched = set(self.touched)
@@ -172,24 +172,24 @@ class AmendmentsOnLog:
 
     def __init__(self) -> None:
         self._hours: dict[Any, Any] = {}
-        self._heard: dict[Pollutant, Heard] = {}
-        self._unheard: dict[Pollutant, Unheard] = {}
+        self._last: dict[Pollutant, Heard] = {}
+        self._unmeasured: dict[Pollutant, Unheard] = {}
         #: Ids of what does not count.
         self.withheld: set[str] = set()
 
     def add(self, amendment: Amendment) -> None:
         """The next one on the log."""
         self._hours |= {hour.end: hour for hour in amendment.hours}
-        self._heard |= amendment.heard
-        self._unheard |= amendment.unheard
+        self._last |= amendment.heard
+        self._unmeasured |= amendment.unheard
         self.withheld |= {one.id for one in amendment.withhold}
         self.withheld -= set(amendment.release)
 
     def missing_of(self, amendment: Amendment) -> Amendment | None:
         """What of it was not said yet; None: nothing."""
         hours = tuple(hour for hour in amendment.hours if self._hours.get(hour.end) != hour)
-        heard = {name: one for name, one in amendment.heard.items() if self._heard.get(name) != one}
-        unheard = {name: one for name, one in amendment.unheard.items() if self._unheard.get(name) != one}
+        heard = {name: one for name, one in amendment.heard.items() if self._last.get(name) != one}
+        unheard = {name: one for name, one in amendment.unheard.items() if self._unmeasured.get(name) != one}
         if not (hours or heard or unheard):
             return None
         return amendment.model_copy(update={"hours": hours, "heard": heard, "unheard": unheard})

@@ -26,8 +26,8 @@ from aqi.quality_defaults import defaults
 from camera.virtual_sensor import VirtualSensor
 from fusion.amending import LeftOut, not_withheld
 from fusion.assessor import StationOf
-from fusion.conclusion import Conclusion, Counts, assembled, conclude, unknown
-from fusion.inference import Said, tell
+from fusion.conclusion import Conclusion, Counts, assembled, conclude, nothing_known
+from fusion.inference import Inference, infer
 from fusion.intake import Intake, Prepared, take_in
 from fusion.learning import Air
 from fusion.stored import SensorsState
@@ -247,22 +247,26 @@ class Backfill:
         """
         rewrite = {outcome.key: outcome for outcome in outcomes if outcome.verdict == "rewrite"}
         prepared = self._take_in(rewrite, lateness_ms, station_of, head.bundle.encoder)
-        said = _said(head, prepared)
+        inferred = _inferred(head, prepared)
         concluded = []
-        for station, group in groupby(zip(prepared, said, strict=True), lambda pair: pair[0].view.station):
+        for station, group in groupby(
+            zip(prepared, inferred, strict=True), lambda pair: pair[0].view.station
+        ):
             snapshots = [(at, sensors.virtual) for at, sensors in checkpoints.get(station, ())]
-            memory = _Memory(unknown(station_of(station)), self._size, self._past.get(station, {}), snapshots)
-            for window, told in group:
+            memory = _Memory(
+                nothing_known(station_of(station)), self._size, self._past.get(station, {}), snapshots
+            )
+            for window, one in group:
                 end = window.view.end
                 air = memory.as_of(min(end - lateness_ms, end - 1))
                 before = self._published.get((station, end))
                 pollutants = _with_published(
-                    conclude(window, told, air), before.estimate.pollutants if before else {}
+                    conclude(window, one, air), before.estimate.pollutants if before else {}
                 )
                 counts = Counts.of(pollutants, end, self._size)
                 history = counts.into(air.history, end, self._size)
                 memory.put(end, counts)
-                concluded.append(Conclusion(window, told, pollutants, history))
+                concluded.append(Conclusion(window, one, pollutants, history))
         return [
             _revised(estimate, rewrite[estimate.station, to_ms(estimate.window.end)])
             for estimate in assembled(concluded, head.bundle.id)
@@ -359,14 +363,14 @@ class _Memory:
         self._counts[end] = counts
 
 
-def _said(head: Head, prepared: Sequence[Prepared]) -> list[Said | None]:
-    said: list[Said | None] = [None] * len(prepared)
+def _inferred(head: Head, prepared: Sequence[Prepared]) -> list[Inference | None]:
+    inferred: list[Inference | None] = [None] * len(prepared)
     rows = [index for index, window in enumerate(prepared) if window.usable]
     for start in range(0, len(rows), _ROWS_A_RUN):
         part = rows[start : start + _ROWS_A_RUN]
-        for index, told in zip(part, tell(head, [prepared[index] for index in part], True), strict=True):
-            said[index] = told
-    return said
+        for index, one in zip(part, infer(head, [prepared[index] for index in part], True), strict=True):
+            inferred[index] = one
+    return inferred
 
 
 def _with_published(

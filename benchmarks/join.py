@@ -59,7 +59,7 @@ class WriteWindows:
         """Nothing is learned."""
         return {}
 
-    def unheard(self, done: int) -> list[str]:
+    def forgotten(self, done: int) -> list[str]:
         """Nothing is learned."""
         del done
         return []

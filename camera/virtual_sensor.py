@@ -217,7 +217,7 @@ def update(
     )
 
 
-def unheard(state: VirtualSensor, since_ms: int, until_ms: int) -> VirtualSensor | None:
+def silenced(state: VirtualSensor, since_ms: int, until_ms: int) -> VirtualSensor | None:
     """The state as if the sensor had been silent in (since_ms, until_ms], where it was heard last then.
 
     The newest of the shadow filters that had not heard it takes the level's place; None where all had. A

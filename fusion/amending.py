@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from aqi.slots import Mean
-from camera.virtual_sensor import unheard
+from camera.virtual_sensor import silenced
 from fusion.learning import Air
 from schemas.amendment import Amendment, HourMean, Withheld
 from schemas.base import to_ms
@@ -59,7 +59,7 @@ def amended(air: Air, amendment: Amendment) -> Air:
                 gathered, measured={kept: sums for kept, sums in gathered.measured.items() if kept != name}
             )
         if name in virtual:
-            before = unheard(virtual[name], since, end_of(until, HOUR_MS))
+            before = silenced(virtual[name], since, end_of(until, HOUR_MS))
             if before is None:
                 del virtual[name]
             else:

@@ -23,8 +23,8 @@ import numpy as np
 
 from aqi.quality_defaults import defaults
 from fusion.amending import amended, not_withheld, withheld_after
-from fusion.conclusion import Conclusion, Counts, assembled, conclude, learn, news, unknown
-from fusion.inference import ROWS_A_RUN, Said, predict, tell
+from fusion.conclusion import Conclusion, Counts, assembled, conclude, learn, new_bands, nothing_known
+from fusion.inference import ROWS_A_RUN, Inference, infer, predict
 from fusion.intake import Intake, Prepared, take_in
 from fusion.learning import Air
 from fusion.ring import Ring
@@ -135,11 +135,11 @@ class Assessor:
             else:
                 kinds.append(kind)
                 prepared.append(self._take_in(kind, view, station_of(view.station)))
-        said = self._infer(kinds, prepared)
+        inferred = self._infer(kinds, prepared)
         without = self._infer_without(kinds, prepared)
         concluded: list[Conclusion] = []
         found: list[CameraBands] = []
-        windows = zip(prepared, said, without, strict=True)
+        windows = zip(prepared, inferred, without, strict=True)
         for kind, view in steps:
             if kind == "amend":
                 self._amend_air(view, amendment_in(view), station_of(view.station))
@@ -161,7 +161,7 @@ class Assessor:
     def _air_of(self, name: str, station: Station | None) -> Ring[Air]:
         ring = self._air.get(name)
         if ring is None:
-            ring = self._air[name] = Ring(_NEVER, self._with_sensors(name, unknown(station)))
+            ring = self._air[name] = Ring(_NEVER, self._with_sensors(name, nothing_known(station)))
         return ring
 
     def _amend_intake(self, view: WindowView, amendment: Amendment) -> None:
@@ -186,12 +186,12 @@ class Assessor:
         left, withheld = not_withheld(view, intake.withheld)
         prepared, after = take_in(left, station, intake, self._limits, self._head.bundle.encoder)
         if final:
-            ring.put(view.end, after.without_the_unheard(view.end) if prepared.begins_hour else after)
+            ring.put(view.end, after.without_the_forgotten(view.end) if prepared.begins_hour else after)
         # A window of which all readings are withheld is not one that nobody spoke in.
         return replace(prepared, withheld=withheld, idle=False) if withheld else prepared
 
-    def _infer(self, kinds: Sequence[str], prepared: Sequence[Prepared]) -> list["Said | None"]:
-        said: list[Said | None] = [None] * len(prepared)
+    def _infer(self, kinds: Sequence[str], prepared: Sequence[Prepared]) -> list["Inference | None"]:
+        inferred: list[Inference | None] = [None] * len(prepared)
         for wanted in ("close", "expire"):  # what is published is explained, what is learned from need not be
             rows = [
                 index
@@ -201,10 +201,10 @@ class Assessor:
             for start in range(0, len(rows), ROWS_A_RUN):
                 part = rows[start : start + ROWS_A_RUN]
                 with self._timed(len(part)):
-                    told = tell(self._head, [prepared[index] for index in part], wanted == "close")
-                for index, one in zip(part, told, strict=True):
-                    said[index] = one
-        return said
+                    run = infer(self._head, [prepared[index] for index in part], wanted == "close")
+                for index, one in zip(part, run, strict=True):
+                    inferred[index] = one
+        return inferred
 
     def _infer_without(self, kinds: Sequence[str], prepared: Sequence[Prepared]) -> list[dict[str, float]]:
         """For final windows that begin an hour: the head on each measured pollutant without its sensor."""
@@ -228,7 +228,7 @@ class Assessor:
         return without
 
     def _conclude(
-        self, kind: str, window: Prepared, said: "Said | None", without: Mapping[str, float]
+        self, kind: str, window: Prepared, inferred: "Inference | None", without: Mapping[str, float]
     ) -> Conclusion | CameraBands | None:
         """What is to be published of a window; of a final one, the far bands if one was found just now."""
         view = window.view
@@ -238,15 +238,15 @@ class Assessor:
         final = kind == "expire"
         at, air = ring.latest() if final else ring.as_of(view.end - self._lateness)
         if _NEVER < at < view.end - FORGOTTEN_AFTER_MS:
-            air = unknown(window.station)
-        pollutants = conclude(window, said, air)
+            air = nothing_known(window.station)
+        pollutants = conclude(window, inferred, air)
         counts = Counts.of(pollutants, view.end, self._size)
         history = counts.into(air.history, view.end, self._size)
         if final:
-            after = learn(replace(air, history=history), window, said, without)
+            after = learn(replace(air, history=history), window, inferred, without)
             ring.put(view.end, after)
-            return news(view.station, air, after)
-        return Conclusion(window, said, pollutants, history)
+            return new_bands(view.station, air, after)
+        return Conclusion(window, inferred, pollutants, history)
 
     # -- who is known --------------------------------------------------------------------------------------
 
@@ -258,7 +258,7 @@ class Assessor:
             known[name] = at, intake.cameras.keys()
         return known
 
-    def unheard(self, done: int) -> list[str]:
+    def forgotten(self, done: int) -> list[str]:
         """Stations of which nothing counts any more when windows up to `done` (ms) are final."""
         names = []
         for name, ring in self._intake.items():

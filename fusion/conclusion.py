@@ -10,7 +10,7 @@ from camera.far_band import BandFinder
 from camera.virtual_sensor import Prediction
 from fusion.bounds import Interval, bounded
 from fusion.indices import indices
-from fusion.inference import Said, tidy
+from fusion.inference import Inference, tidy
 from fusion.intake import Prepared, reference
 from fusion.learning import Air, learned, virtual_estimate
 from fusion.sensors.choice import nearer
@@ -33,12 +33,12 @@ class Conclusion(NamedTuple):
     """All that an estimate is made of; `history` has the window itself in it."""
 
     window: Prepared
-    said: "Said | None"
+    inferred: "Inference | None"
     pollutants: Mapping[Pollutant, PollutantEstimate]
     history: History
 
 
-def conclude(window: Prepared, said: Said | None, air: Air) -> dict[Pollutant, PollutantEstimate]:
+def conclude(window: Prepared, inferred: Inference | None, air: Air) -> dict[Pollutant, PollutantEstimate]:
     """Measured where there is a usable measurement, otherwise imputed.
 
     Where the station has ever measured the pollutant, its virtual sensor imputes: camera, last measurement
@@ -53,17 +53,20 @@ def conclude(window: Prepared, said: Said | None, air: Air) -> dict[Pollutant, P
     for index, name in enumerate(POLLUTANTS):
         if name in usable:
             continue
-        told = None if said is None else said.output.concentration(said.row, index)
-        own = virtual_estimate(air, name, window.view.end, window.sight, told)
+        by_head = None if inferred is None else inferred.output.concentration(inferred.row, index)
+        own = virtual_estimate(air, name, window.view.end, window.sight, by_head)
         supported = settled(window.disputed.get(name), own, refused[name])
         if supported is not None:
             usable[name] = supported
         elif own is not None:
             imputed[name] = Interval(own.value, own.lo, own.hi)
             grounds[name] = _Grounds(own.method, own.weights, own.coverage)
-        elif said is not None and told is not None:
-            lo, hi = said.output.sensors_lo[said.row, index], said.output.sensors_hi[said.row, index]
-            imputed[name] = Interval(told, float(lo), float(hi))
+        elif inferred is not None and by_head is not None:
+            lo, hi = (
+                inferred.output.sensors_lo[inferred.row, index],
+                inferred.output.sensors_hi[inferred.row, index],
+            )
+            imputed[name] = Interval(by_head, float(lo), float(hi))
             grounds[name] = _Grounds("head", {}, None)
     possible = bounded(imputed, _values(usable))
     for name in POLLUTANTS:
@@ -232,7 +235,7 @@ def _doubted(block: IndexBlock, measured: Mapping[str, Measured]) -> IndexBlock:
 
 
 def _assembled(concluded: Conclusion, blocks: Sequence[IndexBlock], bundle: str) -> Estimate:
-    window, said, pollutants, _ = concluded
+    window, inferred, pollutants, _ = concluded
     view = window.view
     measured: dict[str, float] = {
         name: one.value for name, one in pollutants.items() if one.kind != "imputed"
@@ -244,7 +247,7 @@ def _assembled(concluded: Conclusion, blocks: Sequence[IndexBlock], bundle: str)
         sides=_sides(window),
         pollutants=dict(pollutants),
         missing=missing(window, pollutants),
-        model=None if said is None else said.output_model(measured),
+        model=None if inferred is None else inferred.output_model(measured),
         indices=tuple(blocks),
         inputs=Inputs(
             readings=window.readings,
@@ -257,12 +260,12 @@ def _assembled(concluded: Conclusion, blocks: Sequence[IndexBlock], bundle: str)
     )
 
 
-def unknown(station: Station | None) -> Air:
+def nothing_known(station: Station | None) -> Air:
     """What is known of a station before its first window."""
     return Air(History.empty(48, reference(station)))
 
 
-def learn(air: Air, window: Prepared, said: Said | None, without: Mapping[str, float]) -> Air:
+def learn(air: Air, window: Prepared, inferred: Inference | None, without: Mapping[str, float]) -> Air:
     """What is known after a final window.
 
     Of readings that only stand over it was learned when they were heard: without a picture of its own such a
@@ -271,12 +274,12 @@ def learn(air: Air, window: Prepared, said: Said | None, without: Mapping[str, f
     nothing_heard = 0 < window.standing == window.readings
     if nothing_heard and not window.frames:
         return air
-    told = dict(without)
-    if said is not None:
+    by_head = dict(without)
+    if inferred is not None:
         for index, name in enumerate(POLLUTANTS):
-            value = said.output.concentration(said.row, index)
+            value = inferred.output.concentration(inferred.row, index)
             if name not in window.measured and value is not None:
-                told[name] = value
+                by_head[name] = value
     # What quality control doubts (a stuck value, a jump) is published, but nothing is learned from it.
     # A small negative value is noise about clean air; the level that is learned is a concentration.
     measured = {
@@ -284,10 +287,10 @@ def learn(air: Air, window: Prepared, said: Said | None, without: Mapping[str, f
         for name, found in window.measured.items()
         if found.flag != SUSPECT and not nothing_heard
     }
-    return learned(air, window.view.end, window.sight, window.rows, measured, told)
+    return learned(air, window.view.end, window.sight, window.rows, measured, by_head)
 
 
-def news(station: str, before: Air, after: Air) -> CameraBands | None:
+def new_bands(station: str, before: Air, after: Air) -> CameraBands | None:
     """All far bands that were found at a station, where that is one more than before."""
 
     def found(air: Air) -> dict[str, BandFinder]:

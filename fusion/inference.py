@@ -20,8 +20,8 @@ ROWS_A_RUN: Final = 256
 
 
 @dataclass(frozen=True)
-class Said:
-    """One row of the head's output."""
+class Inference:
+    """What the head makes of one window: a row of its output."""
 
     output: HeadOutput
     row: int
@@ -31,7 +31,7 @@ class Said:
     def output_model(self, measured: Mapping[str, float]) -> ModelOutput:
         """The network's own say beside what is measured (ug/m3), for the record."""
         output, row = self.output, self.row
-        told = {
+        by_head = {
             name: Interval(value, value, value)
             for index, name in enumerate(POLLUTANTS)
             if (value := output.concentration(row, index)) is not None
@@ -40,21 +40,21 @@ class Said:
             aqi=tidy(output.aqi[row]),
             lo=tidy(output.aqi_lo[row]),
             hi=tidy(output.aqi_hi[row]),
-            sensors={name: tidy(one.value) for name, one in bounded(told, measured).items()},
+            sensors={name: tidy(one.value) for name, one in bounded(by_head, measured).items()},
             shares={name: share for name, share in self.shares.items() if share},
         )
 
 
-def tell(head: Head, windows: Sequence[Prepared], explain: bool) -> list[Said | None]:
+def infer(head: Head, windows: Sequence[Prepared], explain: bool) -> list[Inference | None]:
     """What the head says of each window, None where it is silent.
 
     With `explain`, also how much each input has to do with it.
     """
     output = predict(head, windows)
     speaking = [row for row in range(len(windows)) if output.speaks(row)]
-    said: list[Said | None] = [None] * len(windows)
+    inferred: list[Inference | None] = [None] * len(windows)
     for row in speaking:
-        said[row] = Said(output, row)
+        inferred[row] = Inference(output, row)
     if speaking and explain and "aqi_mean" in head.bundle.manifest.training.configuration:
         asked = _inputs(head, [windows[row] for row in speaking])
         shares = shapley_shares(
@@ -62,8 +62,8 @@ def tell(head: Head, windows: Sequence[Prepared], explain: bool) -> list[Said | 
         ).shares
         for row, of_it in zip(speaking, shares, strict=True):
             named = {name: tidy(share) for name, share in zip(PLAYERS, of_it, strict=True) if share}
-            said[row] = Said(output, row, named)
-    return said
+            inferred[row] = Inference(output, row, named)
+    return inferred
 
 
 def predict(head: Head, windows: Sequence[Prepared]) -> HeadOutput:

@@ -51,7 +51,7 @@ class Intake:
     hour: int = 0
     withheld: tuple[LeftOut, ...] = ()
 
-    def without_the_unheard(self, end: int) -> "Intake":
+    def without_the_forgotten(self, end: int) -> "Intake":
         """What is worth remembering after the window that ends at `end` (ms): what was heard lately, and no
         more than the limits. (What comes in keeps them; what an earlier version stored may not.)
         """
@@ -115,7 +115,7 @@ def take_in(
             frame, while bundles are being changed, is left out.
     """
     items = view.inputs.get("readings", ())
-    told, memory = read(items, view.start, view.end, station, intake.sensors, limits, reference(station))
+    found, memory = read(items, view.start, view.end, station, intake.sensors, limits, reference(station))
     cameras = dict(intake.cameras)
     hour = end_of(view.end, HOUR_MS)
     frames, embeddings, hazes = [], [], []
@@ -144,30 +144,30 @@ def take_in(
     looking = _first_camera(sights, station)
     vector = np.full(len(POLLUTANTS), np.nan, np.float32)
     for index, name in enumerate(POLLUTANTS):
-        if name in told.measured:
-            vector[index] = max(0.0, told.measured[name].value)
+        if name in found.measured:
+            vector[index] = max(0.0, found.measured[name].value)
     return (
         Prepared(
             view=view,
             station=station,
-            measured=told.measured,
-            failed=told.failed,
-            disputed=told.disputed,
-            refused=told.refused,
+            measured=found.measured,
+            failed=found.failed,
+            disputed=found.disputed,
+            refused=found.refused,
             frames=tuple(frames),
-            readings=told.count,
+            readings=found.count,
             standing=sum(not view.start <= item.time < view.end for item in items),
-            humidity=told.humidity,
+            humidity=found.humidity,
             embedding=pool(embeddings) if embeddings else None,
             haze=(pool(hazes) if hazes else np.full(HAZE_SIZE, np.nan, np.float32)),
             vector=vector,
             hour=solar_hour(from_ms(view.start), station.longitude if station else None),
-            sight=_sight(looking, told.humidity),
+            sight=_sight(looking, found.humidity),
             rows=_rows(looking),
             begins_hour=hour != intake.hour,
             idle=not view.inputs.get("features")
             and not any(view.start <= item.time < view.end for item in items)
-            and not (told.measured or told.failed or told.disputed or told.refused),
+            and not (found.measured or found.failed or found.disputed or found.refused),
         ),
         replace(intake, sensors=memory, cameras=cameras, hour=hour),
     )

@@ -128,12 +128,12 @@ def learned(
     sight: Sight | None,
     rows: Rows | None,
     measured: Mapping[str, float],
-    told: Mapping[str, float],
+    by_head: Mapping[str, float],
 ) -> Air:
     """What is known after the final window that ends at `end` (ms).
 
     `rows`: of a camera whose far band is still to be found; `measured`: ug/m3 of the window's usable sensors;
-    `told`: what the global head says of each pollutant without its own sensor.
+    `by_head`: what the global head says of each pollutant without its own sensor.
     """
     hour = end_of(end, HOUR_MS)
     gathered, virtual, virtual_at = air.gathered, air.virtual, air.virtual_at
@@ -145,13 +145,13 @@ def learned(
         # Where PM2.5 was measured its virtual sensor has moved too: what is found is never dumped too late.
         finders = _sought(finders, gathered)
         gathered = None
-    gathered = (gathered or Gathered(hour, end)).with_window(end, sight, rows, measured, told)
+    gathered = (gathered or Gathered(hour, end)).with_window(end, sight, rows, measured, by_head)
     last = {**air.last, **{name: (value, end) for name, value in measured.items()}}
     return Air(air.history, last, gathered, virtual, finders, virtual_at)
 
 
 def virtual_estimate(
-    air: Air, name: str, end: int, sight: Sight | None, told: float | None
+    air: Air, name: str, end: int, sight: Sight | None, by_head: float | None
 ) -> Prediction | None:
     """The virtual sensor's estimate; None where the pollutant was never measured, or all is too old."""
     state = air.virtual.get(name)
@@ -160,7 +160,7 @@ def virtual_estimate(
         state = _moved_one(state, name, gathered, gathered.sight())
     if state is None:
         return None
-    return predict(state, end, sight, air.last.get(name), told)
+    return predict(state, end, sight, air.last.get(name), by_head)
 
 
 def _moved(virtual: Mapping[str, VirtualSensor], hour: Gathered) -> dict[str, VirtualSensor]:

@@ -151,7 +151,7 @@ class Store:
 
         newest, beyond = self._file.transact(upsert)
         if beyond:
-            self._tell_beyond(beyond)
+            self._warn_beyond(beyond)
         return [
             estimate
             for estimate, (station, end, revision, _) in zip(estimates, rows, strict=True)
@@ -215,7 +215,7 @@ class Store:
     def _now(self) -> int:
         return int(self._clock() * 1000)
 
-    def _tell_beyond(self, beyond: Sequence[tuple[str, int]]) -> None:
+    def _warn_beyond(self, beyond: Sequence[tuple[str, int]]) -> None:
         metrics.STORE_BEYOND.inc(len(beyond))
         station, end = beyond[0]
         log.warning(

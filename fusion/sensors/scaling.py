@@ -37,8 +37,8 @@ class Scalings:
             return scaling_of(record.channel)
         bases = {scaling_of(channel) for channel in by_channel}
         # Those that it sends in other windows count too: the log knows of them before any window is final.
-        told = [item.payload.scalings for items in by_channel.values() for item in items]
-        sent = max(told, key=len) or sorted(bases)
+        in_turns = [item.payload.scalings for items in by_channel.values() for item in items]
+        sent = max(in_turns, key=len) or sorted(bases)
         best = next((name for name in SCALES if name in sent or name in bases), sent[0])
         known = self.scales.get((sensor, parameter))
         if known is not None and known.channel != best:
@@ -67,7 +67,7 @@ class Scalings:
             ).value
             for scaling in sorted({scaling_of(channel) for channel in by_channel})
         }
-        told = ", ".join(f"{scaling} {value:.6g}" for scaling, value in values.items())
+        shown = ", ".join(f"{scaling} {value:.6g}" for scaling, value in values.items())
         which = f"name the one to take as `channel` of {sensor} in the station's record"
         if len(values) < len(sent) or any(
             channels(values[taken], value, self._window.limits.channels).flag == FAIL
@@ -75,7 +75,7 @@ class Scalings:
         ):
             names = " and ".join(sorted(sent))
             self._objections.refuse(
-                parameter, sensor, f"sends {names} ({told} ug/m3), which may be anything: {which}"
+                parameter, sensor, f"sends {names} ({shown} ug/m3), which may be anything: {which}"
             )
             return False
         self._objections.refuse(

@@ -19,7 +19,7 @@ from PIL import Image
 
 from camera.haze import haze
 from model.bundle.bundle import EXPLAIN_FILE, Bundle
-from model.bundle.runtime import Encoder, head_feeds, heard_by, session
+from model.bundle.runtime import Encoder, head_feeds, session, trusted_readings
 from model.errors import BundleError
 from schemas.errors import ArrayError
 
@@ -64,7 +64,7 @@ class Explainer:
         feeds = head_feeds(
             embedding[None],
             np.ones(1, dtype=bool),
-            heard_by(self._bundle, sensors[None].astype(np.float32)),
+            trusted_readings(self._bundle, sensors[None].astype(np.float32)),
             haze(image)[None],
             np.array([hour], np.float32),
         )

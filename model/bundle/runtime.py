@@ -30,10 +30,10 @@ __all__ = [
     "Head",
     "HeadOutput",
     "head_feeds",
-    "heard_by",
     "pattern_index",
     "pool",
     "session",
+    "trusted_readings",
 ]
 
 Float32 = NDArray[np.float32]
@@ -234,16 +234,16 @@ class Head:
             )
         if np.isnan(embedding[present]).any():
             raise ArrayError("embedding has NaN in a row whose image_present is True")
-        heard = heard_by(self.bundle, sensors)
-        pattern = pattern_index(present, ~np.isnan(heard))
-        silent = (pattern < 0) | self._beyond(embedding, present, heard, haze)
+        trusted = trusted_readings(self.bundle, sensors)
+        pattern = pattern_index(present, ~np.isnan(trusted))
+        silent = (pattern < 0) | self._beyond(embedding, present, trusted, haze)
         # What is silent is run all the same, on zeros: rows do not depend on each other.
-        told = ~silent
+        speaks = ~silent
         aqi, aqi_scale, log_sensors, log_scale = self.graph_outputs(
-            np.where(told[:, None], embedding, 0),
-            present & told,
-            np.where(told[:, None], heard, np.float32(np.nan)),
-            np.where(told[:, None], haze, np.float32(np.nan)),
+            np.where(speaks[:, None], embedding, 0),
+            present & speaks,
+            np.where(speaks[:, None], trusted, np.float32(np.nan)),
+            np.where(speaks[:, None], haze, np.float32(np.nan)),
             hour,
         )
         unsure = ~np.isfinite(aqi_scale[:, 0]) | ~np.isfinite(log_scale).all(axis=1)
@@ -275,13 +275,15 @@ class Head:
         self, embedding: Float32, image_present: Bool, sensors: Float32, haze: Float32, hour: Float32
     ) -> Float32:
         """(N,) the AQI of rows that are never silent: parts of one on which the head speaks."""
-        [aqi, *_] = self.graph_outputs(embedding, image_present, heard_by(self.bundle, sensors), haze, hour)
+        [aqi, *_] = self.graph_outputs(
+            embedding, image_present, trusted_readings(self.bundle, sensors), haze, hour
+        )
         return np.clip(aqi[:, 0], 0, HIGHEST)
 
-    def _beyond(self, embedding: Float32, present: Bool, heard: Float32, haze: Float32) -> Bool:
+    def _beyond(self, embedding: Float32, present: Bool, trusted: Float32, haze: Float32) -> Bool:
         """(N,) whether an input lies far outside training."""
         # Missing values are neither below nor above.
-        values = np.maximum(heard, 0).astype(np.float64)
+        values = np.maximum(trusted, 0).astype(np.float64)
         off = ((values < self._least_shown) | (values > self._most_shown)).any(axis=1)
         picture = (np.abs(embedding) > _EMBEDDING).any(axis=1) | (np.abs(haze) > _HAZE).any(axis=1)
         beyond: Bool = off | present & picture
@@ -302,7 +304,7 @@ class Head:
         return [output[: len(embedding)] for output in outputs]
 
 
-def heard_by(bundle: Bundle, sensors: Float32) -> Float32:
+def trusted_readings(bundle: Bundle, sensors: Float32) -> Float32:
     """Readings (N, 6) without those of pollutants that the bundle never learned or withholds: a reading in
     another unit than the network's own would mislead it.
     """

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.bundle.runtime import Head, heard_by
+from model.bundle.runtime import Head, trusted_readings
 from schemas.errors import ArrayError
 from schemas.parameters import POLLUTANTS
 
@@ -74,7 +74,7 @@ def shapley_shares(
     """
     rows = len(embedding)
     reference = reference_aqi(head)
-    sensors = heard_by(head.bundle, sensors)
+    sensors = trusted_readings(head.bundle, sensors)
     known = np.concatenate([~np.isnan(sensors), np.asarray(image_present, bool)[:, None]], axis=1)
     if not known.any(axis=1).all():
         raise ArrayError(

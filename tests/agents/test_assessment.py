@@ -17,7 +17,7 @@ from camera.haze import HAZE_SIZE
 from camera.sight import CAMERA_SIZE
 from fusion.assessor import Assessor
 from fusion.conclusion import Conclusion, assembled, conclude, means
-from fusion.inference import tell
+from fusion.inference import infer
 from fusion.intake import Prepared
 from fusion.learning import Air
 from model.bundle.bundle import DEFAULT_BUNDLE, EMBEDDING_SIZE, Bundle
@@ -163,12 +163,12 @@ def from_a_camera(head: Head, end: int, history: History, pm25: float) -> tuple[
         haze=np.full(20, np.nan, np.float32), vector=np.full(6, np.nan, np.float32), hour=12.0, sight=None,
         rows=None, begins_hour=False,
     )  # fmt: skip
-    (said,) = tell(head, [window], False)
-    imputed = conclude(window, said, Air(history))["pm25"].model_copy(
+    (inferred,) = infer(head, [window], False)
+    imputed = conclude(window, inferred, Air(history))["pm25"].model_copy(
         update={"value": pm25, "lo": 0.8 * pm25, "hi": 1.5 * pm25}
     )
     history = history.with_window(end, MINUTE, means({"pm25": imputed}, MINUTE))
-    (estimate,) = assembled([Conclusion(window, said, {"pm25": imputed}, history)], "test")
+    (estimate,) = assembled([Conclusion(window, inferred, {"pm25": imputed}, history)], "test")
     return estimate, history
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from aqi.history import History
 from aqi.slots import Mean
-from camera.virtual_sensor import VirtualSensor, unheard, update
+from camera.virtual_sensor import VirtualSensor, silenced, update
 from fusion.amending import (
     MOST_WITHHELD,
     LeftOut,
@@ -79,15 +79,15 @@ def learned(hours: dict[int, float | None]) -> VirtualSensor:
 def test_a_level_that_was_heard_while_it_was_wrong_gives_way_to_one_that_had_not_heard_it() -> None:
     good: dict[int, float | None] = dict.fromkeys(range(1, 60), 20.0)
     state = learned({**good, 60: 500.0, 61: 500.0})
-    before = unheard(state, NOON + 59 * HOUR, NOON + 61 * HOUR)
+    before = silenced(state, NOON + 59 * HOUR, NOON + 61 * HOUR)
     assert before is not None
     assert np.expm1(before.level.x) == pytest.approx(20, rel=0.3)
     assert all(shadow.sensor_ms <= NOON + 59 * HOUR for shadow in before.shadows)
-    assert unheard(before, NOON + 59 * HOUR, NOON + 61 * HOUR) is before
+    assert silenced(before, NOON + 59 * HOUR, NOON + 61 * HOUR) is before
     # What was heard since is right, and stays.
-    assert unheard(state, NOON + 50 * HOUR, NOON + 60 * HOUR) is state
+    assert silenced(state, NOON + 50 * HOUR, NOON + 60 * HOUR) is state
     # Where all that was ever heard is wrong, there is nothing to fall back on.
-    assert unheard(learned({1: 500.0, 2: 500.0}), NOON, NOON + 2 * HOUR) is None
+    assert silenced(learned({1: 500.0, 2: 500.0}), NOON, NOON + 2 * HOUR) is None
 
 
 def test_last_values_and_the_hour_in_progress() -> None:

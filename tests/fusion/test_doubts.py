@@ -9,7 +9,7 @@ import pytest
 
 from aqi.flags import FAIL, SUSPECT, UNIT, ZERO
 from aqi.zero import ZeroLevel
-from fusion.conclusion import unknown
+from fusion.conclusion import nothing_known
 from fusion.intake import Intake
 from fusion.sensors.memory import SensorMemory
 from fusion.stored import STATION, StationState
@@ -132,5 +132,5 @@ def test_a_zero_that_stands_still_is_told_and_leads_no_valid_index() -> None:
 
 def test_where_the_zero_lies_is_stored() -> None:
     memory = SensorMemory(zeros={("main", "pm25"): ZeroLevel(-3.5, 1, 2, 3)})
-    stored = STATION.encode(StationState.of(Intake(memory), unknown(None)))
+    stored = STATION.encode(StationState.of(Intake(memory), nothing_known(None)))
     assert STATION.decode(stored).intake().sensors == memory

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from model.bundle.bundle import PATTERNS, Bundle
-from model.bundle.runtime import Encoder, Head, HeadOutput, heard_by, pattern_index, pool
+from model.bundle.runtime import Encoder, Head, HeadOutput, pattern_index, pool, trusted_readings
 from schemas.errors import ArrayError
 from schemas.parameters import POLLUTANTS
 from schemas.reading import LIMITS
@@ -274,7 +274,7 @@ def test_an_interval_is_as_wide_as_the_table_says_of_what_was_shown(head: Head) 
     inputs = Inputs(200, seed=3)
     told = inputs.predict(head)
     tables = head.bundle.manifest.intervals
-    heard = heard_by(head.bundle, inputs.sensors)
+    heard = trusted_readings(head.bundle, inputs.sensors)
     aqi, aqi_scale, log, scale = head.graph_outputs(
         inputs.embedding, inputs.image, heard, inputs.haze, inputs.hour
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from model.bundle.bundle import Bundle
-from model.bundle.runtime import Head, heard_by
+from model.bundle.runtime import Head, trusted_readings
 from model.bundle.shapley import PLAYERS, shapley_shares
 from schemas.errors import ArrayError
 from tests.model.bundle.test_runtime import Inputs
@@ -24,7 +24,7 @@ def test_shares_equal_the_mean_gain_over_all_orders(head: Head) -> None:
     inputs.sensors[2, :2] = [40, 60]
     got = shapley_shares(head, inputs.embedding, inputs.image, inputs.sensors, inputs.haze, inputs.hour)
     for row in range(3):
-        heard = heard_by(head.bundle, inputs.sensors[[row]])[0]
+        heard = trusted_readings(head.bundle, inputs.sensors[[row]])[0]
         known = [*~np.isnan(heard), inputs.image[row]]
         value: dict[frozenset[int], float] = {}
         for size in range(8):
@@ -51,13 +51,13 @@ def test_shares_equal_the_mean_gain_over_all_orders(head: Head) -> None:
 
 def test_shares_sum_to_estimate_minus_reference_and_missing_inputs_have_none(head: Head) -> None:
     inputs = Inputs(64, seed=12)
-    unheard = ~inputs.image & np.isnan(heard_by(head.bundle, inputs.sensors)).all(axis=1)
+    unheard = ~inputs.image & np.isnan(trusted_readings(head.bundle, inputs.sensors)).all(axis=1)
     inputs.sensors[unheard, 1] = 40.0
     got = shapley_shares(head, inputs.embedding, inputs.image, inputs.sensors, inputs.haze, inputs.hour)
     assert np.allclose(got.reference + got.shares.sum(axis=1), got.aqi, atol=1e-4)
     alone = inputs.predict(head).aqi
     assert np.array_equal(got.aqi[~np.isnan(alone)], alone[~np.isnan(alone)])
-    heard = heard_by(head.bundle, inputs.sensors)
+    heard = trusted_readings(head.bundle, inputs.sensors)
     known = np.concatenate([~np.isnan(heard), inputs.image[:, None]], axis=1)
     assert np.abs(got.shares[~known]).max() < 1e-9
     assert got.shares.shape == (64, len(PLAYERS))
