@@ -243,7 +243,7 @@ def show(
     story, value = dead.story, dead.value
     console = Console(soft_wrap=True, highlight=False)
     console.print(
-        f"[bold]{escape(story.id)}[/bold]  refused by {story.stage} at {story.failed_at.isoformat()}"
+        f"[bold]{escape(story.id)}[/bold]  refused by {story.stage} at {format_time(story.failed_at)}"
     )
     console.print(f"[bold]reason[/bold]   {escape(f'{story.code}: {story.reason}')}")
     if story.redriven_at is not None:

@@ -19,6 +19,7 @@ import pytest
 
 from agents.fusion import FusionStage
 from agents.worker import _Fusion
+from schemas.amendment import AMENDMENT_TYPE, AmendedHour, Amendment
 from schemas.base import from_ms, to_ms
 from schemas.estimate import Estimate
 from schemas.features import Punctuation
@@ -213,6 +214,22 @@ def test_when_everything_is_final_everything_is_settled_to_the_last_record() -> 
         offset, metadata = world.committed[topic]
         assert offset == len(logs()[topic])
         assert Settled.parse(offset, metadata).position == len(logs()[topic])
+
+
+def test_after_an_amendment_the_next_record_is_the_first_that_was_not_read() -> None:
+    change = Amendment(station="a", hours=(AmendedHour(end=from_ms(DAY), means={}),))
+    record = Log().record(
+        topics.READINGS, b"a", change.model_dump_json().encode(), [("ce_type", AMENDMENT_TYPE)], timestamp=DAY
+    )
+
+    async def position() -> int:
+        world = World()
+        await world.start()
+        await world.stage.handle(READINGS, [record])
+        assert not world.letters
+        return Settled.parse(*(await world.stage.settle())[READINGS]).position
+
+    assert asyncio.run(position()) == record.offset + 1
 
 
 def test_what_a_station_learned_is_stored_by_the_offset_that_is_committed() -> None:

@@ -471,6 +471,12 @@ def test_the_position_is_that_after_the_last_record() -> None:
     assert (join.settled()[A].offset, join.settled()[B].offset, join.settled()[B].position) == (1, 4, 4)
     join.feed(B, [], 7, now=0)
     assert (join.settled()[B].offset, join.settled()[B].position) == (7, 7)
+    join.amend(B, item(0, 7), 8, now=0)
+    # It is held until the window that it stands behind is final; what comes after it was not read yet.
+    assert (join.settled()[B].offset, join.settled()[B].position) == (7, 8)
+    for source in (A, B):
+        join.punctuate(source, 1000, join.settled()[source].position, now=0)
+    assert (join.settled()[B].offset, join.settled()[B].position) == (8, 8)
 
 
 def test_the_first_record_that_an_earlier_life_did_not_read_is_new() -> None:
