@@ -5,7 +5,7 @@ import gzip
 import json
 import socket
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,6 +16,8 @@ from aiokafka import ConsumerRecord
 from pydantic import ValidationError
 
 from agents.sink import Sinks, SinkStage
+from schemas.alert import Alert
+from schemas.annotation import Annotation
 from schemas.dead_letter import DeadLetter
 from schemas.errors import Refused
 from schemas.estimate import Estimate, Inputs, MissingPollutant, ModelOutput
@@ -26,6 +28,8 @@ from sinks.store import Store
 from streams.accept import Keys, read_estimate
 from streams.stage import Out, StageIo
 from streams.stations import StationBook
+from tests.agents.test_sink_annotations import SPIDER
+from tests.exchange.test_cap_and_webhook import EVENTS
 from tests.samples import T0, estimate, imputed, index, measured
 
 TOPIC = "aq.estimates.v1"
@@ -242,6 +246,35 @@ def test_a_sink_that_is_stopped_while_it_waits_acknowledges_nothing(tmp_path: Pa
             assert asyncio.run(run()) == 3
         influx.close()
     assert not letters
+
+
+@pytest.mark.parametrize(("topic", "said"), [("aq.alerts.v1", EVENTS[0]), ("aq.annotations.v1", SPIDER)])
+def test_alerts_and_annotations_that_were_not_written_are_not_acknowledged_either(
+    tmp_path: Path, topic: str, said: Alert | Annotation
+) -> None:
+    async def publish(records: Iterable[Out], /) -> None:
+        assert not list(records)
+
+    stopping = threading.Event()
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        influx = InfluxSink(
+            f"http://127.0.0.1:{nobody.getsockname()[1]}", org="o", bucket="aq", token="t",
+            patience=Patience.until(stopping, lambda *_: stopping.set()),
+        )  # fmt: skip
+        with Store(tmp_path / "store.sqlite", aggregates=True) as store, ThreadPoolExecutor(1) as executor:
+            stage = SinkStage(
+                StageIo(0, publish), Sinks(store, influx), StationBook("aq.stations.v1", Keys(1)), executor,
+                stopping,
+            )  # fmt: skip
+
+            async def run() -> Mapping[str, tuple[int, str]]:
+                await stage.handle(topic, [record(3, said.model_dump_json().encode(), said.id.encode())])
+                return await stage.settle()
+
+            assert topic not in asyncio.run(run())
+        assert stopping.is_set(), "it waited for the server"
+        influx.close()
 
 
 def test_the_estimate_that_influxdb_refuses_is_the_one_that_is_a_dead_letter(tmp_path: Path) -> None:
