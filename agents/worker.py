@@ -13,9 +13,10 @@ from typing import Any, Final, Literal
 from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaError
 
-from agents.alert import AlertStage, Quiet, RulesSource
+from agents.alert import AlertStage, Quiet
 from agents.away import Worker
 from agents.fusion import FusionCheckpoints, FusionStage
+from agents.rules_file import RulesSource
 from agents.sink import Sinks, SinkStage
 from agents.vision import VisionPipeline, VisionStage
 from alerting.stored import read as read_alerts

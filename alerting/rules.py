@@ -9,7 +9,6 @@ import tomllib
 from collections.abc import Mapping
 from functools import cached_property
 from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -188,17 +187,6 @@ def default() -> AlertRules:
     return parse(file.read_text(encoding="utf-8"), "default-rules.toml")
 
 
-def load(path: Path | None) -> AlertRules:
-    """The rules in the file `path`, the default set where it is None. Raises RulesError."""
-    if path is None:
-        return default()
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RulesError(f"the alert rules {path} cannot be read: {_cause(error)}") from error
-    return parse(text, str(path))
-
-
 def parse(text: str, where: str) -> AlertRules:
     """The rules in a TOML text; `where` names it in errors. Raises RulesError: all mistakes, with lines."""
     try:
@@ -221,10 +209,6 @@ def parse(text: str, where: str) -> AlertRules:
             )
         )
         raise RulesError(mistakes) from error
-
-
-def _cause(error: OSError | UnicodeDecodeError) -> str:
-    return error.strerror or str(error) if isinstance(error, OSError) else "it is not UTF-8"
 
 
 def _explain(text: str, loc: list[str | int], message: str, kind: str) -> tuple[int, str]:

@@ -3,20 +3,19 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition  # type: ignore[import-untyped]
-from kafka.errors import KafkaError  # type: ignore[import-untyped]
 from pydantic import SecretStr, ValidationError
 from rich.console import Console
 from rich.markup import escape
 
-from alerting import rules as rules_file
+from agents import rules_file
+from agents.notifier import notify
 from alerting.rules import AlertRules
 from alerting.station import StationAlerts
 from alerting.stored import read
@@ -31,18 +30,16 @@ from exchange.webhook import Webhook
 from infra.connect import broker_at_hand
 from infra.errors import BrokerError
 from schemas.alert import Alert
-from schemas.base import first_error, format_time, from_ms, to_ms
-from schemas.dead_letter import DeadLetter
+from schemas.base import format_time, from_ms, to_ms
 from schemas.estimate import Estimate
 from schemas.times import in_ms
 from settings.sections import Settings
-from sinks.errors import SinkStopped
 from sinks.patience import Patience
 from sinks.store import Store
 from streams.checkpoint import Checkpoints
 from streams.errors import TopicReadError
 from streams.to_end import read_topic
-from streams.topics import ALERT_STATE, ALERTS, DEAD_LETTERS, MAX_RECORD_BYTES
+from streams.topics import ALERT_STATE, ALERTS, TopicNames
 
 app = typer.Typer(
     help="Open alerts, the reasons behind them, and ways to pass them on.", no_args_is_help=True
@@ -50,16 +47,8 @@ app = typer.Typer(
 
 #: How much of a station's history `explain` runs the rules over.
 EXPLAIN_OVER: Final = timedelta(hours=24)
-_CONFIRM_S: Final = 30.0
 #: Stations that are named where another was asked for.
 _NAMED: Final = 30
-#: A notifier that was killed keeps its partitions for the shortest time that brokers allow by default, so
-#: that its successor goes on in a few seconds. One that is alive may take long over a single event, since it
-#: waits for the receiver; between two it lets others join.
-_MEMBERSHIP: Final = {
-    "session_timeout_ms": 6_000, "heartbeat_interval_ms": 2_000, "max_poll_interval_ms": 2 * 3_600_000,
-    "max_poll_records": 1,
-}  # fmt: skip
 _COLOURS: Final = {
     "info": "cyan", "minor": "yellow", "moderate": "dark_orange", "severe": "red", "extreme": "bold red",
 }  # fmt: skip
@@ -325,79 +314,12 @@ def notify_command(
         )
         notify(
             kafka_connection(settings),
-            settings.kafka.prefix,
+            TopicNames(settings.kafka.prefix),
             group,
             webhook,
             stopping,
             tell=lambda line: console.print(escape(line)),
         )
-
-
-def notify(
-    connection: dict[str, Any],
-    prefix: str,
-    group: str,
-    webhook: Webhook,
-    stopping: threading.Event,
-    *,
-    tell: Callable[[str], None] = lambda _: None,
-) -> None:
-    """Deliver every event on the alerts topic; what cannot be delivered goes to the dead letters.
-
-    The position is committed after each event, so that an event is sent again only if this process dies
-    between the receiver's answer and the commit; receivers tell repeats by the Skyfuse-Event header.
-    """
-    topic = prefix + ALERTS.name
-    try:
-        consumer = KafkaConsumer(
-            topic, **connection, group_id=prefix + group, enable_auto_commit=False,
-            auto_offset_reset="earliest", **_MEMBERSHIP,
-        )  # fmt: skip
-        producer = KafkaProducer(**connection, acks="all", max_request_size=MAX_RECORD_BYTES)
-    except KafkaError as error:
-        raise NotifyError(f"the broker cannot be reached: {error}") from error
-    try:
-        while not stopping.is_set():
-            for records in consumer.poll(timeout_ms=500).values():
-                for record in records:
-                    code, reason = _deliver(webhook, record)
-                    if reason is not None:
-                        letter = DeadLetter(
-                            stage="alert", code=code, reason=reason, topic=record.topic,
-                            partition=record.partition, offset=record.offset,
-                            failed_at=from_ms(record.timestamp),
-                        )  # fmt: skip
-                        producer.send(
-                            prefix + DEAD_LETTERS.name, key=record.key, value=record.value,
-                            headers=[*record.headers, *letter.to_headers()],
-                        ).get(timeout=_CONFIRM_S)  # fmt: skip
-                        tell(f"dead letter {letter.id}: {reason}")
-                    elif record.value is not None:
-                        tell(f"delivered {record.key.decode()} ({datetime.now(UTC):%H:%M:%S}Z)")
-                    consumer.commit(
-                        {
-                            TopicPartition(record.topic, record.partition): OffsetAndMetadata(
-                                record.offset + 1, "", -1
-                            )
-                        }
-                    )
-    except SinkStopped:
-        tell("stopped while the receiver was away; the event will be sent again")
-    except KafkaError as error:
-        raise NotifyError(f"the broker did not confirm: {error}") from error
-    finally:
-        producer.close()
-        consumer.close()
-
-
-def _deliver(webhook: Webhook, record: Any) -> tuple[str, str | None]:
-    if record.value is None:
-        return "", None  # a tombstone
-    try:
-        alert = Alert.model_validate_json(record.value)
-    except ValidationError as error:
-        return first_error(error)
-    return "webhook_refused", webhook.deliver(alert)
 
 
 @contextmanager

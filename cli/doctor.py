@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from alerting import rules
+from agents import rules_file
 from alerting.errors import RulesError
 from cli.shared.fitting import screen
 from cli.shared.wording import counted
@@ -244,7 +244,7 @@ def alert_rules(settings: Settings) -> Check:
     """The alert rules that a worker would start with."""
     path = settings.alerts.rules
     try:
-        found = rules.load(path)
+        found = rules_file.load(path)
     except RulesError as error:
         return Check("alert rules", "bad", str(path), str(error))
     return Check("alert rules", "ok", f"{len(found.rule)} in {path or 'the default set'}")

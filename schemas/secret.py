@@ -4,8 +4,6 @@ No message here repeats any of a secret's letters, since messages end in logs an
 stand in an HTTP header: a client that has to refuse one there quotes the whole header.
 """
 
-from pathlib import Path
-
 
 class SecretError(ValueError):
     """A secret that cannot be one; says which and what is wrong with it, without it."""
@@ -27,22 +25,3 @@ def tidy_password(text: str) -> str:
     if not password.isprintable():
         raise SecretError("is damaged: it has a line end or a control character inside")
     return password
-
-
-def read_token(file: Path) -> str:
-    """The token that a file holds. Raises SecretError, whose message names the file."""
-    try:
-        text = file.read_bytes().decode("ascii")
-    except FileNotFoundError:
-        raise SecretError(f"{file} is not there") from None
-    except UnicodeDecodeError:
-        raise SecretError(f"{file} is damaged: it holds bytes that no token has") from None
-    except OSError as error:
-        raise SecretError(f"{file} cannot be read: {error.strerror}") from None
-    try:
-        token = tidy_token(text)
-    except SecretError as error:
-        raise SecretError(f"{file} {error}") from None
-    if not token:
-        raise SecretError(f"{file} is empty")
-    return token

@@ -23,9 +23,10 @@ from pydantic_settings import (
 )
 
 from schemas.duration import Duration
-from schemas.secret import read_token, tidy_password, tidy_token
+from schemas.secret import tidy_password, tidy_token
 from settings.errors import SettingsError
 from settings.spelling import unknown_keys, unknown_variables
+from settings.token_file import read_token
 
 
 def _off(value: object) -> object:

@@ -33,7 +33,8 @@ from influxdb_client.service.setup_service import SetupService
 
 from cli.errors import InfluxInitError
 from cli.shared.own_secrets import Secret, write_file
-from schemas.secret import SecretError, read_token, tidy_password, tidy_token
+from schemas.secret import SecretError, tidy_password, tidy_token
+from settings.token_file import read_token
 from sinks.errors import SinkSettingError
 from sinks.influx import server_of, tls_advice
 

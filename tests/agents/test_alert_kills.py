@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from kafka import KafkaProducer
 
-from alerting import rules as rules_file
+from agents import rules_file
 from alerting.watch import Watch
 from cli.shared.connection import kafka_connection
 from infra.stack.broker import EmbeddedBroker

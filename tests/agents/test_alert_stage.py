@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import pytest
 from aiokafka import ConsumerRecord
 
-from agents.alert import AlertStage, Quiet, RulesSource
+from agents.alert import AlertStage, Quiet
+from agents.rules_file import RulesSource
 from alerting.errors import RulesError
 from alerting.rules import AlertRules, default
 from alerting.stored import read

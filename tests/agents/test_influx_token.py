@@ -8,7 +8,7 @@ import pytest
 
 from agents.worker import _waited, _waiting
 from cli.shared.influx_setup import admin_of, initialise
-from schemas.secret import read_token
+from settings.token_file import read_token
 from sinks.errors import SinkStopped
 from sinks.influx import InfluxSink
 from sinks.patience import Patience, Trouble

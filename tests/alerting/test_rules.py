@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents.rules_file import load
 from alerting.errors import RulesError
 from alerting.evidence import Evidence, weigh
 from alerting.membership import WIDTH, membership
-from alerting.rules import default, load, parse
+from alerting.rules import default, parse
 from aqi import standards
 from aqi.flags import FLAT_LINE, SPIKE
 from schemas.base import from_ms

@@ -18,8 +18,9 @@ from pydantic import ValidationError
 from agents.worker import ROLES, build
 from cli import main as cli
 from infra.stack.ports import free_port
-from schemas.secret import SecretError, read_token
+from schemas.secret import SecretError
 from settings.sections import InfluxSettings, KafkaSettings, RedisSettings, Settings
+from settings.token_file import read_token
 from tests.influx2 import Influx2
 
 #: No piece of it may be seen: a client may cut what it quotes.
