@@ -2,7 +2,7 @@
 
 import threading
 import time
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -10,12 +10,16 @@ from cli.shared.wording import counted
 from infra.connect import with_broker
 from infra.stack.processes import ended_by_signals
 from settings.sections import Settings
-from sources.simulate.feed import feed
+from sources.simulate.city import MOST_STATIONS
+from sources.simulate.feed import FRAME_PERIOD_S, feed
 from sources.simulate.place import settle
+
+#: Of the option `--every`.
+EVERY: Final = "Seconds between two pictures of a camera, 1 or more; 0: no pictures."
 
 
 def simulate(
-    stations: Annotated[int, typer.Option(min=1, max=500, help="How many stations.")] = 6,
+    stations: Annotated[int, typer.Option(min=1, max=MOST_STATIONS, help="How many stations.")] = 6,
     seed: Annotated[int, typer.Option(help="Another city.")] = 7,
     history: Annotated[float, typer.Option(min=0, help="Minutes of the past to begin with.")] = 0.0,
     speed: Annotated[
@@ -25,7 +29,7 @@ def simulate(
     seconds: Annotated[
         float | None, typer.Option("--for", min=0.1, help="End after so many seconds.")
     ] = None,
-    every: Annotated[float, typer.Option(min=1, help="Seconds between two frames of a camera.")] = 60.0,
+    every: Annotated[float, typer.Option(min=0, help=EVERY)] = FRAME_PERIOD_S,
 ) -> None:
     """Send a small made-up city's frames and readings, as its stations would."""
     stop = threading.Event()
@@ -34,7 +38,7 @@ def simulate(
             settings = with_broker(Settings())
             summary = feed(
                 settings, settle(settings.data_dir, int(time.time() * 1000), stations, seed),
-                history_min=history, speed=speed, seconds=seconds, frame_period_s=every, stop=stop,
+                history_min=history, speed=speed, seconds=seconds, frame_period_s=every or None, stop=stop,
             )  # fmt: skip
         except KeyboardInterrupt:
             return

@@ -17,6 +17,7 @@ from cli.shared.live import Drawing, Freshness, Wait, is_stale, line, picture, u
 from cli.shared.running import Running, running
 from cli.shared.times import age_words, zones_of
 from cli.shared.wording import counted
+from cli.simulate import EVERY
 from infra.connect import environment
 from infra.errors import StackError
 from infra.room import Rooms
@@ -26,7 +27,8 @@ from schemas.estimate import Estimate
 from schemas.reading import READING_EXAMPLE
 from settings.sections import Settings
 from sinks.store import Store
-from sources.simulate.city import City
+from sources.simulate.city import MOST_STATIONS, City
+from sources.simulate.feed import FRAME_PERIOD_S
 from sources.simulate.guide import guide
 from sources.simulate.place import settle
 from streams.errors import StoreError
@@ -40,19 +42,26 @@ def up(
     seconds: Annotated[
         float | None, typer.Option("--for", min=1, help="End by itself after so many seconds.")
     ] = None,
-    stations: Annotated[int, typer.Option(min=1, max=500, help="Simulated stations.")] = 6,
+    stations: Annotated[int, typer.Option(min=1, max=MOST_STATIONS, help="Simulated stations.")] = 6,
     history: Annotated[int, typer.Option(min=0, help="Minutes of simulated past to begin with.")] = 60,
+    every: Annotated[float, typer.Option(min=0, help=EVERY)] = FRAME_PERIOD_S,
     simulate: Annotated[
         bool, typer.Option(help="Feed it with the simulated city; --no-simulate: only with what you send.")
     ] = True,
 ) -> None:
     """Run everything on this machine and show it live."""
-    _run(Settings(), seconds, stations, history, simulate)
+    _run(Settings(), seconds, _Simulated(stations, history, every) if simulate else None)
 
 
-def _run(
-    settings: Settings, seconds: float | None, stations: int, history_minutes: int, simulate: bool
-) -> None:
+class _Simulated(NamedTuple):
+    """The city that feeds it: stations, minutes of its past, seconds between two pictures of a camera."""
+
+    stations: int
+    history: int
+    every: float
+
+
+def _run(settings: Settings, seconds: float | None, simulated: _Simulated | None) -> None:
     """Run until Ctrl-C or for `seconds`, showing what the network shows."""
     console = Console()
     notes: list[str] = []
@@ -78,18 +87,19 @@ def _run(
             notes.append(f"the local store, {kept.found}: {kept.mend}")
         console.print(address_of(settings), highlight=False)
         city = None
-        if not simulate:
+        if simulated is None:
             console.print(
                 f"skyfuse: {first_message(settings)}", highlight=False, soft_wrap=True, markup=False
             )
         else:
-            console.print(f"skyfuse: simulating {counted(stations, 'station')}", style="dim")
-            city = settle(settings.data_dir, to_ms(utc_now()), stations)
+            console.print(f"skyfuse: simulating {counted(simulated.stations, 'station')}", style="dim")
+            city = settle(settings.data_dir, to_ms(utc_now()), simulated.stations)
             stack.supervisor.add(
                 "simulate",
                 [
                     sys.executable, "-m", "cli.main", "simulate",
-                    "--stations", str(stations), "--history", str(history_minutes),
+                    "--stations", str(simulated.stations), "--history", str(simulated.history),
+                    "--every", str(simulated.every),
                 ],
                 environment(settings),
             )  # fmt: skip

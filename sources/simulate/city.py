@@ -11,7 +11,13 @@ from sources.simulate.noise import key, normal, uniform
 
 #: How often a sensor speaks, if nothing else is said.
 READING_PERIOD_MS: Final = 10_000
+#: As many as partitions of the default number take (`schemas.limits`), twice over.
+MOST_STATIONS: Final = 10_000
 CAMERA: Final = "mast"
+#: So many laps of the six plans look at scenes of their own. A scene takes 0.15 s to lay out and 6 MB to
+#: keep: when each of 200 cameras had its own, none was kept until its next picture was due, and laying it
+#: out anew was 94 % of the simulator's work. Cameras of later laps look at these scenes turned.
+_LAPS_OF_SCENES: Final = 8
 #: Where the renderer puts what lies kilometres away: hills and the far skyline.
 FAR_BAND: Final = FarBand(top=0.33, bottom=0.48)
 
@@ -63,6 +69,8 @@ class SimulatedStation:
 
     record: Station
     key: int  #: of its random streams
+    scene: int  #: key of what its camera looks at
+    turn: int  #: by how many columns the scene is turned before it; negative: and mirrored
     traffic: float  #: 0 (a park) to 1 (a main road)
     industry: float  #: 0 to 1
     level: float  #: its particles relative to the city's
@@ -103,11 +111,22 @@ def build(count: int = 6, seed: int = 7, place: Place = FORMER_PLACE) -> City:
     return City(seed, tuple(_station(number, seed, place) for number in range(count)), place)
 
 
+def _name(plan: _Plan, lap: int) -> str:
+    return plan.name if lap == 0 else f"{plan.name}-{lap + 1}"
+
+
+def _turn(own: int) -> int:
+    """Somewhere in the middle of the scene; half of all cameras see it mirrored."""
+    columns = 100 + int(400 * uniform(own, 6))
+    return columns if uniform(own, 7) < 0.5 else -columns
+
+
 def _station(number: int, seed: int, place: Place) -> SimulatedStation:
     plan = _PLANS[number % len(_PLANS)]
     lap = number // len(_PLANS)
-    name = plan.name if lap == 0 else f"{plan.name}-{lap + 1}"
+    name = _name(plan, lap)
     own = key(seed, "station", name)
+    seen_by = _name(plan, lap % _LAPS_OF_SCENES)
     record = Station(
         station=name,
         name=name.replace("-", " ").capitalize(),
@@ -129,6 +148,8 @@ def _station(number: int, seed: int, place: Place) -> SimulatedStation:
     return SimulatedStation(
         record=record,
         key=own,
+        scene=key(key(seed, "station", seen_by), "scene"),
+        turn=_turn(own) if lap >= _LAPS_OF_SCENES else 0,
         traffic=plan.traffic,
         industry=plan.industry,
         level=plan.level * (1.0 if lap == 0 else 0.8 + 0.4 * uniform(own, 3)),

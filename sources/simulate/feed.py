@@ -15,6 +15,8 @@ from sources.simulate.messages import messages
 from sources.simulate.truth import Truth
 from streams.topics import FRAMES, STATIONS
 
+#: How often a camera takes a picture, if nothing else is said.
+FRAME_PERIOD_S: Final = 60.0
 _MOST_HISTORY_MIN: Final = 48 * 60
 
 
@@ -37,7 +39,7 @@ def feed(
     history_min: float = 0.0,
     speed: float | None = None,
     seconds: float | None = None,
-    frame_period_s: float = 60.0,
+    frame_period_s: float | None = FRAME_PERIOD_S,
     progress: Callable[[SimulationSummary], None] | None = None,
     stop: threading.Event | None = None,
 ) -> SimulationSummary:
@@ -45,8 +47,9 @@ def feed(
 
     Begins `history_min` minutes ago, or where an earlier simulation of this city in the same data_dir ended
     if that is later. The past is sent at `speed` (event seconds a second; None: as fast as it goes), then
-    real time is kept. Ends after `seconds` or when `stop` is set, with everything confirmed; the ground truth
-    is in `sources.simulate.truth.truth_file(settings.data_dir, city)`. Raises SourceError.
+    real time is kept. Without `frame_period_s` no camera takes a picture. Ends after `seconds` or when `stop`
+    is set, with everything confirmed; the ground truth is in
+    `sources.simulate.truth.truth_file(settings.data_dir, city)`. Raises SourceError.
     """
     _check(history_min, speed, frame_period_s)
     city = city or build()
@@ -57,6 +60,7 @@ def feed(
     start_ms = now_ms - round(history_min * MINUTE_MS)
     if truth.last_ms is not None and truth.last_ms < now_ms:
         start_ms = max(start_ms, truth.last_ms + 1)
+    frame_period_ms = None if frame_period_s is None else round(frame_period_s * 1000)
     summary = SimulationSummary()
     with Sender(settings.kafka) as sender:
         for station in city.stations:
@@ -64,7 +68,7 @@ def feed(
             summary.stations += 1
         sender.flush()  # the stages find each station's record before its first frame
         noted_ms = start_ms
-        for message in messages(city, start_ms, round(frame_period_s * 1000)):
+        for message in messages(city, start_ms, frame_period_ms):
             if message.time_ms - noted_ms >= MINUTE_MS:
                 # The truth of a minute is written only when all that was sent of it is confirmed: it is also
                 # where the next simulation goes on.
@@ -88,12 +92,12 @@ def feed(
     return summary
 
 
-def _check(history_min: float, speed: float | None, frame_period_s: float) -> None:
+def _check(history_min: float, speed: float | None, frame_period_s: float | None) -> None:
     if not 0 <= history_min <= _MOST_HISTORY_MIN:
         raise SourceError(f"the history is 0 to {_MOST_HISTORY_MIN} minutes (two days), not {history_min:g}")
     if speed is not None and not speed >= 1:
         raise SourceError(f"the speed of the history is 1 (real time) or more, not {speed:g}")
-    if not frame_period_s >= 1:
+    if frame_period_s is not None and not frame_period_s >= 1:
         raise SourceError(f"a camera takes a frame every second at most, not every {frame_period_s:g} s")
 
 

@@ -29,21 +29,38 @@ class SimulatedMessage:
     time_ms: int  #: event time
 
 
-def messages(city: City, start_ms: int, frame_period_ms: int) -> Iterator[SimulatedMessage]:
+def messages(city: City, start_ms: int, frame_period_ms: int | None) -> Iterator[SimulatedMessage]:
     """Readings and frames of all stations with event times from `start_ms` on, in order, without end.
 
-    Each station reads every 10 s (some sensors more rarely) and takes a frame every `frame_period_ms`, each
-    at its own place in the period. The same city and times give the same messages, whatever `start_ms`.
+    Each station reads every 10 s (some sensors more rarely) and takes a frame every `frame_period_ms` (None:
+    never), each at its own place in the period. The same city and times give the same messages, whatever
+    `start_ms`. A message is made when it is asked for: nothing is drawn or kept for later.
     """
     sources = [
-        _readings(city, station, period_ms, start_ms)
+        (_times(start_ms, period_ms, int(station.reading_phase * period_ms)), _reading, station, period_ms)
         for station in city.stations
         for period_ms in sorted({station.period_ms(sensor.sensor) for sensor in station.record.sensors})
     ]
-    sources += [
-        _frames(city, station, start_ms, frame_period_ms) for station in city.stations if station.has_camera
-    ]
-    yield from heapq.merge(*sources, key=lambda message: message.time_ms)
+    if frame_period_ms is not None:
+        sources += [
+            (
+                _times(start_ms, frame_period_ms, int(station.frame_phase * frame_period_ms)),
+                _frame,
+                station,
+                frame_period_ms,
+            )
+            for station in city.stations
+            if station.has_camera
+        ]
+    due = [(next(times), number) for number, (times, *_) in enumerate(sources)]
+    heapq.heapify(due)
+    while due:
+        time_ms, number = due[0]
+        times, make, station, period_ms = sources[number]
+        heapq.heapreplace(due, (next(times), number))
+        message = make(city, station, period_ms, time_ms)
+        if message is not None:
+            yield message
 
 
 def _times(start_ms: int, period_ms: int, phase_ms: int) -> Iterator[int]:
@@ -53,45 +70,40 @@ def _times(start_ms: int, period_ms: int, phase_ms: int) -> Iterator[int]:
         time_ms += period_ms
 
 
-def _readings(
-    city: City, station: SimulatedStation, period_ms: int, start_ms: int
-) -> Iterator[SimulatedMessage]:
-    for time_ms in _times(start_ms, period_ms, int(station.reading_phase * period_ms)):
-        values = tuple(
-            Value(
-                parameter=value.parameter,
-                value=value.value,
-                unit=unit_of(value.parameter),
-                sensor=value.sensor,
-            )
-            for value in measured(city, station, time_ms)
-            if station.period_ms(value.sensor) == period_ms
+def _reading(city: City, station: SimulatedStation, period_ms: int, time_ms: int) -> SimulatedMessage | None:
+    values = tuple(
+        Value(
+            parameter=value.parameter,
+            value=value.value,
+            unit=unit_of(value.parameter),
+            sensor=value.sensor,
         )
-        if values:
-            reading = Reading(station=station.id, observed_at=from_ms(time_ms), values=values)
-            yield SimulatedMessage(
-                READINGS.name,
-                station.id.encode(),
-                reading.model_dump_json(exclude_defaults=True).encode(),
-                [],
-                time_ms,
-            )
+        for value in measured(city, station, time_ms)
+        if station.period_ms(value.sensor) == period_ms
+    )
+    if not values:
+        return None
+    reading = Reading(station=station.id, observed_at=from_ms(time_ms), values=values)
+    return SimulatedMessage(
+        READINGS.name,
+        station.id.encode(),
+        reading.model_dump_json(exclude_defaults=True).encode(),
+        [],
+        time_ms,
+    )
 
 
-def _frames(
-    city: City, station: SimulatedStation, start_ms: int, period_ms: int
-) -> Iterator[SimulatedMessage]:
-    lost = key(station.key, "frames lost")
-    for time_ms in _times(start_ms, period_ms, int(station.frame_phase * period_ms)):
-        if uniform(lost, time_ms) < _FRAMES_LOST:
-            continue
-        header = FrameHeader(
-            id=f"{station.id}-{time_ms}",
-            source=f"skyfuse/simulate/{city.seed}",
-            time=from_ms(time_ms),
-            station=station.id,
-            camera=CAMERA,
-        )
-        yield SimulatedMessage(
-            FRAMES.name, station.id.encode(), render(city, station, time_ms), header.to_headers(), time_ms
-        )
+def _frame(city: City, station: SimulatedStation, period_ms: int, time_ms: int) -> SimulatedMessage | None:
+    del period_ms
+    if uniform(key(station.key, "frames lost"), time_ms) < _FRAMES_LOST:
+        return None
+    header = FrameHeader(
+        id=f"{station.id}-{time_ms}",
+        source=f"skyfuse/simulate/{city.seed}",
+        time=from_ms(time_ms),
+        station=station.id,
+        camera=CAMERA,
+    )
+    return SimulatedMessage(
+        FRAMES.name, station.id.encode(), render(city, station, time_ms), header.to_headers(), time_ms
+    )

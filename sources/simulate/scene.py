@@ -87,7 +87,8 @@ def _octaves(rng: np.random.Generator, height: int, width: int, cells: int) -> _
     return (total - low) / (high - low)
 
 
-@lru_cache(maxsize=64)
+#: All scenes that a city has (`sources.simulate.city`), 6 MB each.
+@lru_cache(maxsize=32)
 def scene(seed: int) -> Scene:
     """The fixed scene of a camera."""
     rng = np.random.default_rng(seed)
@@ -349,7 +350,7 @@ def render(city: City, station: SimulatedStation, time_ms: int) -> bytes:
     truth = air(city, station, time_ms)
     clouds = key(city.seed, "clouds")
     pixels = picture(
-        scene(key(station.key, "scene")),
+        scene(station.scene),
         pm25=truth["pm25"],
         humidity=truth["relativehumidity"],
         elevation=sun_over(city, time_ms),
@@ -358,6 +359,8 @@ def render(city: City, station: SimulatedStation, time_ms: int) -> bytes:
         drift=time_ms / HOUR_MS * 0.8,
         grain=int(uniform(key(station.key, "grain"), time_ms) * (1 << 31)),
     )
+    if station.turn:
+        pixels = np.roll(pixels[:, ::-1] if station.turn < 0 else pixels, station.turn, axis=1)
     output = io.BytesIO()
     Image.fromarray(pixels).save(output, "JPEG", quality=_QUALITY)
     return output.getvalue()

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -181,6 +182,45 @@ def test_a_picture_is_the_same_for_the_same_time_and_differs_a_second_later() ->
         assert image.size == (WIDTH, HEIGHT)
         assert image.format == "JPEG"
     assert len(first) < 100_000
+
+
+def test_a_thousand_cameras_look_at_few_scenes_and_no_two_see_the_same() -> None:
+    """With a scene for each, every picture waited 0.15 s for its scene to be laid out anew."""
+    city = build(120)
+    cameras = [station for station in city.stations if station.has_camera]
+    scenes = {station.scene for station in cameras}
+    first = cameras[: len(scenes)]
+    assert len(scenes) == scene.cache_parameters()["maxsize"], "all that are in use are kept"
+    assert scenes == {key(station.key, "scene") for station in first}, "the first look at their own"
+    assert all(station.turn == 0 for station in first)
+    later = cameras[len(scenes) :]
+    assert all(100 <= abs(station.turn) <= 500 for station in later)
+    assert len({(station.scene, station.turn) for station in later}) == len(later)
+    assert {station.turn > 0 for station in later} == {True, False}
+    before = scene.cache_info().misses
+    for station in cameras:
+        render(city, station, _NOON_MS)
+        render(city, station, _NOON_MS + MINUTE_MS)
+    assert scene.cache_info().misses - before <= len(scenes)
+
+
+@pytest.mark.parametrize("number", [48, 49, 50])
+def test_a_turned_view_is_the_scene_under_the_stations_own_air(number: int) -> None:
+    city = build(60)
+    station = city.stations[number]
+    plain = render(city, replace(station, turn=0), _NOON_MS)
+    turned = render(city, station, _NOON_MS)
+    pixels = [np.asarray(Image.open(io.BytesIO(one)), dtype=np.int16) for one in (plain, turned)]
+    back = np.roll(pixels[1], -station.turn, axis=1)
+    back = back[:, ::-1] if station.turn < 0 else back
+    assert np.abs(back - pixels[0]).mean() < 4, "but for what JPEG does to it"
+    assert np.abs(pixels[1] - pixels[0]).mean() > 8
+
+
+def test_without_pictures_the_readings_are_the_same() -> None:
+    city = build(6)
+    both = [m for m in islice(messages(city, _NOON_MS, 60_000), 200) if m.topic == READINGS.name]
+    assert list(islice(messages(city, _NOON_MS, None), len(both))) == both
 
 
 @pytest.mark.parametrize(("offset", "count"), [(0, 1), (123_457, 3), (600_000, 8)])
