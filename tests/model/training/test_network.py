@@ -266,6 +266,8 @@ def test_the_split_bundle_equals_the_whole_torch_network(trained: Trained, expor
     """Frames to estimate in one torch module, against encoder.onnx, pooling and head.onnx."""
     frames = pictures(4)
     encoder, head = Encoder(exported), Head(exported)
+    trusted = np.isin(POLLUTANTS, exported.trusted)
+    assert 0 < trusted.sum() < len(POLLUTANTS)
     embeddings = [result.embedding for result in encoder.encode(frames)]
     statistics = [haze(frame) for frame in frames]
     sensors = np.array([[50, 80, 10, 5, 300, 40], [np.nan, 80, np.nan, 5, 300, 40]], np.float32)
@@ -281,18 +283,21 @@ def test_the_split_bundle_equals_the_whole_torch_network(trained: Trained, expor
     with torch.no_grad():
         whole = graph(torch.from_numpy(np.stack(frames)))[0]
         one = torch.ones(2, 1)
-        present = torch.from_numpy((~np.isnan(sensors)).astype(np.float32))
+        # What has no trusted unit reaches no head.
+        read = np.where(trusted, sensors, np.nan)
+        present = torch.from_numpy((~np.isnan(read)).astype(np.float32))
         out = trained.ensemble(
             torch.stack([whole[0], whole.mean(0)]),
             one,
             torch.from_numpy(np.stack([pool(statistics[:1]), pool(statistics)])),
             one,
-            torch.from_numpy(np.nan_to_num(sensors)),
+            torch.from_numpy(np.nan_to_num(read)),
             present,
             torch.from_numpy(hour_circle(hour)),
         )
     assert np.allclose(got.aqi, out.aqi[:, 0], rtol=1e-4)
-    assert np.allclose(np.log1p(got.sensors), out.log_sensors, rtol=1e-4, atol=1e-4)
+    assert np.isnan(got.sensors[:, ~trusted]).all()
+    assert np.allclose(np.log1p(got.sensors)[:, trusted], out.log_sensors[:, trusted], rtol=1e-4, atol=1e-4)
     assert np.allclose(embeddings[2], whole[2], rtol=1e-4, atol=1e-4)
 
 
