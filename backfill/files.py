@@ -64,6 +64,13 @@ CREATE TABLE input (
 """
 
 
+class SeenFrame(NamedTuple):
+    """A frame's features, and what was wrong with it; without features it was refused."""
+
+    features: bytes | None
+    reason: str | None
+
+
 class Input(NamedTuple):
     """An accepted input, the record that carries it, and the file and line it comes from."""
 
@@ -360,11 +367,11 @@ class _FramesOfFiles:
             self._pipeline.close()
         self._runner.close()
 
-    def features(self, record: ConsumerRecord[bytes, bytes]) -> tuple[bytes | None, str | None]:
-        """A frame's features, and what was wrong with it; without features it was refused."""
+    def features(self, record: ConsumerRecord[bytes, bytes]) -> SeenFrame:
+        """What vision makes of a frame."""
         return self._runner.run(self._features(record))
 
-    async def _features(self, record: ConsumerRecord[bytes, bytes]) -> tuple[bytes | None, str | None]:
+    async def _features(self, record: ConsumerRecord[bytes, bytes]) -> SeenFrame:
         stage = self._stage(record.partition)
         self._out.clear()
         await stage.handle(record.topic, [record])
@@ -377,7 +384,7 @@ class _FramesOfFiles:
                 features = out.value
             else:
                 reason = DeadLetter.from_headers(out.headers).reason
-        return features, reason
+        return SeenFrame(features, reason)
 
     async def _publish(self, records: Iterable[Out], /) -> None:
         self._out += records

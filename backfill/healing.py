@@ -17,7 +17,7 @@ from aqi.flags import SUSPECT
 from aqi.history import History
 from aqi.older_ozone import OZONE_KEPT
 from aqi.slots import Mean
-from backfill.windows import PAST_MS, hour
+from backfill.windows import PAST_MS, Span, hour
 from fusion.amending import hour_mean
 from fusion.conclusion import Counts, nothing_known
 from fusion.indices import indices
@@ -51,7 +51,7 @@ class Healing:
     lateness_ms: int
     final: int
     complete_since: float
-    unmeasured: Mapping[Pollutant, tuple[int, int]] = field(default_factory=dict)
+    unmeasured: Mapping[Pollutant, Span] = field(default_factory=dict)
     measured: Collection[str] = ()
     _hours: dict[int, dict[str, Mean]] = field(default_factory=dict)
     #: Whether the station sends means over a period that ends in the hour after the one it begins in.

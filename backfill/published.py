@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+from backfill.windows import Span
 from schemas.base import to_ms
 from schemas.estimate import Estimate
 
@@ -59,12 +60,12 @@ class Published:
             yield Estimate.model_validate_json(body)
 
 
-def _merged(times: Iterable[int], before: int, after: int) -> list[tuple[int, int]]:
+def _merged(times: Iterable[int], before: int, after: int) -> list[Span]:
     """Spans about the times, those that overlap as one."""
-    spans: list[tuple[int, int]] = []
+    spans: list[Span] = []
     for at in sorted(times):
-        if spans and at - before <= spans[-1][1]:
-            spans[-1] = spans[-1][0], at + after
+        if spans and at - before <= spans[-1].until:
+            spans[-1] = Span(spans[-1].since, at + after)
         else:
-            spans.append((at - before, at + after))
+            spans.append(Span(at - before, at + after))
     return spans

@@ -26,7 +26,7 @@ from backfill.healing import AmendmentsOnLog, Healing, reach
 from backfill.logs import TopicLogs
 from backfill.published import Published
 from backfill.report import BackfillReport, Scope, WrongClock
-from backfill.windows import PAST_MS, Backfill, Key, Source, ends_of, hour
+from backfill.windows import PAST_MS, Backfill, Key, Source, Span, ends_of, hour
 from datasets.events import Problem
 from datasets.layouts import Files
 from fusion.amending import LeftOut, left_out
@@ -131,7 +131,7 @@ class _Run:
             final |= self._history.windows(number, done)
         withheld = withheld_by_station(annotations)
         made: list[Estimate] = []
-        unmeasured: dict[str, dict[Pollutant, tuple[int, int]]] = {}
+        unmeasured: dict[str, dict[Pollutant, Span]] = {}
         possible: set[Key] = set()
         for wanted in passes(sorted(final)):
             work = Backfill(wanted, self._rules.size, withheld)
@@ -149,9 +149,9 @@ class _Run:
             possible |= {outcome.key for outcome in outcomes if outcome.verdict != "impossible"}
             for station in work.stations:
                 spans = unmeasured.setdefault(station, {})
-                for name, (since, until) in work.unmeasured(station).items():
-                    before = spans.get(name, (since, until))
-                    spans[name] = min(before[0], since), max(before[1], until)
+                for name, span in work.unmeasured(station).items():
+                    before = spans.get(name, span)
+                    spans[name] = Span(min(before.since, span.since), max(before.until, span.until))
             rewrite = {outcome.key for outcome in outcomes if outcome.verdict == "rewrite"}
             added = [one for one in fresh if one.key in rewrite]
             self.report.added += len(added)
@@ -180,7 +180,7 @@ class _Run:
         done: int,
         touched: Collection[Key],
         made: Sequence[Estimate],
-        unmeasured: Mapping[str, Mapping[Pollutant, tuple[int, int]]],
+        unmeasured: Mapping[str, Mapping[Pollutant, Span]],
         on_log: Mapping[str, AmendmentsOnLog],
         sender: Sender | None,
     ) -> None:

@@ -24,7 +24,7 @@ from typing import Final, Literal, NamedTuple
 
 from aqi.quality_defaults import defaults
 from camera.virtual_sensor import VirtualSensor
-from fusion.amending import LeftOut, not_withheld
+from fusion.amending import LeftOut, WhatCounts, not_withheld
 from fusion.assessor import StationOf
 from fusion.conclusion import Conclusion, Counts, assembled, conclude, nothing_known
 from fusion.inference import Inference, infer
@@ -45,6 +45,13 @@ Key = tuple[str, int]
 #: The longest average reaches back 48 h, plus the hour in progress.
 PAST_MS: Final = 49 * HOUR_MS
 _ROWS_A_RUN: Final = 256
+
+
+class Span(NamedTuple):
+    """A span of event time, ms."""
+
+    since: int
+    until: int
 
 
 @dataclass
@@ -207,18 +214,18 @@ class Backfill:
         amended = published.estimate.amended
         if total > inputs:
             return WindowOutcome(key, "rewrite", before, total + amended, amended=amended)
-        if self._counted(*key)[1] == published.estimate.inputs.withheld:
+        if self._counted(*key).withheld == published.estimate.inputs.withheld:
             return WindowOutcome(key, "counted", before, before, amended=amended)
         return WindowOutcome(key, "rewrite", before, before + 1, amended=amended + 1)
 
-    def _counted(self, station: str, end: int) -> tuple[WindowView, dict[str, int]]:
+    def _counted(self, station: str, end: int) -> WhatCounts:
         """A window's inputs without what was invalidated, and how much that is."""
         window = self._windows.get((station, end), _WindowInputs())
         return not_withheld(self._view(station, end, window), self._withheld.get(station, ()))
 
-    def unmeasured(self, station: str) -> dict[Pollutant, tuple[int, int]]:
+    def unmeasured(self, station: str) -> dict[Pollutant, Span]:
         """Since when (start of a window) and until when a pollutant has no reading left where it had some."""
-        found: dict[Pollutant, tuple[int, int]] = {}
+        found: dict[Pollutant, Span] = {}
         spans = self._withheld.get(station, ())
         for end in self._ends.get(station, ()) if spans else ():
             view, left_out = self._counted(station, end)
@@ -229,8 +236,8 @@ class Backfill:
             kept = {item.payload.parameter for item in view.inputs["readings"]}
             for name in POLLUTANTS:
                 if name not in kept and any(item.payload.parameter == name for item in whole):
-                    since, until = found.get(name, (end - self._size, 0))
-                    found[name] = since, max(until, over, end)
+                    since, until = found.get(name, Span(end - self._size, 0))
+                    found[name] = Span(since, max(until, over, end))
         return found
 
     def remake(

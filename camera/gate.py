@@ -9,7 +9,7 @@ has the measured precision and recall). Pure: what must be remembered between fr
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -148,9 +148,9 @@ def judge(
         found.add("blurred")
 
     # A card is of its one colour above its lettering too; a scene that broke off is not.
-    share, contrast, colour = _card(frame.luminance)
+    share, contrast, colour = _flatness(frame.luminance)
     scores |= {"card_share": share, "card_edge": contrast}
-    above, _, colour_above = _card(intact)
+    above, _, colour_above = _flatness(intact)
     is_card = share > CARD_SHARE and contrast > CARD_EDGE
     if is_card and above > CARD_SHARE and abs(colour - colour_above) <= 1:
         found.add("card")
@@ -190,8 +190,15 @@ def _scene(luminance: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(luminance[rows // 8 : rows - rows // 8])
 
 
-def _sharpness(scene: NDArray[np.uint8]) -> tuple[float, float]:
-    """Gradient of the strongest 3 % of edges, and Laplacian over gradient there.
+class _Sharpness(NamedTuple):
+    """Gradient of the strongest 3 % of edges, and Laplacian over gradient there."""
+
+    edge: float
+    ratio: float
+
+
+def _sharpness(scene: NDArray[np.uint8]) -> _Sharpness:
+    """How sharp the scene is.
 
     Blurring with sigma scales an edge's gradient by 1/sigma and its Laplacian by 1/sigma^2, haze scales
     both alike: so the ratio sees blur and is blind to haze.
@@ -206,20 +213,24 @@ def _sharpness(scene: NDArray[np.uint8]) -> tuple[float, float]:
     edge = float(np.percentile(gradient, 97.0))
     strong = (gradient >= edge) & (gradient > 0.0)
     if not strong.any():
-        return 0.0, 0.0
-    return edge, float(laplacian[strong].mean() / gradient[strong].mean())
+        return _Sharpness(0.0, 0.0)
+    return _Sharpness(edge, float(laplacian[strong].mean() / gradient[strong].mean()))
 
 
-def _card(luminance: NDArray[np.uint8]) -> tuple[float, float, int]:
-    """Share of pixels on the commonest luminance (one level either side), the 99th percentile of the
-    distance of all pixels from it, and that luminance: a card is one flat colour with lettering on it, a
-    hazy sky has no lettering.
-    """
+class _Flatness(NamedTuple):
+    """What tells a card, one flat colour with lettering on it, from a hazy sky, which has no lettering."""
+
+    share: float  #: of pixels on the commonest luminance, one level either side
+    contrast: float  #: 99th percentile of the distance of all pixels from it
+    colour: int  #: that luminance
+
+
+def _flatness(luminance: NDArray[np.uint8]) -> _Flatness:
     counts = np.bincount(luminance.ravel(), minlength=256)
     runs = np.convolve(counts, (1, 1, 1), mode="same")
     mode = int(runs.argmax())
     away = np.abs(luminance.astype(np.int16) - mode)
-    return float(runs[mode]) / luminance.size, float(np.percentile(away, 99.0)), mode
+    return _Flatness(float(runs[mode]) / luminance.size, float(np.percentile(away, 99.0)), mode)
 
 
 def _chroma(whole: NDArray[np.uint8]) -> float:

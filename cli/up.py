@@ -150,9 +150,9 @@ def _watch(
 ) -> None:
     freshness = Freshness()
     told: list[str] = []
-    printed: set[tuple[str, object, int]] = set()
+    printed: set[_Version] = set()
     # What the store has from before is no news of this start.
-    before = {_version(estimate) for estimate in _latest(stack.settings, utc_now()).estimates}
+    before = {_Version.of(estimate) for estimate in _latest(stack.settings, utc_now()).estimates}
     first = True
     waiting: Collection[Wait] = ()
     rooms = Rooms([stack.settings.data_dir, stack.settings.store_path.parent])
@@ -171,7 +171,7 @@ def _watch(
             waiting = stack.pipeline.waits
             notes += rooms.news()
             stack.keep_broker(notes.append)
-            if first and any(_version(estimate) not in before for estimate in estimates):
+            if first and any(_Version.of(estimate) not in before for estimate in estimates):
                 first = False
                 notes.append(f"first estimates {time.monotonic() - started:.0f} s after the start")
             ends = {estimate.station: to_ms(estimate.window.end) for estimate in estimates}
@@ -187,7 +187,7 @@ def _watch(
                 notes.clear()
                 told = hints
                 for estimate in estimates:
-                    key = _version(estimate)
+                    key = _Version.of(estimate)
                     if key not in printed:
                         printed.add(key)
                         console.print(
@@ -215,8 +215,16 @@ def changes(before: Collection[Wait], after: Collection[Wait], now: datetime) ->
     ]
 
 
-def _version(estimate: Estimate) -> tuple[str, object, int]:
-    return estimate.station, estimate.window.end, estimate.revision
+class _Version(NamedTuple):
+    """Which estimate it is."""
+
+    station: str
+    end: datetime
+    revision: int
+
+    @classmethod
+    def of(cls, estimate: Estimate) -> "_Version":
+        return cls(estimate.station, estimate.window.end, estimate.revision)
 
 
 def _latest(settings: Settings, now: datetime) -> _Latest:

@@ -113,7 +113,7 @@ def _why_refused(parameter: str, value: float, unit: str) -> str | None:
     try:
         quantity = Value.model_validate({"parameter": parameter, "value": value, "unit": unit})
     except ValidationError as error:
-        return first_error(error)[1]
+        return first_error(error).message
     known = defaults()
     if is_fill_value(quantity.value, unit, fill_numbers(known, parameter)):
         return f"{quantity.value:g} {unit} is the sensor's sign for no value"

@@ -199,7 +199,7 @@ def _stations(root: Path, problems: list[Problem]) -> list[Station]:
         try:
             records.append(Station.model_validate_json(to_json(plain)))
         except ValidationError as error:
-            _, message = first_error(error)
+            message = first_error(error).message
             problems.append(Problem(where, f"station record: {message}; not sent"))
         except ValueError as error:  # nested too deeply, or text that is none
             problems.append(Problem(where, f"station record: {error}; not sent"))

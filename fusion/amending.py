@@ -83,14 +83,21 @@ def withheld_after(
     return tuple(alive[-MOST_WITHHELD:])
 
 
-def not_withheld(view: WindowView, withheld: Iterable[LeftOut]) -> tuple[WindowView, dict[str, int]]:
-    """The window without the readings that do not count, and how many those are by annotation.
+class WhatCounts(NamedTuple):
+    """A window without the readings that do not count, and how many those are by annotation."""
+
+    view: WindowView
+    withheld: dict[str, int]
+
+
+def not_withheld(view: WindowView, withheld: Iterable[LeftOut]) -> WhatCounts:
+    """What of a window counts.
 
     Its revision stays: what was left out was an input. A reading that several withhold counts for the first.
     """
     spans = sorted(withheld)
     if not spans or "readings" not in view.inputs:
-        return view, {}
+        return WhatCounts(view, {})
     kept: list[Item] = []
     gone: dict[str, int] = {}
     for item in view.inputs["readings"]:
@@ -101,8 +108,8 @@ def not_withheld(view: WindowView, withheld: Iterable[LeftOut]) -> tuple[WindowV
         else:
             gone[by] = gone.get(by, 0) + 1
     if not gone:
-        return view, {}
-    return replace(view, inputs={**view.inputs, "readings": tuple(kept)}), gone
+        return WhatCounts(view, {})
+    return WhatCounts(replace(view, inputs={**view.inputs, "readings": tuple(kept)}), gone)
 
 
 def left_out(one: Withheld) -> LeftOut:

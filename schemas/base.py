@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 
 from pydantic import (
     BaseModel,
@@ -142,8 +142,15 @@ class Record(BaseModel):
 _NAMED: Final = 8
 
 
-def first_error(refusal: ValidationError) -> tuple[str, str]:
-    """(code of pydantic's first error, a sentence that names every fault with the path of its field).
+class RecordFault(NamedTuple):
+    """Code of pydantic's first error, and a sentence that names every fault with the path of its field."""
+
+    code: str
+    message: str
+
+
+def first_error(refusal: ValidationError) -> RecordFault:
+    """What is wrong with a record.
 
     Whoever mends the record mends all of it at once. Beyond eight faults the others are counted.
     """
@@ -151,11 +158,14 @@ def first_error(refusal: ValidationError) -> tuple[str, str]:
     # An all-refused list also reports itself as too short; that says nothing to whoever mends it.
     errors = [error for error in found if error["type"] != "too_short"] or found
     if errors[0]["type"] == "json_invalid":
-        return "not_json", f"the message is not JSON: {errors[0]['msg'].removeprefix('Invalid JSON: ')}"
+        return RecordFault(
+            "not_json", f"the message is not JSON: {errors[0]['msg'].removeprefix('Invalid JSON: ')}"
+        )
     code = errors[0]["type"]
-    told = [_fault(error) for error in errors]
-    more = f" (and {len(told) - _NAMED} more)" if len(told) > _NAMED else ""
-    return ("not_finite" if code == "finite_number" else str(code)), "; ".join(told[:_NAMED]) + more
+    faults = [_fault(error) for error in errors]
+    more = f" (and {len(faults) - _NAMED} more)" if len(faults) > _NAMED else ""
+    code = "not_finite" if code == "finite_number" else str(code)
+    return RecordFault(code, "; ".join(faults[:_NAMED]) + more)
 
 
 def _fault(error: ErrorDetails) -> str:

@@ -3,7 +3,7 @@
 import json
 import zoneinfo
 from functools import cache
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
@@ -141,15 +141,22 @@ class Station(Record):
         return known[0] if sensor == DEFAULT_SENSOR and len(known) == 1 else None
 
 
-def stored_station(data: bytes | str) -> tuple[Station, list[str]]:
-    """A record that an earlier version took in, and in words what of it is left out.
+class StoredStation(NamedTuple):
+    """A record that an earlier version took in, and in words what of it is left out."""
+
+    record: Station
+    left_out: list[str]
+
+
+def stored_station(data: bytes | str) -> StoredStation:
+    """A record that an earlier version took in.
 
     Earlier versions looked neither at zones nor at the edges of far bands. Such a record holds on, in UTC and
     without that band, rather than that a station loses its name and standards by an upgrade. Raises
     ValidationError where it is no record all the same.
     """
     try:
-        return Station.model_validate_json(data), []
+        return StoredStation(Station.model_validate_json(data), [])
     except ValidationError as error:
         first = error
     try:
@@ -166,4 +173,4 @@ def stored_station(data: bytes | str) -> tuple[Station, list[str]]:
                 case ("cameras", int(number), "far_band") if found["type"] == "no_band":
                     plain["cameras"][number].pop("far_band")
                     left_out.append(f"far_band of camera {number + 1}: {found['msg']}; none until then")
-    return Station.model_validate_json(json.dumps(plain)), left_out
+    return StoredStation(Station.model_validate_json(json.dumps(plain)), left_out)

@@ -257,7 +257,7 @@ class InfluxSink:
                 if _too_slow(error):
                     timeout = min(2 * timeout, _SLOWEST * self._timeout)
             else:
-                its_own, words = (False, "") if answer.status == _WRITTEN else _words(answer)
+                its_own, words = (False, "") if answer.status == _WRITTEN else _answer(answer)
                 refused = answer.status in _REFUSED or (its_own and answer.status in _REFUSED_IF_ITS_OWN)
                 if answer.status == _WRITTEN or refused:
                     if attempt:
@@ -348,11 +348,18 @@ def on_this_machine(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _words(answer: BaseHTTPResponse) -> tuple[bool, str]:
-    """Whether these are InfluxDB's words, and the words after the status.
+class _InfluxAnswer(NamedTuple):
+    """Status and words of a server's answer, and whether they are InfluxDB's own."""
 
-    It is JSON in the form of version 2 (`code` and `message`), or of 1 and 3 (`error`). Gateways speak JSON,
-    too, often a `message` alone.
+    its_own: bool
+    words: str
+
+
+def _answer(answer: BaseHTTPResponse) -> _InfluxAnswer:
+    """What a server says.
+
+    InfluxDB's own is JSON in the form of version 2 (`code` and `message`), or of 1 and 3 (`error`). Gateways
+    speak JSON, too, often a `message` alone.
     """
     text = answer.data.decode(errors="replace").strip()
     try:
@@ -362,8 +369,9 @@ def _words(answer: BaseHTTPResponse) -> tuple[bool, str]:
     if isinstance(said, dict):
         message = said.get("message") or said.get("error") or text
         more = f" {json.dumps(said['data'])}" if said.get("data") else ""  # version 3: which lines
-        return "error" in said or {"code", "message"} <= said.keys(), f"{answer.status} {message}{more}"
-    return False, f"{answer.status} {text or answer.reason or ''}".strip()
+        its_own = "error" in said or {"code", "message"} <= said.keys()
+        return _InfluxAnswer(its_own, f"{answer.status} {message}{more}")
+    return _InfluxAnswer(False, f"{answer.status} {text or answer.reason or ''}".strip())
 
 
 def _short(words: str) -> str:

@@ -109,8 +109,8 @@ def let_be_revised(db: sqlite3.Connection, station: str, end: int, horizon: int)
 
 def newest_revision(db: sqlite3.Connection, station: str, end: int) -> int | None:
     """The highest revision seen of a window that was counted into its day; None where it was not."""
-    for _, _, counted in _days_around(db, station, end):
-        revision = counted.newest(end)
+    for day in _days_around(db, station, end):
+        revision = day.counted.newest(end)
         if revision is not None:
             return revision
     return None
@@ -118,23 +118,32 @@ def newest_revision(db: sqlite3.Connection, station: str, end: int) -> int | Non
 
 def miss(db: sqlite3.Connection, station: str, end: int, revision: int) -> None:
     """Keep in mind that a counted window has a higher revision, which is not counted."""
-    for stop, _, counted in _days_around(db, station, end):
+    for day in _days_around(db, station, end):
+        counted = day.counted
         if counted.newest(end) is not None:
             counted.miss(end, revision)
             db.execute(
                 "UPDATE daily SET counted = ?, missed = ? WHERE station = ? AND stop = ?",
-                (counted.to_bytes(), counted.missed(0, _FOR_EVER), station, stop),
+                (counted.to_bytes(), counted.missed(0, _FOR_EVER), station, day.stop),
             )
 
 
-def _days_around(db: sqlite3.Connection, station: str, end: int) -> Iterator[tuple[int, int, Counted]]:
+class _Day(NamedTuple):
+    """A civil day of windows that have left (ms), and which they are."""
+
+    stop: int
+    start: int
+    counted: Counted
+
+
+def _days_around(db: sqlite3.Connection, station: str, end: int) -> Iterator[_Day]:
     # More than one only where the station's zone has changed.
     rows = db.execute(
         "SELECT stop, start, counted FROM daily WHERE station = ? AND stop >= ? AND stop < ? AND start < ?",
         (station, end, end + _TWO_DAYS_MS, end),
     ).fetchall()
     for stop, start, counted in rows:
-        yield stop, start, Counted(counted)
+        yield _Day(stop, start, Counted(counted))
 
 
 def due_hours(db: sqlite3.Connection, cutoff: int, horizon: int, limit: int) -> list[tuple[str, int]]:

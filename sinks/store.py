@@ -66,6 +66,20 @@ _STATIONS: Final = (
 )
 
 
+class _Kept(NamedTuple):
+    """The highest revision of a window seen before this one, and whether this one counts."""
+
+    seen: int
+    counts: bool
+
+
+class Withdrawn(NamedTuple):
+    """An estimate without an index by standards by which an earlier revision had one."""
+
+    estimate: Estimate
+    standards: list[str]
+
+
 class Store:
     """The store at `path`, made if it is missing. `read_only`: as a reader beside the running workers.
 
@@ -158,10 +172,8 @@ class Store:
             if revision >= newest[station, end]
         ]
 
-    def _keep(
-        self, db: sqlite3.Connection, estimate: Estimate, end: int, body: str, horizon: int
-    ) -> tuple[int, bool]:
-        """Keep one window, unless it is known; the highest revision seen before, and whether this one counts.
+    def _keep(self, db: sqlite3.Connection, estimate: Estimate, end: int, body: str, horizon: int) -> _Kept:
+        """Keep one window, unless it is known.
 
         `horizon`: event time with this window.
         """
@@ -175,7 +187,7 @@ class Store:
             if seen is not None:
                 if revision > seen:
                     kept_for.miss(db, station, end, revision)
-                return seen, revision <= seen
+                return _Kept(seen, revision <= seen)
         if kept is None:
             db.execute("INSERT INTO estimate VALUES (?, ?, ?, ?)", (station, end, revision, body))
         elif revision > kept[0] or (revision == kept[0] and body != kept[1]):
@@ -185,13 +197,13 @@ class Store:
             )
             _note_withdrawn(db, station, end, kept[1], estimate)
         else:
-            return kept[0], True
+            return _Kept(kept[0], True)
         if over:
             kept_for.let_be_revised(db, station, end, horizon)
         if self._aggregates:
             periods = periods_of(station, end, self._zones.get(station, "UTC"))
             db.executemany("INSERT OR IGNORE INTO due VALUES (?, ?, ?, ?)", periods)
-        return 0 if kept is None else kept[0], True
+        return _Kept(0 if kept is None else kept[0], True)
 
     def _standing(
         self, db: sqlite3.Connection, estimate: Estimate, end: int, kept: int | None, horizon: int
@@ -233,10 +245,10 @@ class Store:
         """
         self._tidying.tidy(windows, seconds)
 
-    def withdrawn(self, estimates: Sequence[Estimate]) -> list[tuple[Estimate, list[str]]]:
+    def withdrawn(self, estimates: Sequence[Estimate]) -> list[Withdrawn]:
         """Those of `estimates` that have no index by a standard by which an earlier revision had one.
 
-        With the names of these standards: another sink has points of theirs to overwrite.
+        Another sink has points of these standards to overwrite.
         """
         with self._file.reading() as db:
             if db.execute("SELECT 1 FROM withdrawn LIMIT 1").fetchone() is None:
@@ -248,7 +260,7 @@ class Store:
                     (estimate.station, to_ms(estimate.window.end)),
                 ).fetchall()
                 if rows:
-                    found.append((estimate, [standard for (standard,) in rows]))
+                    found.append(Withdrawn(estimate, [standard for (standard,) in rows]))
             return found
 
     def write_stations(self, stations: Sequence[Station]) -> None:

@@ -118,7 +118,7 @@ def _alias(id: str) -> _Alias:
     try:
         alias = _Alias.model_validate(_content(id))
     except ValidationError as refused:
-        raise StandardError(f"{where}: {first_error(refused)[1]}") from refused
+        raise StandardError(f"{where}: {first_error(refused).message}") from refused
     dates = [edition.from_ or "" for edition in alias.edition]
     if dates[0] or dates != sorted(set(dates)):
         raise StandardError(f"{where}: the first edition has no `from`, each later one a later date")

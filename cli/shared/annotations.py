@@ -134,7 +134,7 @@ def _annotation(
             since=since, until=until, text=text, by=by, made_at=made_at,
         )  # fmt: skip
     except ValidationError as error:
-        raise typer.BadParameter(first_error(error)[1]) from error
+        raise typer.BadParameter(first_error(error).message) from error
 
 
 def _who(by: str | None) -> str:

@@ -230,7 +230,7 @@ def _parse(raw: bytes, folder: Path) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(raw)
     except ValidationError as error:
-        raise BundleError(f"{where}: {first_error(error)[1]}") from error
+        raise BundleError(f"{where}: {first_error(error).message}") from error
     for have, want, what in (
         (manifest.parameters, POLLUTANTS, "parameters"),
         (manifest.haze, HAZE_NAMES, "haze statistics"),

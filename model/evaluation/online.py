@@ -30,7 +30,14 @@ from camera import virtual_sensor as virtual
 from camera.virtual_sensor import VirtualSensor
 from model.bundle.bundle import Bundle
 from model.evaluation.histories import OnlineData, joined, last_hour
-from model.evaluation.online_report import STANDARD, IndexSkill, OnlineReport, ProtocolScore, Skill
+from model.evaluation.online_report import (
+    STANDARD,
+    IndexSkill,
+    OnlineReport,
+    ProtocolScore,
+    ScoredHour,
+    Skill,
+)
 from model.evaluation.outages import OutageHour, UndisturbedRun
 from model.evaluation.played_hours import Hour, Progress, hours_of
 from schemas.base import from_ms, to_ms
@@ -187,7 +194,7 @@ def _outcome(name: str, scored: Sequence[OutageHour]) -> ProtocolScore:
         },
         refused=len(scored) - len(answered),
         indices=_indices([row for row, _ in answered]),
-        series=tuple((row.end_ms, row.measured, p.value, p.lo, p.hi) for row, p in answered),
+        series=tuple(ScoredHour(row.end_ms, row.measured, p.value, p.lo, p.hi) for row, p in answered),
     )
 
 

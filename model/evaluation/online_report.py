@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from camera.far_band import Strip
 from schemas.base import format_time, from_ms
@@ -38,6 +38,16 @@ class IndexSkill:
     mae: float
 
 
+class ScoredHour(NamedTuple):
+    """One hour of a protocol: its end, what was measured, the estimate and its interval (ug/m3)."""
+
+    end_ms: int
+    measured: float
+    estimate: float
+    lo: float
+    hi: float
+
+
 @dataclass(frozen=True)
 class ProtocolScore:
     """One protocol's result.
@@ -50,7 +60,7 @@ class ProtocolScore:
         weights: mean shares of camera, last and global.
         refused: hours without an estimate.
         indices: per report of `STANDARD` ("24 h", "nowcast") how its index did.
-        series: (hour end, measured, estimate, lo, hi), for plots.
+        series: the scored hours, for plots.
     """
 
     name: str
@@ -60,7 +70,7 @@ class ProtocolScore:
     weights: Mapping[str, float]
     refused: int
     indices: Mapping[str, IndexSkill] = field(default_factory=dict)
-    series: tuple[tuple[int, float, float, float, float], ...] = ()
+    series: tuple[ScoredHour, ...] = ()
 
 
 @dataclass(frozen=True)

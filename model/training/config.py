@@ -93,4 +93,4 @@ def load_config(path: Path | str, **changes: Any) -> TrainConfig:
     try:
         return TrainConfig.model_validate({**plain, **changes, "head": head})
     except ValidationError as error:
-        raise TrainingError(f"{file}: {first_error(error)[1]}") from error
+        raise TrainingError(f"{file}: {first_error(error).message}") from error

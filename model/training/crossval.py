@@ -333,10 +333,17 @@ def held_out_coverage(
     return coverage
 
 
-def _family(pattern: int) -> tuple[int, bool, bool]:
-    """What decides most of a pattern's uncertainty: particles shown, any gas, the image."""
+class _Family(NamedTuple):
+    """What decides most of a pattern's uncertainty."""
+
+    particles: int  #: how many are shown
+    gases: bool  #: whether any is
+    image: bool
+
+
+def _family(pattern: int) -> _Family:
     shown = pattern + 1
-    return (shown & 3).bit_count(), bool(shown & 0b111100), bool(shown & 1 << len(POLLUTANTS))
+    return _Family((shown & 3).bit_count(), bool(shown & 0b111100), bool(shown & 1 << len(POLLUTANTS)))
 
 
 _Part = tuple[Float64, NDArray[np.int64]]
