@@ -17,6 +17,7 @@ from settings.sections import Settings
 from sources.gateway.directory import StationDirectory
 from sources.gateway.http_way import HttpWay
 from sources.gateway.keys import KeyRing
+from sources.gateway.mqtt_way import MqttWay
 from sources.gateway.producer import ConfirmedProducer
 from sources.gateway.reception import Reception
 from sources.gateway.spool import PatientReception
@@ -65,7 +66,7 @@ class Gateway:
 
 
 def build_gateway(settings: Settings) -> Gateway:
-    """The gateway of settings. Raises KeyFileError for a file of keys that is wrong."""
+    """The gateway of settings. Raises KeyFileError and TemplateError for what is wrong in its settings."""
     gateway = settings.gateway
     producer = ConfirmedProducer(settings.kafka, patience_s=gateway.patience.total_seconds())
     reception = Reception(producer, gateway, settings.kafka.prefix)
@@ -82,6 +83,13 @@ def build_gateway(settings: Settings) -> Gateway:
         if not len(keys):
             log.warning("there is no key yet, so nobody can send by HTTP: `skyfuse gateway keys add NAME`")
         ways.append(HttpWay(gateway.http, reception, patient or reception, keys, zone_of=directory.zone_of))
+    if gateway.mqtt.url is not None:
+        ways.append(
+            MqttWay(
+                gateway.mqtt, reception, patient or reception, settings.data_dir / "gateway",
+                zone_of=directory.zone_of,
+            )
+        )  # fmt: skip
     return Gateway(producer, reception, patient, ways)
 
 

@@ -2,7 +2,8 @@
 
 StackError       something of the local stack cannot be started, or died
 ├── BrokerError      the embedded Apache Kafka
-└── CacheError       the embedded cache
+├── CacheError       the embedded cache
+└── MosquittoError   the local MQTT broker
 """
 
 from schemas.errors import SkyfuseError
@@ -18,3 +19,7 @@ class BrokerError(StackError):
 
 class CacheError(StackError):
     """The embedded cache cannot be started."""
+
+
+class MosquittoError(StackError):
+    """The local MQTT broker is not installed, or cannot be started."""

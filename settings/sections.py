@@ -249,10 +249,66 @@ class HttpSettings(_Section):
         return self
 
 
+_MQTT_ADDRESS: Final = re.compile(r"mqtts?://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?/?")
+
+
+def _mqtt_address(url: str | None) -> str | None:
+    if url is not None and _MQTT_ADDRESS.fullmatch(url) is None:
+        raise ValueError(
+            "is no address such as mqtt://broker:1883, or mqtts://broker:8883 for TLS; user and password"
+            " are settings of their own"
+        )
+    return url
+
+
+class MqttSettings(_Section):
+    """What the gateway takes from an MQTT broker; without `url` nothing."""
+
+    url: Annotated[
+        str | None,
+        AfterValidator(_mqtt_address),
+        Field(description="of the broker: mqtt://broker:1883, or mqtts://broker:8883 for TLS"),
+    ] = None
+    version: Annotated[Literal["5", "3.1.1"], Field(description="of MQTT")] = "5"
+    username: str | None = None
+    password: Password | None = None
+    cafile: Annotated[
+        Path | None, Field(description="certificates (PEM) by which the broker is known; the system's else")
+    ] = None
+    certfile: Annotated[Path | None, Field(description="certificate (PEM) that shows who we are")] = None
+    keyfile: Annotated[Path | None, Field(description="its private key (PEM)")] = None
+    client_id: Annotated[
+        str | None,
+        Field(
+            pattern=r"^[A-Za-z0-9_.-]{1,48}$",
+            description="by which the broker keeps what we have not confirmed: keep it over restarts. Several"
+            " gateways of one data_dir get a number behind it; the machine's name if not set",
+        ),
+    ] = None
+    share: Annotated[
+        str,
+        Field(
+            pattern=r"^[^/+#]*$", description='group of gateways that share the work; "": each has all of it'
+        ),
+    ] = "skyfuse"
+    topics: Annotated[
+        tuple[str, ...] | None,
+        Field(
+            description='what is taken: "tele/{station}/SENSOR tasmota", a topic (`+` and `#`; {station},'
+            " {adapter}, {camera} stand for one level) and the adapter, or `frame`, or `status`;"
+            " those of docs/ingest.md if not set"
+        ),
+    ] = None
+    in_flight: Annotated[
+        int, Field(ge=1, le=65_535, description="messages that Kafka has not confirmed, at most")
+    ] = 2000
+
+
 class GatewaySettings(_Section):
     """The gateway: what devices send, by HTTP and MQTT (docs/ingest.md)."""
 
     http: HttpSettings = HttpSettings()
+    mqtt: MqttSettings = MqttSettings()
     keys: Annotated[
         Path | None,
         Field(description="file of keys (`skyfuse gateway keys`); data_dir/gateway/keys.toml if not set"),

@@ -4,6 +4,7 @@ GatewayError
 ├── KafkaAway      not confirmed: nothing is acknowledged; the same again, a little later
 ├── NotAllowed     a key does not cover the station, or there is none where one is due
 ├── KeyFileError   the file of keys is wrong, or cannot be written
+├── TemplateError  a topic's template in the settings is wrong
 ├── NotTaken       a request that was turned away, with the answer to it
 └── SpoolFull      what waits for Kafka on disk has no more room
 """
@@ -56,3 +57,7 @@ class NotTaken(GatewayError):
         self.code = code
         self.status = status
         self.retry_after_s = retry_after_s
+
+
+class TemplateError(GatewayError):
+    """A topic's template in the settings is wrong."""

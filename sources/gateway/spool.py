@@ -162,17 +162,20 @@ class PatientReception:
         while self._putting:
             batch, self._putting = self._putting, []
             try:
-                await self._run(partial(self._spool.put, [one for one, _ in batch]))
+                self.waiting = await self._run(partial(self._put, [one for one, _ in batch]))
             except Exception as error:  # noqa: BLE001  told to each who waits
                 for _, done in batch:
                     if not done.done():
                         done.set_exception(error)
                 continue
-            self.waiting += len(batch)
             metrics.SPOOLED.set(self.waiting)
             for _, done in batch:
                 if not done.done():
                     done.set_result(None)
+
+    def _put(self, arrivals: Sequence[Arrival]) -> int:
+        self._spool.put(arrivals)
+        return len(self._spool)
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
