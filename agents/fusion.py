@@ -8,44 +8,35 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from pydantic import ValidationError
-
+from agents.again import amendment_again, records_of
+from agents.features import features_items
 from aqi.flags import tests_in
-from camera.far_band import ROWS
-from camera.haze import HAZE_SIZE
-from camera.sight import CAMERA_SIZE
 from fusion.amending import latest_time
 from fusion.assessor import Assessor
-from model.bundle.bundle import EMBEDDING_SIZE
-from schemas.amendment import AMENDMENT_TYPE
-from schemas.base import first_error, format_time, from_ms, to_ms
+from schemas.base import format_time, from_ms, to_ms
 from schemas.errors import Refused
 from schemas.estimate import Estimate
-from schemas.features import Features
 from schemas.limits import FORGOTTEN_AFTER_MS
-from schemas.reading import Quantity, Reading, Value
 from schemas.times import HOUR_MS
 from streams import metrics
 from streams.accept import (
     LATE_FROM,
-    Keys,
     amendment_of,
-    check_time,
     is_amendment,
     is_punctuation,
     punctuation_at,
     reading_items,
 )
-from streams.cadence import CADENCE, Periods, dump_cadences
+from streams.cadences import CADENCE, dump_cadences
 from streams.census import Census
 from streams.checkpoint import Checkpoints
 from streams.join import Item, Join, Output, WindowView
 from streams.letters import Letters
 from streams.stage import KafkaRecord, Out, StageIo
+from streams.standing import Periods
 from streams.stations import StationBook
 from streams.topics import CAMERA_BANDS, ESTIMATES, FEATURES, LATE, READINGS
 
@@ -59,75 +50,7 @@ _ROOM: Final = 4096
 _NAMED: Final = 20
 #: Windows remembered to tell revisions from first estimates in the metrics.
 _REMEMBERED: Final = 10_000
-#: Values in each vector of a features record.
-_SIZES: Final = {
-    "frame": EMBEDDING_SIZE, "camera": CAMERA_SIZE, "camera_whole": CAMERA_SIZE, "rows": ROWS,
-}  # fmt: skip
 _JOINED: Final = {"both": "both", "image": "camera_only", "sensors": "sensor_only", "none": "none"}
-
-
-def features_items(record: KafkaRecord, keys: Keys) -> list[Item]:
-    """The join's item of a features record. Raises Refused."""
-    if record.value is None:
-        raise Refused("empty", "the record has no value")
-    try:
-        features = Features.model_validate_json(record.value)
-    except ValidationError as error:
-        raise Refused(*first_error(error)) from error
-    _check_sizes(features)
-    keys.check(record, features.station)
-    at = to_ms(features.captured_at)
-    seen = check_time(at, record)
-    return [Item(features.station, at, seen, (features.camera, at), features.sha256, features, record.offset)]
-
-
-def _check_sizes(features: Features) -> None:
-    """A vector of another size would stop the head or a camera's virtual sensor. Raises Refused."""
-    for name, values in features.embeddings.items():
-        if name in _SIZES and len(values) != 4 * _SIZES[name]:
-            raise Refused(
-                "wrong_size", f"embeddings.{name} has {len(values) // 4} values instead of {_SIZES[name]}"
-            )
-    if "frame" in features.embeddings and len(features.haze) != 4 * HAZE_SIZE:
-        raise Refused(
-            "wrong_size",
-            f"haze has {len(features.haze) // 4} values instead of {HAZE_SIZE} beside embeddings.frame",
-        )
-
-
-@dataclass
-class _Again:
-    """A record made again of what the join holds of it: the original lies where `offset` says."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Iterable[tuple[str, bytes | None]] = ()
-
-
-def _records_of(view: WindowView, topics: Mapping[str, str], partition: int) -> list[_Again]:
-    """The records of a window's own inputs, with all of them that it holds."""
-    found: dict[tuple[str, int], list[Item]] = {}
-    for source, inputs in view.inputs.items():
-        for item in inputs:
-            if view.start <= item.time < view.end:
-                found.setdefault((source, item.offset), []).append(item)
-    records = []
-    for (source, offset), items in sorted(found.items()):
-        first = items[0]
-        if source == "features":
-            value = first.payload.model_dump_json()
-        else:
-            values = tuple(_value(item.payload) for item in items)
-            observed_at = from_ms(first.identity[-1])
-            value = Reading(station=view.station, observed_at=observed_at, values=values).model_dump_json()
-        records.append(
-            _Again(topics[source], partition, offset, first.seen, view.station.encode(), value.encode())
-        )
-    return records
 
 
 def _largest(estimate: Estimate) -> str:
@@ -147,23 +70,6 @@ def _largest(estimate: Estimate) -> str:
     sizes = {name: len(repr(part)) for name, (part, _) in parts.items()}
     name = max(sizes, key=lambda one: sizes[one])
     return f"most of it, some {sizes[name]} characters, is {name}: {parts[name][1]}"
-
-
-def _value(of: Quantity) -> Value:
-    return Value(
-        parameter=of.parameter,  # type: ignore[arg-type]  # it was one
-        value=of.value, unit=of.unit, sensor=of.sensor, channel=of.channel,
-    )  # fmt: skip
-
-
-def _amendment_again(view: WindowView, topic: str, partition: int) -> _Again:
-    """The record of a change of the past that nothing could be made of."""
-    ((item,),) = view.inputs.values()
-    value: str = item.payload.model_dump_json()
-    return _Again(
-        topic, partition, item.offset, view.end, view.station.encode(), value.encode(),
-        (("ce_type", AMENDMENT_TYPE),),
-    )  # fmt: skip
 
 
 def _bytes(record: KafkaRecord) -> int:
@@ -378,7 +284,7 @@ class FusionStage:
             letters = Letters(self._io.names, "fusion")
             for (kind, view), refused in told.failed:
                 if kind == "amend":
-                    letters.add(_amendment_again(view, self._topics["readings"], self._io.partition), refused)
+                    letters.add(amendment_again(view, self._topics["readings"], self._io.partition), refused)
                 if kind == "close":  # a window that is final was published, or refused, before
                     self._refuse_window(view, refused, letters)
             views = {(view.station, view.end): view for kind, view in output.steps if kind == "close"}
@@ -409,7 +315,7 @@ class FusionStage:
         """Nothing could be made of a window: each record of it is refused, once."""
         known = self._failed.setdefault((view.station, view.start), set())
         reason = f"nothing could be made of the window that ends at {format_time(from_ms(view.end))}: "
-        for record in _records_of(view, self._topics, self._io.partition):
+        for record in records_of(view, self._topics, self._io.partition):
             place = record.topic, record.offset
             if place not in known:
                 known.add(place)

@@ -37,7 +37,7 @@ from sinks.store import Store
 from streams import metrics, topics
 from streams.accept import Keys
 from streams.bands import BandBook
-from streams.cadence import CADENCE, Cadences, Periods, by_station, read_cadences
+from streams.cadences import CADENCE, Cadences, by_station, read_cadences
 from streams.checkpoint import Checkpoints
 from streams.compacted import appended_since, read_all_of, read_compacted
 from streams.credentials import for_aiokafka, for_faust
@@ -45,6 +45,7 @@ from streams.driver import BatchApp, build_app
 from streams.join import Join, Settled
 from streams.join_rules import join_rules
 from streams.stage import Committed, Out, Stage, StageIo
+from streams.standing import Periods
 from streams.stations import StationBook
 from streams.topics import TopicNames
 from streams.web import add_pages

@@ -19,18 +19,17 @@ known when its last window arrived (`alerting.rhythm`).
 """
 
 import bisect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 from alerting.evidence import Evidence, weigh
-from alerting.machine import Entry, Episode, RuleProgress, hear, miss, observe, patience
-from alerting.membership import membership
+from alerting.machine import Episode, RuleProgress, hear, miss, observe, patience
 from alerting.rhythm import UNHEARD, Rhythm
 from alerting.rules import AlertRules, Rule
-from alerting.words import reason_of, retracted, withdrawn
-from aqi import standards
-from schemas.alert import Alert, Severity
+from alerting.telling import PublishedAlert, over, tell
+from alerting.words import withdrawn
+from schemas.alert import Alert
 from schemas.base import format_time, from_ms, to_ms
 from schemas.estimate import Estimate
 from schemas.times import DAY_MS
@@ -44,7 +43,7 @@ MEASURED_MS: Final = 30 * DAY_MS
 #: Windows may end so long after the record that retires their station: readings stand for up to an hour.
 STRAGGLE_MS: Final = 3_600_000
 #: What the world knows of a rule's alerts, by their opening.
-ToldOf = tuple[tuple[int, "PublishedAlert"], ...]
+ToldOf = tuple[tuple[int, PublishedAlert], ...]
 
 
 class KeptWindow(NamedTuple):
@@ -59,13 +58,6 @@ class KeptWindow(NamedTuple):
     evidence: Mapping[str, Evidence | str]
     spacing: int = 0
     heard: bool = True
-
-
-class PublishedAlert(NamedTuple):
-    """What the world knows of one alert. `entries` is empty after a retraction."""
-
-    sequence: int
-    entries: tuple[Entry, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +245,7 @@ class StationAlerts:
                 # Nothing ends before the last that was told of it.
                 last = max(at, before.entries[-1].at)
                 before = PublishedAlert(before.sequence + 1, ())
-                events.append(self._over("clear", name, opened, before, "info", last, reason))
+                events.append(over(self.station, "clear", name, opened, before, "info", last, reason))
             told.append((opened, before))
         return tuple(told), events
 
@@ -316,9 +308,8 @@ class StationAlerts:
             known = dict(state.told)
             for opened in sorted(episodes.keys() | known.keys()):
                 entries = episodes[opened].entries if opened in episodes else ()
-                for after, event in self._tell(
-                    rules, rule, opened, known.get(opened, PublishedAlert(-1, ())), entries, cause
-                ):
+                before = known.get(opened, PublishedAlert(-1, ()))
+                for after, event in tell(self.station, rules, rule, opened, before, entries, cause):
                     known[opened] = after
                     events.append(event)
             base, _ = _run(rule, state.base, windows[:final], 0)
@@ -333,87 +324,6 @@ class StationAlerts:
             now=now,
             due=min(due),
         ), events
-
-    def _tell(
-        self,
-        rules: AlertRules,
-        rule: Rule,
-        opened: int,
-        told: PublishedAlert,
-        entries: tuple[Entry, ...],
-        cause: int,
-    ) -> Iterator[tuple[PublishedAlert, Alert]]:
-        """What has to be said so that the world, which was told `told`, knows `entries`."""
-        if entries == told.entries:
-            return
-        if not entries:
-            severity = rule.steps[told.entries[-1].level].severity
-            last = max(cause, told.entries[-1].at)
-            told = PublishedAlert(told.sequence + 1, ())
-            yield told, self._over("retract", rule.id, opened, told, severity, last, retracted())
-            return
-        if entries[: len(told.entries)] == told.entries:
-            for count in range(len(told.entries) + 1, len(entries) + 1):
-                told = PublishedAlert(told.sequence + 1, entries[:count])
-                yield told, self._event(rules, rule, opened, told, revised=False)
-            return
-        told = PublishedAlert(told.sequence + 1, entries)
-        yield told, self._event(rules, rule, opened, told, revised=True)
-
-    def _over(
-        self,
-        event: Literal["clear", "retract"],
-        rule: str,
-        opened: int,
-        told: PublishedAlert,
-        severity: Severity,
-        at: int,
-        reason: str,
-    ) -> Alert:
-        """The end of an alert that no evidence cleared."""
-        id = _id(self.station, rule, opened)
-        return Alert(
-            id=id, sequence=told.sequence, supersedes=_superseded(id, told.sequence), event=event,
-            station=self.station, rule=rule, severity=severity, at=from_ms(at), since=from_ms(opened),
-            reason=reason,
-        )  # fmt: skip
-
-    def _event(
-        self, rules: AlertRules, rule: Rule, opened: int, told: PublishedAlert, *, revised: bool
-    ) -> Alert:
-        """The newest of `told.entries` as an event."""
-        entry, sequence = told.entries[-1], told.sequence
-        lowered = len(told.entries) > 1 and entry.level < told.entries[-2].level
-        step = rule.steps[entry.level]
-        id = _id(self.station, rule.id, opened)
-        values = {"value": entry.evidence.value, "enter": step.enter}
-        if rule.what != "silence":
-            values["leave"] = step.left_below
-        for name in ("low", "high"):
-            bound = getattr(entry.evidence, name)
-            if bound != entry.evidence.value and abs(bound) != float("inf"):
-                values[name] = bound
-        shares = {}
-        if rule.what in ("index", "nowcast"):
-            assert rule.standard is not None
-            shares = membership(standards.load(rule.standard, entry.at), entry.evidence.value)
-        at = from_ms(entry.at)
-        filling = {"station": self.station, "rule": rule.id, "at": format_time(at)}
-        return Alert(
-            id=id,
-            sequence=sequence,
-            supersedes=_superseded(id, sequence),
-            event="update" if revised and entry.event == "open" else entry.event,
-            station=self.station,
-            rule=rule.id,
-            severity=step.severity,
-            at=at,
-            since=from_ms(entry.since),
-            reason=reason_of(rule, entry, lowered=lowered, revised=revised),
-            values=values,
-            membership=shares,
-            links={name: template.format(**filling) for name, template in rules.links.items()},
-        )
 
 
 def _run(
@@ -446,14 +356,6 @@ def _unsettled(told: Iterable[tuple[int, PublishedAlert]], settled: int) -> Told
         if opened > settled
         or (after.entries and (after.entries[-1].event != "clear" or after.entries[-1].at > settled))
     )
-
-
-def _id(station: str, rule: str, opened: int) -> str:
-    return f"{station}/{rule}/{format_time(from_ms(opened))}"
-
-
-def _superseded(id: str, sequence: int) -> str | None:
-    return f"{id}/{sequence - 1}" if sequence else None
 
 
 def _due(rule: Rule, progress: RuleProgress) -> list[int]:

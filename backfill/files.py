@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from aiokafka import ConsumerRecord
 
-from agents.fusion import features_items
+from agents.features import features_items
 from agents.vision import VisionPipeline, VisionStage
 from backfill.windows import Key, Source, ends_of
 from datasets.errors import SourceError
@@ -37,9 +37,10 @@ from sources.replay.timeline import Message, timeline
 from streams import topics
 from streams.accept import LATE_FROM, Keys, reading_items
 from streams.bands import BandBook
-from streams.cadence import Cadences, Periods
+from streams.cadences import Cadences
 from streams.join import Item
 from streams.stage import Out, StageIo
+from streams.standing import Periods
 from streams.stations import StationBook
 from streams.topics import TopicNames
 

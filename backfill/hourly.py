@@ -38,11 +38,12 @@ from sources.replay.outcome import RowsOutcome
 from sources.replay.timeline import Message, timeline
 from streams import topics
 from streams.accept import Keys
-from streams.cadence import Cadences, Periods
+from streams.cadences import Cadences
 from streams.checkpoint import Checkpoints
 from streams.join import Join
 from streams.join_rules import join_rules
 from streams.stage import Out, StageIo
+from streams.standing import Periods
 from streams.stations import StationBook
 
 #: Station, parameter, and end of the hour (ms).

@@ -20,9 +20,10 @@ from settings.sections import KafkaSettings
 from streams import topics
 from streams.accept import LATE_FROM, Keys, amendment_of, is_amendment, is_punctuation, read_estimate
 from streams.bands import BandBook
-from streams.cadence import Cadences, Periods
+from streams.cadences import Cadences
 from streams.checkpoint import AT
 from streams.join import Item
+from streams.standing import Periods
 from streams.stations import StationBook
 from streams.to_end import read_partitions
 

@@ -30,11 +30,12 @@ from settings.sections import KafkaSettings, Settings
 from sources.sender import Sender
 from streams import topics
 from streams.accept import PUNCTUATION_TYPE, Keys
-from streams.cadence import Cadences, Periods
+from streams.cadences import Cadences
 from streams.checkpoint import Checkpoints
 from streams.driver import build_app
 from streams.join import Join, Rules, WindowView
 from streams.stage import Committed, Out, Stage, StageIo
+from streams.standing import Periods
 from streams.stations import StationBook
 from streams.topics import MAX_RECORD_BYTES, TopicNames
 

@@ -10,7 +10,6 @@ from xml.etree import ElementTree
 from alerting.rules import KINDS, Rule
 from alerting.words import subject
 from schemas.alert import Alert
-from schemas.base import parse_time
 from schemas.station import Station
 
 NAMESPACE: Final = "urn:oasis:names:tc:emergency:cap:1.2"
@@ -38,7 +37,7 @@ def render(
     put(root, "identifier", f"{alert.id}/{alert.sequence}")
     put(root, "sender", sender)
     # Late data may mend an alert by an earlier window than opened it; no message is sent before its first.
-    opened = parse_time(alert.id.rpartition("/")[2])
+    opened = alert.opened
     put(root, "sent", _time(max(alert.at, opened).isoformat(timespec="seconds")))
     put(root, "status", status)
     put(root, "msgType", _MESSAGE[alert.event])

@@ -1,10 +1,11 @@
 """Alerts: events of a state machine in event time, on the compacted topic aq.alerts.v1."""
 
+from datetime import datetime
 from typing import Annotated, Final, Literal, get_args
 
 from pydantic import Field
 
-from schemas.base import Record, StationId, UtcTime
+from schemas.base import Record, StationId, UtcTime, format_time, parse_time
 
 Severity = Literal["info", "minor", "moderate", "severe", "extreme"]
 #: Rising.
@@ -31,3 +32,13 @@ class Alert(Record):
         dict[str, float], Field(description="fuzzy membership of the categories near the value, summing to 1")
     ] = {}
     links: dict[str, str] = {}
+
+    @property
+    def opened(self) -> datetime:
+        """End of the window that opened the alert, as its id has it. ValueError for an id of another form."""
+        return parse_time(self.id.rpartition("/")[2])
+
+
+def alert_id(station: str, rule: str, opened: datetime) -> str:
+    """The id of the alert that the window which ends at `opened` opened."""
+    return f"{station}/{rule}/{format_time(opened)}"

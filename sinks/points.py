@@ -26,7 +26,7 @@ from pydantic_core import PydanticCustomError
 
 from schemas.alert import SEVERITIES, Alert
 from schemas.annotation import Annotation
-from schemas.base import parse_time, to_ms
+from schemas.base import to_ms
 from schemas.estimate import Estimate, IndexBlock, MissingPollutant, PollutantEstimate
 from schemas.parameters import POLLUTANTS
 from schemas.station import Station
@@ -264,7 +264,7 @@ def alert_point(alert: Alert) -> Point:
     """
     value = alert.values.get("value")
     try:
-        opened = to_ms(parse_time(alert.id.rpartition("/")[2])) // 1000
+        opened = to_ms(alert.opened) // 1000
     except PydanticCustomError as error:
         raise PointError(f"alert id {alert.id!r} does not end in the time it opened: {error}") from error
     return Point(

@@ -13,10 +13,10 @@ from schemas.errors import Refused
 from schemas.estimate import Estimate, check_size
 from schemas.features import Punctuation
 from schemas.reading import Observation, accept, decode
-from streams.cadence import Periods
 from streams.census import Census
 from streams.join import Item
 from streams.stage import KafkaRecord, Out
+from streams.standing import Periods
 
 #: A station's clock may run ahead of the broker's by this much; its watermark never does.
 MAX_AHEAD_MS: Final = 300_000

@@ -4,7 +4,7 @@ From the single reading up:
 
 1. *Standing* (`standing`). A series' readings of the window itself count, by the time they speak for
    (`fusion.weighing`). Where it has none, the one whose period covers the window stands for it
-   (`streams.cadence`); it was judged in its own window, and is not judged again.
+   (`streams.standing`); it was judged in its own window, and is not judged again.
 2. *Reading* (`channel`). A fill value of its type of sensor is no measurement; quality control judges the
    others, each channel with a memory of its own. Only what fails is left out.
 3. *Scaling* (`scaling`). Several channels of one sensor (cf_1, atm) are scalings of one measurement: one of

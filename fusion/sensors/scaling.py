@@ -10,7 +10,7 @@ from fusion.sensors.means import unjudged
 from fusion.sensors.memory import SensorScale
 from fusion.sensors.window import Objections, SensorWindow
 from schemas.reading import scaling_of
-from streams.cadence import SCALING_KEPT_MS
+from streams.cadences import SCALING_KEPT_MS
 from streams.join import Item
 
 #: Scalings in the order in which they are taken where nobody declares one: the only one, what a Plantower

@@ -57,11 +57,12 @@ from sinks.store import Store
 from streams import metrics, topics
 from streams.accept import LATE_FROM, PUNCTUATION_TYPE, Keys
 from streams.bands import BandBook
-from streams.cadence import Cadences, Periods
+from streams.cadences import Cadences
 from streams.census import Census
 from streams.checkpoint import Checkpoints
 from streams.join import Item, Join, Output, Rules
 from streams.stage import Out, StageIo
+from streams.standing import Periods
 from streams.stations import StationBook
 from tests.agents import strangers
 from tests.agents.strangers import NOON, NOW

@@ -27,7 +27,7 @@ from schemas.station import Sensor, Station
 from settings.sections import KafkaSettings, Settings, WindowSettings
 from streams import topics
 from streams.accept import PUNCTUATION_TYPE
-from streams.cadence import CADENCE
+from streams.cadences import CADENCE
 from streams.checkpoint import AT
 from streams.join import Settled
 from streams.stage import Committed, Out, StageIo

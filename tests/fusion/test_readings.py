@@ -14,7 +14,7 @@ from fusion.sensors.memory import PAST_MS, Level, SensorMemory, SensorScale
 from fusion.sensors.read import read
 from schemas.reading import Quantity
 from schemas.station import Sensor, Station
-from streams.cadence import SCALING_KEPT_MS
+from streams.cadences import SCALING_KEPT_MS
 from streams.join import Item
 
 MINUTE, HOUR = 60_000, 3_600_000

@@ -18,8 +18,9 @@ from schemas.errors import Refused
 from schemas.estimate import Estimate
 from schemas.station import Station
 from streams.accept import Keys, reading_items
-from streams.cadence import Cadences, Periods
+from streams.cadences import Cadences
 from streams.join import Join, Output, Rules
+from streams.standing import Periods
 
 SECOND, MINUTE, HOUR = 1000, 60_000, 3_600_000
 #: Midnight in UTC.

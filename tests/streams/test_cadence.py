@@ -8,22 +8,18 @@ from hypothesis import strategies as st
 
 from schemas.reading import Observation, Quantity
 from schemas.station import Sensor, Station
-from streams.cadence import (
-    GAPS,
-    LONGEST_GAP_MS,
+from streams.cadence import GAPS, LONGEST_GAP_MS, Cadence, Rest
+from streams.cadences import (
     SCALING_KEPT_MS,
-    Cadence,
     Cadences,
     CadencesState,
     Circumstances,
-    Periods,
-    Rest,
-    Standing,
     by_station,
     dump_cadences,
     read_cadences,
 )
 from streams.join import DECLARED, RUNNING
+from streams.standing import Periods, Standing
 
 SECOND, MINUTE, HOUR = 1000, 60_000, 3_600_000
 NOON = 1_750_248_000_000
