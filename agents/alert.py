@@ -12,7 +12,7 @@ from schemas.alert import Alert
 from schemas.errors import Refused
 from schemas.limits import STATIONS_PER_PARTITION
 from streams import metrics, topics
-from streams.accept import read_estimate
+from streams.accept import Keys, read_estimate
 from streams.checkpoint import Checkpoints
 from streams.letters import Letters
 from streams.stage import KafkaRecord, Out, StageIo
@@ -50,6 +50,7 @@ class AlertStage:
     def __init__(
         self,
         io: StageIo,
+        keys: Keys,
         rules: Callable[[], AlertRules],
         checkpoints: Checkpoints,
         snapshots: Mapping[str, tuple[int, StationAlerts]],
@@ -58,6 +59,7 @@ class AlertStage:
         quiet: Quiet | None = None,
     ) -> None:
         self._io = io
+        self._keys = keys
         self._rules = rules
         self._watch = Watch(
             rules(), horizon_ms, {station: state for station, (_, state) in snapshots.items()}
@@ -109,7 +111,7 @@ class AlertStage:
         self._stand_still()
 
     def _watched(self, record: KafkaRecord) -> list[Alert]:
-        estimate = read_estimate(record)
+        estimate = read_estimate(record, self._keys)
         known = self._watch.states()
         if estimate.station not in known and len(known) >= STATIONS_PER_PARTITION:
             raise Refused(

@@ -106,7 +106,7 @@ class SinkStage:
         letters = Letters(self._io.names, "sink")
         read: list[_Read] = []
         for record in records:
-            estimate = letters.read(record, lambda record=record: read_estimate(record))  # type: ignore[misc]
+            estimate = letters.read(record, partial(read_estimate, record, self._stations.keys))
             if estimate is not None:
                 read.append(_Read(record, estimate))
         metrics.SINK_POINTS.labels("all").set(len(read))

@@ -264,6 +264,7 @@ class _Alert(_Builder):
             )
         return AlertStage(
             io,
+            self.keys,
             self._rules,
             checkpoints,
             checkpoints.load(

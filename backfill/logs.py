@@ -166,7 +166,7 @@ class TopicLogs:
             if (record.key or b"").decode(errors="replace") not in stations:
                 continue
             try:
-                estimate = read_estimate(record)
+                estimate = read_estimate(record, self.keys)
             except (ValidationError, Refused):
                 continue  # the sinks refuse it too, with a dead letter: it is in no series
             take(estimate, BACKFILLED in dict(record.headers))

@@ -21,6 +21,7 @@ from benchmarks._kafka import fresh_broker, verdict
 from benchmarks.sink import estimates
 from schemas.alert import Alert
 from schemas.estimate import Estimate
+from streams.accept import Keys
 from streams.checkpoint import Checkpoints
 from streams.stage import Out, StageIo
 
@@ -140,7 +141,8 @@ def main(argv: list[str] | None = None) -> int:
 
         def stage(publish: Any) -> Handle:
             return AlertStage(
-                StageIo(0, publish), lambda: rules, Checkpoints("aq.state.v1", 0), {}, horizon_ms=_HORIZON_MS,
+                StageIo(0, publish), Keys(1), lambda: rules, Checkpoints("aq.state.v1", 0), {},
+                horizon_ms=_HORIZON_MS,
             ).handle  # fmt: skip
 
         def forwarder(publish: Any) -> Handle:

@@ -11,6 +11,7 @@ from infra.connect import with_broker
 from infra.stack.ports import expect_free
 from infra.stores import make_room_for_live
 from settings.sections import Settings
+from streams.admin import dial
 
 
 class RoleName(StrEnum):
@@ -33,6 +34,7 @@ def worker(
 ) -> None:
     """Run one worker until it is told to stop."""
     settings = with_broker(Settings())
+    dial(settings.kafka)
     if web_port:
         expect_free(web_host, web_port, "--web-port")
     if role is RoleName.gateway:

@@ -104,15 +104,16 @@ def punctuation_at(record: KafkaRecord) -> int | None:
     return to_ms(at)
 
 
-def read_estimate(record: KafkaRecord) -> Estimate:
+def read_estimate(record: KafkaRecord, keys: "Keys") -> Estimate:
     """The estimate that a record carries. Raises ValidationError, Refused.
 
-    Its key has to be its station: by that it has come to those who keep the station's series and alerts.
+    Its key has to be its station, on that key's partition: so it has come to those who keep the station's
+    series and alerts. Others would make an hour of one window, and an alert beside the one that is open.
     What is stamped a day ahead of the broker's clock is none: it would end the present for whoever goes by
     the newest window.
     """
     estimate = Estimate.model_validate_json(record.value or b"")
-    check_key(record, estimate.station, "station")
+    keys.check(record, estimate.station)
     check_size(estimate)
     if 0 <= record.timestamp < to_ms(estimate.window.end) - MAX_CLOSING_MS:
         raise Refused(
@@ -171,7 +172,7 @@ class Keys:
                 name = key.decode()
             except UnicodeDecodeError as error:
                 raise Refused(
-                    "key_mismatch", f"the key {key[:64]!r} is not UTF-8: use the station id"
+                    "key_mismatch", f"the key {key[:64]!r} is not UTF-8: use the station id, {station!r}"
                 ) from error
             known = name, self.partition(name)
             if name == station:

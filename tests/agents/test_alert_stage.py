@@ -17,6 +17,7 @@ from alerting.watch import Watch
 from schemas.alert import Alert
 from schemas.dead_letter import DeadLetter
 from schemas.estimate import Estimate
+from streams.accept import Keys
 from streams.checkpoint import Checkpoints
 from streams.metrics import REGISTRY
 from streams.stage import StageIo
@@ -24,6 +25,14 @@ from tests.alerting.test_machine import MINUTE, RULES, minutes, rule
 from tests.samples import T0, estimate, imputed, measured
 
 ESTIMATES, ALERTS, STATIONS = "aq.estimates.v1", "aq.alerts.v1", "aq.stations.v1"
+
+
+class Here(Keys):
+    """All stations of these tests have keys that belong on partition 1."""
+
+    def partition(self, station):
+        del station
+        return 1
 
 
 @dataclass
@@ -60,7 +69,8 @@ class Log:
         checkpoints = Checkpoints("state", 1)
         return AlertStage(
             StageIo(1, self.publish, committed={ESTIMATES: (self.committed, "")}),
-            lambda: self.rules, checkpoints, checkpoints.load(self.state.values(), self.committed, read),
+            Here(2), lambda: self.rules, checkpoints,
+            checkpoints.load(self.state.values(), self.committed, read),
             horizon_ms=10 * MINUTE,
         )  # fmt: skip
 
@@ -240,7 +250,8 @@ class Partition(Log):
         start, _ = self.commits[ESTIMATES]
         return AlertStage(
             StageIo(1, self.publish, committed=self.commits),
-            lambda: self.rules, checkpoints, checkpoints.load(self.state.values(), start, read),
+            Here(2), lambda: self.rules, checkpoints,
+            checkpoints.load(self.state.values(), start, read),
             horizon_ms=10 * MINUTE, quiet=self.clock.quiet(),
         )  # fmt: skip
 

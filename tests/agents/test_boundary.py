@@ -260,7 +260,7 @@ class Alerts:
     def __init__(self) -> None:
         self.broker = Broker()
         self.stage = AlertStage(
-            StageIo(0, self.broker.publish), default, Checkpoints(topics.ALERT_STATE.name, 0), {},
+            StageIo(0, self.broker.publish), Keys(1), default, Checkpoints(topics.ALERT_STATE.name, 0), {},
             horizon_ms=10 * MINUTE,
         )  # fmt: skip
 

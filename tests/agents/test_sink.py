@@ -90,10 +90,18 @@ def test_what_no_series_can_hold_is_a_dead_letter_as_it_came(
 )
 def test_an_estimate_under_another_key_than_its_station_is_refused(key: bytes | None, code: str) -> None:
     with pytest.raises(Refused) as refused:
-        read_estimate(record(0, GOOD.model_dump_json().encode(), key))
+        read_estimate(record(0, GOOD.model_dump_json().encode(), key), Keys(1))
     assert refused.value.code == code
     assert "'s1'" in refused.value.message
-    assert read_estimate(record(0, GOOD.model_dump_json().encode())) == GOOD
+    assert read_estimate(record(0, GOOD.model_dump_json().encode()), Keys(1)) == GOOD
+
+
+def test_an_estimate_on_another_partition_than_its_key_s_is_refused() -> None:
+    """Two stages would keep the station's hours and alerts, each by what it has seen of them."""
+    away = next(count for count in range(2, 9) if Keys(count).partition("s1") != 0)
+    with pytest.raises(Refused, match="murmur2") as refused:
+        read_estimate(record(0, GOOD.model_dump_json().encode()), Keys(away))
+    assert refused.value.code == "wrong_partition"
 
 
 FULL = estimate(
@@ -120,7 +128,7 @@ def places(plain: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 def test_nothing_of_an_estimate_is_of_absurd_size(path: tuple[Any, ...]) -> None:
     """Of a producer of somebody else's: the screen shows what it says."""
     plain = json.loads(FULL.model_dump_json())
-    assert read_estimate(record(0, json.dumps(plain).encode())) == FULL
+    assert read_estimate(record(0, json.dumps(plain).encode()), Keys(1)) == FULL
     at = plain
     for part in path[:-1]:
         at = at[part]
@@ -128,7 +136,7 @@ def test_nothing_of_an_estimate_is_of_absurd_size(path: tuple[Any, ...]) -> None
     for absurd in ("x" * 17_000,) if isinstance(known, str) else (10**12, -(10**12)):
         at[path[-1]] = absurd if isinstance(known, str | int) else absurd * 1e290
         with pytest.raises((Refused, ValidationError)):
-            read_estimate(record(0, json.dumps(plain).encode()))
+            read_estimate(record(0, json.dumps(plain).encode()), Keys(1))
 
 
 def test_what_is_over_its_time_leaves_while_the_sink_works(tmp_path: Path) -> None:
