@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aqi.flags import CHANNELS, FILL_VALUE, PARTICLES, UNIT
+from aqi.flags import CHANNELS, FILL_VALUE, GOOD, PARTICLES, SPIKE, SUSPECT, UNIT, Verdict
 from fusion.intake import check_station
 from fusion.sensors.choice import NEAR, nearer
+from fusion.sensors.means import SensorMean, chosen
 from schemas.base import to_ms
 from schemas.errors import Refused
 from schemas.estimate import Estimate, MissingPollutant, PollutantEstimate
@@ -428,6 +429,14 @@ def test_what_quality_control_said_is_kept_beside_the_comparison_of_sensors() ->
     assert (alone.qc, alone.qc_tests & CHANNELS) == (3, 0)
     assert alone.qc_tests
     assert (beside.value, beside.qc, beside.qc_tests) == (1202.0, 3, alone.qc_tests | CHANNELS)
+
+
+@pytest.mark.parametrize("proven", [True, False])
+def test_one_that_is_chosen_keeps_what_quality_control_said_of_it(proven: bool) -> None:
+    doubted = SensorMean(40.0, 40.0, Verdict(SUSPECT, SPIKE), 3, 0, "mean", 60_000)
+    assert chosen(doubted, proven).verdict == Verdict(SUSPECT, SPIKE | CHANNELS)
+    good = doubted._replace(verdict=Verdict(GOOD, 0))
+    assert chosen(good, proven).verdict == Verdict(GOOD if proven else SUSPECT, CHANNELS)
 
 
 def test_a_value_that_could_not_be_corrected_is_not_good() -> None:
