@@ -7,11 +7,13 @@ says nothing of where the zero is now.
 
 from typing import Final, NamedTuple
 
+from schemas.times import HOUR_MS
+
 #: What is further back hardly counts (ms).
-MEMORY_MS: Final = 3 * 3_600_000
+MEMORY_MS: Final = 3 * HOUR_MS
 #: A mean of less is noise: of so many readings, over so long (ms).
 _ENOUGH: Final = 4
-_LONG_ENOUGH_MS: Final = 3_600_000
+_LONG_ENOUGH_MS: Final = HOUR_MS
 
 
 class ZeroLevel(NamedTuple):

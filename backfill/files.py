@@ -30,7 +30,7 @@ from schemas.base import format_time, from_ms
 from schemas.dead_letter import DeadLetter
 from schemas.errors import Refused
 from schemas.station import Station
-from schemas.times import HOUR_MS, in_ms, window_end
+from schemas.times import DAY_MS, HOUR_MS, in_ms, window_end
 from settings.sections import Settings
 from sources.replay.feed import Progress
 from sources.replay.timeline import Message, timeline
@@ -50,7 +50,7 @@ BEYOND_THE_LOG: Final = 2**62
 _FILE: Final = "file/"
 _BATCH: Final = 2_000
 #: A station's rows this far before its others are strays, if they are a smaller share of them than that.
-_FAR_MS: Final = 365 * 86_400_000
+_FAR_MS: Final = 365 * DAY_MS
 _FEW: Final = 0.1
 #: Kafka's timestamp type of what the broker dates itself, as it does the inputs.
 _APPENDED: Final = 1

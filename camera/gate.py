@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from camera.image import DecodedFrame
 from camera.sun import sun_elevation
+from schemas.times import HOUR_MS
 
 #: Reasons for refusal, with their meaning.
 REASONS: Final[dict[str, str]] = {
@@ -65,7 +66,7 @@ SIDE_SHARE: Final = 0.06
 SIDE_LEVELS: Final = 2
 SIDE_SPREAD: Final = 0.8
 #: After this long the same scene is stale.
-STALE_AFTER_MS: Final = 3_600_000
+STALE_AFTER_MS: Final = HOUR_MS
 #: Scenes remembered per camera.
 REMEMBERED: Final = 16
 

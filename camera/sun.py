@@ -3,6 +3,8 @@
 import math
 from datetime import datetime, timedelta
 
+from schemas.times import DAY_MS
+
 __all__ = ["solar_hour", "sun_elevation"]
 
 
@@ -34,7 +36,7 @@ def sun_elevation(at_ms: int, latitude: float, longitude: float) -> float:
         latitude: degrees, north positive.
         longitude: degrees, east positive.
     """
-    century = (at_ms / 86_400_000.0 - 10_957.5) / 36_525.0  # Julian centuries since 2000-01-01 12:00
+    century = (at_ms / DAY_MS - 10_957.5) / 36_525.0  # Julian centuries since 2000-01-01 12:00
     mean_longitude = math.radians((280.46646 + century * (36_000.76983 + century * 0.0003032)) % 360.0)
     anomaly = math.radians(357.52911 + century * (35_999.05029 - 0.0001537 * century))
     eccentricity = 0.016708634 - century * (0.000042037 + 0.0000001267 * century)

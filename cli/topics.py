@@ -7,6 +7,7 @@ from rich.table import Table
 
 from cli.shared.fitting import screen
 from infra.connect import broker_at_hand
+from schemas.times import HOUR_MS
 from settings.sections import Settings
 from streams.admin import check_topics, create_topics
 from streams.topics import TOPICS
@@ -22,7 +23,7 @@ def topics(
     table = Table("topic", "kept", "holds", box=None, pad_edge=False, header_style="bold")
     table.columns[0].overflow = "fold"
     for topic in TOPICS:
-        hours = topic.retention_ms // 3_600_000
+        hours = topic.retention_ms // HOUR_MS
         kept = "newest per key" if topic.cleanup == "compact" else f"{hours} h"
         table.add_row(settings.kafka.prefix + topic.name, kept, topic.holds)
     console = screen()

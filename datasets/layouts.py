@@ -10,13 +10,14 @@ from datasets.errors import SourceError
 from datasets.india_nepal import read_india_nepal
 from datasets.plain import Contents, read_plain, tables_of
 from datasets.spool import Spool
+from schemas.times import DAY_MS
 
 #: How a folder can be laid out: docs/data-layout.md.
 FORMATS: Final[Mapping[str, Callable[[Path, Spool, ZoneInfo | None], Contents]]] = MappingProxyType(
     {"layout": read_plain, "india-nepal": read_india_nepal}
 )
 #: A time further ahead of this machine's clock than this is no event that can be replayed.
-AHEAD_MS: Final = 86_400_000
+AHEAD_MS: Final = DAY_MS
 
 
 class Files(NamedTuple):

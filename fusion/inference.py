@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusion.bounds import Interval, bounded
-from fusion.intake import Float32, Prepared
+from fusion.intake import Prepared
 from model.bundle.bundle import EMBEDDING_SIZE
 from model.bundle.runtime import Head, HeadOutput
 from model.bundle.shapley import PLAYERS, shapley_shares
+from schemas.arrays import Float32
 from schemas.estimate import ModelOutput
 from schemas.parameters import POLLUTANTS
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from aqi import standards
 from aqi.correction import correction
@@ -23,6 +22,7 @@ from fusion.sensors.measured import Disputed, Measured
 from fusion.sensors.memory import SensorMemory
 from fusion.sensors.read import read
 from model.bundle.runtime import pool
+from schemas.arrays import Float32
 from schemas.base import from_ms
 from schemas.errors import Refused
 from schemas.estimate import FrameUse
@@ -32,8 +32,6 @@ from schemas.parameters import POLLUTANTS
 from schemas.station import Station
 from schemas.times import HOUR_MS, end_of
 from streams.join import WindowView
-
-Float32 = NDArray[np.float32]
 
 #: Of a station without a record.
 DEFAULT_STANDARDS: Final = ("us-epa-2024",)

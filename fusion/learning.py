@@ -17,10 +17,8 @@ from aqi.history import History
 from camera.far_band import BandFinder, observe
 from camera.sight import Sight
 from camera.virtual_sensor import Prediction, VirtualSensor, predict, update
+from schemas.arrays import Float64
 from schemas.times import HOUR_MS, end_of
-
-Float64 = NDArray[np.float64]
-
 
 #: Cameras of a station whose rows are remembered.
 _FINDERS: Final = 8

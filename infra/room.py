@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from settings.sections import FOREVER, RetentionSettings
-from sinks.store import Pace
+from sinks.pace import Pace
 
 _MIB: Final = 1024 * 1024
 _GIB: Final = 1024 * _MIB

@@ -6,6 +6,8 @@ station's checkpoint into a record of its topic, a partition's stations into a w
 
 from typing import Final
 
+from schemas.times import DAY_MS
+
 #: Sensors of a station. The largest reference sites have about twenty.
 SENSORS_PER_STATION: Final = 64
 #: Cameras of a station.
@@ -19,4 +21,4 @@ STANDARDS_PER_STATION: Final = 16
 STATIONS_PER_PARTITION: Final = 5_000
 #: Event time (ms) after which what was not heard is forgotten, with all that was learned of it: 90 days.
 #: By then no average reaches back so far, and a camera's view, or a sensor's drift, is not what it was.
-FORGOTTEN_AFTER_MS: Final = 90 * 24 * 3_600_000
+FORGOTTEN_AFTER_MS: Final = 90 * DAY_MS

@@ -32,9 +32,10 @@ from schemas.base import format_time, from_ms, to_ms
 from schemas.errors import Refused
 from schemas.estimate import Estimate
 from schemas.station import Station, stored_station
-from schemas.times import DAY_MS, HOUR_MS, end_of
+from schemas.times import HOUR_MS, end_of
 from sinks import retention as kept_for
 from sinks.aggregates import Period, periods_of
+from sinks.pace import Pace, pace_of
 from sinks.patience import Patience
 from sinks.retention import Left, Retention
 from sinks.store_file import StoreFile
@@ -45,18 +46,6 @@ from streams import metrics
 from streams.boundary import guarded
 
 log = logging.getLogger(__name__)
-
-#: What a window takes with its keys and what is free in its page, per byte of its estimate; measured.
-_PER_BODY: Final = 1.25
-
-
-class Pace(NamedTuple):
-    """How fast a store grows: bytes in use, windows that came in the newest day, and bytes that one takes."""
-
-    used: int
-    windows_a_day: float
-    window_bytes: float
-
 
 #: The stations of a table whose key begins with them, without looking at all its rows.
 _STATIONS: Final = (
@@ -332,20 +321,7 @@ class Store:
 
     def pace(self) -> Pace:
         """How fast the store grows, judged by its newest day."""
-        used = self._file.used()
-        with self._file.reading() as db:
-            newest = kept_for.horizon(db, self._now())
-        ((count, first),) = self._file.select(
-            "SELECT count(*), min(end) FROM estimate WHERE end > ? AND end <= ?", (newest - DAY_MS, newest)
-        )
-        ((body,),) = self._file.select(
-            "SELECT avg(length(body)) FROM (SELECT body FROM estimate ORDER BY end DESC LIMIT 1000)"
-        )
-        if not count:
-            return Pace(used, 0.0, 0.0)
-        # In the first day, what came in a part of it; not by less than an hour of it.
-        share = max(HOUR_MS, newest - first) / DAY_MS
-        return Pace(used, count / share if share < 0.95 else float(count), _PER_BODY * body)
+        return pace_of(self._file, self._now())
 
     @contextmanager
     def at_once(self) -> Iterator[None]:

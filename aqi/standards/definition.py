@@ -17,13 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from aqi.errors import StandardError
+from schemas.times import DAY_MS, HOUR_MS, QUARTER_MS
 
 Rounding = Literal["truncate", "half_up", "half_even", "exact"]
 IndexRounding = Literal["half_up", "up"]
 Averaging = Literal["15min", "1h", "8h", "24h"]
 
 #: Length of an averaging period in milliseconds.
-AVERAGING_MS: Final[dict[str, int]] = {"15min": 900_000, "1h": 3_600_000, "8h": 28_800_000, "24h": 86_400_000}
+AVERAGING_MS: Final[dict[str, int]] = {"15min": QUARTER_MS, "1h": HOUR_MS, "8h": 8 * HOUR_MS, "24h": DAY_MS}
 #: Digits kept where a standard rounds no concentration.
 EXACT_DIGITS: Final = 6
 #: A value this close to a whole quantum, relatively, is that quantum.

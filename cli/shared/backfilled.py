@@ -1,7 +1,5 @@
 """What became of a backfill, in words."""
 
-from typing import Final
-
 from rich.console import Console
 from rich.markup import escape
 
@@ -10,9 +8,8 @@ from backfill.run import UNASKED_MS
 from cli.shared.wording import counted
 from datasets.layouts import Files
 from schemas.base import format_time, from_ms
+from schemas.times import DAY_MS
 from settings.sections import RetentionSettings
-
-_DAY_MS: Final = 86_400_000
 
 
 def _why_open(report: BackfillReport, files: Files | None) -> str:
@@ -77,7 +74,7 @@ def print_report(
         times = " to ".join(dict.fromkeys(format_time(from_ms(at)) for at in (first, last)))
         text = (
             f"{station}: {count} late values of {times} are left alone: more than"
-            f" {UNASKED_MS // _DAY_MS} days old when they came, as of a clock that was wrong"
+            f" {UNASKED_MS // DAY_MS} days old when they came, as of a clock that was wrong"
             " (`--since TIME` counts them)"
         )
         console.print(f"[yellow]left alone:[/yellow] {escape(text)}")

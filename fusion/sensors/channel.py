@@ -26,11 +26,12 @@ from fusion.sensors.means import ChannelReading, SensorMean, mean_of
 from fusion.sensors.memory import SeriesKey
 from fusion.sensors.window import Objections, SensorWindow
 from fusion.weighing import TimeWeights, by_time
+from schemas.times import HOUR_MS
 from streams.join import RUNNING, Item
 
 #: What stands still for so long beside a twin that moves is dead (ms): an exact zero, and any value.
-_DEAD_MS: Final = 3_600_000
-_STILL_MS: Final = 3 * 3_600_000
+_DEAD_MS: Final = HOUR_MS
+_STILL_MS: Final = 3 * HOUR_MS
 #: Whose exact nothing is a sign of death. A gas whose unit is coarse may well read 0.
 COUNTED: Final = ("pm25", "pm10")
 

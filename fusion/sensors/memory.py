@@ -6,9 +6,10 @@ from typing import Final, NamedTuple
 
 from aqi.quality import SensorState
 from aqi.zero import ZeroLevel
+from schemas.times import HOUR_MS
 
 #: What was measured longer ago says nothing of which of two values is true.
-PAST_MS: Final = 3 * 3_600_000
+PAST_MS: Final = 3 * HOUR_MS
 
 #: Sensor, parameter and channel. In states of older versions a sensor's channels shared one, without a name.
 SeriesKey = tuple[str, str, str]

@@ -14,12 +14,13 @@ from fusion.sensors.means import SensorMean, chosen, together, with_tests
 from fusion.sensors.measured import Disputed, measured_of
 from fusion.sensors.memory import PAST_MS
 from fusion.sensors.window import Objections, SensorWindow
+from schemas.times import DAY_MS, MINUTE_MS
 
 #: For so long what was left out of two that disagreed does not count alone.
-DISTRUSTED_MS: Final = 86_400_000
+DISTRUSTED_MS: Final = DAY_MS
 #: A level stands for the past when it was so long without a gap of `PAST_MS` (ms): what one of two sensors
 #: showed in the minute before the other one spoke does not tell which is right.
-_SETTLED_MS: Final = 900_000
+_SETTLED_MS: Final = 15 * MINUTE_MS
 
 
 class Comparison:

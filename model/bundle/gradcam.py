@@ -21,11 +21,10 @@ from camera.haze import haze
 from model.bundle.bundle import EXPLAIN_FILE, Bundle
 from model.bundle.runtime import Encoder, head_feeds, session, trusted_readings
 from model.errors import BundleError
+from schemas.arrays import Float32
 from schemas.errors import ArrayError
 
 __all__ = ["Explainer", "Heatmap", "overlay_png"]
-
-Float32 = NDArray[np.float32]
 
 
 class Heatmap(NamedTuple):

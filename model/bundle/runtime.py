@@ -19,6 +19,7 @@ from camera.haze import HAZE_SIZE
 from model.bundle.bundle import EMBEDDING_SIZE, ENCODER_FILE, HEAD_FILE, PATTERNS, Bundle
 from model.bundle.targets import HIGHEST
 from model.errors import BundleError
+from schemas.arrays import Bool, Float32
 from schemas.errors import ArrayError
 from schemas.parameters import POLLUTANTS
 from schemas.reading import LIMITS
@@ -36,8 +37,6 @@ __all__ = [
     "trusted_readings",
 ]
 
-Float32 = NDArray[np.float32]
-Bool = NDArray[np.bool_]
 
 #: Rows of a head run are a multiple of this: the widest vector register holds 16 float32.
 _LANES: Final = 16

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.bundle.runtime import Head, trusted_readings
+from schemas.arrays import Float32
 from schemas.errors import ArrayError
 from schemas.parameters import POLLUTANTS
 
 __all__ = ["PLAYERS", "Shares", "reference_aqi", "shapley_shares"]
 
-Float32 = NDArray[np.float32]
 
 PLAYERS: Final = (*POLLUTANTS, "image")
 _COUNT: Final = len(PLAYERS)

@@ -27,7 +27,9 @@ from model.bundle.bundle import EMBEDDING_SIZE, PATTERNS, Bundle
 from model.bundle.runtime import Encoder, Head, HeadOutput, pool
 from model.bundle.targets import DEFAULT_STANDARD, STATED, calculate, describe
 from model.evaluation.metrics import aqi_class, bootstrap, scores
+from model.evaluation.progress import Progress
 from model.evaluation.truth import with_target
+from schemas.arrays import Bool, Float32, Float64
 from schemas.base import format_time
 from schemas.parameters import POLLUTANTS
 
@@ -42,10 +44,6 @@ __all__ = [
     "score_windows",
 ]
 
-Float32 = NDArray[np.float32]
-Float64 = NDArray[np.float64]
-Bool = NDArray[np.bool_]
-Progress = Callable[[str, int, int], None]
 
 #: Draws of the random mask patterns.
 _REPEATS: Final = 5

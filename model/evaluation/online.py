@@ -39,7 +39,8 @@ from model.evaluation.online_report import (
     Skill,
 )
 from model.evaluation.outages import OutageHour, UndisturbedRun
-from model.evaluation.played_hours import Hour, Progress, hours_of
+from model.evaluation.played_hours import Hour, hours_of
+from model.evaluation.progress import Progress
 from schemas.base import from_ms, to_ms
 from schemas.errors import ArrayError
 from schemas.parameters import Pollutant

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -20,11 +20,10 @@ from camera.sun import solar_hour
 from model.bundle.bundle import EMBEDDING_SIZE, Bundle
 from model.bundle.runtime import Encoder, Head, pool
 from model.evaluation.histories import OnlineData
+from model.evaluation.progress import Progress
 from schemas.base import from_ms
 from schemas.parameters import POLLUTANTS, Pollutant
 from schemas.times import HOUR_MS
-
-Progress = Callable[[str, int, int], None]
 
 #: Readings this long before the first frame are played too, so that the level starts with a history.
 _HISTORY_MS: Final = 60 * 24 * HOUR_MS

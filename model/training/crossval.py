@@ -18,11 +18,13 @@ from model.bundle.bundle import EMBEDDING_SIZE, PATTERNS
 from model.bundle.runtime import HeadOutput, pattern_index
 from model.errors import TrainingError
 from model.evaluation.evaluate import Mask, Windows, masked, noise_picture
+from model.evaluation.progress import Progress
 from model.training.config import TrainConfig
 from model.training.finetune import fine_tune
 from model.training.frames import INPUT_SIZE, FrameTable
 from model.training.network import EnsembleHead, EnsembleOutputs, Familiarity
 from model.training.train import Fitted, Projection, Split, fit, hour_circle, pool_frames
+from schemas.arrays import Bool, Float32, Float64
 from schemas.parameters import POLLUTANTS
 
 __all__ = [
@@ -38,10 +40,6 @@ __all__ = [
     "windows_of",
 ]
 
-Float32 = NDArray[np.float32]
-Float64 = NDArray[np.float64]
-Bool = NDArray[np.bool_]
-Progress = Callable[[str, int, int], None]
 #: {"aqi": {pattern: factor}, "sensors": {pattern: {parameter: factor}}}, as the manifest has them.
 Tables = dict[str, dict[str, Any]]
 

@@ -8,7 +8,6 @@ one video's frames has none of its own. Projection and heads are fitted afterwar
 
 import hashlib
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,14 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.errors import TrainingError
+from model.evaluation.progress import Progress
 from model.training.backbones import build_backbone, load_pretrained, tail_start
 from model.training.config import TrainConfig
 from model.training.frames import FrameTable
+from schemas.arrays import Float32
 
 __all__ = ["Tuned", "fine_tune"]
 
-Float32 = NDArray[np.float32]
-Progress = Callable[[str, int, int], None]
 
 _ENCODE_BATCH = 256
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -19,12 +19,12 @@ from camera.sun import solar_hour
 from datasets.groups import Group
 from model.errors import TrainingError
 from model.evaluation.evaluate import noise_picture
+from model.evaluation.progress import Progress
 from model.training.backbones import BACKBONES, build_backbone, load_pretrained, tail_start
 
 __all__ = ["INPUT_SIZE", "FrameTable", "normalised", "read_frames", "usable_picture"]
 
 Float = NDArray[np.float32]
-Progress = Callable[[str, int, int], None]  #: what, done, total
 
 INPUT_SIZE: Final = 224
 

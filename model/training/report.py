@@ -23,6 +23,7 @@ from model.bundle.runtime import HeadOutput
 from model.bundle.targets import calculate
 from model.evaluation.evaluate import CALCULATORS, MASKS, Windows, score_windows
 from model.evaluation.metrics import CLASS_NAMES, Scores, aqi_class, scores
+from model.evaluation.progress import Progress
 from model.training.config import TrainConfig, load_config
 from model.training.crossval import (
     NOISE,
@@ -40,12 +41,11 @@ from model.training.finetune import fine_tune
 from model.training.frames import FrameTable
 from model.training.network import HeadInputs
 from model.training.train import Fitted, Projection, Split, fit, hour_circle, principal_components
+from schemas.arrays import Float64
 from schemas.parameters import POLLUTANTS
 
 __all__ = ["full_report", "leaking_figure", "write_report"]
 
-Float64 = NDArray[np.float64]
-Progress = Callable[[str, int, int], None]
 Rival = Callable[[Windows, NDArray[np.int64]], Float64]
 
 FOLDS: Final = 10

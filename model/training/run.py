@@ -1,6 +1,6 @@
 """What `skyfuse train` does from folder to trained model, and the ablations (torch; the `train` extra)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -15,6 +15,7 @@ from datasets.hourly import FolderReader, hourly, hours
 from model.bundle.targets import DEFAULT_STANDARD, STATED, describe
 from model.errors import TrainingError, WeightsError
 from model.evaluation.evaluate import MASKS, score_windows
+from model.evaluation.progress import Progress
 from model.evaluation.truth import with_target, with_true_concentrations
 from model.training.backbones import BACKBONES
 from model.training.config import FineTune, TrainConfig, load_config
@@ -35,7 +36,6 @@ from schemas.parameters import POLLUTANTS
 
 __all__ = ["ABLATIONS", "Folder", "Learnt", "ablation", "calibration_frames", "read_groups", "run"]
 
-Progress = Callable[[str, int, int], None]
 
 #: Frames that calibrate an int8 encoder, spread evenly over a folder.
 _CALIBRATION_FRAMES: Final = 200

@@ -19,9 +19,11 @@ from torch.func import functional_call, stack_module_state, vmap  # type: ignore
 
 from model.bundle.bundle import EMBEDDING_SIZE
 from model.errors import TrainingError
+from model.evaluation.progress import Progress
 from model.training.config import TrainConfig
 from model.training.frames import FrameTable
 from model.training.network import AQI_UNIT, SENSORS, FusionHead, HeadInputs, HeadOutputs, Scaling
+from schemas.arrays import Bool
 
 __all__ = [
     "Fitted",
@@ -33,8 +35,6 @@ __all__ = [
 ]
 
 Float = NDArray[np.float32]
-Bool = NDArray[np.bool_]
-Progress = Callable[[str, int, int], None]  #: what, done, total
 
 #: Random poolings of each window's frames that training draws from.
 _DRAWS: Final = 32

@@ -45,6 +45,16 @@ def field_of(name: str, pin: str = "") -> Field | None:
     return None if known is None or sensor in ("ppd", "heca") else replace(known, sensor=sensor_id(sensor))
 
 
+#: Values by the names of the network's sensors, in its firmware and in its archive.
+FIELDS: Final = {
+    # A fan that stands still gives the ends of the SDS011's ranges.
+    "P1": Field("pm10", "ug/m3", missing=(1999.0, 1999.9)),
+    "P2": Field("pm25", "ug/m3", missing=(999.0, 999.9)),
+    "temperature": Field("temperature", "Cel"),
+    "humidity": Field("relativehumidity", "%"),
+    "pressure": Field("pressure", "hPa", factor=0.01),
+}
+
 ADAPTER: Final = Adapter(
     name="sensor-community",
     title="Sensor.Community airRohr (firmware push)",
@@ -52,14 +62,7 @@ ADAPTER: Final = Adapter(
     " one per sensor, names without prefix, the sensor in X-PIN. Before 2018 signal has a unit",
     arrives="POST, from the firmware's own API setting",
     read=_read,
-    fields={
-        # A fan that stands still gives the ends of the SDS011's ranges.
-        "P1": Field("pm10", "ug/m3", missing=(1999.0, 1999.9)),
-        "P2": Field("pm25", "ug/m3", missing=(999.0, 999.9)),
-        "temperature": Field("temperature", "Cel"),
-        "humidity": Field("relativehumidity", "%"),
-        "pressure": Field("pressure", "hPa", factor=0.01),
-    },
+    fields=FIELDS,
     others={
         "P0": "PM1", "P4": "PM4", "*_P0": "PM1", "*_P4": "PM4", "*_N*": "particle counts",
         "N05": "particle counts", "N1": "particle counts", "N25": "particle counts", "N4": "particle counts",

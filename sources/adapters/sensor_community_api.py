@@ -3,10 +3,11 @@
 from dataclasses import replace
 from typing import Final
 
-from sources.adapters.core.adapter import Adapter, Field
+from sources.adapters.core.adapter import Adapter
 from sources.adapters.core.cells import sensor_id
 from sources.adapters.core.payload import Node
 from sources.adapters.core.tray import Tray
+from sources.adapters.sensor_community import FIELDS
 
 
 def _read(payload: Node, tray: Tray) -> None:
@@ -33,13 +34,7 @@ ADAPTER: Final = Adapter(
     versions="v1 and v2; not data.24h.json, whose values are means of a day without saying so",
     arrives="GET https://data.sensor.community/static/v1/data.json, /airrohr/v1/sensor/ID/",
     read=_read,
-    fields={
-        "P1": Field("pm10", "ug/m3", missing=(1999.0, 1999.9)),
-        "P2": Field("pm25", "ug/m3", missing=(999.0, 999.9)),
-        "temperature": Field("temperature", "Cel"),
-        "humidity": Field("relativehumidity", "%"),
-        "pressure": Field("pressure", "hPa", factor=0.01),
-    },
+    fields=FIELDS,
     others={
         "P0": "PM1", "P4": "PM4", "N05": "particle counts", "N1": "particle counts", "N25": "particle counts",
         "N4": "particle counts", "N10": "particle counts", "TS": "particle size", "PPD_*": "particle counts",
