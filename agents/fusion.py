@@ -277,7 +277,7 @@ class FusionStage:
     async def _send(self, out: list[Out], output: Output) -> None:
         if output.steps:
             loop = asyncio.get_running_loop()
-            steps = [(kind, view) for kind, view in output.steps if kind == "close" or self._learnable(view)]
+            steps = [step for step in output.steps if step.kind == "close" or self._learnable(step.view)]
             told = await loop.run_in_executor(
                 self._executor, self.assessor.run, steps, self.join.done, self._stations.get
             )

@@ -54,6 +54,14 @@ class Sinks:
     cache: LatestCache | None = None
 
 
+class _Refusal(NamedTuple):
+    """A record that a sink refused, and whether the others have it."""
+
+    record: KafkaRecord
+    why: Refused
+    used: bool
+
+
 class SinkStage:
     """Estimates of one partition. One batch at a time; while a sink waits, nothing more is read."""
 
@@ -114,8 +122,8 @@ class SinkStage:
             rejected = await loop.run_in_executor(self._executor, self._write, read)
         except SinkStopped:
             return  # the worker or the assignment ends: nothing is acknowledged, it will be read again
-        for record, refused, used in rejected:
-            letters.add(record, refused, used=used)
+        for refusal in rejected:
+            letters.add(refusal.record, refusal.why, used=refusal.used)
         letters.count(records)
         await self._io.publish(letters.out())
         metrics.SINK_POINTS.labels("all").set(0)
@@ -170,18 +178,18 @@ class SinkStage:
             return []
         return self._influx.write_points([annotation_point(one) for one in annotations])
 
-    def _write(self, read: Sequence[_Read]) -> list[tuple[KafkaRecord, Refused, bool]]:
+    def _write(self, read: Sequence[_Read]) -> list[_Refusal]:
         """Write to every sink; gives the records that were refused, and whether they are used in part."""
         with metrics.SINK_SECONDS.labels("store").time():
             stored, failed = isolated(self._store_them, read)
-        refused = [(one.record, why, False) for one, why in failed]
+        refused = [_Refusal(one.record, why, False) for one, why in failed]
         newest = [one for part in stored for one in part]
         if self._influx is not None and newest:
             influx = self._influx
             with metrics.SINK_SECONDS.labels("influx").time():
                 rejected, failed = isolated(lambda part: _to_influx(influx, part), newest)
-                refused += [(one.record, why, True) for part in rejected for one, why in part]
-                refused += [(one.record, why, True) for one, why in failed]
+                refused += [_Refusal(one.record, why, True) for part in rejected for one, why in part]
+                refused += [_Refusal(one.record, why, True) for one, why in failed]
                 self._write_derived(influx, [one.estimate for one in newest])
         if self._cache is not None:
             self._cache.write([one.estimate for one in newest])

@@ -37,9 +37,8 @@ from schemas.limits import FORGOTTEN_AFTER_MS
 from schemas.parameters import POLLUTANTS
 from schemas.station import CameraBands, Station
 from streams.boundary import isolated
-from streams.join import WindowView
+from streams.join import Step, WindowView
 
-Step = tuple[str, WindowView]
 StationOf = Callable[[str], Station | None]
 
 #: Before any window.

@@ -11,7 +11,7 @@ of the surplus than before, and nothing worse.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from schemas.errors import Refused
 from schemas.limits import (
@@ -38,6 +38,14 @@ class _Known:
         self.series: dict[Series, int] = {}
         self.sensors: Counter[str] = Counter()
         self.cameras: dict[str, int] = {}
+
+
+class NamesKnown(NamedTuple):
+    """How many names are known of a station, by what they name."""
+
+    sensors: int
+    series: int
+    cameras: int
 
 
 class Census:
@@ -174,7 +182,7 @@ class Census:
         """How many stations are known."""
         return len(self._stations)
 
-    def names(self, station: str) -> tuple[int, int, int]:
-        """How many sensors, series and cameras of a station are known."""
+    def names(self, station: str) -> NamesKnown:
+        """How many names of a station are known."""
         known = self._stations.get(station, _Known(0))
-        return len(known.sensors), len(known.series), len(known.cameras)
+        return NamesKnown(len(known.sensors), len(known.series), len(known.cameras))

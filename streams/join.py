@@ -32,7 +32,7 @@ import json
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from schemas.times import window_end
 from streams.errors import CommitMetadataError
@@ -129,13 +129,22 @@ class WindowView:
     inputs: Mapping[str, tuple[Item, ...]]
 
 
-@dataclass
-class Output:
-    """What a step puts out. `steps` in order: ("close", view) to publish, ("expire", view) to learn from, and
-    ("amend", view) with the amendment as the only input: to be learned after the windows that end with it.
+class Step(NamedTuple):
+    """What is to be done with a window: `close` it, that is publish it; learn from it as it does `expire`; or
+    `amend`, with the amendment as the only input: to be learned after the windows that end with it.
     """
 
-    steps: list[tuple[str, WindowView]] = field(default_factory=list)
+    kind: Literal["close", "expire", "amend"]
+    view: WindowView
+
+
+@dataclass
+class Output:
+    """What is put out: steps in the order in which they are to be done; what came too late; and what came
+    again with another value.
+    """
+
+    steps: list[Step] = field(default_factory=list)
     late: list[tuple[str, Item]] = field(default_factory=list)
     conflicts: list[tuple[str, Item]] = field(default_factory=list)
 
@@ -369,7 +378,7 @@ class Join:
                 continue
             if window.dirty:
                 self._publish(key, window, output)
-            output.steps.append(("expire", self._view(key, window)))
+            output.steps.append(Step("expire", self._view(key, window)))
             self._held.append((start + self.rules.size, window.firsts))
             self._count -= window.own
             del self._windows[key]
@@ -381,7 +390,7 @@ class Join:
     def _amended(self, end: int, offset: int, output: Output) -> None:
         source, item, watermark = self._amendments.pop((end, offset))
         view = WindowView(item.station, end - self.rules.size, end, 0, {source: (item,)})
-        output.steps.append(("amend", view))
+        output.steps.append(Step("amend", view))
         self._held.append((end, {source: (offset, watermark)}))
         self._count -= 1
 
@@ -389,7 +398,7 @@ class Join:
         window.dirty = False
         # What an earlier life delivered is rebuilt for its state's sake only.
         if key[1] + self.rules.size > self._done_before:
-            output.steps.append(("close", self._view(key, window)))
+            output.steps.append(Step("close", self._view(key, window)))
 
     def _view(self, key: tuple[str, int], window: _Window) -> WindowView:
         station, start = key

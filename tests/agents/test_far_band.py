@@ -23,7 +23,7 @@ from schemas.station import Camera, CameraBands, FarBand, FoundBand, Station
 from settings.sections import Settings
 from streams import topics
 from streams.admin import client_arguments, create_topics
-from streams.join import Item, WindowView
+from streams.join import Item, Step, WindowView
 from tests.harness import REPLAY, Sent, fleet, frame, punctuations, read_all, reading, send, until
 
 HOUR = 3_600_000
@@ -80,7 +80,7 @@ def test_the_band_is_found_hour_by_hour_and_the_same_after_crashes() -> None:
     band = finder.band()
     assert band is not None
     steps = [
-        ("expire", view(START + number * HOUR + 5 * MINUTE, rows, pm25))
+        Step("expire", view(START + number * HOUR + 5 * MINUTE, rows, pm25))
         for number, (rows, pm25) in enumerate(history)
     ]
 

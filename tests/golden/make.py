@@ -15,6 +15,7 @@ from fusion.assessor import Assessor
 from model.bundle.bundle import Bundle
 from model.bundle.runtime import Head
 from schemas.state import VERSION
+from streams.join import Step
 from tests.golden import world
 
 HERE = Path(__file__).parent
@@ -26,7 +27,7 @@ def station_records() -> list[Kept]:
     head = Head(Bundle.load())
     assessor = Assessor(head, size_ms=world.MINUTE, lateness_ms=world.LATENESS, snapshots={})
     kept: dict[str, Kept] = {}
-    steps = [("expire", view) for view in world.windows(head.bundle.encoder)]
+    steps = [Step("expire", view) for view in world.windows(head.bundle.encoder)]
     cut = len(steps) - 20
     for slot, part in enumerate((steps[:cut], steps[cut:])):
         done = part[-1][1].end
