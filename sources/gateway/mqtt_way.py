@@ -56,7 +56,7 @@ _MESSAGE_BYTES: Final = 4000
 _STATION: Final = TypeAdapter(StationId)
 
 
-class _Message(NamedTuple):
+class _MqttMessage(NamedTuple):
     """What came, on which connection."""
 
     connection: int
@@ -104,7 +104,7 @@ class MqttWay:
         self._tls = address.scheme == "mqtts"
         self._port = address.port or (8883 if self._tls else 1883)
         self._scope = KeyScope(("*",), f"the MQTT broker {self._host}")
-        self._came: deque[_Message] = deque()
+        self._came: deque[_MqttMessage] = deque()
         self._room = threading.Condition()
         self._held = 0
         self._ending = False
@@ -226,7 +226,7 @@ class MqttWay:
                 self._room.wait(1.0)
             self._held += size
             self._came.append(
-                _Message(
+                _MqttMessage(
                     self._connection, int(self._now() * 1000), message.mid, message.qos, message.retain,
                     message.topic, bytes(message.payload),
                 )
@@ -271,7 +271,7 @@ class MqttWay:
             self._held -= size
             self._room.notify()
 
-    async def _take(self, client: Client, message: _Message) -> None:
+    async def _take(self, client: Client, message: _MqttMessage) -> None:
         while True:
             try:
                 await self._use(message)
@@ -295,7 +295,7 @@ class MqttWay:
         if message.qos and message.connection == self._connection:
             client.ack(message.mid, message.qos)
 
-    async def _use(self, message: _Message) -> None:
+    async def _use(self, message: _MqttMessage) -> None:
         match = self._topics.match(message.topic)
         if match is None or len(message.payload) > MAX_PICTURE:
             metrics.TURNED_AWAY.labels(self.name, "unknown_topic" if match is None else "too_large").inc()
@@ -324,7 +324,7 @@ class MqttWay:
             )
         )  # fmt: skip
 
-    def _picture(self, message: _Message, match: Match) -> Picture:
+    def _picture(self, message: _MqttMessage, match: Match) -> Picture:
         assert match.station is not None
         return Picture(
             match.station, message.received_at, message.payload, message.received_at, self.name,
