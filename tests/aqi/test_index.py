@@ -85,6 +85,8 @@ def test_a_full_day_is_valid_and_explains_itself(standard: str) -> None:
     assert result.index == max(s.index for s in result.subindices)
     assert result.category == loaded.category(result.index)
     plain = json.loads(json.dumps(result.to_plain()))
+    assert result.category is not None
+    assert (plain["category"], plain["category_key"]) == (result.category.name, result.category.key)
     assert {
         "index",
         "category",
@@ -267,6 +269,10 @@ def test_index_of_given_means() -> None:
     noise = index_of(US, {("pm25", "24h"): -1.5, ("no2", "1h"): -0.4})
     assert (noise.index, noise.status, noise.dominant) == (0, "valid", ("pm25", "no2"))
     assert [s.value for s in noise.subindices] == [-1.5, -0.4]
+    assert index_of(US, {("pm25", "24h"): -15.0}).index == 0, "the lowest that quality control lets pass"
+    assert {(s.periods, s.periods_needed, s.end_ms, s.imputed_share) for s in result.subindices} == {
+        (1, 1, 0, 0)
+    }
     with pytest.raises(StandardError, match="no table for pm25 over 1h"):
         index_of(US, {("pm25", "1h"): 1.0})
 

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aqi.flags import CHANNELS, FILL_VALUE, GOOD, PARTICLES, SPIKE, SUSPECT, UNIT, Verdict
+from aqi.flags import CHANNELS, FAIL, FILL_VALUE, GOOD, PARTICLES, SPIKE, SUSPECT, UNIT, Verdict
 from fusion.intake import check_station
 from fusion.sensors.choice import NEAR, nearer
 from fusion.sensors.means import SensorMean, chosen
+from fusion.sensors.window import Objections
 from schemas.base import to_ms
 from schemas.errors import Refused
 from schemas.estimate import Estimate, MissingPollutant, PollutantEstimate
@@ -437,6 +438,15 @@ def test_one_that_is_chosen_keeps_what_quality_control_said_of_it(proven: bool) 
     assert chosen(doubted, proven).verdict == Verdict(SUSPECT, SPIKE | CHANNELS)
     good = doubted._replace(verdict=Verdict(GOOD, 0))
     assert chosen(good, proven).verdict == Verdict(GOOD if proven else SUSPECT, CHANNELS)
+
+
+def test_what_fails_a_comparison_keeps_what_quality_control_said_of_it() -> None:
+    objections = Objections()
+    doubted = SensorMean(40.0, 40.0, Verdict(SUSPECT, SPIKE), 3, 0, "mean", 60_000)
+    objections.fail("pm25", "main/a", doubted, CHANNELS)
+    assert objections.failed == {
+        "pm25": [("main", doubted._replace(verdict=Verdict(FAIL, SPIKE | CHANNELS)))]
+    }
 
 
 def test_a_value_that_could_not_be_corrected_is_not_good() -> None:
