@@ -89,6 +89,20 @@ def observe(
 
     Evidence that is more than `max_gap` apart is not one stretch, unless this rule's evidence, or a window,
     usually is that far apart: then the double is allowed. A window longer than a dwell outlasts it alone.
+
+    Examples:
+        PM2.5 above 50 ug/m3 for two minutes opens, below 40 clears:
+
+        >>> minute, step = 60_000, {"severity": "severe", "enter": 50.0, "leave": 40.0}
+        >>> rule = Rule(id="smoke", what="concentration", parameter="pm25", open_after="2m", steps=(step,))
+        >>> progress = RuleProgress.fresh(rule)
+        >>> for end, value in enumerate([20.0, 60.0, 70.0, 65.0]):
+        ...     progress, cleared = observe(rule, progress, end * minute, Evidence.exact(value), minute)
+        >>> progress.level, progress.episode.opened // minute
+        (0, 3)
+        >>> progress, cleared = observe(rule, progress, 4 * minute, Evidence.exact(30.0), minute)
+        >>> progress.episode is None, cleared.active
+        (True, False)
     """
     apart = None if progress.last is None else end - progress.last
     broken = apart is not None and apart > allowed_gap(rule, progress, size)

@@ -34,6 +34,12 @@ class Correction(NamedTuple):
 
         CorrectionError when `value` is of another parameter or channel than the algorithm is defined for:
         that is a mistake of configuration, and a number would come out of it.
+
+        Examples:
+            >>> round(BARKJOHN_2021.apply("pm25", 60.0, "cf_1", humidity=50.0), 2)
+            32.88
+            >>> BARKJOHN_2021.apply("pm25", 60.0, "cf_1") is None  # without the humidity nobody knows
+            True
         """
         if self.parameters and parameter not in self.parameters:
             raise CorrectionError(f"{self.id} corrects {', '.join(self.parameters)}, not {parameter}")

@@ -28,6 +28,17 @@ def of_mean(weights: Floats, reach: Floats, persistence: Floats) -> Floats:
 
     `weights` are not negative, `reach` is in the unit of x; hours without an interval reach 0. All sums run
     hour by hour: the same bits whatever other stations are computed beside it.
+
+    Examples:
+        Four hours of one weight, each with an interval that reaches 8 ug/m3 from it:
+
+        >>> weights, reach = np.full(4, 0.25), np.full(4, 8.0)
+        >>> float(of_mean(weights, reach, np.zeros(4)))  # errors have nothing to do with each other
+        4.0
+        >>> float(of_mean(weights, reach, np.ones(4)))  # they are one and the same
+        8.0
+        >>> round(float(of_mean(weights, reach, np.full(4, 0.5))), 3)
+        5.745
     """
     parts = weights * reach
     if not parts.any():

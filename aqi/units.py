@@ -95,7 +95,16 @@ def convert(
     reference_celsius: float,
     to_reference_celsius: float | None = None,
 ) -> float:
-    """`value` of `parameter` from `unit` to `to_unit`; masses at `reference_celsius` unless told else."""
+    """`value` of `parameter` from `unit` to `to_unit`; masses at `reference_celsius` unless told else.
+
+    Examples:
+        >>> round(convert("o3", 60.0, "ppb", "ug/m3", 25.0), 1)  # 60 * 47.997 / 24.465
+        117.7
+        >>> round(convert("o3", 60.0, "ppb", "ug/m3", 20.0), 1)  # of a network that reports at 20 Cel
+        119.7
+        >>> convert("pm25", 0.012, "mg/m3", "ug/m3", 25.0)
+        12.0
+    """
     if unit == to_unit and (to_reference_celsius is None or to_reference_celsius == reference_celsius):
         factor(parameter, unit, to_unit, reference_celsius, reference_celsius)  # refuses an impossible unit
         return value

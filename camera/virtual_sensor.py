@@ -253,6 +253,20 @@ def predict(
     Returns:
         The estimate, or None when nothing supports one: no usable picture and neither a measurement nor
         a global estimate within a week.
+
+    Examples:
+        Three hours are measured, then the sensor is silent, and there is no camera:
+
+        >>> hour, state = 3_600_000, None
+        >>> for end in (1, 2, 3):
+        ...     state = update(state, end * hour, measured=20.0)
+        >>> soon, later = predict(state, 4 * hour), predict(state, 9 * hour)
+        >>> soon.method, round(soon.value, 1)
+        ('last', 20.0)
+        >>> later.lo < soon.lo < 20.0 < soon.hi < later.hi  # less is known
+        True
+        >>> predict(state, 400 * hour) is None
+        True
     """
     level = state.level
     if last is not None and last[1] > state.t_ms:

@@ -28,6 +28,12 @@ def bounded(
     a measured PM10 caps PM2.5, a measured PM2.5 lifts PM10. Where both are imputed and contradict each other,
     both become the likeliest pair that does not: one value, their mean on the log scale, each weighing as its
     interval is narrow. A value that is moved takes its interval along, so that a cap does not make it sure.
+
+    Examples:
+        >>> bounded({"pm25": Interval(30.0, 20.0, 45.0)}, measured={"pm10": 25.0})["pm25"].value
+        25.0
+        >>> bounded({"no2": Interval(3.0, -2.0, 9.0)}, measured={})["no2"]
+        Interval(value=3.0, lo=0.0, hi=9.0)
     """
     kept = {name: _within(name, interval) for name, interval in imputed.items()}
     fine, coarse = kept.get(_PM25), kept.get(_PM10)

@@ -253,22 +253,41 @@ def decode(data: bytes) -> Observation | None:
     return Observation(plain["station"], time_ms, values, plain.get("period", 0), plain.get("stamp", "ends"))
 
 
-def accept(data: bytes) -> tuple[Reading | None, Refused | None]:
+class AcceptedReading(NamedTuple):
+    """What of a message is used, None: nothing; and what cannot be, None: there is no such part."""
+
+    reading: Reading | None
+    refused: Refused | None
+
+
+def accept(data: bytes) -> AcceptedReading:
     """A reading message, with what of it cannot be used.
 
     Good values beside a bad one are kept: the reading comes back with the good values and the refusal names
-    the bad ones. `(None, refused)`: nothing is usable. The caller dead-letters the message in both cases.
+    the bad ones. Without a reading nothing is usable. The caller dead-letters the message in both cases.
+
+    Examples:
+        >>> reading, refused = accept(
+        ...     b'{"station": "garden", "observed_at": "2026-08-21T10:00:00Z", "values": ['
+        ...     b'{"parameter": "pm25", "value": 12.5, "unit": "ug/m3"},'
+        ...     b'{"parameter": "no2", "value": 21.0, "unit": "furlongs"}]}'
+        ... )
+        >>> [(one.parameter, one.value) for one in reading.values]
+        [('pm25', 12.5)]
+        >>> refused.code
+        'unit'
     """
     try:
-        return Reading.model_validate_json(data), None
+        return AcceptedReading(Reading.model_validate_json(data), None)
     except ValidationError as error:
         refused = Refused(*first_error(error))
         details = error.errors(include_url=False, include_context=False, include_input=False)
     bad = {detail["loc"][1] for detail in details if len(detail["loc"]) > 1 and detail["loc"][0] == "values"}
     if not bad or any(detail["loc"][:1] != ("values",) or len(detail["loc"]) < 2 for detail in details):
-        return None, refused
+        return AcceptedReading(None, refused)
     plain: dict[str, Any] = from_json(data)
     kept = [value for index, value in enumerate(plain["values"]) if index not in bad]
     if not kept:
-        return None, refused
-    return Reading.model_validate_json(to_json({**plain, "values": kept})), refused
+        return AcceptedReading(None, refused)
+    good = Reading.model_validate_json(to_json({**plain, "values": kept}))
+    return AcceptedReading(good, refused)

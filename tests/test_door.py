@@ -17,7 +17,9 @@ from streams.version import version
 ROOT = Path(__file__).parents[1]
 #: Whose examples are run. Each has some: an empty list of examples would pass.
 WITH_EXAMPLES = (
-    "aqi.history", "aqi.index", "aqi.quality", "fusion.sensors.choice", "streams.cadence", "streams.join",
+    "alerting.machine", "aqi.correction", "aqi.history", "aqi.index", "aqi.quality", "aqi.reach", "aqi.units",
+    "aqi.zero", "camera.virtual_sensor", "fusion.bounds", "fusion.sensors.choice", "schemas.reading",
+    "streams.cadence", "streams.join",
 )  # fmt: skip
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
