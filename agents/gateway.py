@@ -14,6 +14,8 @@ from prometheus_client import generate_latest
 
 from agents.away import Away, end_within
 from settings.sections import Settings
+from sources.cameras.round import CameraRound
+from sources.entries import read_entries
 from sources.gateway.directory import StationDirectory
 from sources.gateway.http_way import HttpWay
 from sources.gateway.keys import KeyRing
@@ -66,7 +68,7 @@ class Gateway:
 
 
 def build_gateway(settings: Settings) -> Gateway:
-    """The gateway of settings. Raises KeyFileError and TemplateError for what is wrong in its settings."""
+    """The gateway of settings. Raises KeyFileError, TemplateError, SourceError for what is wrong in them."""
     gateway = settings.gateway
     producer = ConfirmedProducer(settings.kafka, patience_s=gateway.patience.total_seconds())
     reception = Reception(producer, gateway, settings.kafka.prefix)
@@ -90,7 +92,21 @@ def build_gateway(settings: Settings) -> Gateway:
                 zone_of=directory.zone_of,
             )
         )  # fmt: skip
+    ways += _fetching(settings, reception, directory)
     return Gateway(producer, reception, patient, ways)
+
+
+def _fetching(settings: Settings, reception: Reception, directory: StationDirectory) -> list[Way]:
+    """What fetches by itself, as the operator's file has it. Raises SourceError."""
+    file = settings.sources_path
+    if file is None:
+        return []
+    entries = read_entries(file)
+    ways: list[Way] = []
+    asked = [entry for entry in entries.camera if entry.folder is None]
+    if asked:
+        ways.append(CameraRound(asked, reception, place_of=directory.place_of))
+    return ways
 
 
 def run_gateway(settings: Settings, web_port: int, web_host: str, loglevel: str = "INFO") -> None:

@@ -313,6 +313,13 @@ class GatewaySettings(_Section):
         Path | None,
         Field(description="file of keys (`skyfuse gateway keys`); data_dir/gateway/keys.toml if not set"),
     ] = None
+    sources: Annotated[
+        Path | None,
+        Field(
+            description="file of cameras, folders and addresses that it fetches by itself (docs/ingest.md);"
+            " data_dir/gateway/sources.toml, if that is there, if not set"
+        ),
+    ] = None
     patience: Annotated[
         Duration, Field(description="how long it waits for Kafka to confirm, before it says that it is away")
     ] = timedelta(seconds=10)
@@ -428,6 +435,14 @@ class Settings(BaseSettings):
     def keys_path(self) -> Path:
         """The keys of the gateway (TOML)."""
         return self.data_dir / "gateway" / "keys.toml" if self.gateway.keys is None else self.gateway.keys
+
+    @property
+    def sources_path(self) -> Path | None:
+        """What the gateway fetches by itself (TOML); None: nothing."""
+        if self.gateway.sources is not None:
+            return self.gateway.sources
+        usual = self.data_dir / "gateway" / "sources.toml"
+        return usual if usual.exists() else None
 
     @property
     def store_path(self) -> Path:

@@ -75,6 +75,14 @@ TURNED_AWAY: Final = Counter(
     "aq_gateway_turned_away_total", "Requests and messages that were not taken", ["way", "why"],
     registry=REGISTRY,
 )  # fmt: skip
+CAMERA_STATE: Final = Gauge(
+    "aq_camera_state_since_seconds", "Since when a camera is in this state, seconds since 1970",
+    ["station", "camera", "state"], registry=REGISTRY,
+)  # fmt: skip  # state: ok, night, frozen, or why there is no picture: unauthorized, not_found, timeout …
+CAMERA_ASKED: Final = Counter(
+    "aq_camera_asked_total", "Pictures that were asked for", ["station", "camera", "result"],
+    registry=REGISTRY,
+)  # fmt: skip
 STATE_DAMAGED: Final = Counter(
     "aq_state_damaged_total", "Stored states that could not be read", ["topic"], registry=REGISTRY
 )

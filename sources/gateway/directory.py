@@ -33,6 +33,7 @@ class StationDirectory:
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
         self._zones: dict[str, str] = {}
+        self._places: dict[str, tuple[float, float]] = {}
         self._most = STATIONS_PER_PARTITION * kafka.partitions
         #: Set when all there was at the start is known.
         self.read = asyncio.Event()
@@ -41,6 +42,10 @@ class StationDirectory:
         """The zone of a station's civil time; None: it has no record."""
         name = self._zones.get(station)
         return None if name is None else ZoneInfo(name)
+
+    def place_of(self, station: str) -> tuple[float, float] | None:
+        """Degrees north and east of a station; None: its record does not say."""
+        return self._places.get(station)
 
     def __contains__(self, station: str) -> bool:
         return station in self._zones
@@ -89,6 +94,7 @@ class StationDirectory:
         station = (key or b"").decode(errors="replace")
         if value is None:
             self._zones.pop(station, None)
+            self._places.pop(station, None)
             return
         try:
             record, _ = stored_station(value)
@@ -96,3 +102,7 @@ class StationDirectory:
             return  # the fusion stage refuses it, and says so
         if record.station == station and (station in self._zones or len(self._zones) < self._most):
             self._zones[station] = record.timezone
+            if record.latitude is not None and record.longitude is not None:
+                self._places[station] = record.latitude, record.longitude
+            else:
+                self._places.pop(station, None)

@@ -1,0 +1,1 @@
+"""Cameras that are asked for pictures: a snapshot's address, an MJPEG or RTSP stream."""

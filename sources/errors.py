@@ -1,0 +1,18 @@
+"""What `sources` raises, beside the gateway.
+
+FetchError    an address that was asked gave nothing of use
+"""
+
+from schemas.errors import SkyfuseError
+
+
+class FetchError(SkyfuseError):
+    """What was asked for was not had. The message has no credentials in it.
+
+    `code`: a word of few that names a series; `retry_after_s`: as the server has it, where it says so.
+    """
+
+    def __init__(self, code: str, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.retry_after_s = retry_after_s
