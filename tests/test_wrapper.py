@@ -125,8 +125,11 @@ esac
 """
 
 
+@pytest.mark.parametrize(("options", "more"), [((), ""), (("--fast",), " and not slow")])
 @pytest.mark.parametrize("code", [0, 1])
-def test_tests_with_a_broker_run_beside_the_others_and_count_as_much(checkout: Path, code: int) -> None:
+def test_tests_with_a_broker_run_beside_the_others_and_count_as_much(
+    checkout: Path, code: int, options: tuple[str, ...], more: str
+) -> None:
     tools = checkout / ".venv" / "bin"
     (checkout / ".venv" / "skyfuse").mkdir(parents=True)
     tools.mkdir()
@@ -139,16 +142,15 @@ def test_tests_with_a_broker_run_beside_the_others_and_count_as_much(checkout: P
     # The tests with a broker go on when those without one have come: one after the other, they never end.
     os.mkfifo(tools / "python.goes-on")
     done = subprocess.run(
-        [checkout / "skyfuse", "test"], env=_environment(BROKER_TESTS=str(code)), text=True,
-        capture_output=True, timeout=60,
+        [checkout / "skyfuse", "test", *options], env=_environment(BROKER_TESTS=str(code)), text=True,
+        capture_output=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == code
     lines = done.stdout.splitlines()
     assert lines[-1] == ("FAILED: tests with a broker" if code else "All checks passed.")
-    assert lines.index("python -m coverage run -m pytest -m broker") == 1 + lines.index(
-        "== tests with a broker"
-    )
-    assert "python -m coverage run -m pytest -m not broker" in lines
+    said = lines.index(f"python -m coverage run -m pytest -m broker{more}")
+    assert said == 1 + lines.index("== tests with a broker")
+    assert f"python -m coverage run -m pytest -m not broker{more}" in lines
     assert any(line.startswith("python -m coverage combine") for line in lines)
 
 
