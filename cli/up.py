@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from cli.doctor import influx, store
+from cli.shared.fitting import screen
 from cli.shared.live import Drawing, Freshness, Wait, is_stale, line, picture, utc_now
 from cli.shared.running import Running, running
 from cli.shared.times import age_words, zones_of
@@ -63,7 +64,7 @@ class _Simulated(NamedTuple):
 
 def _run(settings: Settings, seconds: float | None, simulated: _Simulated | None) -> None:
     """Run until Ctrl-C or for `seconds`, showing what the network shows."""
-    console = Console()
+    console = screen()
     notes: list[str] = []
     started = time.monotonic()
     replayed = make_room_for_live(settings)
