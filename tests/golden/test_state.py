@@ -157,6 +157,22 @@ def test_every_state_survives_to_the_last_bit(name: str, data: st.DataObject) ->
 
 
 @pytest.mark.parametrize("name", sorted(CODECS))
+@settings(max_examples=10, deadline=None)
+@given(data=st.data())
+def test_every_state_of_a_later_version_or_damaged_is_refused(name: str, data: st.DataObject) -> None:
+    codec = CODECS[name]
+    stored = codec.encode(data.draw(drawn(codec.kind)))
+    version, checksum, body = msgspec.msgpack.decode(stored)
+    with pytest.raises(NewerState, match=f"{name}.*start the newer skyfuse"):
+        codec.decode(msgspec.msgpack.encode((version + 1, checksum, body)))
+    at = data.draw(st.integers(0, len(body) - 1))
+    bitten = body[:at] + bytes([body[at] ^ 1 << data.draw(st.integers(0, 7))]) + body[at + 1 :]
+    for damaged in ((version, checksum, bitten), (version, checksum, body[:at])):
+        with pytest.raises(DamagedState, match=name):
+            codec.decode(msgspec.msgpack.encode(damaged))
+
+
+@pytest.mark.parametrize("name", sorted(CODECS))
 def test_what_was_stored_once_stays_readable(name: str) -> None:
     """A field may be added, with a default; `python -m tests.golden.layout` then writes the new layout. One
     that is renamed, moved or removed needs a migration and another version.
