@@ -15,12 +15,13 @@ from kafka.errors import KafkaError  # type: ignore[import-untyped]
 from exchange.webhook import Webhook
 from schemas.alert import Alert
 from schemas.errors import Refused
+from settings.names import TopicNames
 from sinks.errors import SinkStopped
 from streams.accept import dead_letter
 from streams.boundary import guarded
 from streams.errors import DeliveryError, TopicReadError
 from streams.stage import KafkaRecord
-from streams.topics import ALERTS, DEAD_LETTERS, MAX_RECORD_BYTES, TopicNames
+from streams.topics import ALERTS, DEAD_LETTERS, MAX_RECORD_BYTES
 
 _CONFIRM_S: Final = 30.0
 #: A notifier that was killed keeps its partitions for the shortest time that brokers allow by default, so

@@ -47,7 +47,6 @@ from streams.join_rules import join_rules
 from streams.stage import Committed, Out, Stage, StageIo
 from streams.standing import Periods
 from streams.stations import StationBook
-from streams.topics import TopicNames
 from streams.web import add_pages
 
 log = logging.getLogger(__name__)
@@ -91,7 +90,7 @@ class _Builder:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.keys = Keys(settings.kafka.partitions)
-        self.names = TopicNames(settings.kafka.prefix)
+        self.names = settings.kafka.names
 
     async def open(self, partition: int, committed: Committed) -> Stage:
         raise NotImplementedError

@@ -16,7 +16,6 @@ from streams import topics
 from streams.admin import admin_client
 from streams.errors import TopicReadError
 from streams.join import Settled
-from streams.topics import TopicNames
 
 #: How long a broker may be without a coordinator for the fusion workers' group.
 _COORDINATOR_SECONDS: Final = 30.0
@@ -42,8 +41,8 @@ def horizons_of(read: Mapping[Any, Settled]) -> dict[int, int]:
 def read_so_far(settings: Settings) -> dict[Any, Settled]:
     """Per partition of its sources, how far the fusion worker is."""
     kafka = settings.kafka
-    group = TopicNames(kafka.prefix).group("fusion")
-    names = [kafka.prefix + topic.name for topic in (topics.FEATURES, topics.READINGS)]
+    group = kafka.names.group("fusion")
+    names = [kafka.names.of(topic) for topic in (topics.FEATURES, topics.READINGS)]
     with admin_client(kafka) as client:
         tps = [TopicPartition(name, number) for name in names for number in range(kafka.partitions)]
         committed = _committed(client, group, tps)

@@ -42,7 +42,6 @@ from streams.join import Item
 from streams.stage import Out, StageIo
 from streams.standing import Periods
 from streams.stations import StationBook
-from streams.topics import TopicNames
 
 #: Offsets from here on are of no log: of the log's inputs and a file's with one identity, the log's counts.
 BEYOND_THE_LOG: Final = 2**62
@@ -114,7 +113,7 @@ class FileInputs:
 
     def __init__(self, settings: Settings, keys: Keys) -> None:
         self._keys = keys
-        self._names = TopicNames(settings.kafka.prefix)
+        self._names = settings.kafka.names
         self._settings = settings
         self._size = in_ms(settings.window.size)
         self._folder = tempfile.TemporaryDirectory(prefix="skyfuse-history-")
@@ -351,7 +350,7 @@ class _FramesOfFiles:
         bands: Callable[[int], BandBook],
     ) -> None:
         self._settings = settings
-        self._names = TopicNames(settings.kafka.prefix)
+        self._names = settings.kafka.names
         self._bundle = bundle
         self._books = books
         self._bands = bands

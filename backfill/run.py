@@ -372,7 +372,7 @@ def _expect_topics(settings: Settings, consumer: Any) -> None:
         topics.READINGS, topics.FEATURES, topics.LATE, topics.ESTIMATES, topics.STATIONS, topics.STATE,
         topics.CAMERA_BANDS,
     )  # fmt: skip
-    missing = sorted({settings.kafka.prefix + topic.name for topic in read} - consumer.topics())
+    missing = sorted({settings.kafka.names.of(topic) for topic in read} - consumer.topics())
     if missing:
         raise TopicReadError(
             f"{settings.kafka.bootstrap} has no topic {', '.join(missing)}: nothing was ever fused there."

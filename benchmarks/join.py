@@ -37,7 +37,7 @@ from streams.join import Join, Rules, WindowView
 from streams.stage import Committed, Out, Stage, StageIo
 from streams.standing import Periods
 from streams.stations import StationBook
-from streams.topics import MAX_RECORD_BYTES, TopicNames
+from streams.topics import MAX_RECORD_BYTES
 
 #: Arguments of a run of seconds, for the test that runs every benchmark.
 SMALL: Final = ("--rounds", "1", "--readings", "4000")
@@ -106,7 +106,7 @@ class BareStage(FusionStage):
 def make_stage(settings: Settings, partition: int, publish: Any) -> FusionStage:
     """The stage both drivers run."""
     keys = Keys(PARTITIONS)
-    names = TopicNames(settings.kafka.prefix)
+    names = settings.kafka.names
     rules = Rules(60_000, 5_000, 60_000, {"features": 2_000, "readings": 2_000}, hold=60_000)
     return BareStage(
         StageIo(partition, publish, names),
@@ -187,7 +187,7 @@ class Clock:
 def run_faust(settings: Settings, total: int) -> None:
     """Under Faust's batch driver, as a worker runs it."""
     clock = Clock(total)
-    inputs = [settings.kafka.prefix + topic.name for topic in (topics.FEATURES, topics.READINGS)]
+    inputs = [settings.kafka.names.of(topic) for topic in (topics.FEATURES, topics.READINGS)]
 
     async def open_stage(partition: int, committed: Committed) -> Stage:
         del committed
@@ -223,7 +223,7 @@ async def run_bare(settings: Settings, total: int) -> None:
         max_batch_size=256 * 1024, max_request_size=MAX_RECORD_BYTES,
     )  # fmt: skip
     consumer = AIOKafkaConsumer(
-        *(settings.kafka.prefix + topic.name for topic in (topics.FEATURES, topics.READINGS)),
+        *(settings.kafka.names.of(topic) for topic in (topics.FEATURES, topics.READINGS)),
         bootstrap_servers=settings.kafka.bootstrap, group_id=f"bare-{os.getpid()}", enable_auto_commit=False,
         auto_offset_reset="earliest", max_partition_fetch_bytes=MAX_RECORD_BYTES,
     )  # fmt: skip

@@ -39,7 +39,7 @@ from sinks.store import Store
 from streams.checkpoint import Checkpoints
 from streams.errors import TopicReadError
 from streams.to_end import read_topic
-from streams.topics import ALERT_STATE, ALERTS, TopicNames
+from streams.topics import ALERT_STATE, ALERTS
 
 app = typer.Typer(
     help="Open alerts, the reasons behind them, and ways to pass them on.", no_args_is_help=True
@@ -122,7 +122,7 @@ def explain_worker(
 def worker_states(settings: Settings, connection: dict[str, Any]) -> dict[str, StationAlerts]:
     """The alert worker's states of all stations of all partitions. Raises TopicReadError, NewerState."""
     kept: dict[int, dict[bytes, Any]] = {}
-    for record in read_topic(connection, settings.kafka.prefix + ALERT_STATE.name):
+    for record in read_topic(connection, settings.kafka.names.of(ALERT_STATE)):
         kept.setdefault(record.partition, {})[record.key] = record
     states: dict[str, StationAlerts] = {}
     for partition, records in kept.items():
@@ -143,7 +143,7 @@ def list_command(
     """List the open alerts."""
     # Standard output holds what was asked for, and nothing else.
     with broker_at_hand(Settings(), lambda text: typer.echo(f"skyfuse: {text}", err=True)) as settings:
-        alerts, strange = newest(kafka_connection(settings), settings.kafka.prefix + ALERTS.name)
+        alerts, strange = newest(kafka_connection(settings), settings.kafka.names.of(ALERTS))
     shown = [alert for alert in alerts if all or alert.event in ("open", "update")]
     # Two lines each, not a table: at 80 columns a table cuts the station that `explain` needs.
     console = Console(soft_wrap=True, highlight=False)
@@ -162,7 +162,7 @@ def list_command(
         console.print("why, and when it ends: `skyfuse alerts explain STATION`", style="dim")
     if strange:
         console.print(
-            f"{strange} record{'' if strange == 1 else 's'} on {settings.kafka.prefix}{ALERTS.name} could not"
+            f"{strange} record{'' if strange == 1 else 's'} on {settings.kafka.names.of(ALERTS)} could not"
             " be read as alerts: something else writes there, or another version of skyfuse",
             style="yellow",
         )
@@ -182,7 +182,7 @@ def explain_command(
     if rules is None:
         try:
             connection = kafka_connection(settings)
-            told, _ = newest(connection, settings.kafka.prefix + ALERTS.name)
+            told, _ = newest(connection, settings.kafka.names.of(ALERTS))
             states = worker_states(settings, connection)
         except (BrokerError, TopicReadError) as error:
             unasked = f"worked out from the local store, without the alert worker: {error}"
@@ -265,7 +265,7 @@ def cap_command(
     """Print the newest event of an alert as a CAP 1.2 message."""
     settings = Settings()
     chosen = _rules(settings, rules)
-    alerts, _ = newest(kafka_connection(settings), settings.kafka.prefix + ALERTS.name)
+    alerts, _ = newest(kafka_connection(settings), settings.kafka.names.of(ALERTS))
     alert = next((one for one in alerts if one.id == id), None)
     if alert is None:
         raise QueryError(f"no alert {id}: `skyfuse alerts list --all` names those that are there")
@@ -314,7 +314,7 @@ def notify_command(
         )
         notify(
             kafka_connection(settings),
-            TopicNames(settings.kafka.prefix),
+            settings.kafka.names,
             group,
             webhook,
             stopping,

@@ -180,7 +180,7 @@ def _text(raw: bytes | None) -> str:
 @contextmanager
 def _place() -> Iterator[tuple[dict[str, Any], str]]:
     with broker_at_hand(Settings(), lambda text: typer.echo(f"skyfuse: {text}", err=True)) as settings:
-        yield kafka_connection(settings), settings.kafka.prefix + DEAD_LETTERS.name
+        yield kafka_connection(settings), settings.kafka.names.of(DEAD_LETTERS)
 
 
 @app.command("list")

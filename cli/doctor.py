@@ -329,7 +329,7 @@ def broker(settings: Settings) -> Iterator[Check]:
 
 def _newest_ms(client: object, settings: Settings) -> int:
     """Broker time of the newest reading, ms since the epoch; 0 where there is none."""
-    name = settings.kafka.prefix + READINGS.name
+    name = settings.kafka.names.of(READINGS)
     assert hasattr(client, "describe_topics")
     assert hasattr(client, "list_partition_offsets")
     [topic] = client.describe_topics([name])

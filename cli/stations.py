@@ -41,7 +41,7 @@ def retire(station: Annotated[str, typer.Argument(help="Id of the station.")]) -
         producer = KafkaProducer(**kafka_connection(settings), acks="all")
         try:
             # A record without a value is a tombstone: the topic forgets the station, and so do the workers.
-            producer.send(settings.kafka.prefix + STATIONS.name, key=station.encode(), value=None).get(
+            producer.send(settings.kafka.names.of(STATIONS), key=station.encode(), value=None).get(
                 timeout=_CONFIRM_S
             )
         finally:

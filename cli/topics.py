@@ -25,7 +25,7 @@ def topics(
     for topic in TOPICS:
         hours = topic.retention_ms // HOUR_MS
         kept = "newest per key" if topic.cleanup == "compact" else f"{hours} h"
-        table.add_row(settings.kafka.prefix + topic.name, kept, topic.holds)
+        table.add_row(settings.kafka.names.of(topic), kept, topic.holds)
     console = screen()
     console.print(table)
     for name in created:

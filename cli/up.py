@@ -122,7 +122,7 @@ def address_of(settings: Settings) -> str:
 def first_message(settings: Settings) -> str:
     """How to send a first reading of one's own."""
     return (
-        f"nothing is simulated: send JSON to the topic {settings.kafka.prefix}{READINGS.name}, the station's"
+        f"nothing is simulated: send JSON to the topic {settings.kafka.names.of(READINGS)}, the station's"
         f" id as key: {READING_EXAMPLE} (README.md, Your first message)"
     )
 

@@ -25,6 +25,7 @@ from pydantic_settings import (
 from schemas.duration import Duration
 from schemas.secret import tidy_password, tidy_token
 from settings.errors import SettingsError
+from settings.names import TopicNames
 from settings.spelling import unknown_keys, unknown_variables
 from settings.token_file import read_token
 
@@ -109,6 +110,11 @@ class KafkaSettings(_Section):
             description='before the names of all topics and groups, with a dot at its end: "test."',
         ),
     ] = ""
+
+    @property
+    def names(self) -> TopicNames:
+        """What topics and groups are called here."""
+        return TopicNames(self.prefix)
 
 
 class InfluxSettings(_Section):

@@ -81,7 +81,7 @@ def create_topics(settings: Settings) -> list[str]:
     with admin_client(kafka) as client:
         try:
             present = set(client.list_topics())
-            missing = [topic for topic in TOPICS if kafka.prefix + topic.name not in present]
+            missing = [topic for topic in TOPICS if kafka.names.of(topic) not in present]
             brokers = len(client.describe_cluster()["brokers"]) if missing else kafka.replication
             if brokers < kafka.replication:  # Kafka says so too, after a while and at length
                 raise TopicError(
@@ -91,7 +91,7 @@ def create_topics(settings: Settings) -> list[str]:
                 )
             created = []
             for topic in missing:
-                name = kafka.prefix + topic.name
+                name = kafka.names.of(topic)
                 try:
                     client.create_topics(
                         [NewTopic(name, kafka.partitions, kafka.replication, topic_configs=topic.config())]
@@ -99,7 +99,7 @@ def create_topics(settings: Settings) -> list[str]:
                 except TopicAlreadyExistsError:  # another worker was faster
                     continue
                 created.append(name)
-            client.wait_for_topics([kafka.prefix + topic.name for topic in TOPICS], timeout_ms=_TIMEOUT_MS)
+            client.wait_for_topics([kafka.names.of(topic) for topic in TOPICS], timeout_ms=_TIMEOUT_MS)
         except KafkaError as error:
             raise TopicError(
                 f"cannot create the topics at {kafka.bootstrap}: {error}. "
@@ -115,8 +115,8 @@ def check_topics(settings: Settings) -> list[str]:
     with admin_client(kafka) as client:
         try:
             present = set(client.list_topics())
-            known = [topic for topic in TOPICS if kafka.prefix + topic.name in present]
-            names = [kafka.prefix + topic.name for topic in known]
+            known = [topic for topic in TOPICS if kafka.names.of(topic) in present]
+            names = [kafka.names.of(topic) for topic in known]
             partitions = {
                 found["name"]: len(found["partitions"]) for found in client.describe_topics(names) if names
             }
@@ -125,7 +125,7 @@ def check_topics(settings: Settings) -> list[str]:
         except KafkaError as error:
             raise TopicError(f"cannot describe the topics at {kafka.bootstrap}: {error}") from error
     problems = [
-        f"{kafka.prefix}{topic.name} does not exist: run `skyfuse topics`"
+        f"{kafka.names.of(topic)} does not exist: run `skyfuse topics`"
         for topic in TOPICS
         if topic not in known
     ]

@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 from schemas.errors import Refused
+from settings.names import TopicNames
 from streams import metrics
 from streams.accept import dead_letter
 from streams.boundary import guarded
 from streams.stage import KafkaRecord, Out
-from streams.topics import DEAD_LETTERS, TopicNames
+from streams.topics import DEAD_LETTERS
 
 T = TypeVar("T")
 

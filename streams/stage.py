@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from streams.topics import Topic, TopicNames
+from settings.names import TopicNames
+from streams.topics import Topic
 
 
 class KafkaRecord(Protocol):

@@ -36,21 +36,6 @@ class Topic:
         }
 
 
-@dataclass(frozen=True)
-class TopicNames:
-    """What topics and consumer groups are called on a broker: `prefix` (of the settings) is before each."""
-
-    prefix: str = ""
-
-    def of(self, topic: Topic) -> str:
-        """The topic's name."""
-        return self.prefix + topic.name
-
-    def group(self, role: str) -> str:
-        """The consumer group of a role's workers."""
-        return f"{self.prefix}skyfuse-{role}"
-
-
 STATIONS: Final = Topic("aq.stations.v1", "Station records, the newest per station counts", cleanup="compact")
 CAMERA_BANDS: Final = Topic(
     "aq.camera-bands.v1", "far bands that were found, the newest per station counts", cleanup="compact"

@@ -96,7 +96,7 @@ def show(settings: Settings, kind: Kind) -> None:
 
 def everything(settings: Settings) -> list[Annotation]:
     """Every annotation there is, by station and time. Raises TopicReadError."""
-    name = settings.kafka.prefix + topics.ANNOTATIONS.name
+    name = settings.kafka.names.of(topics.ANNOTATIONS)
     with looking_in(kafka_connection(settings)) as consumer:
         try:
             if name not in consumer.topics():

@@ -72,7 +72,7 @@ class StationDirectory:
         )
         await consumer.start()
         try:
-            topic = self._kafka.prefix + STATIONS.name
+            topic = self._kafka.names.of(STATIONS)
             places = [TopicPartition(topic, number) for number in range(self._kafka.partitions)]
             consumer.assign(places)
             await consumer.seek_to_beginning(*places)

@@ -15,7 +15,7 @@ from streams.admin import admin_client, client_arguments, dial
 from streams.errors import TopicError, TopicReadError
 from streams.join import Settled
 from streams.to_end import looking_in, read_partitions
-from streams.topics import Topic, TopicNames
+from streams.topics import Topic
 
 #: Per (topic with prefix, partition) the offset after its last record.
 Ends = Mapping[tuple[str, int], int]
@@ -48,7 +48,7 @@ def await_read(
     `final_after_ms`: and until every window that ends at or before it is final. False where nothing has moved
     for `patience` seconds.
     """
-    group = TopicNames(settings.kafka.prefix).group(role)
+    group = settings.kafka.names.group(role)
     wanted: Ends | None = None
     moved, before = time.monotonic(), None
     while True:
@@ -110,7 +110,7 @@ def read_outcome(settings: Settings, run: str, begin: Ends) -> RowsOutcome:
 
 def _partitions(settings: Settings, listed: tuple[Topic, ...]) -> list[Any]:
     return [
-        TopicPartition(settings.kafka.prefix + topic.name, number)
+        TopicPartition(settings.kafka.names.of(topic), number)
         for topic in listed
         for number in range(settings.kafka.partitions)
     ]

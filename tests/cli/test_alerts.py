@@ -23,7 +23,7 @@ from exchange.webhook import Webhook
 from sinks.patience import Patience
 from sinks.store import Store
 from streams.admin import create_topics
-from streams.topics import ALERTS, DEAD_LETTERS, TopicNames
+from streams.topics import ALERTS, DEAD_LETTERS
 from tests.engines import until
 from tests.exchange.test_cap_and_webhook import EVENTS, Receiver
 from tests.samples import T0, estimate, imputed, index, measured
@@ -104,7 +104,7 @@ def test_the_web_hook_gets_every_event_and_what_it_refuses_is_a_dead_letter(publ
     stopping = threading.Event()
     hook = Webhook(receiver.url, b"s", Patience(wait=lambda _: False), lambda: 0.0)
     lines = []
-    arguments = (kafka_connection(published), TopicNames(published.kafka.prefix), "g", hook, stopping)
+    arguments = (kafka_connection(published), published.kafka.names, "g", hook, stopping)
     thread = threading.Thread(target=notify, args=arguments, kwargs={"tell": lines.append})
     thread.start()
     try:

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from schemas.dead_letter import DeadLetter
 from schemas.errors import Refused
 from schemas.station import Station
+from settings.names import TopicNames
 from streams.boundary import guarded, isolated
 from streams.errors import DeliveryError
 from streams.letters import Letters
-from streams.topics import TopicNames
 
 
 def raises(error):
