@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from aiokafka import ConsumerRecord
@@ -73,7 +73,7 @@ RULES = Rules(
     size=MINUTE, grace=5_000, lateness=120_000, disorder={"features": 10_000, "readings": 10_000},
     idle_timeout=None, hold=120_000,
 )  # fmt: skip
-Record = ConsumerRecord[bytes, bytes]
+Record: TypeAlias = ConsumerRecord[bytes, bytes]
 
 
 class Broker:

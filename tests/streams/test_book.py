@@ -1,6 +1,7 @@
 """The newest good record of a station: bad ones after it, and workers that start later."""
 
 from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 from aiokafka import ConsumerRecord
 from hypothesis import example, given
@@ -13,7 +14,7 @@ from streams.stage import Out
 from streams.stations import StationBook
 
 TOPIC = "aq.stations.v1"
-Record = ConsumerRecord[bytes, bytes]
+Record: TypeAlias = ConsumerRecord[bytes, bytes]
 
 
 def good(name: str, number: int = 1) -> bytes:
