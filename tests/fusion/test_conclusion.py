@@ -1,13 +1,19 @@
 """What camera and past settle between two sensors, and which means are those of a whole hour."""
 
+from dataclasses import replace
+
 import pytest
 
+from aqi.flags import GOOD, NOT_EVALUATED, SUSPECT
+from aqi.quality_defaults import defaults
 from camera.virtual_sensor import Prediction
-from fusion.conclusion import Counts, settled
+from fusion.conclusion import Counts, learn, nothing_known, settled
+from fusion.intake import Intake, Prepared, take_in
 from fusion.sensors.measured import Disputed, Measured
 from schemas.base import from_ms
-from schemas.estimate import PollutantEstimate
+from schemas.estimate import FrameUse, PollutantEstimate
 from schemas.parameters import Pollutant
+from streams.join import WindowView
 
 HOUR, MINUTE = 3_600_000, 60_000
 NOON = 1_750_248_000_000
@@ -43,6 +49,34 @@ def test_the_head_alone_settles_nothing() -> None:
     assert settled(PAIR, own(22.0, overall=0.5), {"a and b": "disagree"}) is not None
     assert settled(PAIR, None, {}) is None
     assert settled(None, own(22.0), {}) is None
+
+
+def window(value: float, flag: int = GOOD, *, standing: int = 0) -> Prepared:
+    """A window with one reading of PM2.5."""
+    empty = WindowView("s", NOON, NOON + MINUTE, 1, {})
+    prepared, _ = take_in(empty, None, Intake(), defaults(), "")
+    found = Measured(value, value, flag, 0, 1, ("main",), "mean")
+    return replace(prepared, measured={"pm25": found}, readings=1, standing=standing)
+
+
+def test_what_quality_control_doubts_teaches_nothing() -> None:
+    before = nothing_known(None)
+    for flag in (GOOD, NOT_EVALUATED, SUSPECT):
+        after = learn(before, window(20.0, flag), None, {})
+        assert after.last == ({} if flag == SUSPECT else {"pm25": (20.0, NOON + MINUTE)})
+
+
+def test_noise_about_clean_air_is_learned_as_clean_air() -> None:
+    assert learn(nothing_known(None), window(-1.5), None, {}).last == {"pm25": (0.0, NOON + MINUTE)}
+
+
+def test_of_a_reading_that_only_stands_was_learned_when_it_was_heard() -> None:
+    before = nothing_known(None)
+    assert learn(before, window(20.0, standing=1), None, {}) is before
+    looking = FrameUse(camera="main", captured_at=from_ms(NOON), usable=True)
+    after = learn(before, replace(window(20.0, standing=1), frames=(looking,)), None, {})
+    assert after is not before
+    assert after.last == {}
 
 
 def stands_since(since: int | None) -> dict[Pollutant, PollutantEstimate]:
