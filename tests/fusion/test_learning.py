@@ -3,7 +3,9 @@
 from dataclasses import replace
 
 from aqi.history import History
+from camera.virtual_sensor import update
 from fusion.learning import Air, learned, virtual_estimate
+from schemas.state import pack
 from schemas.times import HOUR_MS
 
 MINUTE = 60_000
@@ -32,3 +34,16 @@ def test_the_hour_in_progress_is_not_taken_in_and_one_that_is_over_is() -> None:
     assert virtual_estimate(known, "pm25", later, None, None) != virtual_estimate(
         without, "pm25", later, None, None
     )
+
+
+def test_virtual_sensors_move_once_an_hour_by_its_mean() -> None:
+    """At the first window of a later hour, as of the last window of their own."""
+    known = air([20.0] * 4, 1, 30.0)
+    virtual, end = known.virtual, MIDNIGHT + 5 * HOUR_MS
+    for minute in range(2, 61):
+        value = 30.0 if minute <= 30 else 50.0
+        known = learned(known, end - HOUR_MS + minute * MINUTE, None, None, {"pm25": value}, {})
+        assert known.virtual is virtual
+    known = learned(known, end + MINUTE, None, None, {"pm25": 900.0}, {})
+    assert pack(known.virtual["pm25"]) == pack(update(virtual["pm25"], end, None, 40.0))
+    assert known.virtual_at == end + MINUTE
