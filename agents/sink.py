@@ -253,7 +253,7 @@ def _points(refused: Sequence[Rejection]) -> str:
 def _cause(refused: Sequence[Rejection]) -> str:
     """Why, what can be done, and the server's words."""
     reason = refused[0].reason
-    if "retention polic" not in reason:  # what versions 1 and 2 say of points that are too old
+    if not refused[0].too_old:
         return f": {reason}"
     return (
         ", which are older than its bucket keeps: the local store has them; to have them in InfluxDB too,"

@@ -73,6 +73,11 @@ class Rejection(NamedTuple):
     line: str
     reason: str
 
+    @property
+    def too_old(self) -> bool:
+        """Whether the bucket does not keep points of that age any more; versions 1 and 2 say so like this."""
+        return "retention polic" in self.reason
+
 
 class _WriteBatch(NamedTuple):
     lines: list[str]
