@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from aqi.flags import GOOD, NOT_EVALUATED, SUSPECT
+from aqi.history import History
 from aqi.quality_defaults import defaults
 from camera.virtual_sensor import Prediction
-from fusion.conclusion import Counts, learn, nothing_known, settled
+from fusion.conclusion import Conclusion, Counts, assembled, learn, nothing_known, settled
 from fusion.intake import Intake, Prepared, take_in
 from fusion.sensors.measured import Disputed, Measured
 from schemas.base import from_ms
@@ -57,6 +59,20 @@ def window(value: float, flag: int = GOOD, *, standing: int = 0) -> Prepared:
     prepared, _ = take_in(empty, None, Intake(), defaults(), "")
     found = Measured(value, value, flag, 0, 1, ("main",), "mean")
     return replace(prepared, measured={"pm25": found}, readings=1, standing=standing)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "sensors", "sides"),
+    [(True, True, "both"), (True, False, "image"), (False, True, "sensors"), (False, False, "none")],
+)
+def test_an_estimate_says_which_sides_had_anything(pictures: bool, sensors: bool, sides: str) -> None:
+    seen = window(20.0)
+    if pictures:
+        seen = replace(seen, embedding=np.zeros(128, np.float32))
+    if not sensors:
+        seen = replace(seen, measured={})
+    [estimate] = assembled([Conclusion(seen, None, {}, History.empty(48))], "any")
+    assert estimate.sides == sides
 
 
 def test_what_quality_control_doubts_teaches_nothing() -> None:
