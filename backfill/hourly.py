@@ -89,18 +89,16 @@ def read_folder(root: Path) -> tuple[dict[str, StationHistory], list[str]]:
                     else:
                         problems.append(f"{row.where}: {row.stated!r} is no time with a zone; left out")
 
-            stream.play(
-                timeline(
-                    readings(), spool.span(), partitions=1, window=_WINDOW, source="skyfuse/hourly", run=_RUN,
-                    before_ms=spool.before_ms, now_ms=now,
-                )
+            messages = timeline(
+                readings(), spool.span(), partitions=1, window=_WINDOW, source="skyfuse/hourly", run=_RUN,
+                before_ms=spool.before_ms, now_ms=now,
             )  # fmt: skip
-            problems += stream.refused()
-            estimates = stream.estimates()
+            left_out = []
+            for estimate in stream.play(messages):
+                left_out += _take(_history(found, estimate.station), estimate, stamped)
+            problems += [*stream.refused(), *left_out]
     except SourceError as error:
         raise LayoutError(str(error)) from error
-    for estimate in estimates:
-        problems += _take(_history(found, estimate.station), estimate, stamped)
     return found, problems
 
 
@@ -144,7 +142,8 @@ class _Stream:
     def __init__(self, now_ms: int) -> None:
         self._now = now_ms
         self._offsets = count()
-        self._out: list[Out] = []
+        self._estimates: list[Estimate] = []
+        self._outcome = RowsOutcome()
         self._runner = asyncio.Runner()
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="assess")
         self._stations = StationBook(topics.STATIONS.name, Keys(1), check_station)
@@ -168,7 +167,13 @@ class _Stream:
         self._executor.shutdown()
 
     async def _publish(self, records: Iterable[Out], /) -> None:
-        self._out += records
+        for out in records:
+            if out.topic == topics.ESTIMATES.name:
+                self._estimates.append(Estimate.model_validate_json(out.value or b""))
+            elif out.topic == topics.DEAD_LETTERS.name:
+                self._outcome.note_dead(self._again(out), _RUN)
+            elif out.topic == topics.LATE.name:
+                self._outcome.note_late(self._again(out), _RUN)
 
     def introduce(self, stations: Sequence[Station]) -> list[str]:
         """Take station records; gives those that are refused, and why."""
@@ -179,8 +184,8 @@ class _Stream:
         refused = self._stations.apply(records).refused if records else []
         return [f"station record of {(record.key or b'').decode()}: {why.message}" for record, why in refused]
 
-    def play(self, messages: Iterator[Message]) -> None:
-        """Take readings and the watermarks between them, in order."""
+    def play(self, messages: Iterator[Message]) -> Iterator[Estimate]:
+        """Take readings and the watermarks between them, in order; gives what is published."""
         while batch := list(islice(messages, _BATCH)):
             # The other side's watermarks come after: a window waits for both sides, and nothing is late.
             for topic, name in (
@@ -194,6 +199,8 @@ class _Stream:
                 ]
                 if records:
                     self._runner.run(self._stage.handle(topic.name, records))
+            yield from self._estimates
+            self._estimates.clear()
 
     def _record(
         self,
@@ -209,24 +216,9 @@ class _Stream:
 
     def refused(self) -> list[str]:
         """The rows that were refused, or came too late, and why."""
-        outcome = RowsOutcome()
-        for out in self._out:
-            if out.topic == topics.DEAD_LETTERS.name:
-                outcome.note_dead(self._again(out), _RUN)
-            elif out.topic == topics.LATE.name:
-                outcome.note_late(self._again(out), _RUN)
-        told = [f"{one.rows.text()}: {one.reason}; left out" for one in outcome.refused.values()]
-        late = outcome.late
+        told = [f"{one.rows.text()}: {one.reason}; left out" for one in self._outcome.refused.values()]
+        late = self._outcome.late
         return [*told, f"{late.text()}: too late for their hours; left out"] if late.count else told
 
     def _again(self, out: Out) -> "ConsumerRecord[bytes, bytes]":
         return self._record(topics.DEAD_LETTERS, out.key, out.value or b"", out.headers)
-
-    def estimates(self) -> list[Estimate]:
-        """Of each window what was published last, in order of time."""
-        newest = {}
-        for out in self._out:
-            if out.topic == topics.ESTIMATES.name:
-                estimate = Estimate.model_validate_json(out.value or b"")
-                newest[to_ms(estimate.window.end), estimate.station] = estimate
-        return [estimate for _, estimate in sorted(newest.items(), key=lambda pair: pair[0])]
