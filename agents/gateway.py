@@ -16,6 +16,7 @@ from agents.away import Away, end_within
 from settings.sections import Settings
 from sources.cameras.round import CameraRound
 from sources.entries import read_entries
+from sources.files.watch import FolderWatch
 from sources.gateway.directory import StationDirectory
 from sources.gateway.http_way import HttpWay
 from sources.gateway.keys import KeyRing
@@ -106,6 +107,9 @@ def _fetching(settings: Settings, reception: Reception, directory: StationDirect
     asked = [entry for entry in entries.camera if entry.folder is None]
     if asked:
         ways.append(CameraRound(asked, reception, place_of=directory.place_of))
+    uploading = [entry for entry in entries.camera if entry.folder is not None]
+    if entries.folder or uploading:
+        ways.append(FolderWatch(entries.folder, uploading, reception, zone_of=directory.zone_of))
     return ways
 
 

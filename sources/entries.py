@@ -179,7 +179,8 @@ class FolderEntry(_Entry):
     """`[[folder]]`: files of readings are put into it by something else."""
 
     path: Path
-    adapter: _Adapter
+    #: What knows them; without, they are skyfuse's own tables and messages.
+    adapter: _Adapter | None = None
     station: StationId | None = None
     zone: _Zone | None = None
     #: For how long a file has not grown when it is taken to be whole.

@@ -1,6 +1,7 @@
 """What `sources` raises, beside the gateway.
 
-FetchError    an address that was asked gave nothing of use
+FetchError     an address that was asked gave nothing of use
+FileRefused    a file that was put into a watched folder cannot be used
 """
 
 from schemas.errors import SkyfuseError
@@ -16,3 +17,11 @@ class FetchError(SkyfuseError):
         super().__init__(message)
         self.code = code
         self.retry_after_s = retry_after_s
+
+
+class FileRefused(SkyfuseError):
+    """A file that was put into a watched folder cannot be used. `code`: a word of few."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code

@@ -83,6 +83,9 @@ CAMERA_ASKED: Final = Counter(
     "aq_camera_asked_total", "Pictures that were asked for", ["station", "camera", "result"],
     registry=REGISTRY,
 )  # fmt: skip
+FILES: Final = Counter(
+    "aq_files_total", "Files of watched folders that were read to their end", ["result"], registry=REGISTRY
+)  # result: done, failed
 STATE_DAMAGED: Final = Counter(
     "aq_state_damaged_total", "Stored states that could not be read", ["topic"], registry=REGISTRY
 )

@@ -1,0 +1,1 @@
+"""Folders that are watched: files of readings, and pictures that cameras put there."""

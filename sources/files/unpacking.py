@@ -1,0 +1,269 @@
+"""A file becomes payloads of the size that adapters take: unpacked, and cut between its rows.
+
+Nothing is written to disk, and no more than a payload is in memory at a time (of Parquet: a batch). What a
+file unpacks to is counted while it is unpacked; what its own directory says of that is not believed.
+"""
+
+import csv
+import gzip
+import io
+import json
+import lzma
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import IO, Any, Final, NamedTuple
+
+from sources.adapters.core.translation import MAX_BYTES
+from sources.errors import FileRefused
+
+#: What one file may unpack to, and how much more that may be than the file itself where it is much.
+MOST_BYTES: Final = 1024 * 1024 * 1024
+_MOST_TIMES: Final = 100
+_MUCH: Final = 16 * 1024 * 1024
+_MOST_MEMBERS: Final = 1000
+#: Rows of a payload: an adapter looks at 300,000 entries at most.
+_ROWS: Final = 20_000
+_CUT_AT: Final = MAX_BYTES // 2
+#: It is read from its end, and so all of it is held.
+_MOST_PARQUET: Final = 128 * 1024 * 1024
+_PACKED: Final = (".zip", ".gz")
+#: What zipfile and gzip raise over damaged files; some of it by chance.
+_DAMAGE: Final = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, ValueError, LookupError,
+    OverflowError,
+)  # fmt: skip
+#: By the end of a name, the adapter of skyfuse's own formats.
+_OWN: Final = {
+    ".csv": "skyfuse-csv", ".tsv": "skyfuse-csv", ".json": "skyfuse-json", ".jsonl": "skyfuse-json",
+    ".ndjson": "skyfuse-json", ".parquet": "skyfuse-csv",
+}  # fmt: skip
+
+
+class Piece(NamedTuple):
+    """A payload of a file: where it is from, the adapter that knows it, its bytes."""
+
+    where: str
+    adapter: str
+    body: bytes
+
+
+class _Counted(io.RawIOBase):
+    """Reads on while less has been read in all than a bomb would have."""
+
+    def __init__(self, inner: IO[bytes], budget: "_Budget") -> None:
+        self._inner = inner
+        self._budget = budget
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, into: Any) -> int:
+        piece = self._inner.read(len(into))
+        self._budget.spend(len(piece))
+        into[: len(piece)] = piece
+        return len(piece)
+
+
+class _Budget:
+    def __init__(self, packed: int) -> None:
+        self._left = min(MOST_BYTES, max(_MUCH, _MOST_TIMES * packed))
+
+    def spend(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise FileRefused("bomb", "it unpacks to far more than a file of this size should")
+
+
+def pieces(file: IO[bytes], name: str, size: int, adapter: str | None) -> Iterator[Piece]:
+    """The payloads of a file of `size` bytes, in order.
+
+    Args:
+        file: it is read from its beginning, and must be seekable.
+        name: of it; its end says what it is.
+        size: bytes on disk.
+        adapter: what knows it; None: one of skyfuse's own formats.
+
+    Raises:
+        FileRefused: with what is wrong with it. What came before counts.
+    """
+    try:
+        yield from _of(file, name, name, _Budget(size), adapter)
+    except _DAMAGE as error:
+        raise FileRefused("damaged", f"it cannot be unpacked: {error}") from error
+    except (RuntimeError, NotImplementedError) as error:  # as zipfile says that it is encrypted
+        raise FileRefused("not_unpackable", f"it cannot be unpacked: {error}") from error
+
+
+def _of(file: IO[bytes], name: str, where: str, budget: _Budget, adapter: str | None) -> Iterator[Piece]:
+    kind = PurePosixPath(name).suffix.lower()
+    if kind == ".zip":
+        yield from _zipped(file, where, budget, adapter)
+    elif kind == ".gz":
+        inner = name[: -len(kind)]
+        _no_more_packing(inner)
+        with gzip.open(file) as plain:
+            yield from _plain(_buffered(plain, budget), inner, where, adapter)
+    else:
+        yield from _plain(_buffered(file, budget), name, where, adapter)
+
+
+def _buffered(file: Any, budget: _Budget) -> io.BufferedReader:
+    return io.BufferedReader(_Counted(file, budget), 256 * 1024)
+
+
+def _zipped(file: IO[bytes], where: str, budget: _Budget, adapter: str | None) -> Iterator[Piece]:
+    with zipfile.ZipFile(file) as archive:
+        members = [one for one in archive.infolist() if not one.is_dir()]
+        if len(members) > _MOST_MEMBERS:
+            raise FileRefused("bomb", f"it has {len(members)} files in it: more than {_MOST_MEMBERS}")
+        for member in members:
+            _expect_inside(member.filename)
+        for member in members:
+            path = PurePosixPath(member.filename)
+            if path.name.startswith(".") or path.parts[0] == "__MACOSX":
+                continue  # what a computer says of the files to itself
+            _no_more_packing(member.filename, gz=False)
+            with archive.open(member) as plain:
+                if path.suffix.lower() == ".gz":
+                    with gzip.open(plain) as inner:
+                        yield from _plain(
+                            _buffered(inner, budget), path.name[:-3], f"{where}/{member.filename}", adapter
+                        )
+                else:
+                    yield from _plain(
+                        _buffered(plain, budget), path.name, f"{where}/{member.filename}", adapter
+                    )
+
+
+def _expect_inside(name: str) -> None:
+    """Nothing is written where a name says; but who names such paths means no good."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or name[1:2] == ":" or "\0" in name:
+        raise FileRefused("outside", f"it names a path outside itself: {ascii(name)[:80]}")
+
+
+def _no_more_packing(name: str, *, gz: bool = True) -> None:
+    kind = PurePosixPath(name).suffix.lower()
+    if kind == ".zip" or (gz and kind in _PACKED):
+        raise FileRefused("packed_twice", f"a packed file in a packed one: {ascii(name)[:80]}")
+
+
+def _plain(file: io.BufferedReader, name: str, where: str, adapter: str | None) -> Iterator[Piece]:
+    kind = PurePosixPath(name).suffix.lower()
+    if kind == ".parquet":
+        if adapter not in (None, "skyfuse-csv"):
+            raise FileRefused("not_known", f"Parquet is read as skyfuse's own table only, not by {adapter}")
+        yield from _parquet(file, where)
+        return
+    known = adapter or _OWN.get(kind)
+    if known is None:
+        raise FileRefused(
+            "not_known",
+            f"what is {ascii(name)[:80]}? Give its folder an `adapter`, or it the right ending",
+        )
+    if known == "skyfuse-csv":
+        yield from _rows(file, where, known, header=True)
+        return
+    start = file.peek(1)[:1]
+    body = file.read(MAX_BYTES + 1)
+    if len(body) <= MAX_BYTES:
+        yield Piece(where, known, body)
+    elif known == "skyfuse-json" and start == b"{" and _is_json(body.split(b"\n", 1)[0]):
+        chained: Any = _Chained(body, file)
+        yield from _rows(io.BufferedReader(chained, 256 * 1024), where, known, header=False)
+    else:
+        raise FileRefused("too_large", f"{where} is one payload of more than {MAX_BYTES} bytes: part it")
+
+
+class _Chained(io.RawIOBase):
+    """What was read already, and then the rest."""
+
+    def __init__(self, first: bytes, rest: io.BufferedReader) -> None:
+        self._first = io.BytesIO(first)
+        self._rest = rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, into: Any) -> int:
+        piece = self._first.read(len(into)) or self._rest.read(len(into))
+        into[: len(piece)] = piece
+        return len(piece)
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
+
+
+def _rows(file: io.BufferedReader, where: str, adapter: str, *, header: bool) -> Iterator[Piece]:
+    """Lines in payloads, each with the header before it; cut where no quoted cell is open."""
+    first = _line(file, where) if header else b""
+    if header and not first:
+        yield Piece(where, adapter, b"")
+        return
+    lines: list[bytes] = []
+    size, opened, number, begun = len(first), False, 1, 2
+    while line := _line(file, where):
+        number += 1
+        lines.append(line)
+        size += len(line)
+        opened ^= line.count(b'"') % 2 == 1
+        if not opened and (len(lines) >= _ROWS or size >= _CUT_AT):
+            yield Piece(f"{where}:{begun}-{number}", adapter, first + b"".join(lines))
+            lines, size, begun = [], len(first), number + 1
+        elif size > MAX_BYTES:
+            raise FileRefused("too_large", f"{where}: a quotation mark after line {begun} is never closed")
+    if lines or begun == 2:
+        place = where if begun == 2 else f"{where}:{begun}-{number}"
+        yield Piece(place, adapter, first + b"".join(lines))
+
+
+def _line(file: io.BufferedReader, where: str) -> bytes:
+    line = file.readline(MAX_BYTES + 1)
+    if len(line) > MAX_BYTES:
+        raise FileRefused("too_large", f"{where} has a line of more than {MAX_BYTES} bytes")
+    return line
+
+
+def _parquet(file: io.BufferedReader, where: str) -> Iterator[Piece]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    data = file.read(_MOST_PARQUET + 1)
+    if len(data) > _MOST_PARQUET:
+        raise FileRefused("too_large", f"Parquet of more than {_MOST_PARQUET} bytes: part it")
+    try:
+        with pq.ParquetFile(pa.BufferReader(data)) as table:
+            stated = sum(
+                table.metadata.row_group(number).total_byte_size
+                for number in range(table.metadata.num_row_groups)
+            )
+            if stated > MOST_BYTES:
+                raise FileRefused("bomb", f"it unpacks to {stated} bytes")
+            begun = 1
+            for batch in table.iter_batches(_ROWS):
+                output = io.StringIO()
+                writer = csv.writer(output)
+                writer.writerow(batch.schema.names)
+                columns = [column.to_pylist() for column in batch.columns]
+                writer.writerows([_cell(value) for value in row] for row in zip(*columns, strict=True))
+                place = f"{where}:{begun}-{begun + batch.num_rows - 1}"
+                yield Piece(place, "skyfuse-csv", output.getvalue().encode(errors="replace"))
+                begun += batch.num_rows
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        raise FileRefused("damaged", f"it cannot be read as Parquet: {error!s:.200}") from error
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)

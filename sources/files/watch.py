@@ -1,0 +1,228 @@
+"""Files that are put into folders become readings and frames: a way into the gateway."""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import tzinfo
+from typing import IO, Final, Protocol
+from zoneinfo import ZoneInfo
+
+from sources.adapters.core.parts import Part
+from sources.entries import CameraEntry, FolderEntry
+from sources.errors import FileRefused
+from sources.files.inbox import Claimed, Inbox
+from sources.files.unpacking import Piece, pieces
+from sources.gateway.arrival import Arrival, Picture, Receipt
+from sources.gateway.errors import KafkaAway
+from streams import metrics
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two looks into a folder.
+_LOOK_S: Final = 1.0
+#: Seconds after which a folder is tried again that cannot be used.
+_RETRY_S: Final = 10.0
+#: For so long (s) a picture has not grown when it is whole: cameras send theirs in one go.
+_PICTURE_QUIET_S: Final = 3.0
+_MOST_PICTURE: Final = 12 * 1024 * 1024
+#: Refused parts that a reason names.
+_NAMED: Final = 8
+
+
+class Takes(Protocol):
+    """The part of the reception that folders use. Both raise KafkaAway."""
+
+    async def take(self, arrival: Arrival) -> Receipt:
+        """Publish a payload."""
+
+    async def take_picture(self, picture: Picture) -> Receipt:
+        """Publish a picture."""
+
+
+class FolderWatch:
+    """A way in: all folders, until it is cancelled.
+
+    Args:
+        folders: of files of readings.
+        cameras: that put their pictures into folders.
+        reception: takes what is in them.
+        zone_of: of a station's civil time.
+        look_s: seconds between two looks.
+    """
+
+    name = "folders"
+
+    def __init__(
+        self,
+        folders: Sequence[FolderEntry],
+        cameras: Sequence[CameraEntry],
+        reception: Takes,
+        *,
+        zone_of: Callable[[str], tzinfo | None] = lambda _: None,
+        look_s: float = _LOOK_S,
+    ) -> None:
+        self._look_s = look_s
+        self._jobs: list[_Readings | _Pictures] = [_Readings(one, reception, zone_of) for one in folders]
+        self._jobs += [_Pictures(one, reception) for one in cameras]
+
+    async def serve(self) -> None:
+        """Watch them until cancelled. A folder that cannot be used is tried again."""
+        async with asyncio.TaskGroup() as group:
+            for job in self._jobs:
+                group.create_task(self._watch(job), name=f"folder {job.inbox.folder}")
+
+    async def _watch(self, job: "_Readings | _Pictures") -> None:
+        said = ""
+        while True:
+            try:
+                with job.inbox.held() as ours:
+                    if ours:
+                        said = ""
+                        await self._serve(job)
+                    words = "another process watches it already"
+            except OSError as error:
+                words = error.strerror or type(error).__name__
+            if words != said:
+                log.warning("folder %s cannot be watched, and is tried again: %s", job.inbox.folder, words)
+                said = words
+            await asyncio.sleep(_RETRY_S)
+
+    async def _serve(self, job: "_Readings | _Pictures") -> None:
+        """Until a fault of the folder's own; raises OSError."""
+        for claimed in job.inbox.begun():
+            await self._settle(job, claimed)
+        while True:
+            for claimed in await asyncio.to_thread(job.inbox.claim):
+                await self._settle(job, claimed)
+            await asyncio.sleep(self._look_s)
+
+    async def _settle(self, job: "_Readings | _Pictures", claimed: Claimed) -> None:
+        """Read one file, and put it where it belongs. Only the folder's own faults leave as OSError."""
+        name = ascii(claimed.name)[1:-1]
+        try:
+            with job.inbox.opened(claimed) as file:
+                before = os.fstat(file.fileno())
+                reason, refused = await job.take(claimed.name, file, before)
+                after = os.fstat(file.fileno())
+        except OSError as error:
+            reason, refused = f"it cannot be read: {error.strerror}", True
+        except Exception as error:
+            log.exception("file %s in %s", name, job.inbox.folder)
+            reason, refused = f"something went wrong that should not: {type(error).__name__}", True
+        else:
+            if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+                job.inbox.give_back(claimed)
+                return
+        if refused:
+            log.warning("file %s in %s cannot be used: %s", name, job.inbox.folder, reason.splitlines()[0])
+            job.inbox.failed(claimed, reason)
+        elif job.keeps:
+            job.inbox.done(claimed, reason)
+        else:
+            job.inbox.gone(claimed)
+        metrics.FILES.labels("failed" if refused else "done").inc()
+
+
+class _Readings:
+    keeps = True
+
+    def __init__(self, entry: FolderEntry, reception: Takes, zone_of: Callable[[str], tzinfo | None]) -> None:
+        self._entry = entry
+        self._reception = reception
+        self._zone_of = zone_of
+        self.inbox = Inbox(entry.path, entry.quiet.total_seconds())
+
+    async def take(self, name: str, file: IO[bytes], status: os.stat_result) -> tuple[str, bool]:
+        """What is to be said of it, and whether nothing of it could be used."""
+        published = 0
+        parts: list[Part] = []
+        letters: list[str] = []
+        pile = pieces(file, name, status.st_size, self._entry.adapter)
+        try:
+            while (piece := await asyncio.to_thread(next, pile, None)) is not None:
+                receipt = await self._send(piece, status.st_mtime_ns // 1_000_000)
+                published += receipt.published
+                parts += receipt.refused[: _NAMED + 1]
+                if receipt.dead_letter is not None:
+                    letters.append(receipt.dead_letter)
+                del parts[4 * _NAMED :], letters[_NAMED:]
+        except FileRefused as error:
+            used = f"\n{published} readings before that were taken" if published else ""
+            return f"{error} [{error.code}]{used}", True
+        return _words(published, parts, letters), not published and bool(parts)
+
+    async def _send(self, piece: Piece, changed_ms: int) -> Receipt:
+        station = self._entry.station
+        zone: tzinfo | None = None if self._entry.zone is None else ZoneInfo(self._entry.zone)
+        if zone is None and station is not None:
+            zone = self._zone_of(station)
+        arrival = Arrival(
+            adapter=piece.adapter,
+            body=piece.body,
+            # The file's own time: who reads it again must not find another one.
+            received_at=changed_ms,
+            way="file",
+            topic=ascii(piece.where)[1:-1],
+            origin=f"folder {self.inbox.folder}",
+            station=station,
+            zone=zone,
+        )
+        return await _until_confirmed(lambda: self._reception.take(arrival))
+
+
+class _Pictures:
+    keeps = False
+
+    def __init__(self, entry: CameraEntry, reception: Takes) -> None:
+        assert entry.folder is not None
+        self._entry = entry
+        self._reception = reception
+        self.inbox = Inbox(entry.folder, _PICTURE_QUIET_S)
+
+    async def take(self, name: str, file: IO[bytes], status: os.stat_result) -> tuple[str, bool]:
+        """What is to be said of it, and whether it could not be used."""
+        data = await asyncio.to_thread(file.read, _MOST_PICTURE + 1)
+        if len(data) > _MOST_PICTURE:
+            return f"{name!a} is no picture: it has more than {_MOST_PICTURE} bytes", True
+        changed_ms = status.st_mtime_ns // 1_000_000
+        receipt = await _until_confirmed(
+            lambda: self._reception.take_picture(
+                Picture(
+                    station=self._entry.station,
+                    taken_at=changed_ms,
+                    data=data,
+                    received_at=changed_ms,
+                    way="camera",
+                    camera=self._entry.camera,
+                    origin=f"folder {self.inbox.folder}",
+                    crop=self._entry.area,
+                )
+            )
+        )
+        return _words(receipt.published, list(receipt.refused), [receipt.dead_letter or ""]), bool(
+            receipt.refused
+        )
+
+
+async def _until_confirmed(send: Callable[[], Coroutine[None, None, Receipt]]) -> Receipt:
+    """What is not confirmed is sent again: the file stays where it is meanwhile."""
+    while True:
+        try:
+            return await send()
+        except KafkaAway as error:
+            await asyncio.sleep(error.retry_after_s)
+
+
+def _words(published: int, parts: Sequence[Part], letters: Sequence[str]) -> str:
+    """What was not used, in lines; "" where there is nothing to say."""
+    if not parts:
+        return ""
+    lines = [f"{published} readings were taken; not used:"]
+    for part in parts[:_NAMED]:
+        times = f" ({part.times} times)" if part.times > 1 else ""
+        lines.append(f"{part.where + ': ' if part.where else ''}{part.why} [{part.code}]{times}")
+    if len(parts) > _NAMED:
+        lines.append("and more")
+    lines += [f"skyfuse dlq show {letter}" for letter in letters if letter]
+    return "\n".join(lines)

@@ -1,0 +1,165 @@
+"""What files unpack to: all rows once, whatever they are packed in; bombs and paths outside are refused."""
+
+import csv
+import gzip
+import io
+import zipfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sources.adapters.core.translation import MAX_BYTES
+from sources.errors import FileRefused
+from sources.files import unpacking
+from sources.files.unpacking import Piece, pieces
+
+HEADER = "time,station,parameter,value,unit\n"
+
+
+def _pieces(data: bytes, name: str, adapter: str | None = None) -> list[Piece]:
+    return list(pieces(io.BytesIO(data), name, len(data), adapter))
+
+
+def _zip(*members: tuple[str, bytes]) -> bytes:
+    output = io.BytesIO()
+    with zipfile.ZipFile(output, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members:
+            archive.writestr(name, data)
+    return output.getvalue()
+
+
+def _code(data: bytes, name: str, adapter: str | None = None) -> str:
+    with pytest.raises(FileRefused) as caught:
+        _pieces(data, name, adapter)
+    return caught.value.code
+
+
+def _outcome(data: bytes, name: str) -> tuple[list[Piece], str]:
+    """Its pieces, or why there are none."""
+    try:
+        return _pieces(data, name), ""
+    except FileRefused as error:
+        return [], error.code
+
+
+@given(
+    st.lists(
+        st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\0")), min_size=2, max_size=3)
+    ),
+    st.integers(1, 5),
+)
+def test_every_row_is_in_one_piece(rows: Sequence[Sequence[str]], most: int) -> None:
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    writer.writerow(["a", "b", "c"])
+    writer.writerows(rows)
+    data = table.getvalue().encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(unpacking, "_ROWS", most)
+        for name, packed in (
+            ("x.csv", data),
+            ("x.CSV.gz", gzip.compress(data)),
+            ("x.zip", _zip(("x.csv", data))),
+        ):
+            found = []
+            for piece in _pieces(packed, name):
+                text = io.StringIO(piece.body.decode(), newline="")
+                [head, *body] = list(csv.reader(text))
+                assert head == ["a", "b", "c"]
+                found += body
+            assert found == [list(row) for row in rows]
+
+
+def test_a_table_of_parquet_is_read_with_its_times() -> None:
+    table = pa.table(
+        {
+            "time": pa.array([datetime(2026, 8, 21, 10, tzinfo=UTC)] * 2, pa.timestamp("ms", "UTC")),
+            "station": ["roof", "roof"], "parameter": ["pm25", "pm10"], "value": [12.5, None],
+            "unit": ["ug/m3"] * 2,
+        }
+    )  # fmt: skip
+    output = io.BytesIO()
+    pq.write_table(table, output)
+    [piece] = _pieces(output.getvalue(), "a.parquet")
+    assert piece.adapter == "skyfuse-csv"
+    assert piece.body.decode().splitlines()[1:] == [
+        "2026-08-21T10:00:00+00:00,roof,pm25,12.5,ug/m3", "2026-08-21T10:00:00+00:00,roof,pm10,,ug/m3",
+    ]  # fmt: skip
+    assert _code(b"PAR1 no parquet PAR1", "a.parquet") == "damaged"
+    assert _code(output.getvalue(), "a.parquet", "cpcb") == "not_known"
+
+
+def test_the_adapter_is_that_of_the_folder_or_by_the_ending() -> None:
+    assert _pieces(b"{}", "a.json") == [Piece("a.json", "skyfuse-json", b"{}")]
+    assert _pieces(b"{}", "a.json", "airgradient") == [Piece("a.json", "airgradient", b"{}")]
+    assert _pieces(b"x", "HourlyData_2026082110.dat", "airnow")[0].adapter == "airnow"
+    assert _code(b"x", "HourlyData_2026082110.dat") == "not_known"
+    members = [
+        ("a.json", b"{}"),
+        ("__MACOSX/._a", b"x"),
+        (".DS_Store", b"x"),
+        ("b/c.json.gz", gzip.compress(b"[]")),
+    ]
+    assert [piece.where for piece in _pieces(_zip(*members), "z.zip")] == [
+        "z.zip/a.json",
+        "z.zip/b/c.json.gz",
+    ]
+
+
+def test_large_messages_are_cut_between_lines() -> None:
+    line = b'{"station": "roof", "values": []}\n'
+    data = line * (2 * MAX_BYTES // len(line))
+    found = _pieces(data, "a.jsonl")
+    assert len(found) > 2
+    assert b"".join(piece.body for piece in found) == data
+    assert _code(b"[" + b"1," * MAX_BYTES, "a.json") == "too_large"
+    assert _code(b"a" * (MAX_BYTES + 2), "a.csv") == "too_large"
+    assert _code(b'a\n"' + b"\n" * (MAX_BYTES + 2), "a.csv") == "too_large"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../up.csv", "/etc/passwd", "a/../../b.csv", "..\\up.csv", "C:\\a.csv", "C:a.csv", "\\\\host\\a.csv"],
+)
+def test_a_path_outside_spoils_the_archive(name: str) -> None:
+    assert _code(_zip(("a.csv", HEADER.encode()), (name, b"x")), "a.zip") == "outside"
+
+
+@given(st.text(min_size=1, max_size=40))
+def test_no_name_in_an_archive_breaks_it(name: str) -> None:
+    try:
+        data = _zip((name, b"{}"))
+    except (ValueError, LookupError):  # zipfile cannot write it
+        return
+    found, code = _outcome(data, "a.zip")
+    assert code in ("outside", "not_known", "packed_twice", "damaged", "")
+    assert all(piece.body == b"{}" for piece in found)
+
+
+def test_bombs_are_refused() -> None:
+    zeros = bytes(200_000_000)
+    assert _code(_zip(("a.csv", zeros)), "a.zip") in ("bomb", "too_large")
+    lines = b"a,b\n" * 50_000_000
+    assert _code(gzip.compress(lines, 9), "a.csv.gz") == "bomb"
+    assert _code(_zip(*((f"{number}.json", b"{}") for number in range(1001))), "a.zip") == "bomb"
+    assert _code(_zip(("b.zip", _zip(("a.csv", b"x")))), "a.zip") == "packed_twice"
+    assert _code(gzip.compress(_zip(("a.csv", b"x"))), "a.zip.gz") == "packed_twice"
+
+
+@given(st.binary(max_size=200), st.sampled_from(["a.zip", "a.csv.gz", "a.parquet", "a.json", "a.csv"]))
+def test_no_bytes_break_it(data: bytes, name: str) -> None:
+    assert _outcome(data, name)[1] in ("", "damaged")
+
+
+@given(st.data())
+def test_a_damaged_archive_is_refused_in_words(draw: st.DataObject) -> None:
+    good = bytearray(_zip(("a.json", b'{"a": 1}' * 20), ("b.json.gz", gzip.compress(b"[]" * 20))))
+    for _ in range(draw.draw(st.integers(1, 4))):
+        good[draw.draw(st.integers(0, len(good) - 1))] ^= draw.draw(st.integers(1, 255))
+    code = _outcome(bytes(good), "a.zip")[1]
+    assert code in ("", "damaged", "not_unpackable", "not_known", "outside", "packed_twice", "bomb")
