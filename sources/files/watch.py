@@ -30,7 +30,7 @@ _MOST_PICTURE: Final = 12 * 1024 * 1024
 _NAMED: Final = 8
 
 
-class Takes(Protocol):
+class TakesFiles(Protocol):
     """The part of the reception that folders use. Both raise KafkaAway."""
 
     async def take(self, arrival: Arrival) -> Receipt:
@@ -57,7 +57,7 @@ class FolderWatch:
         self,
         folders: Sequence[FolderEntry],
         cameras: Sequence[CameraEntry],
-        reception: Takes,
+        reception: TakesFiles,
         *,
         zone_of: Callable[[str], tzinfo | None] = lambda _: None,
         look_s: float = _LOOK_S,
@@ -127,7 +127,7 @@ class FolderWatch:
 class _Readings:
     keeps = True
 
-    def __init__(self, entry: FolderEntry, reception: Takes, zone_of: Callable[[str], tzinfo | None]) -> None:
+    def __init__(self, entry: FolderEntry, reception: TakesFiles, zone_of: Callable[[str], tzinfo | None]) -> None:
         self._entry = entry
         self._reception = reception
         self._zone_of = zone_of
@@ -174,7 +174,7 @@ class _Readings:
 class _Pictures:
     keeps = False
 
-    def __init__(self, entry: CameraEntry, reception: Takes) -> None:
+    def __init__(self, entry: CameraEntry, reception: TakesFiles) -> None:
         assert entry.folder is not None
         self._entry = entry
         self._reception = reception
