@@ -127,7 +127,9 @@ class FolderWatch:
 class _Readings:
     keeps = True
 
-    def __init__(self, entry: FolderEntry, reception: TakesFiles, zone_of: Callable[[str], tzinfo | None]) -> None:
+    def __init__(
+        self, entry: FolderEntry, reception: TakesFiles, zone_of: Callable[[str], tzinfo | None]
+    ) -> None:
         self._entry = entry
         self._reception = reception
         self._zone_of = zone_of
