@@ -22,6 +22,7 @@ from cli.simulate import EVERY
 from infra.connect import environment
 from infra.errors import StackError
 from infra.room import Rooms
+from infra.stack.ports import expect_free
 from infra.stores import make_room_for_live
 from schemas.base import to_ms
 from schemas.estimate import Estimate
@@ -35,6 +36,7 @@ from sources.simulate.place import settle
 from streams.errors import StoreError
 from streams.topics import READINGS
 
+_WAYS: Final = frozenset(("http", "mqtt"))
 #: Windows that tell how often a station speaks: six hours of minutes.
 _REMEMBERED: Final = 360
 
@@ -49,9 +51,21 @@ def up(
     simulate: Annotated[
         bool, typer.Option(help="Feed it with the simulated city; --no-simulate: only with what you send.")
     ] = True,
+    ways: Annotated[
+        str, typer.Option("--with", metavar="WAYS", help="Let devices send, too: http, mqtt, or http,mqtt.")
+    ] = "",
 ) -> None:
     """Run everything on this machine and show it live."""
-    _run(Settings(), seconds, _Simulated(stations, history, every) if simulate else None)
+    asked = frozenset(way.strip() for way in ways.split(",") if way.strip())
+    if asked - _WAYS:
+        raise typer.BadParameter(f"{', '.join(sorted(asked - _WAYS))}: there are http and mqtt")
+    settings = Settings()
+    http = settings.gateway.http
+    if "http" in asked:
+        if http.port is None:
+            raise typer.BadParameter("gateway.http.port is off: --with http needs one")
+        expect_free(http.host, http.port, "gateway.http.port (SKYFUSE_GATEWAY__HTTP__PORT)")
+    _run(settings, seconds, _Simulated(stations, history, every) if simulate else None, asked)
 
 
 class _Simulated(NamedTuple):
@@ -62,7 +76,9 @@ class _Simulated(NamedTuple):
     every: float
 
 
-def _run(settings: Settings, seconds: float | None, simulated: _Simulated | None) -> None:
+def _run(
+    settings: Settings, seconds: float | None, simulated: _Simulated | None, ways: Collection[str] = ()
+) -> None:
     """Run until Ctrl-C or for `seconds`, showing what the network shows."""
     console = screen()
     notes: list[str] = []
@@ -73,7 +89,7 @@ def _run(settings: Settings, seconds: float | None, simulated: _Simulated | None
             f"a replay's estimates are no live ones; they stay in {replayed} (skyfuse query --store)"
         )
     with running(
-        settings, lambda text: console.print(f"skyfuse: {text}", style="dim"), notes.append
+        settings, lambda text: console.print(f"skyfuse: {text}", style="dim"), notes.append, ways=ways
     ) as stack:
         settings = stack.settings
         stack.start_workers()
@@ -87,6 +103,8 @@ def _run(settings: Settings, seconds: float | None, simulated: _Simulated | None
         if kept.mend:
             notes.append(f"the local store, {kept.found}: {kept.mend}")
         console.print(address_of(settings), highlight=False)
+        for text in ways_in(settings, ways):
+            console.print(f"skyfuse: {text}", highlight=False, soft_wrap=True, markup=False)
         city = None
         if simulated is None:
             console.print(
@@ -117,6 +135,21 @@ def _run(settings: Settings, seconds: float | None, simulated: _Simulated | None
 def address_of(settings: Settings) -> str:
     """Where producers and consumers of one's own find the broker."""
     return f"skyfuse: Kafka is at {settings.kafka.bootstrap}"
+
+
+def ways_in(settings: Settings, ways: Collection[str]) -> list[str]:
+    """Where devices send to."""
+    gateway = settings.gateway
+    told = []
+    if "http" in ways:
+        scheme = "http" if gateway.http.tls_cert is None else "https"
+        told.append(
+            f"devices send to {scheme}://{gateway.http.host}:{gateway.http.port} with a key:"
+            " skyfuse gateway keys add NAME --station ID"
+        )
+    if "mqtt" in ways:
+        told.append(f"devices publish to {gateway.mqtt.url}, such as to skyfuse/STATION/readings")
+    return told
 
 
 def first_message(settings: Settings) -> str:

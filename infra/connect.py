@@ -44,8 +44,10 @@ def _lasting(length: timedelta) -> str:
 
 def environment(settings: Settings) -> dict[str, str]:
     """What a child process has to know: the addresses that were found or started."""
-    idle = settings.window.idle_timeout
+    idle, http = settings.window.idle_timeout, settings.gateway.http
     known = {
+        "SKYFUSE_GATEWAY__HTTP__PORT": "off" if http.port is None else str(http.port),
+        "SKYFUSE_GATEWAY__MQTT__URL": settings.gateway.mqtt.url or "",
         "SKYFUSE_WINDOW__IDLE_TIMEOUT": "off" if idle is None else f"PT{idle.total_seconds():g}S",
         "SKYFUSE_DATA_DIR": str(settings.data_dir.absolute()),
         "SKYFUSE_KAFKA__BOOTSTRAP": settings.kafka.bootstrap or "",

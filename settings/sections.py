@@ -259,7 +259,9 @@ _MQTT_ADDRESS: Final = re.compile(r"mqtts?://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+)
 
 
 def _mqtt_address(url: str | None) -> str | None:
-    if url is not None and _MQTT_ADDRESS.fullmatch(url) is None:
+    if not url:  # a compose file can only leave a variable empty
+        return None
+    if _MQTT_ADDRESS.fullmatch(url) is None:
         raise ValueError(
             "is no address such as mqtt://broker:1883, or mqtts://broker:8883 for TLS; user and password"
             " are settings of their own"

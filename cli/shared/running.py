@@ -1,7 +1,7 @@
 """A pipeline on this machine: what settings do not name is started, and all of it ended again."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -10,6 +10,7 @@ from cli.shared.live import Pipeline
 from infra.connect import environment
 from infra.stack.broker import EmbeddedBroker, running_bootstrap
 from infra.stack.cache import EmbeddedCache
+from infra.stack.mosquitto import LocalMosquitto
 from infra.stack.ports import free_port
 from infra.stack.processes import Status, Supervisor, ended_by_signals
 from settings.sections import Settings
@@ -25,12 +26,16 @@ class Running:
     pipeline: Pipeline
     workers: Mapping[str, Sequence[str]]
     broker: EmbeddedBroker | None
+    mosquitto: LocalMosquitto | None = None
 
     def keep_broker(self, note: Callable[[str], None]) -> None:
         """Start the embedded broker again if it has died; the workers wait for it, or are restarted."""
         if self.broker is not None and not self.broker.running:
             note("Apache Kafka died and is started again")
             self.broker.start()
+        if self.mosquitto is not None and not self.mosquitto.running:
+            note("Mosquitto died and is started again")
+            self.mosquitto.start()
 
     def start_workers(self) -> None:
         """Start those that do not run yet."""
@@ -42,14 +47,24 @@ class Running:
 
 @contextmanager
 def running(
-    settings: Settings, say: Callable[[str], None], note: Callable[[str], None], *, replay: bool = False
+    settings: Settings,
+    say: Callable[[str], None],
+    note: Callable[[str], None],
+    *,
+    replay: bool = False,
+    ways: Collection[str] = (),
 ) -> Iterator[Running]:
     """Start what settings do not name (broker, cache) and the topics; end everything on exit.
 
+    `ways`: how devices may send (http, mqtt): with any there is a gateway, and with mqtt a broker for them.
     A replay may run beside `up`: it uses the broker that is there, logs of its own, and no cache.
     """
     with ExitStack() as stack:
         stack.enter_context(ended_by_signals())
+        mosquitto = None
+        if "mqtt" in ways and settings.gateway.mqtt.url is None:
+            mosquitto = stack.enter_context(LocalMosquitto(settings.data_dir / "mosquitto"))
+        settings = _let_in(settings, ways, None if mosquitto is None else mosquitto.url)
         broker = None
         bootstrap = settings.kafka.bootstrap
         if bootstrap is None and replay:
@@ -76,7 +91,7 @@ def running(
         supervisor = stack.enter_context(
             Supervisor(settings.data_dir / ("log-replay" if replay else "log"), crashed)
         )
-        ports = {role: free_port() for role in ROLES}
+        ports = {role: free_port() for role in (*ROLES, *(["gateway"] if ways else []))}
         yield Running(
             settings,
             supervisor,
@@ -86,4 +101,15 @@ def running(
                 for role, port in ports.items()
             },
             broker,
+            mosquitto,
         )
+
+
+def _let_in(settings: Settings, ways: Collection[str], mqtt: str | None) -> Settings:
+    """Settings of a gateway that takes what comes by `ways` alone; `mqtt`: of the broker that was started."""
+    gateway = settings.gateway
+    if "http" not in ways:
+        gateway = gateway.model_copy(update={"http": gateway.http.model_copy(update={"port": None})})
+    if mqtt is not None:
+        gateway = gateway.model_copy(update={"mqtt": gateway.mqtt.model_copy(update={"url": mqtt})})
+    return settings.model_copy(update={"gateway": gateway})

@@ -58,6 +58,11 @@ class LocalMosquitto:
             raise MosquittoError("Mosquitto has no port yet: start it first")
         return f"mqtt://{HOST}:{self._port}"
 
+    @property
+    def running(self) -> bool:
+        """Whether the process is alive."""
+        return self._child is not None and self._child.poll() is None
+
     def start(self, timeout: float = 15.0) -> None:
         """Start and wait until it takes connections. Raises MosquittoError."""
         program = shutil.which("mosquitto") or shutil.which(_SBIN)
