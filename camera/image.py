@@ -31,6 +31,8 @@ _COLOUR_MODES: Final = frozenset(("1", "L", "LA", "P", "PA", "RGB", "RGBA"))
 #: libjpeg's warning of bytes that belong to nothing; cheap cameras pad a frame's end with a few.
 _PADDING: Final = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 MAX_PADDING: Final = 16
+#: A picture as a camera takes it, before it is made smaller: of 12 megapixels, in good quality.
+MAX_ORIGINAL_BYTES: Final = 12 * 1024 * 1024
 #: What Pillow's readers raise on broken input.
 _PILLOW_ERRORS: Final = (
     OSError,
@@ -154,7 +156,7 @@ def reduced(data: bytes, longest: int, area: Area | None = None) -> bytes:
     Raises:
         ImageRefused: with a code of `camera.picture_file.REFUSALS`.
     """
-    file = inspect(data)
+    file = inspect(data, MAX_ORIGINAL_BYTES)
     if area is None and max(file.size) <= longest and file.orientation == 1:
         return file.lean
     part = area or Area()

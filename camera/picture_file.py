@@ -69,18 +69,17 @@ class PictureFile:
     orientation: int
 
 
-def inspect(data: bytes) -> PictureFile:
-    """Check kind, structure and size without decoding anything.
+def inspect(data: bytes, most: int = MAX_FRAME_BYTES) -> PictureFile:
+    """Check kind, structure and size (`most` bytes) without decoding anything.
 
     Raises:
         ImageRefused: with a code of `REFUSALS`. A 20,000 x 20,000 picture is refused from its header.
     """
     if not data:
         raise ImageRefused("empty", "the frame has no bytes; the camera or its gateway sent nothing")
-    if len(data) > MAX_FRAME_BYTES:
+    if len(data) > most:
         raise ImageRefused(
-            "too_many_bytes",
-            f"the frame has {len(data)} bytes, over {MAX_FRAME_BYTES}; downscale it at the station",
+            "too_many_bytes", f"the frame has {len(data)} bytes, over {most}; downscale it at the station"
         )
     if data.startswith(b"\xff\xd8"):
         file = _inspect_jpeg(data)

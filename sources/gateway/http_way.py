@@ -22,6 +22,7 @@ from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError, to_json
 
+from camera.image import MAX_ORIGINAL_BYTES
 from schemas.base import DeviceId, StationId, parse_time, to_ms
 from settings.sections import HttpSettings
 from sources.adapters import adapters
@@ -36,8 +37,8 @@ from streams import metrics
 
 log = logging.getLogger(__name__)
 
-#: Bytes of a picture as a camera sends it: one of 12 megapixels in good quality.
-MAX_PICTURE: Final = 12 * 1024 * 1024
+#: Bytes of a form beside its picture.
+_FORM: Final = 64 * 1024
 #: Seconds that a request may take to come in.
 _BODY_S: Final = 30.0
 #: Seconds after which a connection without a request is closed.
@@ -127,7 +128,7 @@ class HttpWay:
         body = self._settings.max_body
         posts: dict[str, _Route] = {
             "/v1/observations": _Route(self._observations, body),
-            "/v1/frames": _Route(self._frames, MAX_PICTURE),
+            "/v1/frames": _Route(self._frames, MAX_ORIGINAL_BYTES + _FORM),
             "/v1/ingest/{adapter}": _Route(self._ingest, body),
             # AirGradient with `httpDomain`.
             "/sensors/{device}/measures": _Route(self._by("airgradient"), body, forgetful=True),

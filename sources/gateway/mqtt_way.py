@@ -29,11 +29,12 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from pydantic import TypeAdapter, ValidationError
 
+from camera.image import MAX_ORIGINAL_BYTES
 from schemas.base import StationId
 from settings.sections import MqttSettings
 from sources.gateway.arrival import Arrival, KeyScope, Picture
 from sources.gateway.errors import KafkaAway, NotAllowed, SpoolFull
-from sources.gateway.http_way import MAX_PICTURE, Takes
+from sources.gateway.http_way import Takes
 from sources.gateway.reception import Reception
 from sources.gateway.topics import Match, TopicMap, is_online
 from streams import metrics
@@ -49,7 +50,7 @@ _LONGEST_PAUSE_S: Final = 30
 #: Seconds after which what Kafka did not confirm is tried again.
 _AGAIN_S: Final = 1.0
 #: A message of more bytes is asked for by nobody, and not kept.
-_MOST_BYTES: Final = MAX_PICTURE + 64 * 1024
+_MOST_BYTES: Final = MAX_ORIGINAL_BYTES + 64 * 1024
 #: Bytes under way, and what a message costs beside its own. Beyond them QoS 0 is let go and counted.
 _MOST_HELD: Final = 64 * 1024 * 1024
 _MESSAGE_BYTES: Final = 4000
@@ -297,7 +298,7 @@ class MqttWay:
 
     async def _use(self, message: _MqttMessage) -> None:
         match = self._topics.match(message.topic)
-        if match is None or len(message.payload) > MAX_PICTURE:
+        if match is None or len(message.payload) > MAX_ORIGINAL_BYTES:
             metrics.TURNED_AWAY.labels(self.name, "unknown_topic" if match is None else "too_large").inc()
             return
         station = match.station

@@ -20,7 +20,7 @@ from camera.image import reduced
 from schemas.base import first_error, from_ms
 from schemas.dead_letter import DeadLetter
 from schemas.errors import Refused
-from schemas.frame import FrameHeader
+from schemas.frame import MAX_FRAME_BYTES, FrameHeader
 from schemas.reading import Reading, encode
 from settings.sections import GatewaySettings
 from sources.adapters import adapters
@@ -243,6 +243,8 @@ class Reception:
                 data = await asyncio.to_thread(reduced, data, self._settings.longest_side, picture.crop)
             except ImageRefused as error:
                 raise Refused(error.code, str(error)) from error
+        if len(data) > MAX_FRAME_BYTES:
+            raise Refused("too_many_bytes", f"the picture has {len(data)} bytes, over {MAX_FRAME_BYTES}")
         try:
             header = FrameHeader(
                 id=f"{picture.station}-{picture.camera}-{picture.taken_at}",

@@ -13,6 +13,7 @@ from PIL import Image
 
 from camera.image import Area
 from schemas.dead_letter import DeadLetter
+from schemas.frame import MAX_FRAME_BYTES
 from schemas.reading import READING_EXAMPLE, decode
 from settings.sections import GatewaySettings
 from sources.adapters import adapters
@@ -249,6 +250,19 @@ def test_a_large_picture_is_cut_and_scaled_before_it_enters_kafka() -> None:
     headers = dict(log.frames[0].headers)
     assert headers["ce_id"] == f"roof-main-{NOW - 500}".encode()
     assert headers["ce_time"] == b"2026-08-21T09:59:59.500Z"
+
+
+def test_a_camera_s_original_may_be_larger_than_a_frame() -> None:
+    noise = np.random.default_rng(1).integers(0, 255, (1800, 2400, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "JPEG", quality=95)
+    assert len(file.getvalue()) > MAX_FRAME_BYTES
+    reception, log = desk(longest_side=640)
+    asyncio.run(reception.take_picture(picture(file.getvalue())))
+    assert len(log.frames[0].value or b"") < MAX_FRAME_BYTES / 4
+    originals, log = desk(keep_originals=True)
+    asyncio.run(originals.take_picture(picture(file.getvalue())))
+    assert log.letters[0][0].code == "too_many_bytes"
 
 
 def test_a_small_picture_is_kept_but_for_its_metadata() -> None:
