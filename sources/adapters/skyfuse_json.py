@@ -2,9 +2,15 @@
 
 from typing import Final
 
-from sources.adapters.core.adapter import Adapter
+from pydantic import ValidationError
+
+from schemas.reading import Reading
+from sources.adapters.core.adapter import Adapter, Context
 from sources.adapters.core.payload import Node, parsed_json
 from sources.adapters.core.tray import Tray
+
+#: Bytes of a message that may be plain.
+_SMALL: Final = 64 * 1024
 
 
 def _read(payload: Node, tray: Tray) -> None:
@@ -21,6 +27,30 @@ def _read(payload: Node, tray: Tray) -> None:
         for part in message["values"].each():
             sensor, channel = part["sensor"].text(), part["channel"].text()
             draft.exact(part["value"], part["parameter"].text(), part["unit"].text(), sensor, channel)
+
+
+def plain_reading(data: bytes, context: Context) -> Reading | None:
+    """A plainly good message, ten times faster; None: ask `translate`, which can explain.
+
+    Makes the same reading of it as `translate`, without its remarks, or none. JSON keeps the last of two
+    members of a name, which `translate` tells; so what may have one twice is left to it.
+    """
+    if b"\\" in data or len(data) > _SMALL:
+        return None
+    if context.station is not None and b'"station"' not in data and data.startswith(b'{"'):
+        data = b'{"station":"%s",%s' % (context.station.encode(), data[1:])  # an id has nothing to escape
+    try:
+        reading = Reading.model_validate_json(data)
+    except ValidationError:
+        return None  # not lost: `translate` looks again and has the words for it
+    values = reading.values
+    if len({(value.sensor, value.parameter, value.channel) for value in values}) < len(values):
+        return None
+    # Without escapes a quote and a colon in a row stand between the name and the value of a member.
+    members = len(reading.model_fields_set) + sum(len(value.model_fields_set) for value in values)
+    if data.count(b'":') != members:
+        return None
+    return reading.model_copy(update={"received_at": context.received_at, "time_source": "device"})
 
 
 ADAPTER: Final = Adapter(

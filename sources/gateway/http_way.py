@@ -315,16 +315,12 @@ class HttpWay:
         packed = encoding in ("gzip", "x-gzip", "deflate")
         if request.content_length is not None and request.content_length > most:
             _too_large(most)
-        data = bytearray()
-        try:
-            async with asyncio.timeout(_BODY_S):
-                async for chunk in request.content.iter_any():
-                    data += chunk
-                    if len(data) > most:
-                        _too_large(most)
-        except TimeoutError:
-            _turn_away("bad_request", f"the body did not come within {_BODY_S:g} s", 408)
-        whole = bytes(data)
+        if request.content.is_eof():  # most bodies come with the head
+            whole = request.content.read_nowait()
+            if len(whole) > most:
+                _too_large(most)
+        else:
+            whole = await _arriving(request, most)
         if not packed:
             return whole
         return await asyncio.to_thread(_unpacked, whole, most)
@@ -491,6 +487,19 @@ def _credentials(request: web.Request) -> str | Signed | None:
             return password or user
         case _:
             return ""
+
+
+async def _arriving(request: web.Request, most: int) -> bytes:
+    data = bytearray()
+    try:
+        async with asyncio.timeout(_BODY_S):
+            async for chunk in request.content.iter_any():
+                data += chunk
+                if len(data) > most:
+                    _too_large(most)
+    except TimeoutError:
+        _turn_away("bad_request", f"the body did not come within {_BODY_S:g} s", 408)
+    return bytes(data)
 
 
 def _unpacked(data: bytes, most: int) -> bytes:

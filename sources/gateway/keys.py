@@ -16,6 +16,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -52,7 +53,7 @@ class StoredKey(Record):
     sha256: Annotated[str | None, Field(pattern=r"^[0-9a-f]{64}$")] = None
     signs: bool = False
 
-    @property
+    @cached_property
     def scope(self) -> KeyScope:
         """The stations that it may speak for."""
         return KeyScope(self.stations, f"key {self.name}", self.sha256 is None)

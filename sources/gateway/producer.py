@@ -84,44 +84,41 @@ class ConfirmedProducer:
         A record larger than any topic takes raises ValueError: callers bound what they make.
         """
         until = self._clock() + self._patience_s
-        sent = [await self._send(record, until) for record in records]
+        try:
+            async with asyncio.timeout(self._patience_s):
+                sent = [await self._send(record) for record in records]
+        except TimeoutError:
+            raise KafkaAway("Kafka takes nothing more", round(self._patience_s)) from None
+        if not sent:
+            return
+        # Not cancelled where the time is up: what was sent is counted until it is confirmed.
+        _, waiting = await asyncio.wait(sent, timeout=max(until - self._clock(), 0.001))
+        if waiting:
+            raise KafkaAway(f"Kafka has not confirmed within {self._patience_s:g} s", round(self._patience_s))
         for confirmation in sent:
-            left = until - self._clock()
-            try:
-                await asyncio.wait_for(asyncio.shield(confirmation), max(left, 0.001))
-            except TimeoutError:
-                raise KafkaAway(
-                    f"Kafka has not confirmed within {self._patience_s:g} s", round(self._patience_s)
-                ) from None
-            except KafkaError as error:
+            error = confirmation.exception()
+            if isinstance(error, KafkaError):
                 self._renew(error)
                 raise KafkaAway(f"Kafka has not confirmed: {error!r}") from error
+            confirmation.result()
 
-    async def _send(self, record: Out, until: float) -> asyncio.Future[Any]:
+    async def _send(self, record: Out) -> asyncio.Future[Any]:
         size = len(record.value or b"") + len(record.key or b"") + _RECORD_BYTES
         while self._bytes and self._bytes + size > _MOST_BYTES:
             self._room.clear()
-            try:
-                await asyncio.wait_for(self._room.wait(), max(until - self._clock(), 0.001))
-            except TimeoutError:
-                raise KafkaAway("too much waits for Kafka's confirmation") from None
+            await self._room.wait()
         if self.away:
             raise KafkaAway("Kafka is away", round(self._patience_s))
         assert self._producer is not None
         try:
-            confirmation: asyncio.Future[Any] = await asyncio.wait_for(
-                self._producer.send(
-                    record.topic, record.value, key=record.key, partition=record.partition,
-                    headers=list(record.headers),
-                ),
-                max(until - self._clock(), 0.001),
+            confirmation: asyncio.Future[Any] = await self._producer.send(
+                record.topic, record.value, key=record.key, partition=record.partition,
+                headers=list(record.headers),
             )  # fmt: skip
         except MessageSizeTooLargeError as error:
             raise ValueError(
                 f"a record of {size} bytes for {record.topic} is more than Kafka takes"
             ) from error
-        except TimeoutError:
-            raise KafkaAway("Kafka takes nothing more", round(self._patience_s)) from None
         except KafkaError as error:
             self._renew(error)
             raise KafkaAway(f"Kafka cannot be written to: {error!r}") from error

@@ -1,6 +1,7 @@
 """How often somebody may come: token buckets, as many as there is room for."""
 
 from collections import OrderedDict
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final
 
@@ -29,6 +30,7 @@ class Rates:
         return wait
 
 
+@lru_cache(4096)
 def network_of(address: str) -> str:
     """Who an address is for a rate: an IPv4 address, or the /64 of an IPv6 one, which one customer has."""
     try:

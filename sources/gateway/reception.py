@@ -23,7 +23,7 @@ from schemas.errors import Refused
 from schemas.frame import MAX_FRAME_BYTES, FrameHeader
 from schemas.reading import Reading, encode
 from settings.sections import GatewaySettings
-from sources.adapters import adapters
+from sources.adapters import adapters, skyfuse_json
 from sources.adapters.core.adapter import Adapter, Context
 from sources.adapters.core.parts import Part
 from sources.adapters.core.translation import Translation, translate
@@ -303,6 +303,10 @@ class _Collects:
 
 
 def _translated(adapter: Adapter, body: bytes, context: Context) -> Translation:
+    if adapter.name == skyfuse_json.ADAPTER.name:
+        reading = skyfuse_json.plain_reading(body, context)
+        if reading is not None:
+            return Translation((reading,), (), (), (), ())
     made = guarded(lambda: translate(adapter, body, context))
     if isinstance(made, Refused):
         return Translation((), (), (Part(made.code, "", made.message),), (), ())
