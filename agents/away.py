@@ -18,7 +18,7 @@ _SAID_EVERY: Final = 60.0
 _OVER_AFTER: Final = 10.0
 #: In what aiokafka says of a broker that cannot be reached, and of nothing else.
 _SIGNS: Final = (
-    "Unable connect to node",
+    "Unable connect to",
     "Unable to update metadata",
     "NodeNotReady",
     "KafkaConnectionError",

@@ -230,7 +230,9 @@ class HttpSettings(_Section):
         str, Field(description="address it listens at; 0.0.0.0 where devices are on other machines")
     ] = "127.0.0.1"
     port: Annotated[
-        int | None, BeforeValidator(_off), Field(ge=0, le=65535, description='"off": takes nothing by HTTP')
+        Annotated[int, Field(ge=0, le=65_535)] | None,
+        BeforeValidator(_off),
+        Field(description='"off": takes nothing by HTTP'),
     ] = 8090
     tls_cert: Annotated[Path | None, Field(description="certificate (PEM), for HTTPS")] = None
     tls_key: Annotated[Path | None, Field(description="its private key (PEM)")] = None

@@ -70,8 +70,8 @@ class StationDirectory:
             max_partition_fetch_bytes=MAX_RECORD_BYTES,
             **for_aiokafka(self._kafka),
         )
-        await consumer.start()
         try:
+            await consumer.start()
             topic = self._kafka.names.of(STATIONS)
             places = [TopicPartition(topic, number) for number in range(self._kafka.partitions)]
             consumer.assign(places)

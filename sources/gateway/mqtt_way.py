@@ -124,8 +124,9 @@ class MqttWay:
         base = self._settings.client_id or f"skyfuse-{socket.gethostname()[:40]}"
         client = self._client(f"{base}-{number}" if number else base)
         try:
-            client.loop_start()
+            # In this order: a thread that finds no address would end.
             self._connect(client)
+            client.loop_start()
             await asyncio.Event().wait()
         finally:
             self._ending = True
