@@ -479,6 +479,19 @@ def test_the_position_is_that_after_the_last_record() -> None:
     assert (join.settled()[B].offset, join.settled()[B].position) == (8, 8)
 
 
+def test_what_was_final_for_one_source_was_final_for_all() -> None:
+    restored = {A: Settled(0, 500, 1, 480), B: Settled(0, BEGINNING, 2, 300)}
+    output = Join(rules(hold=0), restored).feed(B, [item(350, 2), item(481, 3)], 4, now=0)
+    assert [late.offset for _, late in output.late] == [2]
+
+
+def test_a_window_has_a_length_and_nothing_lasts_less_than_nothing() -> None:
+    assert Rules(size=1, grace=0, lateness=0, disorder={A: 0}).hold == 0
+    for wrong in ({"size": 0}, {"grace": -1}, {"lateness": -1}, {"disorder": {A: -1}}, {"hold": -1}):
+        with pytest.raises(ValueError, match="must be positive"):
+            Rules(**({"size": 1, "grace": 0, "lateness": 0, "disorder": {A: 0}} | wrong))  # type: ignore[arg-type]
+
+
 def test_the_first_record_that_an_earlier_life_did_not_read_is_new() -> None:
     """At the position itself. A repeat of what was read before it is silent, and what is new is late."""
     restored = {A: Settled(0, 500, 1, 480), B: Settled(0, BEGINNING, 2, 480)}
