@@ -13,11 +13,16 @@ from aiohttp import web
 from prometheus_client import generate_latest
 
 from agents.away import Away, end_within
-from settings.sections import Settings
+from schemas.errors import Refused
+from settings.sections import GatewaySettings, Settings
 from sources.cameras.round import CameraRound
+from sources.codecs.shelf import CodecShelf
 from sources.entries import read_entries
 from sources.files.watch import FolderWatch
+from sources.gateway.admission import Admission
+from sources.gateway.devices import DeviceTeller
 from sources.gateway.directory import StationDirectory
+from sources.gateway.errors import CodecFileError
 from sources.gateway.http_way import HttpWay
 from sources.gateway.keys import KeyRing
 from sources.gateway.mqtt_way import MqttWay
@@ -72,13 +77,19 @@ def build_gateway(settings: Settings) -> Gateway:
     """The gateway of settings. Raises KeyFileError, TemplateError, SourceError for what is wrong in them."""
     gateway = settings.gateway
     producer = ConfirmedProducer(settings.kafka, patience_s=gateway.patience.total_seconds())
-    reception = Reception(producer, gateway, settings.kafka.prefix)
+    reception = Reception(
+        producer, gateway, settings.kafka.prefix, codec_of=_codecs(gateway) if gateway.codecs else None
+    )
     directory = StationDirectory(settings.kafka)
     patient = None
     if gateway.spool:
         file = settings.data_dir / "gateway" / "spool.sqlite"
         patient = PatientReception(reception, file, gateway.spool * 1024 * 1024)
-    ways: list[Way] = [directory]
+    if gateway.unknown == "quarantine":
+        reception.route = Admission(gateway.admit, directory.__contains__, directory.read.is_set)
+    devices = DeviceTeller(producer, settings.kafka.prefix)
+    reception.witnesses.append(devices)
+    ways: list[Way] = [directory, devices]
     if patient is not None:
         ways.append(patient)
     if gateway.http.port is not None:
@@ -111,6 +122,13 @@ def _fetching(settings: Settings, reception: Reception, directory: StationDirect
     if entries.folder or uploading:
         ways.append(FolderWatch(entries.folder, uploading, reception, zone_of=directory.zone_of))
     return ways
+
+
+def _codecs(settings: GatewaySettings) -> CodecShelf:
+    try:
+        return CodecShelf(settings.codecs)
+    except (Refused, OSError) as error:
+        raise CodecFileError(f"gateway.codecs: {error}") from error
 
 
 def run_gateway(settings: Settings, web_port: int, web_host: str, loglevel: str = "INFO") -> None:

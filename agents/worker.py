@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 
 from agents.alert import AlertStage, Quiet
 from agents.away import Worker
+from agents.fleet import Beside, FleetStage
 from agents.fusion import FusionCheckpoints, FusionStage
 from agents.rules_file import RulesSource
 from agents.sink import Sinks, SinkStage
@@ -240,10 +241,14 @@ class _Sink(_Builder):
 
 
 class _Alert(_Builder):
-    inputs = (topics.ESTIMATES, topics.STATIONS)
+    inputs: tuple[topics.Topic, ...] = (topics.ESTIMATES, topics.STATIONS)
+    #: Of the fleet's health, which is watched where time passes: a replay has none of its own.
+    _fleet = (topics.READINGS, topics.FEATURES, topics.DEVICES)
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
+        if settings.window.idle_timeout is not None:
+            self.inputs = (*self.inputs, *self._fleet)
         self._rules = RulesSource.when_right(settings.alerts.rules)
 
     async def open(self, partition: int, committed: Committed) -> Stage:
@@ -261,7 +266,7 @@ class _Alert(_Builder):
                 functools.partial(self._unheard_since, partition),
                 in_ms(wait + _ESTIMATED_IN),
             )
-        return AlertStage(
+        alerts = AlertStage(
             io,
             self.keys,
             self._rules,
@@ -272,6 +277,15 @@ class _Alert(_Builder):
             # A window may be revised until the watermark has passed it by its grace and the allowed lateness.
             horizon_ms=in_ms(window.size + window.grace + window.allowed_lateness),
             quiet=quiet,
+        )
+        if quiet is None:
+            return alerts
+        kept = await self.compacted(topics.FLEET, partition)
+        return Beside(
+            alerts,
+            FleetStage(io, (record.value for record in kept.values())),
+            [self.names.of(topic) for topic in self._fleet],
+            self.names.of(topics.STATIONS),
         )
 
     async def _unheard_since(self, partition: int, at: int) -> bool:

@@ -23,6 +23,7 @@ from cli import (
     doctor,
     evaluate,
     export,
+    fleet,
     gateway,
     influx,
     invalidate,
@@ -57,7 +58,8 @@ app = typer.Typer(
 _COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "up": up.up, "worker": worker.worker, "simulate": simulate.simulate, "replay": replay.replay,
     "backfill": backfill.backfill, "invalidate": invalidate.invalidate, "annotate": annotate.annotate,
-    "query": query.query, "share": share.share, "aqi": aqi.aqi_command, "doctor": doctor.doctor_command,
+    "fleet": fleet.fleet, "query": query.query, "share": share.share,
+    "aqi": aqi.aqi_command, "doctor": doctor.doctor_command,
     "config": config.config, "topics": topics.topics, "train": train.train_command,
     "evaluate": evaluate.evaluate_command, "export": export.export_command,
 }  # fmt: skip

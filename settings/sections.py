@@ -342,6 +342,26 @@ class GatewaySettings(_Section):
         ),
     ] = 256
 
+    unknown: Annotated[
+        Literal["accept", "quarantine"],
+        Field(
+            description="what becomes of readings of stations that have no record: accept publishes them;"
+            " quarantine keeps them aside until `skyfuse stations adopt`"
+        ),
+    ] = "accept"
+    admit: Annotated[
+        tuple[str, ...],
+        Field(description="with quarantine: stations that need no record, such as school-* or one id"),
+    ] = ()
+
+    codecs: Annotated[
+        dict[str, Path],
+        Field(
+            description="decodeUplink files (JavaScript) for LoRaWAN devices that nobody decodes, by"
+            " EUI, name, model or application, with * where one likes (docs/ingest.md)"
+        ),
+    ] = {}
+
     longest_side: Annotated[
         int,
         Field(ge=224, le=8192, description="pixels; larger pictures are scaled down before they enter Kafka"),

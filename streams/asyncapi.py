@@ -20,9 +20,11 @@ from schemas.amendment import AMENDMENT_TYPE, Amendment
 from schemas.annotation import Annotation
 from schemas.base import parse_time
 from schemas.dead_letter import REDRIVEN_FROM, DeadLetter
+from schemas.device import DeviceReport
 from schemas.estimate import BACKFILLED, Estimate
 from schemas.features import Features, Punctuation
 from schemas.frame import HEADERS, MAX_FRAME_BYTES, REQUIRED, FrameHeader
+from schemas.health import StationHealth
 from schemas.reading import READING_EXAMPLE, Reading
 from schemas.station import CameraBands, Station
 from streams import topics
@@ -167,6 +169,12 @@ def _messages() -> dict[str, _Message]:
             Annotation,
             key={"type": "string", "description": "the annotation's id; it lies on its station's partition"},
         ),
+        "deviceReport": _Message(
+            "What a device says of itself, or its broker of it", DeviceReport, key=_STATION_KEY
+        ),
+        "stationHealth": _Message(
+            "How a station fares; the newest per key counts", StationHealth, key=_STATION_KEY
+        ),
         "amendment": _Message(
             "A change of the past, from skyfuse backfill to fusion: hours to replace in a station's averages,"
             " and readings that do not count",
@@ -218,6 +226,9 @@ _CONTENTS: Final[Mapping[str, tuple[str, ...]]] = {
     topics.ESTIMATES.name: ("estimate",),
     topics.ALERTS.name: ("alert",),
     topics.ANNOTATIONS.name: ("annotation",),
+    topics.QUARANTINE.name: ("reading",),
+    topics.DEVICES.name: ("deviceReport",),
+    topics.FLEET.name: ("stationHealth",),
     topics.LATE.name: ("late",),
     topics.DEAD_LETTERS.name: ("deadLetter",),
     topics.STATE.name: ("checkpoint",),
@@ -230,7 +241,7 @@ _ACTORS: Final[Sequence[tuple[str, str, tuple[Topic, ...], tuple[Topic, ...]]]] 
         "station",
         "a station or its gateway; `skyfuse simulate` and `skyfuse replay` in its place",
         (),
-        (topics.STATIONS, topics.FRAMES, topics.READINGS),
+        (topics.STATIONS, topics.FRAMES, topics.READINGS, topics.QUARANTINE, topics.DEVICES),
     ),
     (
         "vision",
@@ -252,9 +263,17 @@ _ACTORS: Final[Sequence[tuple[str, str, tuple[Topic, ...], tuple[Topic, ...]]]] 
     ),
     (
         "alert",
-        "watches estimates",
-        (topics.ESTIMATES, topics.ALERT_STATE),
-        (topics.ALERTS, topics.DEAD_LETTERS, topics.ALERT_STATE),
+        "watches estimates, and how stations fare",
+        (
+            topics.ESTIMATES,
+            topics.ALERT_STATE,
+            topics.STATIONS,
+            topics.READINGS,
+            topics.FEATURES,
+            topics.DEVICES,
+            topics.FLEET,
+        ),
+        (topics.ALERTS, topics.DEAD_LETTERS, topics.ALERT_STATE, topics.FLEET),
     ),
     (
         "backfill",
@@ -273,8 +292,8 @@ _ACTORS: Final[Sequence[tuple[str, str, tuple[Topic, ...], tuple[Topic, ...]]]] 
     ),
     (
         "operator",
-        "`skyfuse dlq`: looks at what was refused and sends it back, mended",
-        (topics.DEAD_LETTERS,),
+        "`skyfuse dlq`: looks at what was refused and sends it back, mended; `skyfuse stations adopt`",
+        (topics.DEAD_LETTERS, topics.QUARANTINE),
         (topics.STATIONS, topics.FRAMES, topics.READINGS),
     ),
     ("consumer", "anyone who acts on estimates and alerts", (topics.ESTIMATES, topics.ALERTS), ()),

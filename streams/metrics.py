@@ -118,6 +118,15 @@ ALERT_TRANSITIONS: Final = Counter("aq_alert_transitions_total", "Alert events",
 ALERT_RULES_REFUSED: Final = Gauge(
     "aq_alert_rules_refused", "1 while the changed alert rules cannot be used", registry=REGISTRY
 )
+FLEET_STATIONS: Final = Gauge("aq_fleet_stations", "Stations by state", ["state"], registry=REGISTRY)
+FLEET_TROUBLES: Final = Gauge(
+    "aq_fleet_troubles", "Stations whose clock is off, whose battery is low, or that two addresses speak for",
+    ["why"], registry=REGISTRY,
+)  # fmt: skip
+FLEET_UNWELL: Final = Gauge(
+    "aq_fleet_unwell", "1 for each station that somebody should look at; none for those that are well",
+    ["station", "why"], registry=REGISTRY,
+)  # fmt: skip
 BUILD: Final = Gauge("aq_build_info", "Always 1", ["version", "model", "role"], registry=REGISTRY)
 
 

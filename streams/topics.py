@@ -59,6 +59,14 @@ ANNOTATIONS: Final = Topic(
     "what people say of a station's data, the newest per annotation counts",
     cleanup="compact",
 )
+QUARANTINE: Final = Topic(
+    "aq.quarantine.v1", "readings of stations that are not let in yet (gateway.unknown)", max_bytes=12 * _MIB
+)
+DEVICES: Final = Topic("aq.devices.v1", "what devices say of themselves, told by gateways where it changes")
+FLEET: Final = Topic(
+    "aq.fleet.v1", "how each station fares, the newest per station counts", cleanup="compact",
+    extra={"segment.ms": str(HOUR_MS), "min.cleanable.dirty.ratio": "0.2"},
+)  # fmt: skip
 LATE: Final = Topic("aq.late.v1", "readings and features too late for a revision", retention_ms=30 * DAY_MS)
 DEAD_LETTERS: Final = Topic(
     "aq.dlq.v1",
@@ -88,6 +96,9 @@ TOPICS: Final = (
     ESTIMATES,
     ALERTS,
     ANNOTATIONS,
+    QUARANTINE,
+    DEVICES,
+    FLEET,
     LATE,
     DEAD_LETTERS,
     STATE,

@@ -5,6 +5,7 @@ GatewayError
 ├── NotAllowed     a key does not cover the station, or there is none where one is due
 ├── KeyFileError   the file of keys is wrong, or cannot be written
 ├── TemplateError  a topic's template in the settings is wrong
+├── CodecFileError a decoder that settings name cannot be used
 ├── NotTaken       a request that was turned away, with the answer to it
 └── SpoolFull      what waits for Kafka on disk has no more room
 """
@@ -61,3 +62,7 @@ class NotTaken(GatewayError):
 
 class TemplateError(GatewayError):
     """A topic's template in the settings is wrong."""
+
+
+class CodecFileError(GatewayError):
+    """A decoder that settings name cannot be used."""

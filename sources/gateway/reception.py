@@ -25,6 +25,7 @@ from schemas.reading import Reading, encode
 from settings.sections import GatewaySettings
 from sources.adapters import adapters, skyfuse_json
 from sources.adapters.core.adapter import Adapter, Context
+from sources.adapters.core.lorawan import FrameCodec
 from sources.adapters.core.parts import Part
 from sources.adapters.core.translation import Translation, translate
 from sources.gateway.arrival import Arrival, KeyScope, Picture, Receipt
@@ -81,6 +82,7 @@ class Reception:
         prefix: before the names of topics.
         route: the topic that a reading goes to; for stations that are not let in yet, another one.
         witnesses: hear of all that was confirmed.
+        codec_of: decoders of raw bytes, as of `Context`; None: there are none.
     """
 
     def __init__(
@@ -91,12 +93,14 @@ class Reception:
         *,
         route: Callable[[Reading, Arrival], Topic] = _to_readings,
         witnesses: Sequence[Witness] = (),
+        codec_of: Callable[[Sequence[str]], FrameCodec | None] | None = None,
     ) -> None:
         self._producer = producer
         self._settings = settings
         self._prefix = prefix
         self.route = route
         self.witnesses = list(witnesses)
+        self._codec_of = codec_of
         self._told: dict[tuple[str, str], None] = {}
         self._uplinks = Recent()
 
@@ -113,10 +117,10 @@ class Reception:
             return Receipt(duplicate=True)
         context = Context(
             from_ms(arrival.received_at), arrival.station or arrival.scope.only, arrival.zone, arrival.topic,
-            arrival.headers, arrival.receiver,
+            arrival.headers, arrival.receiver, self._codec_of or (lambda _: None),
         )  # fmt: skip
         adapter = adapters()[arrival.adapter]
-        if len(arrival.body) > _LARGE:
+        if len(arrival.body) > _LARGE or (adapter.raw and self._codec_of is not None):
             made = await asyncio.to_thread(_translated, adapter, arrival.body, context)
         else:
             made = _translated(adapter, arrival.body, context)
@@ -187,15 +191,16 @@ class Reception:
         if arrival.scope.keyless and not (kept or facts) and not _covers(arrival.scope, arrival.station):
             raise NotAllowed("it is of no station that may speak without a key")
         raw = [(f"{_TELLS}raw", _digest(arrival.body).encode())]
-        records = [
-            Out(
-                self._prefix + self.route(reading, arrival).name,
-                reading.station.encode(),
-                encode(reading),
-                raw,
-            )
-            for reading in kept
-        ]
+        who = [(f"{_TELLS}adapter", arrival.adapter.encode()), (f"{_TELLS}origin", arrival.origin.encode())]
+        records = []
+        waiting: dict[str, None] = {}
+        for reading in kept:
+            topic = self.route(reading, arrival)
+            headers = raw if topic is READINGS else raw + who
+            name = self._prefix + topic.name
+            records.append(Out(name, reading.station.encode(), encode(reading), headers))
+            if topic is not READINGS:
+                waiting[reading.station] = None
         unknown: list[tuple[str, str, str]] = []
         bad = []
         for part in refused:
@@ -223,7 +228,13 @@ class Reception:
             stations=tuple(dict.fromkeys(reading.station for reading in kept)),
             refused=tuple(refused),
             left_out=made.left_out,
-            remarks=made.remarks,
+            remarks=(
+                *made.remarks,
+                *(
+                    Part("waits", "", f"{station} is not let in yet: `skyfuse stations adopt {station}`")
+                    for station in list(waiting)[:_NAMED]
+                ),
+            ),
             facts=facts,
             dead_letter=letter_id,
         )

@@ -47,7 +47,7 @@ ONE = "milan-1"  # what a single $station holds
 def test_the_checked_in_dashboards_are_up_to_date():
     written = {file.name: file.read_text() for file in FOLDER.glob("*.json")}
     assert written == render(), "run python -m infra.dashboards"
-    assert len(written) == 5
+    assert len(written) == 6
 
 
 # --- the city -----------------------------------------------------------------------------------------------

@@ -20,7 +20,11 @@ from tests.infra.test_dashboards import boards, targets
 
 RULES = Path(__file__).parents[2] / "infra" / "grafana" / "provisioning" / "alerting" / "rules.yaml"
 #: Counters and gauges that a healthy run never touches: their queries run, and give nothing.
-MAY_BE_SILENT = {"aq_sink_errors_total", "aq_dlq_total", "aq_late_events_total", "aq_qc_flags_total"}
+MAY_BE_SILENT = {
+    "aq_sink_errors_total", "aq_dlq_total", "aq_late_events_total", "aq_qc_flags_total",
+    # Of the fleet, which a replay has none of.
+    "aq_fleet_stations", "aq_fleet_troubles", "aq_fleet_unwell",
+}  # fmt: skip
 QUERIES = [
     *((f"{board}: {title} {ref}", target["expr"]) for board, title, ref, target in targets("prometheus")),
     *(

@@ -9,6 +9,7 @@ import pytest
 from schemas.errors import Refused
 from sources.adapters.core.lorawan import Decoded
 from sources.codecs.runner import MAX_SOURCE, CodecProcess, JavaScriptCodec
+from sources.codecs.shelf import CodecShelf
 
 AT = datetime(2026, 8, 21, 10, tzinfo=UTC)
 
@@ -125,3 +126,17 @@ def test_a_file_that_is_no_decoder(tmp_path, process: CodecProcess) -> None:
         with pytest.raises(Refused) as refused:
             JavaScriptCodec.of_file(tmp_path / name, process)
         assert refused.value.code == code
+
+
+def test_the_first_pattern_that_fits_a_device_counts(tmp_path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.js").write_text(_UPLINK.format(f"return {{data: {{a: '{name}'}}}}"))
+    shelf = CodecShelf({"AM319*": tmp_path / "one.js", "24e1*": tmp_path / "two.js"})
+    try:
+        for names, wanted in ((["24e1ff", "", "am319-hall"], "one"), (["24E1ff"], "two")):
+            codec = shelf(names)
+            assert codec is not None
+            assert codec.decode(b"", 1, AT).data == {"a": wanted}
+        assert shelf(["70b3", ""]) is None
+    finally:
+        shelf.process.close()

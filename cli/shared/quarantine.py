@@ -1,0 +1,120 @@
+"""Readings that wait for their station to be let in: who waits, and their way onto the readings' topic."""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from kafka import KafkaProducer  # type: ignore[import-untyped]
+from kafka.errors import KafkaError  # type: ignore[import-untyped]
+
+from cli.errors import StationError
+from streams.to_end import read_topic
+from streams.topics import MAX_RECORD_BYTES, QUARANTINE, READINGS
+
+#: Header of a record without a value: those of its key before this offset have been published.
+RELEASED: Final = "x-released-to"
+_ORIGIN: Final = "x-gateway-origin"
+_ADAPTER: Final = "x-gateway-adapter"
+_CONFIRM_S: Final = 30.0
+#: Unconfirmed at most.
+_AT_ONCE: Final = 1_000
+#: Looks for what came while the rest was published: a gateway knows of a new record after a second or two.
+_ROUNDS: Final = 5
+_PAUSE_S: Final = 2.0
+#: Addresses that are named.
+_ADDRESSES: Final = 4
+
+
+@dataclass
+class Waiting:
+    """What waits of a station; times are the broker's, ms since 1970."""
+
+    count: int = 0
+    first: int = 0
+    last: int = 0
+    adapters: dict[str, None] = field(default_factory=dict)
+    origins: dict[str, None] = field(default_factory=dict)
+
+
+def waiting(connection: Mapping[str, Any], prefix: str) -> dict[str, Waiting]:
+    """Who waits, by station. Raises TopicReadError."""
+    found: dict[str, Waiting] = {}
+    for record in _unreleased(connection, prefix):
+        station = (record.key or b"").decode(errors="replace")
+        one = found.setdefault(station, Waiting(first=record.timestamp))
+        one.count += 1
+        one.last = max(one.last, record.timestamp)
+        headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
+        for known, name in ((one.adapters, _ADAPTER), (one.origins, _ORIGIN)):
+            if headers.get(name) and len(known) < _ADDRESSES:
+                known[headers[name]] = None
+    return found
+
+
+def release(connection: Mapping[str, Any], prefix: str, station: str) -> int:
+    """Publish what waits of a station, in order, until nothing more comes; gives how much it was.
+
+    What was published twice because this was cut off in between counts once. Raises StationError.
+    """
+    published = 0
+    try:
+        producer = KafkaProducer(**connection, acks="all", max_request_size=MAX_RECORD_BYTES)
+    except KafkaError as error:
+        raise StationError(f"the broker cannot be reached: {error}") from error
+    try:
+        for number in range(_ROUNDS):
+            if number:
+                time.sleep(_PAUSE_S)
+            count = _round(connection, prefix, station, producer)
+            published += count
+            if number and not count:
+                break
+    except KafkaError as error:
+        raise StationError(f"{station}: the broker did not confirm it: {error}; call it again") from error
+    finally:
+        producer.close()
+    return published
+
+
+def _round(connection: Mapping[str, Any], prefix: str, station: str, producer: Any) -> int:
+    futures: list[Any] = []
+    count, upto = 0, 0
+    for record in _unreleased(connection, prefix, station):
+        futures.append(
+            producer.send(
+                prefix + READINGS.name, key=record.key, value=record.value, headers=list(record.headers)
+            )
+        )
+        count, upto = count + 1, record.offset + 1
+        if len(futures) >= _AT_ONCE:
+            _confirmed(futures)
+    _confirmed(futures)
+    if count:
+        marker = [(RELEASED, str(upto).encode())]
+        producer.send(prefix + QUARANTINE.name, key=station.encode(), value=None, headers=marker).get(
+            timeout=_CONFIRM_S
+        )
+    return count
+
+
+def _confirmed(futures: list[Any]) -> None:
+    for future in futures:
+        future.get(timeout=_CONFIRM_S)
+    futures.clear()
+
+
+def _unreleased(connection: Mapping[str, Any], prefix: str, station: str | None = None) -> Iterator[Any]:
+    """What waits, in two passes: what was released says so behind it."""
+    topic = prefix + QUARANTINE.name
+    only = None if station is None else station.encode()
+    upto: dict[bytes | None, int] = {}
+    for record in read_topic(connection, topic):
+        if record.value is None and (only is None or record.key == only):
+            text = (dict(record.headers).get(RELEASED) or b"").decode(errors="replace")
+            upto[record.key] = max(upto.get(record.key, 0), int(text) if text.isdecimal() else 0)
+    for record in read_topic(connection, topic):
+        if record.value is None or (only is not None and record.key != only):
+            continue
+        if record.offset >= upto.get(record.key, 0):
+            yield record

@@ -1,0 +1,65 @@
+"""What a station's health means at a moment: one state, and whatever else is wrong. Pure."""
+
+from typing import Final, Literal, NamedTuple, get_args
+
+from schemas.base import to_ms
+from schemas.health import StationHealth
+from schemas.times import HOUR_MS, MINUTE_MS
+
+#: `offline`: its last will was read. `unheard`: it has a record, and never spoke.
+FleetState = Literal["online", "late", "silent", "offline", "unheard"]
+STATES: Final[tuple[FleetState, ...]] = get_args(FleetState)
+Trouble = Literal["clock", "battery", "two_addresses"]
+TROUBLES: Final[tuple[Trouble, ...]] = get_args(Trouble)
+
+#: A station is late when it is this much over its usual wait, and silent after three of them: as the alert
+#: rules have it. While nobody knows how often it speaks an hour is assumed.
+_LATE_MS: Final = MINUTE_MS
+_SILENT_WAITS: Final = 3
+_SILENT_LEAST_MS: Final = 10 * MINUTE_MS
+_UNKNOWN_WAIT_MS: Final = HOUR_MS
+#: Nothing comes from the future: a minute is an error of the clock.
+_AHEAD_MS: Final = MINUTE_MS
+#: Behind may be its clock or its way here, which takes a while with many.
+_BEHIND_MS: Final = 10 * MINUTE_MS
+_LOW_PERCENT: Final = 20.0
+
+
+class Condition(NamedTuple):
+    """How a station fares at a moment."""
+
+    state: FleetState
+    troubles: tuple[Trouble, ...]
+
+    @property
+    def well(self) -> bool:
+        """Whether nobody need look."""
+        return self.state == "online" and not self.troubles
+
+
+def condition(health: StationHealth, now: int) -> Condition:
+    """What `health` means at `now`, ms."""
+    return Condition(_state(health, now), tuple(_troubles(health)))
+
+
+def _state(health: StationHealth, now: int) -> FleetState:
+    if health.offline_at is not None:
+        return "offline"
+    wait = round(health.wait_s * 1000) or _UNKNOWN_WAIT_MS
+    age = now - to_ms(health.heard_at)
+    if age > max(_SILENT_WAITS * wait, _SILENT_LEAST_MS):
+        return "silent"
+    return "late" if age > wait + wait // 2 + _LATE_MS else "online"
+
+
+def _troubles(health: StationHealth) -> list[Trouble]:
+    found: list[Trouble] = []
+    offset = health.clock_offset_s
+    behind = max(_BEHIND_MS, round(2000 * health.period_s))
+    if offset is not None and not -behind <= offset * 1000 <= _AHEAD_MS:
+        found.append("clock")
+    if health.battery_percent is not None and health.battery_percent < _LOW_PERCENT:
+        found.append("battery")
+    if len(health.origins) > 1:
+        found.append("two_addresses")
+    return found

@@ -1,0 +1,178 @@
+"""What is remembered of a station, record by record. Pure: a function of what came, in its order."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import median_low
+from typing import Final
+
+from fleet.clock import ARRIVALS, TOGETHER_MS, offset_ms
+from schemas.base import from_ms, to_ms
+from schemas.device import DeviceReport
+from schemas.health import StationHealth
+from schemas.times import DAY_MS, HOUR_MS
+
+#: Gaps that are remembered; the lower median of them is the usual one.
+GAPS: Final = 9
+#: Hours of which it is counted what came.
+HOURS: Final = 24
+#: What is not said to be the device's own time, and is so old, is history that somebody sends.
+_HISTORY_MS: Final = DAY_MS
+
+
+@dataclass
+class Member:
+    """A station of the fleet; times in ms since 1970.
+
+    `gaps`, `stamp_gaps`: the last ones from arrival to arrival and from stamp to stamp. `leads`: of each of
+    the last arrivals, its newest stamp minus the moment when it came. `opened`, `lead`: of the arrival that
+    may still be under way. `hours`: how many stamps came, by hour. `offsets`: by kind of record.
+    """
+
+    station: str
+    heard: int
+    first: int
+    observed: int | None = None
+    gaps: tuple[int, ...] = ()
+    stamp_gaps: tuple[int, ...] = ()
+    leads: tuple[int, ...] = ()
+    opened: int | None = None
+    lead: int | None = None
+    hours: dict[int, int] = field(default_factory=dict)
+    offsets: dict[str, int] = field(default_factory=dict)
+    battery_percent: float | None = None
+    battery_volts: float | None = None
+    firmware: str = ""
+    model: str = ""
+    offline: int | None = None
+    origins: tuple[str, ...] = ()
+
+    def take(self, arrived: int, stamp: int, *, end: int | None = None, own: bool | None = None) -> None:
+        """Something came at `arrived` that was stamped `stamp`.
+
+        Args:
+            end: of the period that the stamp is of, where it begins it.
+            own: whether the stamp is by the device's clock; None: nobody says.
+        """
+        self._arrived(arrived)
+        lead = (stamp if end is None else end) - arrived
+        if own is not False and not (own is None and lead < -_HISTORY_MS):
+            self.lead = lead if self.lead is None else max(self.lead, lead)
+        # The broker's time is what a stamp cannot be after: else one wrong year would hide all that follow.
+        time = min(stamp, arrived)
+        if self.observed is None or time > self.observed:
+            if self.observed is not None:
+                self.stamp_gaps = (*self.stamp_gaps, time - self.observed)[-GAPS:]
+            self.observed = time
+        elif time == self.observed:
+            return  # the same again, or another sensor's values of the same time
+        if arrived - time <= HOURS * HOUR_MS:  # what it kept of the time before is due, too
+            self.first = min(self.first, time)
+        hour = time // HOUR_MS
+        self.hours[hour] = self.hours.get(hour, 0) + 1
+        newest = max(self.hours)
+        for old in [one for one in self.hours if one <= newest - HOURS]:
+            del self.hours[old]
+
+    def seen(self, arrived: int) -> None:
+        """A picture came."""
+        self._arrived(arrived)
+
+    def told(self, report: DeviceReport) -> None:
+        """The device, or its broker, said something of it."""
+        at = to_ms(report.at)
+        if report.online is False:
+            self.offline = at
+            return
+        self._arrived(at)
+        if report.battery_percent is not None:
+            self.battery_percent = report.battery_percent
+        if report.battery_volts is not None:
+            self.battery_volts = report.battery_volts
+        self.firmware = report.firmware or self.firmware
+        self.model = report.model or self.model
+        self.origins = report.origins
+
+    def _arrived(self, at: int) -> None:
+        if self.opened is None or at > self.opened + TOGETHER_MS:
+            if self.opened is not None:
+                self.gaps = (*self.gaps, at - self.opened)[-GAPS:]
+            if self.lead is not None:
+                self.leads = (*self.leads, self.lead)[-ARRIVALS:]
+            self.opened, self.lead = at, None
+        self.heard = max(self.heard, at)
+        if self.offline is not None and at >= self.offline:
+            self.offline = None
+
+    @property
+    def offset(self) -> int | None:
+        """How far its clock is ahead, ms."""
+        return offset_ms(self.leads if self.lead is None else (*self.leads, self.lead)[-ARRIVALS:])
+
+    def health(self) -> StationHealth:
+        """It as a record."""
+        offset = self.offset
+        return StationHealth(
+            station=self.station,
+            heard_at=from_ms(self.heard),
+            first_at=from_ms(self.first),
+            observed_at=None if self.observed is None else from_ms(self.observed),
+            wait_s=_usual(self.gaps) / 1000,
+            period_s=_usual(self.stamp_gaps) / 1000,
+            clock_offset_s=None if offset is None else offset / 1000,
+            battery_percent=self.battery_percent,
+            battery_volts=self.battery_volts,
+            firmware=self.firmware,
+            model=self.model,
+            offline_at=None if self.offline is None else from_ms(self.offline),
+            origins=self.origins,
+            gaps_ms=self.gaps,
+            leads_ms=self.leads,
+            open_ms=()
+            if self.opened is None
+            else (self.opened, *(() if self.lead is None else (self.lead,))),
+            stamp_gaps_ms=self.stamp_gaps,
+            hours=tuple(sorted(self.hours.items())),
+            offsets=dict(sorted(self.offsets.items())),
+        )
+
+    @classmethod
+    def of(cls, health: StationHealth) -> "Member":
+        """The station that `health` gave this record of."""
+        opened, lead = (*health.open_ms, None, None)[:2]
+        return cls(
+            health.station,
+            to_ms(health.heard_at),
+            to_ms(health.first_at),
+            None if health.observed_at is None else to_ms(health.observed_at),
+            health.gaps_ms,
+            health.stamp_gaps_ms,
+            health.leads_ms,
+            opened,
+            lead,
+            dict(health.hours),
+            dict(health.offsets),
+            health.battery_percent,
+            health.battery_volts,
+            health.firmware,
+            health.model,
+            None if health.offline_at is None else to_ms(health.offline_at),
+            health.origins,
+        )
+
+
+def _usual(gaps: tuple[int, ...]) -> int:
+    """The usual gap, 0 while none is known. Short ones say that a long one is an outage."""
+    return median_low(gaps) if gaps else 0
+
+
+def received(hours: Mapping[int, int], now: int) -> int:
+    """How many stamps came of this hour and the 23 before it."""
+    return sum(count for hour, count in hours.items() if 0 <= now // HOUR_MS - hour < HOURS)
+
+
+def expected(health: StationHealth, now: int) -> int | None:
+    """How many should have come in that time, None where nobody knows how often it speaks."""
+    if not health.period_s:
+        return None
+    since = max((now // HOUR_MS - HOURS + 1) * HOUR_MS, to_ms(health.first_at))
+    return max(0, round((now - since) / (health.period_s * 1000)))

@@ -1,0 +1,57 @@
+"""How a station fares, as the compacted topic aq.fleet.v1 has it."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from schemas.base import Record, StationId, UtcTime
+from schemas.device import Named
+
+
+class StationHealth(Record):
+    """How a station fares; the newest per key counts. Whoever reads it says what that means by now.
+
+    What is in lists is what the figures beside them are made of, for the worker that goes on with it.
+    """
+
+    station: StationId
+    heard_at: Annotated[UtcTime, Field(description="when something of it came last")]
+    first_at: Annotated[UtcTime, Field(description="when it was heard first, or its first stamp")]
+    observed_at: Annotated[UtcTime | None, Field(description="its newest stamp")] = None
+    wait_s: Annotated[
+        float, Field(ge=0, description="usual seconds from one arrival to the next; 0: not known")
+    ] = 0
+    period_s: Annotated[
+        float, Field(ge=0, description="usual seconds from one stamp to the next; 0: not known")
+    ] = 0
+    clock_offset_s: Annotated[
+        float | None, Field(description="how far its clock is ahead; negative: behind, or its way here long")
+    ] = None
+    battery_percent: float | None = None
+    battery_volts: float | None = None
+    firmware: Named = ""
+    model: Named = ""
+    offline_at: Annotated[
+        UtcTime | None, Field(description="when its last will came; null: it is not away by that")
+    ] = None
+    origins: Annotated[
+        tuple[Named, ...], Field(max_length=4, description="addresses that speak for it in turns")
+    ] = ()
+    gaps_ms: Annotated[tuple[int, ...], Field(max_length=16, description="from arrival to arrival")] = ()
+    leads_ms: Annotated[
+        tuple[int, ...], Field(max_length=64, description="of each arrival, stamp minus arrival")
+    ] = ()
+    open_ms: Annotated[
+        tuple[int, ...],
+        Field(max_length=2, description="the arrival under way: when it began (ms), and its largest lead"),
+    ] = ()
+    stamp_gaps_ms: Annotated[tuple[int, ...], Field(max_length=16, description="from stamp to stamp")] = ()
+    hours: Annotated[
+        tuple[tuple[int, int], ...],
+        Field(
+            max_length=32, description="stamps that came of each of the last hours: hour since 1970, count"
+        ),
+    ] = ()
+    offsets: Annotated[
+        dict[str, int], Field(max_length=4, description="by kind of record, offset after the last one in it")
+    ] = {}

@@ -1,0 +1,182 @@
+"""The fleet's stage: what it told last is what it goes on with, wherever a crash falls."""
+
+import asyncio
+import random
+from dataclasses import dataclass, field
+
+from aiokafka import ConsumerRecord
+
+from agents.fleet import FleetStage
+from schemas.base import from_ms
+from schemas.device import DeviceReport
+from schemas.health import StationHealth
+from schemas.limits import FORGOTTEN_AFTER_MS
+from schemas.reading import Reading, Value, encode
+from streams.metrics import REGISTRY
+from streams.stage import StageIo
+
+READINGS, FEATURES, DEVICES, STATIONS = "aq.readings.v1", "aq.features.v1", "aq.devices.v1", "aq.stations.v1"
+T0 = 1_787_306_400_000
+MINUTE = 60_000
+
+
+def record(topic, offset, station, value, at):
+    key = station if isinstance(station, bytes) else station.encode()
+    return ConsumerRecord(topic, 0, offset, at, 1, key, value, None, 0, 0, [])
+
+
+def reading(offset, station, at, stamped=None, **more):
+    value = Value(parameter="pm25", value=9.0, unit="ug/m3")
+    one = Reading(station=station, observed_at=from_ms(stamped or at), values=(value,), **more)
+    return record(READINGS, offset, station, encode(one), at)
+
+
+def report(offset, station, at, **more):
+    text = DeviceReport(station=station, at=from_ms(at), **more).model_dump_json()
+    return record(DEVICES, offset, station, text.encode(), at)
+
+
+@dataclass
+class World:
+    """The broker as the stage sees it."""
+
+    now: float = T0 / 1000
+    fleet: dict = field(default_factory=dict)
+    committed: dict = field(default_factory=dict)
+
+    async def publish(self, out):
+        for one in out:
+            assert one.topic == "aq.fleet.v1"
+            if one.value is None:
+                self.fleet.pop(one.key, None)
+            else:
+                self.fleet[one.key] = one.value
+
+    def open(self):
+        io = StageIo(0, self.publish, committed=self.committed, clock=lambda: self.now)
+        return FleetStage(io, list(self.fleet.values()))
+
+    def settle(self, stage):
+        self.committed.update(asyncio.run(stage.settle()))
+
+    def health(self, station):
+        return StationHealth.model_validate_json(self.fleet[station.encode()])
+
+
+def log(draw):
+    records, now = [], T0
+    offsets = {READINGS: 0, DEVICES: 0}
+    for _ in range(120):
+        now += draw.randrange(40_000)
+        station = draw.choice(["a", "b", "c"])
+        if draw.random() < 0.2:
+            records.append(report(offsets[DEVICES], station, now, battery_percent=draw.randrange(100)))
+            offsets[DEVICES] += 1
+        else:
+            own = draw.choice(["device", "server", None])
+            records.append(
+                reading(offsets[READINGS], station, now, now - draw.randrange(9_000), time_source=own)
+            )
+            offsets[READINGS] += 1
+    return records
+
+
+def test_a_crash_anywhere_gives_the_same_fleet():
+    for seed in range(20):
+        draw = random.Random(seed)
+        records = log(draw)
+        calm, rough = World(), World()
+        for world, crashes in ((calm, False), (rough, True)):
+            stage, at = world.open(), 0
+            while at < len(records):
+                one = records[at]
+                world.now = one.timestamp / 1000
+                asyncio.run(stage.handle(one.topic, [one]))
+                at += 1
+                if draw.random() < 0.3:
+                    world.settle(stage)
+                if crashes and draw.random() < 0.08:
+                    asyncio.run(stage.close())
+                    stage = world.open()
+                    ends = {topic: offset for topic, (offset, _) in world.committed.items()}
+                    done = [n for n, one in enumerate(records[:at]) if one.offset >= ends.get(one.topic, 0)]
+                    for number in done:  # they are read again, topic by topic in order
+                        asyncio.run(stage.handle(records[number].topic, [records[number]]))
+            world.now += 60
+            world.settle(stage)
+            asyncio.run(stage.close())
+        assert rough.committed == calm.committed
+        for station in calm.fleet:
+            assert rough.health(station.decode()) == calm.health(station.decode())
+
+
+def test_what_cannot_be_read_or_is_misplaced_stops_nobody():
+    world = World()
+    stage = world.open()
+    strange = [
+        b"",
+        b"{",
+        b"[]",
+        b'{"station": 5}',
+        b'{"station": "\xff", "observed_at": "soon"}',
+        b"\xff" * 9,
+    ]
+    for offset, value in enumerate([*strange, None, b"x" * 2_000_000]):
+        for topic in (READINGS, FEATURES, DEVICES):
+            asyncio.run(stage.handle(topic, [record(topic, offset, "a", value, T0)]))
+    misplaced = record(READINGS, 9, b"other", reading(9, "b", T0).value, T0)
+    asyncio.run(stage.handle(READINGS, [misplaced]))
+    world.settle(stage)
+    assert world.fleet == {}
+    assert world.committed[READINGS] == (10, "")
+    asyncio.run(stage.handle(READINGS, [reading(10, "a", T0)]))
+    world.now += 20
+    world.settle(stage)
+    assert set(world.fleet) == {b"a"}
+
+
+def test_a_week_of_old_readings_is_passed_over():
+    world = World()
+    stage = world.open()
+    asyncio.run(stage.handle(READINGS, [reading(0, "a", T0 - 2 * 86_400_000), reading(1, "b", T0)]))
+    world.settle(stage)
+    assert set(world.fleet) == {b"b"}
+
+
+def test_a_retired_station_leaves_and_one_that_speaks_after_it_stays():
+    world = World()
+    stage = world.open()
+    for offset, (station, at) in enumerate([("a", T0), ("b", T0), ("b", T0 + 3 * MINUTE)]):
+        asyncio.run(stage.handle(READINGS, [reading(offset, station, at)]))
+    world.settle(stage)
+    for station in ("a", "b"):
+        asyncio.run(stage.handle(STATIONS, [record(STATIONS, 0, station, None, T0 + MINUTE)]))
+    assert set(world.fleet) == {b"b"}
+
+
+def sample(name, **labels):
+    return REGISTRY.get_sample_value(name, labels)
+
+
+def test_gauges_follow_time_and_are_given_back():
+    world = World()
+    before = {state: sample("aq_fleet_stations", state=state) or 0 for state in ("online", "silent")}
+    stage = world.open()
+    for number in range(5):
+        asyncio.run(stage.handle(READINGS, [reading(number, "a", T0 + number * MINUTE)]))
+    asyncio.run(stage.handle(DEVICES, [report(0, "a", T0 + 4 * MINUTE, battery_percent=3)]))
+    world.now = T0 / 1000 + 300
+    asyncio.run(stage.tick())
+    assert sample("aq_fleet_stations", state="online") == before["online"] + 1
+    assert sample("aq_fleet_unwell", station="a", why="battery") == 1
+    world.now += 3600
+    asyncio.run(stage.tick())
+    assert sample("aq_fleet_stations", state="online") == before["online"]
+    assert sample("aq_fleet_stations", state="silent") == before["silent"] + 1
+    assert sample("aq_fleet_unwell", station="a", why="silent") == 1
+    world.now += FORGOTTEN_AFTER_MS / 1000
+    asyncio.run(stage.tick())
+    assert sample("aq_fleet_unwell", station="a", why="silent") is None
+    assert world.fleet == {}
+    asyncio.run(stage.close())
+    assert sample("aq_fleet_stations", state="silent") == before["silent"]

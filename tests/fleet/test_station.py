@@ -1,0 +1,182 @@
+"""A station of the fleet, arrival by arrival, and what that means at a moment."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fleet.condition import condition
+from fleet.station import Member, expected, received
+from schemas.base import from_ms
+from schemas.device import DeviceReport
+from schemas.health import StationHealth
+from schemas.times import DAY_MS, HOUR_MS, MINUTE_MS
+
+T0 = 1_787_306_400_000  # an hour begins
+
+
+def member(**more: object) -> Member:
+    return Member("roof", T0, T0, **more)  # type: ignore[arg-type]
+
+
+def regular(count: int, step: int = MINUTE_MS, ahead: int = 0, delay: int = 1_000) -> Member:
+    one = member()
+    for number in range(count):
+        at = T0 + number * step
+        one.take(at + delay, at + ahead, own=True)
+    return one
+
+
+def state(one: Member, now: int) -> tuple[str, tuple[str, ...]]:
+    return condition(one.health(), now)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("step", "late", "silent"),
+    [(MINUTE_MS, 3, 11), (15 * MINUTE_MS, 24, 46), (HOUR_MS, 92, 181), (3 * HOUR_MS, 272, 541)],
+)
+def test_late_and_silent_go_by_its_own_rhythm(step: int, late: int, silent: int) -> None:
+    one = regular(12, step)
+    last = T0 + 11 * step + 1_000
+    assert state(one, last + late * MINUTE_MS - 2 * MINUTE_MS)[0] == "online"
+    assert state(one, last + late * MINUTE_MS)[0] == "late"
+    assert state(one, last + silent * MINUTE_MS)[0] == "silent"
+
+
+def test_of_a_new_station_an_hour_is_assumed() -> None:
+    one = regular(1)
+    assert state(one, T0 + 80 * MINUTE_MS)[0] == "online"
+    assert state(one, T0 + 200 * MINUTE_MS)[0] == "silent"
+
+
+@pytest.mark.parametrize(
+    ("ahead", "trouble"),
+    [(0, ()), (50_000, ()), (70_000, ("clock",)), (-400_000, ()), (-700_000, ("clock",)),
+     (DAY_MS, ("clock",)), (-40 * DAY_MS, ("clock",))],
+)  # fmt: skip
+def test_a_clock_that_is_off_is_told(ahead: int, trouble: tuple[str, ...]) -> None:
+    one = regular(20, ahead=ahead)
+    assert one.offset == ahead - 1_000
+    assert state(one, T0 + 20 * MINUTE_MS) == ("online", trouble)
+
+
+def test_a_wrong_clock_hides_nothing_that_comes_after_it_was_set() -> None:
+    one = regular(3, ahead=400 * DAY_MS)
+    for number in range(3, 10):
+        one.take(T0 + number * MINUTE_MS + 1_000, T0 + number * MINUTE_MS, own=True)
+    assert received(one.hours, T0 + 10 * MINUTE_MS) == 10
+
+
+def test_a_days_backlog_says_nothing_of_the_clock_and_counts_hour_by_hour() -> None:
+    one = member()
+    for day in range(4):
+        now = T0 + day * DAY_MS
+        for number in range(0, 1440, 10):
+            one.take(now + 40, now - (1430 - number) * MINUTE_MS, own=True)
+    assert one.offset == -40
+    now = T0 + 3 * DAY_MS + MINUTE_MS
+    health = one.health()
+    assert state(one, now) == ("online", ())
+    assert (health.wait_s, health.period_s) == (86_400, 600)
+    assert received(one.hours, now) == 139  # of this hour and the 23 before it
+    # ... and a day without an upload is no silence yet.
+    assert state(one, now + 20 * HOUR_MS)[0] == "online"
+
+
+def test_history_that_somebody_sends_is_no_clock() -> None:
+    one = member()
+    for number in range(20):
+        one.take(T0 + number * 10_000, T0 - 300 * DAY_MS + number * HOUR_MS)
+    assert one.offset is None
+
+
+def test_stamps_that_begin_their_period_are_not_behind() -> None:
+    one = member()
+    for number in range(5):
+        end = T0 + number * HOUR_MS
+        one.take(end + 2_000, end - HOUR_MS, end=end, own=True)
+    assert one.offset == -2_000
+
+
+def test_times_by_a_server_are_no_clock_of_the_device() -> None:
+    one = member()
+    for number in range(5):
+        one.take(T0 + number * MINUTE_MS, T0 + number * MINUTE_MS - 90, own=False)
+    assert one.offset is None
+
+
+def test_what_came_against_what_was_due() -> None:
+    one = regular(120)
+    for number in range(130, 140):
+        one.take(T0 + number * MINUTE_MS, T0 + number * MINUTE_MS, own=True)
+    now = T0 + 140 * MINUTE_MS
+    assert (received(one.hours, now), expected(one.health(), now)) == (130, 140)
+    one.take(now, T0 + 139 * MINUTE_MS, own=True)  # the same again
+    assert received(one.hours, now) == 130
+
+
+def test_what_a_new_station_had_kept_was_due_too() -> None:
+    one = member()
+    for number in range(60):
+        one.take(T0, T0 - (60 - number) * 10_000, own=True)
+    one.take(T0 + 5_000, T0, own=True)
+    assert (received(one.hours, T0 + 9_000), expected(one.health(), T0 + 9_000)) == (61, 61)
+
+
+def test_battery_last_will_and_two_addresses() -> None:
+    one = regular(5)
+    at = T0 + 5 * MINUTE_MS
+    one.told(
+        DeviceReport(station="roof", at=from_ms(at), battery_percent=12, firmware="1.2", origins=("a", "b"))
+    )
+    assert state(one, at) == ("online", ("battery", "two_addresses"))
+    one.told(DeviceReport(station="roof", at=from_ms(at + 9), online=False))
+    assert state(one, at + 10)[0] == "offline"
+    one.take(at + MINUTE_MS, at + MINUTE_MS, own=True)  # it speaks: its broker was wrong, or it is back
+    assert state(one, at + MINUTE_MS)[0] == "online"
+    assert one.firmware == "1.2"
+
+
+events = st.lists(
+    st.tuples(
+        st.integers(0, 5 * HOUR_MS), st.integers(-10**10, 10**10), st.sampled_from([True, False, None]),
+        st.sampled_from(["reading", "picture", "report", "gone"]),
+    ),
+    max_size=60,
+)  # fmt: skip
+
+
+@given(events, st.integers(0, 60))
+def test_it_goes_on_from_its_record_as_if_nothing_had_happened(
+    came: list[tuple[int, int, bool | None, str]], cut: int
+) -> None:
+    whole, parted = member(), member()
+    now = T0
+    for number, (step, ahead, own, kind) in enumerate(came):
+        now += step
+        if number == cut:
+            parted = Member.of(StationHealth.model_validate_json(parted.health().model_dump_json()))
+        for one in (whole, parted):
+            match kind:
+                case "reading":
+                    one.take(now, max(now + ahead, 10**12), own=own)
+                case "picture":
+                    one.seen(now)
+                case _:
+                    one.told(
+                        DeviceReport(
+                            station="roof", at=from_ms(now), battery_percent=5 if ahead % 2 else None,
+                            online=False if kind == "gone" else None,
+                        )
+                    )  # fmt: skip
+    assert parted.health() == whole.health()
+    assert condition(whole.health(), now).state in ("online", "late", "silent", "offline")
+
+
+def test_memory_is_bounded() -> None:
+    one = member()
+    draw = random.Random(1)
+    for number in range(3_000):
+        one.take(T0 + number * HOUR_MS, T0 + draw.randrange(10**9), own=True)
+    assert len(one.health().model_dump_json()) < 2_500

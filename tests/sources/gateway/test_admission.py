@@ -1,0 +1,108 @@
+"""Who is let in at the gateway, and what devices say of themselves."""
+
+import asyncio
+import json
+
+import pytest
+
+from schemas.device import DeviceReport
+from sources.gateway.admission import Admission
+from sources.gateway.arrival import KeyScope
+from sources.gateway.devices import DeviceTeller
+from sources.gateway.errors import KafkaAway
+from streams.topics import DEVICES, QUARANTINE
+from tests.sources.gateway.desk import NOW, arrival, desk
+
+HOUR = 3_600_000
+
+
+def reading(station, at=NOW):
+    values = [{"parameter": "pm25", "value": 9.0, "unit": "ug/m3"}]
+    return json.dumps({"station": station, "observed_at": at, "values": values})
+
+
+def take(reception, station, **more):
+    return asyncio.run(reception.take(arrival("skyfuse-json", reading(station), **more)))
+
+
+def test_strangers_wait_and_all_others_are_let_in():
+    reception, log = desk()
+    known, ready = {"roof"}, True
+    reception.route = Admission(("school-*",), known.__contains__, lambda: ready)
+    for station, scope in (
+        ("roof", KeyScope(("*",))),
+        ("school-7", KeyScope(("*",))),
+        ("mine", KeyScope(("mine",))),
+    ):
+        said = take(reception, station, scope=scope).remarks
+        assert "waits" not in {part.code for part in said}
+    waits = take(reception, "stranger", origin="10.0.0.7")
+    assert "skyfuse stations adopt stranger" in waits.remarks[-1].why
+    assert [one.key for one in log.readings] == [b"roof", b"school-7", b"mine"]
+    (kept,) = log.on(QUARANTINE.name)
+    assert kept.key == b"stranger"
+    assert dict(kept.headers)["x-gateway-origin"] == b"10.0.0.7"
+    known.add("stranger")
+    take(reception, "stranger")
+    assert log.readings[-1].key == b"stranger"
+
+
+def test_before_the_records_are_read_nobody_is_taken_for_a_stranger():
+    reception, log = desk()
+    reception.route = Admission((), lambda _: False, lambda: False)
+    with pytest.raises(KafkaAway):
+        take(reception, "roof")
+    assert log.records == []
+
+
+def teller():
+    reception, log = desk()
+    one = DeviceTeller(log, "")
+    reception.witnesses.append(one)
+    return reception, log, one
+
+
+def reports(log):
+    return [DeviceReport.model_validate_json(one.value) for one in log.on(DEVICES.name)]
+
+
+LOCAL = '{"serialno": "ecda3b1eaaaf", "pm02": 7, "firmware": "%s", "model": "I-9PSL"}'
+
+
+def test_facts_are_told_where_they_change_and_again_every_hour():
+    reception, log, one = teller()
+    for number, firmware in enumerate(["3.1", "3.1", "3.2"]):
+        asyncio.run(reception.take(arrival("airgradient", LOCAL % firmware, received_at=NOW + number)))
+        asyncio.run(one.tell())
+    assert [found.firmware for found in reports(log)] == ["3.1", "3.2"]
+    asyncio.run(reception.take(arrival("airgradient", LOCAL % "3.2", received_at=NOW + HOUR + 9)))
+    asyncio.run(one.tell())
+    assert len(reports(log)) == 3
+
+
+def test_two_addresses_in_turns_are_told_and_a_new_address_is_not():
+    reception, log, one = teller()
+    for number, origin in enumerate(["a", "a", "b", "b", "b"]):  # it got another address
+        take(reception, "roof", origin=origin, received_at=NOW + number)
+    asyncio.run(one.tell())
+    assert reports(log) == []
+    for number, origin in enumerate(["a", "b", "a"]):
+        take(reception, "roof", origin=origin, received_at=NOW + 9 + number)
+    asyncio.run(one.tell())
+    assert reports(log)[-1].origins == ("a", "b")
+    for number in range(3):  # the other one is gone
+        take(reception, "roof", origin="a", received_at=NOW + (2 + number) * HOUR)
+    asyncio.run(one.tell())
+    assert reports(log)[-1].origins == ()
+
+
+def test_births_and_wills_wait_while_kafka_is_away():
+    reception, log, one = teller()
+    reception.tell_link("roof", True, NOW, "broker")
+    reception.tell_link("roof", False, NOW + 5, "broker")
+    log.there = False
+    asyncio.run(one.tell())
+    assert log.records == []
+    log.there = True
+    asyncio.run(one.tell())
+    assert [found.online for found in reports(log)] == [True, False]
