@@ -301,7 +301,8 @@ class VisionStage:
                 "too_large",
                 f"a frame of {len(record.value)} bytes; the limit is {MAX_FRAME_BYTES}: scale it down",
             )
-        station = self._stations.get(header.station)
+        newest = self._stations.get(header.station)
+        station = None if newest is None else newest.at(to_ms(header.time))
         band = self._far_band(station, header)
         try:
             frame = decode(record.value, width, height, band)

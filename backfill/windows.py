@@ -291,12 +291,13 @@ class Backfill:
                 if (station, end) not in self._windows:
                     continue
                 view, withheld = self._counted(station, end)
+                counted = None if record is None else record.at(view.start)
                 if hour(end) == at and (station, end) in rewrite:
                     horizon = end - lateness_ms
                     intake = next((kept for when, kept in reversed(versions) if when <= horizon), Intake())
-                    made = take_in(view, record, intake, limits, encoder)[0]
+                    made = take_in(view, counted, intake, limits, encoder)[0]
                     prepared.append(replace(made, withheld=withheld, idle=False))
-                versions.append((end, take_in(view, record, versions[-1][1], limits, encoder)[1]))
+                versions.append((end, take_in(view, counted, versions[-1][1], limits, encoder)[1]))
         return prepared
 
     def _view(self, station: str, end: int, window: _WindowInputs) -> WindowView:

@@ -27,6 +27,7 @@ from rich.text import Text
 from agents import rules_file
 from alerting.errors import RulesError
 from cli.shared.fitting import screen
+from cli.shared.quarantine import waiting
 from cli.shared.wording import counted
 from infra.connect import with_broker
 from infra.errors import BrokerError, StackError
@@ -42,7 +43,7 @@ from settings.sections import Settings
 from sinks.errors import SinkSettingError
 from sinks.influx import server_of
 from sinks.store import Store
-from streams.admin import admin_client, check_topics
+from streams.admin import admin_client, check_topics, client_arguments
 from streams.errors import StoreError, StreamError
 from streams.topics import READINGS
 
@@ -316,6 +317,7 @@ def broker(settings: Settings) -> Iterator[Check]:
         problems = [str(error)]
     if not problems:
         yield Check("topics", "ok", "as in the table")
+        yield from _waiting(settings)
     elif all("does not exist" in problem for problem in problems):
         yield Check(
             "topics",
@@ -325,6 +327,22 @@ def broker(settings: Settings) -> Iterator[Check]:
         )
     else:
         yield Check("topics", "bad", counted(len(problems), "difference"), "; ".join(problems))
+
+
+def _waiting(settings: Settings) -> Iterator[Check]:
+    """Stations that the gateway has not let in."""
+    try:
+        found = waiting(client_arguments(settings.kafka), settings.kafka.prefix)
+    except StreamError as error:
+        yield Check("stations", "note", "who waits to be let in cannot be told", str(error))
+        return
+    if found:
+        yield Check(
+            "stations",
+            "note",
+            f"{counted(len(found), 'station')} waiting to be let in",
+            "`skyfuse stations waiting` says who, `skyfuse stations adopt ID` lets one in",
+        )
 
 
 def _newest_ms(client: object, settings: Settings) -> int:

@@ -1,51 +1,366 @@
-"""`skyfuse stations`: take a station out of service."""
+"""`skyfuse stations`: which there are, and what is recorded of them."""
 
-from typing import Annotated, Final
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeVar
 
 import typer
 from kafka import KafkaProducer  # type: ignore[import-untyped]
 from kafka.errors import KafkaError  # type: ignore[import-untyped]
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from cli.errors import StationError
 from cli.shared.connection import kafka_connection
-from schemas.base import StationId
+from cli.shared.fitting import fitting, screen
+from cli.shared.live import utc_now
+from cli.shared.quarantine import release, waiting
+from cli.shared.station_edits import Change, changed, differences, made, read_records
+from cli.shared.times import age_words, moment
+from cli.shared.wording import counted
+from schemas.base import StationId, format_time, from_ms
+from schemas.errors import Refused
+from schemas.station import Station, stored_station
 from settings.sections import Settings
+from streams.to_end import read_topic
 from streams.topics import STATIONS
 
 _CONFIRM_S: Final = 30.0
+_T = TypeVar("_T")
 
-app = typer.Typer(help="Stations: take one out of service.", no_args_is_help=True)
+app = typer.Typer(help="Stations: their records; who waits to be let in.", no_args_is_help=True)
 
 
-@app.callback()
-def _group() -> None:
-    """More commands than one may come: `retire` is named, also while it is alone."""
+def _id(text: str) -> str:
+    try:
+        return TypeAdapter(StationId).validate_python(text)
+    except ValidationError as error:
+        raise typer.BadParameter(f"{text!r} is no station id (letters, digits, . _ -)") from error
+
+
+_Id = Annotated[str, typer.Argument(metavar="STATION", parser=_id, help="Id of the station.")]
+_Name = Annotated[str | None, typer.Option(help="For people.")]
+_City = Annotated[str | None, typer.Option(help="Where it is, in words.")]
+_Lat = Annotated[float | None, typer.Option("--lat", help="Degrees north.")]
+_Lon = Annotated[float | None, typer.Option("--lon", help="Degrees east.")]
+_Zone = Annotated[str | None, typer.Option("--zone", help="IANA zone, such as Europe/Rome.")]
+_Kind = Annotated[str | None, typer.Option(help="reference, low-cost, camera-only or simulated.")]
+_Standard = Annotated[
+    list[str] | None, typer.Option("--standard", help="AQI standard; again for more, the first one leads.")
+]
+_Correction = Annotated[
+    list[str] | None,
+    typer.Option("--correction", help="SENSOR=CORRECTION, such as main=linear:slope=0.8; of a known sensor."),
+]
+
+
+@app.command("list")
+def list_command() -> None:
+    """List the stations that have a record."""
+    known = records(Settings())
+    console = screen()
+    if known:
+        console.print(fitting(console, _tables([known[name] for name in sorted(known)])))
+    console.print(counted(len(known), "station"), style="dim", highlight=False)
+
+
+def _tables(stations: Sequence[Station]) -> Iterator[Table]:
+    columns: dict[str, Callable[[Station], str]] = {
+        "Name": lambda one: one.name,
+        "Kind": lambda one: one.kind,
+        "Place": lambda one: "-" if one.latitude is None else f"{one.latitude:.4f} {one.longitude:.4f}",
+        "Zone": lambda one: one.timezone,
+        "Standards": lambda one: ", ".join(one.standards),
+        "Since": lambda one: "-" if one.valid_from is None else f"{one.valid_from:%Y-%m-%d %H:%M}",
+    }
+    for shown in (list(columns), ["Name", "Kind", "Place", "Zone"], ["Kind", "Place"], ["Kind"]):
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        table.add_column("Station", overflow="fold")
+        for head in shown:
+            table.add_column(head, no_wrap=head != "Name")
+        for one in stations:
+            table.add_row(Text(one.station), *(Text(columns[head](one)) for head in shown))
+        yield table
 
 
 @app.command()
-def retire(station: Annotated[str, typer.Argument(help="Id of the station.")]) -> None:
+def show(station: _Id) -> None:
+    """Show a station's record, and what it was before."""
+    record = _known(records(Settings()), station)
+    console = Console(highlight=False, soft_wrap=True)
+    for name, value in record.model_dump(mode="json", exclude={"earlier"}).items():
+        if value not in (None, "", []):
+            console.print(f"{name:11} {value if isinstance(value, str) else json.dumps(value)}", markup=False)
+    versions = (record, *record.earlier)
+    for later, before in pairwise(versions):
+        assert later.valid_from is not None
+        since = "ever" if before.valid_from is None else format_time(before.valid_from)
+        changes = ", ".join(
+            f"{name} {json.dumps(_field(before, name))}" for name in differences(later, before)
+        )
+        console.print(
+            f"from {since} to {format_time(later.valid_from)}: {changes or 'the same'}", markup=False
+        )
+
+
+def _field(station: Station, name: str) -> Any:
+    return station.model_dump(mode="json")[name]
+
+
+@app.command()
+def add(
+    station: _Id, name: _Name = None, city: _City = None, lat: _Lat = None, lon: _Lon = None,
+    zone: _Zone = None, kind: _Kind = None, standard: _Standard = None,
+) -> None:  # fmt: skip
+    """Record a station that has no record yet. Cameras and sensors come by `import`."""
+    settings = Settings()
+    if station in records(settings):
+        raise StationError(f"{station} has a record already: `skyfuse stations edit {station}` changes it")
+    fields = _given(name, city, lat, lon, zone, kind, standard)
+    record = _checked(lambda: made({"station": station, **fields}))
+    with _sending(settings) as send:
+        send(Change(record))
+    Console().print(f"{station} is recorded", highlight=False)
+
+
+@app.command()
+def edit(
+    station: _Id, name: _Name = None, city: _City = None, lat: _Lat = None, lon: _Lon = None,
+    zone: _Zone = None, kind: _Kind = None, standard: _Standard = None, correction: _Correction = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--from", help="Time of the data from which it counts (RFC 3339, or an age: 6h); now."),
+    ] = None,
+    moved: Annotated[
+        bool, typer.Option("--moved", help="It stands elsewhere: what was learned of it is forgotten.")
+    ] = False,
+) -> None:  # fmt: skip
+    """Change a station's record, from a time of the data on; what was before is kept for before.
+
+    A change acts on windows that begin then or later. Windows that are final stay as they are (`skyfuse
+    backfill` makes them anew).
+    """
+    settings = Settings()
+    now = utc_now()
+    now = now.replace(microsecond=now.microsecond // 1000 * 1000)
+    before = _known(records(settings), station)
+    fields = _given(name, city, lat, lon, zone, kind, standard)
+    if correction:
+        fields["sensors"] = _checked(lambda: _corrected(before, correction))
+    if not fields:
+        raise typer.BadParameter("nothing to change is given")
+    at = now if since is None else moment(since, now)
+    change = _checked(lambda: changed(before, fields, at, now, moved=moved))
+    with _sending(settings) as send:
+        send(change)
+    told = ", ".join(differences(before, change.record)) or "nothing"
+    console = Console(highlight=False)
+    console.print(f"{station}: {told} changed{_since(before, change)}")
+    if change.anew:
+        console.print("what was learned of it at the old place is forgotten; its series stays")
+    if change.dropped:
+        console.print(f"{counted(change.dropped, 'record')} of long ago had no room in the history")
+
+
+def _since(before: Station, change: Change) -> str:
+    at = change.record.valid_from
+    return "" if at is None or at == before.valid_from else f" from {format_time(at)} on"
+
+
+def _corrected(station: Station, given: Sequence[str]) -> list[dict[str, Any]]:
+    sensors = [one.model_dump(mode="json") for one in station.sensors]
+    for text in given:
+        sensor, equals, name = text.partition("=")
+        found = [one for one in sensors if one["sensor"] == sensor]
+        if not equals or not found:
+            have = ", ".join(one["sensor"] for one in sensors) or "none: `import` records sensors"
+            raise Refused("no_sensor", f"{text!r} names no sensor of the record; there are {have}")
+        for one in found:
+            one["correction"] = name
+    return sensors
+
+
+@app.command("waiting")
+def waiting_command() -> None:
+    """List the stations that wait to be let in (setting gateway.unknown = "quarantine").
+
+    Exit code 0: none waits; 1: some do.
+    """
+    settings = Settings()
+    found = waiting(kafka_connection(settings), settings.kafka.prefix)
+    now = utc_now()
+    # Lines, not a table: an id is needed whole.
+    console = Console(soft_wrap=True, highlight=False)
+    for name, one in sorted(found.items()):
+        console.print(
+            f"{name}  {counted(one.count, 'reading')}, the last {age_words(now - from_ms(one.last))} ago",
+            markup=False,
+        )
+        console.print(f"    {', '.join(one.adapters)} from {', '.join(one.origins) or '-'}", markup=False)
+    console.print(f"{counted(len(found), 'station')} waiting", style="dim")
+    if found:
+        console.print("let one in: `skyfuse stations adopt STATION`", style="dim")
+        raise typer.Exit(1)
+
+
+@app.command()
+def adopt(
+    station: _Id, name: _Name = None, city: _City = None, lat: _Lat = None, lon: _Lon = None,
+    zone: _Zone = None, kind: _Kind = None, standard: _Standard = None,
+) -> None:  # fmt: skip
+    """Let a station in: it gets a record, and what waits of it is published in its order.
+
+    What is older than windows may be revised is late: `skyfuse backfill` counts it.
+    """
+    settings = Settings()
+    fields = _given(name, city, lat, lon, zone, kind, standard)
+    if station not in records(settings):
+        record = _checked(lambda: made({"station": station, **fields}))
+        with _sending(settings) as send:
+            send(Change(record))
+    elif fields:
+        raise StationError(f"{station} has a record already: `skyfuse stations edit {station}` changes it")
+    count = release(kafka_connection(settings), settings.kafka.prefix, station)
+    Console().print(f"{station} is let in; {counted(count, 'reading')} published", highlight=False)
+
+
+@app.command()
+def retire(station: _Id) -> None:
     """Retire a station: its alerts end, what was learned of it is forgotten, its series stays.
 
     If it speaks again, it begins anew, as a station that nobody knows.
     """
-    try:
-        TypeAdapter(StationId).validate_python(station)
-    except ValidationError as error:
-        raise typer.BadParameter(
-            f"{station!r} is no station id (letters, digits, . _ -)", param_hint="STATION"
-        ) from error
     settings = Settings()
+    with _sending(settings) as send:
+        send(station)
+    Console().print(f"{station} is retired; its series stays", highlight=False)
+
+
+@app.command("import")
+def import_command(
+    file: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="JSON: a list, or a record a line.")
+    ],
+) -> None:
+    """Record the stations of a file, all or, where one has a fault, none. The form is that of `export`."""
+    settings = Settings()
+    known = records(settings)
+    try:
+        found = read_records(file.read_text(encoding="utf-8-sig"))
+    except (Refused, UnicodeDecodeError, OSError) as error:
+        raise StationError(f"{file}: {error}") from error
+    changes: dict[str, Change] = {}
+    faults = []
+    for where, fields in found:
+        try:
+            record = made(fields)
+            before = known.get(record.station)
+            if before is not None and not (record.valid_from or record.earlier):
+                now = utc_now()
+                now = now.replace(microsecond=now.microsecond // 1000 * 1000)
+                changes[record.station] = changed(before, _without_history(record), now, now)
+            else:
+                changes[record.station] = Change(record)
+        except Refused as refused:
+            faults.append(f"{where}: {refused.message}")
+    if faults:
+        more = f"\n(and {len(faults) - 20} more)" if len(faults) > 20 else ""
+        raise StationError(f"nothing was recorded; {file} has faults:\n" + "\n".join(faults[:20]) + more)
+    news = {name: one for name, one in changes.items() if known.get(name) != one.record}
+    with _sending(settings) as send:
+        for change in news.values():
+            send(change)
+    same = len(changes) - len(news)
+    Console().print(
+        f"{counted(len(news), 'station')} recorded{f', {same} as they were' if same else ''}", highlight=False
+    )
+
+
+def _without_history(record: Station) -> Mapping[str, Any]:
+    return record.model_dump(mode="json", exclude={"valid_from", "earlier"})
+
+
+@app.command()
+def export() -> None:
+    """Write all records, with their history, one a line: what `import` takes."""
+    known = records(Settings())
+    for name in sorted(known):
+        typer.echo(known[name].model_dump_json(exclude_defaults=True))
+
+
+def records(settings: Settings) -> dict[str, Station]:
+    """The records that there are. Raises TopicReadError."""
+    connection = kafka_connection(settings)
+    known: dict[str, Station] = {}
+    for record in read_topic(connection, settings.kafka.names.of(STATIONS)):
+        station = (record.key or b"").decode(errors="replace")
+        if record.value is None:
+            known.pop(station, None)
+            continue
+        try:
+            found, _ = stored_station(record.value)
+        except ValidationError:
+            continue  # the workers refuse it too, and the one before it counts
+        if found.station == station:
+            known[station] = found
+    return known
+
+
+def _known(known: Mapping[str, Station], station: str) -> Station:
+    if station not in known:
+        raise StationError(f"{station} has no record: `skyfuse stations list` says which have")
+    return known[station]
+
+
+def _given(
+    name: str | None, city: str | None, lat: float | None, lon: float | None, zone: str | None,
+    kind: str | None, standard: Sequence[str] | None,
+) -> dict[str, Any]:  # fmt: skip
+    if (lat is None) != (lon is None):
+        raise typer.BadParameter("a place has both --lat and --lon")
+    given = {
+        "name": name, "city": city, "latitude": lat, "longitude": lon, "timezone": zone, "kind": kind,
+        "standards": list(standard) if standard else None,
+    }  # fmt: skip
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _checked(make: Callable[[], _T]) -> _T:
+    try:
+        return make()
+    except Refused as refused:
+        raise StationError(refused.message) from refused
+
+
+@contextmanager
+def _sending(settings: Settings) -> Iterator[Callable[[Change | str], None]]:
+    """What sends a change, or a station's tombstone, and waits for the broker. Raises StationError."""
+    topic = settings.kafka.names.of(STATIONS)
     try:
         producer = KafkaProducer(**kafka_connection(settings), acks="all")
-        try:
-            # A record without a value is a tombstone: the topic forgets the station, and so do the workers.
-            producer.send(settings.kafka.names.of(STATIONS), key=station.encode(), value=None).get(
-                timeout=_CONFIRM_S
-            )
-        finally:
-            producer.close()
     except KafkaError as error:
-        raise StationError(f"{station} is not retired, the broker did not confirm it: {error}") from error
-    Console().print(f"{station} is retired; its series stays", highlight=False)
+        raise StationError(f"nothing was recorded, the broker cannot be reached: {error}") from error
+
+    def send(what: Change | str) -> None:
+        station = what if isinstance(what, str) else what.record.station
+        values: list[bytes | None] = []
+        if isinstance(what, str) or what.anew:
+            # A record without a value is a tombstone: the topic forgets the station, and so do the workers.
+            values.append(None)
+        if not isinstance(what, str):
+            values.append(what.record.model_dump_json(exclude_defaults=True).encode())
+        for value in values:
+            try:
+                producer.send(topic, key=station.encode(), value=value).get(timeout=_CONFIRM_S)
+            except KafkaError as error:
+                raise StationError(f"{station}: the broker did not confirm it: {error}") from error
+
+    try:
+        yield send
+    finally:
+        producer.close()

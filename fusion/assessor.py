@@ -133,7 +133,7 @@ class Assessor:
                 self._amend_intake(view, amendment_in(view))
             else:
                 kinds.append(kind)
-                prepared.append(self._take_in(kind, view, station_of(view.station)))
+                prepared.append(self._take_in(kind, view, _record(view, station_of)))
         inferred = self._infer(kinds, prepared)
         without = self._infer_without(kinds, prepared)
         concluded: list[Conclusion] = []
@@ -141,7 +141,7 @@ class Assessor:
         windows = zip(prepared, inferred, without, strict=True)
         for kind, view in steps:
             if kind == "amend":
-                self._amend_air(view, amendment_in(view), station_of(view.station))
+                self._amend_air(view, amendment_in(view), _record(view, station_of))
                 continue
             window, output, masked = next(windows)
             conclusion = self._conclude(kind, window, output, masked)
@@ -324,3 +324,9 @@ def amendment_in(view: WindowView) -> Amendment:
     ((item,),) = view.inputs.values()
     amendment: Amendment = item.payload
     return amendment
+
+
+def _record(view: WindowView, station_of: StationOf) -> Station | None:
+    """What counted of a station as a window began: a change acts on whole windows."""
+    station = station_of(view.station)
+    return None if station is None else station.at(view.start)

@@ -205,7 +205,9 @@ def _sight(frames: Sequence[Features], humidity: float | None) -> Sight | None:
 
 
 def check_station(station: Station) -> None:
-    """Refused where a station names a standard or a correction that does not exist."""
+    """Refused where a station names a standard or a correction that does not exist, or named one."""
+    for version in station.earlier:
+        check_station(version)
     try:
         for name in station.standards:
             standards.load(name, at_ms=0)

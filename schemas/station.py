@@ -2,19 +2,27 @@
 
 import json
 import zoneinfo
+from datetime import UTC, datetime
 from functools import cache
+from itertools import pairwise
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from schemas.base import DeviceId, Record, StationId
-from schemas.limits import CAMERAS_PER_STATION, SENSORS_PER_STATION, STANDARDS_PER_STATION
+from schemas.base import DeviceId, Record, StationId, UtcTime, to_ms
+from schemas.limits import (
+    CAMERAS_PER_STATION,
+    SENSORS_PER_STATION,
+    STANDARDS_PER_STATION,
+    VERSIONS_PER_STATION,
+)
 from schemas.parameters import Parameter
 from schemas.reading import CHANNEL_PATTERN, DEFAULT_SENSOR, Period, Stamp
 
 #: Least height and width of a far band, as a fraction of the picture's: a few rows of it show no contrast.
 LEAST_BAND: Final = 0.02
+_EVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
 @cache
@@ -111,7 +119,11 @@ class Sensor(Record):
 
 
 class Station(Record):
-    """A station record; the newest per key on the compacted topic aq.stations.v1 counts."""
+    """A station record; the newest per key on the compacted topic aq.stations.v1 counts.
+
+    It holds all that ever counted: itself from `valid_from` on, and what is `earlier` before that. So a
+    change of a place, a standard or a correction acts from a time of the data, whenever the record is read.
+    """
 
     station: StationId
     name: str = ""
@@ -131,6 +143,34 @@ class Station(Record):
     ] = ("us-epa-2024",)
     cameras: Annotated[tuple[Camera, ...], Field(max_length=CAMERAS_PER_STATION)] = ()
     sensors: Annotated[tuple[Sensor, ...], Field(max_length=SENSORS_PER_STATION)] = ()
+    valid_from: Annotated[
+        UtcTime | None, Field(description="event time since when this counts; null: always")
+    ] = None
+    earlier: Annotated[
+        tuple["Station", ...],
+        Field(max_length=VERSIONS_PER_STATION, description="what counted before that, newest first"),
+    ] = ()
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Station":
+        versions = (self, *self.earlier)
+        for later, before in pairwise(versions):
+            if before.station != self.station or before.earlier:
+                raise PydanticCustomError(
+                    "no_version", "what is earlier is of the same station, and has nothing earlier in it"
+                )
+            if later.valid_from is None or (before.valid_from or _EVER) >= later.valid_from:
+                raise PydanticCustomError(
+                    "no_order", "each record begins (valid_from) after the one that is earlier than it"
+                )
+        return self
+
+    def at(self, time_ms: int) -> "Station":
+        """What counts at a time of the data: of what was before all of it, the oldest."""
+        for version in (self, *self.earlier):
+            if version.valid_from is None or to_ms(version.valid_from) <= time_ms:
+                return version
+        return (self, *self.earlier)[-1]
 
     def sensor_of(self, sensor: str, parameter: str) -> Sensor | None:
         """What is recorded of a sensor for a parameter. A message that names no sensor is the only one's."""

@@ -75,7 +75,8 @@ class Periods:
 
     def of(self, observation: Observation, arrival_ms: int, offset: int) -> list[Standing]:
         """One standing per value of `observation`, which reached the broker at `arrival_ms`."""
-        record = self._station_of(observation.station)
+        newest = self._station_of(observation.station)
+        record = None if newest is None else newest.at(observation.time_ms)
         standings = []
         for value in observation.values:
             standing = self._of(observation, value, record, arrival_ms, offset)

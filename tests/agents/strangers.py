@@ -132,6 +132,7 @@ _TOGETHER: dict[tuple[type[BaseModel], str], st.SearchStrategy[Any]] = {
     (Station, "standards"): st.lists(
         st.sampled_from(["us-epa-2024", "eaqi-2025", "uk-daqi", "mars-1"]), min_size=1, max_size=3
     ),
+    (Station, "earlier"): st.just([]) | st.lists(st.deferred(lambda: model(Station)), max_size=2),
     (Sensor, "correction"): st.sampled_from(
         ["identity", "barkjohn-2021", "linear:slope=1e308,offset=0", "linear:slope=0.5,offset=-1e300", "mars"]
     ),
