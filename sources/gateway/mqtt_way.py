@@ -113,7 +113,8 @@ class MqttWay:
         self._connection = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._said: object = None
+        #: What was said last; nothing yet.
+        self._said: str | None = ""
         #: Set while subscribed.
         self.connected = asyncio.Event()
 

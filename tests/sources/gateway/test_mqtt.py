@@ -112,7 +112,10 @@ def over(work: Callable[[], Awaitable[None]]) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_payloads_become_records_by_topic(mosquitto: LocalMosquitto, tmp_path: Path, version: str) -> None:
+def test_payloads_become_records_by_topic(
+    mosquitto: LocalMosquitto, tmp_path: Path, version: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     reception, log = desk()
     device = Device(mosquitto.url)
 
@@ -127,6 +130,7 @@ def test_payloads_become_records_by_topic(mosquitto: LocalMosquitto, tmp_path: P
 
     over(work)
     device.close()
+    assert "takes MQTT at 127.0.0.1" in caplog.text
     told = {record.key: json.loads(record.value or b"") for record in log.readings}
     assert set(told) == {b"roof", b"airgradient-84fce602549c", b"yard"}
     assert told[b"airgradient-84fce602549c"]["time_source"] == "broker"
