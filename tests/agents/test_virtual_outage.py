@@ -8,7 +8,7 @@ import csv
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -33,6 +33,9 @@ pytestmark = [pytest.mark.broker, pytest.mark.realdata, pytest.mark.slow]
 MILAN = Path(__file__).parents[2] / ".." / "shared" / "data" / "milan-webcam"
 ROME = ZoneInfo("Europe/Rome")
 HOUR = 3_600_000
+#: Hourly readings stand for every window of their hour: months of minutes would be two hundred thousand.
+WINDOW = REPLAY.model_copy(update={"size": timedelta(minutes=15)})
+SIZE = 900_000
 
 
 def _ms(*moment: int) -> int:
@@ -140,17 +143,17 @@ def test_the_camera_stands_in_for_a_silent_sensor(
         pytest.skip("no ../shared/data")
     folder = tmp_path / "folder"
     withheld = _write(folder)
-    settings = kafka_settings(partitions=2, window=REPLAY)
+    settings = kafka_settings(partitions=2, window=WINDOW)
     create_topics(settings)
     assert feed(settings, folder).whole
     expected: set[tuple[str, int]] = set()
     for table in ("readings.csv", "frames.csv"):
         with (folder / table).open() as file:
             expected |= {
-                (row["station"], (int(row["time"]) // 60_000 + 1) * 60_000) for row in csv.DictReader(file)
+                (row["station"], (int(row["time"]) // SIZE + 1) * SIZE) for row in csv.DictReader(file)
             }
 
-    # Two hundred thousand: each is read once, and they are waited for as long as more of them come.
+    # Each is read once, and they are waited for as long as more of them come.
     estimates: dict[tuple[str, int], Estimate] = {}
     with (
         fleet(settings, tmp_path, ("vision", "fusion")) as workers,
