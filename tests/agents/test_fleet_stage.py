@@ -56,8 +56,11 @@ class World:
         io = StageIo(0, self.publish, committed=self.committed, clock=lambda: self.now)
         return FleetStage(io, list(self.fleet.values()))
 
-    def settle(self, stage):
-        self.committed.update(asyncio.run(stage.settle()))
+    def settle(self, stage, dies=False):
+        """`dies`: after the records are out, and before the commit."""
+        settled = asyncio.run(stage.settle())
+        if not dies:
+            self.committed.update(settled)
 
     def health(self, station):
         return StationHealth.model_validate_json(self.fleet[station.encode()])
@@ -96,6 +99,7 @@ def test_a_crash_anywhere_gives_the_same_fleet():
                 if draw.random() < 0.3:
                     world.settle(stage)
                 if crashes and draw.random() < 0.08:
+                    world.settle(stage, dies=True)
                     asyncio.run(stage.close())
                     stage = world.open()
                     ends = {topic: offset for topic, (offset, _) in world.committed.items()}

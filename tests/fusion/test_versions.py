@@ -3,7 +3,10 @@
 import pytest
 
 from schemas.base import from_ms
+from schemas.reading import Observation, Quantity
 from schemas.station import Sensor, Station
+from streams.cadences import Cadences
+from streams.standing import Periods
 from tests.fusion.town import DAY, HOUR, MINUTE, Town, reading, value
 
 NOON = DAY + 12 * HOUR
@@ -38,3 +41,18 @@ def test_a_correction_changes_with_the_window_that_begins_then(poll: int) -> Non
 
 def test_a_record_without_a_history_is_as_it_was() -> None:
     assert by_end(OLD) == by_end(OLD.model_copy(update={"valid_from": from_ms(NOON)}))
+
+
+def test_a_declared_period_counts_for_what_was_stamped_since() -> None:
+    def declared(period: int | None) -> Station:
+        sensor = Sensor(sensor="main", parameters=("pm25",), period=period)
+        return Station(station="s", sensors=(sensor,))
+
+    record = declared(600).model_copy(update={"valid_from": from_ms(NOON), "earlier": (declared(None),)})
+    periods = Periods(MINUTE, Cadences(), {"s": record}.get)
+    values = [Quantity("pm25", 10.0, "ug/m3", "main", "value")]
+    found = [
+        periods.of(Observation("s", at, values), NOON + HOUR, number)[0].period
+        for number, at in enumerate((NOON - 1, NOON))
+    ]
+    assert found == [0, 600_000]
