@@ -13,6 +13,7 @@ from rich.table import Table
 
 from backfill.hourly import read_folder
 from cli.errors import QueryError
+from cli.shared.evaluating import evaluate_network
 from cli.shared.fitting import fitting, screen
 from cli.shared.training import TrainingLayout, bars, layout_of, tell_left_out
 from cli.shared.wording import counted
@@ -22,11 +23,16 @@ from model.evaluation.evaluate import EvaluationReport, evaluate
 from model.evaluation.histories import OnlineData, read_layout, read_milan
 from model.evaluation.online import evaluate_online
 from model.evaluation.online_report import OnlineReport
+from model.evaluation.region import OUTAGES
 
 
 def evaluate_command(
-    bundle: Annotated[Path, typer.Argument(help="Bundle folder, or 'default'.")],
-    folder: Annotated[Path, typer.Argument(help="Folder of frames and readings: one test set.")],
+    bundle: Annotated[
+        Path | None, typer.Argument(help="Bundle folder, or 'default'; nothing with --network.")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder of frames and readings: one test set.")
+    ] = None,
     layout: Annotated[
         TrainingLayout | None,
         typer.Option("--format", help="How the folder is laid out; else its files tell."),
@@ -52,6 +58,14 @@ def evaluate_command(
             help="--online: learn first from this folder: the same stations' past, in the same layout."
         ),
     ] = None,
+    network: Annotated[
+        Path | None,
+        typer.Option(help="Instead: replay this folder's stations as one region with made outages."),
+    ] = None,
+    outage: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="--network: length of the made outages in hours; may be given often."),
+    ] = None,
     standard: Annotated[
         str | None,
         typer.Option(help="AQI standard of the truth, computed from the readings; else the stated AQI."),
@@ -59,6 +73,15 @@ def evaluate_command(
     threads: Annotated[int, typer.Option(min=1, help="Threads of the encoder.")] = 1,
 ) -> None:
     """Score a bundle on a folder, through the same code as a worker."""
+    if network is not None:
+        if bundle is not None:
+            raise typer.BadParameter("--network takes its folder only: skyfuse evaluate --network FOLDER")
+        evaluate_network(network, outage or list(OUTAGES), as_json)
+        return
+    if outage:
+        raise typer.BadParameter("--outage goes with --network")
+    if bundle is None or folder is None:
+        raise typer.BadParameter("name a bundle and a folder: skyfuse evaluate default FOLDER")
     loaded = Bundle.load(DEFAULT_BUNDLE if str(bundle) == "default" else bundle)
     if online:
         _evaluate_online(loaded, folder, layout_of(folder, layout), start, learn_from, as_json, predictions)

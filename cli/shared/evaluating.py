@@ -1,0 +1,86 @@
+"""`skyfuse evaluate --network`: how a region fills its own gaps, as a table or JSON."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from backfill.hourly import read_folder
+from cli.shared.fitting import fitting, screen
+from cli.shared.training import bars, tell_left_out
+from datasets.errors import LayoutError
+from model.evaluation.region import NEW_PLACES, RIVALS, Outcome, evaluate_region, read_region
+from schemas.parameters import LABELS
+
+
+def evaluate_network(folder: Path, outages: Sequence[int], as_json: bool) -> None:
+    """Score the network on a folder and say how it did. Raises LayoutError."""
+    data, problems = read_region(folder, read_folder)
+    with bars(Console(stderr=True, quiet=as_json)) as progress:
+        outcomes = evaluate_region(data, outages=outages, new_places=NEW_PLACES, progress=progress)
+    if not any(outcome.values for outcome in outcomes):
+        raise LayoutError(f"{folder}: too few hours to learn from and to score")
+    if as_json:
+        typer.echo(
+            json.dumps(
+                {
+                    "stations": len(data.members.stations),
+                    "variables": len(data.members),
+                    "hours": len(data.times),
+                    "outcomes": [outcome.to_plain() for outcome in outcomes],
+                },
+                allow_nan=False,
+            )
+        )
+        return
+    console = screen()
+    console.print(
+        f"{len(data.members.stations)} stations, {len(data.times)} hours; while silent: RMSE in ug/m3 / R2 "
+        "of what was read",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    for silence in dict.fromkeys(outcome.silence for outcome in outcomes):
+        rows = [outcome for outcome in outcomes if outcome.silence == silence]
+        console.print()
+        console.print(
+            fitting(console, (_table(silence, rows, shown) for shown in range(len(RIVALS), -1, -1)))
+        )
+    tell_left_out(problems)
+
+
+def _table(silence: str, outcomes: Sequence[Outcome], shown: int) -> Table:
+    """One kind of outage with the first so many rivals."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(silence, no_wrap=True)
+    for column in ("", "values", "network", *RIVALS[:shown], "in 90 %", "worst month"):
+        table.add_column(column, no_wrap=column == "network", justify="right")
+    for outcome in outcomes:
+        cells = [_skill(outcome, name) for name in ("network", *RIVALS[:shown])]
+        table.add_row(
+            LABELS[outcome.pollutant], _length(outcome), str(outcome.values), *cells,
+            _percent(outcome.coverage), _percent(outcome.worst_month),
+        )  # fmt: skip
+    return table
+
+
+def _skill(outcome: Outcome, name: str) -> str:
+    skill = outcome.skills.get(name)
+    return "-" if skill is None else f"{skill[0]:.1f}/{skill[1]:.2f}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if math.isfinite(share) else "-"
+
+
+def _length(outcome: Outcome) -> str:
+    if outcome.silence == "new place":
+        return f"{outcome.hours} h of own data" if outcome.hours else "never measured"
+    return (
+        f"{outcome.hours // 24} days"
+        if outcome.hours % 24 == 0 and outcome.hours > 24
+        else f"{outcome.hours} h"
+    )

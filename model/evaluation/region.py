@@ -1,0 +1,413 @@
+"""Honest measurement of the network: a region replayed in time order with made outages.
+
+Every kind of outage and every length is a replay of its own in which the silent sensors are really silent:
+the network hears nothing of them, learns nothing from them, and what it says is set beside what they read.
+One outage follows the other, so that each sensor and station takes its turn. Nothing is shuffled, nothing is
+fitted on later hours. Rivals know all that was measured before the outage began, and what is heard in it.
+
+Where two or more sensors are silent at once in "one sensor" (a quarter of the stations has one each, so that
+there are enough hours to count), that makes it harder for the network, not easier.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.errors import LayoutError
+from datasets.hourly import FolderReader
+from network import region as network
+from network.members import Members, Position, Variable, distances
+from network.scale import from_log, to_log
+from schemas.parameters import POLLUTANTS
+from schemas.times import DAY_MS, HOUR_MS
+
+Float64 = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+Progress = Callable[[str, int, int], None]
+
+#: Lengths of the made outages, hours.
+OUTAGES: Final = (1, 6, 24, 168, 720)
+#: Ages in hours of a new place's own data when it falls silent; 0: it was never measured.
+NEW_PLACES: Final = (0, 24, 168)
+#: Stations of a large region that are tested.
+TESTED: Final = 40
+#: Part of the hours that are only learned from, and the most of them.
+_LEARNING_PART: Final = 0.4
+_LEARNING_HOURS: Final = 90 * 24
+_ALIKE: Final = 8
+_MEAN_DAYS: Final = 30
+_RIDGE: Final = 1.0
+_RIDGE_HOURS: Final = 365 * 24
+#: Rivals, in the order they are shown.
+RIVALS: Final = (
+    "last value",
+    "hour-of-day mean",
+    "neighbours' mean",
+    "inverse distance",
+    "ridge, own others",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class RegionHours:
+    """A region's history.
+
+    Attributes:
+        members: its variables.
+        times: (hours,) ends, ms, one hour apart.
+        values: (hours, d) ug/m3, NaN where there is none.
+    """
+
+    members: Members
+    times: NDArray[np.int64]
+    values: Float64
+
+
+class Outcome(NamedTuple):
+    """How one pollutant did in one kind of outage of one length.
+
+    Attributes:
+        silence: kind of outage in words.
+        hours: length of the outage; of a new place, of its own data.
+        pollutant: which.
+        values: how many were scored.
+        skills: by predictor ("network" and the rivals that answered) RMSE in ug/m3 and R2.
+        coverage: part of the values within the network's 90 % interval.
+        worst_month: the same in the 30 days (of at least 100 values) in which it is farthest from 0.90.
+        refused: values of which the network said nothing.
+    """
+
+    silence: str
+    hours: int
+    pollutant: str
+    values: int
+    skills: Mapping[str, tuple[float, float]]
+    coverage: float
+    worst_month: float
+    refused: int
+
+    def to_plain(self) -> dict[str, Any]:
+        """As JSON can say it."""
+
+        def told(value: float) -> float | None:
+            return round(value, 4) if math.isfinite(value) else None
+
+        return {
+            **self._asdict(),
+            "skills": {
+                name: {"rmse": told(rmse), "r2": told(r2)} for name, (rmse, r2) in self.skills.items()
+            },
+            "coverage": told(self.coverage),
+            "worst_month": told(self.worst_month),
+        }
+
+
+def read_region(folder: Path, read: FolderReader) -> tuple[RegionHours, list[str]]:
+    """All stations of a folder in the plain layout as one region, and what had to be left out. `read`
+    gives its hours.
+
+    Raises LayoutError: it cannot be read, or has no readings.
+    """
+    histories, problems = read(folder)
+    variables, places, series = [], [], []
+    for station, history in sorted(histories.items()):
+        record = history.record
+        placed = record.latitude is not None and record.longitude is not None
+        for name in POLLUTANTS:
+            if history.means.get(name):
+                variables.append(Variable(station, name))
+                places.append(Position(record.latitude or 0.0, record.longitude or 0.0) if placed else None)
+                series.append(history.means[name])
+    if not series:
+        raise LayoutError(f"{folder}: no station has readings")
+    first = min(min(means) for means in series)
+    times = np.arange(first, max(max(means) for means in series) + HOUR_MS, HOUR_MS, dtype=np.int64)
+    values = np.full((len(times), len(series)), np.nan)
+    for column, means in enumerate(series):
+        values[(np.fromiter(means, np.int64) - first) // HOUR_MS, column] = list(means.values())
+    return RegionHours(Members(tuple(variables), tuple(places)), times, values), problems
+
+
+def evaluate_region(
+    data: RegionHours,
+    *,
+    outages: Sequence[int] = OUTAGES,
+    new_places: Sequence[int] = NEW_PLACES,
+    silences: Sequence[str] | None = None,
+    start: int | None = None,
+    progress: Progress = lambda *_: None,
+) -> list[Outcome]:
+    """Replay a region once for each kind and length of outage.
+
+    Args:
+        data: the history.
+        outages: lengths, hours; those longer than what is left to score are left out.
+        new_places: hours of own data of a new place.
+        silences: kinds of outage, by name; None: all that the region can have.
+        start: number of the first hour that is scored; None: after two fifths, at most 90 days.
+        progress: told (what, done, in all).
+    """
+    hours = len(data.times)
+    begin = int(min(_LEARNING_PART * hours, _LEARNING_HOURS)) if start is None else start
+    tested = _tested(data.members)
+    outcomes: list[Outcome] = []
+    for name, groups in _silences(data.members, tested).items():
+        if silences is None or name in silences:
+            for length in outages:
+                if length <= hours - begin:
+                    outcomes += _replayed(
+                        data, name, length, _rotating(groups, data, begin, length), begin, tested, progress
+                    )
+    for age in new_places:
+        columns = _new_places(data.members, tested)
+        if columns.any() and (silences is None or "new place" in silences) and begin >= age:
+            mask = np.zeros(data.values.shape, dtype=np.bool_)
+            mask[:, columns] = True
+            mask[begin - age : begin, columns] = False
+            outcomes += _replayed(data, "new place", age, mask, begin, tested, progress)
+    return outcomes
+
+
+def _tested(members: Members) -> tuple[str, ...]:
+    """Stations that are tested: all, of a large region some, evenly spread."""
+    stations = members.stations
+    step = max(1, len(stations) // TESTED) if len(members) > network.WHOLE else 1
+    return stations[::step]
+
+
+Groups = Callable[[int], Bool]
+
+
+def _silences(members: Members, tested: Sequence[str]) -> dict[str, Groups]:
+    """By name, which variables the outage of a number silences."""
+    d = len(members)
+    table = members.table[[members.stations.index(station) for station in tested]]
+    pollutants = [number for number in range(len(POLLUTANTS)) if (table[:, number] >= 0).any()]
+    queue = [
+        int(table[station, pollutants[(turn + station) % len(pollutants)]])
+        for turn in range(len(pollutants))
+        for station in range(len(tested))
+    ]
+    queue = [one for one in queue if one >= 0]
+
+    def chosen(variables: Sequence[int]) -> Bool:
+        mask = np.zeros(d, dtype=np.bool_)
+        mask[list(variables)] = True
+        return mask
+
+    at_once = max(1, len(members.stations) // 4) if len(pollutants) > 1 else max(1, len(tested) // 8)
+    found: dict[str, Groups] = {
+        "one sensor": lambda n: chosen([queue[(n * at_once + i) % len(queue)] for i in range(at_once)])
+    }
+    optical = table[:, [POLLUTANTS.index("pm25"), POLLUTANTS.index("pm10")]]
+    optical = optical[(optical >= 0).all(axis=1)]
+    if len(optical):
+        found["both PM of a station"] = lambda n: chosen(optical[n % len(optical)].tolist())
+    if len(pollutants) > 1:
+        found["whole station"] = lambda n: chosen([v for v in table[n % len(tested)].tolist() if v >= 0])
+        if len(members.stations) > 1:
+            found["one pollutant everywhere"] = lambda n: (
+                members.pollutants == pollutants[n % len(pollutants)]
+            )
+    if len(members.stations) > 1:
+        found["half of all at random"] = lambda n: np.random.default_rng(n).random(d) < 0.5
+    return found
+
+
+def _rotating(groups: Groups, data: RegionHours, begin: int, length: int) -> Bool:
+    """(hours, d) who is silent when: one outage after the other from `begin` on."""
+    mask = np.zeros(data.values.shape, dtype=np.bool_)
+    for number, first in enumerate(range(begin, len(data.times), length)):
+        mask[first : first + length] = groups(number)
+    return mask
+
+
+def _new_places(members: Members, tested: Sequence[str]) -> Bool:
+    """Which variables are never heard: each pollutant at one station, of many stations every tenth."""
+    columns = np.zeros(len(members), dtype=np.bool_)
+    if len(members.stations) < 2:
+        return columns
+    for number in range(len(POLLUTANTS)):
+        having = [s for s in tested if members.table[members.stations.index(s), number] >= 0]
+        chosen = having[number % max(len(having), 1) :: 10] if len(members) <= network.WHOLE else having
+        for station in chosen:
+            columns[members.table[members.stations.index(station), number]] = len(having) > 1
+    return columns
+
+
+class _Row(NamedTuple):
+    hour: int
+    variable: int
+    truth: float
+    network: float
+    lo: float
+    hi: float
+    rivals: tuple[float, ...]
+
+
+def _replayed(
+    data: RegionHours,
+    name: str,
+    length: int,
+    mask: Bool,
+    begin: int,
+    tested: Sequence[str],
+    progress: Progress,
+) -> list[Outcome]:
+    """One replay with a mask of who is silent."""
+    members = data.members
+    is_tested = np.array([one.station in tested for one in members.variables])
+    region = network.fresh(members, tested)
+    rivals = _Rivals(data, mask)
+    rows: list[_Row] = []
+    for number, end in enumerate(data.times.tolist()):
+        values = np.where(mask[number], np.nan, data.values[number])
+        scored = np.flatnonzero(mask[number] & is_tested & ~np.isnan(data.values[number]))
+        if number >= begin and len(scored):
+            said = network.estimate(region, end, values)
+            rows.extend(
+                _Row(
+                    number, variable, float(data.values[number, variable]), float(said.value[variable]),
+                    float(said.lo[variable]), float(said.hi[variable]), rivals.say(number, variable, values),
+                )
+                for variable in scored.tolist()
+            )  # fmt: skip
+        if not np.isnan(values).all():
+            region = network.learned(region, end, values)
+        progress(f"{name}, {length} h", number + 1, len(data.times))
+    return list(_outcomes(members, name, length, rows))
+
+
+def _outcomes(members: Members, name: str, length: int, rows: Sequence[_Row]) -> Iterator[Outcome]:
+    by_pollutant: dict[int, list[_Row]] = defaultdict(list)
+    for row in rows:
+        by_pollutant[int(members.pollutants[row.variable])].append(row)
+    for pollutant, found in sorted(by_pollutant.items()):
+        table = np.array([(*row[:6], *row.rivals) for row in found], dtype=np.float64)
+        answered = table[~np.isnan(table[:, 3])]
+        truth = answered[:, 2]
+        skills = {
+            predictor: _skill(truth, answered[:, column])
+            for predictor, column in (("network", 3), *((rival, 6 + i) for i, rival in enumerate(RIVALS)))
+            if len(answered) and not np.isnan(answered[:, column]).all()
+        }
+        held = (truth >= answered[:, 4]) & (truth <= answered[:, 5])
+        months = answered[:, 0].astype(np.int64) // 720
+        shares = [
+            float(held[months == month].mean())
+            for month in np.unique(months)
+            if (months == month).sum() >= 100
+        ]
+        yield Outcome(
+            silence=name,
+            hours=length,
+            pollutant=POLLUTANTS[pollutant],
+            values=len(answered),
+            skills=skills,
+            coverage=float(held.mean()) if len(held) else math.nan,
+            worst_month=max(shares, key=lambda share: abs(share - 0.9)) if shares else math.nan,
+            refused=len(table) - len(answered),
+        )
+
+
+def _skill(truth: Float64, said: Float64) -> tuple[float, float]:
+    """RMSE and R2 over what the predictor answered."""
+    there = ~np.isnan(said)
+    error, truth = said[there] - truth[there], truth[there]
+    spread = float(((truth - truth.mean()) ** 2).mean())
+    mean = float((error**2).mean())
+    return math.sqrt(mean), 1.0 - mean / spread if spread > 0.0 else math.nan
+
+
+class _Rivals:
+    """What one would say without the network."""
+
+    def __init__(self, data: RegionHours, mask: Bool) -> None:
+        self._data, self._mask = data, mask
+        members = data.members
+        placed = all(place is not None for place in members.places)
+        self._apart = distances([place for place in members.places if place is not None]) if placed else None
+        self._logs = to_log(data.values, members.pollutants)
+        self._fits: dict[tuple[int, int], tuple[NDArray[np.int64], Float64] | None] = {}
+        self._began: dict[int, tuple[int, int, float, Float64]] = {}
+
+    def say(self, number: int, variable: int, values: Float64) -> tuple[float, ...]:
+        """In the order of `RIVALS`, NaN where one cannot say: `values` (d,) is what is heard."""
+        members = self._data.members
+        last, of_day = self._before(number, variable)
+        others = np.flatnonzero((members.pollutants == members.pollutants[variable]) & ~np.isnan(values))
+        mean = float(values[others].mean()) if len(others) else math.nan
+        return (
+            last,
+            of_day,
+            mean,
+            self._inverse(variable, others, values),
+            self._ridge(number, variable, values),
+        )
+
+    def _before(self, number: int, variable: int) -> tuple[float, float]:
+        """Last value before the outage, and the mean of this hour of the day over the 30 days before it."""
+        held = self._began.get(variable)
+        if held is None or held[1] != number - 1:
+            first = number
+            while first > 0 and self._mask[first - 1, variable]:
+                first -= 1
+            past = self._data.values[max(0, first - _MEAN_DAYS * 24) : first, variable]
+            # What was silent before is not known either, but for a new place's own hours.
+            past = np.where(self._mask[max(0, first - _MEAN_DAYS * 24) : first, variable], np.nan, past)
+            known = past[~np.isnan(past)]
+            hours = np.arange(max(0, first - _MEAN_DAYS * 24), first) % 24
+            means = np.array(
+                [
+                    float(np.mean(past[(hours == hour) & ~np.isnan(past)]))
+                    if ((hours == hour) & ~np.isnan(past)).any() else math.nan
+                    for hour in range(24)
+                ]
+            )  # fmt: skip
+            held = (first, number, float(known[-1]) if len(known) else math.nan, means)
+        self._began[variable] = (held[0], number, held[2], held[3])
+        return held[2], float(held[3][number % 24])
+
+    def _inverse(self, variable: int, others: NDArray[np.int64], values: Float64) -> float:
+        if self._apart is None or not len(others):
+            return math.nan
+        apart = self._apart[variable, others]
+        near = np.argsort(apart, kind="stable")[:_ALIKE]
+        weight = 1.0 / np.maximum(apart[near], 0.1)
+        return float((weight * values[others[near]]).sum() / weight.sum())
+
+    def _ridge(self, number: int, variable: int, values: Float64) -> float:
+        """A ridge on the logs of the station's own other pollutants, fitted on the year before its month."""
+        members = self._data.members
+        month = int(self._data.times[number] // (30 * DAY_MS))
+        if (variable, month) not in self._fits:
+            self._fits[variable, month] = self._fitted(number, variable)
+        fit = self._fits[variable, month]
+        if fit is None or np.isnan(values[fit[0]]).any():
+            return math.nan
+        logs = to_log(values[fit[0]], members.pollutants[fit[0]])
+        said = np.array([fit[1][0] + (fit[1][1:] * logs).sum()])
+        return float(from_log(said, members.pollutants[[variable]])[0])
+
+    def _fitted(self, number: int, variable: int) -> tuple[NDArray[np.int64], Float64] | None:
+        members = self._data.members
+        others = np.flatnonzero(members.owners == members.owners[variable])
+        others = others[others != variable]
+        first = number
+        while first > 0 and self._mask[first - 1, variable]:
+            first -= 1
+        rows = self._logs[max(0, first - _RIDGE_HOURS) : first]
+        rows = rows[~np.isnan(rows[:, [variable, *others]]).any(axis=1)]
+        if len(others) == 0 or len(rows) < 100:
+            return None
+        center = rows.mean(axis=0)
+        inputs = rows[:, others] - center[others]
+        gram = np.einsum("ni,nj->ij", inputs, inputs) + _RIDGE * np.eye(len(others))
+        slope = np.linalg.solve(gram, np.einsum("ni,n->i", inputs, rows[:, variable] - center[variable]))
+        return others, np.array([center[variable] - (slope * center[others]).sum(), *slope])

@@ -1,0 +1,461 @@
+"""A cell: the variables of some stations as one Gaussian that forgets, hour by hour.
+
+On the log scale (`network.scale`), less the mean of the hour of the day, all (station, pollutant) of a cell
+have one covariance, forgotten with a half-life of a month. An hour in which some are silent enters as what is
+expected of them given the rest, and the covariance of that (the E-step of Dempster, Laird and Rubin 1977). A
+silent set is the conditional Gaussian given what is heard, moved by what lasts of its own past difference
+from it (`network.past`), with an interval from recent errors of its kind (`network.intervals`).
+
+Conditioning goes by the covariance as it was *settled* at most a day ago: an hour then cannot flatter itself,
+and its inverse is computed once a day.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from network.intervals import Intervals, checked
+from network.members import Members, Silence
+from network.past import Past, age_class, observed
+from network.scale import from_log, to_log
+from network.silence import expected, kinds_of
+from network.sweep import swept, unswept
+from schemas.errors import ArrayError
+from schemas.times import HOUR_MS
+
+Float64 = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+
+#: Hours after which half of the covariance, and of the means, is forgotten.
+COVARIANCE_HOURS: Final = 30 * 24.0
+MEAN_HOURS: Final = 60 * 24.0
+_FORGOTTEN: Final = 1.0 - 0.5 ** (1.0 / COVARIANCE_HOURS)
+_MEAN_FORGOTTEN: Final = 1.0 - 0.5 ** (1.0 / MEAN_HOURS)
+_DAILY_FORGOTTEN: Final = 1.0 - 0.5 ** (24.0 / MEAN_HOURS)
+#: Weight, in hours, of what the places alone let expect.
+PRIOR_HOURS: Final = 36.0
+#: Part of each variance that is taken for the sensor's own noise.
+NOISE: Final = 0.003
+#: Standard deviation (log scale) before anything is known.
+FIRST_SPREAD: Final = 0.5
+#: Standard deviation (log scale) of a sensor's lasting difference from its neighbours, before it was heard.
+BIAS: Final = 0.25
+#: Hours after which half of that is known.
+BIAS_HOURS: Final = 24.0
+#: How much more the near ones count for the mean of a place never heard: power of their prior correlation.
+LEVEL_POWER: Final = 4
+#: Days that the mean of an hour of the day is slow to leave the mean of the day.
+_DAILY_PRIOR: Final = 5.0
+#: Hours in which a new sensor's mean is learned from its difference to the others rather than from itself.
+_NEW_HOURS: Final = 14 * 24.0
+#: Deviations from what the others expect beyond which a value is not listened to.
+DISTRUST: Final = 5.0
+#: Median of what a Gaussian's score is.
+_MEDIAN: Final = 0.6745
+#: Deviations beyond which a value teaches no more.
+CLIP: Final = 3.5
+#: Conditioned covariances that are remembered until the next one settles.
+_REMEMBERED: Final = 6
+#: Part of a cell that may be distrusted at once.
+_DISTRUSTED_PART: Final = 0.25
+
+
+class Conditioning:
+    """What conditioning goes by.
+
+    Attributes:
+        covariance: (d, d).
+        swept: the same swept on all variables.
+    """
+
+    def __init__(self, covariance: Float64, order: Sequence[int]) -> None:
+        self.covariance = covariance
+        self.swept = swept(covariance, order)
+        self._known: dict[bytes, Float64] = {}
+
+    def given(self, heard: Bool) -> Float64:
+        """The covariance swept on what is heard; kept, for the same sensors are silent for hours."""
+        key = heard.tobytes()
+        found = self._known.pop(key, None)
+        if found is None:
+            found = unswept(self.swept, np.flatnonzero(~heard).tolist())
+        self._known[key] = found
+        while len(self._known) > _REMEMBERED:
+            del self._known[next(iter(self._known))]
+        return found
+
+
+class Estimates(NamedTuple):
+    """(d,) of every variable of a cell; NaN where the cell cannot say anything. Values in ug/m3.
+
+    Attributes:
+        value, lo, hi: estimate and 90 % interval of what the sensor would read.
+        kind: `Silence` of each.
+        trusted: whether the variable was heard and listened to.
+        coverage: share of intervals of this kind and age that held lately.
+    """
+
+    value: Float64
+    lo: Float64
+    hi: Float64
+    kind: NDArray[np.int64]
+    trusted: Bool
+    coverage: Float64
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """State of a cell as of the end of an hour; immutable.
+
+    Attributes:
+        members: whose variables it has.
+        t_ms: end of the last hour taken in; 0: none.
+        heard: (d,) hours in which each was heard.
+        since: (d,) hours taken in since each was heard first.
+        level: (d,) mean on the log scale.
+        daily: (24, d) mean of each hour (UTC) of the day less that.
+        covariance: (d, d) of what is heard and expected, without the prior.
+        settled_covariance: (d, d) with the prior, as of `settled_ms`: what conditioning goes by.
+        order: (d,) the variables as they are swept, the old ones first: what is known of a new one gives way
+        where the two contradict each other.
+        settled_ms: 0: not yet.
+        last: (d, d) in row i, the whole cell's deviations (heard or expected) when i was heard last.
+        day: (d, d) in row i, the mean of those over the last day in which i was heard.
+        last_ms: (d,) when that was, 0: never.
+        past, intervals: what was learned of differences and errors.
+    """
+
+    members: Members
+    t_ms: int
+    heard: Float64
+    since: Float64
+    level: Float64
+    daily: Float64
+    covariance: Float64
+    settled_covariance: Float64
+    order: NDArray[np.int64]
+    settled_ms: int
+    last: Float64
+    day: Float64
+    last_ms: NDArray[np.int64]
+    past: Past
+    intervals: Intervals
+
+    @cached_property
+    def settled(self) -> Conditioning:
+        """Follows from `settled_covariance`, so it is not stored."""
+        return Conditioning(self.settled_covariance, self.order.tolist())
+
+
+def fresh(members: Members) -> Cell:
+    """A cell that has heard nothing."""
+    d = len(members)
+    start = members.prior * FIRST_SPREAD**2
+    return Cell(
+        members=members,
+        t_ms=0,
+        heard=np.zeros(d),
+        since=np.zeros(d),
+        level=np.full(d, np.nan),
+        daily=np.zeros((24, d)),
+        covariance=start,
+        settled_covariance=_with_bias(start, np.zeros(d)),
+        order=np.arange(d),
+        settled_ms=0,
+        last=np.zeros((d, d)),
+        day=np.zeros((d, d)),
+        last_ms=np.zeros(d, dtype=np.int64),
+        past=Past.fresh(d),
+        intervals=Intervals.fresh(d),
+    )
+
+
+class _Heard(NamedTuple):
+    """An hour as the cell hears it."""
+
+    deviation: Float64  # (d,) log scale less the mean of the hour, 0 where not heard
+    heard: Bool
+    trusted: Bool
+    conditioned: Float64  # settled covariance swept on what is trusted
+    center: Float64  # (d,) mean of the hour, log scale; NaN: nobody knows
+
+
+def estimate(cell: Cell, t_ms: int, values: Float64) -> Estimates:
+    """What every sensor of the cell reads in the hour that ends at `t_ms`, or would.
+
+    Args:
+        cell: as of an earlier hour.
+        t_ms: end of the hour.
+        values: (d,) ug/m3, NaN where silent. Those that are heard get an estimate from the others, too.
+    """
+    hour = _listened(cell, t_ms, values)
+    d = len(cell.members)
+    silent = ~hour.trusted
+    mean = np.einsum("ij,j->i", hour.conditioned, np.where(hour.trusted, hour.deviation, 0.0))
+    variance = np.diagonal(hour.conditioned).copy()
+    kinds = kinds_of(cell.members, hour.trusted)
+    age = (t_ms - cell.last_ms) / HOUR_MS
+    ages = age_class(np.maximum(age, 1.0))
+    # What lasts of the own past: the difference that the sensor, when it was heard last, had from what the
+    # sensors that are heard now let expect.
+    weights = np.where(silent[:, None] & hour.trusted, hour.conditioned, 0.0)
+    rows = np.arange(d)
+    once = silent & (cell.last_ms > 0)
+    pollutants = cell.members.pollutants
+    lasting = cell.past.lasting
+    by_last = np.where(once, cell.last[rows, rows] - np.einsum("ij,ij->i", weights, cell.last), 0.0)
+    by_day = np.where(once, cell.day[rows, rows] - np.einsum("ij,ij->i", weights, cell.day), 0.0)
+    mean = (
+        mean + lasting.last[pollutants, kinds, ages] * by_last + lasting.day[pollutants, kinds, ages] * by_day
+    )
+    variance = variance * np.where(once, lasting.remains[pollutants, kinds, ages], 1.0)
+    # What is heard: what the others say of it.
+    precision = -np.diagonal(hour.conditioned)
+    loud = hour.trusted
+    pull = -np.einsum(
+        "ij,j->i", np.where(loud[:, None] & loud, hour.conditioned, 0.0), np.where(loud, hour.deviation, 0.0)
+    )
+    mean = np.where(loud, hour.deviation - pull / np.where(loud, precision, 1.0), mean)
+    variance = np.where(loud, 1.0 / np.where(loud, precision, 1.0), variance)
+    deviation = np.sqrt(variance * cell.intervals.size[kinds, rows])
+    reach = cell.intervals.threshold[pollutants, kinds, ages] * deviation
+    center = hour.center + mean
+    return Estimates(
+        value=from_log(center, pollutants),
+        lo=from_log(center - reach, pollutants),
+        hi=from_log(center + reach, pollutants),
+        kind=kinds,
+        trusted=hour.trusted,
+        coverage=cell.intervals.rolling[pollutants, kinds, ages],
+    )
+
+
+def learned(cell: Cell, t_ms: int, values: Float64) -> Cell:
+    """Take in the hour that ends at `t_ms`; `values`: (d,) ug/m3, NaN where silent.
+
+    Raises ArrayError for an hour that is not later than the last one.
+    """
+    if t_ms <= cell.t_ms or t_ms % HOUR_MS:
+        raise ArrayError(f"a cell takes in whole hours in order: {t_ms} after {cell.t_ms}")
+    cell = _begun(cell, t_ms, values)
+    hour = _listened(cell, t_ms, values)
+    members, _d = cell.members, len(cell.members)
+    pollutants = members.pollutants
+    said = expected(
+        members, cell.settled.given, hour.deviation, np.diagonal(cell.settled.covariance), hour.trusted, t_ms
+    )
+    spread = np.sqrt(said.variance)
+    difference = hour.deviation - said.mean
+    past, asked = observed(cell.past, t_ms // HOUR_MS, difference, spread, pollutants)
+    lasting = cell.past.lasting
+    judged = []
+    for age, _, left in asked:
+        kind_age = int(age_class(np.array(float(age))))
+        judged.append((kind_age, left, spread * np.sqrt(lasting.remains[pollutants, :, kind_age].T)))
+    intervals = checked(cell.intervals, judged, pollutants)
+
+    # What teaches: what is heard, cut where it is far from all others; of the rest what is expected.
+    filled = np.einsum("ij,j->i", hour.conditioned, np.where(hour.trusted, hour.deviation, 0.0))
+    unknown = np.where(hour.trusted, 0.0, np.diagonal(hour.conditioned))
+    alone = np.where(hour.trusted, said.mean[Silence.SENSOR], filled)
+    limit = CLIP * np.where(hour.trusted, spread[Silence.SENSOR], np.sqrt(unknown))
+    taught = np.where(hour.heard, alone + np.clip(hour.deviation - alone, -limit, limit), filled)
+    silent = ~hour.heard
+    beside = np.where(silent[:, None] & silent, hour.conditioned, 0.0)
+    count = cell.heard + hour.heard
+    # Means: a new sensor's from its difference to the others, which is known much sooner than the weather is.
+    new = np.exp(-cell.heard / _NEW_HOURS)
+    moved = new * np.where(hour.heard, taught - alone, 0.0) + (1.0 - new) * taught
+    known = ~np.isnan(cell.level)
+    level_gain = np.where(known & (count > 0), np.maximum(1.0 / (count + 1.0), _MEAN_FORGOTTEN), 0.0)
+    shift = level_gain * np.where(known, moved, 0.0)
+    level = cell.level + shift
+    daily = cell.daily.copy()
+    of_day = (t_ms // HOUR_MS) % 24
+    daily_gain = np.maximum(1.0 / (count / 24.0 + _DAILY_PRIOR), _DAILY_FORGOTTEN)
+    daily[of_day] += np.where(known & (count > 0), daily_gain * (moved - shift), 0.0)
+
+    # Of one age for all but new ones, whatever was silent: only so the result is a covariance.
+    since = cell.since + ((cell.since > 0.0) | hour.heard)
+    younger, elder = np.minimum(since[:, None], since), np.maximum(since[:, None], since)
+    # Where one is new, the hours that it was heard are not those that the elder's variance is of: there what
+    # is learned is how far it was from what was expected, along the elder; slowly, for all are moved at once.
+    left = taught - alone - shift
+    product = taught[:, None] * taught
+    of_younger = np.where(since[:, None] <= since, left[:, None] * taught, taught[:, None] * left)
+    new_part = 1.0 - younger / np.maximum(elder, 1.0)
+    weight = younger + 1.0 + (PRIOR_HOURS + 4.0 * len(members)) * new_part
+    gain = np.where(younger > 0.0, np.maximum(1.0 / weight, _FORGOTTEN), 0.0)
+    target = product + new_part * (of_younger + cell.covariance - product)
+    covariance = cell.covariance + gain * (target + beside - cell.covariance)
+
+    whole = np.where(hour.heard, hour.deviation, filled)
+    last = np.where(hour.heard[:, None], whole, cell.last) - shift
+    met = np.where((cell.last_ms > 0)[:, None], cell.day, whole)
+    day = np.where(hour.heard[:, None], met + (whole - met) / 24.0, cell.day) - shift
+    after = replace(
+        cell,
+        t_ms=t_ms,
+        heard=count,
+        since=since,
+        level=level,
+        daily=daily,
+        covariance=covariance,
+        last=last,
+        day=day,
+        last_ms=np.where(hour.heard, t_ms, cell.last_ms),
+        past=past,
+        intervals=intervals,
+    )
+    if _is_due(cell, t_ms):
+        return _settled(after)
+    after.__dict__["settled"] = cell.settled  # the same matrix: its inverse need not be computed again
+    return after
+
+
+def _is_due(cell: Cell, t_ms: int) -> bool:
+    """Whether the covariance settles: every day, more often while it is young."""
+    hours = float(cell.heard.max(initial=0.0))
+    return t_ms - cell.settled_ms >= HOUR_MS * min(24.0, max(1.0, hours // 12.0))
+
+
+def _settled(cell: Cell) -> Cell:
+    """The cell with its covariance settled: with what the places let expect, less of it as it grows old."""
+    members = cell.members
+    pollutants = members.pollutants
+    known = cell.since > 0.0
+    own = np.diagonal(cell.covariance)
+    weight = np.minimum(cell.since, COVARIANCE_HOURS)
+    # The spread of a variable that is new: of its pollutant at the others.
+    same = (pollutants[:, None] == pollutants) * weight
+    first = PRIOR_HOURS * FIRST_SPREAD**2
+    typical = (np.einsum("ij,j->i", same, own) + first) / (same.sum(axis=1) + PRIOR_HOURS)
+    spread = np.sqrt((weight * own + PRIOR_HOURS * typical) / (weight + PRIOR_HOURS))
+    scale = spread[:, None] * spread
+    age = float(weight.max(initial=0.0))
+    believed = PRIOR_HOURS / (PRIOR_HOURS + age)
+    covariance = cell.covariance
+    if not known.all():
+        alike = covariance / np.sqrt(np.where(known, own, 1.0)[:, None] * np.where(known, own, 1.0))
+        covariance = np.where(known[:, None] & known, covariance, _unheard(members, alike, known) * scale)
+    mixed = (1.0 - believed) * covariance + believed * members.prior * scale
+    return replace(
+        cell,
+        covariance=covariance,
+        settled_covariance=_with_bias(mixed, cell.heard),
+        order=np.argsort(-cell.since, kind="stable"),
+        settled_ms=cell.t_ms,
+    )
+
+
+def _unheard(members: Members, alike: Float64, known: Bool) -> Float64:
+    """(d, d) correlations with those never heard, as the places have it: by kriging from those that are."""
+    kriged = _kriging(members, known)
+    among = np.where(known[:, None] & known, alike, 0.0)
+    weights = np.where(~known[:, None] & known, kriged, 0.0)
+    across = np.einsum("ik,kj->ij", weights, among)
+    inner = np.einsum("ik,jk->ij", across, weights)
+    rest = np.where(~known[:, None] & ~known, kriged, 0.0)
+    result: Float64 = across + across.T + inner + rest
+    own = np.sqrt(np.where(known, 1.0, np.diagonal(result)))
+    result /= own[:, None] * own
+    return result
+
+
+def _kriging(members: Members, known: Bool) -> Float64:
+    """(d, d) the prior swept on those that are known: weights of the known for the others."""
+    return swept(members.prior + NOISE * np.eye(len(members)), np.flatnonzero(known).tolist())
+
+
+def _with_bias(covariance: Float64, heard: Float64) -> Float64:
+    """With the sensors' noise and what is not known of their lasting differences."""
+    d = len(heard)
+    own = np.diagonal(covariance)
+    bias = BIAS**2 / (1.0 + heard / BIAS_HOURS)
+    result = covariance.copy()
+    result[np.arange(d), np.arange(d)] = own * (1.0 + NOISE) + bias
+    return result
+
+
+def _begun(cell: Cell, t_ms: int, values: Float64) -> Cell:
+    """The cell with a mean for those that are heard for the first time: that of the others, if any."""
+    starting = np.isnan(cell.level) & ~np.isnan(values)
+    if not starting.any():
+        return cell
+    of_day = (t_ms // HOUR_MS) % 24
+    near = _others(cell)
+    daily = np.where(starting, np.einsum("ij,hj->hi", near, cell.daily), cell.daily)
+    first = np.einsum("ij,j->i", near, np.where(np.isnan(cell.level), 0.0, cell.level))
+    alone = near.sum(axis=1) == 0.0
+    first = np.where(alone, to_log(values, cell.members.pollutants) - daily[of_day], first)
+    begun = replace(cell, level=np.where(starting, first, cell.level), daily=daily)
+    begun.__dict__["settled"] = cell.settled
+    return begun
+
+
+def _center(cell: Cell, t_ms: int) -> Float64:
+    """(d,) the mean of the hour; of one never heard that of its pollutant elsewhere, NaN: nowhere."""
+    center: Float64 = cell.level + cell.daily[(t_ms // HOUR_MS) % 24]
+    unheard = np.isnan(center)
+    if not unheard.any():
+        return center
+    near = _others(cell)
+    others = np.einsum("ij,j->i", near, np.where(unheard, 0.0, center))
+    return np.where(unheard, np.where(near.sum(axis=1) > 0.0, others, np.nan), center)
+
+
+def _others(cell: Cell) -> Float64:
+    """(d, d) how much the mean of each counts for another of its pollutant, near ones most; rows sum to 1."""
+    members = cell.members
+    same = (members.pollutants[:, None] == members.pollutants) & ~np.isnan(cell.level)
+    weights = np.where(same, np.maximum(members.nearness, 1e-9) ** LEVEL_POWER, 0.0)
+    total = weights.sum(axis=1)
+    result: Float64 = weights / np.where(total > 0.0, total, 1.0)[:, None]
+    return result
+
+
+def _listened(cell: Cell, t_ms: int, values: Float64) -> _Heard:
+    """The hour, with those left out that the others contradict."""
+    members = cell.members
+    if values.shape != (len(members),):
+        raise ArrayError(f"values of a cell have shape ({len(members)},), got {values.shape}")
+    center = _center(cell, t_ms)
+    deviation = to_log(values, members.pollutants) - center
+    heard = ~np.isnan(deviation)
+    deviation = np.where(heard, deviation, 0.0)
+    conditioned = cell.settled.given(heard)
+    trusted = heard.copy()
+    size = np.maximum(cell.intervals.size, 1.0)
+    allowed = int(_DISTRUSTED_PART * heard.sum())
+    while allowed > 0:
+        worst = _most_strange(conditioned, deviation, trusted, size)
+        if not worst or len(worst) > allowed:
+            break
+        allowed -= len(worst)
+        trusted[worst] = False
+        conditioned = cell.settled.given(trusted)
+    return _Heard(deviation, heard, trusted, conditioned, center)
+
+
+def _most_strange(conditioned: Float64, deviation: Float64, trusted: Bool, size: Float64) -> list[int]:
+    """The sensor that the others contradict most, if it is beyond `DISTRUST`."""
+    loud = trusted[:, None] & trusted
+    precision = np.where(loud, -conditioned, 0.0)
+    own = np.where(trusted, -np.diagonal(conditioned), 1.0)
+    pull = np.einsum("ij,j->i", precision, np.where(trusted, deviation, 0.0))
+    score = np.where(trusted, np.abs(pull) / np.sqrt(own * size[Silence.SENSOR]), 0.0)
+    worst = int(np.argmax(score))
+    # Where all are beyond what is usual, a fire say, it is not the sensors that are strange.
+    usual = max(1.0, float(np.median(score[trusted])) / _MEDIAN) if trusted.any() else 1.0
+    if score[worst] <= DISTRUST * usual:
+        return []
+    return [worst]
+
+
+def by_variable(cell: Cell, values: Mapping[tuple[str, str], float]) -> Float64:
+    """(d,) of a mapping by (station, pollutant); NaN where there is none."""
+    return np.array([values.get((one.station, one.pollutant), np.nan) for one in cell.members.variables])

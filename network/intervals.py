@@ -1,0 +1,93 @@
+"""Intervals that hold nine times in ten: two corrections of the stated deviation, both learned from errors.
+
+The *size* of a variable's errors beside what is stated for them, per kind of silence, moves over weeks. The
+*threshold*, per pollutant, kind and age of the silence, moves with every outcome as in `camera.conformal`
+(quantile tracking, Angelopoulos, Candes and Tibshirani 2023): it follows weather, for which the size is slow.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from network.members import Silence
+from network.past import AGES
+from schemas.parameters import POLLUTANTS
+
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+
+#: Share of misses that is meant.
+ALPHA: Final = 0.1
+#: Step of a threshold on the log scale for one outcome; those of one hour count together.
+STEP: Final = 0.02
+#: Outcomes of an hour count for no more than so many: stations miss together.
+_TOGETHER: Final = 4.0
+_START: Final = 1.7530503556925547  # as camera.conformal
+_BOUNDS: Final = (0.3, 8.0)
+#: Memory of the sizes, hours, and the weight of the belief that what is stated is right.
+_SIZE_HOURS: Final = 14 * 24.0
+_SIZE_PRIOR: Final = 24.0
+#: Memory of the share of intervals that held, in outcomes.
+_ROLLING: Final = 500.0
+#: Squared score beyond which an error says no more about the size.
+_EXTREME: Final = 25.0
+
+
+@dataclass(frozen=True, eq=False)
+class Intervals:
+    """What is known of the errors.
+
+    Attributes:
+        size: (kinds, d) mean squared error over what is stated.
+        count: (kinds, d) errors that it rests on.
+        threshold: (pollutants, kinds, ages) score within which nine of ten lie.
+        rolling: the same, share of intervals that held, over about the last 500.
+        checked: the same, how many were.
+    """
+
+    size: Float64
+    count: Float64
+    threshold: Float64
+    rolling: Float64
+    checked: Float64
+
+    @classmethod
+    def fresh(cls, d: int) -> "Intervals":
+        """Of a cell of `d` variables, before anything was heard."""
+        classes = (len(POLLUTANTS), len(Silence), len(AGES))
+        return cls(
+            np.ones((len(Silence), d)),
+            np.zeros((len(Silence), d)),
+            np.full(classes, _START),
+            np.full(classes, 1.0 - ALPHA),
+            np.zeros(classes),
+        )
+
+
+def checked(intervals: Intervals, asked: list[tuple[int, Float64, Float64]], pollutants: Int64) -> Intervals:
+    """Take in an hour's errors: age class, (kinds, d) error and (kinds, d) stated deviation; NaN: none."""
+    size, count = intervals.size.copy(), intervals.count.copy()
+    threshold, rolling, seen = (
+        intervals.threshold.copy(), intervals.rolling.copy(), intervals.checked.copy(),
+    )  # fmt: skip
+    of_pollutant = (np.arange(len(POLLUTANTS))[:, None] == pollutants).astype(np.float64)
+    for age, error, stated in asked:
+        known = ~np.isnan(error)
+        square = np.where(known, np.minimum((error / stated) ** 2, _EXTREME), 0.0)
+        score = np.sqrt(square / intervals.size)
+        missed = np.where(known, score > threshold[pollutants, :, age].T, False)
+        outcomes = np.einsum("kd,pd->pk", known.astype(np.float64), of_pollutant)
+        misses = np.einsum("kd,pd->pk", missed.astype(np.float64), of_pollutant)
+        share = misses / np.maximum(outcomes, 1.0)
+        weight = np.minimum(outcomes, _TOGETHER)
+        moved = threshold[:, :, age] * np.exp(STEP * weight * (share - ALPHA))
+        threshold[:, :, age] = np.clip(moved, *_BOUNDS)
+        seen[:, :, age] += outcomes
+        gain = np.minimum(outcomes / np.maximum(np.minimum(seen[:, :, age], _ROLLING), 1.0), 1.0)
+        rolling[:, :, age] += gain * (1.0 - share - rolling[:, :, age])
+        count += known
+        gain_of_size = np.where(known, 1.0 / np.minimum(count + _SIZE_PRIOR, _SIZE_HOURS), 0.0)
+        size += gain_of_size * (square - size)
+    return Intervals(size, count, threshold, rolling, seen)

@@ -1,0 +1,143 @@
+"""Who is in a cell: its variables, where they stand, and how alike they are taken for at first."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cached_property
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.errors import ArrayError
+from schemas.parameters import POLLUTANTS, Pollutant
+
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+Bool = NDArray[np.bool_]
+
+#: Correlation of two stations' same pollutant at no distance, and the km over which it falls to 1/e.
+NEAR: Final = 0.9
+REACH_KM: Final = 30.0
+#: The same where a position is not known.
+UNPLACED: Final = 0.6
+#: Correlation of the pollutants of one station, in the order of `POLLUTANTS`: rounded from a year of Beijing.
+_ALIKE: Final = np.array(
+    [
+        [1.0, 0.85, 0.65, 0.45, 0.7, -0.2],
+        [0.85, 1.0, 0.6, 0.45, 0.6, -0.1],
+        [0.65, 0.6, 1.0, 0.45, 0.65, -0.5],
+        [0.45, 0.45, 0.45, 1.0, 0.45, -0.2],
+        [0.7, 0.6, 0.65, 0.45, 1.0, -0.3],
+        [-0.2, -0.1, -0.5, -0.2, -0.3, 1.0],
+    ]
+)
+#: Places in `POLLUTANTS` of what one optical sensor measures.
+PARTICLES: Final = (POLLUTANTS.index("pm25"), POLLUTANTS.index("pm10"))
+_EARTH_KM: Final = 6371.0
+
+
+class Silence(IntEnum):
+    """What is silent beside the sensor itself."""
+
+    SENSOR = 0  #: nothing else
+    PARTICLES = 1  #: PM2.5 and PM10 of the station: one optical sensor
+    STATION = 2  #: the whole station
+    POLLUTANT = 3  #: the pollutant at every station
+    HALF = 4  #: half of all sensors, at random
+    ALL = 5  #: everything
+
+
+class Variable(NamedTuple):
+    """One pollutant at one station."""
+
+    station: str
+    pollutant: Pollutant
+
+
+class Position(NamedTuple):
+    """Degrees north and east, WGS 84."""
+
+    latitude: float
+    longitude: float
+
+
+@dataclass(frozen=True)
+class Members:
+    """The variables of a cell, in a fixed order, and the place of each one's station (None: not known)."""
+
+    variables: tuple[Variable, ...]
+    places: tuple[Position | None, ...]
+
+    def __post_init__(self) -> None:
+        if len(set(self.variables)) != len(self.variables) or len(self.places) != len(self.variables):
+            raise ArrayError("variables of a cell are distinct, and each has a place or None")
+
+    def __len__(self) -> int:
+        return len(self.variables)
+
+    @cached_property
+    def stations(self) -> tuple[str, ...]:
+        """In order of their first variable."""
+        return tuple(dict.fromkeys(one.station for one in self.variables))
+
+    @cached_property
+    def pollutants(self) -> Int64:
+        """(d,) of each variable, the place of its pollutant in `POLLUTANTS`."""
+        return np.array([POLLUTANTS.index(one.pollutant) for one in self.variables], dtype=np.int64)
+
+    @cached_property
+    def owners(self) -> Int64:
+        """(d,) of each variable, the place of its station in `stations`."""
+        return np.array([self.stations.index(one.station) for one in self.variables], dtype=np.int64)
+
+    @cached_property
+    def table(self) -> Int64:
+        """(stations, pollutants) the place of a variable, -1 where there is none."""
+        table = np.full((len(self.stations), len(POLLUTANTS)), -1, dtype=np.int64)
+        table[self.owners, self.pollutants] = np.arange(len(self))
+        return table
+
+    @cached_property
+    def groups(self) -> dict[Silence, Int64]:
+        """By kind of silence, what falls silent together: (groups, members) places of variables, -1: none.
+
+        Groups of one, and one of all, are left out: for those `Silence.SENSOR` and `Silence.ALL` stand.
+        """
+        found = {}
+        for kind, table in (
+            (Silence.STATION, self.table),
+            (Silence.PARTICLES, self.table[:, list(PARTICLES)]),
+            (Silence.POLLUTANT, self.table.T),
+        ):
+            size = (table >= 0).sum(axis=1)
+            kept = table[(size > 1) & (size < len(self))]
+            if len(kept):
+                found[kind] = kept[:, (kept >= 0).any(axis=0)]
+        return found
+
+    @cached_property
+    def nearness(self) -> Float64:
+        """(d, d) correlation of the stations' same pollutant by their distance alone, 1 within a station."""
+        known = np.array([place is not None for place in self.places])
+        apart = distances([place or Position(0.0, 0.0) for place in self.places])
+        near = np.where(known[:, None] & known, NEAR * np.exp(-apart / REACH_KM), UNPLACED)
+        return np.where(self.owners[:, None] == self.owners, 1.0, near)
+
+    @cached_property
+    def prior(self) -> Float64:
+        """(d, d) correlation before anything is known: that of the places times that of the pollutants."""
+        alike: Float64 = self.nearness * _ALIKE[self.pollutants[:, None], self.pollutants]
+        return alike
+
+
+def distances(places: Sequence[Position]) -> Float64:
+    """(n, n) km between places, on a sphere."""
+    angles = np.radians(np.array(places, dtype=np.float64).reshape(-1, 2))
+    north, east = angles[:, 0], angles[:, 1]
+    half = (
+        np.sin((north[:, None] - north) / 2) ** 2
+        + np.cos(north)[:, None] * np.cos(north) * np.sin((east[:, None] - east) / 2) ** 2
+    )
+    apart: Float64 = 2.0 * _EARTH_KM * np.arcsin(np.sqrt(np.minimum(half, 1.0)))
+    return apart

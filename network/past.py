@@ -1,0 +1,145 @@
+"""A silent sensor's own past as a witness: how long it goes on to differ from what the others say of it.
+
+At each hour a sensor that is heard differs from what the others expect of it. That difference lasts: an hour
+on it is much the same, after a day what is left is the station's mean difference of the day, after a month
+little. How much is left is learned by regression, per pollutant, kind of silence and age, from silences that
+are only pretended: three shadows stand at a fixed hour each, as a sensor that fell silent then, and are
+moved on when they are as old as they may be.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from network.members import Silence
+from schemas.parameters import POLLUTANTS
+
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+
+#: Ages of a silence (hours, the last of each class); what is older is of the last one.
+AGES: Final = (1, 3, 6, 12, 24, 72, 168, 720)
+#: Oldest age of each shadow, and the youngest that it is asked for.
+SHADOWS: Final = ((24, 1), (168, 25), (720, 169))
+#: Memory of the day's mean difference, hours.
+DAY_HOURS: Final = 24.0
+#: Memory of the regressions: half of it is gone after so many hours.
+_HALF_LIFE: Final = 30 * 24.0
+_KEPT: Final = 0.5 ** (1.0 / _HALF_LIFE)
+#: Weight, in differences, of the belief that the last one halves in 6 h and a third of the day's mean stays.
+_PRIOR: Final = 100.0
+_CLASSES: Final = (len(POLLUTANTS), len(Silence), len(AGES))
+
+
+def age_class(hours: Float64) -> Int64:
+    """The class of an age in hours."""
+    found: Int64 = np.minimum(np.searchsorted(np.array(AGES), hours), len(AGES) - 1).astype(np.int64)
+    return found
+
+
+class Lasting(NamedTuple):
+    """(pollutants, kinds, ages) what is left of the last difference and of the day's mean difference, and the
+    part of the variance of the difference that remains."""
+
+    last: Float64
+    day: Float64
+    remains: Float64
+
+
+@dataclass(frozen=True, eq=False)
+class Past:
+    """What was learned of the lasting of differences.
+
+    Attributes:
+        day: (kinds, d) mean difference of the last day in which the variable was heard; NaN before.
+        at: (shadows,) hour, counted from the epoch, that each stands at.
+        last, mean: (shadows, kinds, d) difference of that hour and mean of the day before it; NaN: not heard.
+        moments: (6, pollutants, kinds, ages) forgotten sums of last², last mean, mean², last now, mean now,
+            now².
+    """
+
+    day: Float64
+    at: tuple[int, ...]
+    last: Float64
+    mean: Float64
+    moments: Float64
+
+    @classmethod
+    def fresh(cls, d: int) -> "Past":
+        """Of a cell of `d` variables, before anything was heard."""
+        nothing = np.full((len(SHADOWS), len(Silence), d), np.nan)
+        return cls(
+            np.full((len(Silence), d), np.nan),
+            (0,) * len(SHADOWS),
+            nothing,
+            nothing,
+            np.zeros((6, *_CLASSES)),
+        )
+
+    @cached_property
+    def lasting(self) -> Lasting:
+        """Follows from the moments, so it is not stored."""
+        ll, lm, mm, ln, mn, nn = self.moments
+        # In units of what the others state for it, differences are of about unit size.
+        age = np.array(AGES, dtype=np.float64)
+        ll, mm, nn = ll + _PRIOR, mm + _PRIOR, nn + _PRIOR
+        ln = ln + _PRIOR * np.exp2(-age / 6.0)
+        mn = mn + _PRIOR / 3.0 * (1.0 - np.exp2(-age / 6.0))
+        whole = ll * mm - lm * lm
+        last = (ln * mm - mn * lm) / whole
+        day = (mn * ll - ln * lm) / whole
+        gained = last * ln + day * mn
+        remains = np.clip(1.0 - gained / nn, 0.02, 1.0)
+        return Lasting(last, day, remains)
+
+
+def observed(
+    past: Past, hour: int, difference: Float64, spread: Float64, pollutants: Int64
+) -> tuple[Past, list[tuple[int, Float64, Float64]]]:
+    """Take in an hour.
+
+    Args:
+        past: before.
+        hour: counted from the epoch.
+        difference: (kinds, d) of what is heard from what the others say; NaN where there is none.
+        spread: (kinds, d) standard deviation that the others state for it.
+        pollutants: (d,).
+
+    Returns:
+        the past after it, and per shadow that was asked: age in hours, (kinds, d) what the shadow said of the
+        difference, and the same as error left over.
+    """
+    moments = past.moments * _KEPT
+    asked: list[tuple[int, Float64, Float64]] = []
+    of_pollutant = (np.arange(len(POLLUTANTS))[:, None] == pollutants).astype(np.float64)
+    at, last, mean = list(past.at), past.last.copy(), past.mean.copy()
+    lasting = past.lasting
+    for number, (oldest, youngest) in enumerate(SHADOWS):
+        age = hour - at[number]
+        if youngest <= age <= oldest:
+            kind_age = int(age_class(np.array(float(age))))
+            first, day = last[number], mean[number]
+            said = (
+                lasting.last[pollutants, :, kind_age].T * first + lasting.day[pollutants, :, kind_age].T * day
+            )
+            asked.append((age, said, difference - said))
+            _add(moments[..., kind_age], first / spread, day / spread, difference / spread, of_pollutant)
+        if age >= oldest:
+            at[number], last[number], mean[number] = hour, difference, past.day
+            # A difference and a mean are asked for together.
+            mean[number] = np.where(np.isnan(past.day), difference, past.day)
+    step = 1.0 / DAY_HOURS
+    moved = np.where(np.isnan(past.day), difference, past.day + step * (difference - past.day))
+    day_after = np.where(np.isnan(difference), past.day, moved)
+    return replace(past, day=day_after, at=tuple(at), last=last, mean=mean, moments=moments), asked
+
+
+def _add(moments: Float64, last: Float64, mean: Float64, now: Float64, of_pollutant: Float64) -> None:
+    """Add the products of one hour to `moments` (6, pollutants, kinds)."""
+    usable = ~np.isnan(last * mean * now)
+    three = np.where(usable, np.stack([last, mean, now]), 0.0)
+    first, second = three[[0, 0, 1, 0, 1, 2]], three[[0, 1, 1, 2, 2, 2]]
+    moments += np.einsum("mkd,pd->mpk", first * second, of_pollutant)

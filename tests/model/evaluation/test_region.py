@@ -1,0 +1,172 @@
+"""The network's judge: who is silent is not heard, and what is said is beside what was read."""
+
+import csv
+import gzip
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from backfill.hourly import read_folder
+from cli.main import app
+from model.evaluation.region import Outcome, RegionHours, evaluate_region, read_region
+from network.members import Members, Position, Variable
+from schemas.base import format_time, from_ms
+from tests.network.cities import city, end, members
+
+AIRBOX = Path(__file__).parents[4] / "shared" / "data" / "airbox"
+BEIJING = Path(__file__).parents[4] / "shared" / "data" / "beijing"
+
+
+def hours_of(of: Members, values: np.ndarray) -> RegionHours:
+    return RegionHours(of, np.array([end(hour) for hour in range(len(values))]), values)
+
+
+def by_kind(outcomes: list[Outcome]) -> Mapping[tuple[str, int, str], Outcome]:
+    return {(one.silence, one.hours, one.pollutant): one for one in outcomes}
+
+
+@pytest.fixture(scope="module")
+def outcomes() -> list[Outcome]:
+    of = members(4, ("pm25", "pm10"))
+    return evaluate_region(hours_of(of, city(of, 500)), outages=(6, 24), new_places=(0, 24))
+
+
+def test_every_kind_of_outage_is_scored_and_the_network_is_best(outcomes: list[Outcome]) -> None:
+    found = by_kind(outcomes)
+    assert {(kind, hours) for kind, hours, _ in found} == {
+        *(
+            (kind, hours)
+            for kind in (
+                "one sensor", "both PM of a station", "whole station", "one pollutant everywhere",
+                "half of all at random",
+            )
+            for hours in (6, 24)
+        ),
+        ("new place", 0),
+        ("new place", 24),
+    }  # fmt: skip
+    for outcome in outcomes:
+        assert outcome.values > 0
+        assert outcome.refused == 0
+        if outcome.silence != "new place" and outcome.hours == 24:
+            rmse = {name: skill[0] for name, skill in outcome.skills.items()}
+            assert rmse["network"] < rmse["last value"]
+            assert rmse["network"] < rmse["hour-of-day mean"]
+    sensor = found["one sensor", 24, "pm25"]
+    assert sensor.skills["network"][0] < sensor.skills["neighbours' mean"][0]
+    assert sensor.skills["network"][0] < sensor.skills["inverse distance"][0]
+
+
+def test_the_truth_of_an_outage_reaches_nobody() -> None:
+    """Other readings in the silent hours: what is said and what rivals say stays, the errors alone change."""
+    of = members(3, ("pm25",))
+    air = city(of, 200)
+    base = by_kind(
+        evaluate_region(hours_of(of, air), outages=(200,), new_places=(0,), silences=["new place"], start=150)
+    )
+    changed = air.copy()
+    changed[:, 0] += 1000.0
+    other = by_kind(
+        evaluate_region(hours_of(of, changed), outages=(), new_places=(0,), silences=["new place"], start=150)
+    )
+    one, two = base["new place", 0, "pm25"], other["new place", 0, "pm25"]
+    assert set(one.skills) == set(two.skills) == {"network", "neighbours' mean", "inverse distance"}
+    for name in one.skills:
+        assert two.skills[name][0] == pytest.approx(1000.0, abs=100.0)
+
+
+def write_layout(folder: Path, data: RegionHours) -> None:
+    """As the plain layout has it: a mean is stamped where its hour begins."""
+    with (folder / "readings.csv").open("w", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["station", "time", "parameter", "value", "unit"])
+        for time, row in zip(data.times.tolist(), data.values, strict=True):
+            for (station, pollutant), value in zip(data.members.variables, row.tolist(), strict=True):
+                if not np.isnan(value):
+                    rows.writerow(
+                        [station, format_time(from_ms(time - 3_600_000)), pollutant, f"{value:.3f}", "ug/m3"]
+                    )
+    with (folder / "stations.csv").open("w", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["station", "latitude", "longitude"])
+        placed = {v.station: p for v, p in zip(data.members.variables, data.members.places, strict=True)}
+        for station, place in placed.items():
+            if place is not None:
+                rows.writerow([station, place.latitude, place.longitude])
+
+
+def test_the_command_reads_a_folder_and_says_it_in_a_table_and_in_json(tmp_path: Path) -> None:
+    of = members(3, ("pm25", "o3"))
+    data = hours_of(of, city(of, 130))
+    write_layout(tmp_path, data)
+    read, problems = read_region(tmp_path, read_folder)
+    assert read.members == of
+    assert read.times.tolist() == data.times.tolist()
+    said = CliRunner().invoke(app, ["evaluate", "--network", str(tmp_path), "--outage", "6", "--json"])
+    assert said.exit_code == 0, said.output
+    found = json.loads(said.stdout)
+    assert found["stations"] == 3
+    assert {one["silence"] for one in found["outcomes"]} >= {"one sensor", "whole station", "new place"}
+    shown = CliRunner().invoke(app, ["evaluate", "--network", str(tmp_path), "--outage", "6"])
+    assert "whole station" in shown.stdout
+    assert "PM2.5" in shown.stdout
+    assert problems == []
+
+
+@pytest.mark.parametrize("arguments", [["--network", "x", "default"], ["--outage", "3"], ["default"]])
+def test_wrong_use_is_said(arguments: list[str]) -> None:
+    assert CliRunner().invoke(app, ["evaluate", *arguments]).exit_code == 2
+
+
+def beijing(first: str, last: str) -> RegionHours:
+    """Eight stations between two days; the hours are local: the network asks only for the hour of the day."""
+    begin, stop = (
+        int((np.datetime64(day) - np.datetime64("2013-03-01")).astype(int)) * 24 for day in (first, last)
+    )
+    columns = {"PM2.5": "pm25", "PM10": "pm10", "NO2": "no2", "SO2": "so2", "CO": "co", "O3": "o3"}
+    variables, series = [], []
+    for file in sorted(BEIJING.glob("*.csv.gz")):
+        with gzip.open(file, "rt") as stream:
+            rows = list(csv.DictReader(stream))[begin:stop]
+        for column, name in columns.items():
+            variables.append(Variable(file.name.split("_")[2], name))
+            series.append([float("nan") if row[column] == "NA" else float(row[column]) for row in rows])
+    return hours_of(Members(tuple(variables), (None,) * len(variables)), np.array(series).T)
+
+
+def airbox(stations: int | None = None) -> RegionHours:
+    """The boxes of Taiwan, from their first hour."""
+    with (AIRBOX / "stations.csv").open() as stream:
+        places = {
+            row["station"]: Position(float(row["latitude"]), float(row["longitude"]))
+            for row in list(csv.DictReader(stream))[:stations]
+        }
+    columns = {name: number for number, name in enumerate(places)}
+    values = np.full((576, len(places)), np.nan)
+    with gzip.open(AIRBOX / "pm25.csv.gz", "rt") as stream:
+        for row in csv.DictReader(stream):
+            if row["station"] in columns and row["pm25"]:
+                values[int(row["hour"]), columns[row["station"]]] = float(row["pm25"])
+    return hours_of(Members(tuple(Variable(name, "pm25") for name in places), tuple(places.values())), values)
+
+
+@pytest.mark.slow
+@pytest.mark.realdata
+@pytest.mark.skipif(not BEIJING.is_dir(), reason="no data of Beijing")
+def test_a_day_without_a_sensor_or_a_station_in_beijing() -> None:
+    found = by_kind(
+        evaluate_region(
+            beijing("2014-12-01", "2015-12-01"), outages=(24,), new_places=(),
+            silences=["one sensor", "whole station"],
+        )
+    )  # fmt: skip
+    rmse, r2 = found["one sensor", 24, "pm25"].skills["network"]
+    assert r2 >= 0.95
+    assert found["whole station", 24, "pm25"].skills["network"][1] >= 0.9
+    for outcome in found.values():
+        assert 0.86 <= outcome.coverage <= 0.94
+    assert rmse < 0.3 * found["one sensor", 24, "pm25"].skills["last value"][0]
