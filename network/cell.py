@@ -36,10 +36,10 @@ MEAN_HOURS: Final = 60 * 24.0
 _FORGOTTEN: Final = 1.0 - 0.5 ** (1.0 / COVARIANCE_HOURS)
 _MEAN_FORGOTTEN: Final = 1.0 - 0.5 ** (1.0 / MEAN_HOURS)
 _DAILY_FORGOTTEN: Final = 1.0 - 0.5 ** (24.0 / MEAN_HOURS)
-#: Weight, in hours, of what the places alone let expect.
+#: Hours heard at which what the places let expect weighs as much as what was heard; it goes by the square.
 PRIOR_HOURS: Final = 36.0
 #: Part of each variance that is taken for the sensor's own noise.
-NOISE: Final = 0.003
+NOISE: Final = 0.0015
 #: Standard deviation (log scale) before anything is known.
 FIRST_SPREAD: Final = 0.5
 #: Standard deviation (log scale) of a sensor's lasting difference from its neighbours, before it was heard.
@@ -337,7 +337,7 @@ def _settled(cell: Cell) -> Cell:
     spread = np.sqrt((weight * own + PRIOR_HOURS * typical) / (weight + PRIOR_HOURS))
     scale = spread[:, None] * spread
     age = float(weight.max(initial=0.0))
-    believed = PRIOR_HOURS / (PRIOR_HOURS + age)
+    believed = PRIOR_HOURS**2 / (PRIOR_HOURS**2 + age**2)
     covariance = cell.covariance
     if not known.all():
         alike = covariance / np.sqrt(np.where(known, own, 1.0)[:, None] * np.where(known, own, 1.0))

@@ -44,6 +44,8 @@ _ALIKE: Final = 8
 _MEAN_DAYS: Final = 30
 _RIDGE: Final = 1.0
 _RIDGE_HOURS: Final = 365 * 24
+#: Outages after which those are heard that were silent.
+_RESTING: Final = 4
 #: Rivals, in the order they are shown.
 RIVALS: Final = (
     "last value",
@@ -157,12 +159,12 @@ def evaluate_region(
     begin = int(min(_LEARNING_PART * hours, _LEARNING_HOURS)) if start is None else start
     tested = _tested(data.members)
     outcomes: list[Outcome] = []
-    for name, groups in _silences(data.members, tested).items():
+    for name, kind in _silences(data.members, tested).items():
         if silences is None or name in silences:
             for length in outages:
                 if length <= hours - begin:
                     outcomes += _replayed(
-                        data, name, length, _rotating(groups, data, begin, length), begin, tested, progress
+                        data, name, length, _rotating(kind, data, begin, length), begin, tested, progress
                     )
     for age in new_places:
         columns = _new_places(data.members, tested)
@@ -181,11 +183,15 @@ def _tested(members: Members) -> tuple[str, ...]:
     return stations[::step]
 
 
-Groups = Callable[[int], Bool]
+class _Kind(NamedTuple):
+    """A kind of outage: how many take turns, and which variables the one of a number silences."""
+
+    count: int
+    silenced: Callable[[int], Bool]
 
 
-def _silences(members: Members, tested: Sequence[str]) -> dict[str, Groups]:
-    """By name, which variables the outage of a number silences."""
+def _silences(members: Members, tested: Sequence[str]) -> dict[str, _Kind]:
+    """The kinds of outage that a region can have, by name."""
     d = len(members)
     table = members.table[[members.stations.index(station) for station in tested]]
     pollutants = [number for number in range(len(POLLUTANTS)) if (table[:, number] >= 0).any()]
@@ -202,29 +208,45 @@ def _silences(members: Members, tested: Sequence[str]) -> dict[str, Groups]:
         return mask
 
     at_once = max(1, len(members.stations) // 4) if len(pollutants) > 1 else max(1, len(tested) // 8)
-    found: dict[str, Groups] = {
-        "one sensor": lambda n: chosen([queue[(n * at_once + i) % len(queue)] for i in range(at_once)])
+    found = {
+        "one sensor": _Kind(
+            len(queue) // at_once,
+            lambda n: chosen([queue[(n * at_once + i) % len(queue)] for i in range(at_once)]),
+        )
     }
     optical = table[:, [POLLUTANTS.index("pm25"), POLLUTANTS.index("pm10")]]
     optical = optical[(optical >= 0).all(axis=1)]
     if len(optical):
-        found["both PM of a station"] = lambda n: chosen(optical[n % len(optical)].tolist())
+        found["both PM of a station"] = _Kind(
+            len(optical), lambda n: chosen(optical[n % len(optical)].tolist())
+        )
     if len(pollutants) > 1:
-        found["whole station"] = lambda n: chosen([v for v in table[n % len(tested)].tolist() if v >= 0])
+        found["whole station"] = _Kind(
+            len(tested), lambda n: chosen([v for v in table[n % len(tested)].tolist() if v >= 0])
+        )
         if len(members.stations) > 1:
-            found["one pollutant everywhere"] = lambda n: (
-                members.pollutants == pollutants[n % len(pollutants)]
+            found["one pollutant everywhere"] = _Kind(
+                len(pollutants), lambda n: members.pollutants == pollutants[n % len(pollutants)]
             )
     if len(members.stations) > 1:
-        found["half of all at random"] = lambda n: np.random.default_rng(n).random(d) < 0.5
+        found["half of all at random"] = _Kind(_RESTING, lambda n: np.random.default_rng(n).random(d) < 0.5)
     return found
 
 
-def _rotating(groups: Groups, data: RegionHours, begin: int, length: int) -> Bool:
+def _rested(number: int, count: int) -> int | None:
+    """Which outage is due where few take turns: between rounds all are heard, or nothing would be learned."""
+    turn = number % _RESTING
+    return number // _RESTING * count + turn if turn < count else None
+
+
+def _rotating(silence: "_Kind", data: RegionHours, begin: int, length: int) -> Bool:
     """(hours, d) who is silent when: one outage after the other from `begin` on."""
+    count, groups = silence
     mask = np.zeros(data.values.shape, dtype=np.bool_)
     for number, first in enumerate(range(begin, len(data.times), length)):
-        mask[first : first + length] = groups(number)
+        turn = number if count >= _RESTING else _rested(number, count)
+        if turn is not None:
+            mask[first : first + length] = groups(turn)
     return mask
 
 

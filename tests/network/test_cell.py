@@ -127,7 +127,7 @@ def test_a_sensor_that_lies_moves_no_neighbour_beyond_its_interval(
         moved = abs(with_it.value[0] - without.value[0])
         assert moved <= without.hi[0] - without.lo[0]
         cell = learned(cell, end(hour), lied)
-    assert not with_it.trusted[3]
+    assert lie == 0.0 or not with_it.trusted[3]  # nought is near to a clean hour
 
 
 def test_what_all_show_is_believed(played: tuple[np.ndarray, Cell]) -> None:
