@@ -174,7 +174,7 @@ def fresh(members: Members) -> Cell:
     )
 
 
-class _Heard(NamedTuple):
+class _ListenedHour(NamedTuple):
     """An hour as the cell hears it."""
 
     deviation: Float64  # (d,) log scale less the mean of the hour, 0 where not heard
@@ -418,7 +418,7 @@ def _others(cell: Cell) -> Float64:
     return result
 
 
-def _listened(cell: Cell, t_ms: int, values: Float64) -> _Heard:
+def _listened(cell: Cell, t_ms: int, values: Float64) -> _ListenedHour:
     """The hour, with those left out that the others contradict."""
     members = cell.members
     if values.shape != (len(members),):
@@ -438,7 +438,7 @@ def _listened(cell: Cell, t_ms: int, values: Float64) -> _Heard:
         allowed -= len(worst)
         trusted[worst] = False
         conditioned = cell.settled.given(trusted)
-    return _Heard(deviation, heard, trusted, conditioned, center)
+    return _ListenedHour(deviation, heard, trusted, conditioned, center)
 
 
 def _most_strange(conditioned: Float64, deviation: Float64, trusted: Bool, size: Float64) -> list[int]:

@@ -186,7 +186,7 @@ def _tested(members: Members) -> tuple[str, ...]:
 class _Kind(NamedTuple):
     """A kind of outage: how many take turns, and which variables the one of a number silences."""
 
-    count: int
+    turns: int
     silenced: Callable[[int], Bool]
 
 
@@ -241,10 +241,10 @@ def _rested(number: int, count: int) -> int | None:
 
 def _rotating(silence: "_Kind", data: RegionHours, begin: int, length: int) -> Bool:
     """(hours, d) who is silent when: one outage after the other from `begin` on."""
-    count, groups = silence
+    turns, groups = silence
     mask = np.zeros(data.values.shape, dtype=np.bool_)
     for number, first in enumerate(range(begin, len(data.times), length)):
-        turn = number if count >= _RESTING else _rested(number, count)
+        turn = number if turns >= _RESTING else _rested(number, turns)
         if turn is not None:
             mask[first : first + length] = groups(turn)
     return mask
