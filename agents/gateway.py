@@ -29,6 +29,7 @@ from sources.gateway.mqtt_way import MqttWay
 from sources.gateway.producer import ConfirmedProducer
 from sources.gateway.reception import Reception
 from sources.gateway.spool import PatientReception
+from sources.pull.schedule import PullSchedule
 from streams import metrics
 from streams.version import version
 
@@ -118,6 +119,9 @@ def _fetching(settings: Settings, reception: Reception, directory: StationDirect
     asked = [entry for entry in entries.camera if entry.folder is None]
     if asked:
         ways.append(CameraRound(asked, reception, place_of=directory.place_of))
+    if entries.pull:
+        cursors = settings.data_dir / "gateway" / "pull.sqlite"
+        ways.append(PullSchedule(entries.pull, reception, cursors, zone_of=directory.zone_of))
     uploading = [entry for entry in entries.camera if entry.folder is not None]
     if entries.folder or uploading:
         ways.append(FolderWatch(entries.folder, uploading, reception, zone_of=directory.zone_of))

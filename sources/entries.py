@@ -202,7 +202,7 @@ class PullEntry(_Guarded):
     #: At most so much is asked at a time, and so far before the last answer.
     span: _Every = timedelta(days=1)
     overlap: Duration = timedelta(minutes=5)
-    #: How far back the first question goes, and the longest outage that is made up for.
+    #: The longest outage that is made up for.
     back: Duration = timedelta(days=7)
 
     @model_validator(mode="after")

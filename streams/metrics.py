@@ -86,6 +86,9 @@ CAMERA_ASKED: Final = Counter(
 FILES: Final = Counter(
     "aq_files_total", "Files of watched folders that were read to their end", ["result"], registry=REGISTRY
 )  # result: done, failed
+PULLED: Final = Counter(
+    "aq_pulled_total", "Times that an address was asked for readings", ["name", "result"], registry=REGISTRY
+)  # result: ok, gap (in addition), or why there was no answer
 STATE_DAMAGED: Final = Counter(
     "aq_state_damaged_total", "Stored states that could not be read", ["topic"], registry=REGISTRY
 )

@@ -1,0 +1,189 @@
+"""Addresses that are asked for readings, on a schedule, going on where they were: a way into the gateway."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from datetime import tzinfo
+from pathlib import Path
+from typing import Final, Protocol
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from datasets.errors import SourceError
+from schemas.base import format_time, from_ms
+from sources.adapters.core.translation import MAX_BYTES
+from sources.entries import PullEntry
+from sources.errors import FetchError
+from sources.fetch import Asked, Fetcher, Known, pause_s
+from sources.gateway.arrival import Arrival, Receipt
+from sources.gateway.errors import KafkaAway
+from sources.pull.cursors import Cursor, Cursors
+from sources.pull.stretch import is_gap, next_stretch, written
+from streams import metrics
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two questions of one entry while it makes up for a gap.
+_BETWEEN_S: Final = 1.0
+OK: Final = "ok"
+
+
+class TakesPayloads(Protocol):
+    """The part of the reception that is used here."""
+
+    async def take(self, arrival: Arrival) -> Receipt:
+        """Publish a payload; raises KafkaAway."""
+
+
+class PullSchedule:
+    """A way in: asks all entries until it is cancelled.
+
+    Args:
+        entries: whom to ask for what.
+        reception: takes what they answer.
+        file: where it is kept how far each was asked.
+        zone_of: of a station's civil time.
+        clock: seconds since 1970.
+    """
+
+    name = "pull"
+
+    def __init__(
+        self,
+        entries: Sequence[PullEntry],
+        reception: TakesPayloads,
+        file: Path,
+        *,
+        zone_of: Callable[[str], tzinfo | None] = lambda _: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._entries = entries
+        self._reception = reception
+        self._file = file
+        self._zone_of = zone_of
+        self._clock = clock
+        #: One word each: ok, or why there is no answer.
+        self.states: dict[str, str] = {}
+
+    async def serve(self) -> None:
+        """Ask them until cancelled. One that fails is asked again, later and later."""
+        with Cursors(self._file) as cursors:
+            async with asyncio.TaskGroup() as group:
+                for entry in self._entries:
+                    group.create_task(self._ask(entry, cursors), name=f"pull {entry.name}")
+
+    def _now_ms(self) -> int:
+        return round(self._clock() * 1000)
+
+    async def _ask(self, entry: PullEntry, cursors: Cursors) -> None:
+        every_s = entry.every.total_seconds()
+        failures = 0
+        at = cursors.read(entry.name, entry.url)
+        # Not all at once after a start, and not before a server that has had enough has said.
+        pause = max(random.uniform(0.0, min(every_s, 5.0)), at.not_before_ms / 1000 - self._clock())
+        while True:
+            await asyncio.sleep(max(0.0, pause))
+            began = self._clock()
+            try:
+                behind = await self._once(entry, cursors)
+                failures = 0
+                self._become(entry, OK, "it answers")
+                # Somewhat by chance: a fleet of gateways must not come in step.
+                pause = _BETWEEN_S if behind else every_s * random.uniform(0.95, 1.05)
+                pause -= self._clock() - began
+            except (FetchError, SourceError) as error:
+                failures += 1
+                code = error.code if isinstance(error, FetchError) else "no_password"
+                self._become(entry, code, str(error))
+                asked_s = (error.retry_after_s if isinstance(error, FetchError) else None) or 0.0
+                pause = max(pause_s(failures, every_s), asked_s)
+                if asked_s:
+                    kept = cursors.read(entry.name, entry.url)
+                    cursors.keep(
+                        entry.name,
+                        entry.url,
+                        kept._replace(not_before_ms=self._now_ms() + round(asked_s * 1000)),
+                    )
+            except KafkaAway as error:
+                pause = error.retry_after_s * random.uniform(1.0, 1.5)
+            except Exception:
+                failures += 1
+                self._become(entry, "unexpected", "something went wrong that should not, as written here")
+                log.exception("pull %s", entry.name)
+                pause = pause_s(failures, every_s)
+
+    async def _once(self, entry: PullEntry, cursors: Cursors) -> bool:
+        """Ask for the next stretch and publish the answer; whether there is more to be asked at once."""
+        now_ms = self._now_ms()
+        at = cursors.read(entry.name, entry.url)
+        stretch = None
+        url = entry.url
+        if entry.of_times:
+            stretch = next_stretch(
+                at.cursor_ms,
+                now_ms,
+                every_ms=round(entry.every.total_seconds() * 1000),
+                span_ms=round(entry.span.total_seconds() * 1000),
+                overlap_ms=round(entry.overlap.total_seconds() * 1000),
+                back_ms=round(entry.back.total_seconds() * 1000),
+            )
+            url = written(entry.url, stretch, entry.times)
+            if is_gap(at.cursor_ms, now_ms, round(entry.every.total_seconds() * 1000)):
+                log.warning(
+                    "pull %s makes up for a gap: asks for %s to %s",
+                    entry.name, *(format_time(from_ms(ms)) for ms in stretch),
+                )  # fmt: skip
+                metrics.PULLED.labels(entry.name, "gap").inc()
+        # A stretch is a question of its own: what the last one was answered by says nothing of this one.
+        known = at.known if stretch is None else Known()
+        fetcher = Fetcher(
+            Asked(
+                url,
+                entry.local,
+                entry.credentials(),
+                {name: value.get_secret_value() for name, value in entry.headers.items()},
+                entry.timeout.total_seconds(),
+                MAX_BYTES,
+            )
+        )
+        try:
+            answer = await fetcher.fetch(known)
+        finally:
+            await fetcher.close()
+        if answer.body is not None:
+            await self._publish(entry, answer.body, now_ms)
+        # Only now: what is not confirmed is asked for again.
+        cursors.keep(
+            entry.name,
+            entry.url,
+            Cursor(None if stretch is None else stretch.until_ms, 0, answer.known),
+        )
+        return stretch is not None and stretch.until_ms < now_ms
+
+    async def _publish(self, entry: PullEntry, body: bytes, now_ms: int) -> None:
+        zone: tzinfo | None = None if entry.zone is None else ZoneInfo(entry.zone)
+        if zone is None and entry.station is not None:
+            zone = self._zone_of(entry.station)
+        parts = urlsplit(entry.url)
+        await self._reception.take(
+            Arrival(
+                adapter=entry.adapter,
+                body=body,
+                received_at=now_ms,
+                way="pull",
+                topic=parts.path,  # without its query, which may hold a key
+                origin=f"pull {entry.name}",
+                station=entry.station,
+                zone=zone,
+            )
+        )
+
+    def _become(self, entry: PullEntry, word: str, words: str) -> None:
+        metrics.PULLED.labels(entry.name, word).inc()
+        before = self.states.get(entry.name)
+        if word != before:
+            self.states[entry.name] = word
+            level = logging.INFO if word == OK else logging.WARNING
+            log.log(level, "pull %s is %s: %s", entry.name, word, words)

@@ -1,0 +1,227 @@
+"""Addresses are asked on a schedule, go on where they were, and bear faults, quotas and outages."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.base import format_time, from_ms, parse_time, to_ms
+from sources.entries import PullEntry
+from sources.pull.cursors import Cursor, Cursors
+from sources.pull.schedule import PullSchedule
+from sources.pull.stretch import Stretch, next_stretch, written
+from tests.sources.cameras.servers import served
+from tests.sources.gateway.desk import desk
+
+NOW = 1_787_306_400_000  # 2026-08-21T10:00:00Z
+MINUTE = 60_000
+HOUR = 60 * MINUTE
+KEY = "hunter2"
+
+_ms = st.integers(1, 10 * 24 * HOUR)
+
+
+@given(_ms, _ms, _ms, _ms, st.lists(st.integers(0, 5 * 24 * HOUR), max_size=20))
+def test_all_of_an_outage_is_asked_for_and_nothing_before_what_is_made_up_for(
+    every: int, span: int, overlap: int, back: int, pauses: list[int]
+) -> None:
+    """An oracle in one line: stretches touch, and the last ends now."""
+    cursor, now = None, NOW
+    span = max(span, 1000)
+    for pause in pauses:
+        now += pause
+        for _ in range(12):
+            found = next_stretch(cursor, now, every_ms=every, span_ms=span, overlap_ms=overlap, back_ms=back)
+            start = found.since_ms + overlap
+            assert start <= found.until_ms <= now
+            assert found.until_ms - start <= span
+            if cursor is not None:
+                assert start == max(cursor, now - back), "nothing is left out but what is too old"
+                assert found.until_ms > cursor or now == cursor
+            cursor = found.until_ms
+            if cursor == now:
+                break
+
+
+def test_times_are_written_as_the_address_wants_them() -> None:
+    stretch = Stretch(NOW, NOW + HOUR)
+    assert written("http://a/?f={since}&t={until}", stretch, "iso") == (
+        "http://a/?f=2026-08-21T10%3A00%3A00Z&t=2026-08-21T11%3A00%3A00Z"
+    )
+    assert written("http://a/{since}", stretch, "s") == f"http://a/{NOW // 1000}"
+    assert written("http://a/{since}", stretch, "ms") == f"http://a/{NOW}"
+
+
+def test_cursors_outlive_the_process_and_hold_no_address(tmp_path: Path) -> None:
+    file = tmp_path / "deep" / "pull.sqlite"
+    url = f"http://a/?key={KEY}"
+    with Cursors(file) as cursors:
+        assert cursors.read("a", url) == Cursor()
+        cursors.keep("a", url, Cursor(5, 6))
+    with Cursors(file) as cursors:
+        assert cursors.read("a", url) == Cursor(5, 6)
+        assert cursors.read("a", "http://b/") == Cursor(), "another address is another beginning"
+    assert KEY.encode() not in b"".join(path.read_bytes() for path in file.parent.iterdir())
+
+
+def _entry(url: str, **more: object) -> PullEntry:
+    return PullEntry.model_validate(
+        {"name": "cloud", "url": url, "adapter": "skyfuse-json", "local": True, "every": "1s",
+         "headers": {"X-API-Key": KEY}, "timeout": "10s"} | more
+    )  # fmt: skip
+
+
+def _message(at_ms: int) -> dict[str, object]:
+    value = {"parameter": "pm25", "value": at_ms // MINUTE % 100, "unit": "ug/m3"}
+    return {"station": "roof", "observed_at": format_time(from_ms(at_ms)), "values": [value]}
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+class _Cloud:
+    """A vendor's cloud that has a value for every minute."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, int]] = []
+        self.status = 200
+        self.keys: set[str | None] = set()
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.keys.add(request.headers.get("X-API-Key"))
+        if self.status != 200:
+            return web.Response(status=self.status, headers={"Retry-After": "60"})
+        since, until = (to_ms(parse_time(request.query[name])) for name in ("from", "to"))
+        self.asked.append((since, until))
+        times = range(-(-since // MINUTE) * MINUTE, until, MINUTE)
+        return web.json_response([_message(at) for at in times] or [_message(until // MINUTE * MINUTE)])
+
+    @asynccontextmanager
+    async def served(self) -> AsyncIterator[str]:
+        app = web.Application()
+        app.router.add_get("/v1", self.answer)
+        async with served(app) as url:
+            yield f"{url}/v1?from={{since}}&to={{until}}"
+
+
+@asynccontextmanager
+async def _pulling(
+    entry: PullEntry, file: Path, clock: Callable[[], float], reception: object
+) -> AsyncIterator[PullSchedule]:
+    schedule = PullSchedule([entry], reception, file, clock=clock)  # type: ignore[arg-type]
+    serving = asyncio.create_task(schedule.serve())
+    try:
+        yield schedule
+    finally:
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+
+
+def test_an_outage_is_made_up_for_after_a_restart(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    now = NOW / 1000
+    cloud = _Cloud()
+
+    async def run() -> None:
+        nonlocal now
+        reception, log = desk()
+        async with cloud.served() as url:
+            entry = _entry(url, every="1m", span="1h", overlap="0s")
+            async with _pulling(entry, tmp_path / "p.sqlite", lambda: now, reception):
+                await _until(lambda: len(log.readings) >= 1)
+            assert cloud.asked == [(NOW - MINUTE, NOW)]
+            now += 3 * 3600 + 600
+            async with _pulling(entry, tmp_path / "p.sqlite", lambda: now, reception):
+                await _until(lambda: len(cloud.asked) == 5)
+            assert cloud.asked[1:] == [
+                (NOW, NOW + HOUR), (NOW + HOUR, NOW + 2 * HOUR), (NOW + 2 * HOUR, NOW + 3 * HOUR),
+                (NOW + 3 * HOUR, NOW + 3 * HOUR + 10 * MINUTE),
+            ]  # fmt: skip
+        times = {json.loads(record.value or b"")["observed_at"] for record in log.readings}
+        assert len(times) == 191, "every minute of the outage"
+        assert cloud.keys == {KEY}
+        assert "makes up for a gap" in caplog.text
+        assert KEY not in caplog.text
+
+    asyncio.run(run())
+
+
+def test_what_kafka_did_not_take_is_asked_for_again(tmp_path: Path) -> None:
+    now = NOW / 1000
+    cloud = _Cloud()
+
+    async def run() -> None:
+        reception, log = desk()
+        log.there = False
+        async with cloud.served() as url:
+            entry = _entry(url, every="1m", overlap="0s")
+            async with _pulling(entry, tmp_path / "p.sqlite", lambda: now, reception):
+                await _until(lambda: len(cloud.asked) >= 1)
+            log.there = True
+            async with _pulling(entry, tmp_path / "p.sqlite", lambda: now, reception):
+                await _until(lambda: len(log.readings) == 1)
+        assert cloud.asked == [(NOW - MINUTE, NOW)] * 2
+
+    asyncio.run(run())
+
+
+def test_a_server_that_has_had_enough_is_let_be_after_a_restart_too(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    now = NOW / 1000
+    cloud = _Cloud()
+    cloud.status = 429
+
+    async def run() -> None:
+        reception, _ = desk()
+        async with cloud.served() as url:
+            entry = _entry(url)
+            async with _pulling(entry, tmp_path / "p.sqlite", lambda: now, reception) as schedule:
+                await _until(lambda: schedule.states.get("cloud") == "too_many")
+            with Cursors(tmp_path / "p.sqlite") as cursors:
+                assert cursors.read("cloud", entry.url).not_before_ms == NOW + 60_000
+            cloud.status = 200
+            async with _pulling(entry, tmp_path / "p.sqlite", lambda: now + 61, reception) as schedule:
+                await _until(lambda: schedule.states.get("cloud") == "ok")
+        assert "(429)" in caplog.text
+
+    asyncio.run(run())
+
+
+def test_a_local_device_is_asked_and_an_unchanged_answer_is_not_read_again(tmp_path: Path) -> None:
+    asked = 0
+
+    async def answer(request: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        if request.headers.get("If-None-Match") == '"1"':
+            return web.Response(status=304)
+        return web.Response(
+            body=json.dumps({"pm02": 12.5, "serialno": "d83bda1d7660"}), headers={"ETag": '"1"'}
+        )
+
+    async def run() -> None:
+        reception, log = desk()
+        app = web.Application()
+        app.router.add_get("/measures/current", answer)
+        async with served(app) as url:
+            entry = _entry(f"{url}/measures/current", adapter="airgradient", station="roof")
+            async with _pulling(entry, tmp_path / "p.sqlite", lambda: NOW / 1000, reception):
+                await _until(lambda: asked >= 3)
+            assert len(log.readings) == 1
+            assert log.readings[0].key == b"roof"
+            closed = _entry(f"{url}/measures/current", local=False, station="roof")
+            async with _pulling(closed, tmp_path / "q.sqlite", lambda: NOW / 1000, reception) as schedule:
+                await _until(lambda: schedule.states.get("cloud") == "private_address")
+
+    asyncio.run(run())
