@@ -118,13 +118,17 @@ def _fetching(settings: Settings, reception: Reception, directory: StationDirect
     ways: list[Way] = []
     asked = [entry for entry in entries.camera if entry.folder is None]
     if asked:
-        ways.append(CameraRound(asked, reception, place_of=directory.place_of))
+        ways.append(CameraRound(asked, reception, place_of=directory.place_of, known=directory.read))
     if entries.pull:
         cursors = settings.data_dir / "gateway" / "pull.sqlite"
-        ways.append(PullSchedule(entries.pull, reception, cursors, zone_of=directory.zone_of))
+        ways.append(
+            PullSchedule(entries.pull, reception, cursors, zone_of=directory.zone_of, known=directory.read)
+        )
     uploading = [entry for entry in entries.camera if entry.folder is not None]
     if entries.folder or uploading:
-        ways.append(FolderWatch(entries.folder, uploading, reception, zone_of=directory.zone_of))
+        ways.append(
+            FolderWatch(entries.folder, uploading, reception, zone_of=directory.zone_of, known=directory.read)
+        )
     return ways
 
 

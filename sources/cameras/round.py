@@ -76,6 +76,7 @@ class CameraRound:
         entries: the cameras that are asked.
         reception: takes what they show.
         place_of: where a station is, degrees north and east, for cameras that say nothing of it.
+        known: set when the records that tell it have been read; it begins then.
         clock: seconds since 1970.
     """
 
@@ -87,8 +88,10 @@ class CameraRound:
         reception: TakesPictures,
         *,
         place_of: Callable[[str], tuple[float, float] | None] = lambda _: None,
+        known: asyncio.Event | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self._known = known
         self._reception = reception
         self._place_of = place_of
         self._clock = clock
@@ -98,6 +101,8 @@ class CameraRound:
 
     async def serve(self) -> None:
         """Ask them until cancelled. One that fails is asked again, later and later."""
+        if self._known is not None:
+            await self._known.wait()
         async with asyncio.TaskGroup() as group:
             for entry in self._entries:
                 group.create_task(self._watch(entry), name=f"camera {entry.name}")

@@ -48,6 +48,7 @@ class FolderWatch:
         cameras: that put their pictures into folders.
         reception: takes what is in them.
         zone_of: of a station's civil time.
+        known: set when the records that tell it have been read; it begins then.
         look_s: seconds between two looks.
     """
 
@@ -60,14 +61,18 @@ class FolderWatch:
         reception: TakesFiles,
         *,
         zone_of: Callable[[str], tzinfo | None] = lambda _: None,
+        known: asyncio.Event | None = None,
         look_s: float = _LOOK_S,
     ) -> None:
+        self._known = known
         self._look_s = look_s
         self._jobs: list[_Readings | _Pictures] = [_Readings(one, reception, zone_of) for one in folders]
         self._jobs += [_Pictures(one, reception) for one in cameras]
 
     async def serve(self) -> None:
         """Watch them until cancelled. A folder that cannot be used is tried again."""
+        if self._known is not None:
+            await self._known.wait()
         async with asyncio.TaskGroup() as group:
             for job in self._jobs:
                 group.create_task(self._watch(job), name=f"folder {job.inbox.folder}")

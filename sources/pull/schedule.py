@@ -45,6 +45,7 @@ class PullSchedule:
         reception: takes what they answer.
         file: where it is kept how far each was asked.
         zone_of: of a station's civil time.
+        known: set when the records that tell it have been read; it begins then.
         clock: seconds since 1970.
     """
 
@@ -57,8 +58,10 @@ class PullSchedule:
         file: Path,
         *,
         zone_of: Callable[[str], tzinfo | None] = lambda _: None,
+        known: asyncio.Event | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self._known = known
         self._entries = entries
         self._reception = reception
         self._file = file
@@ -69,6 +72,8 @@ class PullSchedule:
 
     async def serve(self) -> None:
         """Ask them until cancelled. One that fails is asked again, later and later."""
+        if self._known is not None:
+            await self._known.wait()
         with Cursors(self._file) as cursors:
             async with asyncio.TaskGroup() as group:
                 for entry in self._entries:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import cycle
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -225,6 +226,7 @@ _PROGRAM = """
 import asyncio, json, os, sys
 from itertools import cycle
 from pathlib import Path
+from zoneinfo import ZoneInfo
 from settings.sections import GatewaySettings
 from sources.entries import FolderEntry
 from sources.files import unpacking
@@ -285,3 +287,30 @@ def test_kill_9_in_the_middle_loses_nothing_and_makes_no_second_value(tmp_path: 
     assert len(values) == 181
     assert all(len(seen) == 1 for seen in values.values())
     assert not _names(folder / FAILED)
+
+
+def test_nothing_is_read_before_zones_are_known(tmp_path: Path) -> None:
+    """After a crash a file would be refused whose times it had understood before."""
+    naive = "time,station,parameter,value,unit\n2026-08-21 10:00:00,roof,pm25,7,ug/m3\n"
+    (tmp_path / ".working").mkdir()
+    (tmp_path / ".working" / "0123456789abcde0-a.csv").write_text(naive)
+    zones: dict[str, ZoneInfo] = {}
+
+    async def run() -> None:
+        reception, log = desk()
+        known = asyncio.Event()
+        entry = FolderEntry.model_validate({"path": tmp_path, "station": "roof"})
+        watch = FolderWatch([entry], [], reception, zone_of=zones.get, known=known, look_s=0.05)
+        serving = asyncio.create_task(watch.serve())
+        try:
+            for _ in range(20):  # so long it would have taken it, if it did not wait
+                await asyncio.sleep(0.02)
+            assert not _names(tmp_path / DONE) | _names(tmp_path / FAILED)
+            zones["roof"] = ZoneInfo("Asia/Kolkata")
+            known.set()
+            await _until(lambda: _names(tmp_path / DONE) == {"a.csv"})
+        finally:
+            serving.cancel()
+        assert json.loads(log.readings[0].value or b"")["observed_at"] == 1_787_286_600_000
+
+    asyncio.run(run())
