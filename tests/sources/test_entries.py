@@ -1,5 +1,7 @@
 """The file of what a gateway fetches by itself: read, or refused in one sentence without a secret."""
 
+import re
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -85,3 +87,15 @@ def test_a_wrong_one_is_refused_with_the_place(tmp_path: Path, wrong: str, said:
     assert said in str(caught.value)
     assert "sources.toml" in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+def test_the_examples_of_the_page_are_right(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "ingest.md").read_text()
+    blocks = re.findall(r"(?:^    \[\[\w+\]\]\n(?:^    .+\n|^\n(?=    \S))+)", page, re.MULTILINE)
+    assert len(blocks) >= 3
+    file = tmp_path / "sources.toml"
+    file.write_text("\n".join(textwrap.dedent(block) for block in blocks))
+    entries = read_entries(file)
+    assert entries.camera
+    assert entries.folder
+    assert len(entries.pull) == 2
