@@ -16,7 +16,7 @@ from sources.cameras.mjpeg import first_picture
 from sources.cameras.shutter import shutter_of
 from sources.entries import CameraEntry
 from sources.errors import FetchError
-from sources.fetch import is_public
+from sources.fetch import Asked, Fetcher, is_public
 from tests.sources.cameras.servers import (
     PASSWORD,
     USER,
@@ -249,6 +249,10 @@ def test_no_redirect_leads_into_a_private_network_or_takes_the_password_along(
 
     async def seen(request: web.Request) -> web.Response:
         asked.append((request.path, request.headers.get("Authorization")))
+        assert "X-API-Key" not in request.headers
+        if request.path == "/nosy":
+            wants = 'Digest realm="camera", nonce="n0nce", qop="auth"'
+            return web.Response(status=401, headers={"WWW-Authenticate": wants})
         return web.Response(body=picture(1))
 
     async def run() -> None:
@@ -274,6 +278,12 @@ def test_no_redirect_leads_into_a_private_network_or_takes_the_password_along(
                 assert asked == [("/other-port", None)], "another origin is not told who asks"
                 assert (await _fault(entry(f"http://127.0.0.2:{port}/", True))).code == "redirects"
                 assert (await _fault(entry("file:///etc/passwd", True))).code == "redirects"
+                assert (await _fault(entry(f"{there}/nosy", True))).code == "unauthorized"
+                assert asked.pop() == ("/nosy", None)
+                fetcher = Fetcher(Asked(f"{here}/lead?to={there}/key", True, headers={"X-API-Key": "k"}))
+                assert (await fetcher.fetch()).body == picture(1)
+                await fetcher.close()
+                assert asked.pop() == ("/key", None)
                 assert (await _fault(entry(f"{here}/lead?to=/lead", True))).code in (
                     "redirects",
                     "refused",

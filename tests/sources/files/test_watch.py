@@ -314,3 +314,21 @@ def test_nothing_is_read_before_zones_are_known(tmp_path: Path) -> None:
         assert json.loads(log.readings[0].value or b"")["observed_at"] == 1_787_286_600_000
 
     asyncio.run(run())
+
+
+def test_what_states_no_time_is_of_the_files_own_however_often_it_is_read(tmp_path: Path) -> None:
+    message = '{"station": "roof", "values": [{"parameter": "pm10", "value": 3, "unit": "ug/m3"}]}'
+    (tmp_path / ".working").mkdir()
+    for number in range(2):  # twice the same file, as after a crash
+        file = tmp_path / ".working" / f"0123456789abcd{number}0-a.json"
+        file.write_text(message)
+        os.utime(file, (1_787_306_400, 1_787_306_400))
+
+    async def run() -> None:
+        async with _watching(tmp_path) as log:
+            await _until(lambda: _names(tmp_path / DONE) == {"a.json", "2-a.json"})
+        assert [json.loads(one.value or b"")["observed_at"] for one in log.readings] == [
+            1_787_306_400_000
+        ] * 2
+
+    asyncio.run(run())
