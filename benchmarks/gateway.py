@@ -274,7 +274,7 @@ def by_mqtt(settings: Settings, messages: int, rounds: int, folder: Path) -> tup
     with LocalMosquitto(folder / "mosquitto", free_port()) as broker:
         port = int(broker.url.rpartition(":")[2])
         for _ in range(rounds):
-            for name, topic in (("gw", "$share/skyfuse/skyfuse/+/readings"), ("bare", _TOPIC)):
+            for name, topic in (("gw", "skyfuse/+/readings"), ("bare", _TOPIC)):
                 forget(port, "gw")
                 forget(port, "bare")
                 keep_backlog(port, name, topic, messages)

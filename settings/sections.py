@@ -298,9 +298,11 @@ class MqttSettings(_Section):
     share: Annotated[
         str,
         Field(
-            pattern=r"^[^/+#]*$", description='group of gateways that share the work; "": each has all of it'
+            pattern=r"^[^/+#]*$",
+            description="group of several gateways that share the work; else each has all of it. Mosquitto"
+            " 2.0 forgets shared subscriptions when it restarts, and what comes before we are back",
         ),
-    ] = "skyfuse"
+    ] = ""
     topics: Annotated[
         tuple[str, ...] | None,
         Field(

@@ -247,7 +247,7 @@ def test_two_gateways_share_the_work(mosquitto: LocalMosquitto, tmp_path: Path) 
     device = Device(mosquitto.url)
 
     async def work() -> None:
-        one, other = (Served(mosquitto.url, tmp_path, reception) for reception, _ in both)
+        one, other = (Served(mosquitto.url, tmp_path, reception, share="g") for reception, _ in both)
         async with one, other:
             for number in range(200):
                 device.publish("skyfuse/roof/readings", reading(number))
