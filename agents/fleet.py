@@ -9,18 +9,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
 from fleet.condition import STATES, TROUBLES, Condition, FleetState, condition
 from fleet.station import Member
-from schemas.base import parse_time, to_ms
+from schemas.base import StationId, parse_time, to_ms
 from schemas.device import DeviceReport
+from schemas.errors import Refused
 from schemas.health import StationHealth
 from schemas.limits import FORGOTTEN_AFTER_MS, STATIONS_PER_PARTITION
 from schemas.times import DAY_MS
 from streams import metrics, topics
-from streams.accept import MAX_READING_BYTES, is_amendment, is_punctuation
+from streams.accept import MAX_READING_BYTES, Keys, is_amendment, is_punctuation
 from streams.stage import Committed, KafkaRecord, Out, Stage, StageIo
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,16 @@ _EVERY_S: Final = 15.0
 _COUNTED_S: Final = 10.0
 #: A reading that came to the broker so long ago says nothing of the present: a new group begins with a week.
 _OLD_MS: Final = DAY_MS
-_MALFORMED: Final = (msgspec.MsgspecError, PydanticCustomError, ValidationError, ValueError, OverflowError)
+#: And one from so far ahead, where producers give the topic's times, would never fall silent.
+_AHEAD_MS: Final = DAY_MS
+_MALFORMED: Final = (
+    msgspec.MsgspecError,
+    PydanticCustomError,
+    ValidationError,
+    Refused,
+    ValueError,
+    OverflowError,
+)
 
 
 class _Spoken(msgspec.Struct):
@@ -53,6 +63,7 @@ class _Pictured(msgspec.Struct):
 
 _spoken: Final = msgspec.json.Decoder(_Spoken)
 _pictured: Final = msgspec.json.Decoder(_Pictured)
+_id: Final = TypeAdapter(StationId)
 
 
 class FleetStage:
@@ -62,8 +73,9 @@ class FleetStage:
     offsets are committed after the records are confirmed. What cannot be read is the fusion stage's to tell.
     """
 
-    def __init__(self, io: StageIo, restored: Iterable[bytes]) -> None:
+    def __init__(self, io: StageIo, keys: Keys, restored: Iterable[bytes]) -> None:
         self._io = io
+        self._keys = keys
         self._topics = {
             io.names.of(topic): kind
             for kind, topic in (
@@ -93,9 +105,9 @@ class FleetStage:
         if kind is None:
             await self._retire(records)
             return
-        since = int(self._io.clock() * 1000) - _OLD_MS
+        now = int(self._io.clock() * 1000)
         for record in records:
-            if record.timestamp >= since and record.value is not None:
+            if now - _OLD_MS <= record.timestamp <= now + _AHEAD_MS and record.value is not None:
                 self._take(kind, record)
         self._read[topic] = records[-1].offset + 1
 
@@ -126,11 +138,14 @@ class FleetStage:
             return
 
     def _member(self, kind: str, record: KafkaRecord, station: str) -> Member | None:
-        """Whose record it is; None where it was counted before, is misplaced, or there are too many."""
-        if record.key != station.encode():
-            return None
+        """Whose record it is; None where it was counted before, or there are too many.
+
+        Raises Refused (misplaced), ValidationError (its id is none).
+        """
+        self._keys.check(record, station)
         member = self._members.get(station)
         if member is None:
+            _id.validate_python(station)
             if len(self._members) >= STATIONS_PER_PARTITION:
                 return None  # the fusion stage says so
             member = self._members[station] = Member(station, record.timestamp, record.timestamp)

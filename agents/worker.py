@@ -283,7 +283,7 @@ class _Alert(_Builder):
         kept = await self.compacted(topics.FLEET, partition)
         return Beside(
             alerts,
-            FleetStage(io, (record.value for record in kept.values())),
+            FleetStage(io, self.keys, (record.value for record in kept.values())),
             [self.names.of(topic) for topic in self._fleet],
             self.names.of(topics.STATIONS),
         )

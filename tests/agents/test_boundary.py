@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from agents import alert as alert_stage
 from agents import fusion as fusion_stage
 from agents.alert import AlertStage
+from agents.fleet import FleetStage
 from agents.fusion import FusionCheckpoints, FusionStage
 from agents.sink import Sinks, SinkStage
 from agents.vision import VisionPipeline, VisionStage
@@ -44,6 +45,7 @@ from schemas.dead_letter import DeadLetter
 from schemas.estimate import Estimate, FrameUse, Inputs
 from schemas.features import Features, Punctuation
 from schemas.frame import FrameHeader
+from schemas.health import StationHealth
 from schemas.limits import (
     CAMERAS_PER_STATION,
     FORGOTTEN_AFTER_MS,
@@ -487,6 +489,28 @@ def check_alerts(drawn: list[list[Record]]) -> None:
     alerts.alerts()
 
 
+def check_fleet(drawn: list[list[Record]]) -> None:
+    broker = Broker()
+    now = NOW / 1000
+    stage = FleetStage(StageIo(0, broker.publish, clock=lambda: now), Keys(1), [])
+
+    async def run() -> None:
+        nonlocal now
+        for batch in drawn:
+            await stage.handle(batch[0].topic, batch)
+            now += 20
+            await stage.tick()
+            await stage.settle()
+        await stage.close()
+
+    loop().run_until_complete(run())
+    known = {one.key for one in broker.on(topics.FLEET)}
+    assert known <= {station.encode() for station in strangers.STATIONS}
+    FleetStage(StageIo(0, broker.publish), Keys(1), [one.value or b"" for one in broker.on(topics.FLEET)])
+    for one in broker.on(topics.FLEET):
+        StationHealth.model_validate_json(one.value or b"")
+
+
 # -- known ones, one by one --------------------------------------------------------------------------------
 
 
@@ -882,6 +906,7 @@ CHECKS: dict[str, tuple[Any, Any]] = {
     "vision": (batches(VISION, punctuated=True), check_vision),
     "sink": (batches(SINK, punctuated=False), check_sink),
     "alert": (batches(ESTIMATED, punctuated=False), check_alerts),
+    "fleet": (batches(FUSION, punctuated=True), check_fleet),
 }
 
 
@@ -901,14 +926,17 @@ def property_of(stage: str, examples: int) -> None:
     every_record_is_used_late_or_refused()
 
 
-@pytest.mark.parametrize(("stage", "examples"), [("fusion", 90), ("vision", 40), ("sink", 40), ("alert", 40)])
+@pytest.mark.parametrize(
+    ("stage", "examples"), [("fusion", 90), ("vision", 40), ("sink", 40), ("alert", 40), ("fleet", 40)]
+)
 def test_whatever_strangers_send_no_stage_stops(stage: str, examples: int) -> None:
     property_of(stage, examples)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("stage", "examples"), [("fusion", 5_000), ("vision", 1_500), ("sink", 1_500), ("alert", 2_000)]
+    ("stage", "examples"),
+    [("fusion", 5_000), ("vision", 1_500), ("sink", 1_500), ("alert", 2_000), ("fleet", 2_000)],
 )
 def test_whatever_strangers_send_no_stage_stops_in_ten_thousand(stage: str, examples: int) -> None:
     property_of(stage, examples)

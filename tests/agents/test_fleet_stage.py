@@ -4,6 +4,7 @@ import asyncio
 import random
 from dataclasses import dataclass, field
 
+import msgspec
 from aiokafka import ConsumerRecord
 
 from agents.fleet import FleetStage
@@ -12,6 +13,7 @@ from schemas.device import DeviceReport
 from schemas.health import StationHealth
 from schemas.limits import FORGOTTEN_AFTER_MS
 from schemas.reading import Reading, Value, encode
+from streams.accept import Keys
 from streams.metrics import REGISTRY
 from streams.stage import StageIo
 
@@ -54,7 +56,7 @@ class World:
 
     def open(self):
         io = StageIo(0, self.publish, committed=self.committed, clock=lambda: self.now)
-        return FleetStage(io, list(self.fleet.values()))
+        return FleetStage(io, Keys(1), list(self.fleet.values()))
 
     def settle(self, stage, dies=False):
         """`dies`: after the records are out, and before the commit."""
@@ -128,12 +130,17 @@ def test_what_cannot_be_read_or_is_misplaced_stops_nobody():
     for offset, value in enumerate([*strange, None, b"x" * 2_000_000]):
         for topic in (READINGS, FEATURES, DEVICES):
             asyncio.run(stage.handle(topic, [record(topic, offset, "a", value, T0)]))
-    misplaced = record(READINGS, 9, b"other", reading(9, "b", T0).value, T0)
+    for offset, station in enumerate(["my roof!", "", "x" * 65, "..", "ä"], 8):
+        one = msgspec.json.encode({"station": station, "observed_at": "2026-08-21T10:00:00Z"})
+        asyncio.run(stage.handle(READINGS, [record(READINGS, offset, station, one, T0)]))
+    for at in (-1, T0 + 2 * 86_400_000, 2**62):
+        asyncio.run(stage.handle(READINGS, [record(READINGS, 13, "a", reading(13, "a", T0).value, at)]))
+    misplaced = record(READINGS, 14, b"other", reading(14, "b", T0).value, T0)
     asyncio.run(stage.handle(READINGS, [misplaced]))
     world.settle(stage)
     assert world.fleet == {}
-    assert world.committed[READINGS] == (10, "")
-    asyncio.run(stage.handle(READINGS, [reading(10, "a", T0)]))
+    assert world.committed[READINGS] == (15, "")
+    asyncio.run(stage.handle(READINGS, [reading(15, "a", T0)]))
     world.now += 20
     world.settle(stage)
     assert set(world.fleet) == {b"a"}
