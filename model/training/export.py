@@ -144,7 +144,7 @@ class Trained(NamedTuple):
     config: TrainConfig
     ensemble: EnsembleHead
     projection: Projection
-    intervals: dict[str, Any]  #: `model.training.crossval.interval_tables`
+    intervals: dict[str, Any]  #: as `model.training.crossval.with_intervals` makes them
     #: As in the manifest (`model.bundle.bundle.Training`), and aqi_mean, aqi_scale, target, remarks.
     training: dict[str, Any]
     report: dict[str, Any]  #: `model.training.report.full_report`
