@@ -89,7 +89,8 @@ class Members:
     @cached_property
     def owners(self) -> Int64:
         """(d,) of each variable, the place of its station in `stations`."""
-        return np.array([self.stations.index(one.station) for one in self.variables], dtype=np.int64)
+        places = {station: place for place, station in enumerate(self.stations)}
+        return np.array([places[one.station] for one in self.variables], dtype=np.int64)
 
     @cached_property
     def table(self) -> Int64:
@@ -119,10 +120,15 @@ class Members:
     @cached_property
     def nearness(self) -> Float64:
         """(d, d) correlation of the stations' same pollutant by their distance alone, 1 within a station."""
+        return self.nearness_of(np.arange(len(self)))
+
+    def nearness_of(self, variables: Int64) -> Float64:
+        """(n, d) the rows of `nearness` of some variables: of a large region nobody needs all."""
         known = np.array([place is not None for place in self.places])
-        apart = distances([place or Position(0.0, 0.0) for place in self.places])
-        near = np.where(known[:, None] & known, NEAR * np.exp(-apart / REACH_KM), UNPLACED)
-        return np.where(self.owners[:, None] == self.owners, 1.0, near)
+        places = [place or Position(0.0, 0.0) for place in self.places]
+        apart = distances([places[index] for index in variables.tolist()], places)
+        near = np.where(known[variables][:, None] & known, NEAR * np.exp(-apart / REACH_KM), UNPLACED)
+        return np.where(self.owners[variables][:, None] == self.owners, 1.0, near)
 
     @cached_property
     def prior(self) -> Float64:
@@ -131,13 +137,13 @@ class Members:
         return alike
 
 
-def distances(places: Sequence[Position]) -> Float64:
-    """(n, n) km between places, on a sphere."""
-    angles = np.radians(np.array(places, dtype=np.float64).reshape(-1, 2))
-    north, east = angles[:, 0], angles[:, 1]
+def distances(places: Sequence[Position], others: Sequence[Position] | None = None) -> Float64:
+    """(n, m) km from places to others (else among themselves), on a sphere."""
+    here = np.radians(np.array(places, dtype=np.float64).reshape(-1, 2))
+    there = here if others is None else np.radians(np.array(others, dtype=np.float64).reshape(-1, 2))
     half = (
-        np.sin((north[:, None] - north) / 2) ** 2
-        + np.cos(north)[:, None] * np.cos(north) * np.sin((east[:, None] - east) / 2) ** 2
+        np.sin((here[:, :1] - there[:, 0]) / 2) ** 2
+        + np.cos(here[:, :1]) * np.cos(there[:, 0]) * np.sin((here[:, 1:] - there[:, 1]) / 2) ** 2
     )
     apart: Float64 = 2.0 * _EARTH_KM * np.arcsin(np.sqrt(np.minimum(half, 1.0)))
     return apart

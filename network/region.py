@@ -75,10 +75,9 @@ def fresh(members: Members, listening: Sequence[str] | None = None) -> Region:
     times = np.zeros(0, dtype=np.int64)
     if len(members) <= WHOLE:
         return Region(members, cells.fresh(members), (), 0, times, none)
-    nearness = members.nearness
     found = []
     for station in members.stations if listening is None else listening:
-        taken = _most_telling(members, station, nearness)
+        taken = _most_telling(members, station, members.nearness_of(_own(members, station)))
         found.append(Listener(station, cells.fresh(_part(members, taken)), taken))
     return Region(members, None, tuple(found), 0, times, none)
 
@@ -142,48 +141,57 @@ def _looked_around(region: Region, listener: Listener) -> Listener:
     return Listener(listener.station, cell, taken)
 
 
+def _own(members: Members, station: str) -> Int64:
+    """The variables of a station."""
+    own: Int64 = np.flatnonzero(members.owners == members.stations.index(station)).astype(np.int64)
+    return own
+
+
 def _likeness(region: Region, station: str) -> Float64:
-    """(d, d), rows of the station's own only: correlation over the hours kept, and what the places say."""
+    """(n, d) of the station's own variables: correlation over the hours kept, and what the places say."""
     members = region.members
-    likeness = members.nearness.copy()
-    logs = to_log(region.kept.astype(np.float64), members.pollutants)
-    around = _around(members, station)
-    for own in np.flatnonzero(members.owners == members.stations.index(station)).tolist():
+    rows = _own(members, station)
+    likeness = members.nearness_of(rows)
+    around = _around(members, likeness[0])
+    for row, own in enumerate(rows.tolist()):
         others = around[members.pollutants[around] == members.pollutants[own]]
-        there = ~np.isnan(logs[:, others]) & ~np.isnan(logs[:, own])[:, None]
+        logs = to_log(region.kept[:, others].astype(np.float64), members.pollutants[others])
+        mine = to_log(region.kept[:, [own]].astype(np.float64), members.pollutants[[own]])
+        there = ~np.isnan(logs) & ~np.isnan(mine)
         both = there.sum(axis=0)
         weight = np.maximum(both, 1)
-        one = np.where(there, logs[:, own][:, None], 0.0)
-        other = np.where(there, logs[:, others], 0.0)
+        one = np.where(there, mine, 0.0)
+        other = np.where(there, logs, 0.0)
         one = np.where(there, one - one.sum(axis=0) / weight, 0.0)
         other = np.where(there, other - other.sum(axis=0) / weight, 0.0)
         spread = np.sqrt((one**2).sum(axis=0) * (other**2).sum(axis=0))
         found = (one * other).sum(axis=0) / np.where(spread > 0.0, spread, 1.0)
-        likeness[own, others] = (both * found + _PRIOR_HOURS * likeness[own, others]) / (both + _PRIOR_HOURS)
+        likeness[row, others] = (both * found + _PRIOR_HOURS * likeness[row, others]) / (both + _PRIOR_HOURS)
     return likeness
 
 
-def _around(members: Members, station: str) -> Int64:
-    """The variables of the stations nearest to one, its own too; those without a place in their order."""
-    own = members.stations.index(station)
-    firsts = [int(np.flatnonzero(members.owners == number)[0]) for number in range(len(members.stations))]
-    here = firsts[own]
-    apart = -members.nearness[here, firsts]
-    near = np.argsort(apart, kind="stable")[: AROUND + 1]
+def _around(members: Members, nearness: Float64) -> Int64:
+    """The variables of the stations nearest to one, its own too; those without a place in their order.
+
+    `nearness`: (d,) to that station.
+    """
+    firsts = np.unique(members.owners, return_index=True)[1]
+    near = np.argsort(-nearness[firsts], kind="stable")[: AROUND + 1]
     found: Int64 = np.flatnonzero(np.isin(members.owners, near)).astype(np.int64)
     return found
 
 
 def _most_telling(members: Members, station: str, likeness: Float64) -> Int64:
-    """The station's own variables and, of each of its pollutants in turn, the most alike elsewhere."""
-    owner = members.stations.index(station)
-    own = np.flatnonzero(members.owners == owner)
+    """The station's own variables and, of each of its pollutants in turn, the most alike elsewhere.
+
+    `likeness`: (n, d) to the station's own variables.
+    """
+    own = _own(members, station)
+    elsewhere = members.owners != members.owners[own[0]]
     queues = []
-    for variable in own.tolist():
-        others = np.flatnonzero(
-            (members.pollutants == members.pollutants[variable]) & (members.owners != owner)
-        )
-        queues.append(others[np.argsort(-likeness[variable, others], kind="stable")].tolist())
+    for row, variable in zip(likeness, own.tolist(), strict=True):
+        others = np.flatnonzero((members.pollutants == members.pollutants[variable]) & elsewhere)
+        queues.append(others[np.argsort(-row[others], kind="stable")].tolist())
     taken = own.tolist()
     for rank in range(BUDGET):
         for queue in queues:
