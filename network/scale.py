@@ -14,7 +14,7 @@ from schemas.parameters import POLLUTANTS, Pollutant
 
 Float64 = NDArray[np.float64]
 
-#: ug/m3, tuned on four of the eight stations of Beijing and half of the boxes of Taiwan (docs/network.md).
+#: ug/m3, tuned on four of the eight stations of Beijing (docs/network.md).
 OFFSETS: Final[dict[Pollutant, float]] = {
     "pm25": 20.0, "pm10": 20.0, "no2": 30.0, "so2": 10.0, "co": 200.0, "o3": 50.0,
 }  # fmt: skip
