@@ -34,9 +34,9 @@ def worker(
 ) -> None:
     """Run one worker until it is told to stop."""
     settings = with_broker(Settings())
-    dial(settings.kafka)
     if web_port:
         expect_free(web_host, web_port, "--web-port")
+    dial(settings.kafka)
     if role is RoleName.gateway:
         http = settings.gateway.http
         if http.port:

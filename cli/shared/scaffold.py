@@ -1,5 +1,6 @@
 """The files of a new adapter: a module that works, and a payload that shows it."""
 
+import os
 import re
 import subprocess
 import sys
@@ -79,10 +80,16 @@ def new_adapter(root: Path, name: str) -> list[Path]:
     (golden / name).mkdir()
     for file, text in files.items():
         file.write_text(text)
-    # What comes of the payload, and the table of docs/ingest.md: they are the tests' to write.
+    # What comes of the payload, and the table of docs/ingest.md: the tests of this checkout write them.
+    environment = os.environ | {"PYTHONPATH": str(root)}
     for command in (["tests.sources.adapters.golden", name], ["tests.sources.adapters.test_page"]):
         ran = subprocess.run(
-            [sys.executable, "-m", *command], cwd=root, check=False, capture_output=True, text=True
+            [sys.executable, "-m", *command],
+            cwd=root,
+            env=environment,
+            check=False,
+            capture_output=True,
+            text=True,
         )
         if ran.returncode:
             raise ScaffoldError(f"python -m {' '.join(command)} failed: {ran.stderr.strip()[-400:]}")

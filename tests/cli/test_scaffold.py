@@ -1,5 +1,6 @@
 """`skyfuse adapters new`: what it writes passes the contract test as it is."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -35,7 +36,8 @@ def test_the_scaffold_passes_the_contract_at_once_and_is_short(checkout: Path) -
     tests = ["tests/sources/adapters/test_contract.py", "tests/sources/adapters/test_page.py"]
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests, "-k", "made-up or page"],
-        cwd=checkout, capture_output=True, text=True, check=False,
+        cwd=checkout, env=os.environ | {"PYTHONPATH": str(checkout)},
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout
     assert " passed" in ran.stdout
