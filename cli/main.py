@@ -24,6 +24,7 @@ from cli import (
     evaluate,
     export,
     fleet,
+    forecast,
     gateway,
     influx,
     invalidate,
@@ -66,7 +67,7 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
 for name, command in _COMMANDS.items():
     app.command(name)(command)
 app.command("bench", context_settings=bench.CONTEXT)(bench.bench)
-for group in (dlq, alerts, influx, stations, adapters, gateway):
+for group in (dlq, alerts, influx, stations, adapters, gateway, forecast):
     app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
 
 

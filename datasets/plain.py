@@ -116,7 +116,13 @@ def tables_of(root: Path) -> Tables:
             f"{root} holds neither readings (readings.csv, readings.parquet, readings/) nor frames.csv; "
             "docs/data-layout.md says what can be read"
         )
-    known = {*tables, *frames[:1], *_files(root, "stations", (".json", *_CSV))}
+    # The weather is read by `skyfuse forecast` alone.
+    known = {
+        *tables,
+        *frames[:1],
+        *_files(root, "stations", (".json", *_CSV)),
+        *_files(root, "weather", _CSV),
+    }
     aside += [
         Problem(str(entry), "is not read under this name (readings.csv, readings/, frames.csv); not sent")
         for entry in sorted(root.iterdir())

@@ -1,0 +1,150 @@
+"""Forecasts scored from one origin after another, with what was known there and nothing else."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecast.calibration import calibrated
+from forecast.errors import ForecastError
+from forecast.features import weather_ahead
+from forecast.models import ForecastInputs, ForecastModel
+from forecast.panel import HORIZON, QUANTILES, Floats, Panel
+from schemas.parameters import POLLUTANTS
+
+HORIZONS: Final = (1, 3, 6, 12, 24, 48, 72)
+#: Where a forecast of a crossing is counted, in ug/m3: US EPA 2024, lower edge of "Unhealthy", for particles;
+#: for gases hourly limits of EU 2008/50 (NO2, SO2, the alert-free ozone 180) and 10 mg/m3 of CO.
+CROSSINGS: Final = {"pm25": 55.5, "pm10": 255.0, "no2": 200.0, "so2": 350.0, "co": 10_000.0, "o3": 180.0}
+#: Weeks that are drawn anew for an interval of a score.
+_DRAWS: Final = 200
+_FEW: Final = 24
+_LEVELS: Final = np.array(QUANTILES, np.float32)
+
+Progress = Callable[[str, int, int], None]
+
+
+class ScoreInterval(NamedTuple):
+    """A score, and where 90 % of the scores of weeks drawn anew lie."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class ForecastScore:
+    """How one model did for one pollutant and horizon.
+
+    RMSE is the mean's, MAE the median's; `crps` twice the mean pinball of the seven quantiles; `coverage`
+    what share of outcomes lay from .05 to .95; `skill` 1 - MAE / MAE of persistence; of `crossings` hours
+    above the threshold that were not above it at the origin, `hits` were foretold by the median, and
+    `alarms` were foretold in vain.
+    """
+
+    model: str
+    pollutant: str
+    horizon: int
+    count: int
+    rmse: ScoreInterval
+    mae: ScoreInterval
+    crps: ScoreInterval
+    coverage: float
+    skill: float
+    skill_rmse: float
+    crossings: int
+    hits: int
+    alarms: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain numbers."""
+        return {
+            key: list(value) if isinstance(value, ScoreInterval) else value
+            for key, value in self.__dict__.items()
+        }
+
+
+def evaluate(
+    panel: Panel, models: Sequence[ForecastModel], start: int, every: int, told: bool, progress: Progress
+) -> list[ForecastScore]:
+    """Scores of every model, pollutant and horizon, from origins `every` hours apart, the first at hour
+    `start` (since 1970) or at the panel's first. `told`: the weather as it was observed stands in for a
+    perfect forecast of it.
+    """
+    first = max(start - panel.begins, 0)
+    origins = np.arange(first, panel.hours - 1, every)
+    if not len(origins):
+        raise ForecastError(
+            "no hour is left to forecast from: give an earlier start or a folder with more hours"
+        )
+    inputs = ForecastInputs(panel, weather_ahead(panel) if told else None)
+    truth = _truth(panel, origins)
+    last = panel.values[:, origins, : len(POLLUTANTS)]
+    weeks = (panel.begins + origins) // 168
+    scores: list[ForecastScore] = []
+    floor: dict[tuple[str, int], tuple[float, float]] = {}
+    for place, model in enumerate(models):
+        said = calibrated(model.predict(inputs, origins, HORIZONS), truth, HORIZONS, every)
+        scores.extend(_scores(model.name, said, truth, last, weeks, floor))
+        progress("models", place + 1, len(models))
+    return scores
+
+
+def _truth(panel: Panel, origins: NDArray[np.int64]) -> Floats:
+    """What was measured: (stations, origins, horizons, pollutants), NaN after the end."""
+    nothing = np.full((len(panel.stations), HORIZON, len(POLLUTANTS)), np.nan, np.float32)
+    known = np.concatenate([panel.values[..., : len(POLLUTANTS)], nothing], axis=1)
+    return np.stack([known[:, origins + horizon] for horizon in HORIZONS], axis=2)
+
+
+def _scores(
+    model: str, said: Floats, truth: Floats, last: Floats, weeks: NDArray[np.int64],
+    floor: dict[tuple[str, int], tuple[float, float]],
+) -> Iterator[ForecastScore]:  # fmt: skip
+    for column, pollutant in enumerate(POLLUTANTS):
+        for place, horizon in enumerate(HORIZONS):
+            outcome, forecast = truth[:, :, place, column], said[:, :, place, column]
+            known = np.isfinite(outcome)
+            if known.sum() < _FEW:
+                continue
+            y, q = outcome[known].astype(np.float64), forecast[known].astype(np.float64)
+            week = np.broadcast_to(weeks, outcome.shape)[known]
+            square, absolute = (q[:, 7] - y) ** 2, np.abs(q[:, 3] - y)
+            miss = y[:, None] - q[:, :7]
+            pinball = np.maximum(_LEVELS * miss, (_LEVELS - 1) * miss).mean(1)
+            drawn = _by_week(week, np.stack([square, absolute, 2 * pinball], 1))
+            rmse, mae = float(np.sqrt(square.mean())), float(absolute.mean())
+            if model == "persistence":
+                floor[pollutant, horizon] = (mae, rmse)
+            base = floor.get((pollutant, horizon), (np.nan, np.nan))
+            edge = CROSSINGS[pollutant]
+            now = last[:, :, column][known]
+            calm = np.isfinite(now) & (now <= edge)
+            crossed, foretold = (y > edge) & calm, (q[:, 3] > edge) & calm
+            yield ForecastScore(
+                model, pollutant, horizon, int(known.sum()),
+                ScoreInterval(rmse, *np.sqrt(np.quantile(drawn[:, 0], (0.05, 0.95))).tolist()),
+                ScoreInterval(mae, *np.quantile(drawn[:, 1], (0.05, 0.95)).tolist()),
+                ScoreInterval(float(2 * pinball.mean()), *np.quantile(drawn[:, 2], (0.05, 0.95)).tolist()),
+                float(((y >= q[:, 0]) & (y <= q[:, 6])).mean()),
+                _skill(mae, base[0]), _skill(rmse, base[1]),
+                int(crossed.sum()), int((crossed & foretold).sum()), int((foretold & ~crossed).sum()),
+            )  # fmt: skip
+
+
+def _skill(error: float, floor: float) -> float:
+    """1: no error; 0: that of persistence (or persistence has none, or was not asked)."""
+    return 1 - error / floor if floor > 0 else 0.0
+
+
+def _by_week(weeks: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Means of `values` (n, scores) over weeks drawn with replacement: (draws, scores)."""
+    _, place = np.unique(weeks, return_inverse=True)
+    count = int(place.max()) + 1
+    sums = np.stack([np.bincount(place, values[:, k], count) for k in range(values.shape[1])], 1)
+    sizes = np.bincount(place, minlength=count)
+    chosen = np.random.default_rng(0).integers(0, count, (_DRAWS, count))
+    means: NDArray[np.float64] = sums[chosen].sum(1) / sizes[chosen].sum(1)[:, None]
+    return means

@@ -1,0 +1,278 @@
+"""What a forecast is made from: everything here is known at its origin, the weather to come apart.
+
+All is computed element by element in a fixed order, so that an hour's features are the same bits whether
+they are made with the hours around it, for one station or for a thousand.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from forecast.panel import CARRIED, CHANNELS, HORIZON, WEATHER_CHANNELS, Floats, Panel
+from schemas.parameters import POLLUTANTS
+
+#: Hours of history that features look back on. A shorter history makes them NaN, not absent.
+LOOKBACK: Final = 168
+_P: Final = len(POLLUTANTS)
+_W: Final = len(WEATHER_CHANNELS)
+_LAGS: Final = (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 18, 21, 23, 24, 25, 36, 47, 48, 72)
+_MEANS: Final = (3, 6, 12, 24, 48, 72, 168)
+
+
+def lagged(series: Floats, hours: int) -> Floats:
+    """`series` (stations, hours, ...) as it was `hours` earlier (negative: later); NaN where that is
+    outside.
+    """
+    moved = np.full_like(series, np.nan)
+    if abs(hours) >= series.shape[1]:
+        return moved
+    if hours > 0:
+        moved[:, hours:] = series[:, :-hours]
+    elif hours < 0:
+        moved[:, :hours] = series[:, -hours:]
+    else:
+        moved[:] = series
+    return moved
+
+
+def carried(series: Floats, most: int = CARRIED) -> Floats:
+    """The last value at each hour, not older than `most` hours; NaN where there is none."""
+    filled = series.copy()
+    for hours in range(1, most + 1):
+        holes = np.isnan(filled)
+        if not holes.any():
+            break
+        filled = np.where(holes, lagged(series, hours), filled)
+    return filled
+
+
+def ages(series: Floats, most: int = CARRIED) -> Floats:
+    """Hours since the last value, NaN where it is older than `most`."""
+    age = np.where(np.isnan(series), np.float32(np.nan), np.float32(0.0))
+    for hours in range(1, most + 1):
+        holes = np.isnan(age)
+        if not holes.any():
+            break
+        age = np.where(holes & ~np.isnan(lagged(series, hours)), np.float32(hours), age)
+    return age
+
+
+def neighbours(series: Floats) -> Floats:
+    """The median of the other stations at each hour (stations, hours, ...); NaN where none measured."""
+    stations = series.shape[0]
+    median = np.full_like(series, np.nan)
+    if stations < 2:
+        return median
+    # Sorted once with itself in it; what is left without itself follows from its own rank.
+    ordered = np.sort(series, axis=0)
+    count = (~np.isnan(series)).sum(axis=0)
+    for row in range(stations):
+        own = series[row]
+        has = ~np.isnan(own)
+        others = count - has
+        rank = (ordered < np.where(has, own, np.inf)).sum(axis=0)
+        rank = np.where(has, rank, stations + 1)
+        low, high = np.maximum(others - 1, 0) // 2, others // 2
+        pick_low = np.where(low >= rank, low + 1, low)
+        pick_high = np.where(high >= rank, high + 1, high)
+        pick_low, pick_high = np.minimum(pick_low, stations - 1), np.minimum(pick_high, stations - 1)
+        a = np.take_along_axis(ordered, pick_low[None], 0)[0]
+        b = np.take_along_axis(ordered, pick_high[None], 0)[0]
+        median[row] = np.where(others > 0, (a + b) * np.float32(0.5), np.nan)
+    return median
+
+
+@dataclass(frozen=True)
+class Trailing:
+    """Means, extremes and spread of the last so many hours; NaN where none of them was measured."""
+
+    means: dict[int, Floats]
+    low: Floats
+    high: Floats
+    spread: Floats
+    share: Floats
+
+
+def windows(series: Floats) -> Trailing:
+    """Of the hours up to and with each; low, high, spread and share measured are of the last 24."""
+    total = np.zeros(series.shape, np.float64)
+    squares = np.zeros(series.shape, np.float64)
+    count = np.zeros(series.shape, np.float64)
+    low, high = np.full(series.shape, np.inf, np.float32), np.full(series.shape, -np.inf, np.float32)
+    means: dict[int, Floats] = {}
+    spread = share = np.zeros(series.shape, np.float32)
+    for hours in range(max(_MEANS)):
+        then = lagged(series, hours)
+        known = ~np.isnan(then)
+        total += np.where(known, then, 0.0)
+        count += known
+        if hours < 24:
+            squares += np.where(known, then.astype(np.float64) ** 2, 0.0)
+            low, high = np.fmin(low, then), np.fmax(high, then)
+        if hours + 1 in _MEANS:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                means[hours + 1] = (total / count).astype(np.float32)
+                if hours + 1 == 24:
+                    variance = squares / count - (total / count) ** 2
+                    spread = np.sqrt(np.maximum(variance, 0.0)).astype(np.float32)
+                    share = (count / 24).astype(np.float32)
+    low = np.where(np.isinf(low), np.float32(np.nan), low)
+    high = np.where(np.isinf(high), np.float32(np.nan), high)
+    return Trailing(means, low, high, spread, share)
+
+
+def clock(panel: Panel, ahead: int = 0) -> Floats:
+    """Sine and cosine of the hour by the sun and of the day of the year, weekday: (stations, hours, 5)."""
+    hour = (
+        panel.begins
+        + np.arange(panel.hours, dtype=np.float64)[None]
+        + ahead
+        + np.array(panel.offsets)[:, None]
+    )
+    day = 2 * np.pi * (hour % 24) / 24
+    year = 2 * np.pi * (hour / 24 % 365.2425) / 365.2425
+    weekday = np.floor(hour / 24 + 4) % 7 >= 5
+    return np.stack(
+        [np.sin(day), np.cos(day), np.sin(year), np.cos(year), weekday.astype(np.float64)], axis=-1
+    ).astype(np.float32)
+
+
+class OriginFeatures:
+    """Rows for trees and ridge of one pollutant: (stations, hours, columns), whatever the horizon."""
+
+    def __init__(self, panel: Panel) -> None:
+        self.panel = panel
+        self.pollutants = panel.values[..., :_P]
+        self.weather = panel.values[..., _P:]
+        self.carried = carried(self.pollutants)
+        self.ages = ages(self.pollutants)
+        self.neighbours = neighbours(self.pollutants)
+        self._of_all = windows(self.pollutants)
+        self._of_weather = windows(self.weather)
+        self._of_neighbours = windows(self.neighbours)
+
+    def last(self, pollutant: int, otherwise: float) -> Floats:
+        """What persistence says: the last value, else the neighbours', else `otherwise`."""
+        last = self.carried[..., pollutant]
+        last = np.where(np.isnan(last), carried(self.neighbours[..., pollutant]), last)
+        return np.where(np.isnan(last), np.float32(otherwise), last)
+
+    def origin(self, pollutant: int) -> Floats:
+        """What is known when an hour has passed: (stations, hours, columns)."""
+        own, near = self.pollutants[..., pollutant], self.neighbours[..., pollutant]
+        of_own, of_near = self._of_all, self._of_neighbours
+        columns = [self.carried[..., pollutant], self.ages[..., pollutant]]
+        columns += [lagged(own, hours) for hours in _LAGS]
+        columns += [of_own.means[hours][..., pollutant] for hours in _MEANS]
+        columns += [part[..., pollutant] for part in (of_own.low, of_own.high, of_own.spread, of_own.share)]
+        columns += [lagged(near, hours) for hours in (0, 1, 2, 3, 6, 12, 24)]
+        columns += [of_near.means[hours][..., pollutant] for hours in (6, 24, 168)]
+        columns.append(self.carried[..., pollutant] - near)
+        for other in range(_P):
+            if other != pollutant:
+                columns += [
+                    self.carried[..., other],
+                    of_own.means[24][..., other],
+                    self.neighbours[..., other],
+                ]
+        for channel in range(_W):
+            now = carried(self.weather[..., channel], 3)
+            columns += [
+                now,
+                self._of_weather.means[6][..., channel],
+                self._of_weather.means[24][..., channel],
+            ]
+            if channel < 3:
+                columns += [now - lagged(now, 3), now - lagged(now, 24)]
+        columns += list(np.moveaxis(clock(self.panel), -1, 0))
+        return np.stack(columns, axis=-1)
+
+    def ahead(self, pollutant: int, horizon: int, coming: Floats | None) -> Floats:
+        """What depends on the horizon: (stations, hours, columns). `coming` is what `coming` made of the
+        weather for this horizon; None: nothing is known of it, and it has no columns.
+        """
+        own = self.pollutants[..., pollutant]
+        back = -horizon % 24
+        columns = [np.full(own.shape, horizon, np.float32), lagged(own, back), lagged(own, back + 24)]
+        columns += list(np.moveaxis(clock(self.panel, horizon), -1, 0))
+        known = np.stack(columns, axis=-1)
+        return known if coming is None else np.concatenate([known, coming], axis=-1)
+
+
+def coming(weather: Floats, hours: int, horizons: Sequence[int]) -> dict[int, Floats]:
+    """For each horizon the weather at that hour, its mean until then and its mean over the last six hours
+    before: (stations, hours, 3 * channels). `weather` (stations, hours + 72, channels) begins with the
+    panel's first hour.
+    """
+    total = np.zeros((weather.shape[0], hours, weather.shape[2]), np.float64)
+    count = np.zeros_like(total)
+    found: dict[int, Floats] = {}
+    for horizon in range(1, max(horizons) + 1):
+        then = weather[:, horizon : horizon + hours]
+        total += np.where(np.isnan(then), 0.0, then)
+        count += ~np.isnan(then)
+        if horizon in horizons:
+            near, near_count = np.zeros_like(total), np.zeros_like(total)
+            for step in range(max(horizon - 5, 1), horizon + 1):
+                some = weather[:, step : step + hours]
+                near += np.where(np.isnan(some), 0.0, some)
+                near_count += ~np.isnan(some)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                means = [(total / count).astype(np.float32), (near / near_count).astype(np.float32)]
+            found[horizon] = np.concatenate([then, *means], axis=-1)
+    return found
+
+
+def weather_ahead(panel: Panel) -> Floats:
+    """The weather as it was observed, with nothing after the panel's end: it stands in for a perfect
+    forecast.
+    """
+    nothing = np.full((len(panel.stations), HORIZON, _W), np.nan, np.float32)
+    return np.concatenate([panel.values[..., _P:], nothing], axis=1)
+
+
+#: Columns of a network's past and of its future, by hour.
+PAST: Final = 4 * _P + 2 * _W + 5
+FUTURE: Final = 2 * _W + 5
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """How values become a network's inputs: log1p(value / typical) for pollutants, (value - mean) / std for
+    weather.
+    """
+
+    typical: tuple[float, ...]
+    weather_mean: tuple[float, ...]
+    weather_std: tuple[float, ...]
+
+
+def past(features: OriginFeatures, by: Normalisation) -> Floats:
+    """A network's columns of each hour that has passed: (stations, hours, `PAST`), finite."""
+    typical = np.array(by.typical, np.float32)
+    own = features.carried / typical
+    near = carried(features.neighbours, 6) / typical
+    weather = _normal(carried(features.weather, 6), by)
+    parts = [
+        np.log1p(np.maximum(own, 0.0)), np.minimum(own, 20.0), ~np.isnan(features.pollutants),
+        np.log1p(np.maximum(near, 0.0)), weather, ~np.isnan(features.weather), clock(features.panel),
+    ]  # fmt: skip
+    return np.concatenate([np.nan_to_num(part.astype(np.float32), nan=0.0) for part in parts], axis=-1)
+
+
+def future(panel: Panel, weather: Floats | None, by: Normalisation) -> Floats:
+    """A network's columns of each hour up to 72 after the panel: (stations, hours + 72, `FUTURE`), finite."""
+    shape = (len(panel.stations), panel.hours + HORIZON, _W)
+    known = np.full(shape, np.nan, np.float32) if weather is None else weather
+    longer = Panel(
+        panel.stations, panel.begins, panel.offsets, np.full((*shape[:2], len(CHANNELS)), np.nan, np.float32)
+    )
+    parts = [_normal(known, by), ~np.isnan(known), clock(longer)]
+    return np.concatenate([np.nan_to_num(part.astype(np.float32), nan=0.0) for part in parts], axis=-1)
+
+
+def _normal(weather: Floats, by: Normalisation) -> Floats:
+    scaled = (weather - np.array(by.weather_mean, np.float32)) / np.array(by.weather_std, np.float32)
+    return np.clip(scaled, -6.0, 6.0)

@@ -1,0 +1,151 @@
+"""A plain folder (docs/data-layout.md) as a panel: hourly means of its readings, and of `weather.csv` beside
+them.
+"""
+
+import math
+from collections import defaultdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from pydantic import ValidationError
+
+from aqi.units import to_canonical
+from datasets.events import Problem, ReadingRow, event_ms
+from datasets.plain import read_plain
+from datasets.spool import Spool
+from datasets.tables import csv_rows
+from forecast.errors import ForecastError
+from forecast.panel import CHANNELS, Panel, dewpoint, panel_of
+from schemas.base import first_error
+from schemas.parameters import POLLUTANTS
+from schemas.reading import Value
+from schemas.station import Station
+from schemas.times import HOUR_MS
+
+#: Columns of `weather.csv` beside `station` and `time`: degrees C, degrees C, %, hPa, m/s, degrees from
+#: which it blows, mm.
+WEATHER_COLUMNS: Final = (
+    "temperature", "dewpoint", "relativehumidity", "pressure", "windspeed", "winddirection", "rain",
+)  # fmt: skip
+#: Temperature at which gases in a folder are taken to be reported.
+_REFERENCE_CELSIUS: Final = 25.0
+#: Panels longer than this are a slip of a clock, not a history: every hour between takes memory.
+_MOST_HOURS: Final = 40 * 366 * 24
+
+_Sums = dict[tuple[str, int], dict[str, list[float]]]
+
+
+def read_panel(root: Path, latest_ms: int) -> tuple[Panel, list[str]]:
+    """The panel and what had to be left out. A time after `latest_ms` is none. Raises SourceError,
+    ForecastError.
+    """
+    found: _Sums = defaultdict(lambda: defaultdict(list))
+    with Spool(latest_ms) as spool:
+        contents = read_plain(root, spool)
+        problems = [str(problem) for problem in contents.problems]
+        records = {record.station: record for record in contents.stations}
+        for event in spool.ordered():
+            row = event.row
+            if not isinstance(row, ReadingRow):
+                continue
+            if not event.timed:
+                problems.append(f"{row.where}: {row.stated!r} is no time that can be used")
+                continue
+            at = _begins(row, records.get(row.station), event.time_ms)
+            known = _measured(row)
+            if isinstance(known, str):
+                problems.append(f"{row.where}: {known}")
+            else:
+                found[row.station, at // HOUR_MS][row.parameter].append(known)
+    for table in (root / "weather.csv", root / "weather.csv.gz"):
+        if table.is_file():
+            _read_weather(table, latest_ms, found, problems)
+    hours: dict[str, dict[int, list[float]]] = defaultdict(dict)
+    for (station, hour), sums in sorted(found.items()):
+        hours[station][hour] = _channels({name: math.fsum(v) / len(v) for name, v in sums.items()})
+    seen = [hour for station in hours.values() for hour in station]
+    if seen and max(seen) - min(seen) > _MOST_HOURS:
+        raise ForecastError(
+            f"{root}: its hours lie {(max(seen) - min(seen)) // 8766} years apart;"
+            " take out the rows whose clock was wrong"
+        )
+    offsets = {station: _offset(records.get(station), min(of)) for station, of in hours.items()}
+    return panel_of(hours, offsets), problems
+
+
+def _begins(row: ReadingRow, record: Station | None, ms: int) -> int:
+    """When the time that a value stands for began, as far as the table or the station's record says."""
+    period: int | None = row.period if isinstance(row.period, int) else None
+    stamp = row.stamp
+    sensor = record.sensor_of(row.sensor or "main", row.parameter) if record is not None else None
+    if period is None and sensor is not None:
+        period, stamp = sensor.period, sensor.stamp
+    return ms if period is None or stamp == "begins" else ms - period * 1000
+
+
+def _measured(row: ReadingRow) -> float | str:
+    """The value in the unit of its channel, or why it is none."""
+    try:
+        value = Value.model_validate({"parameter": row.parameter, "value": row.value, "unit": row.unit})
+    except ValidationError as error:
+        return first_error(error).message
+    if row.parameter in POLLUTANTS:
+        return max(to_canonical(row.parameter, value.value, row.unit, _REFERENCE_CELSIUS), 0.0)
+    return value.value
+
+
+def _read_weather(table: Path, latest_ms: int, found: _Sums, problems: list[str]) -> None:
+    spoiled: list[Problem] = []
+    for where, row in csv_rows(table, ("station", "time"), WEATHER_COLUMNS, spoiled):
+        ms = event_ms(row["time"], latest_ms)
+        if ms is None:
+            problems.append(f"{where}: {row['time']!r} is no time that can be used")
+            continue
+        known = {name: _number(row.get(name)) for name in WEATHER_COLUMNS}
+        for name, value in known.items():
+            if isinstance(value, str):
+                problems.append(
+                    f"{where}: {name} {value!r} is no number; leave the cell empty where there is none"
+                )
+            elif value is not None:
+                found[row["station"], ms // HOUR_MS][name].append(value)
+        speed, direction = known["windspeed"], known["winddirection"]
+        if isinstance(speed, float) and isinstance(direction, float):
+            towards = math.radians(direction + 180)
+            found[row["station"], ms // HOUR_MS]["wind_east"].append(speed * math.sin(towards))
+            found[row["station"], ms // HOUR_MS]["wind_north"].append(speed * math.cos(towards))
+    problems.extend(map(str, spoiled))
+
+
+def _number(cell: Any) -> float | str | None:
+    if cell is None or not str(cell).strip():
+        return None
+    try:
+        value = float(cell)
+    except ValueError:
+        return str(cell)
+    return value if math.isfinite(value) else str(cell)
+
+
+def _channels(means: dict[str, float]) -> list[float]:
+    """In the order of `CHANNELS`; a dew point follows from temperature and humidity where it is not given."""
+    known = dict(means)
+    if "windspeed" in known:
+        known["wind_speed"] = known["windspeed"]
+    if "dewpoint" not in known and {"temperature", "relativehumidity"} <= known.keys():
+        known["dewpoint"] = dewpoint(known["temperature"], known["relativehumidity"])
+    return [known.get(channel, math.nan) for channel in CHANNELS]
+
+
+def _offset(record: Station | None, hour: int) -> float:
+    """Hours by which the station's sun is ahead of UTC: of its position, else of its zone (of the first
+    hour).
+    """
+    if record is None:
+        return 0.0
+    if record.longitude is not None:
+        return round(record.longitude / 15)
+    away = datetime.fromtimestamp(hour * 3600, UTC).astimezone(ZoneInfo(record.timezone)).utcoffset()
+    return round(away.total_seconds() / 3600) if away is not None else 0.0

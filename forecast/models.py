@@ -1,0 +1,347 @@
+"""The models behind one interface: from what is known at an origin to seven quantiles and a mean.
+
+All say concentrations in ug/m3 as (stations, origins, horizons, pollutants, 8): the seven `QUANTILES`, which
+never cross, then the mean. A row is the same bits in whatever batch it is made.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from forecast.features import Normalisation, OriginFeatures, coming, future, lagged, past
+from forecast.panel import HORIZON, QUANTILES, Floats, Panel
+from forecast.trees import Forest
+from schemas.parameters import POLLUTANTS
+
+_P: Final = len(POLLUTANTS)
+#: Horizons for which trees, ridge, mix and widths are made; those between are interpolated.
+ANCHORS: Final = (1, 2, 3, 4, 6, 9, 12, 18, 24, 36, 48, 60, 72)
+#: Longest distance from a last value to an hour foretold for which errors are tabled.
+LONGEST: Final = 2 * HORIZON
+#: Quantiles that trees learn; the others lie on their line from the median, this far along.
+TREE_QUANTILES: Final = (0.1, 0.5, 0.9)
+_ALONG: Final = (1.4, 1.0, 0.5)
+
+Origins = NDArray[np.int64]
+
+
+@dataclass
+class ForecastInputs:
+    """What is known: the panel's hours, and the weather to come (None: nothing), (stations, hours + 72,
+    channels).
+    """
+
+    panel: Panel
+    weather: Floats | None = None
+    _features: OriginFeatures | None = field(default=None, repr=False)
+    _coming: dict[int, Floats] = field(default_factory=dict, repr=False)
+
+    def coming(self, horizon: int) -> Floats | None:
+        """What the weather will be until an anchor, as columns; None where nothing is known of it."""
+        if self.weather is None:
+            return None
+        if not self._coming:
+            self._coming.update(coming(self.weather, self.panel.hours, ANCHORS))
+        return self._coming[horizon]
+
+    @property
+    def features(self) -> OriginFeatures:
+        if self._features is None:
+            self._features = OriginFeatures(self.panel)
+        return self._features
+
+    @property
+    def told(self) -> int:
+        """Which of two sets of a model serves: 0 without the weather to come, 1 with it."""
+        return int(self.weather is not None)
+
+
+class ForecastModel(Protocol):
+    """One way to foretell."""
+
+    @property
+    def name(self) -> str: ...
+
+    def predict(self, inputs: ForecastInputs, origins: Origins, horizons: Sequence[int]) -> Floats:
+        """(stations, origins, horizons, pollutants, 8) for hours of the panel that have passed."""
+        ...
+
+
+def ordered(said: Floats) -> Floats:
+    """Quantiles sorted (a crossing is no distribution), nothing below zero."""
+    said[..., :-1] = np.sort(said[..., :-1], axis=-1)
+    return np.maximum(said, np.float32(0.0))
+
+
+@dataclass(frozen=True)
+class Persistence:
+    """The last value; as wide as values that far apart differed in training. `drift` is (LONGEST,
+    pollutants, 8).
+    """
+
+    drift: Floats
+    typical: tuple[float, ...]
+    name: str = "persistence"
+
+    def predict(self, inputs: ForecastInputs, origins: Origins, horizons: Sequence[int]) -> Floats:
+        out = np.empty((len(inputs.panel.stations), len(origins), len(horizons), _P, 8), np.float32)
+        for pollutant in range(_P):
+            last = inputs.features.last(pollutant, self.typical[pollutant])[:, origins]
+            age = np.nan_to_num(inputs.features.ages[..., pollutant][:, origins], nan=HORIZON).astype(
+                np.int64
+            )
+            for at, horizon in enumerate(horizons):
+                apart = np.minimum(age + horizon, LONGEST) - 1
+                out[:, :, at, pollutant] = last[..., None] + self.drift[apart, pollutant]
+        return ordered(out)
+
+
+@dataclass(frozen=True)
+class SeasonalNaive:
+    """The same hour of the last day of which it is known, as wide as values whole days apart differed."""
+
+    drift: Floats
+    typical: tuple[float, ...]
+    name: str = "seasonal naive"
+
+    def predict(self, inputs: ForecastInputs, origins: Origins, horizons: Sequence[int]) -> Floats:
+        out = np.empty((len(inputs.panel.stations), len(origins), len(horizons), _P, 8), np.float32)
+        for pollutant in range(_P):
+            own = inputs.features.pollutants[..., pollutant]
+            last = inputs.features.last(pollutant, self.typical[pollutant])[:, origins]
+            for at, horizon in enumerate(horizons):
+                then, apart = last, np.full(last.shape, min(horizon + 24, LONGEST))
+                for days in (3, 2, 1, 0):
+                    back = -horizon % 24 + 24 * days
+                    same = lagged(own, back)[:, origins]
+                    known = ~np.isnan(same)
+                    then = np.where(known, same, then)
+                    apart = np.where(known, min(horizon + back, LONGEST), apart)
+                out[:, :, at, pollutant] = then[..., None] + self.drift[apart - 1, pollutant]
+        return ordered(out)
+
+
+@dataclass(frozen=True)
+class Climatology:
+    """What the training years had in that month at that hour by the sun: (12, 24, pollutants, 8)."""
+
+    table: Floats
+    name: str = "climatology"
+
+    def predict(self, inputs: ForecastInputs, origins: Origins, horizons: Sequence[int]) -> Floats:
+        panel = inputs.panel
+        hours = panel.begins + origins[:, None] + np.asarray(horizons)[None]
+        out = [self.table[month_and_hour(hours + round(offset))] for offset in panel.offsets]
+        return ordered(np.stack(out).astype(np.float32))
+
+
+def month_and_hour(hours: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Month (0 to 11) and hour of the day of hours since 1970."""
+    months = (hours // 24).astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
+    return months % 12, hours % 24
+
+
+def _between(horizons: Sequence[int]) -> tuple[list[int], NDArray[np.int64], NDArray[np.int64], Floats]:
+    """The anchors that `horizons` need, and for each horizon its two places among them and how far it lies
+    along.
+    """
+    lower = [max(anchor for anchor in ANCHORS if anchor <= horizon) for horizon in horizons]
+    upper = [min(anchor for anchor in ANCHORS if anchor >= horizon) for horizon in horizons]
+    needed = sorted({*lower, *upper})
+    along = [0.0 if a == b else (h - a) / (b - a) for a, b, h in zip(lower, upper, horizons, strict=True)]
+    return (
+        needed, np.array([needed.index(a) for a in lower]), np.array([needed.index(b) for b in upper]),
+        np.array(along, np.float32),
+    )  # fmt: skip
+
+
+def interpolated(at_anchors: Floats, horizons: Sequence[int], axis: int) -> Floats:
+    """A table over all `ANCHORS` along `axis`, at `horizons` instead."""
+    needed, lower, upper, along = _between(horizons)
+    some = np.take(at_anchors, [ANCHORS.index(anchor) for anchor in needed], axis=axis)
+    shape = [1] * some.ndim
+    shape[axis] = len(horizons)
+    weight = along.reshape(shape)
+    return (np.take(some, lower, axis) * (1 - weight) + np.take(some, upper, axis) * weight).astype(
+        np.float32
+    )
+
+
+def rows_of(inputs: ForecastInputs, pollutant: int, origin: Floats, origins: Origins, horizon: int) -> Floats:
+    """The rows of trees and ridge: (stations * origins, columns); `origin` is
+    `OriginFeatures.origin(pollutant)`.
+    """
+    ahead = inputs.features.ahead(pollutant, horizon, inputs.coming(horizon))[:, origins]
+    rows = np.concatenate([origin[:, origins], ahead], axis=-1)
+    return rows.reshape(-1, rows.shape[-1])
+
+
+class _Tabular:
+    """What trees and ridge share: rows at the anchors that are needed, a change since the last value,
+    interpolation.
+    """
+
+    typical: tuple[float, ...]
+    spread: Floats
+
+    def changes(self, rows: Floats, told: int, pollutant: int, horizon: int, /) -> Floats:
+        """(rows, 8) in units of `spread`."""
+        raise NotImplementedError
+
+    def predict(self, inputs: ForecastInputs, origins: Origins, horizons: Sequence[int]) -> Floats:
+        needed, lower, upper, along = _between(horizons)
+        stations = len(inputs.panel.stations)
+        out = np.empty((stations, len(origins), len(horizons), _P, 8), np.float32)
+        for pollutant in range(_P):
+            last = inputs.features.last(pollutant, self.typical[pollutant])[:, origins]
+            origin = inputs.features.origin(pollutant)
+            at_anchors = np.stack(
+                [
+                    self.changes(
+                        rows_of(inputs, pollutant, origin, origins, horizon), inputs.told, pollutant, horizon
+                    ).reshape(stations, len(origins), 8)
+                    * self.spread[horizon - 1, pollutant]
+                    for horizon in needed
+                ],
+                axis=2,
+            )
+            weight = along[:, None]
+            change = at_anchors[:, :, lower] * (1 - weight) + at_anchors[:, :, upper] * weight
+            out[:, :, :, pollutant] = last[..., None, None] + change
+        return ordered(out)
+
+
+@dataclass(frozen=True)
+class Trees(_Tabular):
+    """Boosted trees on the residual over persistence, the horizon among their columns.
+
+    `forests` has for each (told, pollutant) the mean and the `TREE_QUANTILES`.
+    """
+
+    forests: Mapping[tuple[int, int], tuple[Forest, ...]]
+    typical: tuple[float, ...]
+    spread: Floats
+    name: str = "trees"
+
+    def changes(self, rows: Floats, told: int, pollutant: int, _horizon: int, /) -> Floats:
+        if (told, pollutant) not in self.forests:
+            return np.zeros((len(rows), 8), np.float32)
+        mean, low, middle, high = (forest.predict(rows) for forest in self.forests[told, pollutant])
+        below = [middle + (low - middle) * np.float32(far) for far in _ALONG]
+        above = [middle + (high - middle) * np.float32(far) for far in reversed(_ALONG)]
+        return np.stack([*below, middle, *above, mean], axis=-1)
+
+
+@dataclass(frozen=True)
+class Ridge(_Tabular):
+    """Linear in the same columns, one set of weights for each anchor; as wide as it erred, by the level of
+    the air.
+
+    `weights[told]` (pollutants, anchors, columns + 1, the last the constant), `centre` and `scale` [told]
+    (pollutants, columns), `errors` (2, pollutants, anchors, 7).
+    """
+
+    weights: tuple[Floats, Floats]
+    centre: tuple[Floats, Floats]
+    scale: tuple[Floats, Floats]
+    errors: Floats
+    typical: tuple[float, ...]
+    spread: Floats
+    name: str = "ridge"
+
+    def changes(self, rows: Floats, told: int, pollutant: int, horizon: int, /) -> Floats:
+        anchor = ANCHORS.index(horizon)
+        level = ridge_level(rows, self.typical[pollutant])
+        mean = linear(
+            standard(rows, self.centre[told][pollutant], self.scale[told][pollutant]),
+            self.weights[told][pollutant, anchor],
+        )
+        wide = self.errors[told, pollutant, anchor] * level[:, None]
+        return np.concatenate([mean[:, None] + wide, mean[:, None]], axis=-1).astype(np.float32)
+
+
+def standard(rows: Floats, centre: Floats, scale: Floats) -> Floats:
+    """Rows with mean 0 and spread 1, nothing further than 5 from it; what is unknown is the mean."""
+    scaled: Floats = np.clip(np.nan_to_num((rows - centre) / scale, nan=0.0), -5.0, 5.0)
+    return scaled
+
+
+def linear(rows: Floats, weights: Floats) -> Floats:
+    """rows @ weights + constant, summed column by column: BLAS sums as the batch is large."""
+    total = np.full(len(rows), weights[-1], np.float64)
+    for column in range(rows.shape[1]):
+        total += rows[:, column] * np.float64(weights[column])
+    return total.astype(np.float32)
+
+
+def ridge_level(rows: Floats, typical: float) -> Floats:
+    """How large errors are beside those of usual air: by the last value, the first column."""
+    return (np.float32(0.3) + np.nan_to_num(rows[:, 0], nan=typical) / np.float32(typical)).astype(np.float32)
+
+
+class NetworkModel:
+    """A network in ONNX over the last `window` hours; every row by itself, so that a batch changes no bit."""
+
+    def __init__(
+        self, name: str, graph: bytes, window: int, by: Normalisation, spread: Floats, batch: int = 1
+    ) -> None:
+        self.name, self._window, self._by, self._spread, self._batch = name, window, by, spread, batch
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+    def predict(self, inputs: ForecastInputs, origins: Origins, horizons: Sequence[int]) -> Floats:
+        seen = past(inputs.features, self._by)
+        coming = future(inputs.panel, inputs.weather, self._by)
+        picked = [horizon - 1 for horizon in horizons]
+        spread = self._spread[picked][:, :, None]
+        last = np.stack([inputs.features.last(p, self._by.typical[p]) for p in range(_P)], -1)
+        out = np.empty((len(seen), len(origins), len(horizons), _P, 8), np.float32)
+        for row in range(len(seen)):
+            padded = np.concatenate([np.zeros((self._window - 1, seen.shape[-1]), np.float32), seen[row]])
+            for start in range(0, len(origins), self._batch):
+                hours = origins[start : start + self._batch]
+                feeds: dict[str, Any] = {
+                    "past": np.stack([padded[hour : hour + self._window] for hour in hours]),
+                    "future": np.stack([coming[row, hour + 1 : hour + 1 + HORIZON] for hour in hours]),
+                }
+                change = np.asarray(self._session.run(["change"], feeds)[0], np.float32)[:, picked]
+                out[row, start : start + len(hours)] = last[row, hours][:, None, :, None] + change * spread
+        return ordered(out)
+
+
+@dataclass(frozen=True)
+class Mix:
+    """The others' quantiles, averaged with weights (2, pollutants, anchors, members) that weeks held back
+    chose, and moved by `offsets` (2, pollutants, anchors, 7), in widths from .05 to .95, so that they held
+    there.
+    """
+
+    members: tuple[ForecastModel, ...]
+    weights: Floats
+    offsets: Floats
+    name: str = "mix"
+
+    def blend(self, said: Sequence[Floats], told: int, horizons: Sequence[int]) -> Floats:
+        """The members' forecasts as one."""
+        weights = interpolated(self.weights[told], horizons, 1).transpose(1, 0, 2)
+        offsets = interpolated(self.offsets[told], horizons, 1).transpose(1, 0, 2)
+        total = np.zeros_like(said[0])
+        for place, member in enumerate(said):
+            total += member * weights[..., place, None]
+        return moved(total, offsets)
+
+    def predict(self, inputs: ForecastInputs, origins: Origins, horizons: Sequence[int]) -> Floats:
+        return self.blend([m.predict(inputs, origins, horizons) for m in self.members], inputs.told, horizons)
+
+
+def moved(said: Floats, offsets: Floats) -> Floats:
+    """Quantiles moved by `offsets` (..., 7) widths, then in order again; the mean stays."""
+    width = said[..., len(QUANTILES) - 1 : len(QUANTILES)] - said[..., :1]
+    out = said.copy()
+    out[..., :-1] += offsets * width
+    return ordered(out)

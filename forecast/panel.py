@@ -1,0 +1,87 @@
+"""A network's hours: what its stations measured and the weather around them, hour by hour."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecast.errors import ForecastError
+from schemas.parameters import POLLUTANTS
+
+Floats = NDArray[np.float32]
+
+#: What is known of the weather: degrees C, degrees C, hPa, m/s towards east and north, m/s, mm in the hour.
+WEATHER_CHANNELS: Final = (
+    "temperature", "dewpoint", "pressure", "wind_east", "wind_north", "wind_speed", "rain",
+)  # fmt: skip
+CHANNELS: Final = (*POLLUTANTS, *WEATHER_CHANNELS)
+#: How far ahead a forecast looks, in hours.
+HORIZON: Final = 72
+#: The quantiles of every forecast.
+QUANTILES: Final = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
+#: A value older than this is not carried forward as "the last value".
+CARRIED: Final = 72
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Hourly means of a network's stations, without holes in time: what was not measured is NaN.
+
+    `values` is (stations, hours, `CHANNELS`), gases in ug/m3 as everywhere; `begins` counts hours since 1970
+    (UTC) and names the hour in which `values[:, 0]` was measured; `offsets` are hours that a station's clock
+    of the sun is ahead of UTC.
+    """
+
+    stations: tuple[str, ...]
+    begins: int
+    offsets: tuple[float, ...]
+    values: Floats
+
+    def __post_init__(self) -> None:
+        if self.values.shape[::2] != (len(self.stations), len(CHANNELS)) or self.values.dtype != np.float32:
+            raise ForecastError(
+                f"a panel of {len(self.stations)} stations has values {self.values.shape}"
+                f" {self.values.dtype};"
+                f" it wants float32 of (stations, hours, {len(CHANNELS)})"
+            )
+
+    @property
+    def hours(self) -> int:
+        return int(self.values.shape[1])
+
+    def between(self, begins: int, ends: int) -> "Panel":
+        """The hours from `begins` up to, not including, `ends` (hours since 1970)."""
+        first, last = max(begins - self.begins, 0), max(ends - self.begins, 0)
+        return Panel(self.stations, self.begins + first, self.offsets, self.values[:, first:last])
+
+    def only(self, stations: Sequence[str]) -> "Panel":
+        """Some of the stations."""
+        rows = [self.stations.index(name) for name in stations]
+        return Panel(
+            tuple(stations), self.begins, tuple(self.offsets[row] for row in rows), self.values[rows]
+        )
+
+    def until(self, hour: int) -> "Panel":
+        """What was known when hour number `hour` (of this panel) had passed."""
+        return Panel(self.stations, self.begins, self.offsets, self.values[:, : hour + 1])
+
+
+def dewpoint(temperature: float, humidity: float) -> float:
+    """Dew point in degrees C from degrees C and % (Magnus formula of Alduchov and Eskridge 1996)."""
+    gamma = np.log(max(humidity, 1.0) / 100.0) + 17.625 * temperature / (243.04 + temperature)
+    return float(243.04 * gamma / (17.625 - gamma))
+
+
+def panel_of(hours: Mapping[str, Mapping[int, Sequence[float]]], offsets: Mapping[str, float]) -> Panel:
+    """A panel from each station's hours (since 1970) and their values in the order of `CHANNELS`."""
+    seen = [hour for station in hours.values() for hour in station]
+    if not seen:
+        raise ForecastError("no hour of any station has a value: nothing can be forecast from that")
+    begins, ends = min(seen), max(seen)
+    values = np.full((len(hours), ends - begins + 1, len(CHANNELS)), np.nan, np.float32)
+    for row, station in enumerate(hours.values()):
+        for hour, known in station.items():
+            values[row, hour - begins] = known
+    return Panel(tuple(hours), begins, tuple(offsets[name] for name in hours), values)

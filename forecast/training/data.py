@@ -1,0 +1,119 @@
+"""What is learned from: a folder's hours, as they are and with made gaps, and which of them check the
+learning.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecast.features import Normalisation, OriginFeatures, weather_ahead
+from forecast.panel import HORIZON, Floats, Panel
+from schemas.parameters import POLLUTANTS
+
+_P = len(POLLUTANTS)
+#: Every seventh week of the training time only checks: when to stop, how to mix, how wide to be.
+CHECKED_WEEK = 7
+
+
+@dataclass(frozen=True)
+class Copy:
+    """One view of the same hours: what a model is shown, and which rows of the truth belong to it."""
+
+    shown: Panel
+    rows: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Material:
+    """`truth` (stations, hours + 72, pollutants) with NaN after the end, and the origins that learn and that
+    check.
+    """
+
+    panel: Panel
+    copies: tuple[Copy, ...]
+    truth: Floats
+    learns: NDArray[np.int64]
+    checks: NDArray[np.int64]
+    normalisation: Normalisation
+    spread: Floats
+
+    def target(
+        self, rows: NDArray[np.int64], origins: NDArray[np.int64], horizon: int, pollutant: int
+    ) -> Floats:
+        """What was measured `horizon` hours after each origin: (rows, origins)."""
+        return self.truth[rows][:, origins + horizon, pollutant]
+
+
+def material(panel: Panel, seed: int) -> Material:
+    """Everything that trees, ridge and networks are fitted to."""
+    random = np.random.default_rng(seed)
+    everybody = np.arange(len(panel.stations))
+    copies = [Copy(panel, everybody), Copy(_with_gaps(panel, random), everybody)]
+    holed = _with_gaps(panel, random)
+    copies += [Copy(_alone(holed, row), everybody[row : row + 1]) for row in range(len(everybody))]
+    nothing = np.full((len(panel.stations), HORIZON, _P), np.nan, np.float32)
+    truth = np.concatenate([panel.values[..., :_P], nothing], axis=1)
+    week = (panel.begins + np.arange(panel.hours)) // 168
+    checked = week % CHECKED_WEEK == 0
+    origins = np.arange(24, panel.hours)
+    # An origin learns where none of the hours that it foretells lies in a week that checks.
+    soon = np.concatenate([checked, np.zeros(HORIZON, bool)])
+    clean = np.array([not soon[hour + 1 : hour + 1 + HORIZON].any() for hour in origins])
+    # What checks has its outcomes in the same week, of which nothing was learned.
+    checks = origins[checked[origins] & ((panel.begins + origins) % 168 < 168 - HORIZON)]
+    with np.errstate(all="ignore"):
+        typical = np.nan_to_num(np.nanstd(panel.values[..., :_P], axis=(0, 1)), nan=1.0) + 1e-3
+        weather = panel.values[..., _P:]
+        mean = np.nan_to_num(np.nanmean(weather, axis=(0, 1)), nan=0.0)
+        std = np.nan_to_num(np.nanstd(weather, axis=(0, 1)), nan=1.0) + 1e-3
+    by = Normalisation(*(tuple(float(x) for x in part) for part in (typical, mean, std)))
+    features = OriginFeatures(panel)
+    spread = np.ones((HORIZON, _P), np.float32)
+    for pollutant in range(_P):
+        last = features.last(pollutant, 0.0)
+        for horizon in range(1, HORIZON + 1):
+            miss = truth[:, horizon : horizon + panel.hours, pollutant] - last
+            if np.isfinite(miss).any():
+                spread[horizon - 1, pollutant] = max(float(np.nanstd(miss)), 1e-3)
+    return Material(panel, tuple(copies), truth, origins[clean], checks, by, spread)
+
+
+def _alone(panel: Panel, row: int) -> Panel:
+    return Panel(
+        panel.stations[row : row + 1], panel.begins, panel.offsets[row : row + 1], panel.values[row : row + 1]
+    )
+
+
+def _with_gaps(panel: Panel, random: np.random.Generator) -> Panel:
+    """What a network loses: single sensors for hours or months, whole stations for days, the wind, all
+    weather.
+    """
+    values = panel.values.copy()
+    stations, hours, channels = values.shape
+
+    def lose(rows: slice | int, which: slice | int, share: float, lengths: tuple[int, int]) -> None:
+        lost = 0
+        while lost < share * hours:
+            length = int(np.exp(random.uniform(*np.log(lengths))))
+            start = int(random.integers(0, hours))
+            values[rows, start : start + length, which] = np.nan
+            lost += length
+
+    for row in range(stations):
+        for pollutant in range(_P):
+            lose(row, pollutant, 0.10, (1, 240))
+            lose(row, pollutant, 0.15, (500, 2000))
+        lose(row, slice(None), 0.10, (6, 340))
+        lose(row, slice(_P, channels), 0.20, (24, 1500))
+    lose(slice(None), slice(_P + 3, channels), 0.35, (300, 2000))
+    lose(slice(None), slice(_P, channels), 0.15, (300, 2000))
+    return Panel(panel.stations, panel.begins, panel.offsets, values)
+
+
+def known_weather(copy: Copy, truth: Panel) -> Floats:
+    """The weather to come of a copy: as observed in full, for gaps of a station's own sensors are no gaps of
+    a forecast.
+    """
+    whole = Panel(copy.shown.stations, truth.begins, copy.shown.offsets, truth.values[copy.rows])
+    return weather_ahead(whole)

@@ -1,0 +1,155 @@
+"""Networks fitted by torch: on a GPU where there is one, else on the processor, only longer."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from forecast.features import FUTURE, PAST, OriginFeatures, future, past
+from forecast.panel import HORIZON
+from forecast.training.data import Material, known_weather
+from forecast.training.network import Kind, Network, loss
+from model.training.export import onnx_graph
+from schemas.parameters import POLLUTANTS
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """How a network is made and fitted; an epoch is so many batches of origins drawn at random."""
+
+    kind: Kind = "cnn-lstm"
+    window: int = 72
+    width: int = 128
+    dropout: float = 0.2
+    epochs: int = 30
+    batches: int = 60
+    batch: int = 1024
+    rate: float = 2e-3
+    decay: float = 1e-2
+    patience: int = 8
+    seed: int = 0
+
+
+@dataclass
+class _Store:
+    """All copies as tensors, stations of all copies in one row after another."""
+
+    past: Any
+    future: Any
+    last: Any
+    truth: Any
+
+
+def store(material: Material, device: str) -> _Store:
+    """(rows, hours, columns) on `device`."""
+    pasts, futures, lasts, truths = [], [], [], []
+    for copy in material.copies:
+        features = OriginFeatures(copy.shown)
+        pasts.append(past(features, material.normalisation))
+        futures.append(future(copy.shown, known_weather(copy, material.panel), material.normalisation))
+        lasts.append(
+            np.stack(
+                [features.last(p, material.normalisation.typical[p]) for p in range(len(POLLUTANTS))], -1
+            )
+        )
+        truths.append(material.truth[copy.rows])
+    return _Store(
+        *(torch.from_numpy(np.concatenate(part)).to(device) for part in (pasts, futures, lasts, truths))
+    )
+
+
+def _batch(
+    kept: _Store, rows: Any, origins: Any, window: int, spread: Any, told: Any
+) -> tuple[Any, Any, Any]:
+    """A batch's past, its future (where told) and how far the truth lies from the last value."""
+    device = kept.past.device
+    back = origins[:, None] - torch.arange(window - 1, -1, -1, device=device)
+    seen = kept.past[rows[:, None], back.clamp(min=0)] * (back >= 0)[..., None]
+    ahead = origins[:, None] + torch.arange(1, HORIZON + 1, device=device)
+    coming = kept.future[rows[:, None], ahead].clone()
+    coming[..., :-5] *= told[:, None, None]
+    target = (kept.truth[rows[:, None], ahead] - kept.last[rows, origins][:, None]) / spread
+    return seen, coming, target
+
+
+def fit(
+    material: Material, kept: _Store, config: NetworkConfig, progress: Progress
+) -> tuple[Network, list[dict[str, float]]]:
+    """The network of the epoch that did best in the weeks that check, and how each epoch did."""
+    torch.manual_seed(config.seed)
+    device = kept.past.device
+    generator = torch.Generator().manual_seed(config.seed)
+    model = Network(config.kind, config.window, config.width, config.dropout).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.rate, weight_decay=config.decay)
+    total = config.epochs * config.batches
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda step: min(1.0, (step + 1) / 100) * (0.02 + 0.98 * (1 + math.cos(math.pi * step / total)) / 2),
+    )
+    spread = torch.from_numpy(material.spread).to(device)
+    learns = torch.from_numpy(material.learns)
+    checks = torch.from_numpy(material.checks[::5])
+    clean = len(material.panel.stations)
+    best, best_state, since, history = math.inf, None, 0, []
+    for epoch in range(config.epochs):
+        model.train()
+        for _ in range(config.batches):
+            rows = torch.randint(len(kept.past), (config.batch,), generator=generator).to(device)
+            picked = torch.randint(len(learns), (config.batch,), generator=generator)
+            told = (torch.rand(config.batch, generator=generator) < 0.5).float().to(device)
+            seen, coming, target = _batch(kept, rows, learns[picked].to(device), config.window, spread, told)
+            optimizer.zero_grad()
+            value = loss(model(seen, coming), target)
+            value.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+        scores = {
+            name: _check(model, kept, checks, clean, config.window, spread, known)
+            for name, known in (("none", 0.0), ("observed", 1.0))
+        }
+        history.append({"epoch": epoch, "train": float(value.detach()), **scores})
+        progress(config.kind, epoch + 1, config.epochs)
+        score = scores["none"] + scores["observed"]
+        if score < best:
+            best, since = score, 0
+            best_state = {key: tensor.detach().clone() for key, tensor in model.state_dict().items()}
+        else:
+            since += 1
+            if since >= config.patience:
+                progress(config.kind, config.epochs, config.epochs)
+                break
+    if best_state is not None:
+        model.load_state_dict(best_state)
+    return model.eval(), history
+
+
+def _check(
+    model: Network, kept: _Store, origins: Any, clean: int, window: int, spread: Any, told: float
+) -> float:
+    """The loss in weeks that check, of the stations as they are (the first `clean` rows) and with gaps."""
+    model.eval()
+    total, weight = 0.0, 0
+    with torch.no_grad():
+        for row in range(2 * clean):
+            for part in origins.split(4096):
+                at = part.to(kept.past.device)
+                rows = torch.full_like(at, row)
+                seen, coming, target = _batch(
+                    kept, rows, at, window, spread, torch.full((len(at),), told, device=at.device)
+                )
+                value = float(loss(model(seen, coming), target))
+                total, weight = total + value * len(at), weight + len(at)
+    return total / max(weight, 1)
+
+
+def exported(model: Network) -> bytes:
+    """The network as ONNX: past (n, window, columns), future (n, 72, columns) -> quantiles and mean."""
+    example = (torch.zeros(2, model.window, PAST), torch.zeros(2, HORIZON, FUTURE))
+    axes = {name: {0: "rows"} for name in ("past", "future", "change")}
+    return onnx_graph(model.to("cpu"), example, ["past", "future"], ["change"], axes)

@@ -1,0 +1,99 @@
+"""A training from a network's hours to a bundle."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from forecast.bundle import (
+    ForecastManifest,
+    ForecastTables,
+    ForecastTraining,
+    NetworkEntry,
+    write_forecast_bundle,
+)
+from forecast.errors import ForecastError
+from forecast.models import ForecastModel, NetworkModel
+from forecast.panel import Panel
+from forecast.training import fitting, tables
+from forecast.training.data import CHECKED_WEEK, material
+from schemas.parameters import POLLUTANTS
+
+#: Less does not hold a week that checks and one that learns.
+_LEAST_HOURS = 168 * (CHECKED_WEEK + 2)
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How much is spent: networks, and rows, trees and leaves of the boosted trees."""
+
+    networks: tuple[fitting.NetworkConfig, ...] = (
+        fitting.NetworkConfig("cnn-lstm"),
+        fitting.NetworkConfig("cnn-lstm-attention", seed=1),
+    )
+    rows: int = 10_000
+    trees: int = 250
+    leaves: int = 31
+    seed: int = 0
+    every: int = 6
+
+
+def train(
+    panel: Panel, output: Path, name: str, version: str, data: str, licence: str, remarks: str, plan:
+    TrainingPlan,
+    progress: Progress, jobs: int,
+) -> ForecastManifest:  # fmt: skip
+    """Fit every model to `panel` and write the bundle to `output`."""
+    if panel.hours < _LEAST_HOURS:
+        raise ForecastError(
+            f"{panel.hours} hours are too few to train on:"
+            f" {_LEAST_HOURS} ({_LEAST_HOURS // 24} days) is the least,"
+            " a year what is worth it. The default bundle needs no training"
+        )
+    known = [
+        POLLUTANTS[p]
+        for p in range(len(POLLUTANTS))
+        if np.isfinite(panel.values[..., p]).sum() >= _LEAST_HOURS / 2
+    ]
+    if not known:
+        raise ForecastError("no pollutant has values for half of the least time to train on")
+    learned = material(panel, plan.seed)
+    if not len(learned.learns) or not len(learned.checks):
+        raise ForecastError("no week is left to learn from and to check with: give a longer time")
+    trees, ridge = tables.tabular(
+        learned, progress, each=plan.rows, trees=plan.trees, leaves=plan.leaves, seed=plan.seed, jobs=jobs
+    )
+    by, device = learned.normalisation, "cuda" if torch.cuda.is_available() else "cpu"
+    kept = fitting.store(learned, device)
+    networks: list[tuple[NetworkEntry, bytes]] = []
+    members: list[ForecastModel] = [ridge, trees]
+    for config in plan.networks:
+        model, _ = fitting.fit(learned, kept, config, progress)
+        graph = fitting.exported(model)
+        entry = NetworkEntry(name=config.kind, file=f"{config.kind}.onnx", window=config.window)
+        networks.append((entry, graph))
+        members.append(NetworkModel(config.kind, graph, config.window, by, learned.spread, batch=256))
+    mix = tables.mixed(learned, members, plan.every, progress)
+    packed = ForecastTables(
+        tables.drift(panel),
+        tables.climate(panel).table,
+        learned.spread,
+        trees,
+        ridge,
+        mix.weights,
+        mix.offsets,
+    )
+    training = ForecastTraining(
+        data=data, licence=licence, stations=panel.stations, begins=_day(panel.begins),
+        ends=_day(panel.begins + panel.hours - 1), learned=tuple(known), remarks=remarks,
+    )  # fmt: skip
+    return write_forecast_bundle(output, name, version, networks, packed, by, training)
+
+
+def _day(hour: int) -> str:
+    return datetime.fromtimestamp(hour * 3600, UTC).strftime("%Y-%m-%d")

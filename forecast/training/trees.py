@@ -1,0 +1,54 @@
+"""Boosted trees by scikit-learn's histogram method, as the flat arrays that `forecast.trees` walks."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.ensemble import HistGradientBoostingRegressor
+
+from forecast.panel import Floats
+from forecast.trees import Forest
+
+
+def fit(
+    rows: Floats, target: Floats, quantile: float | None, *, trees: int, leaves: int, seed: int
+) -> Forest:
+    """The mean of `target` (None) or its quantile, given `rows` (n, columns) with NaN where nothing is
+    known.
+    """
+    kind: dict[str, Any] = (
+        {"loss": "squared_error"} if quantile is None else {"loss": "quantile", "quantile": quantile}
+    )
+    model = HistGradientBoostingRegressor(
+        **kind, max_iter=trees, max_leaf_nodes=leaves, learning_rate=0.06, min_samples_leaf=200,
+        l2_regularization=10.0, max_features=0.4, early_stopping=False, random_state=seed,
+    )  # fmt: skip
+    model.fit(rows, target)
+    return flattened(model)
+
+
+def flattened(model: HistGradientBoostingRegressor) -> Forest:
+    """The trees that scikit-learn fitted, as arrays."""
+    # Their nodes are private to scikit-learn, as they are to every exporter; a test compares the predictions.
+    nodes = [stage[0].nodes for stage in model._predictors]
+    roots = np.cumsum([0, *(len(tree) for tree in nodes[:-1])]).astype(np.int32)
+    every = np.concatenate(nodes)
+    start = np.repeat(roots, [len(tree) for tree in nodes]).astype(np.int64)
+    itself = np.arange(len(every))
+    leaf = every["is_leaf"].astype(bool)
+    return Forest(
+        roots,
+        np.where(leaf, 0, every["feature_idx"]).astype(np.uint8),
+        # At most the double is at most the largest float32 that is not above it: rows are float32.
+        _not_above(np.where(leaf, 0.0, every["num_threshold"])),
+        every["missing_go_to_left"].astype(bool),
+        np.where(leaf, itself, every["left"] + start).astype(np.int32),
+        np.where(leaf, itself, every["right"] + start).astype(np.int32),
+        np.where(leaf, every["value"], 0.0).astype(np.float32),
+        int(max(tree["depth"].max() for tree in nodes)),
+        float(np.ravel(model._baseline_prediction)[0]),
+    )
+
+
+def _not_above(values: np.ndarray[Any, Any]) -> Floats:
+    near = values.astype(np.float32)
+    return np.where(near > values, np.nextafter(near, np.float32(-np.inf)), near)

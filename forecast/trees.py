@@ -1,0 +1,78 @@
+"""Boosted trees as arrays, walked by numpy: a row's sum is made in the order of the trees, whatever its
+batch.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecast.panel import Floats
+
+
+@dataclass(frozen=True)
+class Forest:
+    """Trees one after another in flat arrays, each node by its place.
+
+    `left` and `right` are places of children, a leaf has itself as both; `feature` and `threshold` (at most:
+    left) say where a row goes, `missing_left` where NaN goes; `value` is a leaf's share of the sum that
+    starts at `base`.
+    """
+
+    roots: NDArray[np.int32]
+    feature: NDArray[np.uint8]
+    threshold: Floats
+    missing_left: NDArray[np.bool_]
+    left: NDArray[np.int32]
+    right: NDArray[np.int32]
+    value: Floats
+    depth: int
+    base: float
+
+    def predict(self, rows: Floats) -> Floats:
+        """(rows, columns) float32 to (rows,)."""
+        total = np.full(len(rows), self.base, np.float64)
+        at_row = np.arange(len(rows))
+        for root in self.roots:
+            place = np.full(len(rows), root, np.int32)
+            for _ in range(self.depth):
+                seen = rows[at_row, self.feature[place]]
+                goes_left = np.where(np.isnan(seen), self.missing_left[place], seen <= self.threshold[place])
+                place = np.where(goes_left, self.left[place], self.right[place])
+            total += self.value[place]
+        return total.astype(np.float32)
+
+    def packed(self, name: str) -> dict[str, NDArray[np.generic]]:
+        """As arrays for a file: children within their tree, thresholds as they are, values in half
+        precision.
+        """
+        starts = np.zeros(len(self.feature), np.int32)
+        starts[self.roots] = self.roots
+        starts = np.maximum.accumulate(starts)
+        return {
+            f"{name}.roots": self.roots, f"{name}.feature": self.feature, f"{name}.threshold": self.threshold,
+            f"{name}.missing_left": np.packbits(self.missing_left),
+            f"{name}.left": (self.left - starts).astype(np.uint8),
+            f"{name}.right": (self.right - starts).astype(np.uint8),
+            f"{name}.value": self.value.astype(np.float16),
+            f"{name}.shape": np.array([self.depth, self.base], np.float64),
+        }  # fmt: skip
+
+    @staticmethod
+    def unpacked(name: str, arrays: "np.lib.npyio.NpzFile | dict[str, NDArray[np.generic]]") -> "Forest":
+        """What `packed` made."""
+        roots = arrays[f"{name}.roots"].astype(np.int32)
+        feature = arrays[f"{name}.feature"].astype(np.uint8)
+        starts = np.zeros(len(feature), np.int32)
+        starts[roots] = roots
+        starts = np.maximum.accumulate(starts)
+        depth, base = arrays[f"{name}.shape"]
+        return Forest(
+            roots, feature, arrays[f"{name}.threshold"].astype(np.float32),
+            np.unpackbits(
+                arrays[f"{name}.missing_left"].astype(np.uint8), count=len(feature)
+            ).astype(np.bool_),
+            arrays[f"{name}.left"].astype(np.int32) + starts,
+            arrays[f"{name}.right"].astype(np.int32) + starts,
+            arrays[f"{name}.value"].astype(np.float32), int(depth), float(base),
+        )  # fmt: skip

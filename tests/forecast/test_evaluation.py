@@ -1,0 +1,83 @@
+"""A folder's forecasts scored: through the command, on weather and readings as people have them."""
+
+import json
+import math
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from cli.main import app
+from forecast.evaluation import HORIZONS, evaluate
+from forecast.folder import read_panel
+from forecast.models import Persistence
+from forecast.panel import CHANNELS, Panel
+from schemas.base import format_time
+
+LATE = 1_900_000_000_000
+
+
+def stated(hour: int) -> str:
+    return format_time(datetime.fromtimestamp(hour * 3600, UTC))
+
+
+def write(folder: Path, hours: int) -> None:
+    begins = 1_700_000_000_000 // 3_600_000
+    rows = ["station,time,parameter,value,unit"]
+    sky = ["station,time,temperature,windspeed,winddirection"]
+    for hour in range(begins, begins + hours):
+        stamp = stated(hour)
+        for k, station in enumerate(("a", "b")):
+            rows.append(f"{station},{stamp},pm25,{30 + 20 * math.sin(hour / 7) + k:.2f},ug/m3")
+            rows.append(f"{station},{stamp},no2,{20 + k},ppb")
+            sky.append(f"{station},{stamp},{10 + k},2.0,270")
+    rows.append(f"a,{stated(begins)},pm10,abc,ug/m3")
+    (folder / "readings.csv").write_text("\n".join(rows) + "\n")
+    (folder / "weather.csv").write_text("\n".join(sky) + "\n")
+
+
+def test_a_folder_becomes_a_panel(tmp_path: Path) -> None:
+    write(tmp_path, 30)
+    panel, problems = read_panel(tmp_path, LATE)
+    assert panel.stations == ("a", "b")
+    assert panel.hours == 30
+    of = {name: panel.values[1, 3, place] for place, name in enumerate(CHANNELS)}
+    assert of["no2"] == pytest.approx(21 * 1.88, rel=0.01)  # ppb at 25 degrees
+    assert of["temperature"] == 11
+    assert of["wind_east"] == pytest.approx(2.0)  # a west wind blows towards the east
+    assert of["wind_north"] == pytest.approx(0.0, abs=1e-5)
+    assert len(problems) == 1
+    assert "readings.csv:122" in problems[0]
+
+
+def test_scores_follow_their_formulas() -> None:
+    values = np.full((1, 600, len(CHANNELS)), np.nan, np.float32)
+    values[0, :, 0] = np.arange(600) % 2 * 10
+    floor = Persistence(np.zeros((144, 6, 8), np.float32), (1.0,) * 6)
+    scores = evaluate(Panel(("s",), 0, (0.0,), values), [floor], 0, 1, False, lambda *_: None)
+    by = {score.horizon: score for score in scores}
+    assert set(by) == set(HORIZONS)
+    assert by[1].mae.value == pytest.approx(10)
+    assert by[1].rmse.value == pytest.approx(10)
+    assert by[6].mae.value == 0
+    assert by[1].skill == 0
+    assert by[1].count == 599
+
+
+def test_the_command_scores_every_model(tmp_path: Path) -> None:
+    write(tmp_path, 24 * 14)
+    result = CliRunner().invoke(
+        app, ["forecast", "evaluate", str(tmp_path), "--every", "24", "--weather", "observed", "--json"]
+    )
+    assert result.exit_code == 0, result.output
+    scores = json.loads(result.stdout)["scores"]
+    assert {"persistence", "climatology", "trees", "cnn-lstm-attention", "mix"} <= {
+        s["model"] for s in scores
+    }
+    assert {s["pollutant"] for s in scores} == {"pm25", "no2"}
+    shown = CliRunner().invoke(
+        app, ["forecast", "evaluate", str(tmp_path), "--every", "48", "--weather", "observed"]
+    )
+    assert "perfect forecast" in shown.stdout
