@@ -10,7 +10,7 @@ Conditioning goes by the covariance as it was *settled* at most a day ago: an ho
 and its inverse is computed once a day.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, NamedTuple
@@ -454,8 +454,3 @@ def _most_strange(conditioned: Float64, deviation: Float64, trusted: Bool, size:
     if score[worst] <= DISTRUST * usual:
         return []
     return [worst]
-
-
-def by_variable(cell: Cell, values: Mapping[tuple[str, str], float]) -> Float64:
-    """(d,) of a mapping by (station, pollutant); NaN where there is none."""
-    return np.array([values.get((one.station, one.pollutant), np.nan) for one in cell.members.variables])

@@ -9,13 +9,12 @@ from kafka import KafkaProducer  # type: ignore[import-untyped]
 from kafka.errors import KafkaError  # type: ignore[import-untyped]
 
 from cli.errors import StationError
+from sources.gateway.reception import ADAPTER_HEADER, ORIGIN_HEADER
 from streams.to_end import read_topic
 from streams.topics import MAX_RECORD_BYTES, QUARANTINE, READINGS
 
 #: Header of a record without a value: those of its key before this offset have been published.
 RELEASED: Final = "x-released-to"
-_ORIGIN: Final = "x-gateway-origin"
-_ADAPTER: Final = "x-gateway-adapter"
 _CONFIRM_S: Final = 30.0
 #: Unconfirmed at most.
 _AT_ONCE: Final = 1_000
@@ -46,7 +45,7 @@ def waiting(connection: Mapping[str, Any], prefix: str) -> dict[str, Waiting]:
         one.count += 1
         one.last = max(one.last, record.timestamp)
         headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
-        for known, name in ((one.adapters, _ADAPTER), (one.origins, _ORIGIN)):
+        for known, name in ((one.adapters, ADAPTER_HEADER), (one.origins, ORIGIN_HEADER)):
             if headers.get(name) and len(known) < _ADDRESSES:
                 known[headers[name]] = None
     return found

@@ -5,33 +5,26 @@ Nothing is written to disk: the cache is filled anew from the estimates topic, s
 
 import time
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 import redis
 
 from infra.errors import CacheError, StackError
 from infra.stack.ports import HOST, expect_loopback, free_port, is_free
-from infra.stack.processes import Child, spawn, tail
+from infra.stack.processes import LocalServer, spawn, tail
 
 _MAX_MEMORY: Final = "64mb"
 
 
-class EmbeddedCache:
+class EmbeddedCache(LocalServer):
     """One Valkey under `data_dir`, on `port` (None: a free one). A context manager: started on entry."""
 
     def __init__(self, data_dir: Path, port: int | None = None) -> None:
+        super().__init__()
         self.data_dir = data_dir.absolute()
         self.log = self.data_dir / "cache.log"
         self._wanted_port = port
         self._port: int | None = None
-        self._child: Child | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.stop()
 
     @property
     def url(self) -> str:
@@ -39,11 +32,6 @@ class EmbeddedCache:
         if self._port is None:
             raise CacheError("the embedded cache has no port yet: start it first")
         return f"redis://{HOST}:{self._port}/0"
-
-    @property
-    def running(self) -> bool:
-        """Whether the process is alive."""
-        return self._child is not None and self._child.poll() is None
 
     def start(self, timeout: float = 15.0) -> None:
         """Start and wait until it answers. Raises CacheError."""
@@ -79,18 +67,6 @@ class EmbeddedCache:
         except BaseException:
             self.kill()
             raise
-
-    def stop(self, timeout: float = 5.0) -> None:
-        """Stop; nothing where it does not run."""
-        if self._child is not None:
-            self._child.stop(timeout)
-            self._child = None
-
-    def kill(self) -> None:
-        """kill -9."""
-        if self._child is not None:
-            self._child.kill()
-            self._child = None
 
     def _await_ready(self, deadline: float, mark: int) -> None:
         assert self._child is not None

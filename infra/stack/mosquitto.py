@@ -5,11 +5,11 @@ import shutil
 import socket
 import time
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 from infra.errors import MosquittoError, StackError
 from infra.stack.ports import HOST, expect_loopback, free_port, is_free
-from infra.stack.processes import Child, spawn, tail
+from infra.stack.processes import LocalServer, spawn, tail
 
 #: MQTT's own.
 PORT: Final = 1883
@@ -31,25 +31,17 @@ message_size_limit 13000000
 """
 
 
-class LocalMosquitto:
+class LocalMosquitto(LocalServer):
     """One Mosquitto under `folder`, on `port` (None: 1883, or a free one where that is taken).
 
     A context manager: started on entry. Raises MosquittoError where it is not installed.
     """
 
     def __init__(self, folder: Path, port: int | None = None) -> None:
+        super().__init__()
         self.folder = folder.absolute()
         self.log = self.folder / "mosquitto.log"
-        self._wanted = port
         self._port: int | None = port
-        self._child: Child | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.stop()
 
     @property
     def url(self) -> str:
@@ -57,11 +49,6 @@ class LocalMosquitto:
         if self._port is None:
             raise MosquittoError("Mosquitto has no port yet: start it first")
         return f"mqtt://{HOST}:{self._port}"
-
-    @property
-    def running(self) -> bool:
-        """Whether the process is alive."""
-        return self._child is not None and self._child.poll() is None
 
     def start(self, timeout: float = 15.0) -> None:
         """Start and wait until it takes connections. Raises MosquittoError."""
@@ -95,15 +82,3 @@ class LocalMosquitto:
                 self._child.wait(0.02)
         self.kill()
         raise MosquittoError(f"Mosquitto did not start; {self.log} says:\n{tail(self.log, 6, mark)}")
-
-    def stop(self, timeout: float = 5.0) -> None:
-        """Stop; what it keeps is on disk then."""
-        if self._child is not None:
-            self._child.stop(timeout)
-            self._child = None
-
-    def kill(self) -> None:
-        """kill -9."""
-        if self._child is not None:
-            self._child.kill()
-            self._child = None

@@ -140,6 +140,41 @@ def ended_by_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+class LocalServer:
+    """A server of this machine's own: started on entry, stopped on exit. Its `start` sets `_child`."""
+
+    def __init__(self) -> None:
+        self._child: Child | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is alive."""
+        return self._child is not None and self._child.poll() is None
+
+    def start(self, timeout: float = 15.0) -> None:
+        """Start and wait until it answers, for so many seconds."""
+        raise NotImplementedError
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """Stop, by SIGKILL after so many seconds; nothing where it does not run."""
+        if self._child is not None:
+            self._child.stop(timeout)
+            self._child = None
+
+    def kill(self) -> None:
+        """kill -9."""
+        if self._child is not None:
+            self._child.kill()
+            self._child = None
+
+
 @dataclass(frozen=True)
 class Status:
     """What the supervisor knows of one process."""

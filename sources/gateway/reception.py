@@ -46,6 +46,9 @@ _INDEX: Final = re.compile(r"\[\d+\]")
 #: Reasons that a dead letter names; the rest is counted.
 _NAMED: Final = 4
 _TELLS: Final = "x-gateway-"
+#: Headers that say by which adapter and from where a record came; who waits is listed by them.
+ADAPTER_HEADER: Final = f"{_TELLS}adapter"
+ORIGIN_HEADER: Final = f"{_TELLS}origin"
 
 
 class Publishes(Protocol):
@@ -191,7 +194,7 @@ class Reception:
         if arrival.scope.keyless and not (kept or facts) and not _covers(arrival.scope, arrival.station):
             raise NotAllowed("it is of no station that may speak without a key")
         raw = [(f"{_TELLS}raw", _digest(arrival.body).encode())]
-        who = [(f"{_TELLS}adapter", arrival.adapter.encode()), (f"{_TELLS}origin", arrival.origin.encode())]
+        who = [(ADAPTER_HEADER, arrival.adapter.encode()), (ORIGIN_HEADER, arrival.origin.encode())]
         records = []
         waiting: dict[str, None] = {}
         for reading in kept:
@@ -368,7 +371,7 @@ def _letter(
         for name, text in tells.items()
         if text
     ]
-    told += [(f"{_TELLS}adapter", adapter.encode()), (f"{_TELLS}received-at", str(received_at).encode())]
+    told += [(ADAPTER_HEADER, adapter.encode()), (f"{_TELLS}received-at", str(received_at).encode())]
     return Out(
         prefix + DEAD_LETTERS.name, None if station is None else station.encode(errors="replace"), body,
         [*told, *story.to_headers()],
