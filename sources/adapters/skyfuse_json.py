@@ -43,6 +43,8 @@ def plain_reading(data: bytes, context: Context) -> Reading | None:
         reading = Reading.model_validate_json(data)
     except ValidationError:
         return None  # not lost: `translate` looks again and has the words for it
+    if not reading.model_fields_set.isdisjoint(("received_at", "time_source")):
+        return None  # set on arrival: what the message says of them is left out, and told
     values = reading.values
     if len({(value.sensor, value.parameter, value.channel) for value in values}) < len(values):
         return None

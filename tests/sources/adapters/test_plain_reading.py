@@ -76,6 +76,8 @@ def test_plain_messages_go_the_fast_way(data: bytes) -> None:
     assert plain_reading(data, CONTEXT) is not None
     without = data.replace(b'"station":"roof",', b"")
     assert plain_reading(without, CONTEXT) is None
+    for given_away in (b'"time_source":"server"', b'"received_at":"2026-08-21T10:00:00Z"'):
+        assert plain_reading(data.replace(b'"station"', given_away + b',"station"'), CONTEXT) is None
     hinted = plain_reading(without, replace(CONTEXT, station="roof"))
     assert hinted is not None
     assert hinted.station == "roof"
