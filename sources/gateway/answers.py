@@ -1,8 +1,10 @@
 """What the gateway answers over HTTP, as models: the OpenAPI document is made from them."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, NamedTuple
 
 from pydantic import Field
+from pydantic_core import to_json
 
 from schemas.base import Record
 from sources.gateway.arrival import Receipt
@@ -56,3 +58,28 @@ class TurnedAway(Record):
 
     error: RefusalCode
     why: str
+
+
+class HttpAnswer(NamedTuple):
+    """An answer before it is written to a connection."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = {}
+
+    @classmethod
+    def taken(cls, receipt: Receipt) -> "HttpAnswer":
+        """200 where anything came of it or nothing was wrong with it, 422 where all of it was refused."""
+        useless = receipt.refused and not receipt.published
+        body = TakenAnswer.of(receipt).model_dump_json(exclude_defaults=True).encode()
+        return cls(422 if useless else 200, body)
+
+    @classmethod
+    def turned_away(
+        cls, code: RefusalCode, why: str, status: int, retry_after_s: int | None = None
+    ) -> "HttpAnswer":
+        """It was not taken."""
+        headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+        if status == 401:
+            headers["WWW-Authenticate"] = 'Bearer realm="skyfuse"'
+        return cls(status, to_json(TurnedAway(error=code, why=why)), headers)

@@ -5,17 +5,11 @@ connections, bodies (packed and unpacked), requests a second, names that are rem
 """
 
 import asyncio
-import base64
-import binascii
-import hashlib
 import logging
-import re
 import ssl
 import time
-import zlib
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, NamedTuple, NoReturn, Protocol, cast
+from typing import Final, NamedTuple, Protocol, cast
 from zoneinfo import ZoneInfo
 
 from aiohttp import web
@@ -26,33 +20,30 @@ from camera.image import MAX_ORIGINAL_BYTES
 from schemas.base import DeviceId, StationId, parse_time, to_ms
 from settings.sections import HttpSettings
 from sources.adapters import adapters
-from sources.gateway.answers import TakenAnswer, TurnedAway
+from sources.gateway.answers import HttpAnswer
 from sources.gateway.arrival import Arrival, KeyScope, Picture, Receipt
-from sources.gateway.errors import KafkaAway, NotAllowed, NotTaken, RefusalCode, SpoolFull
+from sources.gateway.credentials import client_address, credentials_of
+from sources.gateway.errors import KafkaAway, NotAllowed, NotTaken, SpoolFull
+from sources.gateway.idempotency import IdempotentAnswers
 from sources.gateway.keys import KeyRing, Signed
 from sources.gateway.openapi import document
 from sources.gateway.rates import Rates, network_of
 from sources.gateway.reception import Reception
+from sources.gateway.request_body import body_of, form_of
 from streams import metrics
 
 log = logging.getLogger(__name__)
 
 #: Bytes of a form beside its picture.
 _FORM: Final = 64 * 1024
-#: Seconds that a request may take to come in.
-_BODY_S: Final = 30.0
 #: Seconds after which a connection without a request is closed.
 _SILENT_S: Final = 20.0
 _KEEPALIVE_S: Final = 75.0
-#: Answers kept for idempotency keys, how long (s), and the longest such key.
-_ANSWERS: Final = 20_000
-_ANSWERS_S: Final = 24 * 3600.0
-_LONGEST_IDEMPOTENCY_KEY: Final = 255
 #: Headers that adapters read.
 _PASSED_ON: Final = ("x-sensor", "x-pin", "content-type")
 _STATION: Final = TypeAdapter(StationId)
 _DEVICE: Final = TypeAdapter(DeviceId)
-_Handler = Callable[["_Request"], Awaitable["_Answer"]]
+_Handler = Callable[["_Request"], Awaitable[HttpAnswer]]
 
 
 class Takes(Protocol):
@@ -60,12 +51,6 @@ class Takes(Protocol):
 
     async def take(self, arrival: Arrival) -> Receipt:
         """Raises KafkaAway, NotAllowed, SpoolFull."""
-
-
-class _Answer(NamedTuple):
-    status: int
-    body: bytes
-    headers: Mapping[str, str] = {}
 
 
 class _Request(NamedTuple):
@@ -116,7 +101,7 @@ class HttpWay:
         self._zone_of = zone_of
         self._per_key = Rates(settings.rate_per_key)
         self._per_address = Rates(settings.rate_per_address)
-        self._answers: OrderedDict[str, tuple[float, bytes, asyncio.Future[_Answer]]] = OrderedDict()
+        self._answers = IdempotentAnswers()
         self.address: tuple[str, int] | None = None
         self.listening = asyncio.Event()
         self.clients = 0
@@ -155,9 +140,11 @@ class HttpWay:
             if any(
                 route.resource and route.resource.canonical == request.path for route in app.router.routes()
             ):
-                return _response(_away("method", f"{request.path} takes POST", 405))
+                return _response(HttpAnswer.turned_away("method", f"{request.path} takes POST", 405))
             return _response(
-                _away("unknown_path", "there is no such path: GET /openapi.json lists them", 404)
+                HttpAnswer.turned_away(
+                    "unknown_path", "there is no such path: GET /openapi.json lists them", 404
+                )
             )
 
         app.router.add_get("/openapi.json", openapi_page)
@@ -213,25 +200,27 @@ class HttpWay:
             try:
                 answer = await self._handle(request, route)
             except NotTaken as away:
-                answer = _away(away.code, str(away), away.status, away.retry_after_s)
+                answer = HttpAnswer.turned_away(away.code, str(away), away.status, away.retry_after_s)
                 metrics.TURNED_AWAY.labels(self.name, away.code).inc()
             except KafkaAway as error:
                 metrics.TURNED_AWAY.labels(self.name, "kafka_away").inc()
-                answer = _away("kafka_away", f"{error}: send it again later", 503, error.retry_after_s)
+                answer = HttpAnswer.turned_away(
+                    "kafka_away", f"{error}: send it again later", 503, error.retry_after_s
+                )
             except SpoolFull as error:
                 metrics.TURNED_AWAY.labels(self.name, "spool_full").inc()
-                answer = _away("spool_full", str(error), 503, 60)
+                answer = HttpAnswer.turned_away("spool_full", str(error), 503, 60)
             except NotAllowed as error:
                 metrics.TURNED_AWAY.labels(self.name, "not_allowed").inc()
-                answer = _away("not_allowed", str(error), 403)
+                answer = HttpAnswer.turned_away("not_allowed", str(error), 403)
             return _response(answer)
 
         return handle
 
-    async def _handle(self, request: web.Request, route: _Route) -> _Answer:
-        address = self._address(request)
+    async def _handle(self, request: web.Request, route: _Route) -> HttpAnswer:
+        address = client_address(request, behind_proxy=self._settings.behind_proxy)
         self._within(self._per_address, network_of(address), "address")
-        shown = _credentials(request)
+        shown = credentials_of(request)
         signed = None
         scope: KeyScope | None = None
         match shown:
@@ -241,7 +230,7 @@ class HttpWay:
             case str():
                 scope = self._keys.holder(shown)
                 if scope is None:
-                    _turn_away(
+                    raise NotTaken(
                         "no_key",
                         "nobody has this key: `skyfuse gateway keys list` names those there are",
                         401,
@@ -249,85 +238,35 @@ class HttpWay:
             case None:
                 scope = self._keys.keyless
                 if scope is None:
-                    _turn_away(
+                    raise NotTaken(
                         "no_key", "send a key: Authorization: Bearer KEY (`skyfuse gateway keys add`)", 401
                     )
         if scope is not None and not scope.keyless:
             self._within(self._per_key, scope.holder, "key")
-        body = await self._body(request, route.most)
+        body = await body_of(request, route.most)
         if signed is not None:
             scope = self._keys.signer(signed, self._now(), request.raw_path, body)
             if scope is None:
-                _turn_away("no_key", "the signature is wrong, too old, or of no key that signs", 401)
+                raise NotTaken("no_key", "the signature is wrong, too old, or of no key that signs", 401)
         assert scope is not None
         return await self._once(_Request(request, body, scope, address), route)
 
-    async def _once(self, request: _Request, route: _Route) -> _Answer:
+    async def _once(self, request: _Request, route: _Route) -> HttpAnswer:
         """The answer; that of before, where the request carries the idempotency key of one."""
-        given = request.web.headers.get("Idempotency-Key")
-        if given is None:
+        key = request.web.headers.get("Idempotency-Key")
+        if key is None:
             return await route.handler(request)
-        if not given or len(given) > _LONGEST_IDEMPOTENCY_KEY:
-            _turn_away("bad_request", f"an idempotency key has 1 to {_LONGEST_IDEMPOTENCY_KEY} letters", 400)
-        name = f"{request.scope.holder}\n{request.web.path}\n{given}"
-        digest = hashlib.sha256(request.body).digest()
-        now = self._now()
-        while self._answers and (
-            len(self._answers) >= _ANSWERS or next(iter(self._answers.values()))[0] < now - _ANSWERS_S
-        ):
-            self._answers.popitem(last=False)
-        known = self._answers.get(name)
-        if known is not None:
-            if known[1] != digest:
-                _turn_away("key_reused", "another body came with this idempotency key before", 422)
-            answer = await asyncio.shield(known[2])
-            return answer._replace(headers={**answer.headers, "Idempotent-Replay": "true"})
-        made: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
-        self._answers[name] = now, digest, made
-        try:
-            answer = await route.handler(request)
-        except BaseException as error:
-            # Not taken: the same request may try again. Who waits for this one gets its error.
-            del self._answers[name]
-            made.set_exception(error if isinstance(error, Exception) else KafkaAway("it was interrupted"))
-            made.exception()
-            raise
-        made.set_result(answer)
-        return answer
-
-    def _address(self, request: web.Request) -> str:
-        if self._settings.behind_proxy:
-            # Only the last one is our proxy's word; those before it are the client's.
-            said = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
-            if said:
-                return said
-        return request.remote or ""
+        of = f"{request.scope.holder}\n{request.web.path}"
+        return await self._answers.once(key, of, request.body, self._now(), lambda: route.handler(request))
 
     def _within(self, rates: Rates, name: str, whose: str) -> None:
         wait = rates.wait_s(name, time.monotonic())
         if wait > 0:
-            _turn_away("too_many", f"too many requests of this {whose}", 429, max(1, round(wait)))
-
-    async def _body(self, request: web.Request, most: int) -> bytes:
-        encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
-        if encoding not in ("identity", "gzip", "x-gzip", "deflate", ""):
-            _turn_away("unsupported_encoding", f"{encoding[:40]!r}: send gzip, deflate or plain", 415)
-        packed = encoding in ("gzip", "x-gzip", "deflate")
-        if request.content_length is not None and request.content_length > most:
-            _too_large(most)
-        if request.content.is_eof():  # most bodies come with the head
-            whole = request.content.read_nowait()
-            if len(whole) > most:
-                _too_large(most)
-        else:
-            whole = await _arriving(request, most)
-        if not packed:
-            return whole
-        return await asyncio.to_thread(_unpacked, whole, most)
+            raise NotTaken("too_many", f"too many requests of this {whose}", 429, max(1, round(wait)))
 
     # -- what there is -------------------------------------------------------------------------------------
 
-    async def _observations(self, request: _Request) -> _Answer:
+    async def _observations(self, request: _Request) -> HttpAnswer:
         kind = request.web.content_type
         if kind == "text/csv":
             adapter = "skyfuse-csv"
@@ -335,35 +274,37 @@ class HttpWay:
             looks_like_json = request.body.lstrip()[:1] in (b"{", b"[")
             adapter = "skyfuse-json" if kind == "application/json" or looks_like_json else "skyfuse-csv"
         else:
-            _turn_away("bad_request", f"Content-Type {kind[:60]!r}: send application/json or text/csv", 415)
-        return _taken(await self._take(request, adapter, request.web.path, self._reception))
+            raise NotTaken(
+                "bad_request", f"Content-Type {kind[:60]!r}: send application/json or text/csv", 415
+            )
+        return HttpAnswer.taken(await self._take(request, adapter, request.web.path, self._reception))
 
-    async def _ingest(self, request: _Request) -> _Answer:
+    async def _ingest(self, request: _Request) -> HttpAnswer:
         adapter = request.web.match_info["adapter"]
         if adapter not in adapters():
-            _turn_away(
+            raise NotTaken(
                 "unknown_adapter",
                 f"no adapter {adapter[:40]!r}; there are: {', '.join(sorted(adapters()))}", 404,
             )  # fmt: skip
-        return _taken(await self._take(request, adapter, request.web.path, self._reception))
+        return HttpAnswer.taken(await self._take(request, adapter, request.web.path, self._reception))
 
     def _by(self, adapter: str, path: str = "") -> _Handler:
-        async def handler(request: _Request) -> _Answer:
+        async def handler(request: _Request) -> HttpAnswer:
             to: Takes = self._reception
             if not request.scope.keyless or self._station(request, adapter) is not None:
                 to = self._patient
-            return _taken(await self._take(request, adapter, path or request.web.path, to))
+            return HttpAnswer.taken(await self._take(request, adapter, path or request.web.path, to))
 
         return handler
 
-    async def _influx(self, request: _Request) -> _Answer:
+    async def _influx(self, request: _Request) -> HttpAnswer:
         if request.web.query.get("precision", "ns") not in ("ns", "n", "us", "u", "ms", "s"):
-            _turn_away("bad_request", "precision is ns, us, ms or s", 400)
+            raise NotTaken("bad_request", "precision is ns, us, ms or s", 400)
         receipt = await self._take(request, "influx-line", request.web.path, self._reception)
         if receipt.published or not receipt.refused:
-            return _Answer(204, b"")
+            return HttpAnswer(204, b"")
         why = "; ".join(part.why for part in receipt.refused[:4])
-        return _Answer(422, to_json({"code": "unprocessable entity", "message": why}))
+        return HttpAnswer(422, to_json({"code": "unprocessable entity", "message": why}))
 
     async def _take(self, request: _Request, adapter: str, path: str, to: Takes) -> Receipt:
         station = self._station(request, adapter)
@@ -390,19 +331,22 @@ class HttpWay:
             given = f"airgradient-{serial.lower()}"
         return _valid(_STATION, given, "station")
 
-    async def _frames(self, request: _Request) -> _Answer:
-        sent = _form(request) if request.web.content_type == "multipart/form-data" else None
-        told: Mapping[str, str] = request.web.query if sent is None else {**request.web.query, **sent.fields}
-        station = told.get("station") or request.scope.only
+    async def _frames(self, request: _Request) -> HttpAnswer:
+        form = None
+        fields: Mapping[str, str] = request.web.query
+        if request.web.content_type == "multipart/form-data":
+            form = form_of(request.web.headers.get("Content-Type", ""), request.body)
+            fields = {**fields, **form.fields}
+        station = fields.get("station") or request.scope.only
         if station is None:
-            _turn_away("bad_request", "say which station it is of: ?station=ID", 400)
+            raise NotTaken("bad_request", "say which station it is of: ?station=ID", 400)
         now_ms = int(self._now() * 1000)
         picture = Picture(
-            _valid(_STATION, station, "station"), _time_ms(told.get("time"), now_ms),
-            request.body if sent is None else sent.picture, now_ms, self.name,
-            _valid(_DEVICE, told.get("camera", "main"), "camera"), request.origin, request.scope,
+            _valid(_STATION, station, "station"), _time_ms(fields.get("time"), now_ms),
+            request.body if form is None else form.picture, now_ms, self.name,
+            _valid(_DEVICE, fields.get("camera", "main"), "camera"), request.origin, request.scope,
         )  # fmt: skip
-        return _taken(await self._reception.take_picture(picture))
+        return HttpAnswer.taken(await self._reception.take_picture(picture))
 
 
 class _Closes(asyncio.Protocol):
@@ -423,109 +367,15 @@ class _Connection(web.RequestHandler):
             self.force_close()
 
 
-class _Form(NamedTuple):
-    fields: Mapping[str, str]
-    picture: bytes
-
-
-_NAME: Final = re.compile(r'\bname="?([A-Za-z0-9_-]{1,64})"?')
-#: Parts of a form; it has a picture, a station, a camera and a time.
-_PARTS: Final = 16
-
-
-def _form(request: _Request) -> _Form:
-    """The parts of a multipart body. Raises NotTaken."""
-    found = re.search(r'boundary="?([^";,]{1,70})"?', request.web.headers.get("Content-Type", ""))
-    if found is None:
-        _turn_away("bad_request", "multipart/form-data without a boundary", 400)
-    pieces = (b"\r\n" + request.body).split(b"\r\n--" + found[1].encode(), _PARTS + 2)[1:]
-    fields: dict[str, str] = {}
-    picture: bytes | None = None
-    for piece in pieces:
-        if piece.startswith(b"--"):
-            break
-        head, blank, content = piece.partition(b"\r\n\r\n")
-        name = _NAME.search(head.decode(errors="replace"))
-        if not blank or name is None:
-            _turn_away("bad_request", "a part of the form has no name", 400)
-        if name[1] in ("station", "camera", "time"):
-            fields[name[1]] = content[:200].decode(errors="replace").strip()
-        elif picture is None:
-            picture = content
-        else:
-            _turn_away("bad_request", "one picture a request: the form has two files", 400)
-    else:
-        _turn_away("bad_request", "the form does not end, or has too many parts", 400)
-    if picture is None:
-        _turn_away("bad_request", "the form has no file: curl -F file=@picture.jpg", 400)
-    return _Form(fields, picture)
-
-
-def _credentials(request: web.Request) -> str | Signed | None:
-    """What the sender shows: a key, a signature, or nothing."""
-    signature = request.headers.get("X-Skyfuse-Signature")
-    if signature is not None:
-        return Signed(request.headers.get("X-Skyfuse-Key", ""), signature)
-    token = request.match_info.get("token")
-    if token is not None:
-        return token
-    given = request.headers.get("X-Api-Key")
-    if given is not None:
-        return given.strip()
-    kind, _, rest = request.headers.get("Authorization", "").partition(" ")
-    match kind.lower():
-        case "":
-            return None
-        case "bearer" | "token":
-            return rest.strip()
-        case "basic":
-            # Firmwares have a field for a user and one for a password: the key is the password.
-            try:
-                user, _, password = base64.b64decode(rest.strip(), validate=True).decode().partition(":")
-            except (binascii.Error, UnicodeDecodeError):
-                return ""
-            return password or user
-        case _:
-            return ""
-
-
-async def _arriving(request: web.Request, most: int) -> bytes:
-    data = bytearray()
-    try:
-        async with asyncio.timeout(_BODY_S):
-            async for chunk in request.content.iter_any():
-                data += chunk
-                if len(data) > most:
-                    _too_large(most)
-    except TimeoutError:
-        _turn_away("bad_request", f"the body did not come within {_BODY_S:g} s", 408)
-    return bytes(data)
-
-
-def _unpacked(data: bytes, most: int) -> bytes:
-    """What gzip or deflate packed, up to a bound. Raises NotTaken."""
-    out = bytearray()
-    try:
-        while data:
-            unpacking = zlib.decompressobj(47)
-            out += unpacking.decompress(data, most + 1 - len(out))
-            if len(out) > most:
-                _too_large(most)
-            if not unpacking.eof:
-                _turn_away("bad_request", "the packed body ends too early", 400)
-            data = unpacking.unused_data
-    except zlib.error as error:
-        _turn_away("bad_request", f"the body is not packed as its Content-Encoding says: {error}", 400)
-    return bytes(out)
-
-
 def _zone(name: str | None) -> ZoneInfo | None:
     if name is None:
         return None
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
-        _turn_away("bad_request", f"{name[:64]!r} is no IANA time zone such as Europe/Rome", 400)
+        raise NotTaken(
+            "bad_request", f"{name[:64]!r} is no IANA time zone such as Europe/Rome", 400
+        ) from None
 
 
 def _time_ms(text: str | None, now_ms: int) -> int:
@@ -534,44 +384,23 @@ def _time_ms(text: str | None, now_ms: int) -> int:
     try:
         return to_ms(parse_time(int(text) if text.isascii() and text.isdigit() else text))
     except PydanticCustomError as error:
-        _turn_away("bad_request", error.message(), 400)
+        raise NotTaken("bad_request", error.message(), 400) from None
 
 
 def _valid(kind: TypeAdapter[str], text: str, what: str) -> str:
     try:
         return kind.validate_python(text)
     except ValidationError:
-        _turn_away("bad_request", f"{text[:80]!r} is no {what} id: letters, digits, . _ -, at most 64", 400)
+        raise NotTaken(
+            "bad_request", f"{text[:80]!r} is no {what} id: letters, digits, . _ -, at most 64", 400
+        ) from None
 
 
-def _turn_away(code: RefusalCode, why: str, status: int, retry_after_s: int | None = None) -> NoReturn:
-    raise NotTaken(code, why, status, retry_after_s)
-
-
-def _too_large(most: int) -> NoReturn:
-    _turn_away("too_large", f"more than {most} bytes, unpacked, are not taken: send it in parts", 413)
-
-
-def _taken(receipt: Receipt) -> _Answer:
-    """200 where anything came of it or nothing was wrong with it, 422 where all of it was refused."""
-    useless = receipt.refused and not receipt.published
-    return _Answer(
-        422 if useless else 200, TakenAnswer.of(receipt).model_dump_json(exclude_defaults=True).encode()
-    )
-
-
-def _away(code: RefusalCode, why: str, status: int, retry_after_s: int | None = None) -> _Answer:
-    headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
-    if status == 401:
-        headers["WWW-Authenticate"] = 'Bearer realm="skyfuse"'
-    return _Answer(status, to_json(TurnedAway(error=code, why=why)), headers)
-
-
-def _response(answer: _Answer) -> web.Response:
+def _response(answer: HttpAnswer) -> web.Response:
     return web.Response(
         status=answer.status, body=answer.body, content_type="application/json", headers=answer.headers
     )
 
 
 async def _no_config(_: web.Request) -> web.Response:
-    return _response(_away("unknown_path", "settings of devices are not kept here", 404))
+    return _response(HttpAnswer.turned_away("unknown_path", "settings of devices are not kept here", 404))
