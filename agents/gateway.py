@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from aiohttp import web
 from prometheus_client import generate_latest
@@ -29,6 +29,7 @@ from sources.gateway.mqtt_way import MqttWay
 from sources.gateway.producer import ConfirmedProducer
 from sources.gateway.reception import Reception
 from sources.gateway.spool import PatientReception
+from sources.gateway.way import Way
 from sources.pull.schedule import PullSchedule
 from streams import metrics
 from streams.version import version
@@ -41,15 +42,6 @@ _LONGEST_PAUSE_S: Final = 30.0
 #: A way that has run for so long (s) has recovered.
 _STEADY_S: Final = 60.0
 _FORMAT: Final = "[%(asctime)s] [%(process)d] [%(levelname)s] %(message)s"
-
-
-class Way(Protocol):
-    """A way in: serves until it is cancelled. What it raises is logged, and it is begun again."""
-
-    name: str
-
-    async def serve(self) -> None:
-        """Take in what comes, until cancelled."""
 
 
 @dataclass(frozen=True)

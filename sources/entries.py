@@ -87,7 +87,7 @@ class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-class _Guarded(_Entry):
+class AskedEntry(_Entry):
     """Somebody to be asked, who may want to know who asks."""
 
     username: str | None = None
@@ -98,7 +98,7 @@ class _Guarded(_Entry):
     timeout: Annotated[Duration, AfterValidator(_a_second)] = timedelta(seconds=15)
 
     @model_validator(mode="after")
-    def _one_password(self) -> "_Guarded":
+    def _one_password(self) -> "AskedEntry":
         if self.password is not None and self.password_file is not None:
             raise ValueError("password and password_file are both set: keep one of them")
         if (self.password or self.password_file) and self.username is None:
@@ -121,7 +121,7 @@ class _Guarded(_Entry):
             raise SourceError(f"the password {error}") from None
 
 
-class CameraEntry(_Guarded):
+class CameraEntry(AskedEntry):
     """`[[camera]]`: a camera of a station, and how its pictures are had."""
 
     station: StationId
@@ -187,7 +187,7 @@ class FolderEntry(_Entry):
     quiet: _Every = timedelta(seconds=5)
 
 
-class PullEntry(_Guarded):
+class PullEntry(AskedEntry):
     """`[[pull]]`: an address that is asked for readings."""
 
     name: _Name

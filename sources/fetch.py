@@ -8,7 +8,6 @@ entry is led to no other host.
 
 import asyncio
 import ipaddress
-import random
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -63,18 +62,18 @@ class Asked:
     Args:
         url: http or https.
         local: whether addresses of private networks may be asked; then no other host than this one.
+        most_bytes: of the answer's body.
         credentials: user and password, for digest where the server wants that, else basic.
         headers: further ones, which may be secret; told to the origin of `url` alone.
         timeout_s: of the whole answer.
-        most_bytes: of its body.
     """
 
     url: str
     local: bool
+    most_bytes: int
     credentials: tuple[str, str] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     timeout_s: float = 15.0
-    most_bytes: int = 12 * 1024 * 1024
 
 
 def is_public(address: str) -> bool:
@@ -266,14 +265,3 @@ def _time_of(text: str | None) -> int | None:
         return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
     except (TypeError, ValueError, OverflowError):
         return None
-
-
-def pause_s(
-    failures: int, every_s: float, longest_s: float = 900.0, *, draw: random.Random | None = None
-) -> float:
-    """Seconds until the next try after so many failures in a row: doubled each time, and somewhat by chance.
-
-    It is never less than half of `every_s`, and never much more than `longest_s` or `every_s`.
-    """
-    base = min(every_s * 2.0 ** min(failures - 1, 30), max(longest_s, every_s))
-    return base * (draw or random).uniform(0.75, 1.25)

@@ -5,17 +5,18 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from functools import partial
+from typing import Final
 
-from datasets.errors import SourceError
+from sources.asking import OK, Availability
 from sources.cameras.cadence import next_picture
-from sources.cameras.shutter import shutter_of
+from sources.cameras.shutter import Shutter, Taken, shutter_of
 from sources.cameras.view import FROZEN_AFTER_MS, Shown, shown
 from sources.entries import CameraEntry
 from sources.errors import FetchError
-from sources.fetch import pause_s
-from sources.gateway.arrival import Picture, Receipt
+from sources.gateway.arrival import Picture
 from sources.gateway.errors import KafkaAway
+from sources.gateway.way import TakesArrivals, side_by_side
 from streams import metrics
 
 log = logging.getLogger(__name__)
@@ -27,46 +28,8 @@ _OLD_MS: Final = 3_600_000
 _STREAMS: Final = 4
 #: The first picture is taken within so many seconds, by chance.
 _FIRST_S: Final = 5.0
-OK: Final = "ok"
 NIGHT: Final = "night"
 FROZEN: Final = "frozen"
-
-
-class TakesPictures(Protocol):
-    """The part of the reception that cameras use."""
-
-    async def take_picture(self, picture: Picture) -> Receipt:
-        """Publish; raises KafkaAway."""
-
-
-class CameraState:
-    """How a camera does: one word for the metric, a sentence for people, said when it changes."""
-
-    def __init__(self, entry: CameraEntry, clock: Callable[[], float]) -> None:
-        self._entry = entry
-        self._clock = clock
-        self.word = ""
-        self.failures = 0  #: in a row
-
-    def good(self, word: str, words: str = "") -> None:
-        """It answers; `words` where that is worth a line all the same."""
-        self.failures = 0
-        self._become(word, words or "it sends pictures", logging.WARNING if words else logging.INFO)
-
-    def fault(self, word: str, words: str) -> None:
-        """It does not."""
-        self.failures += 1
-        self._become(word, words, logging.WARNING)
-
-    def _become(self, word: str, words: str, level: int) -> None:
-        metrics.CAMERA_ASKED.labels(self._entry.station, self._entry.camera, word).inc()
-        if word == self.word:
-            return
-        if self.word:
-            metrics.CAMERA_STATE.remove(self._entry.station, self._entry.camera, self.word)
-        metrics.CAMERA_STATE.labels(self._entry.station, self._entry.camera, word).set(self._clock())
-        self.word = word
-        log.log(level, "camera %s is %s: %s", self._entry.name, word, words)
 
 
 class CameraRound:
@@ -85,7 +48,7 @@ class CameraRound:
     def __init__(
         self,
         entries: Sequence[CameraEntry],
-        reception: TakesPictures,
+        reception: TakesArrivals,
         *,
         place_of: Callable[[str], tuple[float, float] | None] = lambda _: None,
         known: asyncio.Event | None = None,
@@ -97,94 +60,71 @@ class CameraRound:
         self._clock = clock
         self._entries = entries
         self._streams = asyncio.Semaphore(_STREAMS)
-        self.states = {entry.name: CameraState(entry, clock) for entry in entries}
+        self.states = {entry.name: _availability(entry, clock) for entry in entries}
 
     async def serve(self) -> None:
         """Ask them until cancelled. One that fails is asked again, later and later."""
-        if self._known is not None:
-            await self._known.wait()
-        async with asyncio.TaskGroup() as group:
-            for entry in self._entries:
-                group.create_task(self._watch(entry), name=f"camera {entry.name}")
+        await side_by_side({f"camera {one.name}": one for one in self._entries}, self._watch, self._known)
 
     def _now_ms(self) -> int:
         return round(self._clock() * 1000)
 
     async def _watch(self, entry: CameraEntry) -> None:
-        state = self.states[entry.name]
-        every_ms = round(entry.every.total_seconds() * 1000)
+        every_s = entry.every.total_seconds()
         night_ms = None if entry.night == "off" else round(entry.night.total_seconds() * 1000)
-        before: Shown | None = None
-        shutter = None
-        first_s: float | None = random.uniform(0.0, min(_FIRST_S, entry.every.total_seconds()))
+        one = _Watched(entry, self._streams)
+        first_s: float | None = random.uniform(0.0, min(_FIRST_S, every_s))
         try:
             while True:
                 wake_ms, wanted = next_picture(
-                    entry.name, every_ms, night_ms, self._place(entry), self._now_ms()
+                    entry.name, round(every_s * 1000), night_ms, self._place(entry), self._now_ms()
                 )
                 if not wanted:
-                    state.good(NIGHT, "")
+                    self.states[entry.name].good(NIGHT, "it sends pictures")
                 pause = (wake_ms - self._now_ms()) / 1000
                 await asyncio.sleep(pause if first_s is None else min(pause, first_s))
                 first_s = None
-                if not wanted:
-                    continue
-                try:
-                    # Made anew after a failure: its password may have been mended.
-                    shutter = shutter or shutter_of(entry, self._streams)
-                    taken = await shutter.take()
-                    now_ms = self._now_ms()
-                    if taken.data is None:
-                        view = before
-                    else:
-                        view = await asyncio.to_thread(shown, taken.data, before, now_ms)
-                    if taken.data is not None and view is not None and _is_new(view, before):
-                        await self._hand_over(entry, taken.data, taken.modified_ms, now_ms)
-                    before = view
-                    if before is not None and now_ms - before.since_ms >= FROZEN_AFTER_MS:
-                        hours = (now_ms - before.since_ms) / 3_600_000
-                        state.good(FROZEN, f"it has shown the same picture for {hours:.1f} h")
-                    else:
-                        state.good(OK)
-                except (FetchError, SourceError) as error:
-                    code = error.code if isinstance(error, FetchError) else "no_password"
-                    state.fault(code, str(error))
-                    asked = error.retry_after_s if isinstance(error, FetchError) else None
-                    if shutter is not None:
-                        await shutter.close()
-                        shutter = None
-                    pause = max(pause_s(state.failures, every_ms / 1000), asked or 0.0)
-                    if pause > every_ms / 1000:
-                        await asyncio.sleep(pause - every_ms / 1000)
-                except KafkaAway as error:
-                    # The picture is let go: there will be another one. The camera shall not say that it has
-                    # told us of this one.
-                    log.warning("a picture of camera %s was not published: %s", entry.name, error)
-                    if shutter is not None:
-                        await shutter.close()
-                        shutter = None
-                    await asyncio.sleep(error.retry_after_s * random.uniform(1.0, 1.5))
-                except Exception:
-                    state.fault("unexpected", "something went wrong that should not, as written here")
-                    log.exception("camera %s", entry.name)
-                    await asyncio.sleep(pause_s(state.failures, every_ms / 1000))
+                if wanted:
+                    setback = await self.states[entry.name].ask(partial(self._once, one))
+                    if setback is not None:
+                        await one.close()
+                        await asyncio.sleep(max(0.0, setback.pause_s - every_s))
         finally:
-            if shutter is not None:
-                await shutter.close()
+            await one.close()
+
+    async def _once(self, one: "_Watched") -> None:
+        """Take a picture, and hand it over where it is another one than before."""
+        taken = await one.take()
+        now_ms = self._now_ms()
+        if taken.data is not None:
+            view = await asyncio.to_thread(shown, taken.data, one.view, now_ms)
+            if one.view is None or view.scene != one.view.scene:
+                await self._hand_over(one.entry, taken.data, taken.modified_ms, now_ms)
+            one.view = view
+        state = self.states[one.entry.name]
+        if one.view is not None and now_ms - one.view.since_ms >= FROZEN_AFTER_MS:
+            hours = (now_ms - one.view.since_ms) / 3_600_000
+            state.good(FROZEN, f"it has shown the same picture for {hours:.1f} h", warn=True)
+        else:
+            state.good(OK, "it sends pictures")
 
     async def _hand_over(self, entry: CameraEntry, data: bytes, modified_ms: int | None, now_ms: int) -> None:
-        receipt = await self._reception.take_picture(
-            Picture(
-                station=entry.station,
-                taken_at=_taken_at(modified_ms, now_ms),
-                data=data,
-                received_at=now_ms,
-                way="camera",
-                camera=entry.camera,
-                origin=f"camera {entry.name}",
-                crop=entry.area,
-            )
+        picture = Picture(
+            station=entry.station,
+            taken_at=_taken_at(modified_ms, now_ms),
+            data=data,
+            received_at=now_ms,
+            way="camera",
+            camera=entry.camera,
+            origin=f"camera {entry.name}",
+            crop=entry.area,
         )
+        try:
+            receipt = await self._reception.take_picture(picture)
+        except KafkaAway as error:
+            # It is let go: there will be another one.
+            log.warning("a picture of camera %s was not published: %s", entry.name, error)
+            raise
         if receipt.refused:
             raise FetchError(receipt.refused[0].code, f"its picture cannot be used: {receipt.refused[0].why}")
 
@@ -194,8 +134,42 @@ class CameraRound:
         return self._place_of(entry.station)
 
 
-def _is_new(view: Shown, before: Shown | None) -> bool:
-    return before is None or view.scene != before.scene
+class _Watched:
+    """A camera, and what it has shown last. It is opened anew after a failure: its password may have been
+    mended, and it shall not say that it has told us of a picture that was not published.
+    """
+
+    def __init__(self, entry: CameraEntry, streams: asyncio.Semaphore) -> None:
+        self.entry = entry
+        self.view: Shown | None = None
+        self._streams = streams
+        self._shutter: Shutter | None = None
+
+    async def take(self) -> Taken:
+        """A picture. Raises FetchError, SourceError."""
+        if self._shutter is None:
+            self._shutter = shutter_of(self.entry, self._streams)
+        return await self._shutter.take()
+
+    async def close(self) -> None:
+        """Let go of what is held."""
+        shutter, self._shutter = self._shutter, None
+        if shutter is not None:
+            await shutter.close()
+
+
+def _availability(entry: CameraEntry, clock: Callable[[], float]) -> Availability:
+    def changed(before: str, word: str) -> None:
+        if before:
+            metrics.CAMERA_STATE.remove(entry.station, entry.camera, before)
+        metrics.CAMERA_STATE.labels(entry.station, entry.camera, word).set(clock())
+
+    return Availability(
+        f"camera {entry.name}",
+        entry.every.total_seconds(),
+        counted=lambda word: metrics.CAMERA_ASKED.labels(entry.station, entry.camera, word).inc(),
+        changed=changed,
+    )
 
 
 def _taken_at(modified_ms: int | None, now_ms: int) -> int:

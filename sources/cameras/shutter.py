@@ -7,14 +7,14 @@ import sys
 from collections.abc import Mapping
 from typing import Final, NamedTuple, Protocol
 
+from camera.image import MAX_ORIGINAL_BYTES
 from datasets.errors import SourceError
+from sources.asking import asked_of
 from sources.cameras.mjpeg import first_picture
 from sources.entries import CameraEntry
 from sources.errors import FetchError
-from sources.fetch import Asked, Fetcher, Known
+from sources.fetch import Fetcher, Known
 
-#: A camera's picture, before it is scaled down.
-MOST_BYTES: Final = 12 * 1024 * 1024
 #: Seconds that the program gets beyond its own limit.
 _GRACE_S: Final = 2.0
 #: What the kinds of PyAV's errors mean.
@@ -53,16 +53,13 @@ def shutter_of(entry: CameraEntry, streams: asyncio.Semaphore) -> Shutter:
 
     `streams`: how many streams may be opened at a time, each by a process of its own with FFmpeg in it.
     """
-    credentials = entry.credentials()
     if entry.stream is not None:
-        return _RtspStream(entry.stream, credentials, entry.timeout.total_seconds(), streams)
+        return _RtspStream(entry.stream, entry.credentials(), entry.timeout.total_seconds(), streams)
     url = entry.snapshot or entry.mjpeg
     if url is None:
         raise SourceError(f"camera {entry.name} is not one that is asked")
-    asked = Asked(
-        url, entry.local, credentials, timeout_s=entry.timeout.total_seconds(), most_bytes=MOST_BYTES
-    )
-    return _Snapshot(Fetcher(asked)) if entry.snapshot else _Mjpeg(Fetcher(asked))
+    fetcher = Fetcher(asked_of(entry, url, MAX_ORIGINAL_BYTES))
+    return _Snapshot(fetcher) if entry.snapshot else _Mjpeg(fetcher)
 
 
 class _Snapshot:
@@ -93,7 +90,7 @@ class _Mjpeg:
                 picture = first_picture(read)
                 if picture is not None:
                     return Taken(picture)
-                if len(read) > MOST_BYTES:
+                if len(read) > MAX_ORIGINAL_BYTES:
                     break
         if read and not answer.headers.get("Content-Type", "").lower().startswith("multipart/"):
             raise FetchError("not_a_picture", "it is no MJPEG stream: a single picture is a `snapshot`")

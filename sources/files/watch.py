@@ -5,9 +5,10 @@ import logging
 import os
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import tzinfo
-from typing import IO, Final, Protocol
+from typing import IO, Final
 from zoneinfo import ZoneInfo
 
+from camera.image import MAX_ORIGINAL_BYTES
 from sources.adapters.core.parts import Part
 from sources.entries import CameraEntry, FolderEntry
 from sources.errors import FileRefused
@@ -15,6 +16,7 @@ from sources.files.inbox import Claimed, Inbox
 from sources.files.unpacking import Piece, pieces
 from sources.gateway.arrival import Arrival, Picture, Receipt
 from sources.gateway.errors import KafkaAway
+from sources.gateway.way import TakesArrivals, side_by_side
 from streams import metrics
 
 log = logging.getLogger(__name__)
@@ -25,19 +27,8 @@ _LOOK_S: Final = 1.0
 _RETRY_S: Final = 10.0
 #: For so long (s) a picture has not grown when it is whole: cameras send theirs in one go.
 _PICTURE_QUIET_S: Final = 3.0
-_MOST_PICTURE: Final = 12 * 1024 * 1024
 #: Refused parts that a reason names.
 _NAMED: Final = 8
-
-
-class TakesFiles(Protocol):
-    """The part of the reception that folders use. Both raise KafkaAway."""
-
-    async def take(self, arrival: Arrival) -> Receipt:
-        """Publish a payload."""
-
-    async def take_picture(self, picture: Picture) -> Receipt:
-        """Publish a picture."""
 
 
 class FolderWatch:
@@ -58,7 +49,7 @@ class FolderWatch:
         self,
         folders: Sequence[FolderEntry],
         cameras: Sequence[CameraEntry],
-        reception: TakesFiles,
+        reception: TakesArrivals,
         *,
         zone_of: Callable[[str], tzinfo | None] = lambda _: None,
         known: asyncio.Event | None = None,
@@ -71,11 +62,8 @@ class FolderWatch:
 
     async def serve(self) -> None:
         """Watch them until cancelled. A folder that cannot be used is tried again."""
-        if self._known is not None:
-            await self._known.wait()
-        async with asyncio.TaskGroup() as group:
-            for job in self._jobs:
-                group.create_task(self._watch(job), name=f"folder {job.inbox.folder}")
+        jobs = {f"folder {one.inbox.folder}": one for one in self._jobs}
+        await side_by_side(jobs, self._watch, self._known)
 
     async def _watch(self, job: "_Readings | _Pictures") -> None:
         said = ""
@@ -133,7 +121,7 @@ class _Readings:
     keeps = True
 
     def __init__(
-        self, entry: FolderEntry, reception: TakesFiles, zone_of: Callable[[str], tzinfo | None]
+        self, entry: FolderEntry, reception: TakesArrivals, zone_of: Callable[[str], tzinfo | None]
     ) -> None:
         self._entry = entry
         self._reception = reception
@@ -181,7 +169,7 @@ class _Readings:
 class _Pictures:
     keeps = False
 
-    def __init__(self, entry: CameraEntry, reception: TakesFiles) -> None:
+    def __init__(self, entry: CameraEntry, reception: TakesArrivals) -> None:
         assert entry.folder is not None
         self._entry = entry
         self._reception = reception
@@ -189,9 +177,9 @@ class _Pictures:
 
     async def take(self, name: str, file: IO[bytes], status: os.stat_result) -> tuple[str, bool]:
         """What is to be said of it, and whether it could not be used."""
-        data = await asyncio.to_thread(file.read, _MOST_PICTURE + 1)
-        if len(data) > _MOST_PICTURE:
-            return f"{name!a} is no picture: it has more than {_MOST_PICTURE} bytes", True
+        data = await asyncio.to_thread(file.read, MAX_ORIGINAL_BYTES + 1)
+        if len(data) > MAX_ORIGINAL_BYTES:
+            return f"{name!a} is no picture: it has more than {MAX_ORIGINAL_BYTES} bytes", True
         changed_ms = status.st_mtime_ns // 1_000_000
         receipt = await _until_confirmed(
             lambda: self._reception.take_picture(

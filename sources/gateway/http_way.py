@@ -9,7 +9,7 @@ import logging
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, NamedTuple, Protocol, cast
+from typing import Final, NamedTuple, cast
 from zoneinfo import ZoneInfo
 
 from aiohttp import web
@@ -30,6 +30,7 @@ from sources.gateway.openapi import document
 from sources.gateway.rates import Rates, network_of
 from sources.gateway.reception import Reception
 from sources.gateway.request_body import body_of, form_of
+from sources.gateway.way import TakesPayloads
 from streams import metrics
 
 log = logging.getLogger(__name__)
@@ -44,13 +45,6 @@ _PASSED_ON: Final = ("x-sensor", "x-pin", "content-type")
 _STATION: Final = TypeAdapter(StationId)
 _DEVICE: Final = TypeAdapter(DeviceId)
 _Handler = Callable[["_Request"], Awaitable[HttpAnswer]]
-
-
-class Takes(Protocol):
-    """A reception, or one that keeps on disk what Kafka does not take."""
-
-    async def take(self, arrival: Arrival) -> Receipt:
-        """Raises KafkaAway, NotAllowed, SpoolFull."""
 
 
 class _Request(NamedTuple):
@@ -87,7 +81,7 @@ class HttpWay:
         self,
         settings: HttpSettings,
         reception: Reception,
-        patient: Takes,
+        patient: TakesPayloads,
         keys: KeyRing,
         *,
         now: Callable[[], float] = time.time,
@@ -290,7 +284,7 @@ class HttpWay:
 
     def _by(self, adapter: str, path: str = "") -> _Handler:
         async def handler(request: _Request) -> HttpAnswer:
-            to: Takes = self._reception
+            to: TakesPayloads = self._reception
             if not request.scope.keyless or self._station(request, adapter) is not None:
                 to = self._patient
             return HttpAnswer.taken(await self._take(request, adapter, path or request.web.path, to))
@@ -306,7 +300,7 @@ class HttpWay:
         why = "; ".join(part.why for part in receipt.refused[:4])
         return HttpAnswer(422, to_json({"code": "unprocessable entity", "message": why}))
 
-    async def _take(self, request: _Request, adapter: str, path: str, to: Takes) -> Receipt:
+    async def _take(self, request: _Request, adapter: str, path: str, to: TakesPayloads) -> Receipt:
         station = self._station(request, adapter)
         if station is not None and not request.scope.covers(station):
             raise NotAllowed(f"{request.scope.holder} may not speak for the station {station}")

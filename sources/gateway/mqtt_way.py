@@ -34,9 +34,9 @@ from schemas.base import StationId
 from settings.sections import MqttSettings
 from sources.gateway.arrival import Arrival, KeyScope, Picture
 from sources.gateway.errors import KafkaAway, NotAllowed, SpoolFull
-from sources.gateway.http_way import Takes
 from sources.gateway.reception import Reception
 from sources.gateway.topics import Match, TopicMap, is_online
+from sources.gateway.way import TakesPayloads
 from streams import metrics
 
 log = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class MqttWay:
         self,
         settings: MqttSettings,
         reception: Reception,
-        patient: Takes,
+        patient: TakesPayloads,
         folder: Path,
         *,
         now: Callable[[], float] = time.time,

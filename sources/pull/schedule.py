@@ -6,19 +6,19 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from datetime import tzinfo
+from functools import partial
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from datasets.errors import SourceError
 from schemas.base import format_time, from_ms
 from sources.adapters.core.translation import MAX_BYTES
+from sources.asking import OK, Availability, Setback, asked_of
 from sources.entries import PullEntry
-from sources.errors import FetchError
-from sources.fetch import Asked, Fetcher, Known, pause_s
-from sources.gateway.arrival import Arrival, Receipt
-from sources.gateway.errors import KafkaAway
+from sources.fetch import Fetcher, Known
+from sources.gateway.arrival import Arrival
+from sources.gateway.way import TakesPayloads, side_by_side
 from sources.pull.cursors import Cursor, Cursors
 from sources.pull.stretch import is_gap, next_stretch, written
 from streams import metrics
@@ -27,14 +27,6 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two questions of one entry while it makes up for a gap.
 _BETWEEN_S: Final = 1.0
-OK: Final = "ok"
-
-
-class TakesPayloads(Protocol):
-    """The part of the reception that is used here."""
-
-    async def take(self, arrival: Arrival) -> Receipt:
-        """Publish a payload; raises KafkaAway."""
 
 
 class PullSchedule:
@@ -67,57 +59,36 @@ class PullSchedule:
         self._file = file
         self._zone_of = zone_of
         self._clock = clock
-        #: One word each: ok, or why there is no answer.
-        self.states: dict[str, str] = {}
+        self.states = {entry.name: _availability(entry) for entry in entries}
 
     async def serve(self) -> None:
         """Ask them until cancelled. One that fails is asked again, later and later."""
-        if self._known is not None:
-            await self._known.wait()
         with Cursors(self._file) as cursors:
-            async with asyncio.TaskGroup() as group:
-                for entry in self._entries:
-                    group.create_task(self._ask(entry, cursors), name=f"pull {entry.name}")
+            entries = {f"pull {one.name}": one for one in self._entries}
+            await side_by_side(entries, lambda entry: self._ask(entry, cursors), self._known)
 
     def _now_ms(self) -> int:
         return round(self._clock() * 1000)
 
     async def _ask(self, entry: PullEntry, cursors: Cursors) -> None:
         every_s = entry.every.total_seconds()
-        failures = 0
         at = cursors.read(entry.name, entry.url)
         # Not all at once after a start, and not before a server that has had enough has said.
         pause = max(random.uniform(0.0, min(every_s, 5.0)), at.not_before_ms / 1000 - self._clock())
         while True:
             await asyncio.sleep(max(0.0, pause))
             began = self._clock()
-            try:
-                behind = await self._once(entry, cursors)
-                failures = 0
-                self._become(entry, OK, "it answers")
-                # Somewhat by chance: a fleet of gateways must not come in step.
-                pause = _BETWEEN_S if behind else every_s * random.uniform(0.95, 1.05)
-                pause -= self._clock() - began
-            except (FetchError, SourceError) as error:
-                failures += 1
-                code = error.code if isinstance(error, FetchError) else "no_password"
-                self._become(entry, code, str(error))
-                asked_s = (error.retry_after_s if isinstance(error, FetchError) else None) or 0.0
-                pause = max(pause_s(failures, every_s), asked_s)
-                if asked_s:
+            came = await self.states[entry.name].ask(partial(self._once, entry, cursors))
+            if isinstance(came, Setback):
+                pause = came.pause_s
+                if came.asked_s:
                     kept = cursors.read(entry.name, entry.url)
-                    cursors.keep(
-                        entry.name,
-                        entry.url,
-                        kept._replace(not_before_ms=self._now_ms() + round(asked_s * 1000)),
-                    )
-            except KafkaAway as error:
-                pause = error.retry_after_s * random.uniform(1.0, 1.5)
-            except Exception:
-                failures += 1
-                self._become(entry, "unexpected", "something went wrong that should not, as written here")
-                log.exception("pull %s", entry.name)
-                pause = pause_s(failures, every_s)
+                    not_before_ms = self._now_ms() + round(came.asked_s * 1000)
+                    cursors.keep(entry.name, entry.url, kept._replace(not_before_ms=not_before_ms))
+            else:
+                # Somewhat by chance: a fleet of gateways must not come in step.
+                pause = _BETWEEN_S if came else every_s * random.uniform(0.95, 1.05)
+                pause -= self._clock() - began
 
     async def _once(self, entry: PullEntry, cursors: Cursors) -> bool:
         """Ask for the next stretch and publish the answer; whether there is more to be asked at once."""
@@ -143,16 +114,8 @@ class PullSchedule:
                 metrics.PULLED.labels(entry.name, "gap").inc()
         # A stretch is a question of its own: what the last one was answered by says nothing of this one.
         known = at.known if stretch is None else Known()
-        fetcher = Fetcher(
-            Asked(
-                url,
-                entry.local,
-                entry.credentials(),
-                {name: value.get_secret_value() for name, value in entry.headers.items()},
-                entry.timeout.total_seconds(),
-                MAX_BYTES,
-            )
-        )
+        headers = {name: value.get_secret_value() for name, value in entry.headers.items()}
+        fetcher = Fetcher(asked_of(entry, url, MAX_BYTES, headers))
         try:
             answer = await fetcher.fetch(known)
         finally:
@@ -165,6 +128,7 @@ class PullSchedule:
             entry.url,
             Cursor(None if stretch is None else stretch.until_ms, 0, answer.known),
         )
+        self.states[entry.name].good(OK, "it answers")
         return stretch is not None and stretch.until_ms < now_ms
 
     async def _publish(self, entry: PullEntry, body: bytes, now_ms: int) -> None:
@@ -185,10 +149,10 @@ class PullSchedule:
             )
         )
 
-    def _become(self, entry: PullEntry, word: str, words: str) -> None:
-        metrics.PULLED.labels(entry.name, word).inc()
-        before = self.states.get(entry.name)
-        if word != before:
-            self.states[entry.name] = word
-            level = logging.INFO if word == OK else logging.WARNING
-            log.log(level, "pull %s is %s: %s", entry.name, word, words)
+
+def _availability(entry: PullEntry) -> Availability:
+    return Availability(
+        f"pull {entry.name}",
+        entry.every.total_seconds(),
+        counted=lambda word: metrics.PULLED.labels(entry.name, word).inc(),
+    )

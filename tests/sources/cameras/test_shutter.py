@@ -280,7 +280,9 @@ def test_no_redirect_leads_into_a_private_network_or_takes_the_password_along(
                 assert (await _fault(entry("file:///etc/passwd", True))).code == "redirects"
                 assert (await _fault(entry(f"{there}/nosy", True))).code == "unauthorized"
                 assert asked.pop() == ("/nosy", None)
-                fetcher = Fetcher(Asked(f"{here}/lead?to={there}/key", True, headers={"X-API-Key": "k"}))
+                fetcher = Fetcher(
+                    Asked(f"{here}/lead?to={there}/key", True, 1 << 20, headers={"X-API-Key": "k"})
+                )
                 assert (await fetcher.fetch()).body == picture(1)
                 await fetcher.close()
                 assert asked.pop() == ("/key", None)

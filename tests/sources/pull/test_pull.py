@@ -187,12 +187,12 @@ def test_a_server_that_has_had_enough_is_let_be_after_a_restart_too(
         async with cloud.served() as url:
             entry = _entry(url)
             async with _pulling(entry, tmp_path / "p.sqlite", lambda: now, reception) as schedule:
-                await _until(lambda: schedule.states.get("cloud") == "too_many")
+                await _until(lambda: schedule.states["cloud"].word == "too_many")
             with Cursors(tmp_path / "p.sqlite") as cursors:
                 assert cursors.read("cloud", entry.url).not_before_ms == NOW + 60_000
             cloud.status = 200
             async with _pulling(entry, tmp_path / "p.sqlite", lambda: now + 61, reception) as schedule:
-                await _until(lambda: schedule.states.get("cloud") == "ok")
+                await _until(lambda: schedule.states["cloud"].word == "ok")
         assert "(429)" in caplog.text
 
     asyncio.run(run())
@@ -222,6 +222,6 @@ def test_a_local_device_is_asked_and_an_unchanged_answer_is_not_read_again(tmp_p
             assert log.readings[0].key == b"roof"
             closed = _entry(f"{url}/measures/current", local=False, station="roof")
             async with _pulling(closed, tmp_path / "q.sqlite", lambda: NOW / 1000, reception) as schedule:
-                await _until(lambda: schedule.states.get("cloud") == "private_address")
+                await _until(lambda: schedule.states["cloud"].word == "private_address")
 
     asyncio.run(run())
