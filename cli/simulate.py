@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import ExitStack
 from typing import Annotated, Final
 
 import typer
@@ -11,11 +12,21 @@ from infra.connect import with_broker
 from infra.stack.processes import ended_by_signals
 from settings.sections import Settings
 from sources.simulate.city import MOST_STATIONS
+from sources.simulate.devices import devices_on_air
 from sources.simulate.feed import FRAME_PERIOD_S, feed
 from sources.simulate.place import settle
+from sources.simulate.vendors import DEVICE_WAYS, DeviceWay, records_of
 
 #: Of the option `--every`.
 EVERY: Final = "Seconds between two pictures of a camera, 1 or more; 0: no pictures."
+
+
+def device_ways(text: str) -> tuple[DeviceWay, ...]:
+    """The ways in an option such as `http,mqtt`. Raises typer.BadParameter."""
+    asked = {way.strip() for way in text.split(",") if way.strip()}
+    if unknown := asked.difference(DEVICE_WAYS):
+        raise typer.BadParameter(f"{', '.join(sorted(unknown))}: there are {' and '.join(DEVICE_WAYS)}")
+    return tuple(way for way in DEVICE_WAYS if way in asked)
 
 
 def simulate(
@@ -30,15 +41,31 @@ def simulate(
         float | None, typer.Option("--for", min=0.1, help="End after so many seconds.")
     ] = None,
     every: Annotated[float, typer.Option(min=0, help=EVERY)] = FRAME_PERIOD_S,
+    ways: Annotated[
+        str,
+        typer.Option(
+            "--with",
+            metavar="WAYS",
+            help="Beside it devices of makers, which speak to the gateway: http, mqtt, or http,mqtt.",
+        ),
+    ] = "",
 ) -> None:
     """Send a small made-up city's frames and readings, as its stations would."""
     stop = threading.Event()
-    with ended_by_signals():
+    speaking = device_ways(ways)
+    with ended_by_signals(), ExitStack() as closing:
         try:
             settings = with_broker(Settings())
+            if "mqtt" in speaking and settings.gateway.mqtt.url is None:
+                raise typer.BadParameter("--with mqtt needs a broker: gateway.mqtt.url names none")
+            if "http" in speaking and settings.gateway.http.port is None:
+                raise typer.BadParameter("--with http needs a gateway: gateway.http.port is off")
+            city = settle(settings.data_dir, int(time.time() * 1000), stations, seed)
+            if speaking:
+                closing.enter_context(devices_on_air(settings, city, speaking))
             summary = feed(
-                settings, settle(settings.data_dir, int(time.time() * 1000), stations, seed),
-                history_min=history, speed=speed, seconds=seconds, frame_period_s=every or None, stop=stop,
+                settings, city, history_min=history, speed=speed, seconds=seconds,
+                frame_period_s=every or None, records=records_of(city, speaking), stop=stop,
             )  # fmt: skip
         except KeyboardInterrupt:
             return

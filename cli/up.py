@@ -18,7 +18,7 @@ from cli.shared.live import Drawing, Freshness, Wait, is_stale, line, picture, u
 from cli.shared.running import Running, running
 from cli.shared.times import age_words, zones_of
 from cli.shared.wording import counted
-from cli.simulate import EVERY
+from cli.simulate import EVERY, device_ways
 from infra.connect import environment
 from infra.errors import StackError
 from infra.room import Rooms
@@ -33,10 +33,10 @@ from sources.simulate.city import MOST_STATIONS, City
 from sources.simulate.feed import FRAME_PERIOD_S
 from sources.simulate.guide import guide
 from sources.simulate.place import settle
+from sources.simulate.vendors import DeviceWay, records_of
 from streams.errors import StoreError
 from streams.topics import READINGS
 
-_WAYS: Final = frozenset(("http", "mqtt"))
 #: Windows that tell how often a station speaks: six hours of minutes.
 _REMEMBERED: Final = 360
 
@@ -56,9 +56,7 @@ def up(
     ] = "",
 ) -> None:
     """Run everything on this machine and show it live."""
-    asked = frozenset(way.strip() for way in ways.split(",") if way.strip())
-    if asked - _WAYS:
-        raise typer.BadParameter(f"{', '.join(sorted(asked - _WAYS))}: there are http and mqtt")
+    asked = device_ways(ways)
     settings = Settings()
     http = settings.gateway.http
     if "http" in asked:
@@ -77,7 +75,7 @@ class _Simulated(NamedTuple):
 
 
 def _run(
-    settings: Settings, seconds: float | None, simulated: _Simulated | None, ways: Collection[str] = ()
+    settings: Settings, seconds: float | None, simulated: _Simulated | None, ways: tuple[DeviceWay, ...] = ()
 ) -> None:
     """Run until Ctrl-C or for `seconds`, showing what the network shows."""
     console = screen()
@@ -113,12 +111,17 @@ def _run(
         else:
             console.print(f"skyfuse: simulating {counted(simulated.stations, 'station')}", style="dim")
             city = settle(settings.data_dir, to_ms(utc_now()), simulated.stations)
+            if ways:
+                names = ", ".join(sorted(one.station for one in records_of(city, ways)))
+                console.print(
+                    f"skyfuse: beside them devices of makers speak to the gateway: {names}", style="dim"
+                )
             stack.supervisor.add(
                 "simulate",
                 [
                     sys.executable, "-m", "cli.main", "simulate",
                     "--stations", str(simulated.stations), "--history", str(simulated.history),
-                    "--every", str(simulated.every),
+                    "--every", str(simulated.every), *(["--with", ",".join(ways)] if ways else []),
                 ],
                 environment(settings),
             )  # fmt: skip

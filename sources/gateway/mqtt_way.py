@@ -69,6 +69,24 @@ class _MqttMessage(NamedTuple):
     payload: bytes
 
 
+def address_of(settings: MqttSettings) -> tuple[str, int]:
+    """Host and port of the broker that settings name."""
+    address = urlsplit(settings.url or "")
+    return address.hostname or "localhost", address.port or (8883 if address.scheme == "mqtts" else 1883)
+
+
+def introduce(client: Client, settings: MqttSettings) -> None:
+    """Tell a client that does not run yet by what name, password and certificates it comes."""
+    if settings.username is not None:
+        password = settings.password
+        client.username_pw_set(settings.username, None if password is None else password.get_secret_value())
+    if urlsplit(settings.url or "").scheme == "mqtts":
+        context = ssl.create_default_context(cafile=settings.cafile)
+        if settings.certfile is not None:
+            context.load_cert_chain(settings.certfile, settings.keyfile)
+        client.tls_set_context(context)
+
+
 class MqttWay:
     """A client of a broker.
 
@@ -100,10 +118,7 @@ class MqttWay:
         self._now = now
         self._zone_of = zone_of
         self._topics = TopicMap(settings.topics)
-        address = urlsplit(settings.url)
-        self._host = address.hostname or "localhost"
-        self._tls = address.scheme == "mqtts"
-        self._port = address.port or (8883 if self._tls else 1883)
+        self._host, self._port = address_of(settings)
         self._scope = KeyScope(("*",), f"the MQTT broker {self._host}")
         self._came: deque[_MqttMessage] = deque()
         self._room = threading.Condition()
@@ -152,16 +167,7 @@ class MqttWay:
             manual_ack=True,
         )
         client.reconnect_delay_set(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
-        if self._settings.username is not None:
-            password = self._settings.password
-            client.username_pw_set(
-                self._settings.username, None if password is None else password.get_secret_value()
-            )
-        if self._tls:
-            context = ssl.create_default_context(cafile=self._settings.cafile)
-            if self._settings.certfile is not None:
-                context.load_cert_chain(self._settings.certfile, self._settings.keyfile)
-            client.tls_set_context(context)
+        introduce(client, self._settings)
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
         client.on_disconnect = self._on_disconnect

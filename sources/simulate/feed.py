@@ -2,11 +2,12 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from datasets.errors import SourceError
+from schemas.station import Station
 from schemas.times import MINUTE_MS
 from settings.sections import Settings
 from sources.sender import Sender
@@ -40,6 +41,7 @@ def feed(
     speed: float | None = None,
     seconds: float | None = None,
     frame_period_s: float | None = FRAME_PERIOD_S,
+    records: Sequence[Station] = (),
     progress: Callable[[SimulationSummary], None] | None = None,
     stop: threading.Event | None = None,
 ) -> SimulationSummary:
@@ -47,8 +49,8 @@ def feed(
 
     Begins `history_min` minutes ago, or where an earlier simulation of this city in the same data_dir ended
     if that is later. The past is sent at `speed` (event seconds a second; None: as fast as it goes), then
-    real time is kept. Without `frame_period_s` no camera takes a picture. Ends after `seconds` or when `stop`
-    is set, with everything confirmed; the ground truth is in
+    real time is kept. Without `frame_period_s` no camera takes a picture. `records`: of stations that speak
+    by other ways. Ends after `seconds` or when `stop` is set, with everything confirmed; the truth is in
     `sources.simulate.truth.truth_file(settings.data_dir, city)`. Raises SourceError.
     """
     _check(history_min, speed, frame_period_s)
@@ -63,8 +65,8 @@ def feed(
     frame_period_ms = None if frame_period_s is None else round(frame_period_s * 1000)
     summary = SimulationSummary()
     with Sender(settings.kafka) as sender:
-        for station in city.stations:
-            sender.send(STATIONS.name, station.id.encode(), station.record.model_dump_json().encode())
+        for record in (*(station.record for station in city.stations), *records):
+            sender.send(STATIONS.name, record.station.encode(), record.model_dump_json().encode())
             summary.stations += 1
         sender.flush()  # the stages find each station's record before its first frame
         noted_ms = start_ms
