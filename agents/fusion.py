@@ -33,15 +33,19 @@ from streams.accept import (
 from streams.cadences import CADENCE, dump_cadences
 from streams.census import Census
 from streams.checkpoint import Checkpoints
-from streams.join import Item, Join, Output, WindowView
+from streams.join import Item, Join, Output, Step, WindowView
 from streams.letters import Letters
 from streams.stage import KafkaRecord, Out, StageIo
 from streams.standing import Periods
 from streams.stations import StationBook
 from streams.topics import CAMERA_BANDS, ESTIMATES, FEATURES, LATE, READINGS
 
-#: Inputs held in open windows before a source that runs ahead is paused.
-_MAX_BUFFERED: Final = 200_000
+#: Inputs held in open windows before a source that runs ahead is paused. One of a window of its own takes
+#: some 1.2 kB, features three times that.
+_MAX_BUFFERED: Final = 100_000
+#: Steps that are worked on at a time. A source that catches up, or a jump of its watermark, makes months of
+#: windows final at once; an estimate on its way takes 40 kB.
+_PORTION: Final = 1_000
 #: Windows by which a source runs ahead then, beside the allowed lateness.
 _LEAD: Final = 5
 #: Bytes of a record beside its key, value and headers, and of a header that is added on the way.
@@ -275,41 +279,49 @@ class FusionStage:
             letters.add(records[offset], Refused("conflict", reason), used=used)
 
     async def _send(self, out: list[Out], output: Output) -> None:
-        if output.steps:
-            loop = asyncio.get_running_loop()
-            steps = [step for step in output.steps if step.kind == "close" or self._learnable(step.view)]
-            told = await loop.run_in_executor(
-                self._executor, self.assessor.run, steps, self.join.done, self._stations.get
-            )
-            letters = Letters(self._io.names, "fusion")
-            for (kind, view), refused in told.failed:
-                if kind == "amend":
-                    letters.add(amendment_again(view, self._topics["readings"], self._io.partition), refused)
-                if kind == "close":  # a window that is final was published, or refused, before
-                    self._refuse_window(view, refused, letters)
-            views = {(view.station, view.end): view for kind, view in output.steps if kind == "close"}
-            for estimate in told.estimates:
-                body = estimate.model_dump_json().encode()
-                if len(body) > ESTIMATES.max_bytes - _ROOM:
-                    reason = (
-                        f"the estimate of this window would have {len(body)} bytes, its topic takes"
-                        f" {ESTIMATES.max_bytes}; {_largest(estimate)}"
-                    )
-                    view = views[estimate.station, to_ms(estimate.window.end)]
-                    self._refuse_window(view, Refused("estimate_too_large", reason), letters)
-                    continue
-                out.append(Out(self._estimates_topic, estimate.station.encode(), body))
-            for kind, view in output.steps if self._failed else ():
-                if kind == "expire":
-                    self._failed.pop((view.station, view.start), None)
-            out += letters.out()
-            out += [
-                Out(self._bands_topic, found.station.encode(), found.model_dump_json().encode())
-                for found in told.bands
-            ]
-            self._count(told.estimates)
+        steps = [step for step in output.steps if step.kind == "close" or self._learnable(step.view)]
+        for part, done in _portions(steps, self.join.done):
+            out += await self._assess(part, done)
+            if out:
+                await self._io.publish(out)
+            out = []
         if out:
             await self._io.publish(out)
+        for kind, view in output.steps if self._failed else ():
+            if kind == "expire":
+                self._failed.pop((view.station, view.start), None)
+
+    async def _assess(self, steps: Sequence[Step], done: int) -> list[Out]:
+        """What is to be published of some steps; those that come later are of no window before `done`."""
+        told = await asyncio.get_running_loop().run_in_executor(
+            self._executor, self.assessor.run, steps, done, self._stations.get
+        )
+        letters = Letters(self._io.names, "fusion")
+        for (kind, view), refused in told.failed:
+            if kind == "amend":
+                letters.add(amendment_again(view, self._topics["readings"], self._io.partition), refused)
+            if kind == "close":  # a window that is final was published, or refused, before
+                self._refuse_window(view, refused, letters)
+        views = {(view.station, view.end): view for kind, view in steps if kind == "close"}
+        out = []
+        for estimate in told.estimates:
+            body = estimate.model_dump_json().encode()
+            if len(body) > ESTIMATES.max_bytes - _ROOM:
+                reason = (
+                    f"the estimate of this window would have {len(body)} bytes, its topic takes"
+                    f" {ESTIMATES.max_bytes}; {_largest(estimate)}"
+                )
+                view = views[estimate.station, to_ms(estimate.window.end)]
+                self._refuse_window(view, Refused("estimate_too_large", reason), letters)
+                continue
+            out.append(Out(self._estimates_topic, estimate.station.encode(), body))
+        out += letters.out()
+        out += [
+            Out(self._bands_topic, found.station.encode(), found.model_dump_json().encode())
+            for found in told.bands
+        ]
+        self._count(told.estimates)
+        return out
 
     def _refuse_window(self, view: WindowView, refused: Refused, letters: Letters) -> None:
         """Nothing could be made of a window: each record of it is refused, once."""
@@ -388,7 +400,7 @@ class FusionStage:
         if self.join.buffered < _MAX_BUFFERED:
             return set()
         lead = _LEAD * self.join.rules.size + self.join.rules.lateness
-        return {self._topics[name] for name in self.join.leading(lead)}
+        return {self._topics[name] for name in self.join.leading(lead, self._now())}
 
     async def close(self) -> None:
         """State lives in this object only: dropping it is all."""
@@ -398,3 +410,13 @@ def _extend(output: Output, more: Output) -> None:
     output.steps += more.steps
     output.late += more.late
     output.conflicts += more.conflicts
+
+
+def _portions(steps: Sequence[Step], done: int) -> Iterable[tuple[Sequence[Step], int]]:
+    """Steps a portion at a time, each with the end of the earliest window that comes after it (ms)."""
+    parts = [steps[start : start + _PORTION] for start in range(0, len(steps), _PORTION)]
+    marks = []
+    for part in reversed(parts):
+        marks.append(done)
+        done = min(done, *(view.end for _, view in part))
+    return zip(parts, reversed(marks), strict=True)

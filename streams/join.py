@@ -150,16 +150,14 @@ class Output:
 
 
 class _Window:
-    __slots__ = ("closed", "dirty", "firsts", "inputs", "own", "size")
+    __slots__ = ("closed", "dirty", "firsts", "inputs", "size")
 
     def __init__(self) -> None:
         self.inputs: dict[str, dict[tuple[Any, ...], Item]] = {}
         self.firsts: dict[str, tuple[int, int]] = {}
         self.closed = False
         self.dirty = False
-        #: All its inputs, and those whose own time lies in it.
         self.size = 0
-        self.own = 0
 
 
 class _Source:
@@ -248,7 +246,6 @@ class Join:
                 if known is None:
                     side[item.identity] = item
                     window.size += 1
-                    window.own += 1
                     self._count += 1
                     if window.closed:
                         window.dirty = True
@@ -296,6 +293,7 @@ class Join:
             if item.identity not in side:
                 side[item.identity] = item
                 window.size += 1
+                self._count += 1
                 if window.closed:
                     window.dirty = True
                     touched[key] = window
@@ -338,14 +336,20 @@ class Join:
 
     # -- progress ------------------------------------------------------------------------------------------
 
-    def _combined(self, now: int) -> int:
+    def _awaited(self, now: int) -> list[int]:
+        """Watermarks of the sources that are not idle."""
         timeout = self.rules.idle_timeout
+        return [
+            source.watermark
+            for source in self._sources.values()
+            if timeout is None or now - source.active_at < timeout
+        ]
+
+    def _combined(self, now: int) -> int:
+        awaited = self._awaited(now)
+        if awaited:
+            return min(awaited)
         sources = self._sources.values()
-        if timeout is None:
-            return min(source.watermark for source in sources)
-        active = [source.watermark for source in sources if now - source.active_at < timeout]
-        if active:
-            return min(active)
         # Everything is silent: event time goes on at the pace of processing time, so that the last windows
         # close and become final. No further: who speaks next may begin where the last one ended, as the next
         # of some files that are fed in a row does.
@@ -380,7 +384,7 @@ class Join:
                 self._publish(key, window, output)
             output.steps.append(Step("expire", self._view(key, window)))
             self._held.append((start + self.rules.size, window.firsts))
-            self._count -= window.own
+            self._count -= window.size
             del self._windows[key]
         self._done = max(self._done, combined - self.rules.grace - self.rules.lateness)
         forget = self._done - self.rules.hold
@@ -432,12 +436,20 @@ class Join:
 
     @property
     def buffered(self) -> int:
-        """Inputs held in those windows."""
+        """Inputs held in those windows, and amendments. One that stands for a period counts in each of its
+        windows: it is they that take the memory, an hour's reading makes sixty.
+        """
         return self._count
 
-    def leading(self, by: int) -> Sequence[str]:
-        """Sources whose watermark is more than `by` ms ahead of the slowest one: to be paused when full."""
-        slowest = min(source.watermark for source in self._sources.values())
+    def leading(self, by: int, now: int) -> Sequence[str]:
+        """Sources more than `by` ms ahead of the slowest one that windows wait for: to be paused when full.
+
+        Nothing waits for a source that is idle, so nobody runs ahead of it.
+        """
+        awaited = self._awaited(now)
+        if not awaited:
+            return []
+        slowest = min(awaited)
         return [name for name, source in self._sources.items() if source.watermark > slowest + by]
 
     def source_watermark(self, source: str) -> int:

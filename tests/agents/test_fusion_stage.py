@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+import agents.fusion
 from agents.fusion import FusionStage
 from agents.worker import _Fusion
 from schemas.amendment import AMENDMENT_TYPE, AmendedHour, Amendment
@@ -29,7 +30,7 @@ from streams import topics
 from streams.accept import PUNCTUATION_TYPE
 from streams.cadences import CADENCE
 from streams.checkpoint import AT
-from streams.join import Settled
+from streams.join import Settled, Step, WindowView
 from streams.stage import Committed, Out, StageIo
 from tests.agents.test_boundary import Log, Record
 from tests.fusion.town import DAY, MINUTE, SECOND, reading, value
@@ -197,6 +198,74 @@ def test_a_worker_that_is_killed_at_any_step_publishes_the_same_bytes(seed: int)
     assert not world.letters
     # What is left for a successor is the same too, whatever slot it lies in.
     assert newest(world) == newest(straight())
+
+
+async def at_once() -> tuple[World, int]:
+    """All readings first, then the features' watermark passes them: every window is final at one blow."""
+    world, most = World(), 0
+    publish = world.publish
+
+    async def measured(records: Iterable[Out]) -> None:
+        nonlocal most
+        kept = list(records)
+        most = max(most, sum(out.topic == topics.ESTIMATES.name for out in kept))
+        await publish(kept)
+
+    world.publish = measured  # type: ignore[method-assign]
+    await world.start()
+    await world.read(READINGS, len(logs()[READINGS]))
+    await world.read(FEATURES, 1)
+    await world.commit()
+    return world, most
+
+
+@pytest.mark.parametrize("portion", [1, 7, 10_000])
+def test_windows_that_are_final_at_one_blow_are_worked_on_in_portions_that_change_nothing(
+    monkeypatch: pytest.MonkeyPatch, portion: int
+) -> None:
+    monkeypatch.setattr(agents.fusion, "_PORTION", portion)
+    world, most = asyncio.run(at_once())
+    assert most <= portion
+    assert world.last() == straight().last()
+    assert newest(world) == newest(straight())
+
+
+def test_a_portion_lets_go_no_state_that_a_later_one_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A revision of a window that is open, before a jump that makes all final, reads older state."""
+    monkeypatch.setattr(agents.fusion, "_PORTION", 2)
+    ends = [10, 20, 30, 15, 40, 50, 60]
+    steps = [Step("close", WindowView("a", end - 10, end, 1, {})) for end in ends]
+    parts = [([view.end for _, view in part], done) for part, done in agents.fusion._portions(steps, 45)]
+    assert parts == [([10, 20], 15), ([30, 15], 40), ([40, 50], 45), ([60], 45)]
+    assert not list(agents.fusion._portions([], 45))
+
+
+def test_a_source_is_paused_by_the_windows_that_its_readings_fill(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Months of hourly readings lie before a camera's frames are encoded, and each makes sixty windows."""
+    monkeypatch.setattr(agents.fusion, "_MAX_BUFFERED", 1_000)
+    log = Log()
+    hourly = [
+        log.record(topics.READINGS, b"a", json.dumps(message).encode(), timestamp=message["observed_at"])
+        for message in (
+            reading("a", DAY + number * 60 * MINUTE, value("pm25", 20.0)) | {"period": 3600}
+            for number in range(20)
+        )
+    ]
+
+    async def story() -> list[set[str]]:
+        world = World()
+        await world.start()
+        told = []
+        for record in hourly:
+            await world.stage.handle(READINGS, [record])
+            told.append(world.stage.paused())
+        over = DAY + 30 * 60 * MINUTE
+        await world.stage.handle(FEATURES, [punctuation(log, topics.FEATURES, over)])
+        return [*told, world.stage.paused()]
+
+    told = asyncio.run(story())
+    # The sixteenth is the first with which they hold a thousand.
+    assert told == [*[set()] * 16, *[{READINGS}] * 4, set()]
 
 
 def newest(world: World) -> dict[str, tuple[int, bytes]]:

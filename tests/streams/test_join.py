@@ -408,8 +408,20 @@ def test_a_leading_source_is_named_so_that_it_can_be_paused() -> None:
     join = Join(rules())
     join.feed(A, [item(5, 0)], 1, now=0)
     join.feed(B, [item(5, 0), item(500, 1)], 2, now=0)
-    assert join.leading(100) == [B]
-    assert join.leading(1000) == []
+    assert join.leading(100, now=0) == [B]
+    assert join.leading(1000, now=0) == []
+
+
+def test_nobody_leads_a_source_that_is_idle() -> None:
+    """A city without cameras: were its readings paused for their lead, they would stay so."""
+    join = Join(rules(idle_timeout=20))
+    assert join.leading(100, now=0) == []
+    join.feed(B, [item(500, 0)], 1, now=10)
+    assert join.leading(100, now=19) == [B]  # nothing was heard of the other one, and it may come yet
+    assert join.leading(100, now=20) == []
+    join.punctuate(A, 30, 1, now=40)
+    assert join.leading(100, now=41) == [B]
+    assert join.leading(100, now=60) == []  # both are
 
 
 def test_metadata_of_another_tool_or_version() -> None:
@@ -432,7 +444,18 @@ def test_an_item_lends_itself_to_the_windows_of_its_period() -> None:
     steps = join.feed(B, [hourly, item(58, 1), item(150, 2, station="y")], 3, now=0).steps
     closed = [(view.station, view.start, view.revision) for kind, view in steps if kind == "close"]
     assert closed == [("x", 0, 1), ("x", 30, 1), ("x", 40, 1), ("x", 50, 2), ("x", 60, 1)]
-    assert join.buffered == 2  # each item once, however many windows its period has
+    assert join.buffered == 2  # what was in final windows is not held any more
+
+
+def test_an_item_is_counted_in_each_window_that_holds_it() -> None:
+    """Each of them takes memory: a source of hourly readings is paused by its windows, not by its records."""
+    join = Join(rules())
+    join.feed(B, [item(35, 0)._replace(since=35, until=91), item(58, 1)], 2, now=0)
+    assert join.open_windows == 7
+    assert join.buffered == 8
+    join.punctuate(A, 1000, 1, now=0)
+    join.punctuate(B, 1000, 3, now=0)
+    assert join.open_windows == join.buffered == 0
 
 
 def test_a_period_that_ends_with_its_stamp_revises_the_windows_before_and_leaves_final_ones() -> None:
