@@ -20,7 +20,7 @@ from sources.codecs.shelf import CodecShelf
 from sources.entries import read_entries
 from sources.files.watch import FolderWatch
 from sources.gateway.admission import Admission
-from sources.gateway.devices import DeviceTeller
+from sources.gateway.devices import DeviceReporter
 from sources.gateway.directory import StationDirectory
 from sources.gateway.errors import CodecFileError
 from sources.gateway.http_way import HttpWay
@@ -69,19 +69,25 @@ class Gateway:
 def build_gateway(settings: Settings) -> Gateway:
     """The gateway of settings. Raises KeyFileError, TemplateError, SourceError for what is wrong in them."""
     gateway = settings.gateway
+    prefix = settings.kafka.prefix
     producer = ConfirmedProducer(settings.kafka, patience_s=gateway.patience.total_seconds())
-    reception = Reception(
-        producer, gateway, settings.kafka.prefix, codec_of=_codecs(gateway) if gateway.codecs else None
-    )
     directory = StationDirectory(settings.kafka)
+    devices = DeviceReporter(producer, prefix)
+    admission = None
+    if gateway.unknown == "quarantine":
+        admission = Admission(gateway.admit, directory.__contains__, directory.read.is_set)
+    reception = Reception(
+        producer,
+        gateway,
+        prefix,
+        route=admission,
+        listeners=[devices],
+        codec_of=_codecs(gateway) if gateway.codecs else None,
+    )
     patient = None
     if gateway.spool:
         file = settings.data_dir / "gateway" / "spool.sqlite"
         patient = PatientReception(reception, file, gateway.spool * 1024 * 1024)
-    if gateway.unknown == "quarantine":
-        reception.route = Admission(gateway.admit, directory.__contains__, directory.read.is_set)
-    devices = DeviceTeller(producer, settings.kafka.prefix)
-    reception.witnesses.append(devices)
     ways: list[Way] = [directory, devices]
     if patient is not None:
         ways.append(patient)

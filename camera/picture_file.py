@@ -40,6 +40,8 @@ _OTHER_FORMATS: Final[tuple[tuple[bytes, str], ...]] = (
     (b"\xff\x0a", "JPEG XL"),
     (b"\0\0\x01\0", "ICO"),
 )
+#: The first bytes of any JPEG, and that of the marker that follows them.
+JPEG_START: Final = b"\xff\xd8\xff"
 _PNG_MAGIC: Final = b"\x89PNG\r\n\x1a\n"
 _WEBP_MAGIC: Final = re.compile(rb"RIFF....WEBP", re.DOTALL)
 #: Frame headers of Huffman-coded baseline, extended and progressive JPEG; 8 bits a sample.
@@ -50,6 +52,9 @@ _ORIENTATION_TAG: Final = 0x0112
 _TIFF_SHORT: Final = 3
 #: What fits a segment of a JPEG; PNG and WebP would let an EXIF block be as long as the file.
 _MAX_EXIF: Final = 65_533
+
+
+PictureKind = Literal["jpeg", "png", "webp"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +68,19 @@ class PictureFile:
         orientation: EXIF's, 1 to 8: where the first stored row and column belong (`camera.image.upright`).
     """
 
-    kind: Literal["jpeg", "png", "webp"]
+    kind: PictureKind
     lean: bytes
     size: tuple[int, int]
     orientation: int
+
+
+def kind_of(data: bytes) -> PictureKind | None:
+    """How a picture is coded, by its first bytes; None: as none that is taken."""
+    if data.startswith(JPEG_START[:2]):
+        return "jpeg"
+    if data.startswith(_PNG_MAGIC):
+        return "png"
+    return "webp" if _WEBP_MAGIC.match(data) else None
 
 
 def inspect(data: bytes, most: int = MAX_FRAME_BYTES) -> PictureFile:
@@ -81,13 +95,8 @@ def inspect(data: bytes, most: int = MAX_FRAME_BYTES) -> PictureFile:
         raise ImageRefused(
             "too_many_bytes", f"the frame has {len(data)} bytes, over {most}; downscale it at the station"
         )
-    if data.startswith(b"\xff\xd8"):
-        file = _inspect_jpeg(data)
-    elif data.startswith(_PNG_MAGIC):
-        file = _inspect_png(data)
-    elif _WEBP_MAGIC.match(data):
-        file = _inspect_webp(data)
-    else:
+    kind = kind_of(data)
+    if kind is None:
         for magic, name in _OTHER_FORMATS:
             if data.startswith(magic):
                 raise ImageRefused(
@@ -96,6 +105,13 @@ def inspect(data: bytes, most: int = MAX_FRAME_BYTES) -> PictureFile:
         raise ImageRefused(
             "not_an_image", f"the frame starts with {data[:16]!r}, which is no JPEG, PNG or WebP"
         )
+    match kind:
+        case "jpeg":
+            file = _inspect_jpeg(data)
+        case "png":
+            file = _inspect_png(data)
+        case "webp":
+            file = _inspect_webp(data)
     width, height = file.size
     if width * height > MAX_PIXELS:
         raise ImageRefused(
@@ -142,7 +158,7 @@ def orientation_of(exif: bytes) -> int:
 
 def _inspect_jpeg(data: bytes) -> PictureFile:
     """Walk the marker segments up to the first scan (ITU-T T.81, annex B); drop metadata segments."""
-    kept = [b"\xff\xd8"]
+    kept = [JPEG_START[:2]]
     size: tuple[int, int] | None = None
     exif: bytes | None = None
     at = 2

@@ -25,7 +25,7 @@ from infra.connect import broker_at_hand
 from schemas.base import format_time
 from schemas.dead_letter import REDRIVEN_FROM, DeadLetter
 from settings.sections import Settings
-from sources.gateway.reception import take_again
+from sources.gateway.retry import take_again
 from streams.stage import Out
 from streams.to_end import read_topic
 from streams.topics import DEAD_LETTERS, MAX_RECORD_BYTES

@@ -9,7 +9,7 @@ from kafka import KafkaProducer  # type: ignore[import-untyped]
 from kafka.errors import KafkaError  # type: ignore[import-untyped]
 
 from cli.errors import StationError
-from sources.gateway.reception import ADAPTER_HEADER, ORIGIN_HEADER
+from sources.gateway.letters import ADAPTER_HEADER, ORIGIN_HEADER
 from streams.to_end import read_topic
 from streams.topics import MAX_RECORD_BYTES, QUARANTINE, READINGS
 

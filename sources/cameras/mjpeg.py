@@ -7,7 +7,8 @@ where there is one; else the picture ends where the next part begins.
 import re
 from typing import Final
 
-_START: Final = b"\xff\xd8\xff"
+from camera.picture_file import JPEG_START
+
 _LENGTH: Final = re.compile(rb"content-length:[ \t]*(\d{1,9})[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
 #: The end of a JPEG, and what comes before the next part.
 _END: Final = re.compile(rb"\xff\xd9\s*--")
@@ -15,7 +16,7 @@ _END: Final = re.compile(rb"\xff\xd9\s*--")
 
 def first_picture(stream: bytes | bytearray) -> bytes | None:
     """The first JPEG, if all of it is in what has been read so far."""
-    start = stream.find(_START)
+    start = stream.find(JPEG_START)
     if start < 0:
         return None
     stated = _LENGTH.findall(stream, 0, start)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple, Protocol
 
 from camera.image import MAX_ORIGINAL_BYTES
+from camera.picture_file import kind_of
 from datasets.errors import SourceError
 from sources.asking import asked_of
 from sources.cameras.mjpeg import first_picture
@@ -135,16 +136,14 @@ class _RtspStream:
         if process.returncode == 0:
             return Taken(picture)
         kind = (words.decode(errors="replace").split() or [""])[-1]
-        code, said = _STREAM_ERRORS.get(kind, ("broken_stream", f"the stream cannot be read: {kind[:40]}"))
-        raise FetchError(code, said)
+        code, why = _STREAM_ERRORS.get(kind, ("broken_stream", f"the stream cannot be read: {kind[:40]}"))
+        raise FetchError(code, why)
 
     async def close(self) -> None:
         """Nothing is open between two pictures."""
 
 
 def _expect_picture(data: bytes) -> None:
-    if not (
-        data.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n")) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
-    ):
+    if kind_of(data) is None:
         seen = "a web page" if data.lstrip()[:1] == b"<" else "something else" if data else "nothing"
         raise FetchError("not_a_picture", f"it answers with {seen}, not with a picture")

@@ -11,7 +11,7 @@ from sources.gateway.arrival import Receipt
 from sources.gateway.errors import RefusalCode
 
 
-class ToldPart(Record):
+class PartNamed(Record):
     """A part of what was sent that became no value, or a remark."""
 
     code: Annotated[str, Field(description="stable, for programs")]
@@ -26,11 +26,12 @@ class TakenAnswer(Record):
     published: Annotated[int, Field(ge=0, description="messages on the input topics, confirmed by Kafka")]
     values: Annotated[int, Field(ge=0, description="values in them")]
     stations: tuple[str, ...] = ()
-    refused: Annotated[tuple[ToldPart, ...], Field(description="what could not be used, and why")] = ()
+    refused: Annotated[tuple[PartNamed, ...], Field(description="what could not be used, and why")] = ()
     left_out: Annotated[
-        tuple[ToldPart, ...], Field(description="known parts that are no reading: nothing is wrong with them")
+        tuple[PartNamed, ...],
+        Field(description="known parts that are no reading: nothing is wrong with them"),
     ] = ()
-    remarks: Annotated[tuple[ToldPart, ...], Field(description="how times were understood")] = ()
+    remarks: Annotated[tuple[PartNamed, ...], Field(description="how times were understood")] = ()
     dead_letter: Annotated[
         str | None, Field(description="where the bytes of what was refused lie: `skyfuse dlq show ID`")
     ] = None
@@ -44,9 +45,9 @@ class TakenAnswer(Record):
             published=receipt.published,
             values=receipt.values,
             stations=receipt.stations[:100],
-            refused=tuple(ToldPart(**part._asdict()) for part in receipt.refused),
-            left_out=tuple(ToldPart(**part._asdict()) for part in receipt.left_out),
-            remarks=tuple(ToldPart(**part._asdict()) for part in receipt.remarks),
+            refused=tuple(PartNamed(**part._asdict()) for part in receipt.refused),
+            left_out=tuple(PartNamed(**part._asdict()) for part in receipt.left_out),
+            remarks=tuple(PartNamed(**part._asdict()) for part in receipt.remarks),
             dead_letter=receipt.dead_letter,
             duplicate=receipt.duplicate,
             spooled=receipt.spooled,

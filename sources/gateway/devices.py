@@ -1,4 +1,4 @@
-"""What devices say of themselves, for the fleet's health: told where it changes, and from time to time."""
+"""What devices say of themselves, for the fleet's health: reported when it changes, and now and then."""
 
 import asyncio
 import logging
@@ -20,29 +20,29 @@ from streams.topics import DEVICES
 
 log = logging.getLogger(__name__)
 
-#: Stations that are remembered, and that wait to be told.
+#: Stations that are remembered, and that wait to be reported.
 _MOST: Final = 20_000
-#: What has not changed is told again after so long, ms.
+#: What has not changed is reported again after so long, ms.
 _AGAIN_MS: Final = HOUR_MS
-#: Addresses that speak for a station in turns within this time (ms) are two devices.
+#: Addresses that send for a station in turns within this time (ms) are two devices.
 _IN_TURNS_MS: Final = HOUR_MS
 _ADDRESSES: Final = 4
 _EVERY_S: Final = 1.0
 
 
-class _Heard:
-    """What was told of a station last, and when it was heard from which address."""
+class _Reported:
+    """What was reported of a station last, and when it sent from which address."""
 
     def __init__(self) -> None:
-        self.told: tuple[object, ...] = ()
-        self.told_at = 0
+        self.facts: tuple[object, ...] = ()
+        self.reported_at = 0
         self.origins: OrderedDict[str, int] = OrderedDict()
-        #: Addresses that came back after another one had spoken.
+        #: Addresses that came back after another one had sent.
         self.returned: dict[str, int] = {}
         self.last = ""
 
     def from_address(self, origin: str, at: int) -> tuple[str, ...]:
-        """Note who spoke; gives the addresses that speak in turns, none where there is one only.
+        """Note who sent; gives the addresses that send in turns, none where there is one only.
 
         A device that gets a new address changes it once and does not come back to the old one.
         """
@@ -59,9 +59,9 @@ class _Heard:
         return tuple(sorted(back)) if len(back) > 1 else ()
 
 
-class DeviceTeller:
-    """A witness of all arrivals, and a way that tells of them. What it has not told yet it may lose: the next
-    message of the device says it again.
+class DeviceReporter:
+    """A listener to all arrivals, and a way that reports what they say of devices. What it has not reported
+    yet it may lose: the next message of the device says it again.
     """
 
     name = "devices"
@@ -69,22 +69,22 @@ class DeviceTeller:
     def __init__(self, producer: Publishes, prefix: str) -> None:
         self._producer = producer
         self._topic = prefix + DEVICES.name
-        self._heard: OrderedDict[str, _Heard] = OrderedDict()
+        self._stations: OrderedDict[str, _Reported] = OrderedDict()
         self._pending: dict[tuple[str, bool | None], DeviceReport] = {}
 
-    def heard(self, arrival: Arrival, receipt: Receipt) -> None:
+    def taken(self, arrival: Arrival, receipt: Receipt) -> None:
         """A payload arrived."""
         facts = {one.station: one for one in receipt.facts}
         for station in dict.fromkeys([*receipt.stations, *facts]):
             one = self._of(station)
             origins = one.from_address(arrival.origin[:120], arrival.received_at) if arrival.origin else ()
             fact = facts.get(station, Facts(station))
-            said = (*fact, *origins)
-            quiet = fact == Facts(station) and not origins and not one.told
-            again = arrival.received_at - one.told_at >= _AGAIN_MS
-            if quiet or (said == one.told and not again):
+            stated = (*fact, *origins)
+            quiet = fact == Facts(station) and not origins and not one.facts
+            again = arrival.received_at - one.reported_at >= _AGAIN_MS
+            if quiet or (stated == one.facts and not again):
                 continue
-            one.told, one.told_at = said, arrival.received_at
+            one.facts, one.reported_at = stated, arrival.received_at
             self._put(
                 lambda station=station, fact=fact, origins=origins: DeviceReport(  # type: ignore[misc]
                     station=station,
@@ -100,19 +100,19 @@ class DeviceTeller:
                 )
             )
 
-    def seen(self, picture: Picture, receipt: Receipt) -> None:
-        """A picture arrived: the vision worker's features tell of it."""
+    def picture_taken(self, picture: Picture, receipt: Receipt) -> None:
+        """A picture arrived: the vision worker's features say so."""
 
-    def linked(self, station: str, online: bool, at_ms: int, origin: str) -> None:
+    def link_changed(self, station: str, online: bool, at_ms: int, origin: str) -> None:
         """A device's birth or last will."""
         del origin
         self._put(lambda: DeviceReport(station=station, at=from_ms(at_ms), online=online))
 
-    def _of(self, station: str) -> _Heard:
-        one = self._heard.setdefault(station, _Heard())
-        self._heard.move_to_end(station)
-        while len(self._heard) > _MOST:
-            self._heard.popitem(last=False)
+    def _of(self, station: str) -> _Reported:
+        one = self._stations.setdefault(station, _Reported())
+        self._stations.move_to_end(station)
+        while len(self._stations) > _MOST:
+            self._stations.popitem(last=False)
         return one
 
     def _put(self, make: Callable[[], DeviceReport]) -> None:
@@ -125,13 +125,13 @@ class DeviceTeller:
             self._pending[report.station, report.online] = report
 
     async def serve(self) -> None:
-        """Tell what is pending, every second, until cancelled."""
+        """Report what is pending, every second, until cancelled."""
         while True:
             await asyncio.sleep(_EVERY_S)
-            await self.tell()
+            await self.report()
 
-    async def tell(self) -> None:
-        """Tell what is pending; while Kafka is away it waits, the newest of each station."""
+    async def report(self) -> None:
+        """Report what is pending; while Kafka is away it waits, the newest of each station."""
         pending, self._pending = self._pending, {}
         reports = sorted(pending.values(), key=lambda one: one.at)
         if not reports:

@@ -316,7 +316,7 @@ class MqttWay:
         if match.kind == "status":
             online = is_online(message.payload)
             if online is not None and station is not None:
-                self._reception.tell_link(station, online, message.received_at, self._scope.holder)
+                self._reception.link_changed(station, online, message.received_at, self._scope.holder)
             return
         if message.retained:  # of any age: it was measured when somebody else was listening
             metrics.TURNED_AWAY.labels(self.name, "retained").inc()

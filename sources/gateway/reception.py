@@ -1,24 +1,23 @@
 """What arrives becomes records, confirmed by the broker; what cannot, a dead letter with its bytes.
 
 Nothing is dropped silently: each part of a payload is used, left out by name, or refused by name. What an
-adapter does not know is told once for each adapter and place in the payload, since a device sends the same
-with every message; everything else that is refused is a dead letter each time.
+adapter does not know is a dead letter once for each adapter and place in the payload, since a device sends
+the same with every message; everything else that is refused is one each time.
 """
 
 import asyncio
 import hashlib
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol
-from zoneinfo import ZoneInfo
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple, Protocol
 
 from pydantic import ValidationError
 
 from camera.errors import ImageRefused
 from camera.image import reduced
+from camera.picture_file import kind_of
 from schemas.base import first_error, from_ms
-from schemas.dead_letter import DeadLetter
 from schemas.errors import Refused
 from schemas.frame import MAX_FRAME_BYTES, FrameHeader
 from schemas.reading import Reading, encode
@@ -30,25 +29,20 @@ from sources.adapters.core.parts import Part
 from sources.adapters.core.translation import Translation, translate
 from sources.gateway.arrival import Arrival, KeyScope, Picture, Receipt
 from sources.gateway.errors import NotAllowed
+from sources.gateway.letters import ADAPTER_HEADER, MOST_NAMED, ORIGIN_HEADER, RAW_HEADER, RefusedPayload
 from sources.gateway.uplinks import Recent, uplink_of
 from streams import metrics
 from streams.boundary import guarded
 from streams.stage import Out
-from streams.topics import DEAD_LETTERS, FRAMES, READINGS, Topic
+from streams.topics import FRAMES, READINGS, Topic
 
 log = logging.getLogger(__name__)
 
 #: A larger payload is translated beside the event loop, which others wait for.
 _LARGE: Final = 64 * 1024
-#: Unknown places that are remembered; a device that makes up names has its oldest told again.
-_TOLD: Final = 10_000
+#: Unknown places that are remembered; a device that makes up names has its oldest reported again.
+_MOST_UNKNOWN: Final = 10_000
 _INDEX: Final = re.compile(r"\[\d+\]")
-#: Reasons that a dead letter names; the rest is counted.
-_NAMED: Final = 4
-_TELLS: Final = "x-gateway-"
-#: Headers that say by which adapter and from where a record came; who waits is listed by them.
-ADAPTER_HEADER: Final = f"{_TELLS}adapter"
-ORIGIN_HEADER: Final = f"{_TELLS}origin"
 
 
 class Publishes(Protocol):
@@ -58,22 +52,32 @@ class Publishes(Protocol):
         """Produce in order."""
 
 
-class Witness(Protocol):
-    """Hears of everything that was confirmed: who counts, keeps states, or shows them. Must not raise."""
+class ArrivalListener(Protocol):
+    """Is given everything that was confirmed: who counts, keeps states, or shows them. Must not raise."""
 
-    def heard(self, arrival: Arrival, receipt: Receipt) -> None:
+    def taken(self, arrival: Arrival, receipt: Receipt) -> None:
         """A payload arrived and this became of it."""
 
-    def seen(self, picture: Picture, receipt: Receipt) -> None:
+    def picture_taken(self, picture: Picture, receipt: Receipt) -> None:
         """A picture arrived."""
 
-    def linked(self, station: str, online: bool, at_ms: int, origin: str) -> None:
+    def link_changed(self, station: str, online: bool, at_ms: int, origin: str) -> None:
         """A device's birth or last will."""
 
 
-def _to_readings(reading: Reading, arrival: Arrival) -> Topic:
-    del reading, arrival
-    return READINGS
+class UnknownPart(NamedTuple):
+    """A place in payloads of an adapter that it does not know, without the indices of lists."""
+
+    adapter: str
+    path: str
+
+
+class _Prepared(NamedTuple):
+    """What is produced for a translation, the receipt for it, and what was not known before, with why."""
+
+    records: list[Out]
+    receipt: Receipt
+    unknown: dict[UnknownPart, str]
 
 
 class Reception:
@@ -83,8 +87,8 @@ class Reception:
         producer: to the broker.
         settings: of the gateway.
         prefix: before the names of topics.
-        route: the topic that a reading goes to; for stations that are not let in yet, another one.
-        witnesses: hear of all that was confirmed.
+        route: the topic that a reading goes to; None: that of readings, whosever it is.
+        listeners: are given all that was confirmed.
         codec_of: decoders of raw bytes, as of `Context`; None: there are none.
     """
 
@@ -94,17 +98,17 @@ class Reception:
         settings: GatewaySettings,
         prefix: str = "",
         *,
-        route: Callable[[Reading, Arrival], Topic] = _to_readings,
-        witnesses: Sequence[Witness] = (),
+        route: Callable[[Reading, Arrival], Topic] | None = None,
+        listeners: Sequence[ArrivalListener] = (),
         codec_of: Callable[[Sequence[str]], FrameCodec | None] | None = None,
     ) -> None:
         self._producer = producer
         self._settings = settings
         self._prefix = prefix
-        self.route = route
-        self.witnesses = list(witnesses)
+        self._route = route or (lambda _, __: READINGS)
+        self._listeners = listeners
         self._codec_of = codec_of
-        self._told: dict[tuple[str, str], None] = {}
+        self._reported: dict[UnknownPart, None] = {}
         self._uplinks = Recent()
 
     async def take(self, arrival: Arrival) -> Receipt:
@@ -127,15 +131,16 @@ class Reception:
             made = await asyncio.to_thread(_translated, adapter, arrival.body, context)
         else:
             made = _translated(adapter, arrival.body, context)
-        records, receipt, unknown = self._records(arrival, made)
-        await self._producer.publish(records)
-        for place in unknown:  # only now: what is not confirmed comes again
-            self._tell(*place)
+        prepared = self._prepared(arrival, made)
+        await self._producer.publish(prepared.records)
+        receipt = prepared.receipt
+        for part, why in prepared.unknown.items():  # only now: what is not confirmed comes again
+            self._report(part, why)
         if uplink is not None:
             self._uplinks.note(uplink, arrival.received_at)
         metrics.ARRIVALS.labels(arrival.way, arrival.adapter, _result(receipt)).inc()
-        for witness in self.witnesses:
-            witness.heard(arrival, receipt)
+        for listener in self._listeners:
+            listener.taken(arrival, receipt)
         return receipt
 
     async def take_picture(self, picture: Picture) -> Receipt:
@@ -150,12 +155,10 @@ class Reception:
             header, data = await self._frame(picture)
         except Refused as refused:
             part = Part(refused.code, "", refused.message)
-            letter = _letter(
-                self._prefix, "frame", picture.data, picture.received_at, [part], False,
-                {"way": picture.way, "station": picture.station, "camera": picture.camera,
-                 "taken-at": str(picture.taken_at), "origin": picture.origin}, picture.station,
-            )  # fmt: skip
-            receipt, record = Receipt(refused=(part,), dead_letter=_id(letter)), letter
+            payload = RefusedPayload.of_picture(picture)
+            story = payload.story([part], used=False)
+            receipt = Receipt(refused=(part,), dead_letter=story.id)
+            record = payload.record(story, self._prefix)
         else:
             record = Out(
                 self._prefix + FRAMES.name, picture.station.encode(), data,
@@ -164,19 +167,16 @@ class Reception:
             receipt = Receipt(published=1, stations=(picture.station,))
         await self._producer.publish([record])
         metrics.ARRIVALS.labels(picture.way, "frame", _result(receipt)).inc()
-        for witness in self.witnesses:
-            witness.seen(picture, receipt)
+        for listener in self._listeners:
+            listener.picture_taken(picture, receipt)
         return receipt
 
-    def tell_link(self, station: str, online: bool, at_ms: int, origin: str) -> None:
+    def link_changed(self, station: str, online: bool, at_ms: int, origin: str) -> None:
         """A device was born or its last will was read."""
-        for witness in self.witnesses:
-            witness.linked(station, online, at_ms, origin)
+        for listener in self._listeners:
+            listener.link_changed(station, online, at_ms, origin)
 
-    def _records(
-        self, arrival: Arrival, made: Translation
-    ) -> tuple[list[Out], Receipt, list[tuple[str, str, str]]]:
-        """What is produced for a translation, the receipt for it, and what was not known before."""
+    def _prepared(self, arrival: Arrival, made: Translation) -> _Prepared:
         refused = list(made.refused)
         kept = []
         strangers: dict[str, int] = {}
@@ -188,43 +188,38 @@ class Reception:
         holder = arrival.scope.holder or "the sender"
         refused += [
             Part("not_yours", "", f"{holder} may not speak for the station {station}", times)
-            for station, times in list(strangers.items())[:_NAMED]
+            for station, times in list(strangers.items())[:MOST_NAMED]
         ]
         facts = tuple(fact for fact in made.facts if arrival.scope.covers(fact.station))
         if arrival.scope.keyless and not (kept or facts) and not _covers(arrival.scope, arrival.station):
             raise NotAllowed("it is of no station that may speak without a key")
-        raw = [(f"{_TELLS}raw", _digest(arrival.body).encode())]
-        who = [(ADAPTER_HEADER, arrival.adapter.encode()), (ORIGIN_HEADER, arrival.origin.encode())]
+        raw = [(RAW_HEADER, _digest(arrival.body).encode())]
+        sender = [(ADAPTER_HEADER, arrival.adapter.encode()), (ORIGIN_HEADER, arrival.origin.encode())]
         records = []
         waiting: dict[str, None] = {}
         for reading in kept:
-            topic = self.route(reading, arrival)
-            headers = raw if topic is READINGS else raw + who
+            topic = self._route(reading, arrival)
+            headers = raw if topic is READINGS else raw + sender
             name = self._prefix + topic.name
             records.append(Out(name, reading.station.encode(), encode(reading), headers))
             if topic is not READINGS:
                 waiting[reading.station] = None
-        unknown: list[tuple[str, str, str]] = []
+        unknown: dict[UnknownPart, str] = {}
         bad = []
         for part in refused:
-            place = arrival.adapter, _INDEX.sub("[]", part.where)
+            place = UnknownPart(arrival.adapter, _INDEX.sub("[]", part.where))
             if part.code != "unknown":
                 bad.append(part)
-            elif place not in self._told:
+            elif place not in self._reported:
                 bad.append(part)
-                unknown.append((*place, part.why))
+                unknown[place] = part.why
         letter_id = None
         if bad:
-            letter = _letter(
-                self._prefix, arrival.adapter, arrival.body, arrival.received_at, bad, bool(kept),
-                {"way": arrival.way, "topic": arrival.topic, "receiver": arrival.receiver,
-                 "station": arrival.station or arrival.scope.only or "", "origin": arrival.origin,
-                 "zone": "" if arrival.zone is None else str(arrival.zone)},
-                arrival.station or arrival.scope.only or (kept[0].station if kept else None),
-            )  # fmt: skip
+            payload = RefusedPayload.of_arrival(arrival, kept[0].station if kept else None)
+            story = payload.story(bad, used=bool(kept))
             metrics.DEAD_LETTERS.labels("gateway", bad[0].code).inc()
-            records.append(letter)
-            letter_id = _id(letter)
+            records.append(payload.record(story, self._prefix))
+            letter_id = story.id
         receipt = Receipt(
             published=len(kept),
             values=sum(len(reading.values) for reading in kept),
@@ -235,19 +230,21 @@ class Reception:
                 *made.remarks,
                 *(
                     Part("waits", "", f"{station} is not let in yet: `skyfuse stations adopt {station}`")
-                    for station in list(waiting)[:_NAMED]
+                    for station in list(waiting)[:MOST_NAMED]
                 ),
             ),
             facts=facts,
             dead_letter=letter_id,
         )
-        return records, receipt, unknown
+        return _Prepared(records, receipt, unknown)
 
-    def _tell(self, adapter: str, where: str, why: str) -> None:
-        if len(self._told) >= _TOLD:
-            del self._told[next(iter(self._told))]
-        self._told[adapter, where] = None
-        log.warning("adapter %s does not know %s: %s (said once)", adapter, where or "a payload", why)
+    def _report(self, part: UnknownPart, why: str) -> None:
+        if len(self._reported) >= _MOST_UNKNOWN:
+            del self._reported[next(iter(self._reported))]
+        self._reported[part] = None
+        log.warning(
+            "adapter %s does not know %s: %s (said once)", part.adapter, part.path or "a payload", why
+        )
 
     async def _frame(self, picture: Picture) -> tuple[FrameHeader, bytes]:
         """The frame that is published. Raises Refused."""
@@ -266,54 +263,13 @@ class Reception:
                 time=from_ms(picture.taken_at),
                 station=picture.station,
                 camera=picture.camera,
-                content_type=_media_type(data),
+                content_type=f"image/{kind_of(data) or 'jpeg'}",
             )
         except ValidationError as error:
             raise Refused(*first_error(error)) from error
         except (ValueError, OverflowError) as error:
             raise Refused("not_a_time", f"{picture.taken_at} ms since 1970 is no date") from error
         return header, data
-
-
-async def take_again(
-    letter: Mapping[str, str], body: bytes, settings: GatewaySettings, prefix: str
-) -> list[Out]:
-    """The records of a gateway's dead letter, tried again: by an adapter that has learned, or mended bytes.
-
-    Args:
-        letter: its headers as text, without those of its story.
-        body: its bytes.
-        settings, prefix: as of a reception.
-
-    Raises KeyError or ValueError where the headers are not complete.
-    """
-    told = {name.removeprefix(_TELLS): text for name, text in letter.items() if name.startswith(_TELLS)}
-    collects = _Collects()
-    reception = Reception(collects, settings, prefix)
-    received_at, origin = int(told["received-at"]), told.get("origin", "")
-    if told["adapter"] == "frame":
-        picture = Picture(
-            told["station"], int(told["taken-at"]), body, received_at, told["way"], told["camera"], origin
-        )
-        await reception.take_picture(picture)
-    else:
-        arrival = Arrival(
-            told["adapter"], body, received_at, told["way"], told.get("topic", ""), origin,
-            told.get("station"), receiver="broker" if told.get("receiver") == "broker" else "server",
-            zone=ZoneInfo(told["zone"]) if "zone" in told else None,
-        )  # fmt: skip
-        await reception.take(arrival)
-    return collects.records
-
-
-class _Collects:
-    """Publishes nothing: whoever asked does."""
-
-    def __init__(self) -> None:
-        self.records: list[Out] = []
-
-    async def publish(self, records: Sequence[Out]) -> None:
-        self.records += records
 
 
 def _translated(adapter: Adapter, body: bytes, context: Context) -> Translation:
@@ -331,12 +287,6 @@ def _covers(scope: KeyScope, station: str | None) -> bool:
     return station is not None and scope.covers(station)
 
 
-def _media_type(data: bytes) -> str:
-    if data.startswith(b"\x89PNG"):
-        return "image/png"
-    return "image/webp" if data[8:12] == b"WEBP" else "image/jpeg"
-
-
 def _digest(body: bytes) -> str:
     return f"sha256:{hashlib.sha256(body).hexdigest()}"
 
@@ -345,38 +295,3 @@ def _result(receipt: Receipt) -> str:
     if not receipt.refused:
         return "used"
     return "partly_used" if receipt.published else "refused"
-
-
-def _letter(
-    prefix: str, adapter: str, body: bytes, received_at: int, parts: Sequence[Part], used: bool,
-    tells: dict[str, str], station: str | None,
-) -> Out:  # fmt: skip
-    """A payload with its reasons. Its id is made of when it came and of its bytes: it stood on no topic."""
-    words = "; ".join(f"{part.where}: {part.why}" if part.where else part.why for part in parts[:_NAMED])
-    more = sum(part.times for part in parts[_NAMED:])
-    digest = hashlib.sha256(body).digest()
-    story = DeadLetter(
-        stage="gateway",
-        code=parts[0].code,
-        reason=f"{words} (and {more} more)" if more else words,
-        topic=f"gateway.{adapter}",
-        partition=0,
-        # Milliseconds, and 22 bits that tell apart what came in the same one.
-        offset=(received_at << 22 | int.from_bytes(digest[:4]) >> 10) & (2**63 - 1),
-        failed_at=from_ms(received_at),
-        partly_used=used,
-    )
-    told = [
-        (f"{_TELLS}{name}", text[:1000].encode(errors="backslashreplace"))
-        for name, text in tells.items()
-        if text
-    ]
-    told += [(ADAPTER_HEADER, adapter.encode()), (f"{_TELLS}received-at", str(received_at).encode())]
-    return Out(
-        prefix + DEAD_LETTERS.name, None if station is None else station.encode(errors="replace"), body,
-        [*told, *story.to_headers()],
-    )  # fmt: skip
-
-
-def _id(letter: Out) -> str:
-    return DeadLetter.from_headers(letter.headers).id

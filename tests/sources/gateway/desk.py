@@ -1,15 +1,16 @@
 """A reception whose broker is a list: what it was given, and whether it confirms."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from schemas.dead_letter import DeadLetter
+from schemas.reading import Reading
 from settings.sections import GatewaySettings
 from sources.gateway.arrival import Arrival
 from sources.gateway.errors import KafkaAway
-from sources.gateway.reception import Reception
+from sources.gateway.reception import ArrivalListener, Reception
 from streams.stage import Out
-from streams.topics import DEAD_LETTERS, FRAMES, READINGS
+from streams.topics import DEAD_LETTERS, FRAMES, READINGS, Topic
 
 #: 2026-08-21T10:00:00Z
 NOW = 1_787_306_400_000
@@ -43,9 +44,13 @@ class Log:
         return [(DeadLetter.from_headers(one.headers), one.value) for one in self.on(DEAD_LETTERS.name)]
 
 
-def desk(**settings: Any) -> tuple[Reception, Log]:
+def desk(
+    route: Callable[[Reading, Arrival], Topic] | None = None,
+    listeners: Sequence[ArrivalListener] = (),
+    **settings: Any,
+) -> tuple[Reception, Log]:
     log = Log()
-    return Reception(log, GatewaySettings(**settings)), log
+    return Reception(log, GatewaySettings(**settings), route=route, listeners=listeners), log
 
 
 def arrival(adapter: str, body: bytes | str, **more: Any) -> Arrival:

@@ -6,12 +6,14 @@ import json
 import pytest
 
 from schemas.device import DeviceReport
+from settings.sections import GatewaySettings
 from sources.gateway.admission import Admission
 from sources.gateway.arrival import KeyScope
-from sources.gateway.devices import DeviceTeller
+from sources.gateway.devices import DeviceReporter
 from sources.gateway.errors import KafkaAway
+from sources.gateway.reception import Reception
 from streams.topics import DEVICES, QUARANTINE
-from tests.sources.gateway.desk import NOW, arrival, desk
+from tests.sources.gateway.desk import NOW, Log, arrival, desk
 
 HOUR = 3_600_000
 
@@ -26,9 +28,8 @@ def take(reception, station, **more):
 
 
 def test_strangers_wait_and_all_others_are_let_in():
-    reception, log = desk()
     known, ready = {"roof"}, True
-    reception.route = Admission(("school-*",), known.__contains__, lambda: ready)
+    reception, log = desk(Admission(("school-*",), known.__contains__, lambda: ready))
     for station, scope in (
         ("roof", KeyScope(("*",))),
         ("school-7", KeyScope(("*",))),
@@ -48,18 +49,16 @@ def test_strangers_wait_and_all_others_are_let_in():
 
 
 def test_before_the_records_are_read_nobody_is_taken_for_a_stranger():
-    reception, log = desk()
-    reception.route = Admission((), lambda _: False, lambda: False)
+    reception, log = desk(Admission((), lambda _: False, lambda: False))
     with pytest.raises(KafkaAway):
         take(reception, "roof")
     assert log.records == []
 
 
-def teller():
-    reception, log = desk()
-    one = DeviceTeller(log, "")
-    reception.witnesses.append(one)
-    return reception, log, one
+def reporter():
+    log = Log()
+    one = DeviceReporter(log, "")
+    return Reception(log, GatewaySettings(), listeners=[one]), log, one
 
 
 def reports(log):
@@ -70,39 +69,39 @@ LOCAL = '{"serialno": "ecda3b1eaaaf", "pm02": 7, "firmware": "%s", "model": "I-9
 
 
 def test_facts_are_told_where_they_change_and_again_every_hour():
-    reception, log, one = teller()
+    reception, log, one = reporter()
     for number, firmware in enumerate(["3.1", "3.1", "3.2"]):
         asyncio.run(reception.take(arrival("airgradient", LOCAL % firmware, received_at=NOW + number)))
-        asyncio.run(one.tell())
+        asyncio.run(one.report())
     assert [found.firmware for found in reports(log)] == ["3.1", "3.2"]
     asyncio.run(reception.take(arrival("airgradient", LOCAL % "3.2", received_at=NOW + HOUR + 9)))
-    asyncio.run(one.tell())
+    asyncio.run(one.report())
     assert len(reports(log)) == 3
 
 
 def test_two_addresses_in_turns_are_told_and_a_new_address_is_not():
-    reception, log, one = teller()
+    reception, log, one = reporter()
     for number, origin in enumerate(["a", "a", "b", "b", "b"]):  # it got another address
         take(reception, "roof", origin=origin, received_at=NOW + number)
-    asyncio.run(one.tell())
+    asyncio.run(one.report())
     assert reports(log) == []
     for number, origin in enumerate(["a", "b", "a"]):
         take(reception, "roof", origin=origin, received_at=NOW + 9 + number)
-    asyncio.run(one.tell())
+    asyncio.run(one.report())
     assert reports(log)[-1].origins == ("a", "b")
     for number in range(3):  # the other one is gone
         take(reception, "roof", origin="a", received_at=NOW + (2 + number) * HOUR)
-    asyncio.run(one.tell())
+    asyncio.run(one.report())
     assert reports(log)[-1].origins == ()
 
 
 def test_births_and_wills_wait_while_kafka_is_away():
-    reception, log, one = teller()
-    reception.tell_link("roof", True, NOW, "broker")
-    reception.tell_link("roof", False, NOW + 5, "broker")
+    reception, log, one = reporter()
+    reception.link_changed("roof", True, NOW, "broker")
+    reception.link_changed("roof", False, NOW + 5, "broker")
     log.there = False
-    asyncio.run(one.tell())
+    asyncio.run(one.report())
     assert log.records == []
     log.there = True
-    asyncio.run(one.tell())
+    asyncio.run(one.report())
     assert [found.online for found in reports(log)] == [True, False]

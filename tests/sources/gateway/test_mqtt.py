@@ -261,19 +261,18 @@ def test_two_gateways_share_the_work(mosquitto: LocalMosquitto, tmp_path: Path) 
 
 
 def test_births_last_wills_and_what_is_kept_of_old(mosquitto: LocalMosquitto, tmp_path: Path) -> None:
-    reception, log = desk()
     told: list[tuple[str, bool]] = []
 
     class Ear:
-        def heard(self, *_: object) -> None: ...
+        def taken(self, *_: object) -> None: ...
 
-        def seen(self, *_: object) -> None: ...
+        def picture_taken(self, *_: object) -> None: ...
 
-        def linked(self, station: str, online: bool, at_ms: int, _: str) -> None:
+        def link_changed(self, station: str, online: bool, at_ms: int, _: str) -> None:
             assert at_ms == NOW
             told.append((station, online))
 
-    reception.witnesses.append(Ear())
+    reception, log = desk(listeners=[Ear()])
     before = Device(mosquitto.url)
     before.publish("tele/yard/LWT", "Online", retain=True)
     before.publish("skyfuse/roof/readings", reading(7), retain=True)

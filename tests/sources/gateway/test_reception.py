@@ -19,7 +19,7 @@ from settings.sections import GatewaySettings
 from sources.adapters import adapters
 from sources.gateway.arrival import Arrival, KeyScope, Picture, Receipt
 from sources.gateway.errors import KafkaAway, NotAllowed
-from sources.gateway.reception import take_again
+from sources.gateway.retry import take_again
 from sources.gateway.uplinks import Recent, uplink_of
 from streams.stage import Out
 from streams.topics import DEAD_LETTERS, FRAMES, READINGS, STATIONS
@@ -126,7 +126,7 @@ def test_what_strangers_make_up_is_remembered_to_a_bound() -> None:
     for number in range(300):
         members = ",".join(f'"x{number}_{part}":1' for part in range(60))
         asyncio.run(reception.take(arrival("airgradient", f"{{{members}}}", topic=PATH)))
-    assert len(reception._told) == 10_000
+    assert len(reception._reported) == 10_000
 
 
 def test_a_key_of_one_station_cannot_write_another_s() -> None:
@@ -194,24 +194,22 @@ def test_what_was_seen_of_late_is_bounded_in_number_and_age() -> None:
     assert "late" in recent
 
 
-def test_a_reading_may_go_elsewhere_and_witnesses_hear_of_all() -> None:
-    reception, log = desk()
+def test_a_reading_may_go_elsewhere_and_listeners_hear_of_all() -> None:
     heard: list[object] = []
 
     class Ear:
-        def heard(self, _: Arrival, receipt: Receipt) -> None:
+        def taken(self, _: Arrival, receipt: Receipt) -> None:
             heard.append(receipt)
 
-        def seen(self, _: Picture, receipt: Receipt) -> None:
+        def picture_taken(self, _: Picture, receipt: Receipt) -> None:
             raise AssertionError(receipt)
 
-        def linked(self, *told: object) -> None:
-            heard.append(told)
+        def link_changed(self, *link: object) -> None:
+            heard.append(link)
 
-    reception.route = lambda *_: STATIONS
-    reception.witnesses.append(Ear())
+    reception, log = desk(lambda *_: STATIONS, [Ear()])
     receipt = asyncio.run(reception.take(arrival("airgradient", POST, topic=PATH)))
-    reception.tell_link("roof", False, NOW, "mqtt")
+    reception.link_changed("roof", False, NOW, "mqtt")
     assert heard == [receipt, ("roof", False, NOW, "mqtt")]
     assert [record.topic for record in log.records] == [STATIONS.name]
 
