@@ -1,5 +1,6 @@
 """`skyfuse worker`: one worker, until it is told to stop."""
 
+import functools
 from enum import StrEnum
 from typing import Annotated, cast
 
@@ -9,9 +10,10 @@ from agents.gateway import run_gateway
 from agents.worker import Role, run
 from infra.connect import with_broker
 from infra.stack.ports import expect_free
+from infra.stack.processes import ended_by_signals
 from infra.stores import make_room_for_live
 from settings.sections import Settings
-from streams.admin import dial
+from streams.admin import wait_for_broker
 
 
 class RoleName(StrEnum):
@@ -36,13 +38,22 @@ def worker(
     settings = with_broker(Settings())
     if web_port:
         expect_free(web_host, web_port, "--web-port")
-    dial(settings.kafka)
-    if role is RoleName.gateway:
+    if role is RoleName.gateway:  # it starts without a broker too, and keeps what comes on disk
         http = settings.gateway.http
         if http.port:
             expect_free(http.host, http.port, "gateway.http.port (SKYFUSE_GATEWAY__HTTP__PORT)")
         run_gateway(settings, web_port, web_host, log_level)
         return
+    _await_broker(settings)
     if role is RoleName.sink:
         make_room_for_live(settings)
     run(cast(Role, role.value), settings, web_port, web_host, log_level)
+
+
+def _await_broker(settings: Settings) -> None:
+    """Return when the broker is there. Told to end before that, end well: nothing was begun."""
+    try:
+        with ended_by_signals():
+            wait_for_broker(settings.kafka, functools.partial(typer.echo, err=True))
+    except (SystemExit, KeyboardInterrupt):
+        raise typer.Exit from None

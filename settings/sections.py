@@ -52,9 +52,25 @@ def _cache_address(url: str | None) -> str | None:
     return url
 
 
+def _brokers(addresses: str | None) -> str | None:
+    """Each with its port: clients differ in what they make of an address without one."""
+    if addresses is None:
+        return None
+    found = []
+    for text in addresses.split(","):
+        address = text.strip()
+        match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+)(?::([0-9]{1,5}))?", address)
+        if match is None or not 0 < int(match[2] or _KAFKA_PORT) < 65536:
+            raise ValueError(f"{address!r} is no host:port, such as broker-1:9092")
+        found.append(f"{match[1]}:{match[2] or _KAFKA_PORT}")
+    return ",".join(found)
+
+
 #: What is kept for so long is kept for ever.
 FOREVER: Final = timedelta(days=1_000_000)
 _LOOKED_BACK: Final = timedelta(days=1)
+#: Where a Kafka broker listens that was told nothing else.
+_KAFKA_PORT: Final = 9092
 
 
 def _forever(value: object) -> object:
@@ -83,6 +99,7 @@ class KafkaSettings(_Section):
 
     bootstrap: Annotated[
         str | None,
+        AfterValidator(_brokers),
         Field(description="host:port of one broker or more, with commas; an embedded one if not set"),
     ] = None
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"

@@ -1,7 +1,8 @@
 """Create and check the topics of `streams.topics` with kafka-python's admin client."""
 
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -11,12 +12,15 @@ from kafka.errors import KafkaError, TopicAlreadyExistsError  # type: ignore[imp
 
 from settings.sections import KafkaSettings, Settings
 from streams.credentials import for_kafka_python
-from streams.errors import TopicError
+from streams.errors import NoBrokerError, TopicError
 from streams.header_names import read_any_name
 from streams.topics import TOPICS, Topic
 
 _TIMEOUT_MS: Final = 15_000
 _DIAL_S: Final = 5.0
+#: Seconds between two tries to find a broker that is waited for, and between two lines about it.
+_AGAIN_S: Final = 1.0
+_SAID_EVERY_S: Final = 60.0
 
 read_any_name()
 
@@ -29,7 +33,7 @@ def client_arguments(kafka: KafkaSettings) -> dict[str, Any]:
             "or run `skyfuse up`, which starts one"
         )
     arguments: dict[str, Any] = {
-        "bootstrap_servers": [address.strip() for address in kafka.bootstrap.split(",")],
+        "bootstrap_servers": kafka.bootstrap.split(","),
         # The default of half a minute between tries is long for a broker that is just restarting.
         "reconnect_backoff_max_ms": 2_000,
     }
@@ -52,24 +56,43 @@ def admin_client(kafka: KafkaSettings, timeout_ms: int = _TIMEOUT_MS) -> Iterato
 
 
 def dial(kafka: KafkaSettings, timeout: float = _DIAL_S) -> None:
-    """Raise TopicError unless one of the bootstrap addresses takes a connection within `timeout` seconds.
+    """Return when one of the bootstrap addresses takes a connection within `timeout` seconds.
 
-    kafka-python, refused, tries on until its time is up, says no more than that, and leaks the sockets.
+    Raises NoBrokerError where none does. kafka-python, refused, tries on until its time is up, says no more
+    than that, and leaks the sockets.
     """
     if kafka.bootstrap is None:
         return  # `client_arguments` says what to set
     refusals = []
     for address in kafka.bootstrap.split(","):
-        host, _, port = address.strip().rpartition(":")
+        host, _, port = address.rpartition(":")
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout).close()
             return
-        except (OSError, ValueError) as error:
-            refusals.append(f"{address.strip()}: {error}")
-    raise TopicError(
+        except OSError as error:
+            refusals.append(f"{address}: {error}")
+    raise NoBrokerError(
         f"no Kafka broker answers ({'; '.join(refusals)}). "
         "Is it running, and is kafka.bootstrap its host:port?"
     )
+
+
+def wait_for_broker(kafka: KafkaSettings, say: Callable[[str], None]) -> None:
+    """Return when a broker answers, however long that takes; `say` what is waited for, once a minute.
+
+    Where everything starts at once, as compose and Kubernetes do it, the broker may be the last to be there.
+    """
+    began, said = time.monotonic(), float("-inf")
+    while True:
+        try:
+            dial(kafka)
+            return
+        except NoBrokerError as error:
+            now = time.monotonic()
+            if now - said >= _SAID_EVERY_S:
+                said = now
+                say(f"skyfuse: waiting for the broker, for {now - began:.0f} s so far: {error}")
+        time.sleep(_AGAIN_S)
 
 
 def create_topics(settings: Settings) -> list[str]:

@@ -2,6 +2,7 @@
 
 StreamError
 ├── TopicError            topics are missing or differ from the table
+│   └── NoBrokerError     no broker answers
 ├── TopicReadError        a topic is not there or cannot be read
 ├── CommitMetadataError   a committed offset carries metadata this version cannot read
 ├── DeliveryError         the broker did not confirm a record: the worker stops, nothing is settled
@@ -17,6 +18,10 @@ class StreamError(SkyfuseError):
 
 class TopicError(StreamError):
     """Topics are missing or differ from the table in `streams.topics`."""
+
+
+class NoBrokerError(TopicError):
+    """No broker answers where one should be. It may come yet."""
 
 
 class TopicReadError(StreamError):

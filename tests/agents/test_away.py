@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import pytest
 from agents.away import Away
 from infra.stack.broker import EmbeddedBroker
 from settings.sections import KafkaSettings, Settings
+from streams import admin
 from streams.admin import create_topics
 from tests.harness import until
 
@@ -52,6 +54,26 @@ def test_nothing_else_is_held_back() -> None:
         before = record.getMessage()
         assert away.filter(record)
         assert record.getMessage() == before
+
+
+def test_a_broker_that_is_not_there_yet_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admin, "_SAID_EVERY_S", 0.2)
+    monkeypatch.setattr(admin, "_AGAIN_S", 0.02)
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))  # taken, and answers nobody before it listens
+        port = listening.getsockname()[1]
+        told: list[str] = []
+
+        def say(text: str) -> None:
+            told.append(text)
+            if len(told) == 3:
+                listening.listen()
+
+        admin.wait_for_broker(KafkaSettings(bootstrap=f"127.0.0.1:{port}"), say)
+    assert len(told) == 3
+    assert all(
+        "waiting for the broker, for 0 s so far: no Kafka broker answers (127.0.0.1" in text for text in told
+    )
 
 
 def worker(role: str, bootstrap: str, folder: Path) -> "subprocess.Popen[bytes]":
@@ -104,6 +126,23 @@ def test_a_worker_that_cannot_stop_ends_all_the_same(tmp_path: Path) -> None:
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     assert "ends now as a killed worker does" in ended.stdout + ended.stderr
+
+
+def test_a_worker_waits_for_a_broker_that_is_not_there_yet_and_ends_on_sigterm(tmp_path: Path) -> None:
+    told = tmp_path / "worker.log"
+    running = worker("sink", "127.0.0.1:9", tmp_path)
+    try:
+        until("what it waits for", lambda: "waiting for the broker" in told.read_text(), 60)
+        assert running.poll() is None
+        ends_when_told_to(running)
+    finally:
+        running.kill()
+        running.wait()
+    text = told.read_text()
+    assert text.startswith(
+        "skyfuse: waiting for the broker, for 0 s so far: no Kafka broker answers (127.0.0.1:9: "
+    )
+    assert text.count("\n") == 1
 
 
 @pytest.mark.broker

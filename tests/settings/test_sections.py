@@ -12,7 +12,7 @@ from infra.connect import environment
 from schemas.times import DAY_MS, HOUR_MS
 from settings.errors import SettingsError
 from settings.in_force import in_force, page
-from settings.sections import FOREVER, RetentionSettings, Settings
+from settings.sections import FOREVER, KafkaSettings, RetentionSettings, Settings
 from settings.spelling import leaves, unknown_variables, variable
 from sinks.retention import Retention
 
@@ -178,3 +178,13 @@ def test_a_child_process_keeps_as_much(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in environment(Settings().model_copy(update={"retention": kept})).items():
         monkeypatch.setenv(name, value)
     assert retention_of(Settings().retention) == Retention()
+
+
+def test_each_broker_has_a_port() -> None:
+    def read(text: str) -> str | None:
+        return Settings(kafka=KafkaSettings(bootstrap=text)).kafka.bootstrap
+
+    assert read("a:1, b.example ,[::1]:65535") == "a:1,b.example:9092,[::1]:65535"
+    for wrong in ("", "a:1,", "a:x", "a:0", "a:65536", "kafka://a:1", "a b:1", ":9092", "::1:9092"):
+        with pytest.raises(ValueError, match=r"is no host:port, such as broker-1:9092"):
+            read(wrong)
