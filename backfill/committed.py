@@ -4,8 +4,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from kafka import TopicPartition  # type: ignore[import-untyped]
-from kafka.errors import (  # type: ignore[import-untyped]
+from kafka import TopicPartition
+from kafka.errors import (
     CoordinatorLoadInProgressError,
     CoordinatorNotAvailableError,
     NotCoordinatorError,

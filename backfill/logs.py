@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
-from kafka import TopicPartition  # type: ignore[import-untyped]
+from kafka import TopicPartition
 from pydantic import ValidationError
 
 from backfill.annotations import read_annotations

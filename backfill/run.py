@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from kafka.errors import KafkaError  # type: ignore[import-untyped]
+from kafka.errors import KafkaError
 
 from backfill.annotations import withheld_by_station, withheld_of
 from backfill.committed import horizons_of, read_so_far

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple
 
 import typer
-from kafka import KafkaProducer  # type: ignore[import-untyped]
-from kafka.errors import KafkaError  # type: ignore[import-untyped]
+from kafka import KafkaProducer
+from kafka.errors import KafkaError
 from rich.console import Console
 from rich.markup import escape
 

@@ -16,9 +16,9 @@ from urllib.parse import urlencode
 import redis
 import typer
 import urllib3
-from kafka import TopicPartition  # type: ignore[import-untyped]
-from kafka.admin import OffsetSpec  # type: ignore[import-untyped]
-from kafka.errors import KafkaError  # type: ignore[import-untyped]
+from kafka import TopicPartition
+from kafka.admin import OffsetSpec
+from kafka.errors import KafkaError
 from packaging.requirements import Requirement
 from rich.console import Console
 from rich.table import Table

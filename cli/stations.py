@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
 import typer
-from kafka import KafkaProducer  # type: ignore[import-untyped]
-from kafka.errors import KafkaError  # type: ignore[import-untyped]
+from kafka import KafkaProducer
+from kafka.errors import KafkaError
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.table import Table

@@ -4,8 +4,8 @@ from collections import deque
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
-from kafka import KafkaProducer  # type: ignore[import-untyped]
-from kafka.errors import KafkaError, MessageSizeTooLargeError  # type: ignore[import-untyped]
+from kafka import KafkaProducer
+from kafka.errors import KafkaError, MessageSizeTooLargeError
 
 from datasets.errors import SourceError
 from settings.sections import KafkaSettings

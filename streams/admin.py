@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from kafka import KafkaAdminClient  # type: ignore[import-untyped]
-from kafka.admin import ConfigResource, ConfigResourceType, NewTopic  # type: ignore[import-untyped]
-from kafka.errors import KafkaError, TopicAlreadyExistsError  # type: ignore[import-untyped]
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
+from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from settings.sections import KafkaSettings, Settings
 from streams.credentials import for_kafka_python

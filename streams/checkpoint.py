@@ -29,9 +29,12 @@ AT: Final = "x-checkpoint-at"
 
 
 class _Record(Protocol):
-    key: bytes
-    value: bytes
-    headers: Iterable[tuple[str, bytes]]
+    @property
+    def key(self) -> bytes: ...
+    @property
+    def value(self) -> bytes: ...
+    @property
+    def headers(self) -> Iterable[tuple[str, bytes]]: ...
 
 
 class Checkpoints:

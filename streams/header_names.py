@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import aiokafka.consumer.fetcher
-import kafka.record.memory_records  # type: ignore[import-untyped]
+import kafka.record.memory_records
 from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import MemoryRecords
-from kafka.record.default_records import DefaultRecordBatch  # type: ignore[import-untyped]
+from kafka.record.default_records import DefaultRecordBatch
 
 #: Offset of a batch, and how many bytes follow.
 _BATCH: Final = struct.Struct(">qi")

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from kafka import KafkaConsumer, TopicPartition  # type: ignore[import-untyped]
-from kafka.errors import KafkaError  # type: ignore[import-untyped]
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
 
 from streams.errors import TopicReadError
 from streams.topics import MAX_RECORD_BYTES

@@ -1,12 +1,22 @@
 """Estimates for tests: by hand, and drawn by hypothesis."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from hypothesis import strategies as st
 
 from schemas.base import from_ms
-from schemas.estimate import Estimate, FrameUse, IndexBlock, Inputs, ModelOutput, PollutantEstimate, Window
+from schemas.estimate import (
+    Estimate,
+    FrameUse,
+    IndexBlock,
+    Inputs,
+    Kind,
+    ModelOutput,
+    PollutantEstimate,
+    Window,
+)
 from schemas.parameters import POLLUTANTS
 
 #: A whole hour, and midnight, UTC.
@@ -14,13 +24,13 @@ T0 = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp())
 
 
 def measured(value: float, **more: Any) -> PollutantEstimate:
-    return PollutantEstimate(**{"value": value, "kind": "measured", "qc": 1, "raw": value, "n": 3} | more)
+    fields: dict[str, Any] = {"value": value, "kind": "measured", "qc": 1, "raw": value, "n": 3}
+    return PollutantEstimate(**fields | more)
 
 
-def imputed(value: float, lo: float, hi: float, **more: Any) -> PollutantEstimate:
-    return PollutantEstimate(
-        **{"value": value, "kind": "imputed", "qc": 9, "lo": lo, "hi": hi, "method": "camera"} | more
-    )
+def imputed(value: float, lo: float | None, hi: float | None, **more: Any) -> PollutantEstimate:
+    fields: dict[str, Any] = {"value": value, "kind": "imputed", "qc": 9, "lo": lo, "hi": hi}
+    return PollutantEstimate(**fields | {"method": "camera"} | more)
 
 
 def index(value: int | None = 50, **more: Any) -> IndexBlock:
@@ -29,7 +39,7 @@ def index(value: int | None = 50, **more: Any) -> IndexBlock:
         ((n, name) for n, (top, name) in enumerate(levels) if value is not None and value <= top),
         (4, "very_unhealthy"),
     )
-    fields = {
+    fields: dict[str, Any] = {
         "standard": "us-epa-2024", "index": value, "category": category, "level": level,
         "dominant": ("pm25",), "status": "valid", "imputed_share": 0.0, "subindices": {"pm25": value},
     }  # fmt: skip
@@ -48,7 +58,7 @@ def estimate(
     station: str = "s1",
     end: int = T0 + 60,
     revision: int = 1,
-    pollutants: dict[str, PollutantEstimate] | None = None,
+    pollutants: Mapping[Any, PollutantEstimate] | None = None,
     indices: tuple[IndexBlock, ...] | None = None,
     **more: Any,
 ) -> Estimate:
@@ -76,7 +86,7 @@ _words = st.text(
 @st.composite
 def pollutants(draw: st.DrawFn) -> PollutantEstimate:
     value = draw(_concentrations)
-    kind = draw(st.sampled_from(["measured", "corrected", "imputed"]))
+    kind: Kind = draw(st.sampled_from(["measured", "corrected", "imputed"]))
     bounds = sorted([draw(_concentrations), draw(_concentrations)])
     lo, hi = bounds if kind == "imputed" and draw(st.booleans()) else (None, None)
     return PollutantEstimate(
@@ -102,8 +112,9 @@ def indices(draw: st.DrawFn, standard: str) -> IndexBlock:
 @st.composite
 def models(draw: st.DrawFn) -> ModelOutput:
     lo, aqi, hi = sorted(draw(st.floats(0, 500)) for _ in range(3))
-    bounds = {"lo": lo, "hi": hi} if draw(st.booleans()) else {}
-    return ModelOutput(aqi=aqi, sensors={}, **bounds)
+    if draw(st.booleans()):
+        return ModelOutput(aqi=aqi, sensors={}, lo=lo, hi=hi)
+    return ModelOutput(aqi=aqi, sensors={})
 
 
 @st.composite

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,7 +57,7 @@ def written():
         inputs=Inputs(readings=3, humidity=40.0),
     )
     made = [*points(one), station_point(Station(station="s1", city="Milan"), T0), alert_point(EVENTS[0])]
-    found = {}
+    found: dict[str, Any] = {}
     for point in made:
         tags = tuple(sorted(name for name, _ in point.tags))
         fields = {name: type(value).__name__ for name, value in point.fields.items()}
@@ -90,7 +91,7 @@ def test_there_is_a_section_for_every_measurement():
 @pytest.mark.parametrize("measurement", HEADINGS)
 def test_every_field_and_tag_of_a_measurement_is_documented(measurement):
     tags, fields = written()[measurement]
-    heading = re.search(rf"^### {re.escape(HEADINGS[measurement])}.*$", TEXT, re.M)[0]
+    [heading] = re.findall(rf"^### {re.escape(HEADINGS[measurement])}.*$", TEXT, re.M)
     assert set(tags) == set(names(heading.partition("Tag")[2]))
     found = documented(HEADINGS[measurement])
     assert found.keys() == fields.keys()
@@ -106,7 +107,8 @@ def test_every_field_of_the_aggregates_is_documented(tmp_path):
     with Store(tmp_path / "store.sqlite", aggregates=True) as store:
         store.write([estimate(end=T0 + 60 * n) for n in range(1, 61)])
         due = store.due((T0 + 3 * 86_400) * 1000)
-        made = [point for period in due for point in aggregate(period, store.tally(period))]
+        tallies = [(period, store.tally(period)) for period in due]
+        made = [point for period, tally in tallies if tally for point in aggregate(period, tally)]
     heading = ", ".join(f"`{what}_{kind}`" for what in ("aq", "aqi") for kind in KINDS)
     assert {point.measurement for point in made} == set(names(heading))
     for what in ("aq", "aqi"):
@@ -144,7 +146,8 @@ def test_every_field_of_an_alert_is_documented():
 def test_every_metric_is_documented_with_its_labels():
     found = {names(row[0])[0]: (row[1], row[2]) for row in rows("Metrics")}
     code = {}
-    for collector in {id(c): c for c in REGISTRY._names_to_collectors.values()}.values():
+    collectors: list[Any] = list({id(c): c for c in REGISTRY._names_to_collectors.values()}.values())
+    for collector in collectors:
         (family,) = collector.describe()
         name = f"{family.name}_total" if family.type == "counter" else family.name
         code[name] = ", ".join(collector._labelnames) or "-"

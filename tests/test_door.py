@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import typer.core
 import typer.main
 
 from cli.main import app
@@ -51,7 +52,9 @@ def test_the_readme_names_every_command():
         named.add(words[0])
         if len(words) > 1:
             named |= {f"{words[0]} {one}" for one in words[1].split(r"\|")}
-    commands = typer.main.get_command(app).commands
+    group = typer.main.get_command(app)
+    assert isinstance(group, typer.core.TyperGroup)
+    commands = group.commands
     wanted = set(commands) - {"up"}  # it has a chapter of its own
     for name, group in commands.items():
         wanted |= {f"{name} {one}" for one in getattr(group, "commands", ())}

@@ -37,7 +37,7 @@ def test_every_folder_with_code_is_a_room() -> None:
     [
         (LINTER["root_packages"], set()),
         (PROJECT["tool"]["coverage"]["run"]["source"], set()),
-        (PROJECT["tool"]["mypy"]["packages"], {"benchmarks"}),
+        (PROJECT["tool"]["mypy"]["packages"], {"benchmarks", "tests"}),
         (PROJECT["tool"]["ruff"]["lint"]["isort"]["known-first-party"], {"benchmarks", "tests"}),
         (
             [

@@ -63,7 +63,7 @@ def test_sets_up_once_then_passes_everything_on_without_a_network(checkout: Path
     (elsewhere / "cli" / "__init__.py").write_text("raise SystemExit('the wrong cli')")
     link = tmp_path / "link"
     link.symlink_to(checkout / "skyfuse")
-    command = [link, "up", "--for", "5 s"]
+    command: list[str | Path] = [link, "up", "--for", "5 s"]
     expected = f"['up', '--for', '5 s'] {elsewhere} cli.main of {checkout}\n"
 
     both = [

@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
 import typer
-from kafka import TopicPartition  # type: ignore[import-untyped]
-from kafka.errors import KafkaError  # type: ignore[import-untyped]
+from kafka import TopicPartition
+from kafka.errors import KafkaError
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape

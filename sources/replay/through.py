@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from kafka import TopicPartition  # type: ignore[import-untyped]
-from kafka.admin import OffsetSpec  # type: ignore[import-untyped]
-from kafka.errors import KafkaError  # type: ignore[import-untyped]
+from kafka import TopicPartition
+from kafka.admin import OffsetSpec
+from kafka.errors import KafkaError
 
 from settings.sections import Settings
 from sources.replay.outcome import RowsOutcome

@@ -87,9 +87,9 @@ def plain(annotation: Any, metadata: tuple[Any, ...] = ()) -> st.SearchStrategy[
     if annotation is bool:
         return st.booleans()
     if annotation in (int, float):
-        low = next((one.ge for one in flat if isinstance(one, Ge)), None)
+        low: Any = next((one.ge for one in flat if isinstance(one, Ge)), None)
         low = next((one.gt for one in flat if isinstance(one, Gt)), low)
-        high = next((one.le for one in flat if isinstance(one, Le)), None)
+        high: Any = next((one.le for one in flat if isinstance(one, Le)), None)
         high = next((one.lt for one in flat if isinstance(one, Lt)), high)
         if annotation is int:
             return st.integers(low if low is not None else -3, min(high if high is not None else 900, 900))
@@ -132,7 +132,7 @@ _TOGETHER: dict[tuple[type[BaseModel], str], st.SearchStrategy[Any]] = {
     (Station, "standards"): st.lists(
         st.sampled_from(["us-epa-2024", "eaqi-2025", "uk-daqi", "mars-1"]), min_size=1, max_size=3
     ),
-    (Station, "earlier"): st.just([]) | st.lists(st.deferred(lambda: model(Station)), max_size=2),
+    (Station, "earlier"): st.just([]) | st.lists(st.deferred(lambda: _earlier()), max_size=2),
     (Sensor, "correction"): st.sampled_from(
         ["identity", "barkjohn-2021", "linear:slope=1e308,offset=0", "linear:slope=0.5,offset=-1e300", "mars"]
     ),
@@ -145,10 +145,15 @@ _UNITS = st.sampled_from(
 )  # fmt: skip
 
 
+def _earlier() -> st.SearchStrategy[dict[str, Any]]:
+    return model(Station)
+
+
 @cache
 def model(of: type[BaseModel]) -> st.SearchStrategy[dict[str, Any]]:
     """JSON objects of a record's type."""
-    required, optional = {}, {}
+    required: dict[str, st.SearchStrategy[Any]] = {}
+    optional: dict[str, st.SearchStrategy[Any]] = {}
     for name, field in of.model_fields.items():
         drawn = _TOGETHER.get((of, name))
         if drawn is None:

@@ -4,6 +4,7 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,12 @@ def test_kills_change_no_event(
 
     topic = settings.kafka.prefix + ALERTS.name
 
+    def passed(deadline: float) -> bool:
+        return time.monotonic() > deadline
+
+    def has_told(enough: int) -> bool:
+        return len(told()) >= enough
+
     def told() -> dict[tuple[str, int], set[bytes]]:
         found = defaultdict(set)
         for record in read_topic(kafka_connection(settings), topic):
@@ -107,9 +114,9 @@ def test_kills_change_no_event(
             enough = min(before + some, len(due(source[: (number + 1) * size])))
             deadline = time.monotonic() + moment
             if number % 2:
-                until("some events", lambda e=enough: len(told()) >= e, 120)
+                until("some events", partial(has_told, enough), 120)
             else:
-                until("the moment", lambda d=deadline: time.monotonic() > d)
+                until("the moment", partial(passed, deadline))
             workers.kill("alert")
             amid += before < len(told()) < len(wanted)
             workers.revive()

@@ -20,7 +20,7 @@ from schemas.estimate import Estimate
 from streams.accept import Keys
 from streams.checkpoint import Checkpoints
 from streams.metrics import REGISTRY
-from streams.stage import StageIo
+from streams.stage import Out, StageIo
 from tests.alerting.test_machine import MINUTE, RULES, minutes, rule
 from tests.samples import T0, estimate, imputed, measured
 
@@ -39,20 +39,20 @@ class Here(Keys):
 class Kept:
     key: bytes
     value: bytes
-    headers: list
+    headers: list[tuple[str, bytes]]
 
 
 @dataclass
 class Log:
     """The broker as the stage sees it: an estimates partition, what was produced, what was committed."""
 
-    records: list
-    alerts: list = field(default_factory=list)
-    letters: list = field(default_factory=list)
-    state: dict = field(default_factory=dict)
+    records: list[ConsumerRecord]
+    alerts: list[Alert] = field(default_factory=list)
+    letters: list[Out] = field(default_factory=list)
+    state: dict[bytes, Kept] = field(default_factory=dict)
     committed: int = 0
 
-    rules: object = RULES
+    rules: AlertRules = RULES
 
     async def publish(self, out):
         for one in out:
@@ -132,7 +132,7 @@ def test_killed_anywhere_it_tells_the_same_events(seed):
     wanted = {(one.id, one.sequence): one for one in asyncio.run(undisturbed())}
     told = asyncio.run(disturbed())
     assert len(wanted) > 5
-    unique = {}
+    unique: dict[tuple[str, int], Alert] = {}
     for one in told:
         assert unique.setdefault((one.id, one.sequence), one) == one
     assert unique == wanted
@@ -165,7 +165,7 @@ def test_rules_that_change_hold_from_a_committed_offset_on_whoever_is_killed(see
         return log, switched
 
     log, switched = asyncio.run(run())
-    told = {}
+    told: dict[tuple[str, int], Alert] = {}
     for one in log.alerts:
         assert told.setdefault((one.id, one.sequence), one) == one
     # As if the rules had changed exactly there, and nobody had been killed.
@@ -242,8 +242,8 @@ class Partition(Log):
     """The broker, with a clock, and station records."""
 
     clock: Clock = field(default_factory=Clock)
-    commits: dict = field(default_factory=lambda: {ESTIMATES: (0, "")})
-    rules: object = QUIET
+    commits: dict[str, tuple[int, str]] = field(default_factory=lambda: {ESTIMATES: (0, "")})
+    rules: AlertRules = QUIET
 
     def open(self):
         checkpoints = Checkpoints("state", 1)
@@ -360,7 +360,7 @@ def test_killed_anywhere_while_time_passes_it_tells_the_same_events(seed):
         return log, passed
 
     log, passed = asyncio.run(run())
-    told = {}
+    told: dict[tuple[str, int], Alert] = {}
     for one in log.alerts:
         assert told.setdefault((one.id, one.sequence), one) == one
     assert len(told) > 4

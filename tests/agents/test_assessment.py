@@ -25,6 +25,7 @@ from model.bundle.runtime import Head
 from schemas.base import from_ms
 from schemas.estimate import Estimate
 from schemas.features import Features, Quality
+from schemas.parameters import Pollutant
 from schemas.reading import Quantity
 from schemas.station import Station
 from streams.join import Item, Step, WindowView
@@ -204,7 +205,7 @@ def test_a_station_with_nothing_but_a_camera_opens_an_index_alert(head: Head) ->
 @pytest.mark.parametrize(("gas", "value"), [("co", 400.0), ("no2", 0.75), ("so2", 20.0), ("o3", 60.0)])
 @pytest.mark.parametrize("picture", [False, True])
 def test_a_station_with_a_gas_alone_has_no_index_of_what_the_network_makes_of_it(
-    head: Head, gas: str, value: float, picture: bool
+    head: Head, gas: Pollutant, value: float, picture: bool
 ) -> None:
     """Two days of windows of an hour; of the particles that the network makes of it the index is above 90."""
     assessor = Assessor(head, size_ms=HOUR, lateness_ms=HOUR, snapshots={})

@@ -417,7 +417,9 @@ def batches(draw: st.DrawFn, kinds: Kinds, punctuated: bool) -> list[list[Record
 @st.composite
 def a_frame(draw: st.DrawFn, log: Log) -> Record:
     station = draw(st.sampled_from(strangers.STATIONS))
-    header = FrameHeader(id="f", source="/s", time=NOON + draw(st.integers(0, 10**6)), station=station)
+    header = FrameHeader(
+        id="f", source="/s", time=from_ms(NOON + draw(st.integers(0, 10**6))), station=station
+    )
     headers: list[tuple[str, bytes | None]] = list(header.to_headers())
     if draw(st.integers(0, 3)) == 0:
         at = draw(st.integers(0, len(headers) - 1))
@@ -611,7 +613,7 @@ def test_a_station_record_that_no_stage_can_use_is_refused_by_fusion_and_harms_n
     fusion, vision, (stage, broker) = Fusion(), Vision(), sink()
     fusion.handle([record])
     assert set(letters_of(fusion.broker, [record])) == {(topics.STATIONS.name, 0)}
-    header = FrameHeader(id="f", source="/s", time=NOON, station="a").to_headers()
+    header = FrameHeader(id="f", source="/s", time=from_ms(NOON), station="a").to_headers()
     frame = log.record(topics.FRAMES, b"a", strangers.pictures()[0], list(header))
     vision.handle([record], [frame])
     assert len(vision.broker.on(topics.FEATURES)) == 1

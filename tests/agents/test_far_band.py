@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kafka import KafkaConsumer, TopicPartition  # type: ignore[import-untyped]
+from kafka import KafkaConsumer, TopicPartition
 
 from camera.far_band import MIN_PAIRS, ROWS, BandFinder, observe
 from camera.sight import CAMERA_SIZE

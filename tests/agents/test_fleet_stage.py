@@ -43,8 +43,8 @@ class World:
     """The broker as the stage sees it."""
 
     now: float = T0 / 1000
-    fleet: dict = field(default_factory=dict)
-    committed: dict = field(default_factory=dict)
+    fleet: dict[bytes, bytes] = field(default_factory=dict)
+    committed: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     async def publish(self, out):
         for one in out:

@@ -81,8 +81,10 @@ def test_a_replay_equals_the_offline_evaluation(
             name: Interval(row["sensors"][name], row["sensors"][name], row["sensors"][name])
             for name in ("pm25", "pm10")
         }
-        measured = {name: one.value for name, one in found[key].pollutants.items() if one.kind != "imputed"}
+        measured: dict[str, float] = {
+            name: one.value for name, one in found[key].pollutants.items() if one.kind != "imputed"
+        }
         assert model.sensors == {
-            name: pytest.approx(one.value, rel=1e-5) for name, one in bounded(alone, dict(measured)).items()
+            name: pytest.approx(one.value, rel=1e-5) for name, one in bounded(alone, measured).items()
         }
         assert sum(frame.usable for frame in found[key].inputs.frames) == row["frames"]

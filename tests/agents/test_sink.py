@@ -133,8 +133,14 @@ def test_nothing_of_an_estimate_is_of_absurd_size(path: tuple[Any, ...]) -> None
     for part in path[:-1]:
         at = at[part]
     known = at[path[-1]]
-    for absurd in ("x" * 17_000,) if isinstance(known, str) else (10**12, -(10**12)):
-        at[path[-1]] = absurd if isinstance(known, str | int) else absurd * 1e290
+    if isinstance(known, str):
+        absurdities: tuple[str | float, ...] = ("x" * 17_000,)
+    elif isinstance(known, int):
+        absurdities = (10**12, -(10**12))
+    else:
+        absurdities = (10**12 * 1e290, -(10**12) * 1e290)
+    for absurd in absurdities:
+        at[path[-1]] = absurd
         with pytest.raises((Refused, ValidationError)):
             read_estimate(record(0, json.dumps(plain).encode()), Keys(1))
 

@@ -16,7 +16,7 @@ from sinks.influx import InfluxSink
 from sinks.patience import Patience
 from sinks.store import Store
 from streams.accept import Keys
-from streams.stage import StageIo
+from streams.stage import Out, StageIo
 from streams.stations import StationBook
 from tests.exchange.test_cap_and_webhook import EVENTS
 
@@ -58,7 +58,8 @@ class Sink:
 
 @pytest.fixture
 def opened(influx, proxy, tmp_path):
-    made, letters = [], []
+    made: list[Sink] = []
+    letters: list[Out] = []
 
     def open_sink():
         made.append(Sink(proxy(influx.url, influx1=True).url, influx.database, tmp_path, letters))

@@ -22,6 +22,8 @@ import pytest
 import agents
 from agents import worker
 from agents.sink import SinkStage
+from agents.vision import VisionStage
+from schemas.base import from_ms
 from schemas.dead_letter import DeadLetter
 from schemas.features import Punctuation
 from schemas.frame import FrameHeader
@@ -61,7 +63,7 @@ def in_polls(logs: Mapping[str, Sequence[Record]]) -> Polls:
 
 def frames() -> Polls:
     log = Log()
-    headers = FrameHeader(id="f", source="/s", time=NOON, station="a").to_headers()
+    headers = FrameHeader(id="f", source="/s", time=from_ms(NOON), station="a").to_headers()
     good, cut = strangers.pictures()[0], strangers.pictures()[0][:900]
     made = [log.record(topics.FRAMES, b"a", data, headers) for data in (good, b"no picture", cut) * 5]
     return in_polls({topics.FRAMES.name: made})
@@ -152,7 +154,9 @@ def settings_of(folder: Path) -> Settings:
 def opener(role: str, folder: Path, broker: Broker) -> Callable[[], Any]:
     """Opens a stage as the worker of a role does, on a broker that is a list."""
 
-    class Opened(BUILDERS[role]):  # type: ignore[misc]
+    builder: Any = BUILDERS[role]
+
+    class Opened(builder):  # type: ignore[misc]
         async def publish(self, records: Iterable[Out]) -> None:
             broker.take(records)
 
@@ -183,7 +187,7 @@ async def at_end(stage: Stage, broker: Broker, polls: Polls) -> None:
         while True:
             settled = await settle(stage, broker)
             if (
-                not isinstance(stage, worker.VisionStage)
+                not isinstance(stage, VisionStage)
                 or settled[topics.FRAMES.name][0] == last[topics.FRAMES.name]
             ):
                 return

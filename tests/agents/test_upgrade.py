@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition  # type: ignore[import-untyped]
+from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 
 from fusion.stored import read
 from schemas.state import VERSION

@@ -10,7 +10,8 @@ from streams import topics
 from streams.bands import BandBook
 from streams.errors import DeliveryError
 from streams.stage import Out, StageIo
-from tests.agents.test_boundary import NOW, Log, bundle, keys, station_book
+from tests.agents.strangers import NOW
+from tests.agents.test_boundary import Log, bundle, keys, station_book
 
 
 def test_frames_are_settled_when_what_was_made_of_them_is_confirmed_and_no_sooner() -> None:

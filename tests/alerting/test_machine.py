@@ -4,18 +4,20 @@ import json
 import random
 from itertools import pairwise
 from statistics import median_high
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alerting.evidence import Evidence, weigh
-from alerting.machine import RuleProgress, hear, miss, observe
+from alerting.machine import Entry, RuleProgress, hear, miss, observe
 from alerting.rules import AlertRules, Rule, default, parse
 from alerting.stored import ALERTS
 from alerting.watch import Watch
+from schemas.alert import Alert
 from schemas.base import format_time, from_ms, to_ms
-from schemas.estimate import MissingPollutant, Window
+from schemas.estimate import Estimate, MissingPollutant, Window
 from tests.samples import T0, estimate, imputed, index, measured
 
 MINUTE = 60_000
@@ -200,19 +202,23 @@ def test_an_interval_opens_by_its_lower_end_and_clears_by_its_upper_end():
 @given(st.sets(st.integers(1, 40), min_size=1), st.integers(0, 60), st.sampled_from([0, MINUTE, 3 * MINUTE]))
 def test_silence_equals_its_oracle(present, watermark, clear_after):
     one = silence((3, 8), clear_after)
-    progress, told = RuleProgress.fresh(one), []
+    progress = RuleProgress.fresh(one)
+    told: list[Entry] = []
     for n in sorted(present):
         progress, episode = hear(one, progress, n * MINUTE, MINUTE)
         told += episode.entries if episode else ()
     progress = miss(one, progress, watermark * MINUTE)
     told += progress.episode.entries if progress.episode else ()
 
-    wanted, level, resumed, last = [], -1, None, None
+    wanted, level = [], -1
+    resumed: int | None = None
+    last: int | None = None
     for n in range(min(present), max(max(present), watermark) + 1):
         # At minute n, the windows after `last` up to n - 1 are known to be missing.
         missing = 0 if last is None else n - 1 - last
         for k, count in enumerate((3, 8)):
             if k > level and missing >= count:
+                assert last is not None
                 wanted.append(("update" if level >= 0 else "open", last + count, k))
                 level, resumed = k, None
         if missing >= 3:
@@ -241,7 +247,7 @@ HORIZON = 60 * MINUTE
 @st.composite
 def logs(draw, horizon_minutes=60):
     """Estimates as they may lie in a log: out of order and revised, none later than the horizon."""
-    events = []
+    events: list[tuple[int, int, Estimate]] = []
     for station in ("a", "b"):
         for n in draw(st.sets(st.integers(1, 25), max_size=14)):
             revisions = draw(st.integers(1, 3))
@@ -256,7 +262,7 @@ def logs(draw, horizon_minutes=60):
 
 def view(events):
     """What a consumer that keeps the newest event per alert holds: active alerts and those that ended."""
-    newest = {}
+    newest: dict[str, Alert] = {}
     for event in events:
         newest[event.id] = event
     return {
@@ -281,7 +287,7 @@ def truth(one, log):
     """What the oracle makes of the newest revisions in `log`: per alert, its last entry."""
     found = {}
     for station in ("a", "b"):
-        newest = {}
+        newest: dict[int, Estimate] = {}
         for estimate_ in log:
             end = to_ms(estimate_.window.end)
             if estimate_.station == station and (
@@ -290,7 +296,7 @@ def truth(one, log):
                 newest[end] = estimate_
         weighed = [(end, weigh(one, newest[end])) for end in sorted(newest)]
         entries = oracle(one, [(end, e) for end, e in weighed if isinstance(e, Evidence)], MINUTE)
-        opened = None
+        opened = 0
         for event, at, level in entries:
             opened = at if event == "open" else opened
             id = f"{station}/{one.id}/{format_time(from_ms(opened))}"
@@ -329,7 +335,8 @@ def test_what_is_told_again_or_older_than_what_is_known_changes_nothing(log, aga
 def test_killed_at_random_and_restarted_from_its_checkpoints_it_tells_the_same_events(log, cuts):
     horizon = 10 * MINUTE
     undisturbed = Watch(RULES, horizon).feed(log)
-    told, saved, settled, position = [], {}, 0, 0
+    told, settled, position = [], 0, 0
+    saved: dict[str, Any] = {}
     watch = Watch(RULES, horizon)
     for count, killed in cuts:
         told += watch.feed(log[position : position + count])
@@ -340,7 +347,7 @@ def test_killed_at_random_and_restarted_from_its_checkpoints_it_tells_the_same_e
             saved |= watch.changes()
             settled = position
     told += watch.feed(log[position:])
-    unique = {}
+    unique: dict[tuple[str, int], Alert] = {}
     for event in told:
         assert unique.setdefault((event.id, event.sequence), event) == event
     assert unique == {(event.id, event.sequence): event for event in undisturbed}
@@ -349,7 +356,7 @@ def test_killed_at_random_and_restarted_from_its_checkpoints_it_tells_the_same_e
 @FAST
 @given(logs(horizon_minutes=16))
 def test_events_of_an_alert_follow_each_other(log):
-    sequences = {}
+    sequences: dict[str, int] = {}
     for event in Watch(RULES, 10 * MINUTE).feed(log):
         assert event.sequence == sequences.get(event.id, -1) + 1
         assert event.supersedes == (f"{event.id}/{event.sequence - 1}" if event.sequence else None)
@@ -578,7 +585,7 @@ def test_whatever_becomes_of_a_rule_its_sequences_go_on_and_its_evidence_is_its_
         state = watch.states()["s"]
         newest = {event.id: event for event in events}
         assert state.active() == sum(event.event in ("open", "update") for event in newest.values())
-    sequences = {}
+    sequences: dict[str, int] = {}
     for event in events:
         assert event.sequence == sequences.get(event.id, -1) + 1
         sequences[event.id] = event.sequence

@@ -3,6 +3,7 @@
 import functools
 import json
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -288,7 +289,8 @@ def test_killed_at_random_while_time_passes_it_tells_the_same(data):
         steps.append((gap, data.draw(st.sampled_from(["a", "b", "time", "retire"]))))
 
     def play(killed):
-        watch, saved, passed, minute, events = Watch(SILENCE, HORIZON), {}, 0, 0, []
+        watch, passed, minute, events = Watch(SILENCE, HORIZON), 0, 0, []
+        saved: dict[str, Any] = {}
         for gap, who in steps:
             minute += gap
             if who == "time":

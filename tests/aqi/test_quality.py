@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ioos_qc import qartod  # type: ignore[import-untyped]
+from ioos_qc import qartod
 
 import aqi.flags
 from aqi import quality

@@ -5,12 +5,12 @@ import json
 import os
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from kafka import KafkaConsumer, TopicPartition  # type: ignore[import-untyped]
+from kafka import KafkaConsumer, TopicPartition
 from typer.testing import CliRunner
 
 from backfill.committed import final_horizons
@@ -63,7 +63,7 @@ def readings(station: str, sensor: str, names: list[str], seed: int) -> list[tup
 
 def frames(root: Path, station: str, seed: int) -> list[tuple[object, ...]]:
     """One picture a minute."""
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for minute in range(MINUTES):
         file = root / "images" / f"{station}-{minute}.jpg"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -129,7 +129,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def ran(kafka_settings: Callable[..., Settings], tmp_path: Path) -> Iterator[Callable[[str, Path], Settings]]:
+def ran(kafka_settings: Callable[..., Settings], tmp_path: Path) -> Callable[[str, Path], Settings]:
     """Replays a folder through workers of its own; gives the settings when all is stored and final."""
 
     def run(name: str, root: Path) -> Settings:
@@ -154,7 +154,7 @@ def ran(kafka_settings: Callable[..., Settings], tmp_path: Path) -> Iterator[Cal
 
 def settle(settings: Settings) -> None:
     """Wait until the store has the newest revision of everything that is on the topic."""
-    told = {}
+    told: dict[tuple[str, str], int] = {}
     for record in read_all(settings, topics.ESTIMATES):
         plain = json.loads(record.value)
         key = plain["station"], plain["window"]["end"]

@@ -184,7 +184,7 @@ def test_after_a_backfill_all_is_as_if_nothing_had_come_late(
         kept = dict(worker.published)
         assert told.missing_of(backfilled(worker, before, late)) is None
         assert worker.published == kept
-        entries = [*before, amendment, *after]
+        entries: list[Item | Amendment] = [*before, amendment, *after]
         worker.feed(entries[len(before) : len(before) + 9], len(before))
         if worker is crashed:
             worker.start()
@@ -240,7 +240,7 @@ def test_what_is_invalidated_leaves_windows_averages_and_memory_and_comes_back(h
         elif end <= NOON + 5 * HOUR:
             assert estimate == first[end]
     told = amendment.model_copy(update={"withhold": (span,)})
-    entries = [*whole[:stop], told, *whole[stop:]]
+    entries: list[Item | Amendment] = [*whole[:stop], told, *whole[stop:]]
     worker.feed(entries[stop:], stop)
     for end, estimate in worker.published.items():
         if end > done + LATENESS + SIZE:
@@ -308,7 +308,8 @@ def test_the_mean_of_an_hour_takes_the_place_of_its_windows_when_healed(head: He
     # Another sensor moves time on: what an hour's windows show is final before its mean is known.
     items += [item for item in log(7, 30) if item.payload.parameter == "o3"]
     worker = Worker(head)
-    worker.feed(sorted(items, key=lambda item: item.time))
+    items.sort(key=lambda item: item.time)
+    worker.feed(items)
     worker.finish(NOON + 33 * HOUR)
     touched = [end for end in sorted(worker.published) if end % HOUR == 0][:1]
     healing = Healing("a", STATION, touched, SIZE, LATENESS, worker.join.done, -inf)
@@ -332,7 +333,8 @@ def test_a_mean_over_parts_of_two_hours_counts_in_both_when_healed(head: Head, t
         )  # fmt: skip
     items += [item for item in log(7, 14) if item.payload.parameter == "o3"]
     worker = Worker(head)
-    worker.feed(sorted(items, key=lambda item: item.time))
+    items.sort(key=lambda item: item.time)
+    worker.feed(items)
     worker.finish(NOON + 15 * HOUR)
     in_order = [worker.published[end] for end in sorted(worker.published)]
     place = NOON + 5 * HOUR - SIZE if touched.startswith("a window") else NOON + 5 * HOUR + half

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from kafka import TopicPartition  # type: ignore[import-untyped]
+from kafka import TopicPartition
 from typer.testing import CliRunner
 
 from backfill.committed import final_horizons

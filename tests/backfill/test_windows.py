@@ -15,7 +15,7 @@ from backfill.windows import Backfill, Source, WindowOutcome, ends_of, hour
 from camera.haze import HAZE_SIZE
 from camera.sight import CAMERA_SIZE
 from fusion.assessor import Assessor
-from fusion.stored import SENSORS
+from fusion.stored import SENSORS, SensorsState
 from model.bundle.bundle import DEFAULT_BUNDLE, Bundle
 from model.bundle.runtime import Head
 from schemas.base import from_ms, to_ms
@@ -169,7 +169,9 @@ def test_what_stays_imputed_keeps_what_the_virtual_sensor_of_that_time_said(head
     assert before.pollutants["pm25"].method != "head"
     assert wanted.pollutants["no2"].kind == "measured"
 
-    def made(checkpoints: dict[str, list[tuple[int, bytes]]], *, published_before: bool = True) -> Estimate:
+    def made(
+        checkpoints: dict[str, list[tuple[int, SensorsState]]], *, published_before: bool = True
+    ) -> Estimate:
         work = Backfill([("a", end)], SIZE)
         for one in [*sent, late]:
             work.add(one.source, one.item, late=one.late)
@@ -184,7 +186,7 @@ def test_what_stays_imputed_keeps_what_the_virtual_sensor_of_that_time_said(head
     assert without.pollutants["no2"] == wanted.pollutants["no2"]
     assert without.revision == before.revision + 1
 
-    def checkpoint(reached: int) -> tuple[int, bytes]:
+    def checkpoint(reached: int) -> tuple[int, SensorsState]:
         """What a worker that got so far had in its checkpoint."""
         assessor = Assessor(head, size_ms=SIZE, lateness_ms=LATENESS, snapshots={})
         join = Join(RULES)

@@ -95,8 +95,9 @@ def test_reduced_decode_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     full = simplejpeg.decode_jpeg
 
     def noted(*args: object, **options: object) -> np.ndarray:
-        shapes.append(full(*args, **options).shape)
-        return full(*args, **options)
+        pixels: np.ndarray = full(*args, **options)
+        shapes.append(pixels.shape)
+        return pixels
 
     monkeypatch.setattr(simplejpeg, "decode_jpeg", noted)
     big = jpeg(scene(size=(1920, 1440)))
@@ -223,8 +224,9 @@ def test_a_turned_picture_is_reduced_while_it_is_decoded(monkeypatch: pytest.Mon
     full = simplejpeg.decode_jpeg
 
     def noted(*args: object, **options: object) -> np.ndarray:
-        shapes.append(full(*args, **options).shape)
-        return full(*args, **options)
+        pixels: np.ndarray = full(*args, **options)
+        shapes.append(pixels.shape)
+        return pixels
 
     monkeypatch.setattr(simplejpeg, "decode_jpeg", noted)
     big = scene(size=(1920, 1440))

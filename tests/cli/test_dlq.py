@@ -10,13 +10,13 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from typer.testing import CliRunner
 
 from cli import dlq
-from cli.dlq import REDRIVEN_FROM, app, preview
+from cli.dlq import app, preview
 from cli.errors import DeadLetterError
 from cli.shared.connection import kafka_connection
 from infra.errors import BrokerError
 from infra.stack.broker import running_bootstrap
 from schemas.base import from_ms
-from schemas.dead_letter import DeadLetter
+from schemas.dead_letter import REDRIVEN_FROM, DeadLetter
 from settings.sections import KafkaSettings, Settings
 from sources.gateway.arrival import Arrival
 from sources.gateway.reception import Reception
@@ -212,5 +212,6 @@ def test_what_a_gateway_could_not_translate_goes_through_its_adapter_again(lette
     told = run("redrive", receipt.dead_letter, "--value-file", str(mended)).output
     assert f"sent {receipt.dead_letter} through its adapter" in told
     [reading] = [one for one in returned(letters, READINGS) if one.key == b"roof"]
+    assert receipt.dead_letter is not None
     assert dict(reading.headers)[REDRIVEN_FROM] == receipt.dead_letter.encode()
     assert b'"pm25"' in reading.value

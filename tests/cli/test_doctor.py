@@ -5,6 +5,7 @@ import io
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -15,7 +16,6 @@ import pytest
 import redis
 from rich.console import Console
 
-from cli import doctor as module
 from cli.doctor import (
     Check,
     alert_rules,
@@ -261,8 +261,8 @@ def test_broker_and_topics(kafka_settings: Make, monkeypatch: pytest.MonkeyPatch
         sender.send(READINGS.name, b"a", b"any")
     assert "clocks" not in _by_name(settings)
     # The broker stamps records with its own clock: one from our future means that ours is behind.
-    real = module.time.time
-    monkeypatch.setattr(module.time, "time", lambda: real() - 60)
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() - 60)
     # A busy machine may take some seconds from the record to the look at it.
     assert re.search(r"\b(5\d|60) s behind the broker", _by_name(settings)["clocks"].found)
     monkeypatch.undo()

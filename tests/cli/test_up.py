@@ -27,12 +27,17 @@ def at(age: timedelta) -> int:
     return int((NOW - age).timestamp())
 
 
+def written(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
 def screen(estimates, width, stale=(), hints=()):
     console = Console(file=io.StringIO(), width=width, force_terminal=False)
     pipeline = Pipeline({})
     pipeline.read()
     console.print(picture(estimates, Freshness(), pipeline, hints, ["a note"], NOW, stale, console))
-    return console.file.getvalue()
+    return written(console)
 
 
 def full(station: str, end: int):
@@ -67,7 +72,7 @@ def test_a_station_s_own_clock_stands_beside_utc_where_there_is_room():
     pipeline = Pipeline({})
     pipeline.read()
     console.print(picture(rows, Freshness(), pipeline, (), (), NOW, (), console, {"milan": zone}))
-    milan, roof = (one for one in console.file.getvalue().splitlines() if one[:5] in ("milan", "roof "))
+    milan, roof = (one for one in written(console).splitlines() if one[:5] in ("milan", "roof "))
     assert "12:00  17:30 IST" in milan
     assert "IST" not in roof
     assert "Local" not in screen(rows, 200)
@@ -78,11 +83,11 @@ def test_a_resized_terminal_is_drawn_on_anew():
     with Drawing(console, "Kafka is at x") as drawing:
         drawing.draw("first picture")
         drawing.draw("second picture")
-        assert "\x1b[2J" not in console.file.getvalue(), "nothing flickers while nothing changes"
-        before = len(console.file.getvalue())
+        assert "\x1b[2J" not in written(console), "nothing flickers while nothing changes"
+        before = len(written(console))
         console.size = (50, 20)
         drawing.draw("third picture")
-        cleared, _, after = console.file.getvalue()[before:].rpartition("\x1b[2J")
+        cleared, _, after = written(console)[before:].rpartition("\x1b[2J")
         assert "third picture" not in cleared
         assert "Kafka is at x" in after
         assert "third picture" in after
@@ -119,7 +124,7 @@ def test_grey_says_why():
         pipeline = Pipeline({})
         pipeline.read()
         console.print(picture([old], freshness, pipeline, (), (), NOW, {"a"}, console))
-        return console.file.getvalue()
+        return written(console)
 
     freshness.note([old], NOW)
     assert "grey: of before this start; nothing new has come yet" in why()
@@ -202,7 +207,7 @@ def served(lines: str) -> str:
             thread.join()
     console = Console(file=io.StringIO(), width=200, force_terminal=False)
     console.print(picture([], Freshness(), pipeline, [], [], NOW, (), console))
-    return console.file.getvalue()
+    return written(console)
 
 
 def test_the_table_says_which_sink_waits_and_since_when():

@@ -100,7 +100,8 @@ class Receiver:
     """A web hook's other end; `answers` are (status, headers), used up one per request."""
 
     def __init__(self):
-        self.answers, self.got = deque(), []
+        self.answers: deque[tuple[int, dict[str, str]]] = deque()
+        self.got: list[tuple[dict[str, str], bytes]] = []
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -149,7 +150,7 @@ def test_an_event_arrives_signed(receiver):
 
 
 def test_a_receiver_that_stumbles_is_tried_again(receiver):
-    waits = []
+    waits: list[float] = []
     receiver.answers.extend(
         [
             (500, {}), (429, {"Retry-After": "9"}), (302, {"Location": "/elsewhere"}), (401, {}),
@@ -172,7 +173,7 @@ def test_what_a_receiver_refuses_is_not_sent_again(receiver):
 def test_a_receiver_that_stays_away_is_given_up(receiver):
     receiver.server.shutdown()
     receiver.server.server_close()
-    waits = []
+    waits: list[float] = []
     reason = hook(receiver.url, waits, attempts=4).deliver(EVENTS[0])
     assert reason.startswith("given up after 4 attempts: the receiver cannot be reached")
     assert len(waits) == 3
@@ -193,7 +194,7 @@ def test_events_are_plain_json():
 
 @pytest.mark.parametrize("dripped", ["head", "body", "nothing"])
 def test_a_receiver_that_drips_its_answer_is_given_up_in_time(dripper, dripped):
-    waits = []
+    waits: list[float] = []
     dripper.drips = dripped
     one = hook(dripper.url, waits, attempts=2, timeout=0.4)
     began = time.monotonic()

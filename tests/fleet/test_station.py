@@ -29,7 +29,7 @@ def regular(count: int, step: int = MINUTE_MS, ahead: int = 0, delay: int = 1_00
 
 
 def state(one: Member, now: int) -> tuple[str, tuple[str, ...]]:
-    return condition(one.health(), now)  # type: ignore[return-value]
+    return condition(one.health(), now)
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,8 @@ def test_the_dead_one_does_not_win_when_smoke_comes(how: str) -> None:
 
     estimates = windows(lambda minute: pair(0.0, 300.0 if minute >= 120 else 2.0 + minute % 5 / 10), 125)
     kind, level, _ = pm25(estimates, 121)
-    assert (kind, level) == ("measured", pytest.approx(300.0, abs=1.0))
+    assert kind == "measured"
+    assert level == pytest.approx(300.0, abs=1.0)
 
 
 def test_in_clean_air_one_that_shows_something_else_than_nothing_now_and_then_is_alive() -> None:

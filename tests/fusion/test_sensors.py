@@ -17,7 +17,7 @@ from fusion.sensors.window import Objections
 from schemas.base import to_ms
 from schemas.errors import Refused
 from schemas.estimate import Estimate, MissingPollutant, PollutantEstimate
-from schemas.parameters import POLLUTANTS
+from schemas.parameters import POLLUTANTS, Pollutant
 from schemas.reading import LIMITS
 from schemas.station import Sensor, Station
 from tests.fusion.town import DAY, HOUR, MINUTE, SECOND, Town, reading, value
@@ -53,8 +53,8 @@ def said(estimates: Sequence[Estimate], parameter: str = "pm25") -> list[float |
     return found
 
 
-def last(estimates: Sequence[Estimate], parameter: str = "pm25") -> PollutantEstimate:
-    return estimates[-1].pollutants[parameter]  # type: ignore[index]
+def last(estimates: Sequence[Estimate], parameter: Pollutant = "pm25") -> PollutantEstimate:
+    return estimates[-1].pollutants[parameter]
 
 
 def lost(estimates: Sequence[Estimate], parameter: str = "pm25") -> PollutantEstimate | MissingPollutant:
@@ -89,7 +89,7 @@ def test_twins_are_compared_over_the_window_and_a_dead_one_is_left_out(
 
 
 @pytest.mark.parametrize("parameter", ["pm25", "pm10", "no2", "co", "o3", "so2"])
-def test_sensors_of_one_station_are_compared_like_twins(parameter: str) -> None:
+def test_sensors_of_one_station_are_compared_like_twins(parameter: Pollutant) -> None:
     level = 60.0 if parameter != "co" else 900.0
 
     def both(minute: int) -> list[dict[str, Any]]:
@@ -277,7 +277,7 @@ def test_weather_alone_makes_no_window_of_its_own_afterwards() -> None:
         ("co", "ppm", 0.02, 0.05),
     ],
 )
-def test_noise_around_zero_is_data(parameter: str, unit: str, mean: float, spread: float) -> None:
+def test_noise_around_zero_is_data(parameter: Pollutant, unit: str, mean: float, spread: float) -> None:
     dice = np.random.default_rng(8)
     drawn = [round(float(number), 3) for number in dice.normal(mean, spread, 240)]
     estimates = windows(lambda minute: [value(parameter, drawn[minute], unit)], 240)
@@ -286,7 +286,7 @@ def test_noise_around_zero_is_data(parameter: str, unit: str, mean: float, sprea
     assert min(values) < 0
     factor = {"no2": 1.88, "so2": 2.62, "o3": 1.96, "co": 1145.0}.get(parameter, 1.0)
     assert math.fsum(values) / 240 == pytest.approx(sum(drawn) / 240 * factor, rel=0.01, abs=0.01)
-    assert {one.pollutants[parameter].qc for one in estimates} == {1}  # type: ignore[index]
+    assert {one.pollutants[parameter].qc for one in estimates} == {1}
 
 
 @pytest.mark.parametrize(
@@ -321,7 +321,7 @@ def test_a_number_that_is_only_near_a_fill_value_counts() -> None:
 
 def test_pm25_above_pm10_is_flagged() -> None:
     [swapped] = windows(lambda _: [value("pm25", 60.0), value("pm10", 20.0)], 1)
-    assert {swapped.pollutants[name].qc_tests for name in ("pm25", "pm10")} == {PARTICLES}  # type: ignore[index]
+    assert {swapped.pollutants[name].qc_tests for name in ("pm25", "pm10")} == {PARTICLES}
     assert swapped.pollutants["pm25"].qc == 3
     [right] = windows(lambda _: [value("pm25", 20.0), value("pm10", 20.5)], 1)
     assert right.pollutants["pm25"].qc_tests == 0
@@ -363,8 +363,8 @@ def test_whatever_is_sent_comes_out_within_limits_and_explained(
         number = share * high if share >= 0 else share / 0.1 * -low
         unit = "%" if parameter == "relativehumidity" else "ug/m3"
         more = {"period": period} if period else {}
-        one = value(parameter, number, unit, sensor=sensor, channel=channel)
-        town.hear([reading("s", DAY + HOUR + minute * MINUTE, one, **more)])
+        sent = value(parameter, number, unit, sensor=sensor, channel=channel)
+        town.hear([reading("s", DAY + HOUR + minute * MINUTE, sent, **more)])
     town.until(DAY + 4 * HOUR)
     for one in town.of("s"):
         assert not one.pollutants.keys() & one.missing.keys()

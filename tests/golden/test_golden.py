@@ -161,11 +161,8 @@ def test_version_1_of_the_virtual_sensors_number_by_number() -> None:
             assert (sensor.former_layout, sensor.strange) == (rest["former"], rest["strange"])
             trackers = sensor.conformal.trackers
             assert [[key, tracker.count] for key, tracker in trackers] == rest["conformal"]
-            numbers = [
-                value
-                for part in (sensor.level, sensor.errors, *sensor.shadows)
-                for value in (getattr(part, slot) for slot in part.__slots__)
-            ]
+            parts: list[Any] = [sensor.level, sensor.errors, *sensor.shadows]
+            numbers = [value for part in parts for value in (getattr(part, slot) for slot in part.__slots__)]
             numbers += [value for _, tracker in trackers for value in (tracker.threshold, tracker.rolling)]
             singles = np.concatenate((sensor.settled, sensor.former, sensor.moments))
             body = np.array(numbers, "<f8").tobytes() + singles.astype("<f4").tobytes()

@@ -107,8 +107,7 @@ def drawn(kind: Any, most: int = 3) -> st.SearchStrategy[Any]:
     if origin in (Union, types.UnionType):
         return st.one_of([drawn(one) for one in arguments])
     if origin is tuple and arguments[-1] is Ellipsis:
-        size = {"min_size": 0, "max_size": most}
-        return st.lists(drawn(arguments[0]), **size).map(tuple)
+        return st.lists(drawn(arguments[0]), max_size=most).map(tuple)
     if origin is tuple:
         return st.tuples(*map(drawn, arguments))
     if origin is not None and issubclass(origin, Mapping):

@@ -66,14 +66,16 @@ def test_workers_run_commands_that_exist(compose):
     known = {
         command.name or command.callback.__name__.replace("_command", "")
         for command in app.registered_commands
+        if command.callback
     }
-    known |= {group.name for group in app.registered_groups}
+    known |= {group.name for group in app.registered_groups if group.name}
     for name, service in compose["services"].items():
         if service.get("image") != "skyfuse":
             continue
         text = " ".join(service["command"])
-        command = re.search(r"(?:skyfuse )?(\w+)", text.partition("exec ")[2] or text)[1]
-        assert command in known, name
+        command = re.search(r"(?:skyfuse )?(\w+)", text.partition("exec ")[2] or text)
+        assert command, name
+        assert command[1] in known, name
 
 
 def test_grafana_gets_every_variable_that_its_provisioning_asks_for(compose):

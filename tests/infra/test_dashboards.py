@@ -4,7 +4,9 @@ import json
 import random
 import re
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -13,8 +15,9 @@ from alerting.watch import Watch
 from aqi import standards
 from infra.dashboards.files import FOLDER, render
 from infra.dashboards.parts import editions
+from schemas.alert import Alert
 from schemas.base import format_time, from_ms, to_ms
-from schemas.estimate import FrameUse, Inputs, ModelOutput
+from schemas.estimate import Estimate, FrameUse, Inputs, ModelOutput
 from schemas.parameters import POLLUTANTS
 from schemas.station import Station
 from sinks.directory import Directory
@@ -78,9 +81,9 @@ def one_window(draw, station, end, revision):
             case "corrected":
                 pollutants[parameter] = measured(value, kind="corrected", raw=value * 1.25)
             case "imputed":
-                bounds = (value - 20, value + 30) if draw.random() < 0.7 else (None, None)
+                lo, hi = (value - 20, value + 30) if draw.random() < 0.7 else (None, None)
                 pollutants[parameter] = imputed(
-                    value, *bounds, qc=draw.choice((4, 9)), method=draw.choice(("camera", "last"))
+                    value, lo, hi, qc=draw.choice((4, 9)), method=draw.choice(("camera", "last"))
                 )
     blocks = tuple(
         index(
@@ -141,8 +144,8 @@ class Filled:
     """A database and a store that hold the same estimates."""
 
     influx: object
-    estimates: list  # as the local store gives them back, within the time range
-    alerts: list  # the newest event of each alert
+    estimates: list[Estimate]  # as the local store gives them back, within the time range
+    alerts: list[Alert]  # the newest event of each alert
 
 
 def newest_alerts(estimates):
@@ -231,10 +234,10 @@ def when(condition, value):
 class Lines:
     """A series query: `value(estimate)` -> number or {group: number}, aggregated per bucket and station."""
 
-    value: object
+    value: Callable[[Estimate], Any]
     how: str = "mean"
     by: str = "station"
-    of: tuple = SELECTED
+    of: tuple[str, ...] = SELECTED
     bucket: int = INTERVAL_S
 
     def wanted(self, estimates):
@@ -253,7 +256,7 @@ class Lines:
         return {key: AGGREGATES[self.how](numbers) for key, numbers in found.items()}
 
 
-AGGREGATES = {
+AGGREGATES: dict[str, Callable[[list[Any]], Any]] = {
     "mean": lambda v: sum(v) / len(v), "max": max, "last": lambda v: v[-1], "sum": sum, "count": len,
     "share": lambda v: sum(a for a, _ in v) / sum(b for _, b in v) if sum(b for _, b in v) else None,
 }  # fmt: skip
@@ -282,9 +285,9 @@ def seconds(moment):
 class Alerts:
     """A query of alerts: the first column, by station and rule (`grouped`), and the time each opened."""
 
-    which: object
+    which: Callable[[Alert], bool]
     column: str
-    grouped: tuple = ()
+    grouped: tuple[str, ...] = ()
 
     def wanted(self, alerts):
         return {

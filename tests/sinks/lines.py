@@ -11,16 +11,19 @@ _FIELD = re.compile(r'(\w+)=("(?:\\.|[^"\\])*"|[^", ]+)(,| )')
 def read(line):
     """The point of a line. Fails where a server would refuse it, or see another number of fields."""
     assert "\n" not in line
-    name = re.match(r"\w+", line)[0]
+    name = re.split(r"\W", line, maxsplit=1)[0]
+    assert name
     at, end, tags, fields = len(name) + 1, line[len(name)], {}, {}
     while end == ",":
         found = _TAG.match(line, at)
+        assert found
         key, value, end = found.groups()
         tags[key] = re.sub(r"\\([,= ])", r"\1", value)
         at = found.end()
     end = ","
     while end == ",":
         found = _FIELD.match(line, at)
+        assert found
         key, value, end = found.groups()
         assert key not in fields
         fields[key] = _value(value)

@@ -94,7 +94,7 @@ def test_fields_and_types_never_change_and_means_lie_within(batch):
     made = of_windows(
         Period("hourly", "s", MS, MS + HOUR), sorted(newest.values(), key=lambda o: o.window.end)
     )
-    shapes = {}
+    shapes: dict[str, object] = {}
     for point in made:
         shape = [(name, type(value)) for name, value in point.fields.items()]
         assert shapes.setdefault(point.measurement, shape) == shape

@@ -8,6 +8,7 @@ import threading
 import tracemalloc
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -101,11 +102,11 @@ def test_influx_holds_the_last_revision_whole(influx_server, batches):
     influx_server.create_database(database)
     proxy = FaultProxy(influx_server.url, influx1=True)
     sink = InfluxSink(proxy.url, org="o", bucket=database, token="t", patience=Clockless().patience())
-    kept = {}
+    kept: dict[Any, Any] = {}
     try:
         for batch in batches:
             assert sink.write(batch) == []
-            newest = {}
+            newest: dict[Any, Any] = {}
             for one in batch:
                 key = one.station, one.window.end
                 if key not in newest or one.revision >= newest[key].revision:
@@ -242,7 +243,7 @@ def test_a_slow_server_is_given_more_time(influx, proxy, sink_to):
 
 def test_a_server_that_takes_a_body_slowly_is_given_more_time(sink_to):
     """The body is larger than what sockets hold: it is the sending that takes too long."""
-    taken = []
+    taken: list[Any] = []
 
     def serve(listening):
         for pause in itertools.repeat(0.7):

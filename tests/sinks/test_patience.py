@@ -12,9 +12,14 @@ from sinks.patience import Patience, Trouble
 BECAUSE = Trouble("influx", "why", "because")
 
 
+def note(seen: list[float], seconds: float) -> bool:
+    seen.append(seconds)
+    return False
+
+
 def waits(count, uniform=lambda: 0.0, asked=None):
-    seen = []
-    patience = Patience(wait=lambda seconds: bool(seen.append(seconds)), uniform=uniform)
+    seen: list[float] = []
+    patience = Patience(wait=lambda seconds: note(seen, seconds), uniform=uniform)
     for attempt in range(count):
         patience.pause(attempt, BECAUSE, asked)
     return seen
@@ -26,8 +31,8 @@ def test_waits_double_up_to_the_longest():
 
 @given(st.integers(0, 10_000), st.floats(0, 1, exclude_max=True))
 def test_jitter_takes_at_most_half(attempt, uniform):
-    seen = []
-    Patience(wait=lambda s: bool(seen.append(s)), uniform=lambda: uniform).pause(attempt, BECAUSE)
+    seen: list[float] = []
+    Patience(wait=lambda seconds: note(seen, seconds), uniform=lambda: uniform).pause(attempt, BECAUSE)
     full = min(30.0, 0.5 * 2 ** min(attempt, 30))
     assert full / 2 <= seen[0] <= full
 

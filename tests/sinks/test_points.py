@@ -18,7 +18,7 @@ from tests.sinks.lines import points, read
 @settings(max_examples=30, deadline=None)
 @given(estimates(), estimates())
 def test_every_point_of_a_measurement_has_the_same_fields_of_the_same_types(one, other):
-    shapes = {}
+    shapes: dict[str, object] = {}
     for point in points(one) + points(other):
         shape = [(name, type(value)) for name, value in point.fields.items()]
         assert shapes.setdefault(point.measurement, shape) == shape

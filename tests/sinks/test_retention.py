@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.base import from_ms, to_ms
+from schemas.estimate import Estimate
 from schemas.station import Station
 from schemas.times import DAY_MS, HOUR_MS
 from sinks.aggregates import Period, aggregate, periods_of
@@ -46,14 +47,17 @@ def histories(draw):
     return made
 
 
-KEPT = Retention(windows=30 * HOUR_MS)
+WINDOWS_MS = 30 * HOUR_MS
+KEPT = Retention(windows=WINDOWS_MS)
 
 
 class Oracle:
     """One dictionary of windows, and for how long each may change."""
 
     def __init__(self, sequence):
-        self.windows, self.until, self.seen = {}, {}, {}
+        self.windows: dict[tuple[str, int], Estimate] = {}
+        self.until: dict[tuple[str, int], int] = {}
+        self.seen: dict[tuple[str, int], int] = {}
         self.horizon = 0
         for one in sequence:
             end = to_ms(one.window.end)
@@ -69,7 +73,7 @@ class Oracle:
                 self.windows[key], self.seen[key] = one, one.revision
 
     def cutoff(self):
-        return (self.horizon - KEPT.windows) // HOUR_MS * HOUR_MS
+        return (self.horizon - WINDOWS_MS) // HOUR_MS * HOUR_MS
 
     def changes(self, key):
         return key[1] > self.cutoff() or self.until.get(key, 0) > self.horizon
@@ -91,6 +95,12 @@ def fill(path, sequence, sizes=(), tidy=lambda _: True, again=lambda _: 0, kept=
     return store
 
 
+def tally(store: Store, period: Period) -> Tally:
+    found = store.tally(period)
+    assert found is not None
+    return found
+
+
 def dump(store):
     return {table: store._file.select(f"SELECT * FROM {table} ORDER BY 1, 2") for table in TABLES}
 
@@ -103,7 +113,7 @@ def test_hours_and_days_are_those_of_the_oracle(tmp_path_factory, sequence):
         there = {(one.station, to_ms(one.window.end)): one for one in store.read()}
         assert there == {key: one for key, one in oracle.windows.items() if oracle.changes(key)}
         for kind in (0, 1):
-            periods: dict[Period, list] = {}
+            periods: dict[Period, list[Estimate]] = {}
             for (name, end), one in oracle.windows.items():
                 periods.setdefault(periods_of(name, end, ZONES[name])[kind], []).append(one)
             for period, windows in periods.items():
@@ -202,14 +212,14 @@ def test_hours_leave_after_their_time_and_days_stay_or_leave_too(tmp_path):
         assert [(one.period.kind, one.tally.windows) for one in store.left()] == [
             ("daily", 120), ("hourly", 60), ("hourly", 60), ("hourly", 60), ("hourly", 60),
         ]  # fmt: skip
-        hour, day = periods_of("s1", MS + 1, "UTC")
-        assert store.tally(hour) is None
-        assert store.tally(day).windows == 120
+        first_hour, first_day = periods_of("s1", MS + 1, "UTC")
+        assert store.tally(first_hour) is None
+        assert tally(store, first_day).windows == 120
         # One of an hour that is gone counts in its day.
         store.write(minutes(first=180, count=1))
         store.write(minutes(first=60 * 24 * 4 - 1, count=1))
         store.tidy(windows=1000)
-        assert store.tally(day).windows == 121
+        assert tally(store, first_day).windows == 121
         store.write(minutes(first=60 * 24 * 7, count=1))
         store.tidy(windows=1000)
         assert [one.period.start for one in store.left()] == [MS + 3 * DAY_MS]
@@ -261,7 +271,7 @@ def test_aggregates_of_another_sink_count_what_has_left(tmp_path):
         store.tidy(windows=1000)
         store.write(minutes(first=59, count=1, value=70.0))
         for period in store.due(MS + DAY_MS):
-            made = aggregate(period, store.tally(period))
+            made = aggregate(period, tally(store, period))
             (pm25,) = [one for one in made if dict(one.tags).get("parameter") == "pm25"]
             assert (pm25.fields["windows"], pm25.fields["mean"]) == (60, 11.0)
 
@@ -276,7 +286,7 @@ def test_a_standard_that_was_withdrawn_leaves_with_its_window(tmp_path):
         store.tidy(windows=10)
         hour, day = periods_of("s1", MS + 60_000, "UTC")
         for period in (hour, day):
-            assert [(name, one.windows) for name, one in store.tally(period).indices.items()] == [
+            assert [(name, one.windows) for name, one in tally(store, period).indices.items()] == [
                 ("in-naqi-2014", 0), ("us-epa-2024", 1),
             ]  # fmt: skip
         assert store._file.select("SELECT * FROM withdrawn") == []
@@ -361,6 +371,7 @@ def test_a_prune_that_is_killed_leaves_the_store_of_one_that_was_not(tmp_path):
         ) as process:
             steps = draw.randint(0, 2)
             lines = []
+            assert process.stdout
             for line in process.stdout:
                 lines.append(line)
                 if len(lines) > steps:
@@ -395,7 +406,7 @@ def test_readers_find_every_window_once_while_the_store_is_pruned(tmp_path):
 
     thread = threading.Thread(target=prune)
     thread.start()
-    seen = set()
+    seen: set[int] = set()
     db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
     try:
         while not done.is_set() or not seen:
@@ -442,12 +453,12 @@ def test_where_the_disk_is_full_what_is_over_its_time_makes_room(tmp_path):
         assert len(store.read()) + sum(one.tally.windows for one in store.left()) == 4 * 600 + 200
 
 
-def old(path: Path, days=2) -> list:
+def old(path: Path, days=2) -> list[Estimate]:
     """A store as version 3 left it: other tables, and no end that can be cut off."""
     db = sqlite3.connect(path, isolation_level=None)
     db.execute("PRAGMA journal_mode = WAL")
     db.executescript((ROOT / "tests" / "golden" / "store-3.sql").read_text())
-    made = city(("s1", "s2"), 60 * 24 * days)
+    made: list[Estimate] = city(("s1", "s2"), 60 * 24 * days)
     db.execute("BEGIN")
     db.execute("DELETE FROM due")
     db.execute("DELETE FROM estimate")

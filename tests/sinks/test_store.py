@@ -8,7 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.base import from_ms
+from schemas.estimate import Estimate
 from schemas.station import Station
 from sinks.errors import SinkStopped
 from sinks.patience import Patience
@@ -30,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 
 def keep_newest(batches):
     """The oracle: of equal or higher revisions, the last one written."""
-    kept = {}
+    kept: dict[tuple[str, datetime], Estimate] = {}
     for one in (one for batch in batches for one in batch):
         key = (one.station, one.window.end)
         if key not in kept or one.revision >= kept[key].revision:
@@ -170,6 +171,7 @@ def test_what_was_written_survives_kill_9(tmp_path):
     with subprocess.Popen(
         [sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, cwd=ROOT, text=True
     ) as process:
+        assert process.stdout
         for line in process.stdout:
             if int(line) >= 25:
                 os.kill(process.pid, signal.SIGKILL)

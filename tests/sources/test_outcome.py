@@ -1,6 +1,7 @@
 """What became of a replay's rows, told from the topics: each late or refused row once, by file and line."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +24,7 @@ class Record:
     """A record as a consumer gives it."""
 
     value: bytes | None
-    headers: list[tuple[str, bytes]] = field(default_factory=list)
+    headers: Sequence[tuple[str, bytes]] = field(default_factory=list)
     topic: str = READINGS.name
     partition: int = 0
     offset: int = 0
@@ -46,7 +47,7 @@ def sent(rows: list[tuple[str, float | str, str]], run: str = RUN) -> Record:
 
 def dead(record: Record, refused: Refused, partly_used: bool = False) -> Record:
     out = dead_letter(DEAD_LETTERS.name, "fusion", record, refused, partly_used)
-    return Record(out.value, list(out.headers), out.topic)
+    return Record(out.value, [(name, value or b"") for name, value in out.headers], out.topic)
 
 
 def told(outcome: RowsOutcome) -> dict[str, str]:

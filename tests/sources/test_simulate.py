@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -125,7 +126,7 @@ def test_spikes_are_short_and_high() -> None:
 
 def _seen(pm25: float, humidity: float = 40.0, **other: float) -> np.ndarray:
     moment: dict[str, float] = {"elevation": 50.0, "hour": 12.0, "cover": 0.0, "drift": 0.0} | other
-    pixels = picture(scene(5), pm25=pm25, humidity=humidity, grain=0, **moment)  # type: ignore[arg-type]
+    pixels = picture(scene(5), pm25=pm25, humidity=humidity, grain=0, **moment)
     encoded = pixels.astype(np.float64) / 255
     return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
 
@@ -157,7 +158,7 @@ def test_visibility_is_that_of_the_textbook() -> None:
 
 def test_pictures_pass_the_gate_by_day_and_are_night_by_night() -> None:
     city = build()
-    verdicts = Counter()
+    verdicts: Counter[tuple[bool, tuple[str, ...]]] = Counter()
     for station in city.stations:
         if not station.has_camera:
             continue
@@ -264,8 +265,10 @@ def test_the_first_pictures_are_usable_at_any_hour(tmp_path: Path, hour: int) ->
     for station in settle(tmp_path, now_ms).stations:
         if station.has_camera:
             record = station.record
+            assert record.latitude is not None
+            assert record.longitude is not None
             at = (record.latitude, record.longitude)
-            verdict = judge(decode(render(settle(tmp_path, now_ms), station, now_ms), 224, 224), now_ms, at)  # type: ignore[arg-type]
+            verdict = judge(decode(render(settle(tmp_path, now_ms), station, now_ms), 224, 224), now_ms, at)
             assert verdict.reasons == (), station.id
 
 
@@ -453,9 +456,15 @@ def test_it_ends_after_its_seconds_and_refuses_nonsense(kafka_settings: Make) ->
     summary = feed(settings, build(1), seconds=0.3)
     assert time.monotonic() - began >= 0.3
     assert summary.stations == 1
-    for wrong in ({"history_min": -1.0}, {"history_min": 1e6}, {"speed": 0.0}, {"frame_period_s": 0.0}):
+    nonsense: list[dict[str, Any]] = [
+        {"history_min": -1.0},
+        {"history_min": 1e6},
+        {"speed": 0.0},
+        {"frame_period_s": 0.0},
+    ]
+    for wrong in nonsense:
         with pytest.raises(SourceError):
-            feed(settings, **wrong)  # type: ignore[arg-type]
+            feed(settings, **wrong)
 
 
 def test_each_key_gives_its_own_stream() -> None:

@@ -51,7 +51,7 @@ READINGS = st.lists(
 @given(READINGS)
 def test_the_first_names_are_taken_in_and_no_others(readings):
     people = Census()
-    stations = {}
+    stations: dict[str, list[tuple[str, str]]] = {}
     for station, values in readings:
         told = admit(people, station, values)
         if station not in stations and len(stations) == 3:
@@ -73,7 +73,8 @@ def test_the_first_names_are_taken_in_and_no_others(readings):
 
 @given(READINGS, st.integers(0, 25))
 def test_a_successor_that_knows_the_series_of_the_settled_log_decides_the_same(readings, settled):
-    before, known = Census(), {}
+    before = Census()
+    known: dict[str, dict[tuple[str, str, str], int]] = {}
     for station, values in readings[:settled]:
         told = admit(before, station, values)
         for sensor, channel in told[0] if isinstance(told, tuple) else ():

@@ -31,7 +31,7 @@ def read(name: str, data: bytes) -> str:
 
 
 def counted() -> float:
-    return metrics.STATE_DAMAGED.labels("state")._value.get()
+    return float(metrics.STATE_DAMAGED.labels("state")._value.get())
 
 
 def test_the_newest_that_is_not_ahead_counts() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from aiokafka.consumer import fetcher
-from kafka.record import MemoryRecordsBuilder  # type: ignore[import-untyped]
+from kafka.record import MemoryRecordsBuilder
 from kafka.record import memory_records as of_kafka_python
 
 from streams.header_names import read_any_name

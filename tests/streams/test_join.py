@@ -58,7 +58,7 @@ def logs(draw: st.DrawFn, late: bool = True) -> dict[str, Log]:
 def oracle(made: dict[str, Log], how: Rules) -> tuple[dict[tuple[str, int], set[object]], set[object]]:
     """The final windows and the late inputs, in a few lines of batch code."""
     windows: dict[tuple[str, int], set[object]] = defaultdict(set)
-    late = set()
+    late: set[object] = set()
     for source, log in made.items():
         watermark = BEGINNING
         for entry in log:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def test_a_bundle_from_before_the_question_is_answered_by_what_it_learned_from(c
             manifest["training"]["configuration"]["target"] = target
 
     for target in ("stated", None):  # the columns of india-nepal as they stand
-        change(copy, lambda m, target=target: old(m, target))
+        change(copy, partial(old, target=target))
         assert Bundle.load(copy).trusted == ("pm25", "pm10")
         assert set(Bundle.load(copy).withheld) == {"no2", "so2", "co", "o3"}
     change(copy, lambda m: old(m, "us-epa-2024"))  # concentrations in true units

@@ -15,6 +15,7 @@ from cli.main import app
 from model.evaluation.region import Outcome, RegionHours, evaluate_region, read_region
 from network.members import Members, Position, Variable
 from schemas.base import format_time, from_ms
+from schemas.parameters import Pollutant
 from tests.network.cities import city, end, members
 
 AIRBOX = Path(__file__).parents[4] / "shared" / "data" / "airbox"
@@ -127,7 +128,14 @@ def beijing(first: str, last: str) -> RegionHours:
     begin, stop = (
         int((np.datetime64(day) - np.datetime64("2013-03-01")).astype(int)) * 24 for day in (first, last)
     )
-    columns = {"PM2.5": "pm25", "PM10": "pm10", "NO2": "no2", "SO2": "so2", "CO": "co", "O3": "o3"}
+    columns: dict[str, Pollutant] = {
+        "PM2.5": "pm25",
+        "PM10": "pm10",
+        "NO2": "no2",
+        "SO2": "so2",
+        "CO": "co",
+        "O3": "o3",
+    }
     variables, series = [], []
     for file in sorted(BEIJING.glob("*.csv.gz")):
         with gzip.open(file, "rt") as stream:

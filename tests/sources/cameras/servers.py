@@ -43,7 +43,7 @@ def digest_says_yes(request: web.Request, nonce: str) -> bool:
     ha1 = md5(f"{USER}:camera:{PASSWORD}")
     ha2 = md5(f"GET:{said['uri']}")
     right = md5(f"{ha1}:{nonce}:{said['nc']}:{said['cnonce']}:{said['qop']}:{ha2}")
-    return said["nonce"] == nonce and said["response"] == right
+    return (said["nonce"], said["response"]) == (nonce, right)
 
 
 @asynccontextmanager

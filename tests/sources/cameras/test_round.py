@@ -127,7 +127,8 @@ def test_faults_are_states_that_end_and_no_camera_stops_another(caplog: pytest.L
             assert of_yard[0].way == "camera"
 
     asyncio.run(run())
-    states = [m for m in metrics.CAMERA_STATE.collect()[0].samples if m.labels["camera"] == "yard"]
+    [family] = metrics.CAMERA_STATE.collect()
+    states = [m for m in family.samples if m.labels["camera"] == "yard"]
     assert [sample.labels["state"] for sample in states] == ["ok"]
     told = [record.getMessage() for record in caplog.records if "roof/yard" in record.getMessage()]
     assert len(told) == 2, "said when it changes, and not each time"

@@ -55,4 +55,5 @@ def desk(
 
 def arrival(adapter: str, body: bytes | str, **more: Any) -> Arrival:
     data = body.encode() if isinstance(body, str) else body
-    return Arrival(**{"adapter": adapter, "body": data, "received_at": NOW, "way": "http"} | more)
+    fields: dict[str, Any] = {"adapter": adapter, "body": data, "received_at": NOW, "way": "http"}
+    return Arrival(**fields | more)

@@ -31,7 +31,7 @@ def test_what_is_written_is_read(
     file = tmp_path_factory.mktemp("keys") / "gateway" / "keys.toml"
     wanted = [
         StoredKey(name=name, stations=tuple(stations), sha256=digest_of(name), signs=signs)
-        for name, stations, signs in {name: (name, *rest) for name, *rest in entries}.values()
+        for name, stations, signs in {entry[0]: entry for entry in entries}.values()
     ]
     with changing_keys(file) as keys:
         keys[:] = wanted

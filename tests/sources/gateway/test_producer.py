@@ -54,7 +54,7 @@ def test_what_was_confirmed_is_there_and_a_broker_that_is_away_is_said_quickly(
             await producer.publish([record(0)])
         await producer.start()
         assert await producer.reached(20)
-        confirmed = []
+        confirmed: list[object] = []
         await asyncio.gather(*(producer.publish([record(number)]) for number in range(200)))
         confirmed += range(200)
 
