@@ -19,12 +19,13 @@ from sources.gateway.arrival import Arrival, Picture, Receipt
 from sources.gateway.http_way import HttpWay
 from sources.gateway.keys import KeyRing, read_keys
 from sources.gateway.mqtt_way import MqttWay
+from sources.gateway.reception import Reception
 from sources.gateway.topics import TopicMap
 from sources.simulate.air import air
 from sources.simulate.city import Place, build
 from sources.simulate.devices import KEY_NAME, devices_key, devices_on_air
 from sources.simulate.vendors import VendorDevice, vendor_devices
-from tests.sources.gateway.desk import desk
+from tests.sources.gateway.desk import Log
 
 NOW = 1_787_306_400_000
 CITY = build(6, place=Place(12.0, 77.2))
@@ -87,16 +88,16 @@ class _Due:
         self._stations = stations
         self.all_heard = asyncio.Event()
 
-    def heard(self, arrival: Arrival, receipt: Receipt) -> None:
+    def taken(self, arrival: Arrival, receipt: Receipt) -> None:
         del arrival
         self._stations -= set(receipt.stations)
         if not self._stations:
             self.all_heard.set()
 
-    def seen(self, picture: Picture, receipt: Receipt) -> None:
+    def picture_taken(self, picture: Picture, receipt: Receipt) -> None:
         """No pictures here."""
 
-    def linked(self, station: str, online: bool, at_ms: int, origin: str) -> None:
+    def link_changed(self, station: str, online: bool, at_ms: int, origin: str) -> None:
         """Births are told elsewhere."""
 
 
@@ -112,15 +113,14 @@ def test_they_come_in_by_real_mqtt_and_http(tmp_path: Path) -> None:
 
 async def _heard_by_a_gateway(tmp_path: Path, url: str) -> None:
     gateway = {"http": HttpSettings(port=free_port()), "mqtt": MqttSettings(url=url)}
-    settings = Settings(data_dir=tmp_path, gateway=gateway)  # type: ignore[arg-type]
-    reception, _ = desk()
+    settings = Settings(data_dir=tmp_path, gateway=gateway)
+    due = _Due({device.id for device in vendor_devices(CITY)})
+    reception = Reception(Log(), settings.gateway, listeners=(due,))
     zones = {device.id: ZoneInfo(device.station.record.timezone) for device in vendor_devices(CITY)}
     keys = KeyRing(settings.keys_path)
     http = HttpWay(settings.gateway.http, reception, reception, keys, zone_of=zones.get)
     mqtt = MqttWay(settings.gateway.mqtt, reception, reception, tmp_path / "gateway", zone_of=zones.get)
     serving = [asyncio.create_task(way.serve()) for way in (http, mqtt)]
-    due = _Due({device.id for device in vendor_devices(CITY)})
-    reception.witnesses.append(due)
     try:
         async with asyncio.timeout(30):
             await asyncio.gather(http.listening.wait(), mqtt.connected.wait())

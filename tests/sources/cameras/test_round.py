@@ -15,7 +15,7 @@ from sources.cameras.cadence import is_night, next_moment, next_picture
 from sources.cameras.round import CameraRound
 from sources.cameras.view import Shown, scene_digest, shown
 from sources.entries import CameraEntry
-from sources.gateway.arrival import Picture, Receipt
+from sources.gateway.arrival import Arrival, Picture, Receipt
 from sources.gateway.errors import KafkaAway
 from streams import metrics
 from tests.sources.cameras.servers import PASSWORD, USER, picture, served
@@ -71,6 +71,9 @@ class _Desk:
             raise KafkaAway("Kafka is away", 0)
         self.pictures.append(picture)
         return Receipt(published=1)
+
+    async def take(self, arrival: Arrival) -> Receipt:
+        raise AssertionError(f"a camera sent {arrival}, which is no picture")
 
 
 async def _until(condition: Callable[[], bool]) -> None:
