@@ -148,7 +148,10 @@ class FleetStage:
             _id.validate_python(station)
             if len(self._members) >= STATIONS_PER_PARTITION:
                 return None  # the fusion stage says so
-            member = self._members[station] = Member(station, record.timestamp, record.timestamp)
+            # What is said of a station is not yet heard of it.
+            member = self._members[station] = Member(
+                station, record.timestamp, record.timestamp, unheard=kind == "devices"
+            )
         if record.offset < member.offsets.get(kind, 0):
             return None
         member.offsets[kind] = record.offset + 1

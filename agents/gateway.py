@@ -5,7 +5,7 @@ import contextlib
 import logging
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +15,7 @@ from prometheus_client import generate_latest
 from agents.away import Away, end_within
 from schemas.errors import Refused
 from settings.sections import GatewaySettings, Settings
+from sources.asking import SourceNews
 from sources.cameras.round import CameraRound
 from sources.codecs.shelf import CodecShelf
 from sources.entries import read_entries
@@ -103,11 +104,16 @@ def build_gateway(settings: Settings) -> Gateway:
                 zone_of=directory.zone_of,
             )
         )  # fmt: skip
-    ways += _fetching(settings, reception, directory)
+    ways += _fetching(settings, reception, directory, devices.fetched)
     return Gateway(producer, reception, patient, ways)
 
 
-def _fetching(settings: Settings, reception: Reception, directory: StationDirectory) -> list[Way]:
+def _fetching(
+    settings: Settings,
+    reception: Reception,
+    directory: StationDirectory,
+    tell: Callable[[SourceNews], None],
+) -> list[Way]:
     """What fetches by itself, as the operator's file has it. Raises SourceError."""
     file = settings.sources_path
     if file is None:
@@ -116,16 +122,27 @@ def _fetching(settings: Settings, reception: Reception, directory: StationDirect
     ways: list[Way] = []
     asked = [entry for entry in entries.camera if entry.folder is None]
     if asked:
-        ways.append(CameraRound(asked, reception, place_of=directory.place_of, known=directory.read))
+        ways.append(
+            CameraRound(asked, reception, place_of=directory.place_of, known=directory.read, tell=tell)
+        )
     if entries.pull:
         cursors = settings.data_dir / "gateway" / "pull.sqlite"
         ways.append(
-            PullSchedule(entries.pull, reception, cursors, zone_of=directory.zone_of, known=directory.read)
+            PullSchedule(
+                entries.pull, reception, cursors, zone_of=directory.zone_of, known=directory.read, tell=tell
+            )
         )
     uploading = [entry for entry in entries.camera if entry.folder is not None]
     if entries.folder or uploading:
         ways.append(
-            FolderWatch(entries.folder, uploading, reception, zone_of=directory.zone_of, known=directory.read)
+            FolderWatch(
+                entries.folder,
+                uploading,
+                reception,
+                zone_of=directory.zone_of,
+                known=directory.read,
+                tell=tell,
+            )
         )
     return ways
 

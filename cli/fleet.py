@@ -16,7 +16,7 @@ from cli.shared.fitting import fitting, screen
 from cli.shared.live import utc_now
 from cli.shared.times import age_words
 from cli.shared.wording import counted
-from fleet.condition import STATES, Condition, FleetState, Trouble, condition
+from fleet.condition import STATES, Condition, FleetState, Trouble, condition, failing
 from fleet.station import expected, received
 from infra.connect import broker_at_hand
 from schemas.base import format_time, to_ms
@@ -150,8 +150,8 @@ def _cells(one: FleetRow, now: datetime) -> dict[str, Text]:
     state, health = one.condition.state, one.health
     cells = dict.fromkeys(_HEADS, Text("-", "dim"))
     cells["state"] = Text(state, _COLOURS[state])
-    cells["look"] = Text(", ".join(words(one)))
-    if health is None:
+    cells["look"] = Text(", ".join(words(one, now)))
+    if health is None or health.unheard:
         return cells
     cells["heard"] = Text(f"{age_words(now - health.heard_at)} ago")
     if health.period_s:
@@ -184,12 +184,14 @@ def clock(offset_s: float) -> str:
     return f"{sign}{age_words(timedelta(seconds=round(abs(offset_s))))}"
 
 
-def words(one: FleetRow) -> list[str]:
+def words(one: FleetRow, now: datetime) -> list[str]:
     """What somebody should look at."""
     state, troubles = one.condition
     said = []
     if one.health is None:
         return ["it has a record, and nothing came yet"]
+    if state == "unheard":
+        said.append("nothing came yet")
     if state == "offline":
         said.append("its broker says that it went away")
     told: dict[Trouble, str] = {
@@ -199,7 +201,12 @@ def words(one: FleetRow) -> list[str]:
         "battery": "its battery",
         "two_addresses": f"two addresses send it: {', '.join(one.health.origins)}",
     }
-    return said + [told[trouble] for trouble in troubles]
+    said += [told[trouble] for trouble in troubles if trouble in told]
+    # The others have words of their own.
+    return said + [
+        f"{source.source}: {source.state} for {age_words(now - source.since)}: {source.why}"
+        for source in failing(one.health, to_ms(now))
+    ]
 
 
 def summary(shown: Sequence[FleetRow]) -> list[str]:
@@ -209,7 +216,7 @@ def summary(shown: Sequence[FleetRow]) -> list[str]:
     states = Counter(one.condition.state for one in shown)
     parts = [f"{states[state]} {state}" for state in STATES if states[state]]
     lines = [f"{counted(len(shown), 'station')}: {', '.join(parts)}"]
-    oldest = [one.health.heard_at for one in shown if one.health is not None]
+    oldest = [one.health.heard_at for one in shown if one.health is not None and not one.health.unheard]
     if oldest:
         lines.append(f"something was heard last at {format_time(max(oldest).replace(microsecond=0))}")
     return lines

@@ -3,14 +3,19 @@
 from typing import Final, Literal, NamedTuple, get_args
 
 from schemas.base import to_ms
+from schemas.device import SourceState
 from schemas.health import StationHealth
 from schemas.times import HOUR_MS, MINUTE_MS
 
 #: `offline`: its last will was read. `unheard`: it has a record, and never spoke.
 FleetState = Literal["online", "late", "silent", "offline", "unheard"]
 STATES: Final[tuple[FleetState, ...]] = get_args(FleetState)
-Trouble = Literal["clock", "battery", "two_addresses"]
+#: `camera`, `pull`: one that a gateway asks for it gives nothing, or nothing new.
+Trouble = Literal["clock", "battery", "two_addresses", "camera", "pull"]
 TROUBLES: Final[tuple[Trouble, ...]] = get_args(Trouble)
+
+#: The first word of what is fetched, which says of which kind it is.
+_FETCHED: Final[tuple[Trouble, ...]] = ("camera", "pull")
 
 #: A station is late when it is this much over its usual wait, and silent after three of them: as the alert
 #: rules have it. While nobody knows how often it speaks an hour is assumed.
@@ -23,6 +28,8 @@ _AHEAD_MS: Final = MINUTE_MS
 #: Behind may be its clock or its way here, which takes a while with many.
 _BEHIND_MS: Final = 10 * MINUTE_MS
 _LOW_PERCENT: Final = 20.0
+#: What a gateway has not said again for so long is no more asked: it says so every hour.
+_UNSAID_MS: Final = 3 * HOUR_MS
 
 
 class Condition(NamedTuple):
@@ -39,12 +46,19 @@ class Condition(NamedTuple):
 
 def condition(health: StationHealth, now: int) -> Condition:
     """What `health` means at `now`, ms."""
-    return Condition(_state(health, now), tuple(_troubles(health)))
+    return Condition(_state(health, now), tuple(_troubles(health, now)))
+
+
+def failing(health: StationHealth, now: int) -> list[SourceState]:
+    """What is fetched of it, and gives nothing, or nothing new."""
+    return [one for one in health.sources if not one.well and now - to_ms(one.told_at) <= _UNSAID_MS]
 
 
 def _state(health: StationHealth, now: int) -> FleetState:
     if health.offline_at is not None:
         return "offline"
+    if health.unheard:
+        return "unheard"
     wait = round(health.wait_s * 1000) or _UNKNOWN_WAIT_MS
     age = now - to_ms(health.heard_at)
     if age > max(_SILENT_WAITS * wait, _SILENT_LEAST_MS):
@@ -52,7 +66,7 @@ def _state(health: StationHealth, now: int) -> FleetState:
     return "late" if age > wait + wait // 2 + _LATE_MS else "online"
 
 
-def _troubles(health: StationHealth) -> list[Trouble]:
+def _troubles(health: StationHealth, now: int) -> list[Trouble]:
     found: list[Trouble] = []
     offset = health.clock_offset_s
     behind = max(_BEHIND_MS, round(2000 * health.period_s))
@@ -62,4 +76,5 @@ def _troubles(health: StationHealth) -> list[Trouble]:
         found.append("battery")
     if len(health.origins) > 1:
         found.append("two_addresses")
-    return found
+    kinds = {one.source.partition(" ")[0] for one in failing(health, now)}
+    return found + [kind for kind in _FETCHED if kind in kinds]

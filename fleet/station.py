@@ -7,8 +7,9 @@ from typing import Final
 
 from fleet.clock import ARRIVALS, TOGETHER_MS, offset_ms
 from schemas.base import from_ms, to_ms
-from schemas.device import DeviceReport
+from schemas.device import DeviceReport, SourceState
 from schemas.health import StationHealth
+from schemas.limits import SOURCES_PER_STATION
 from schemas.times import DAY_MS, HOUR_MS
 
 #: Gaps that are remembered; the lower median of them is the usual one.
@@ -25,7 +26,8 @@ class Member:
 
     `gaps`, `stamp_gaps`: the last ones from arrival to arrival and from stamp to stamp. `leads`: of each of
     the last arrivals, its newest stamp minus the moment when it came. `opened`, `lead`: of the arrival that
-    may still be under way. `hours`: how many stamps came, by hour. `offsets`: by kind of record.
+    may still be under way. `hours`: how many stamps came, by hour. `offsets`: by kind of record. `sources`:
+    by name. `unheard`: nothing came yet, and `heard` and `first` say when it was spoken of.
     """
 
     station: str
@@ -45,6 +47,8 @@ class Member:
     model: str = ""
     offline: int | None = None
     origins: tuple[str, ...] = ()
+    sources: dict[str, SourceState] = field(default_factory=dict)
+    unheard: bool = False
 
     def take(self, arrived: int, stamp: int, *, end: int | None = None, own: bool | None = None) -> None:
         """Something came at `arrived` that was stamped `stamp`.
@@ -78,7 +82,10 @@ class Member:
         self._arrived(arrived)
 
     def told(self, report: DeviceReport) -> None:
-        """The device, or its broker, said something of it."""
+        """The device, its broker, or who fetches something of it, said something of it."""
+        if report.source is not None:
+            self._fetched(report.source)
+            return
         at = to_ms(report.at)
         if report.online is False:
             self.offline = at
@@ -92,7 +99,18 @@ class Member:
         self.model = report.model or self.model
         self.origins = report.origins
 
+    def _fetched(self, state: SourceState) -> None:
+        before = self.sources.pop(state.source, None)
+        if before is not None and before.state == state.state:
+            # A gateway that was started anew knows of no time before.
+            state = state.model_copy(update={"since": min(before.since, state.since)})
+        self.sources[state.source] = state
+        while len(self.sources) > SOURCES_PER_STATION:
+            del self.sources[next(iter(self.sources))]
+
     def _arrived(self, at: int) -> None:
+        if self.unheard:
+            self.unheard, self.heard, self.first = False, at, at
         if self.opened is None or at > self.opened + TOGETHER_MS:
             if self.opened is not None:
                 self.gaps = (*self.gaps, at - self.opened)[-GAPS:]
@@ -133,6 +151,8 @@ class Member:
             stamp_gaps_ms=self.stamp_gaps,
             hours=tuple(sorted(self.hours.items())),
             offsets=dict(sorted(self.offsets.items())),
+            sources=tuple(self.sources.values()),
+            unheard=self.unheard,
         )
 
     @classmethod
@@ -157,6 +177,8 @@ class Member:
             health.model,
             None if health.offline_at is None else to_ms(health.offline_at),
             health.origins,
+            {one.source: one for one in health.sources},
+            health.unheard,
         )
 
 

@@ -10,6 +10,17 @@ from schemas.base import Record, StationId, UtcTime
 Named = Annotated[str, Field(max_length=120)]
 
 
+class SourceState(Record):
+    """How something does that a gateway fetches of a station: a camera, an address that is asked."""
+
+    source: Annotated[Named, Field(description="which: `camera mast`, `pull roof`")]
+    state: Annotated[str, Field(max_length=40, description="a word: ok, night, unauthorized, timeout …")]
+    well: Annotated[bool, Field(description="whether nobody need look")]
+    why: Annotated[str, Field(max_length=200, description="what is wrong, for people")] = ""
+    since: Annotated[UtcTime, Field(description="when it began to be so")]
+    told_at: Annotated[UtcTime, Field(description="when it was still so, as a gateway has said")]
+
+
 class DeviceReport(Record):
     """Facts of a station's device, told by a gateway where they change. Kafka key: the station id."""
 
@@ -29,3 +40,7 @@ class DeviceReport(Record):
         tuple[Named, ...],
         Field(max_length=4, description="addresses that speak for it in turns, where there are several"),
     ] = ()
+    source: Annotated[
+        SourceState | None,
+        Field(description="how something does that is fetched of it; then it says nothing else"),
+    ] = None

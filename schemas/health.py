@@ -5,7 +5,8 @@ from typing import Annotated
 from pydantic import Field
 
 from schemas.base import Record, StationId, UtcTime
-from schemas.device import Named
+from schemas.device import Named, SourceState
+from schemas.limits import SOURCES_PER_STATION
 
 
 class StationHealth(Record):
@@ -55,3 +56,10 @@ class StationHealth(Record):
     offsets: Annotated[
         dict[str, int], Field(max_length=4, description="by kind of record, offset after the last one in it")
     ] = {}
+    sources: Annotated[
+        tuple[SourceState, ...],
+        Field(max_length=SOURCES_PER_STATION, description="cameras and addresses that a gateway asks for it"),
+    ] = ()
+    unheard: Annotated[
+        bool, Field(description="nothing of it ever came: only what is fetched of it is known")
+    ] = False

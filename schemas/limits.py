@@ -19,6 +19,8 @@ SERIES_PER_STATION: Final = 512
 STANDARDS_PER_STATION: Final = 16
 #: Records of a station that were in force before the present one, each for its time.
 VERSIONS_PER_STATION: Final = 32
+#: Cameras and addresses that gateways ask for a station.
+SOURCES_PER_STATION: Final = 32
 #: Stations on a partition; about 100 kB of memory each. More need more partitions.
 STATIONS_PER_PARTITION: Final = 5_000
 #: Event time (ms) after which what was not heard is forgotten, with all that was learned of it: 90 days.

@@ -32,6 +32,16 @@ class Setback(NamedTuple):
     asked_s: float = 0.0
 
 
+class SourceNews(NamedTuple):
+    """How something does that is asked for a station: `source` as in `camera mast`; the rest as below."""
+
+    station: str
+    source: str
+    state: str
+    why: str
+    well: bool
+
+
 class Availability:
     """How an address does that is asked: one word for the metric, a sentence for people when it changes.
 
@@ -39,7 +49,7 @@ class Availability:
         who: for people, such as `camera roof/main`.
         every_s: seconds between two questions while it answers.
         counted: is given the word each time it is asked.
-        changed: is given the word before ("" at first) and the new one.
+        changed: is given the word before ("" at first), the new one, and the sentence for people.
     """
 
     def __init__(
@@ -48,7 +58,7 @@ class Availability:
         every_s: float,
         *,
         counted: Callable[[str], None],
-        changed: Callable[[str, str], None] = lambda _, __: None,
+        changed: Callable[[str, str, str], None] = lambda _, __, ___: None,
     ) -> None:
         self._who = who
         self._every_s = every_s
@@ -72,7 +82,7 @@ class Availability:
         if word == self.word:
             return
         before, self.word = self.word, word
-        self._changed(before, word)
+        self._changed(before, word, words)
         log.log(level, "%s is %s: %s", self._who, word, words)
 
     async def ask(self, once: Callable[[], Awaitable[T]]) -> T | Setback:

@@ -50,6 +50,12 @@ def build() -> dashboard.Dashboard:
             'sum(aq_fleet_troubles{why="two_addresses"})',
             any_wrong,
         ),
+        (
+            "Cameras, sources",
+            "Stations of which a camera or an address that is asked gives nothing, or nothing new.",
+            'sum(aq_fleet_troubles{why=~"camera|pull"})',
+            any_wrong,
+        ),
     ):
         made.with_panel(graded(number(title, about, PROMETHEUS, prom(query, instant=True)), *steps))
     return made.with_panel(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
-from sources.asking import OK, Availability
+from sources.asking import OK, Availability, SourceNews
 from sources.cameras.cadence import next_picture
 from sources.cameras.shutter import Shutter, Taken, shutter_of
 from sources.cameras.view import FROZEN_AFTER_MS, Shown, shown
@@ -30,6 +30,7 @@ _STREAMS: Final = 4
 _FIRST_S: Final = 5.0
 NIGHT: Final = "night"
 FROZEN: Final = "frozen"
+_WELL: Final = (OK, NIGHT)
 
 
 class CameraRound:
@@ -40,6 +41,7 @@ class CameraRound:
         reception: takes what they show.
         place_of: where a station is, degrees north and east, for cameras that say nothing of it.
         known: set when the records that tell it have been read; it begins then.
+        tell: is given how each camera does, whenever that changes.
         clock: seconds since 1970.
     """
 
@@ -52,6 +54,7 @@ class CameraRound:
         *,
         place_of: Callable[[str], tuple[float, float] | None] = lambda _: None,
         known: asyncio.Event | None = None,
+        tell: Callable[[SourceNews], None] = lambda _: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._known = known
@@ -60,7 +63,7 @@ class CameraRound:
         self._clock = clock
         self._entries = entries
         self._streams = asyncio.Semaphore(_STREAMS)
-        self.states = {entry.name: _availability(entry, clock) for entry in entries}
+        self.states = {entry.name: _availability(entry, clock, tell) for entry in entries}
 
     async def serve(self) -> None:
         """Ask them until cancelled. One that fails is asked again, later and later."""
@@ -158,11 +161,14 @@ class _Watched:
             await shutter.close()
 
 
-def _availability(entry: CameraEntry, clock: Callable[[], float]) -> Availability:
-    def changed(before: str, word: str) -> None:
+def _availability(
+    entry: CameraEntry, clock: Callable[[], float], tell: Callable[[SourceNews], None]
+) -> Availability:
+    def changed(before: str, word: str, words: str) -> None:
         if before:
             metrics.CAMERA_STATE.remove(entry.station, entry.camera, before)
         metrics.CAMERA_STATE.labels(entry.station, entry.camera, word).set(clock())
+        tell(SourceNews(entry.station, f"camera {entry.camera}", word, words, word in _WELL))
 
     return Availability(
         f"camera {entry.name}",

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from camera.image import MAX_ORIGINAL_BYTES
 from sources.adapters.core.parts import Part
+from sources.asking import OK, SourceNews
 from sources.entries import CameraEntry, FolderEntry
 from sources.errors import FileRefused
 from sources.files.inbox import Claimed, Inbox
@@ -40,6 +41,7 @@ class FolderWatch:
         reception: takes what is in them.
         zone_of: of a station's civil time.
         known: set when the records that tell it have been read; it begins then.
+        tell: is given how each camera's folder does, whenever that changes.
         look_s: seconds between two looks.
     """
 
@@ -53,12 +55,13 @@ class FolderWatch:
         *,
         zone_of: Callable[[str], tzinfo | None] = lambda _: None,
         known: asyncio.Event | None = None,
+        tell: Callable[[SourceNews], None] = lambda _: None,
         look_s: float = _LOOK_S,
     ) -> None:
         self._known = known
         self._look_s = look_s
         self._jobs: list[_Readings | _Pictures] = [_Readings(one, reception, zone_of) for one in folders]
-        self._jobs += [_Pictures(one, reception) for one in cameras]
+        self._jobs += [_Pictures(one, reception, tell) for one in cameras]
 
     async def serve(self) -> None:
         """Watch them until cancelled. A folder that cannot be used is tried again."""
@@ -72,6 +75,7 @@ class FolderWatch:
                 with job.inbox.held() as ours:
                     if ours:
                         said = ""
+                        job.become(OK, "its folder is watched")
                         await self._serve(job)
                     words = "another process watches it already"
             except OSError as error:
@@ -79,6 +83,7 @@ class FolderWatch:
             if words != said:
                 log.warning("folder %s cannot be watched, and is tried again: %s", job.inbox.folder, words)
                 said = words
+                job.become("no_folder", f"its folder cannot be watched: {words}")
             await asyncio.sleep(_RETRY_S)
 
     async def _serve(self, job: "_Readings | _Pictures") -> None:
@@ -119,6 +124,9 @@ class FolderWatch:
 
 class _Readings:
     keeps = True
+
+    def become(self, word: str, words: str) -> None:
+        """A folder of readings may be of any stations: the log tells of it."""
 
     def __init__(
         self, entry: FolderEntry, reception: TakesArrivals, zone_of: Callable[[str], tzinfo | None]
@@ -169,16 +177,28 @@ class _Readings:
 class _Pictures:
     keeps = False
 
-    def __init__(self, entry: CameraEntry, reception: TakesArrivals) -> None:
+    def __init__(
+        self, entry: CameraEntry, reception: TakesArrivals, tell: Callable[[SourceNews], None]
+    ) -> None:
         assert entry.folder is not None
         self._entry = entry
         self._reception = reception
+        self._tell = tell
+        self._word = ""
         self.inbox = Inbox(entry.folder, _PICTURE_QUIET_S)
+
+    def become(self, word: str, words: str) -> None:
+        """How the camera does, told when it changes."""
+        if word != self._word:
+            self._word = word
+            source = f"camera {self._entry.camera}"
+            self._tell(SourceNews(self._entry.station, source, word, words, word == OK))
 
     async def take(self, name: str, file: IO[bytes], status: os.stat_result) -> tuple[str, bool]:
         """What is to be said of it, and whether it could not be used."""
         data = await asyncio.to_thread(file.read, MAX_ORIGINAL_BYTES + 1)
         if len(data) > MAX_ORIGINAL_BYTES:
+            self.become("too_large", "what it uploads is no picture: it is too large")
             return f"{name!a} is no picture: it has more than {MAX_ORIGINAL_BYTES} bytes", True
         changed_ms = status.st_mtime_ns // 1_000_000
         receipt = await _until_confirmed(
@@ -195,6 +215,10 @@ class _Pictures:
                 )
             )
         )
+        if receipt.refused:
+            self.become(receipt.refused[0].code, f"its picture cannot be used: {receipt.refused[0].why}")
+        else:
+            self.become(OK, "it sends pictures")
         return _words(receipt.published, list(receipt.refused), [receipt.dead_letter or ""]), bool(
             receipt.refused
         )

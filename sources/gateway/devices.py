@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
@@ -9,9 +10,10 @@ from typing import Final
 from pydantic import ValidationError
 
 from schemas.base import from_ms
-from schemas.device import DeviceReport
+from schemas.device import DeviceReport, SourceState
 from schemas.times import HOUR_MS
 from sources.adapters.core.translation import Facts
+from sources.asking import SourceNews
 from sources.gateway.arrival import Arrival, Picture, Receipt
 from sources.gateway.errors import KafkaAway
 from sources.gateway.reception import Publishes
@@ -66,11 +68,14 @@ class DeviceReporter:
 
     name = "devices"
 
-    def __init__(self, producer: Publishes, prefix: str) -> None:
+    def __init__(self, producer: Publishes, prefix: str, *, now: Callable[[], float] = time.time) -> None:
         self._producer = producer
         self._topic = prefix + DEVICES.name
         self._stations: OrderedDict[str, _Reported] = OrderedDict()
-        self._pending: dict[tuple[str, bool | None], DeviceReport] = {}
+        self._now = now
+        self._pending: dict[tuple[str, bool | None, str], DeviceReport] = {}
+        self._sources: dict[tuple[str, str], SourceState] = {}
+        self._said_at = now()
 
     def taken(self, arrival: Arrival, receipt: Receipt) -> None:
         """A payload arrived."""
@@ -108,6 +113,30 @@ class DeviceReporter:
         del origin
         self._put(lambda: DeviceReport(station=station, at=from_ms(at_ms), online=online))
 
+    def fetched(self, news: SourceNews) -> None:
+        """How a camera or an address does that is asked for a station, whenever that changes."""
+        key = news.station, news.source
+        if key not in self._sources and len(self._sources) >= _MOST:
+            return
+        at = from_ms(round(self._now() * 1000))
+        state = SourceState(
+            source=news.source[:120], state=news.state[:40], well=news.well, why=news.why[:200], since=at,
+            told_at=at,
+        )  # fmt: skip
+        self._sources[key] = state
+        self._put(lambda: DeviceReport(station=news.station, at=at, source=state))
+
+    def say_again(self) -> None:
+        """Tell, once an hour, what is still asked: of what is not said again nobody knows whether it is."""
+        now = self._now()
+        if (now - self._said_at) * 1000 < _AGAIN_MS:
+            return
+        self._said_at = now
+        at = from_ms(round(now * 1000))
+        for (station, _), state in self._sources.items():
+            again = state.model_copy(update={"told_at": at})
+            self._put(lambda station=station, again=again: DeviceReport(station=station, at=at, source=again))  # type: ignore[misc]
+
     def _of(self, station: str) -> _Reported:
         one = self._stations.setdefault(station, _Reported())
         self._stations.move_to_end(station)
@@ -122,12 +151,14 @@ class DeviceReporter:
             log.debug("a device's report is left out: %s", error)
             return
         if len(self._pending) < _MOST:
-            self._pending[report.station, report.online] = report
+            source = "" if report.source is None else report.source.source
+            self._pending[report.station, report.online, source] = report
 
     async def serve(self) -> None:
         """Report what is pending, every second, until cancelled."""
         while True:
             await asyncio.sleep(_EVERY_S)
+            self.say_again()
             await self.report()
 
     async def report(self) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import tzinfo
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from schemas.base import format_time, from_ms
 from sources.adapters.core.translation import MAX_BYTES
-from sources.asking import OK, Availability, Setback, asked_of
+from sources.asking import OK, Availability, Setback, SourceNews, asked_of
 from sources.entries import PullEntry
 from sources.fetch import Fetcher, Known
 from sources.gateway.arrival import Arrival
@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two questions of one entry while it makes up for a gap.
 _BETWEEN_S: Final = 1.0
+#: Stations of an entry that are told of.
+_STATIONS: Final = 200
 
 
 class PullSchedule:
@@ -38,6 +40,7 @@ class PullSchedule:
         file: where it is kept how far each was asked.
         zone_of: of a station's civil time.
         known: set when the records that tell it have been read; it begins then.
+        tell: is given how each does, for the stations that it is of, whenever that changes.
         clock: seconds since 1970.
     """
 
@@ -51,6 +54,7 @@ class PullSchedule:
         *,
         zone_of: Callable[[str], tzinfo | None] = lambda _: None,
         known: asyncio.Event | None = None,
+        tell: Callable[[SourceNews], None] = lambda _: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._known = known
@@ -59,7 +63,13 @@ class PullSchedule:
         self._file = file
         self._zone_of = zone_of
         self._clock = clock
-        self.states = {entry.name: _availability(entry) for entry in entries}
+        #: By entry, the stations that its answers were of.
+        self._stations: dict[str, dict[str, None]] = {
+            entry.name: {} if entry.station is None else {entry.station: None} for entry in entries
+        }
+        self.states = {
+            entry.name: _availability(entry, self._stations[entry.name], tell) for entry in entries
+        }
 
     async def serve(self) -> None:
         """Ask them until cancelled. One that fails is asked again, later and later."""
@@ -136,7 +146,7 @@ class PullSchedule:
         if zone is None and entry.station is not None:
             zone = self._zone_of(entry.station)
         parts = urlsplit(entry.url)
-        await self._reception.take(
+        receipt = await self._reception.take(
             Arrival(
                 adapter=entry.adapter,
                 body=body,
@@ -148,11 +158,23 @@ class PullSchedule:
                 zone=zone,
             )
         )
+        stations = self._stations[entry.name]
+        for station in receipt.stations:
+            if len(stations) < _STATIONS:
+                stations[station] = None
 
 
-def _availability(entry: PullEntry) -> Availability:
+def _availability(
+    entry: PullEntry, stations: Mapping[str, None], tell: Callable[[SourceNews], None]
+) -> Availability:
+    def changed(before: str, word: str, words: str) -> None:
+        del before
+        for station in stations:
+            tell(SourceNews(station, f"pull {entry.name}", word, words, word == OK))
+
     return Availability(
         f"pull {entry.name}",
         entry.every.total_seconds(),
         counted=lambda word: metrics.PULLED.labels(entry.name, word).inc(),
+        changed=changed,
     )

@@ -9,7 +9,7 @@ from aiokafka import ConsumerRecord
 
 from agents.fleet import FleetStage
 from schemas.base import from_ms
-from schemas.device import DeviceReport
+from schemas.device import DeviceReport, SourceState
 from schemas.health import StationHealth
 from schemas.limits import FORGOTTEN_AFTER_MS
 from schemas.reading import Reading, Value, encode
@@ -74,7 +74,13 @@ def log(draw):
     for _ in range(120):
         now += draw.randrange(40_000)
         station = draw.choice(["a", "b", "c"])
-        if draw.random() < 0.2:
+        if draw.random() < 0.1:
+            at = from_ms(now)
+            state = draw.choice(["ok", "timeout"])
+            source = SourceState(source="camera mast", state=state, well=state == "ok", since=at, told_at=at)
+            records.append(report(offsets[DEVICES], station, now, source=source))
+            offsets[DEVICES] += 1
+        elif draw.random() < 0.2:
             records.append(report(offsets[DEVICES], station, now, battery_percent=draw.randrange(100)))
             offsets[DEVICES] += 1
         else:
@@ -176,8 +182,14 @@ def test_gauges_follow_time_and_are_given_back():
     for number in range(5):
         asyncio.run(stage.handle(READINGS, [reading(number, "a", T0 + number * MINUTE)]))
     asyncio.run(stage.handle(DEVICES, [report(0, "a", T0 + 4 * MINUTE, battery_percent=3)]))
+    source = SourceState(
+        source="camera mast", state="timeout", well=False, since=from_ms(T0), told_at=from_ms(T0)
+    )
+    asyncio.run(stage.handle(DEVICES, [report(1, "b", T0 + 4 * MINUTE, source=source)]))
     world.now = T0 / 1000 + 300
     asyncio.run(stage.tick())
+    assert sample("aq_fleet_unwell", station="b", why="camera") == 1
+    assert sample("aq_fleet_unwell", station="b", why="unheard") == 1
     assert sample("aq_fleet_stations", state="online") == before["online"] + 1
     assert sample("aq_fleet_unwell", station="a", why="battery") == 1
     world.now += 3600

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.condition import condition
+from fleet.condition import condition, failing
 from fleet.station import Member, expected, received
 from schemas.base import from_ms
-from schemas.device import DeviceReport
+from schemas.device import DeviceReport, SourceState
 from schemas.health import StationHealth
+from schemas.limits import SOURCES_PER_STATION
 from schemas.times import DAY_MS, HOUR_MS, MINUTE_MS
 
 T0 = 1_787_306_400_000  # an hour begins
@@ -180,3 +181,52 @@ def test_memory_is_bounded() -> None:
     for number in range(3_000):
         one.take(T0 + number * HOUR_MS, T0 + draw.randrange(10**9), own=True)
     assert len(one.health().model_dump_json()) < 2_500
+
+
+def fetched(one: Member, at: int, state: str, source: str = "camera mast", since: int | None = None) -> None:
+    told = SourceState(
+        source=source, state=state, well=state == "ok", since=from_ms(at if since is None else since),
+        told_at=from_ms(at),
+    )  # fmt: skip
+    one.told(DeviceReport(station="roof", at=from_ms(at), source=told))
+
+
+def test_a_camera_that_fails_is_a_trouble_and_not_an_arrival() -> None:
+    one = regular(5)
+    heard = one.heard
+    now = T0 + 5 * MINUTE_MS
+    fetched(one, now, "unauthorized")
+    fetched(one, now, "server_error", "pull cloud")
+    assert one.heard == heard
+    assert state(one, now) == ("online", ("camera", "pull"))
+    assert [found.state for found in failing(one.health(), now)] == ["unauthorized", "server_error"]
+    fetched(one, now + 1, "ok")
+    assert state(one, now + 1) == ("online", ("pull",))
+
+
+def test_since_when_outlives_the_gateway_and_what_nobody_asks_any_more_is_no_trouble() -> None:
+    one = regular(5)
+    fetched(one, T0, "timeout")
+    fetched(one, T0 + 2 * HOUR_MS, "timeout")  # a gateway that was started anew
+    again = Member.of(StationHealth.model_validate_json(one.health().model_dump_json()))
+    assert again == one
+    [found] = failing(one.health(), T0 + 2 * HOUR_MS)
+    assert found.since == from_ms(T0)
+    assert failing(one.health(), T0 + 6 * HOUR_MS) == []
+
+
+def test_a_station_of_which_only_a_fault_is_known_was_never_heard() -> None:
+    one = member(unheard=True)
+    fetched(one, T0, "unreachable")
+    assert state(one, T0 + 1) == ("unheard", ("camera",))
+    assert not condition(one.health(), T0 + 1).well
+    one.seen(T0 + MINUTE_MS)
+    assert state(one, T0 + MINUTE_MS)[0] == "online"
+    assert one.first == T0 + MINUTE_MS
+
+
+def test_a_station_has_so_many_sources_and_no_more() -> None:
+    one = regular(2)
+    for number in range(SOURCES_PER_STATION + 5):
+        fetched(one, T0 + number, "timeout", f"pull {number}")
+    assert len(one.health().sources) == SOURCES_PER_STATION

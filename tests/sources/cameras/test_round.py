@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from camera.sun import sun_elevation
+from sources.asking import SourceNews
 from sources.cameras.cadence import is_night, next_moment, next_picture
 from sources.cameras.round import CameraRound
 from sources.cameras.view import Shown, scene_digest, shown
@@ -93,6 +94,7 @@ def test_faults_are_states_that_end_and_no_camera_stops_another(caplog: pytest.L
     caplog.set_level(logging.INFO)
     wrong = True
     count = 0
+    news: list[SourceNews] = []
 
     async def good(_: web.Request) -> web.Response:
         nonlocal count
@@ -114,7 +116,7 @@ def test_faults_are_states_that_end_and_no_camera_stops_another(caplog: pytest.L
                 _entry(f"{url}/flaky", "yard", username=USER, password=PASSWORD, crop=[0, 0.2, 1, 0.6]),
                 _entry("http://127.0.0.1:9/", "dead"),
             ]
-            round_ = CameraRound(cameras, desk)
+            round_ = CameraRound(cameras, desk, tell=news.append)
             serving = asyncio.create_task(round_.serve())
             try:
                 await _until(lambda: len(desk.pictures) >= 2)
@@ -136,6 +138,11 @@ def test_faults_are_states_that_end_and_no_camera_stops_another(caplog: pytest.L
     told = [record.getMessage() for record in caplog.records if "roof/yard" in record.getMessage()]
     assert len(told) == 2, "said when it changes, and not each time"
     assert PASSWORD not in caplog.text
+    assert [(one.source, one.state, one.well) for one in news if one.source == "camera yard"] == [
+        ("camera yard", "unauthorized", False),
+        ("camera yard", "ok", True),
+    ]
+    assert {one.station for one in news} == {"roof"}
 
 
 def test_a_repeated_picture_is_sent_once_and_after_an_hour_it_is_frozen() -> None:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.base import format_time, from_ms, parse_time, to_ms
+from sources.asking import SourceNews
 from sources.entries import PullEntry
 from sources.pull.cursors import Cursor, Cursors
 from sources.pull.schedule import PullSchedule
@@ -116,9 +117,13 @@ class _Cloud:
 
 @asynccontextmanager
 async def _pulling(
-    entry: PullEntry, file: Path, clock: Callable[[], float], reception: object
+    entry: PullEntry,
+    file: Path,
+    clock: Callable[[], float],
+    reception: object,
+    tell: Callable[[SourceNews], None] = lambda _: None,
 ) -> AsyncIterator[PullSchedule]:
-    schedule = PullSchedule([entry], reception, file, clock=clock)  # type: ignore[arg-type]
+    schedule = PullSchedule([entry], reception, file, clock=clock, tell=tell)  # type: ignore[arg-type]
     serving = asyncio.create_task(schedule.serve())
     try:
         yield schedule
@@ -221,7 +226,12 @@ def test_a_local_device_is_asked_and_an_unchanged_answer_is_not_read_again(tmp_p
             assert len(log.readings) == 1
             assert log.readings[0].key == b"roof"
             closed = _entry(f"{url}/measures/current", local=False, station="roof")
-            async with _pulling(closed, tmp_path / "q.sqlite", lambda: NOW / 1000, reception) as schedule:
+            news: list[SourceNews] = []
+            q = tmp_path / "q.sqlite"
+            async with _pulling(closed, q, lambda: NOW / 1000, reception, news.append) as schedule:
                 await _until(lambda: schedule.states["cloud"].word == "private_address")
+            assert [(one.station, one.source, one.state) for one in news] == [
+                ("roof", "pull cloud", "private_address")
+            ]
 
     asyncio.run(run())
