@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
+from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.errors import KafkaError
 
 from exchange.webhook import Webhook
@@ -20,10 +20,10 @@ from sinks.errors import SinkStopped
 from streams.accept import dead_letter
 from streams.boundary import guarded
 from streams.errors import DeliveryError, TopicReadError
+from streams.record_sender import RecordSender
 from streams.stage import KafkaRecord
-from streams.topics import ALERTS, DEAD_LETTERS, MAX_RECORD_BYTES
+from streams.topics import ALERTS, DEAD_LETTERS
 
-_CONFIRM_S: Final = 30.0
 #: A notifier that was killed keeps its partitions for the shortest time that brokers allow by default, so
 #: that its successor goes on in a few seconds. One that is alive may take long over a single event, since it
 #: waits for the receiver; between two it lets others join.
@@ -53,7 +53,7 @@ def notify(
             names.of(ALERTS), **connection, group_id=names.prefix + group, enable_auto_commit=False,
             auto_offset_reset="earliest", **_MEMBERSHIP,
         )  # fmt: skip
-        producer = KafkaProducer(**connection, acks="all", max_request_size=MAX_RECORD_BYTES)
+        sender = RecordSender(connection)
     except KafkaError as error:
         raise TopicReadError(f"the broker cannot be reached: {error}") from error
     try:
@@ -64,9 +64,7 @@ def notify(
                     place = f"{record.topic}/{record.partition}/{record.offset}"
                     if refused is not None:
                         letter = dead_letter(names.of(DEAD_LETTERS), "alert", record, refused)
-                        producer.send(
-                            letter.topic, key=letter.key, value=letter.value, headers=list(letter.headers)
-                        ).get(timeout=_CONFIRM_S)
+                        sender.publish(letter)
                         tell(f"dead letter {place}: {refused.message}")
                     elif record.value is not None:
                         event = (record.key or b"").decode(errors="replace")
@@ -83,7 +81,7 @@ def notify(
     except KafkaError as error:
         raise DeliveryError(f"the broker did not confirm: {error}") from error
     finally:
-        producer.close()
+        sender.close()
         consumer.close()
 
 

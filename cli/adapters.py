@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
 import typer
-from pydantic import TypeAdapter, ValidationError
 
+from cli.shared.options import parsed_station, parsed_zone
 from cli.shared.scaffold import new_adapter
 from cli.shared.wording import counted
-from schemas.base import StationId, format_time
+from schemas.base import format_time
 from schemas.errors import Refused
 from sources.adapters import adapters
 from sources.adapters.core.adapter import Adapter, Context
@@ -30,20 +30,6 @@ def _adapter(name: str) -> Adapter:
     if name not in known:
         raise typer.BadParameter(f"no adapter {name!r}; there are: {', '.join(sorted(known))}")
     return known[name]
-
-
-def _zone(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError) as error:
-        raise typer.BadParameter(f"{name!r} is no IANA time zone such as Europe/Rome") from error
-
-
-def _station(text: str) -> str:
-    try:
-        return TypeAdapter(StationId).validate_python(text)
-    except ValidationError as error:
-        raise typer.BadParameter(f"{text!r} is no station id (letters, digits, . _ -)") from error
 
 
 def _codec_of(
@@ -95,11 +81,14 @@ def try_command(
     name: _Name,
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A payload, as it comes.")],
     station: Annotated[
-        str | None, typer.Option(parser=_station, metavar="ID", help="Station, where the payload names none.")
+        str | None,
+        typer.Option(parser=parsed_station, metavar="ID", help="Station, where the payload names none."),
     ] = None,
     zone: Annotated[
         ZoneInfo | None,
-        typer.Option(parser=_zone, metavar="ZONE", help="The station's zone, for times that state none."),
+        typer.Option(
+            parser=parsed_zone, metavar="ZONE", help="The station's zone, for times that state none."
+        ),
     ] = None,
     topic: Annotated[str, typer.Option(help="MQTT topic, or path of the request.")] = "",
     codec: Annotated[

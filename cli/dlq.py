@@ -9,12 +9,12 @@ import codecs
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple
 
 import typer
-from kafka import KafkaProducer
 from kafka.errors import KafkaError
 from rich.console import Console
 from rich.markup import escape
@@ -26,11 +26,11 @@ from schemas.base import format_time
 from schemas.dead_letter import REDRIVEN_FROM, DeadLetter
 from settings.sections import Settings
 from sources.gateway.retry import take_again
+from streams.record_sender import RecordSender
 from streams.stage import Out
 from streams.to_end import read_topic
-from streams.topics import DEAD_LETTERS, MAX_RECORD_BYTES
+from streams.topics import DEAD_LETTERS
 
-_CONFIRM_S: Final = 30.0
 _PREVIEW_BYTES: Final = 512
 _KEY_CHARACTERS: Final = 80
 #: Ids by which a record that was refused twice is known: it is counted once.
@@ -103,25 +103,16 @@ def redrive(
             raise DeadLetterError(
                 f"{one.story.id} has neither key nor value: mend it with --value-file or --key"
             )
-    producer = KafkaProducer(**connection, acks="all", max_request_size=MAX_RECORD_BYTES)
-    try:
+    with RecordSender(connection) as sender:
         for letter, one in zip(letters, mended, strict=True):
-            for record in _records(one, topic.removesuffix(DEAD_LETTERS.name)):
-                producer.send(
-                    record.topic,
-                    key=record.key,
-                    value=record.value,
-                    headers=[*record.headers, (REDRIVEN_FROM, one.story.id.encode())],
-                    partition=record.partition,
-                ).get(timeout=_CONFIRM_S)
-            story = letter.story.model_copy(update={"redriven_at": now})
-            producer.send(
-                topic, key=letter.key, value=letter.value, headers=[*letter.headers, *story.to_headers()]
-            ).get(timeout=_CONFIRM_S)
-    except KafkaError as error:
-        raise DeadLetterError(f"{one.story.id} was not confirmed by the broker: {error}") from error
-    finally:
-        producer.close()
+            try:
+                for record in _records(one, topic.removesuffix(DEAD_LETTERS.name)):
+                    headers = [*record.headers, (REDRIVEN_FROM, one.story.id.encode())]
+                    sender.publish(replace(record, headers=headers))
+                story = letter.story.model_copy(update={"redriven_at": now})
+                sender.publish(Out(topic, letter.key, letter.value, [*letter.headers, *story.to_headers()]))
+            except KafkaError as error:
+                raise DeadLetterError(f"{one.story.id} was not confirmed by the broker: {error}") from error
 
 
 def _records(dead: Dead, prefix: str) -> list[Out]:

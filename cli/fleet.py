@@ -21,8 +21,8 @@ from fleet.station import expected, received
 from infra.connect import broker_at_hand
 from schemas.base import format_time, to_ms
 from schemas.health import StationHealth
-from schemas.station import stored_station
 from settings.sections import Settings
+from streams.stations import note_station
 from streams.to_end import read_topic
 from streams.topics import FLEET, STATIONS
 
@@ -71,14 +71,7 @@ def stations(connection: Mapping[str, Any], prefix: str, now: int) -> list[Fleet
     """All that have a record or were heard, those first that need somebody. Raises TopicReadError."""
     known: dict[str, None] = {}
     for record in read_topic(connection, prefix + STATIONS.name):
-        station = (record.key or b"").decode(errors="replace")
-        if record.value is None:
-            known.pop(station, None)
-            continue
-        try:
-            known[stored_station(record.value)[0].station] = None
-        except ValidationError:
-            continue  # a dead letter tells of it
+        note_station(known, record.key, record.value, lambda _: None)
     heard: dict[bytes, bytes] = {}
     for record in read_topic(connection, prefix + FLEET.name):
         if record.value is None:

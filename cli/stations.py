@@ -5,12 +5,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
-from kafka import KafkaProducer
 from kafka.errors import KafkaError
-from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -19,31 +17,26 @@ from cli.errors import StationError
 from cli.shared.connection import kafka_connection
 from cli.shared.fitting import fitting, screen
 from cli.shared.live import utc_now
+from cli.shared.options import parsed_station
 from cli.shared.quarantine import release, waiting
 from cli.shared.station_edits import Change, changed, differences, made, read_records
+from cli.shared.station_records import station_records
 from cli.shared.times import age_words, moment
 from cli.shared.wording import counted
-from schemas.base import StationId, format_time, from_ms
+from schemas.base import format_time, from_ms
 from schemas.errors import Refused
-from schemas.station import Station, stored_station
+from schemas.station import Station
 from settings.sections import Settings
-from streams.to_end import read_topic
+from streams.record_sender import RecordSender
+from streams.stage import Out
 from streams.topics import STATIONS
 
-_CONFIRM_S: Final = 30.0
 _T = TypeVar("_T")
 
 app = typer.Typer(help="Stations: their records; who waits to be let in.", no_args_is_help=True)
 
 
-def _id(text: str) -> str:
-    try:
-        return TypeAdapter(StationId).validate_python(text)
-    except ValidationError as error:
-        raise typer.BadParameter(f"{text!r} is no station id (letters, digits, . _ -)") from error
-
-
-_Id = Annotated[str, typer.Argument(metavar="STATION", parser=_id, help="Id of the station.")]
+_Id = Annotated[str, typer.Argument(metavar="STATION", parser=parsed_station, help="Id of the station.")]
 _Name = Annotated[str | None, typer.Option(help="For people.")]
 _City = Annotated[str | None, typer.Option(help="Where it is, in words.")]
 _Lat = Annotated[float | None, typer.Option("--lat", help="Degrees north.")]
@@ -62,7 +55,7 @@ _Correction = Annotated[
 @app.command("list")
 def list_command() -> None:
     """List the stations that have a record."""
-    known = records(Settings())
+    known = station_records(Settings())
     console = screen()
     if known:
         console.print(fitting(console, _tables([known[name] for name in sorted(known)])))
@@ -91,7 +84,7 @@ def _tables(stations: Sequence[Station]) -> Iterator[Table]:
 @app.command()
 def show(station: _Id) -> None:
     """Show a station's record, and what it was before."""
-    record = _known(records(Settings()), station)
+    record = _known(station_records(Settings()), station)
     console = Console(highlight=False, soft_wrap=True)
     for name, value in record.model_dump(mode="json", exclude={"earlier"}).items():
         if value not in (None, "", []):
@@ -119,7 +112,7 @@ def add(
 ) -> None:  # fmt: skip
     """Record a station that has no record yet. Cameras and sensors come by `import`."""
     settings = Settings()
-    if station in records(settings):
+    if station in station_records(settings):
         raise StationError(f"{station} has a record already: `skyfuse stations edit {station}` changes it")
     fields = _given(name, city, lat, lon, zone, kind, standard)
     record = _checked(lambda: made({"station": station, **fields}))
@@ -148,7 +141,7 @@ def edit(
     settings = Settings()
     now = utc_now()
     now = now.replace(microsecond=now.microsecond // 1000 * 1000)
-    before = _known(records(settings), station)
+    before = _known(station_records(settings), station)
     fields = _given(name, city, lat, lon, zone, kind, standard)
     if correction:
         fields["sensors"] = _checked(lambda: _corrected(before, correction))
@@ -219,7 +212,7 @@ def adopt(
     """
     settings = Settings()
     fields = _given(name, city, lat, lon, zone, kind, standard)
-    if station not in records(settings):
+    if station not in station_records(settings):
         record = _checked(lambda: made({"station": station, **fields}))
         with _sending(settings) as send:
             send(Change(record))
@@ -249,7 +242,7 @@ def import_command(
 ) -> None:
     """Record the stations of a file, all or, where one has a fault, none. The form is that of `export`."""
     settings = Settings()
-    known = records(settings)
+    known = station_records(settings)
     try:
         found = read_records(file.read_text(encoding="utf-8-sig"))
     except (Refused, UnicodeDecodeError, OSError) as error:
@@ -288,27 +281,9 @@ def _without_history(record: Station) -> Mapping[str, Any]:
 @app.command()
 def export() -> None:
     """Write all records, with their history, one a line: what `import` takes."""
-    known = records(Settings())
+    known = station_records(Settings())
     for name in sorted(known):
         typer.echo(known[name].model_dump_json(exclude_defaults=True))
-
-
-def records(settings: Settings) -> dict[str, Station]:
-    """The records that there are. Raises TopicReadError."""
-    connection = kafka_connection(settings)
-    known: dict[str, Station] = {}
-    for record in read_topic(connection, settings.kafka.names.of(STATIONS)):
-        station = (record.key or b"").decode(errors="replace")
-        if record.value is None:
-            known.pop(station, None)
-            continue
-        try:
-            found, _ = stored_station(record.value)
-        except ValidationError:
-            continue  # the workers refuse it too, and the one before it counts
-        if found.station == station:
-            known[station] = found
-    return known
 
 
 def _known(known: Mapping[str, Station], station: str) -> Station:
@@ -342,7 +317,7 @@ def _sending(settings: Settings) -> Iterator[Callable[[Change | str], None]]:
     """What sends a change, or a station's tombstone, and waits for the broker. Raises StationError."""
     topic = settings.kafka.names.of(STATIONS)
     try:
-        producer = KafkaProducer(**kafka_connection(settings), acks="all")
+        sender = RecordSender(kafka_connection(settings))
     except KafkaError as error:
         raise StationError(f"nothing was recorded, the broker cannot be reached: {error}") from error
 
@@ -356,11 +331,9 @@ def _sending(settings: Settings) -> Iterator[Callable[[Change | str], None]]:
             values.append(what.record.model_dump_json(exclude_defaults=True).encode())
         for value in values:
             try:
-                producer.send(topic, key=station.encode(), value=value).get(timeout=_CONFIRM_S)
+                sender.publish(Out(topic, station.encode(), value))
             except KafkaError as error:
                 raise StationError(f"{station}: the broker did not confirm it: {error}") from error
 
-    try:
+    with sender:
         yield send
-    finally:
-        producer.close()

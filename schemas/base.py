@@ -26,6 +26,7 @@ DeviceId = Annotated[
     str, Field(pattern=STATION_PATTERN, description="id of a sensor or camera, unique in its station")
 ]
 
+_ID: Final = re.compile(STATION_PATTERN)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 #: Event times before this are clock faults (1970, 2000-01-01 of a dead real-time clock …).
 _EARLIEST: Final = datetime(2000, 1, 2, tzinfo=UTC)
@@ -33,6 +34,11 @@ EARLIEST_MS: Final = 946_771_200_000
 
 _RFC3339 = re.compile(r"^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})$")
 _NAIVE = re.compile(r"^\d{4}-\d{2}-\d{2}([Tt ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?$")
+
+
+def is_id(text: str) -> bool:
+    """Whether `text` may be the id of a station, a sensor or a camera."""
+    return _ID.fullmatch(text) is not None
 
 
 def parse_time(value: object) -> datetime:

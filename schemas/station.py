@@ -1,9 +1,7 @@
 """A station of the network: what is installed where, and which indices are declared for it."""
 
 import json
-import zoneinfo
 from datetime import UTC, datetime
-from functools import cache
 from itertools import pairwise
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
@@ -19,25 +17,11 @@ from schemas.limits import (
 )
 from schemas.parameters import Parameter
 from schemas.reading import CHANNEL_PATTERN, DEFAULT_SENSOR, Period, Stamp
+from schemas.zone import ZoneName
 
 #: Least height and width of a far band, as a fraction of the picture's: a few rows of it show no contrast.
 LEAST_BAND: Final = 0.02
 _EVER: Final = datetime.min.replace(tzinfo=UTC)
-
-
-@cache
-def _zones() -> frozenset[str]:
-    """The IANA zones that this machine knows. `localtime` is one of its own, not of the station."""
-    return frozenset(zoneinfo.available_timezones() - {"localtime"}) | {"UTC"}
-
-
-def _zone(name: str) -> str:
-    if name not in _zones():
-        raise PydanticCustomError(
-            "unknown_zone", "{zone} is no IANA time zone: write one such as Europe/Rome, or UTC",
-            {"zone": repr(name[:64])},
-        )  # fmt: skip
-    return name
 
 
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -130,9 +114,7 @@ class Station(Record):
     city: str = ""
     latitude: Annotated[float, Field(ge=-90, le=90, description="degrees north, WGS 84")] | None = None
     longitude: Annotated[float, Field(ge=-180, le=180, description="degrees east, WGS 84")] | None = None
-    timezone: Annotated[
-        str, AfterValidator(_zone), Field(description="IANA zone of the station's civil time")
-    ] = "UTC"
+    timezone: Annotated[ZoneName, Field(description="IANA zone of the station's civil time")] = "UTC"
     kind: Literal["reference", "low-cost", "camera-only", "simulated"] = "low-cost"
     standards: Annotated[
         tuple[str, ...],

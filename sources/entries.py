@@ -15,7 +15,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
@@ -24,6 +23,7 @@ from datasets.errors import SourceError
 from schemas.base import DeviceId, StationId
 from schemas.duration import Duration
 from schemas.secret import SecretError, tidy_password
+from schemas.zone import ZoneName
 from sources.adapters import adapters
 
 #: Where a URL of times has the beginning and the end of what is asked.
@@ -61,14 +61,6 @@ def _adapter(name: str) -> str:
     return name
 
 
-def _zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError) as error:
-        raise ValueError(f"{name!r} is no IANA time zone such as Europe/Rome") from error
-    return name
-
-
 def _plain_name(name: str) -> str:
     if _NAME.fullmatch(name) is None:
         raise ValueError("a name has letters, digits, blanks, and . _ -")
@@ -78,7 +70,6 @@ def _plain_name(name: str) -> str:
 _Web = Annotated[str, _address(("http", "https"))]
 _Every = Annotated[Duration, AfterValidator(_a_second)]
 _Adapter = Annotated[str, AfterValidator(_adapter)]
-_Zone = Annotated[str, AfterValidator(_zone)]
 _Name = Annotated[str, AfterValidator(_plain_name)]
 
 
@@ -182,7 +173,7 @@ class FolderEntry(_Entry):
     #: What knows them; without, they are skyfuse's own tables and messages.
     adapter: _Adapter | None = None
     station: StationId | None = None
-    zone: _Zone | None = None
+    zone: ZoneName | None = None
     #: For how long a file has not grown when it is taken to be whole.
     quiet: _Every = timedelta(seconds=5)
 
@@ -194,7 +185,7 @@ class PullEntry(AskedEntry):
     url: _Web
     adapter: _Adapter
     station: StationId | None = None
-    zone: _Zone | None = None
+    zone: ZoneName | None = None
     every: _Every = timedelta(minutes=5)
     headers: dict[str, SecretStr] = Field(default_factory=dict)
     #: How times are written into `{since}` and `{until}`: ISO 8601, seconds or milliseconds since 1970.

@@ -1,10 +1,44 @@
 """The station records of one partition, as the compacted topic has them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import TypeVar
+
+from pydantic import ValidationError
 
 from schemas.station import Station, stored_station
 from streams.accept import Keys
 from streams.book import Book
+
+T = TypeVar("T")
+
+
+def note_station(
+    known: MutableMapping[str, T],
+    key: bytes | None,
+    value: bytes | None,
+    of: Callable[[Station], T],
+    most: int | None = None,
+) -> None:
+    """Take a record of the topic in: newer ones count, one without a value takes the station out.
+
+    What cannot be read changes nothing: the fusion stage refuses it, too, and says so.
+
+    Args:
+        known: by station.
+        key, value: of the record.
+        of: what is kept of a station.
+        most: stations that are kept; None: all.
+    """
+    station = (key or b"").decode(errors="replace")
+    if value is None:
+        known.pop(station, None)
+        return
+    try:
+        record, _ = stored_station(value)
+    except ValidationError:
+        return
+    if record.station == station and (station in known or most is None or len(known) < most):
+        known[station] = of(record)
 
 
 class StationBook(Book[Station]):

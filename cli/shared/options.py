@@ -5,6 +5,10 @@ from typing import Annotated
 from zoneinfo import ZoneInfo
 
 import typer
+from pydantic_core import PydanticCustomError
+
+from schemas.base import is_id
+from schemas.zone import zone_of_name
 
 
 class Layout(StrEnum):
@@ -14,18 +18,26 @@ class Layout(StrEnum):
     india_nepal = "india-nepal"
 
 
-def _zone(name: str) -> ZoneInfo:
+def parsed_zone(name: str) -> ZoneInfo:
+    """A zone that was given. Raises BadParameter."""
     try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError) as error:
-        raise typer.BadParameter(f"{name!r} is no IANA time zone such as Asia/Kolkata") from error
+        return zone_of_name(name)
+    except PydanticCustomError as error:
+        raise typer.BadParameter(error.message()) from error
+
+
+def parsed_station(text: str) -> str:
+    """A station that was given. Raises BadParameter."""
+    if not is_id(text):
+        raise typer.BadParameter(f"{text!r} is no station id (letters, digits, . _ -)")
+    return text
 
 
 TimezoneOption = Annotated[
     ZoneInfo | None,
     typer.Option(
         "--timezone",
-        parser=_zone,
+        parser=parsed_zone,
         metavar="ZONE",
         help="Of times in the files that state none: Asia/Kolkata. Without it they are refused.",
     ),

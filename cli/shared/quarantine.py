@@ -5,17 +5,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from cli.errors import StationError
 from sources.gateway.letters import ADAPTER_HEADER, ORIGIN_HEADER
+from streams.record_sender import RecordSender
+from streams.stage import Out
 from streams.to_end import read_topic
-from streams.topics import MAX_RECORD_BYTES, QUARANTINE, READINGS
+from streams.topics import QUARANTINE, READINGS
 
 #: Header of a record without a value: those of its key before this offset have been published.
 RELEASED: Final = "x-released-to"
-_CONFIRM_S: Final = 30.0
 #: Unconfirmed at most.
 _AT_ONCE: Final = 1_000
 #: Looks for what came while the rest was published: a gateway knows of a new record after a second or two.
@@ -58,49 +58,35 @@ def release(connection: Mapping[str, Any], prefix: str, station: str) -> int:
     """
     published = 0
     try:
-        producer = KafkaProducer(**connection, acks="all", max_request_size=MAX_RECORD_BYTES)
+        sender = RecordSender(connection)
     except KafkaError as error:
         raise StationError(f"the broker cannot be reached: {error}") from error
-    try:
-        for number in range(_ROUNDS):
-            if number:
-                time.sleep(_PAUSE_S)
-            count = _round(connection, prefix, station, producer)
-            published += count
-            if number and not count:
-                break
-    except KafkaError as error:
-        raise StationError(f"{station}: the broker did not confirm it: {error}; call it again") from error
-    finally:
-        producer.close()
+    with sender:
+        try:
+            for number in range(_ROUNDS):
+                if number:
+                    time.sleep(_PAUSE_S)
+                count = _round(connection, prefix, station, sender)
+                published += count
+                if number and not count:
+                    break
+        except KafkaError as error:
+            raise StationError(f"{station}: the broker did not confirm it: {error}; call it again") from error
     return published
 
 
-def _round(connection: Mapping[str, Any], prefix: str, station: str, producer: Any) -> int:
-    futures: list[Any] = []
+def _round(connection: Mapping[str, Any], prefix: str, station: str, sender: RecordSender) -> int:
     count, upto = 0, 0
     for record in _unreleased(connection, prefix, station):
-        futures.append(
-            producer.send(
-                prefix + READINGS.name, key=record.key, value=record.value, headers=list(record.headers)
-            )
-        )
+        out = Out(prefix + READINGS.name, record.key, record.value, record.headers)
         count, upto = count + 1, record.offset + 1
-        if len(futures) >= _AT_ONCE:
-            _confirmed(futures)
-    _confirmed(futures)
+        if sender.send(out) >= _AT_ONCE:
+            sender.confirm()
+    sender.confirm()
     if count:
         marker = [(RELEASED, str(upto).encode())]
-        producer.send(prefix + QUARANTINE.name, key=station.encode(), value=None, headers=marker).get(
-            timeout=_CONFIRM_S
-        )
+        sender.publish(Out(prefix + QUARANTINE.name, station.encode(), None, marker))
     return count
-
-
-def _confirmed(futures: list[Any]) -> None:
-    for future in futures:
-        future.get(timeout=_CONFIRM_S)
-    futures.clear()
 
 
 def _unreleased(connection: Mapping[str, Any], prefix: str, station: str | None = None) -> Iterator[Any]:

@@ -3,18 +3,18 @@
 import asyncio
 import contextlib
 import logging
-from typing import Final
+from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
-from pydantic import ValidationError
 
 from schemas.limits import STATIONS_PER_PARTITION
-from schemas.station import stored_station
+from schemas.station import Station
 from settings.sections import KafkaSettings
 from streams.credentials import for_aiokafka
 from streams.header_names import read_any_name
+from streams.stations import note_station
 from streams.topics import MAX_RECORD_BYTES, STATIONS
 
 read_any_name()
@@ -25,6 +25,19 @@ log = logging.getLogger(__name__)
 _RETRY_S: Final = 2.0
 
 
+class _ZoneAndPlace(NamedTuple):
+    """Zone of a station's civil time, and degrees north and east, where it says."""
+
+    zone: str
+    place: tuple[float, float] | None
+
+    @classmethod
+    def of(cls, record: Station) -> "_ZoneAndPlace":
+        if record.latitude is None or record.longitude is None:
+            return cls(record.timezone, None)
+        return cls(record.timezone, (record.latitude, record.longitude))
+
+
 class StationDirectory:
     """Follows the topic of station records; a way in, of what operators say."""
 
@@ -32,34 +45,34 @@ class StationDirectory:
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
-        self._zones: dict[str, str] = {}
-        self._places: dict[str, tuple[float, float]] = {}
+        self._known: dict[str, _ZoneAndPlace] = {}
         self._most = STATIONS_PER_PARTITION * kafka.partitions
         #: Set when all there was at the start is known.
         self.read = asyncio.Event()
 
     def zone_of(self, station: str) -> ZoneInfo | None:
         """The zone of a station's civil time; None: it has no record."""
-        name = self._zones.get(station)
-        return None if name is None else ZoneInfo(name)
+        known = self._known.get(station)
+        return None if known is None else ZoneInfo(known.zone)
 
     def place_of(self, station: str) -> tuple[float, float] | None:
         """Degrees north and east of a station; None: its record does not say."""
-        return self._places.get(station)
+        known = self._known.get(station)
+        return None if known is None else known.place
 
     def __contains__(self, station: str) -> bool:
-        return station in self._zones
+        return station in self._known
 
     async def serve(self) -> None:
         """Follow it until cancelled; while the broker is away, what is known stays."""
-        said = False
+        warned = False
         while True:
             try:
                 await self._follow()
             except (KafkaError, OSError) as error:
-                if not said:
+                if not warned:
                     log.warning("station records cannot be read, and are waited for: %r", error)
-                    said = True
+                    warned = True
                 await asyncio.sleep(_RETRY_S)
 
     async def _follow(self) -> None:
@@ -90,19 +103,5 @@ class StationDirectory:
                 await consumer.stop()
 
     def note(self, key: bytes | None, value: bytes | None) -> None:
-        """A record of the topic: newer ones count, one without a value takes the station out."""
-        station = (key or b"").decode(errors="replace")
-        if value is None:
-            self._zones.pop(station, None)
-            self._places.pop(station, None)
-            return
-        try:
-            record, _ = stored_station(value)
-        except ValidationError:
-            return  # the fusion stage refuses it, and says so
-        if record.station == station and (station in self._zones or len(self._zones) < self._most):
-            self._zones[station] = record.timezone
-            if record.latitude is not None and record.longitude is not None:
-                self._places[station] = record.latitude, record.longitude
-            else:
-                self._places.pop(station, None)
+        """A record of the topic."""
+        note_station(self._known, key, value, _ZoneAndPlace.of, self._most)

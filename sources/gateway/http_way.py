@@ -13,11 +13,11 @@ from typing import Final, NamedTuple, cast
 from zoneinfo import ZoneInfo
 
 from aiohttp import web
-from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError, to_json
 
 from camera.image import MAX_ORIGINAL_BYTES
-from schemas.base import DeviceId, StationId, parse_time, to_ms
+from schemas.base import is_id, parse_time, to_ms
+from schemas.zone import zone_of_name
 from settings.sections import HttpSettings
 from sources.adapters import adapters
 from sources.gateway.answers import HttpAnswer
@@ -42,8 +42,6 @@ _SILENT_S: Final = 20.0
 _KEEPALIVE_S: Final = 75.0
 #: Headers that adapters read.
 _PASSED_ON: Final = ("x-sensor", "x-pin", "content-type")
-_STATION: Final = TypeAdapter(StationId)
-_DEVICE: Final = TypeAdapter(DeviceId)
 _Handler = Callable[["_Request"], Awaitable[HttpAnswer]]
 
 
@@ -306,11 +304,12 @@ class HttpWay:
             raise NotAllowed(f"{request.scope.holder} may not speak for the station {station}")
         headers = {name: value for name in _PASSED_ON if (value := request.web.headers.get(name)) is not None}
         known = station or request.scope.only
-        zone = _zone(request.web.query.get("zone"))
+        zone = request.web.query.get("zone")
         return await to.take(
             Arrival(
                 adapter, request.body, int(self._now() * 1000), self.name, path, request.origin, station,
-                request.scope, headers, "server", zone or (None if known is None else self._zone_of(known)),
+                request.scope, headers, "server",
+                (None if known is None else self._zone_of(known)) if zone is None else _zone(zone),
             )
         )  # fmt: skip
 
@@ -323,7 +322,7 @@ class HttpWay:
             if adapter != "airgradient" or kind != "airgradient" or request.scope.only is not None:
                 return None
             given = f"airgradient-{serial.lower()}"
-        return _valid(_STATION, given, "station")
+        return _id(given, "station")
 
     async def _frames(self, request: _Request) -> HttpAnswer:
         form = None
@@ -336,9 +335,9 @@ class HttpWay:
             raise NotTaken("bad_request", "say which station it is of: ?station=ID", 400)
         now_ms = int(self._now() * 1000)
         picture = Picture(
-            _valid(_STATION, station, "station"), _time_ms(fields.get("time"), now_ms),
+            _id(station, "station"), _time_ms(fields.get("time"), now_ms),
             request.body if form is None else form.picture, now_ms, self.name,
-            _valid(_DEVICE, fields.get("camera", "main"), "camera"), request.origin, request.scope,
+            _id(fields.get("camera", "main"), "camera"), request.origin, request.scope,
         )  # fmt: skip
         return HttpAnswer.taken(await self._reception.take_picture(picture))
 
@@ -361,15 +360,11 @@ class _Connection(web.RequestHandler):
             self.force_close()
 
 
-def _zone(name: str | None) -> ZoneInfo | None:
-    if name is None:
-        return None
+def _zone(name: str) -> ZoneInfo:
     try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        raise NotTaken(
-            "bad_request", f"{name[:64]!r} is no IANA time zone such as Europe/Rome", 400
-        ) from None
+        return zone_of_name(name)
+    except PydanticCustomError as error:
+        raise NotTaken("bad_request", error.message(), 400) from None
 
 
 def _time_ms(text: str | None, now_ms: int) -> int:
@@ -381,13 +376,11 @@ def _time_ms(text: str | None, now_ms: int) -> int:
         raise NotTaken("bad_request", error.message(), 400) from None
 
 
-def _valid(kind: TypeAdapter[str], text: str, what: str) -> str:
-    try:
-        return kind.validate_python(text)
-    except ValidationError:
-        raise NotTaken(
-            "bad_request", f"{text[:80]!r} is no {what} id: letters, digits, . _ -, at most 64", 400
-        ) from None
+def _id(text: str, what: str) -> str:
+    if is_id(text):
+        return text
+    why = f"{text[:80]!r} is no {what} id: letters, digits, . _ -, at most 64"
+    raise NotTaken("bad_request", why, 400)
 
 
 def _response(answer: HttpAnswer) -> web.Response:

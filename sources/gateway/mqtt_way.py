@@ -27,10 +27,9 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
-from pydantic import TypeAdapter, ValidationError
 
 from camera.image import MAX_ORIGINAL_BYTES
-from schemas.base import StationId
+from schemas.base import is_id
 from settings.sections import MqttSettings
 from sources.gateway.arrival import Arrival, KeyScope, Picture
 from sources.gateway.errors import KafkaAway, NotAllowed, SpoolFull
@@ -54,7 +53,6 @@ _MOST_BYTES: Final = MAX_ORIGINAL_BYTES + 64 * 1024
 #: Bytes under way, and what a message costs beside its own. Beyond them QoS 0 is let go and counted.
 _MOST_HELD: Final = 64 * 1024 * 1024
 _MESSAGE_BYTES: Final = 4000
-_STATION: Final = TypeAdapter(StationId)
 
 
 class _MqttMessage(NamedTuple):
@@ -310,7 +308,7 @@ class MqttWay:
             metrics.TURNED_AWAY.labels(self.name, "unknown_topic" if match is None else "too_large").inc()
             return
         station = match.station
-        if station is not None and not _is_station(station):
+        if station is not None and not is_id(station):
             metrics.TURNED_AWAY.labels(self.name, "bad_station").inc()
             return
         if match.kind == "status":
@@ -339,14 +337,6 @@ class MqttWay:
             match.station, message.received_at, message.payload, message.received_at, self.name,
             match.camera, self._scope.holder, self._scope,
         )  # fmt: skip
-
-
-def _is_station(text: str) -> bool:
-    try:
-        _STATION.validate_python(text)
-    except ValidationError:
-        return False
-    return True
 
 
 def _slot(folder: Path) -> tuple[TextIO, int]:

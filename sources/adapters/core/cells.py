@@ -5,7 +5,7 @@ import math
 import re
 from typing import Final
 
-from schemas.base import STATION_PATTERN
+from schemas.base import is_id
 
 #: Words for no value.
 _NO_VALUE: Final = frozenset(
@@ -14,12 +14,11 @@ _NO_VALUE: Final = frozenset(
 _NUMBER: Final = re.compile(r"[+-]?([0-9]{1,20}(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 #: A comma before three digits may be one of thousands: then it is no number.
 _COMMA: Final = re.compile(r"[+-]?(0,[0-9]+|[0-9]{1,9},([0-9]{1,2}|[0-9]{4,}))")
-_STATION: Final = re.compile(STATION_PATTERN)
 
 
 def station_id(text: str) -> str:
     """`text` as a station's id. Where that takes more than other separators, a hash keeps two ids apart."""
-    if _STATION.fullmatch(text):
+    if is_id(text):
         return text
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")
     digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:8]
