@@ -126,14 +126,14 @@ class FleetStage:
                     end = stamp + spoken.period * 1000 if spoken.stamp == "begins" else None
                     own = None if spoken.time_source is None else spoken.time_source == "device"
                     if member := self._member(kind, record, spoken.station):
-                        member.take(arrived, stamp, end=end, own=own)
+                        member.take_reading(arrived, stamp, end=end, own=own)
                 case "features":
                     if member := self._member(kind, record, _pictured.decode(value).station):
-                        member.seen(record.timestamp)
+                        member.take_picture(record.timestamp)
                 case _:
                     report = DeviceReport.model_validate_json(value)
                     if member := self._member(kind, record, report.station):
-                        member.told(report)
+                        member.take_report(report)
         except _MALFORMED:
             return
 
@@ -152,9 +152,9 @@ class FleetStage:
             member = self._members[station] = Member(
                 station, record.timestamp, record.timestamp, unheard=kind == "devices"
             )
-        if record.offset < member.offsets.get(kind, 0):
+        if record.offset < member.read_to.get(kind, 0):
             return None
-        member.offsets[kind] = record.offset + 1
+        member.read_to[kind] = record.offset + 1
         self._changed[station] = None
         return member
 
@@ -164,7 +164,7 @@ class FleetStage:
         for record in records:
             station = (record.key or b"").decode(errors="replace")
             member = self._members.get(station)
-            if record.value is None and member is not None and member.heard <= record.timestamp:
+            if record.value is None and member is not None and member.last_arrival <= record.timestamp:
                 gone.append(station)
         await self._forget(gone)
 
@@ -183,7 +183,7 @@ class FleetStage:
         self._counted_at = now
         ms = int(now * 1000)
         await self._forget(
-            [one.station for one in self._members.values() if one.heard < ms - FORGOTTEN_AFTER_MS]
+            [one.station for one in self._members.values() if one.last_arrival < ms - FORGOTTEN_AFTER_MS]
         )
         self._count({name: condition(one.health(), ms) for name, one in self._members.items()})
 

@@ -11,19 +11,19 @@ LEAST: Final = 3
 TOGETHER_MS: Final = 5_000
 
 
-def offset_ms(leads: Sequence[int]) -> int | None:
+def clock_offset_ms(skews: Sequence[int]) -> int | None:
     """How far a clock is ahead (ms; negative: behind), None while too little is known.
 
-    `leads`: of each arrival, by how much the newest stamp was ahead of it. On its way nothing gets earlier: a
-    delay makes a stamp look older, never newer. So the largest leads are nearest to the truth; the upper
+    `skews`: of each arrival, by how much (ms) its newest stamp was ahead of it. On its way nothing gets
+    earlier: a delay makes a stamp look older, never newer. So the largest are nearest to the truth; the upper
     quartile is taken, which a quarter of wild stamps does not move, nor three quarters of slow deliveries.
     What a clock is behind and what every delivery takes cannot be told apart.
 
     Examples:
-        >>> offset_ms([-900, -1_000, -60_000, -950])  # one came late
+        >>> clock_offset_ms([-900, -1_000, -60_000, -950])  # one came late
         -950
-        >>> offset_ms([-900, -1_000])
+        >>> clock_offset_ms([-900, -1_000])
     """
-    if len(leads) < LEAST:
+    if len(skews) < LEAST:
         return None
-    return sorted(leads)[(3 * len(leads) + 3) // 4 - 1]
+    return sorted(skews)[(3 * len(skews) + 3) // 4 - 1]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from statistics import median_low
 from typing import Final
 
-from fleet.clock import ARRIVALS, TOGETHER_MS, offset_ms
+from fleet.clock import ARRIVALS, TOGETHER_MS, clock_offset_ms
 from schemas.base import from_ms, to_ms
 from schemas.device import DeviceReport, SourceState
 from schemas.health import StationHealth
@@ -24,23 +24,25 @@ _HISTORY_MS: Final = DAY_MS
 class Member:
     """A station of the fleet; times in ms since 1970.
 
-    `gaps`, `stamp_gaps`: the last ones from arrival to arrival and from stamp to stamp. `leads`: of each of
-    the last arrivals, its newest stamp minus the moment when it came. `opened`, `lead`: of the arrival that
-    may still be under way. `hours`: how many stamps came, by hour. `offsets`: by kind of record. `sources`:
-    by name. `unheard`: nothing came yet, and `heard` and `first` say when it was spoken of.
+    `last_arrival`, `first`: when something came last, and since when something is due. `observed`: its newest
+    stamp. `gaps`, `stamp_gaps`: the last ones from arrival to arrival and from stamp to stamp. `skews`: of
+    each of the last arrivals, its newest stamp minus the moment when it came (`fleet.clock`). `open_at`,
+    `open_skew`: of the arrival that may still be under way. `hours`: how many stamps came, by hour.
+    `read_to`: by kind of record, the offset of the topic before which all counts. `sources`: by name.
+    `unheard`: nothing came yet, and `last_arrival` and `first` say when it was spoken of.
     """
 
     station: str
-    heard: int
+    last_arrival: int
     first: int
     observed: int | None = None
     gaps: tuple[int, ...] = ()
     stamp_gaps: tuple[int, ...] = ()
-    leads: tuple[int, ...] = ()
-    opened: int | None = None
-    lead: int | None = None
+    skews: tuple[int, ...] = ()
+    open_at: int | None = None
+    open_skew: int | None = None
     hours: dict[int, int] = field(default_factory=dict)
-    offsets: dict[str, int] = field(default_factory=dict)
+    read_to: dict[str, int] = field(default_factory=dict)
     battery_percent: float | None = None
     battery_volts: float | None = None
     firmware: str = ""
@@ -50,17 +52,19 @@ class Member:
     sources: dict[str, SourceState] = field(default_factory=dict)
     unheard: bool = False
 
-    def take(self, arrived: int, stamp: int, *, end: int | None = None, own: bool | None = None) -> None:
-        """Something came at `arrived` that was stamped `stamp`.
+    def take_reading(
+        self, arrived: int, stamp: int, *, end: int | None = None, own: bool | None = None
+    ) -> None:
+        """A reading came at `arrived` that was stamped `stamp`.
 
         Args:
             end: of the period that the stamp is of, where it begins it.
             own: whether the stamp is by the device's clock; None: nobody says.
         """
         self._arrived(arrived)
-        lead = (stamp if end is None else end) - arrived
-        if own is not False and not (own is None and lead < -_HISTORY_MS):
-            self.lead = lead if self.lead is None else max(self.lead, lead)
+        skew = (stamp if end is None else end) - arrived
+        if own is not False and not (own is None and skew < -_HISTORY_MS):
+            self.open_skew = skew if self.open_skew is None else max(self.open_skew, skew)
         # The broker's time is what a stamp cannot be after: else one wrong year would hide all that follow.
         time = min(stamp, arrived)
         if self.observed is None or time > self.observed:
@@ -77,11 +81,11 @@ class Member:
         for old in [one for one in self.hours if one <= newest - HOURS]:
             del self.hours[old]
 
-    def seen(self, arrived: int) -> None:
+    def take_picture(self, arrived: int) -> None:
         """A picture came."""
         self._arrived(arrived)
 
-    def told(self, report: DeviceReport) -> None:
+    def take_report(self, report: DeviceReport) -> None:
         """The device, its broker, or who fetches something of it, said something of it."""
         if report.source is not None:
             self._fetched(report.source)
@@ -110,28 +114,30 @@ class Member:
 
     def _arrived(self, at: int) -> None:
         if self.unheard:
-            self.unheard, self.heard, self.first = False, at, at
-        if self.opened is None or at > self.opened + TOGETHER_MS:
-            if self.opened is not None:
-                self.gaps = (*self.gaps, at - self.opened)[-GAPS:]
-            if self.lead is not None:
-                self.leads = (*self.leads, self.lead)[-ARRIVALS:]
-            self.opened, self.lead = at, None
-        self.heard = max(self.heard, at)
+            self.unheard, self.last_arrival, self.first = False, at, at
+        if self.open_at is None or at > self.open_at + TOGETHER_MS:
+            if self.open_at is not None:
+                self.gaps = (*self.gaps, at - self.open_at)[-GAPS:]
+            if self.open_skew is not None:
+                self.skews = (*self.skews, self.open_skew)[-ARRIVALS:]
+            self.open_at, self.open_skew = at, None
+        self.last_arrival = max(self.last_arrival, at)
         if self.offline is not None and at >= self.offline:
             self.offline = None
 
     @property
-    def offset(self) -> int | None:
+    def clock_offset(self) -> int | None:
         """How far its clock is ahead, ms."""
-        return offset_ms(self.leads if self.lead is None else (*self.leads, self.lead)[-ARRIVALS:])
+        return clock_offset_ms(
+            self.skews if self.open_skew is None else (*self.skews, self.open_skew)[-ARRIVALS:]
+        )
 
     def health(self) -> StationHealth:
         """It as a record."""
-        offset = self.offset
+        offset = self.clock_offset
         return StationHealth(
             station=self.station,
-            heard_at=from_ms(self.heard),
+            heard_at=from_ms(self.last_arrival),
             first_at=from_ms(self.first),
             observed_at=None if self.observed is None else from_ms(self.observed),
             wait_s=_usual(self.gaps) / 1000,
@@ -144,13 +150,13 @@ class Member:
             offline_at=None if self.offline is None else from_ms(self.offline),
             origins=self.origins,
             gaps_ms=self.gaps,
-            leads_ms=self.leads,
+            leads_ms=self.skews,
             open_ms=()
-            if self.opened is None
-            else (self.opened, *(() if self.lead is None else (self.lead,))),
+            if self.open_at is None
+            else (self.open_at, *(() if self.open_skew is None else (self.open_skew,))),
             stamp_gaps_ms=self.stamp_gaps,
             hours=tuple(sorted(self.hours.items())),
-            offsets=dict(sorted(self.offsets.items())),
+            offsets=dict(sorted(self.read_to.items())),
             sources=tuple(self.sources.values()),
             unheard=self.unheard,
         )
@@ -158,7 +164,7 @@ class Member:
     @classmethod
     def of(cls, health: StationHealth) -> "Member":
         """The station that `health` gave this record of."""
-        opened, lead = (*health.open_ms, None, None)[:2]
+        open_at, open_skew = (*health.open_ms, None, None)[:2]
         return cls(
             health.station,
             to_ms(health.heard_at),
@@ -167,8 +173,8 @@ class Member:
             health.gaps_ms,
             health.stamp_gaps_ms,
             health.leads_ms,
-            opened,
-            lead,
+            open_at,
+            open_skew,
             dict(health.hours),
             dict(health.offsets),
             health.battery_percent,

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.clock import ARRIVALS, LEAST, offset_ms
+from fleet.clock import ARRIVALS, LEAST, clock_offset_ms
 
 offsets = st.integers(-7_200_000, 7_200_000)
 
@@ -15,7 +15,7 @@ def test_a_quarter_of_wild_stamps_and_slow_deliveries_change_little(
     leads = [true - delay for delay in delays]
     wild = (len(leads) - 1) // 4
     leads[:wild] = data.draw(st.lists(st.integers(-(10**9), 10**9), min_size=wild, max_size=wild))
-    found = offset_ms(data.draw(st.permutations(leads)))
+    found = clock_offset_ms(data.draw(st.permutations(leads)))
     assert found is not None
     assert true - 2_000 <= found <= true
 
@@ -28,8 +28,8 @@ def test_most_deliveries_may_be_slow(true: int, quick: int, count: int, data: st
         st.lists(st.integers(-(10**9), -2_000), min_size=slow, max_size=slow)
         .map(lambda late: [true + one for one in late])
     )  # fmt: skip
-    assert offset_ms(leads) == true - quick
+    assert clock_offset_ms(leads) == true - quick
 
 
 def test_of_few_nothing_is_said() -> None:
-    assert offset_ms([5] * (LEAST - 1)) is None
+    assert clock_offset_ms([5] * (LEAST - 1)) is None

@@ -25,7 +25,7 @@ def regular(count: int, step: int = MINUTE_MS, ahead: int = 0, delay: int = 1_00
     one = member()
     for number in range(count):
         at = T0 + number * step
-        one.take(at + delay, at + ahead, own=True)
+        one.take_reading(at + delay, at + ahead, own=True)
     return one
 
 
@@ -58,14 +58,14 @@ def test_of_a_new_station_an_hour_is_assumed() -> None:
 )  # fmt: skip
 def test_a_clock_that_is_off_is_told(ahead: int, trouble: tuple[str, ...]) -> None:
     one = regular(20, ahead=ahead)
-    assert one.offset == ahead - 1_000
+    assert one.clock_offset == ahead - 1_000
     assert state(one, T0 + 20 * MINUTE_MS) == ("online", trouble)
 
 
 def test_a_wrong_clock_hides_nothing_that_comes_after_it_was_set() -> None:
     one = regular(3, ahead=400 * DAY_MS)
     for number in range(3, 10):
-        one.take(T0 + number * MINUTE_MS + 1_000, T0 + number * MINUTE_MS, own=True)
+        one.take_reading(T0 + number * MINUTE_MS + 1_000, T0 + number * MINUTE_MS, own=True)
     assert received(one.hours, T0 + 10 * MINUTE_MS) == 10
 
 
@@ -74,8 +74,8 @@ def test_a_days_backlog_says_nothing_of_the_clock_and_counts_hour_by_hour() -> N
     for day in range(4):
         now = T0 + day * DAY_MS
         for number in range(0, 1440, 10):
-            one.take(now + 40, now - (1430 - number) * MINUTE_MS, own=True)
-    assert one.offset == -40
+            one.take_reading(now + 40, now - (1430 - number) * MINUTE_MS, own=True)
+    assert one.clock_offset == -40
     now = T0 + 3 * DAY_MS + MINUTE_MS
     health = one.health()
     assert state(one, now) == ("online", ())
@@ -88,53 +88,55 @@ def test_a_days_backlog_says_nothing_of_the_clock_and_counts_hour_by_hour() -> N
 def test_history_that_somebody_sends_is_no_clock() -> None:
     one = member()
     for number in range(20):
-        one.take(T0 + number * 10_000, T0 - 300 * DAY_MS + number * HOUR_MS)
-    assert one.offset is None
+        one.take_reading(T0 + number * 10_000, T0 - 300 * DAY_MS + number * HOUR_MS)
+    assert one.clock_offset is None
 
 
 def test_stamps_that_begin_their_period_are_not_behind() -> None:
     one = member()
     for number in range(5):
         end = T0 + number * HOUR_MS
-        one.take(end + 2_000, end - HOUR_MS, end=end, own=True)
-    assert one.offset == -2_000
+        one.take_reading(end + 2_000, end - HOUR_MS, end=end, own=True)
+    assert one.clock_offset == -2_000
 
 
 def test_times_by_a_server_are_no_clock_of_the_device() -> None:
     one = member()
     for number in range(5):
-        one.take(T0 + number * MINUTE_MS, T0 + number * MINUTE_MS - 90, own=False)
-    assert one.offset is None
+        one.take_reading(T0 + number * MINUTE_MS, T0 + number * MINUTE_MS - 90, own=False)
+    assert one.clock_offset is None
 
 
 def test_what_came_against_what_was_due() -> None:
     one = regular(120)
     for number in range(130, 140):
-        one.take(T0 + number * MINUTE_MS, T0 + number * MINUTE_MS, own=True)
+        one.take_reading(T0 + number * MINUTE_MS, T0 + number * MINUTE_MS, own=True)
     now = T0 + 140 * MINUTE_MS
     assert (received(one.hours, now), expected(one.health(), now)) == (130, 140)
-    one.take(now, T0 + 139 * MINUTE_MS, own=True)  # the same again
+    one.take_reading(now, T0 + 139 * MINUTE_MS, own=True)  # the same again
     assert received(one.hours, now) == 130
 
 
 def test_what_a_new_station_had_kept_was_due_too() -> None:
     one = member()
     for number in range(60):
-        one.take(T0, T0 - (60 - number) * 10_000, own=True)
-    one.take(T0 + 5_000, T0, own=True)
+        one.take_reading(T0, T0 - (60 - number) * 10_000, own=True)
+    one.take_reading(T0 + 5_000, T0, own=True)
     assert (received(one.hours, T0 + 9_000), expected(one.health(), T0 + 9_000)) == (61, 61)
 
 
 def test_battery_last_will_and_two_addresses() -> None:
     one = regular(5)
     at = T0 + 5 * MINUTE_MS
-    one.told(
+    one.take_report(
         DeviceReport(station="roof", at=from_ms(at), battery_percent=12, firmware="1.2", origins=("a", "b"))
     )
     assert state(one, at) == ("online", ("battery", "two_addresses"))
-    one.told(DeviceReport(station="roof", at=from_ms(at + 9), online=False))
+    one.take_report(DeviceReport(station="roof", at=from_ms(at + 9), online=False))
     assert state(one, at + 10)[0] == "offline"
-    one.take(at + MINUTE_MS, at + MINUTE_MS, own=True)  # it speaks: its broker was wrong, or it is back
+    one.take_reading(
+        at + MINUTE_MS, at + MINUTE_MS, own=True
+    )  # it speaks: its broker was wrong, or it is back
     assert state(one, at + MINUTE_MS)[0] == "online"
     assert one.firmware == "1.2"
 
@@ -161,11 +163,11 @@ def test_it_goes_on_from_its_record_as_if_nothing_had_happened(
         for one in (whole, parted):
             match kind:
                 case "reading":
-                    one.take(now, max(now + ahead, 10**12), own=own)
+                    one.take_reading(now, max(now + ahead, 10**12), own=own)
                 case "picture":
-                    one.seen(now)
+                    one.take_picture(now)
                 case _:
-                    one.told(
+                    one.take_report(
                         DeviceReport(
                             station="roof", at=from_ms(now), battery_percent=5 if ahead % 2 else None,
                             online=False if kind == "gone" else None,
@@ -179,7 +181,7 @@ def test_memory_is_bounded() -> None:
     one = member()
     draw = random.Random(1)
     for number in range(3_000):
-        one.take(T0 + number * HOUR_MS, T0 + draw.randrange(10**9), own=True)
+        one.take_reading(T0 + number * HOUR_MS, T0 + draw.randrange(10**9), own=True)
     assert len(one.health().model_dump_json()) < 2_500
 
 
@@ -188,16 +190,16 @@ def fetched(one: Member, at: int, state: str, source: str = "camera mast", since
         source=source, state=state, well=state == "ok", since=from_ms(at if since is None else since),
         told_at=from_ms(at),
     )  # fmt: skip
-    one.told(DeviceReport(station="roof", at=from_ms(at), source=told))
+    one.take_report(DeviceReport(station="roof", at=from_ms(at), source=told))
 
 
 def test_a_camera_that_fails_is_a_trouble_and_not_an_arrival() -> None:
     one = regular(5)
-    heard = one.heard
+    heard = one.last_arrival
     now = T0 + 5 * MINUTE_MS
     fetched(one, now, "unauthorized")
     fetched(one, now, "server_error", "pull cloud")
-    assert one.heard == heard
+    assert one.last_arrival == heard
     assert state(one, now) == ("online", ("camera", "pull"))
     assert [found.state for found in failing(one.health(), now)] == ["unauthorized", "server_error"]
     fetched(one, now + 1, "ok")
@@ -220,7 +222,7 @@ def test_a_station_of_which_only_a_fault_is_known_was_never_heard() -> None:
     fetched(one, T0, "unreachable")
     assert state(one, T0 + 1) == ("unheard", ("camera",))
     assert not condition(one.health(), T0 + 1).well
-    one.seen(T0 + MINUTE_MS)
+    one.take_picture(T0 + MINUTE_MS)
     assert state(one, T0 + MINUTE_MS)[0] == "online"
     assert one.first == T0 + MINUTE_MS
 
