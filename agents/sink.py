@@ -54,7 +54,7 @@ class Sinks:
     cache: LatestCache | None = None
 
 
-class _Refusal(NamedTuple):
+class _RefusedRecord(NamedTuple):
     """A record that a sink refused, and whether the others have it."""
 
     record: KafkaRecord
@@ -178,18 +178,18 @@ class SinkStage:
             return []
         return self._influx.write_points([annotation_point(one) for one in annotations])
 
-    def _write(self, read: Sequence[_Read]) -> list[_Refusal]:
+    def _write(self, read: Sequence[_Read]) -> list[_RefusedRecord]:
         """Write to every sink; gives the records that were refused, and whether they are used in part."""
         with metrics.SINK_SECONDS.labels("store").time():
             stored, failed = isolated(self._store_them, read)
-        refused = [_Refusal(one.record, why, False) for one, why in failed]
+        refused = [_RefusedRecord(one.record, why, False) for one, why in failed]
         newest = [one for part in stored for one in part]
         if self._influx is not None and newest:
             influx = self._influx
             with metrics.SINK_SECONDS.labels("influx").time():
                 rejected, failed = isolated(lambda part: _to_influx(influx, part), newest)
-                refused += [_Refusal(one.record, why, True) for part in rejected for one, why in part]
-                refused += [_Refusal(one.record, why, True) for one, why in failed]
+                refused += [_RefusedRecord(one.record, why, True) for part in rejected for one, why in part]
+                refused += [_RefusedRecord(one.record, why, True) for one, why in failed]
                 self._write_derived(influx, [one.estimate for one in newest])
         if self._cache is not None:
             self._cache.write([one.estimate for one in newest])

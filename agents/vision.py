@@ -87,8 +87,8 @@ class Encoded:
 
 
 #: What becomes of a record in the decoding thread, and after that in the encoding one.
-Decoded = Judged | Punctuation | Refused
-Outcome = Encoded | Punctuation | Refused
+AfterDecoding = Judged | Punctuation | Refused
+AfterEncoding = Encoded | Punctuation | Refused
 
 
 class VisionPipeline:
@@ -107,8 +107,8 @@ class VisionPipeline:
         self._inside = 0
 
     async def put(
-        self, records: Sequence[KafkaRecord], decode_one: Callable[[KafkaRecord], Decoded]
-    ) -> "asyncio.Task[list[Outcome]]":
+        self, records: Sequence[KafkaRecord], decode_one: Callable[[KafkaRecord], AfterDecoding]
+    ) -> "asyncio.Task[list[AfterEncoding]]":
         """Begin a chunk; waits while the pipeline is full. The task has the outcomes, in the records' order.
 
         Chunks are done in the order in which they were put: each of the two threads takes its work in turn.
@@ -117,8 +117,8 @@ class VisionPipeline:
         return asyncio.create_task(self._through(records, decode_one))
 
     async def _through(
-        self, records: Sequence[KafkaRecord], decode_one: Callable[[KafkaRecord], Decoded]
-    ) -> list[Outcome]:
+        self, records: Sequence[KafkaRecord], decode_one: Callable[[KafkaRecord], AfterDecoding]
+    ) -> list[AfterEncoding]:
         loop = asyncio.get_running_loop()
         self._inside += 1
         try:
@@ -131,7 +131,7 @@ class VisionPipeline:
             metrics.INFERENCE_QUEUE.set(self._inside)
             self._room.release()
 
-    def _encode(self, decoded: Sequence[Decoded]) -> list[Outcome]:
+    def _encode(self, decoded: Sequence[AfterDecoding]) -> list[AfterEncoding]:
         """What a chunk's records came to. A frame that raises is refused, alone."""
         frames = [(place, one) for place, one in enumerate(decoded) if isinstance(one, Judged)]
         made, failed = isolated(lambda part: self._together([one for _, one in part]), frames)
@@ -246,7 +246,7 @@ class VisionStage:
     async def _leave(
         self,
         records: Sequence[KafkaRecord],
-        outcomes: "asyncio.Task[list[Outcome]]",
+        outcomes: "asyncio.Task[list[AfterEncoding]]",
         before: "asyncio.Task[None] | None",
     ) -> None:
         """Send what a chunk came to, when the one `before` it is confirmed."""
@@ -268,7 +268,7 @@ class VisionStage:
     def _letter(self, record: KafkaRecord, refused: Refused) -> Out:
         return dead_letter(self._io.names.of(DEAD_LETTERS), "vision", record, refused)
 
-    def _out(self, record: KafkaRecord, outcome: Outcome) -> list[Out]:
+    def _out(self, record: KafkaRecord, outcome: AfterEncoding) -> list[Out]:
         """What leaves for a record."""
         if isinstance(outcome, Refused):
             return [self._letter(record, outcome)]
@@ -279,7 +279,7 @@ class VisionStage:
         fault = [] if judged.fault is None else [self._letter(record, judged.fault)]
         return [*fault, Out(self._features_topic, key, value, judged.origin)]
 
-    def _decode(self, record: KafkaRecord) -> Decoded:
+    def _decode(self, record: KafkaRecord) -> AfterDecoding:
         """Decode and judge one record, in the decoding thread."""
         return guarded(lambda: self._judged(record))
 
@@ -342,7 +342,7 @@ class VisionStage:
                 band = known.far_band
         return None if band is None else Strip(band.top, band.bottom, band.left, band.right)
 
-    def _count(self, outcome: Outcome) -> None:
+    def _count(self, outcome: AfterEncoding) -> None:
         """Add what is out to the metrics."""
         if isinstance(outcome, Encoded):
             if outcome.judged.fault is not None:

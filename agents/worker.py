@@ -32,7 +32,7 @@ from settings.sections import FOREVER, RetentionSettings, Settings
 from sinks.aggregator import Aggregator
 from sinks.cache import LatestCache
 from sinks.influx import InfluxSink
-from sinks.patience import Patience, Trouble
+from sinks.patience import Hindrance, Patience
 from sinks.retention import Retention
 from sinks.store import Store
 from streams import metrics, topics
@@ -62,7 +62,12 @@ ROLES: Final[tuple[Role, ...]] = ("vision", "fusion", "sink", "alert")
 
 def build(role: Role, settings: Settings, web_port: int, web_host: str) -> BatchApp:
     """The app of one role. It starts when it is handed to a Faust worker."""
-    builder = {"vision": _Vision, "fusion": _Fusion, "sink": _Sink, "alert": _Alert}[role](settings)
+    builder = {
+        "vision": _VisionBuilder,
+        "fusion": _FusionBuilder,
+        "sink": _SinkBuilder,
+        "alert": _AlertBuilder,
+    }[role](settings)
     kafka = settings.kafka
     assert kafka.bootstrap is not None
     app = build_app(
@@ -126,7 +131,7 @@ class _Builder:
         return book
 
 
-class _Vision(_Builder):
+class _VisionBuilder(_Builder):
     inputs = (topics.FRAMES, topics.STATIONS, topics.CAMERA_BANDS)
     max_poll_records = 64
 
@@ -148,7 +153,7 @@ class _Vision(_Builder):
         )
 
 
-class _Fusion(_Builder):
+class _FusionBuilder(_Builder):
     inputs = (topics.FEATURES, topics.READINGS, topics.STATIONS)
 
     def __init__(self, settings: Settings) -> None:
@@ -195,7 +200,7 @@ class _Fusion(_Builder):
         )
 
 
-class _Sink(_Builder):
+class _SinkBuilder(_Builder):
     inputs: tuple[topics.Topic, ...] = (topics.ESTIMATES, topics.STATIONS, topics.ANNOTATIONS)
 
     def __init__(self, settings: Settings) -> None:
@@ -240,7 +245,7 @@ class _Sink(_Builder):
         )
 
 
-class _Alert(_Builder):
+class _AlertBuilder(_Builder):
     inputs: tuple[topics.Topic, ...] = (topics.ESTIMATES, topics.STATIONS)
     #: Of the fleet's health, which is watched where time passes: a replay has none of its own.
     _fleet = (topics.READINGS, topics.FEATURES, topics.DEVICES)
@@ -311,7 +316,7 @@ _since: dict[str, float] = {}
 _since_lock = threading.Lock()
 
 
-def _waiting(trouble: Trouble, seconds: float) -> None:
+def _waiting(trouble: Hindrance, seconds: float) -> None:
     """A sink waits for its server: said, counted and shown, for the operator and the alert rules."""
     log.warning("a sink waits %.1f s: %s", seconds, trouble.words)
     metrics.SINK_ERRORS.labels(trouble.sink).inc()

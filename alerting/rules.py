@@ -34,7 +34,7 @@ STATUSES: Final[tuple[Status, ...]] = ("insufficient", "indicative", "valid")
 _LATER: Final = ("min_status",)
 
 
-class Kind(NamedTuple):
+class RuleKind(NamedTuple):
     """What holds for all rules about one kind of number.
 
     `needs`: the key that such rules have, and no others; `highest`: what the number never exceeds; `unit`: a
@@ -48,14 +48,14 @@ class Kind(NamedTuple):
 
 
 #: How a number comes out of an estimate, and what is said of it: `alerting.evidence`, `alerting.words`.
-KINDS: Final[dict[What, Kind]] = {
-    "index": Kind("standard", of_air=True),
-    "nowcast": Kind("standard", of_air=True),
-    "concentration": Kind("parameter", unit="ug/m3", of_air=True),
-    "imputed_share": Kind(highest=1, unit="%"),
-    "flagged": Kind("tests", highest=len(POLLUTANTS)),
-    "frames": Kind("reasons", highest=1, unit="%"),
-    "silence": Kind(),
+KINDS: Final[dict[What, RuleKind]] = {
+    "index": RuleKind("standard", of_air=True),
+    "nowcast": RuleKind("standard", of_air=True),
+    "concentration": RuleKind("parameter", unit="ug/m3", of_air=True),
+    "imputed_share": RuleKind(highest=1, unit="%"),
+    "flagged": RuleKind("tests", highest=len(POLLUTANTS)),
+    "frames": RuleKind("reasons", highest=1, unit="%"),
+    "silence": RuleKind(),
 }
 
 

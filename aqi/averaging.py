@@ -25,6 +25,7 @@ import numpy.typing as npt
 from aqi.history import History
 from aqi.reach import of_mean, ordered_sum
 from aqi.slots import Slots
+from schemas.arrays import Bool, Float64
 from schemas.parameters import POLLUTANTS
 from schemas.times import HOUR_MS, QUARTER_MS
 
@@ -38,9 +39,7 @@ INDICATIVE_SHARE: Final = 0.5
 #: How many periods before the last complete one a window may end.
 LOOKBACK: Final = 1
 
-Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
 
 
 class Block(NamedTuple):
@@ -48,25 +47,25 @@ class Block(NamedTuple):
 
     slot_ms: int
     end_ms: Integers  # (S,) end of the last complete period, that of row -2
-    mean: Floats  # ug/m3, zero where there is no data
+    mean: Float64  # ug/m3, zero where there is no data
     measured_s: Integers
     imputed_s: Integers
     places: Integers  # (P,) the stations that have an interval, since something was imputed
-    below: Floats  # (rows, P, 6) ug/m3 by which it reaches below each mean, and above it
-    above: Floats
-    persistence: Floats  # (rows, P, 6) from hour to hour; 1 for shorter periods
+    below: Float64  # (rows, P, 6) ug/m3 by which it reaches below each mean, and above it
+    above: Float64
+    persistence: Float64  # (rows, P, 6) from hour to hour; 1 for shorter periods
 
 
 class Averages(NamedTuple):
     """Running means of S stations and six pollutants: arrays (S, 6)."""
 
-    mean: Floats  # ug/m3, NaN with status NOTHING
+    mean: Float64  # ug/m3, NaN with status NOTHING
     status: npt.NDArray[np.int8]
     counting: Integers  # periods that count (measured ones for VALID, else imputed included)
-    imputed_share: Floats
+    imputed_share: Float64
     end_ms: Integers
-    low: Floats  # (P, 6) ends of the intervals, ug/m3, of the stations that have one
-    high: Floats
+    low: Float64  # (P, 6) ends of the intervals, ug/m3, of the stations that have one
+    high: Float64
 
 
 def block(
@@ -127,13 +126,13 @@ def running(periods: Block, length: int, needed: int, share: float) -> Averages:
     end_ms = np.repeat(periods.end_ms[:, None], shape[1], axis=1)
 
     def take(
-        where: Flags,
+        where: Bool,
         grade: int,
         window: slice,
-        chosen: Flags,
-        factor: Flags | Integers,
+        chosen: Bool,
+        factor: Bool | Integers,
         count: Integers,
-        weight: Floats,
+        weight: Float64,
     ) -> None:
         means = periods.mean[window]
         mean[where] = ordered_sum(means * factor)[where] / weight[where]
@@ -175,12 +174,12 @@ def running(periods: Block, length: int, needed: int, share: float) -> Averages:
     return Averages(mean, status, counting, imputed_share, end_ms, low, high)
 
 
-def _share(periods: Block, window: slice, chosen: Flags) -> Floats:
+def _share(periods: Block, window: slice, chosen: Bool) -> Float64:
     imputed = np.where(chosen, periods.imputed_s[window], 0).sum(axis=0)
     if not imputed.any():
         return np.zeros(imputed.shape)
     everything = np.where(chosen, periods.measured_s[window], 0).sum(axis=0) + imputed
-    result: Floats = imputed / np.maximum(everything, 1)
+    result: Float64 = imputed / np.maximum(everything, 1)
     return result
 
 

@@ -26,8 +26,9 @@ from aqi.lead import Choice, Grounds, choose, low_of
 from aqi.quality_defaults import defaults
 from aqi.slots import COLUMN
 from aqi.standards import AVERAGING_MS, Category, Measure, Standard
-from aqi.subindex import Found, Status, SubIndex, grade
+from aqi.subindex import Found, SubIndex, grade
 from aqi.units import CANONICAL_UNIT, convert
+from schemas.estimate import Status
 from schemas.parameters import POLLUTANTS
 from schemas.times import HOUR_MS, QUARTER_MS
 

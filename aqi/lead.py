@@ -16,7 +16,8 @@ from typing import Final, NamedTuple
 
 from aqi.averaging import INDICATIVE, INSUFFICIENT, VALID
 from aqi.standards import Requirement, Standard
-from aqi.subindex import MUTE, Found, Status, SubIndex
+from aqi.subindex import MUTE, Found, SubIndex
+from schemas.estimate import Status
 
 
 class Grounds(NamedTuple):

@@ -19,8 +19,7 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
+from schemas.arrays import Bool, Float64
 
 PM_HOURS: Final = 12
 PM_NEWEST: Final = 3
@@ -54,10 +53,10 @@ class PmNowCast(NamedTuple):
     so w, as it is.
     """
 
-    value: Floats
-    valid: Flags
-    weight: Floats
-    weights: Floats
+    value: Float64
+    valid: Bool
+    weight: Float64
+    weights: Float64
 
 
 def particles(newest_first: npt.ArrayLike) -> PmNowCast:
@@ -111,7 +110,7 @@ def ozone(oldest_first: npt.ArrayLike) -> OzoneNowCast | None:
     return None
 
 
-def surrogate(ppb: Floats) -> Floats:
+def surrogate(ppb: Float64) -> Float64:
     """Ozone NowCast from the current hour alone, ppb."""
     slope, offset = SURROGATE
     return slope * ppb + offset
@@ -123,7 +122,7 @@ def _remembered(series: bytes) -> float | None:
     return _regression(np.frombuffer(series))
 
 
-def _regression(series: Floats) -> float | None:
+def _regression(series: Float64) -> float | None:
     """What the series' own regression predicts as target of its newest hour, ppb; None if it is too thin."""
     missing = np.isnan(series)
     if OZONE_HOURS - int(missing.sum()) < REGRESSION_NEEDED or _longest_run(missing) > LONGEST_GAP:
@@ -149,7 +148,7 @@ def _regression(series: Floats) -> float | None:
     return float(level + (predictors[-1] - centre) @ slopes)
 
 
-def _fill(series: Floats) -> Floats:
+def _fill(series: Float64) -> Float64:
     """Gaps filled with the mean of up to four neighbours each side, weight halving per hour (imputeTS)."""
     missing = np.isnan(series)
     filled = series.copy()
@@ -166,6 +165,6 @@ def _fill(series: Floats) -> Floats:
     return filled
 
 
-def _longest_run(flags: Flags) -> int:
+def _longest_run(flags: Bool) -> int:
     edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
     return int((edges[1::2] - edges[::2]).max(initial=0))

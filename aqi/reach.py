@@ -18,12 +18,11 @@ So the result is never less than for independent errors (rho_ij = 0) and never m
 """
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from schemas.arrays import Float64
 
 
-def of_mean(weights: Floats, reach: Floats, persistence: Floats) -> Floats:
+def of_mean(weights: Float64, reach: Float64, persistence: Float64) -> Float64:
     """Reach of sum_i w_i x_i over hours in a row, in either direction of time: arrays (hours, ...) to (...).
 
     `weights` are not negative, `reach` is in the unit of x; hours without an interval reach 0. All sums run
@@ -49,11 +48,11 @@ def of_mean(weights: Floats, reach: Floats, persistence: Floats) -> Floats:
     for apart in range(1, len(parts)):
         faded = faded * root
         square = square + 2.0 * ordered_sum(faded[apart:] * faded[:-apart])
-    most: Floats = np.minimum(np.sqrt(square), ordered_sum(parts))
+    most: Float64 = np.minimum(np.sqrt(square), ordered_sum(parts))
     return most
 
 
-def ordered_sum(values: Floats) -> Floats:
+def ordered_sum(values: Float64) -> Float64:
     """Sum over the first axis, row by row: a plain sum may group its terms by the shape of the batch."""
     total = np.zeros(values.shape[1:])
     for period in values:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import repeat
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +11,7 @@ from aqi.averaging import INDICATIVE, PERIODS, VALID, Averages
 from aqi.slots import COLUMN
 from aqi.standards import Measure, Standard
 from aqi.units import CANONICAL_UNIT, factor
-
-Status = Literal["valid", "indicative", "insufficient"]
+from schemas.estimate import Status
 
 #: By grade of `averaging`; NOTHING has no sub-index to be written on.
 _STATUS: Final[tuple[Status, ...]] = ("insufficient", "insufficient", "indicative", "valid")

@@ -32,7 +32,7 @@ from schemas.errors import Refused
 from schemas.station import Station
 from schemas.times import DAY_MS, HOUR_MS, in_ms, window_end
 from settings.sections import Settings
-from sources.replay.feed import Progress
+from sources.replay.feed import ReplayProgress
 from sources.replay.timeline import Message, timeline
 from streams import topics
 from streams.accept import LATE_FROM, Keys, reading_items
@@ -148,7 +148,7 @@ class FileInputs:
         bands: Callable[[int], BandBook],
         wanted: Callable[[int], bool],
         final: Mapping[int, int],
-        progress: Callable[[Progress], None] | None = None,
+        progress: Callable[[ReplayProgress], None] | None = None,
         zone: ZoneInfo | None = None,
         strays_too: bool = False,
     ) -> None:
@@ -189,7 +189,7 @@ class FileInputs:
                     else:
                         self._take(event, partition, vision)
                 if progress is not None:
-                    progress(Progress(number, len(spool), event.time_ms))
+                    progress(ReplayProgress(number, len(spool), event.time_ms))
         self._write()
         self._base.execute("CREATE INDEX place ON input (station, end)")
 

@@ -47,7 +47,7 @@ from streams.standing import Periods
 from streams.stations import StationBook
 
 #: Station, parameter, and end of the hour (ms).
-_Hour = tuple[str, str, int]
+_HourKey = tuple[str, str, int]
 
 _WINDOW: Final = WindowSettings(size=timedelta(hours=1), idle_timeout=None)
 #: Messages that the stage is given at a time.
@@ -67,7 +67,7 @@ def read_folder(root: Path) -> tuple[dict[str, StationHistory], list[str]]:
     """
     problems: list[str] = []
     found: dict[str, StationHistory] = {}
-    stamped: set[_Hour] = set()
+    stamped: set[_HourKey] = set()
     now = int(time.time() * 1000)
     try:
         with Spool(latest_ms=now + DAY_MS) as spool, _Stream(now) as stream:
@@ -106,7 +106,7 @@ def _history(found: dict[str, StationHistory], station: str) -> StationHistory:
     return found.setdefault(station, StationHistory(Station(station=station)))
 
 
-def _hour_of(row: ReadingRow, at_ms: int, history: StationHistory | None) -> _Hour:
+def _hour_of(row: ReadingRow, at_ms: int, history: StationHistory | None) -> _HourKey:
     """The hour that a row speaks of. A mean that is stamped with its end is of the hour that ends there."""
     ends = row.ends_ms > 0
     if row.period is None and history is not None:
@@ -115,7 +115,7 @@ def _hour_of(row: ReadingRow, at_ms: int, history: StationHistory | None) -> _Ho
     return row.station, row.parameter, (at_ms - ends) // HOUR_MS * HOUR_MS + HOUR_MS
 
 
-def _take(history: StationHistory, estimate: Estimate, stamped: set[_Hour]) -> list[str]:
+def _take(history: StationHistory, estimate: Estimate, stamped: set[_HourKey]) -> list[str]:
     """Put what an hour has measured into the history; gives what was left out of it, in words."""
     end = to_ms(estimate.window.end)
     problems = []

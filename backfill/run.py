@@ -39,7 +39,7 @@ from schemas.estimate import BACKFILLED, Estimate
 from schemas.parameters import Pollutant
 from schemas.times import DAY_MS, window_end
 from settings.sections import Settings
-from sources.replay.feed import Progress
+from sources.replay.feed import ReplayProgress
 from sources.sender import Sender
 from streams import topics
 from streams.admin import client_arguments, dial
@@ -96,7 +96,11 @@ class _Run:
         self.report = BackfillReport()
 
     def read(
-        self, history: FileInputs, files: Files, done: dict[int, int], progress: Callable[[Progress], None]
+        self,
+        history: FileInputs,
+        files: Files,
+        done: dict[int, int],
+        progress: Callable[[ReplayProgress], None],
     ) -> None:
         """Take in files; what of them belongs to final windows is counted by `partition`."""
         history.read(
@@ -386,7 +390,7 @@ def run(
     *,
     dry_run: bool,
     files: Files | None = None,
-    progress: Callable[[Progress], None] = lambda _: None,
+    progress: Callable[[ReplayProgress], None] = lambda _: None,
     draft: Annotation | None = None,
 ) -> BackfillReport:
     """Backfill all partitions; `draft`: an annotation to go by, whether it is on its topic or not.

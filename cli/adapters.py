@@ -22,7 +22,7 @@ from sources.codecs.runner import CodecProcess, JavaScriptCodec
 
 app = typer.Typer(help="Payloads of stations, clouds and portals that are understood.", no_args_is_help=True)
 
-_Name = Annotated[str, typer.Argument(metavar="NAME", help="Which one: `skyfuse adapters list`.")]
+_AdapterArgument = Annotated[str, typer.Argument(metavar="NAME", help="Which one: `skyfuse adapters list`.")]
 
 
 def _adapter(name: str) -> Adapter:
@@ -57,7 +57,7 @@ def list_command() -> None:
 
 
 @app.command()
-def show(name: _Name) -> None:
+def show(name: _AdapterArgument) -> None:
     """What an adapter states of its payloads."""
     found = _adapter(name)
     for what, said in found.stated().items():
@@ -78,7 +78,7 @@ def show(name: _Name) -> None:
 
 @app.command("try")
 def try_command(
-    name: _Name,
+    name: _AdapterArgument,
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A payload, as it comes.")],
     station: Annotated[
         str | None,

@@ -16,12 +16,12 @@ app = typer.Typer(
 keys = typer.Typer(help="Who may speak for which station.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
 
-_Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the key, for people.")]
+_KeyNameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Of the key, for people.")]
 
 
 @keys.command()
 def add(
-    name: _Name,
+    name: _KeyNameArgument,
     station: Annotated[
         list[str],
         typer.Option(metavar="ID", help='A station it is for; "fleet-*": all that begin so. Several times.'),
@@ -71,7 +71,7 @@ def list_command() -> None:
 
 
 @keys.command()
-def remove(name: _Name) -> None:
+def remove(name: _KeyNameArgument) -> None:
     """Take a key out: from within a second on, nobody can use it."""
     file = Settings().keys_path
     with changing_keys(file) as known:

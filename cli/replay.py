@@ -19,9 +19,9 @@ from infra.errors import StackError
 from infra.stores import new_replay_store, show_replay
 from settings.sections import FOREVER, RetentionSettings, Settings
 from sinks.store import Store
-from sources.replay.feed import Progress, ReplaySummary, feed
+from sources.replay.feed import ReplayProgress, ReplaySummary, feed
 from sources.replay.outcome import RowsOutcome
-from sources.replay.through import Ends, await_read, ends, read_outcome
+from sources.replay.through import EndOffsets, await_read, ends, read_outcome
 from streams import topics
 
 #: Without any progress for this long, something is wrong.
@@ -100,7 +100,7 @@ def replay_alone(settings: Settings, history: Files, speed: float | None, store:
         pipeline = stack.enter_context(running(settings, say, notes.append, replay=True))
         with shown(console, "sending") as progress:
 
-            def then(state: Progress) -> None:
+            def then(state: ReplayProgress) -> None:
                 # By the first progress, the stations' records are there for the workers to find.
                 pipeline.start_workers()
                 progress(state)
@@ -177,7 +177,7 @@ def feed_live(settings: Settings, history: Files, speed: float | None) -> int:
 
 
 def _live_outcome(
-    console: Console, settings: Settings, history: Files, summary: ReplaySummary, run: str, begin: Ends
+    console: Console, settings: Settings, history: Files, summary: ReplaySummary, run: str, begin: EndOffsets
 ) -> int:
     read = await_read(settings, "vision", (topics.FRAMES,), patience=_NOBODY_SECONDS) and await_read(
         settings, "fusion", (topics.FEATURES, topics.READINGS), patience=_NOBODY_SECONDS

@@ -37,16 +37,16 @@ app = typer.Typer(help="Stations: their records; who waits to be let in.", no_ar
 
 
 _Id = Annotated[str, typer.Argument(metavar="STATION", parser=parsed_station, help="Id of the station.")]
-_Name = Annotated[str | None, typer.Option(help="For people.")]
-_City = Annotated[str | None, typer.Option(help="Where it is, in words.")]
-_Lat = Annotated[float | None, typer.Option("--lat", help="Degrees north.")]
-_Lon = Annotated[float | None, typer.Option("--lon", help="Degrees east.")]
-_Zone = Annotated[str | None, typer.Option("--zone", help="IANA zone, such as Europe/Rome.")]
-_Kind = Annotated[str | None, typer.Option(help="reference, low-cost, camera-only or simulated.")]
-_Standard = Annotated[
+_StationNameOption = Annotated[str | None, typer.Option(help="For people.")]
+_CityOption = Annotated[str | None, typer.Option(help="Where it is, in words.")]
+_LatOption = Annotated[float | None, typer.Option("--lat", help="Degrees north.")]
+_LonOption = Annotated[float | None, typer.Option("--lon", help="Degrees east.")]
+_ZoneOption = Annotated[str | None, typer.Option("--zone", help="IANA zone, such as Europe/Rome.")]
+_KindOption = Annotated[str | None, typer.Option(help="reference, low-cost, camera-only or simulated.")]
+_StandardOption = Annotated[
     list[str] | None, typer.Option("--standard", help="AQI standard; again for more, the first one leads.")
 ]
-_Correction = Annotated[
+_CorrectionOption = Annotated[
     list[str] | None,
     typer.Option("--correction", help="SENSOR=CORRECTION, such as main=linear:slope=0.8; of a known sensor."),
 ]
@@ -107,8 +107,9 @@ def _field(station: Station, name: str) -> Any:
 
 @app.command()
 def add(
-    station: _Id, name: _Name = None, city: _City = None, lat: _Lat = None, lon: _Lon = None,
-    zone: _Zone = None, kind: _Kind = None, standard: _Standard = None,
+    station: _Id, name: _StationNameOption = None, city: _CityOption = None, lat: _LatOption = None,
+    lon: _LonOption = None, zone: _ZoneOption = None, kind: _KindOption = None,
+    standard: _StandardOption = None,
 ) -> None:  # fmt: skip
     """Record a station that has no record yet. Cameras and sensors come by `import`."""
     settings = Settings()
@@ -123,8 +124,9 @@ def add(
 
 @app.command()
 def edit(
-    station: _Id, name: _Name = None, city: _City = None, lat: _Lat = None, lon: _Lon = None,
-    zone: _Zone = None, kind: _Kind = None, standard: _Standard = None, correction: _Correction = None,
+    station: _Id, name: _StationNameOption = None, city: _CityOption = None, lat: _LatOption = None,
+    lon: _LonOption = None, zone: _ZoneOption = None, kind: _KindOption = None,
+    standard: _StandardOption = None, correction: _CorrectionOption = None,
     since: Annotated[
         str | None,
         typer.Option("--from", help="Time of the data from which it counts (RFC 3339, or an age: 6h); now."),
@@ -203,8 +205,9 @@ def waiting_command() -> None:
 
 @app.command()
 def adopt(
-    station: _Id, name: _Name = None, city: _City = None, lat: _Lat = None, lon: _Lon = None,
-    zone: _Zone = None, kind: _Kind = None, standard: _Standard = None,
+    station: _Id, name: _StationNameOption = None, city: _CityOption = None, lat: _LatOption = None,
+    lon: _LonOption = None, zone: _ZoneOption = None, kind: _KindOption = None,
+    standard: _StandardOption = None,
 ) -> None:  # fmt: skip
     """Let a station in: it gets a record, and what waits of it is published in its order.
 

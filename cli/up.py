@@ -187,9 +187,9 @@ def _watch(
 ) -> None:
     freshness = Freshness()
     told: list[str] = []
-    printed: set[_Version] = set()
+    printed: set[_EstimateVersion] = set()
     # What the store has from before is no news of this start.
-    before = {_Version.of(estimate) for estimate in _latest(stack.settings, utc_now()).estimates}
+    before = {_EstimateVersion.of(estimate) for estimate in _latest(stack.settings, utc_now()).estimates}
     first = True
     waiting: Collection[Wait] = ()
     rooms = Rooms([stack.settings.data_dir, stack.settings.store_path.parent])
@@ -208,7 +208,7 @@ def _watch(
             waiting = stack.pipeline.waits
             notes += rooms.news()
             stack.keep_broker(notes.append)
-            if first and any(_Version.of(estimate) not in before for estimate in estimates):
+            if first and any(_EstimateVersion.of(estimate) not in before for estimate in estimates):
                 first = False
                 notes.append(f"first estimates {time.monotonic() - started:.0f} s after the start")
             ends = {estimate.station: to_ms(estimate.window.end) for estimate in estimates}
@@ -224,7 +224,7 @@ def _watch(
                 notes.clear()
                 told = hints
                 for estimate in estimates:
-                    key = _Version.of(estimate)
+                    key = _EstimateVersion.of(estimate)
                     if key not in printed:
                         printed.add(key)
                         console.print(
@@ -252,7 +252,7 @@ def changes(before: Collection[Wait], after: Collection[Wait], now: datetime) ->
     ]
 
 
-class _Version(NamedTuple):
+class _EstimateVersion(NamedTuple):
     """Which estimate it is."""
 
     station: str
@@ -260,7 +260,7 @@ class _Version(NamedTuple):
     revision: int
 
     @classmethod
-    def of(cls, estimate: Estimate) -> "_Version":
+    def of(cls, estimate: Estimate) -> "_EstimateVersion":
         return cls(estimate.station, estimate.window.end, estimate.revision)
 
 

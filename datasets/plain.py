@@ -13,7 +13,7 @@ from datasets.errors import SourceError
 from datasets.events import FrameRow, Problem, ReadingRow
 from datasets.pictures import inside
 from datasets.spool import Spool
-from datasets.tables import Rows, csv_rows, parquet_rows
+from datasets.tables import TableRows, csv_rows, parquet_rows
 from schemas.base import first_error
 from schemas.duration import parse_duration
 from schemas.station import Station
@@ -23,7 +23,7 @@ _READING_OPTIONS: Final = ("sensor", "channel", "period", "stamp")
 _FRAME_COLUMNS: Final = ("station", "time", "path")
 _FRAME_OPTIONS: Final = ("camera", "id")
 #: What reads a table, by the end of its name.
-_READERS: Final[Mapping[str, Callable[..., Rows]]] = {
+_READERS: Final[Mapping[str, Callable[..., TableRows]]] = {
     ".csv": csv_rows, ".csv.gz": csv_rows, ".parquet": parquet_rows,
 }  # fmt: skip
 _CSV: Final = (".csv", ".csv.gz")

@@ -24,7 +24,7 @@ _NO_NAMES: Final = ("time", "value", "period")
 #: What a value may come as; text is the pipeline's to refuse, with its reason.
 _NUMBERS: Final = (int, float, Decimal, str)
 #: (file and line, cells by column)
-Rows = Iterator[tuple[str, dict[str, Any]]]
+TableRows = Iterator[tuple[str, dict[str, Any]]]
 
 
 def csv_rows(
@@ -33,7 +33,7 @@ def csv_rows(
     optional: Collection[str] | None,
     problems: list[Problem],
     zone: ZoneInfo | None = None,
-) -> Rows:
+) -> TableRows:
     """Each row that has all `needed` columns; the others become problems.
 
     `optional`: further columns that are read (None: every one). `zone`: of times that have none. Raises
@@ -163,7 +163,7 @@ def parquet_rows(
     optional: Collection[str] | None,
     problems: list[Problem],
     zone: ZoneInfo | None = None,
-) -> Rows:
+) -> TableRows:
     """As `csv_rows`."""
     # Only those who replay Parquet pay for loading it.
     import pyarrow as pa

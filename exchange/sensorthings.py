@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any, Final, get_args
 
 from schemas.base import format_time
-from schemas.estimate import Estimate, Kind
+from schemas.estimate import Estimate, ValueKind
 from schemas.parameters import POLLUTANTS
 from schemas.station import Station
 
@@ -22,7 +22,7 @@ COMPONENTS: Final = ("phenomenonTime", "resultTime", "result", "resultQuality", 
 #: Words for the QARTOD flags.
 _QUALITY: Final = {1: "pass", 2: "not evaluated", 3: "suspect", 4: "fail", 9: "missing"}
 _OBSERVATION: Final = "http://www.opengis.net/def/observationType/OGC-OM/2.0/OM_Measurement"
-_SENSOR: Final[dict[Kind, str]] = {
+_SENSOR: Final[dict[ValueKind, str]] = {
     "measured": "sensors of the station, values as they were read",
     "corrected": "sensors of the station, values corrected; the parameter method names the correction",
     "imputed": "no usable sensor: estimated from camera and remaining sensors, with a 90 % interval",
@@ -62,7 +62,7 @@ def thing(station: Station) -> dict[str, Any]:
                 },
             }
             for parameter in POLLUTANTS
-            for kind in get_args(Kind)
+            for kind in get_args(ValueKind)
         ],
     }
     if station.latitude is not None and station.longitude is not None:

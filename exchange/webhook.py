@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from schemas.alert import Alert
 from sinks.errors import SinkStopped
-from sinks.patience import Patience, Trouble, retry_after
+from sinks.patience import Hindrance, Patience, retry_after
 
 #: Answers by which a receiver says that this very event is unwelcome; it will not be sent again.
 REFUSED: Final = frozenset({400, 404, 405, 410, 413, 415, 422})
@@ -126,7 +126,7 @@ class Webhook:
                     return reason
                 asked = retry_after(made.retry_after, datetime.fromtimestamp(self.now(), UTC))
             if attempt + 1 < self.attempts:
-                self.patience.pause(attempt, Trouble("webhook", kind, reason), asked)
+                self.patience.pause(attempt, Hindrance("webhook", kind, reason), asked)
         return f"given up after {self.attempts} attempts: {reason}"
 
     def _try(self, body: bytes, headers: Mapping[str, str]) -> _Attempt:

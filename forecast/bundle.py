@@ -14,7 +14,7 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,9 +33,10 @@ from forecast.models import (
     SeasonalNaive,
     Trees,
 )  # fmt: skip
-from forecast.panel import HORIZON, QUANTILES, WEATHER_CHANNELS, Floats
+from forecast.panel import HORIZON, QUANTILES, WEATHER_CHANNELS
 from forecast.trees import Forest
-from schemas.base import first_error
+from schemas.arrays import Float32
+from schemas.base import Sha256, first_error
 from schemas.parameters import POLLUTANTS
 
 DEFAULT_FORECAST_BUNDLE: Final = Path(__file__).parent / "bundles" / "default"
@@ -43,14 +44,12 @@ _TABLES: Final = "tables.npz"
 _MANIFEST: Final = "manifest.json"
 _CARD: Final = "MODEL_CARD.md"
 
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
-
-class _Stated(BaseModel):
+class _ForecastManifestPart(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class NetworkEntry(_Stated):
+class NetworkEntry(_ForecastManifestPart):
     """A network's name, its file, and how many hours it looks back on."""
 
     name: str
@@ -58,7 +57,7 @@ class NetworkEntry(_Stated):
     window: int = Field(gt=0)
 
 
-class NormalisationEntry(_Stated):
+class NormalisationEntry(_ForecastManifestPart):
     """log1p(value / typical) for pollutants (ug/m3), (value - mean) / std for weather."""
 
     typical: tuple[float, ...] = Field(min_length=len(POLLUTANTS), max_length=len(POLLUTANTS))
@@ -68,7 +67,7 @@ class NormalisationEntry(_Stated):
     weather_std: tuple[float, ...] = Field(min_length=len(WEATHER_CHANNELS), max_length=len(WEATHER_CHANNELS))
 
 
-class ForecastTraining(_Stated):
+class ForecastTraining(_ForecastManifestPart):
     """What was learned from."""
 
     data: str
@@ -80,7 +79,7 @@ class ForecastTraining(_Stated):
     remarks: str = ""
 
 
-class ForecastManifest(_Stated):
+class ForecastManifest(_ForecastManifestPart):
     """What `manifest.json` states."""
 
     schema_version: Literal[1] = 1
@@ -100,13 +99,13 @@ class ForecastManifest(_Stated):
 class ForecastTables:
     """All of a bundle that is no network."""
 
-    drift: Floats
-    climate: Floats
-    spread: Floats
+    drift: Float32
+    climate: Float32
+    spread: Float32
     trees: Trees
     ridge: Ridge
-    weights: Floats
-    offsets: Floats
+    weights: Float32
+    offsets: Float32
 
     def packed(self) -> bytes:
         """As the bytes of `tables.npz`."""

@@ -13,7 +13,8 @@ from typing import Final
 import numpy as np
 
 from forecast.models import moved
-from forecast.panel import QUANTILES, Floats
+from forecast.panel import QUANTILES
+from schemas.arrays import Float32
 
 #: How fast an offset follows: half a year of hours moves it by some tenths, a bad week by a few hundredths.
 RATE: Final = 0.01
@@ -25,17 +26,17 @@ FURTHEST: Final = 3.0
 class Calibration:
     """Offsets (stations, horizons, pollutants, 7), 0 at the start."""
 
-    offsets: Floats
+    offsets: Float32
 
     @staticmethod
     def new(stations: int, horizons: int, pollutants: int) -> "Calibration":
         return Calibration(np.zeros((stations, horizons, pollutants, len(QUANTILES)), np.float32))
 
-    def applied(self, said: Floats) -> Floats:
+    def applied(self, said: Float32) -> Float32:
         """`said` (stations, horizons, pollutants, 8) as this station would have it: never crossing."""
         return moved(said, self.offsets)
 
-    def learn(self, horizon: int, said: Floats, outcome: Floats) -> None:
+    def learn(self, horizon: int, said: Float32, outcome: Float32) -> None:
         """What was said, before calibration, for an hour that has come (stations, pollutants, 8), and its
         outcome (stations, pollutants), NaN where nothing was measured. `horizon` is its place among the
         horizons.
@@ -51,7 +52,7 @@ class Calibration:
         )
 
 
-def calibrated(said: Floats, truth: Floats, horizons: tuple[int, ...], step: int) -> Floats:
+def calibrated(said: Float32, truth: Float32, horizons: tuple[int, ...], step: int) -> Float32:
     """Forecasts in order of their origins, `step` hours apart, each calibrated by those whose hours had
     come.
 

@@ -1,6 +1,6 @@
 """Forecasts scored from one origin after another, with what was known there and nothing else."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -11,7 +11,9 @@ from forecast.calibration import calibrated
 from forecast.errors import ForecastError
 from forecast.features import weather_ahead
 from forecast.models import ForecastInputs, ForecastModel
-from forecast.panel import HORIZON, QUANTILES, Floats, Panel
+from forecast.panel import HORIZON, QUANTILES, Panel
+from model.evaluation.progress import Progress
+from schemas.arrays import Float32
 from schemas.parameters import POLLUTANTS
 
 HORIZONS: Final = (1, 3, 6, 12, 24, 48, 72)
@@ -22,8 +24,6 @@ CROSSINGS: Final = {"pm25": 55.5, "pm10": 255.0, "no2": 200.0, "so2": 350.0, "co
 _DRAWS: Final = 200
 _FEW: Final = 24
 _LEVELS: Final = np.array(QUANTILES, np.float32)
-
-Progress = Callable[[str, int, int], None]
 
 
 class ScoreInterval(NamedTuple):
@@ -92,7 +92,7 @@ def evaluate(
     return scores
 
 
-def _truth(panel: Panel, origins: NDArray[np.int64]) -> Floats:
+def _truth(panel: Panel, origins: NDArray[np.int64]) -> Float32:
     """What was measured: (stations, origins, horizons, pollutants), NaN after the end."""
     nothing = np.full((len(panel.stations), HORIZON, len(POLLUTANTS)), np.nan, np.float32)
     known = np.concatenate([panel.values[..., : len(POLLUTANTS)], nothing], axis=1)
@@ -100,7 +100,7 @@ def _truth(panel: Panel, origins: NDArray[np.int64]) -> Floats:
 
 
 def _scores(
-    model: str, said: Floats, truth: Floats, last: Floats, weeks: NDArray[np.int64],
+    model: str, said: Float32, truth: Float32, last: Float32, weeks: NDArray[np.int64],
     floor: dict[tuple[str, int], tuple[float, float]],
 ) -> Iterator[ForecastScore]:  # fmt: skip
     for column, pollutant in enumerate(POLLUTANTS):

@@ -10,7 +10,8 @@ from typing import Final
 
 import numpy as np
 
-from forecast.panel import CARRIED, CHANNELS, HORIZON, WEATHER_CHANNELS, Floats, Panel
+from forecast.panel import CARRIED, CHANNELS, HORIZON, WEATHER_CHANNELS, Panel
+from schemas.arrays import Float32
 from schemas.parameters import POLLUTANTS
 
 #: Hours of history that features look back on. A shorter history makes them NaN, not absent.
@@ -21,7 +22,7 @@ _LAGS: Final = (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 18, 21, 23, 24, 25, 36, 47, 
 _MEANS: Final = (3, 6, 12, 24, 48, 72, 168)
 
 
-def lagged(series: Floats, hours: int) -> Floats:
+def lagged(series: Float32, hours: int) -> Float32:
     """`series` (stations, hours, ...) as it was `hours` earlier (negative: later); NaN where that is
     outside.
     """
@@ -37,7 +38,7 @@ def lagged(series: Floats, hours: int) -> Floats:
     return moved
 
 
-def carried(series: Floats, most: int = CARRIED) -> Floats:
+def carried(series: Float32, most: int = CARRIED) -> Float32:
     """The last value at each hour, not older than `most` hours; NaN where there is none."""
     filled = series.copy()
     for hours in range(1, most + 1):
@@ -48,7 +49,7 @@ def carried(series: Floats, most: int = CARRIED) -> Floats:
     return filled
 
 
-def ages(series: Floats, most: int = CARRIED) -> Floats:
+def ages(series: Float32, most: int = CARRIED) -> Float32:
     """Hours since the last value, NaN where it is older than `most`."""
     age = np.where(np.isnan(series), np.float32(np.nan), np.float32(0.0))
     for hours in range(1, most + 1):
@@ -59,7 +60,7 @@ def ages(series: Floats, most: int = CARRIED) -> Floats:
     return age
 
 
-def neighbours(series: Floats) -> Floats:
+def neighbours(series: Float32) -> Float32:
     """The median of the other stations at each hour (stations, hours, ...); NaN where none measured."""
     stations = series.shape[0]
     median = np.full_like(series, np.nan)
@@ -88,20 +89,20 @@ def neighbours(series: Floats) -> Floats:
 class Trailing:
     """Means, extremes and spread of the last so many hours; NaN where none of them was measured."""
 
-    means: dict[int, Floats]
-    low: Floats
-    high: Floats
-    spread: Floats
-    share: Floats
+    means: dict[int, Float32]
+    low: Float32
+    high: Float32
+    spread: Float32
+    share: Float32
 
 
-def windows(series: Floats) -> Trailing:
+def windows(series: Float32) -> Trailing:
     """Of the hours up to and with each; low, high, spread and share measured are of the last 24."""
     total = np.zeros(series.shape, np.float64)
     squares = np.zeros(series.shape, np.float64)
     count = np.zeros(series.shape, np.float64)
     low, high = np.full(series.shape, np.inf, np.float32), np.full(series.shape, -np.inf, np.float32)
-    means: dict[int, Floats] = {}
+    means: dict[int, Float32] = {}
     spread = share = np.zeros(series.shape, np.float32)
     for hours in range(max(_MEANS)):
         then = lagged(series, hours)
@@ -123,7 +124,7 @@ def windows(series: Floats) -> Trailing:
     return Trailing(means, low, high, spread, share)
 
 
-def clock(panel: Panel, ahead: int = 0) -> Floats:
+def clock(panel: Panel, ahead: int = 0) -> Float32:
     """Sine and cosine of the hour by the sun and of the day of the year, weekday: (stations, hours, 5)."""
     hour = (
         panel.begins
@@ -153,13 +154,13 @@ class OriginFeatures:
         self._of_weather = windows(self.weather)
         self._of_neighbours = windows(self.neighbours)
 
-    def last(self, pollutant: int, otherwise: float) -> Floats:
+    def last(self, pollutant: int, otherwise: float) -> Float32:
         """What persistence says: the last value, else the neighbours', else `otherwise`."""
         last = self.carried[..., pollutant]
         last = np.where(np.isnan(last), carried(self.neighbours[..., pollutant]), last)
         return np.where(np.isnan(last), np.float32(otherwise), last)
 
-    def origin(self, pollutant: int) -> Floats:
+    def origin(self, pollutant: int) -> Float32:
         """What is known when an hour has passed: (stations, hours, columns)."""
         own, near = self.pollutants[..., pollutant], self.neighbours[..., pollutant]
         of_own, of_near = self._of_all, self._of_neighbours
@@ -189,7 +190,7 @@ class OriginFeatures:
         columns += list(np.moveaxis(clock(self.panel), -1, 0))
         return np.stack(columns, axis=-1)
 
-    def ahead(self, pollutant: int, horizon: int, coming: Floats | None) -> Floats:
+    def ahead(self, pollutant: int, horizon: int, coming: Float32 | None) -> Float32:
         """What depends on the horizon: (stations, hours, columns). `coming` is what `coming` made of the
         weather for this horizon; None: nothing is known of it, and it has no columns.
         """
@@ -201,14 +202,14 @@ class OriginFeatures:
         return known if coming is None else np.concatenate([known, coming], axis=-1)
 
 
-def coming(weather: Floats, hours: int, horizons: Sequence[int]) -> dict[int, Floats]:
+def coming(weather: Float32, hours: int, horizons: Sequence[int]) -> dict[int, Float32]:
     """For each horizon the weather at that hour, its mean until then and its mean over the last six hours
     before: (stations, hours, 3 * channels). `weather` (stations, hours + 72, channels) begins with the
     panel's first hour.
     """
     total = np.zeros((weather.shape[0], hours, weather.shape[2]), np.float64)
     count = np.zeros_like(total)
-    found: dict[int, Floats] = {}
+    found: dict[int, Float32] = {}
     for horizon in range(1, max(horizons) + 1):
         then = weather[:, horizon : horizon + hours]
         total += np.where(np.isnan(then), 0.0, then)
@@ -225,7 +226,7 @@ def coming(weather: Floats, hours: int, horizons: Sequence[int]) -> dict[int, Fl
     return found
 
 
-def weather_ahead(panel: Panel) -> Floats:
+def weather_ahead(panel: Panel) -> Float32:
     """The weather as it was observed, with nothing after the panel's end: it stands in for a perfect
     forecast.
     """
@@ -249,7 +250,7 @@ class Normalisation:
     weather_std: tuple[float, ...]
 
 
-def past(features: OriginFeatures, by: Normalisation) -> Floats:
+def past(features: OriginFeatures, by: Normalisation) -> Float32:
     """A network's columns of each hour that has passed: (stations, hours, `PAST`), finite."""
     typical = np.array(by.typical, np.float32)
     own = features.carried / typical
@@ -262,7 +263,7 @@ def past(features: OriginFeatures, by: Normalisation) -> Floats:
     return np.concatenate([np.nan_to_num(part.astype(np.float32), nan=0.0) for part in parts], axis=-1)
 
 
-def future(panel: Panel, weather: Floats | None, by: Normalisation) -> Floats:
+def future(panel: Panel, weather: Float32 | None, by: Normalisation) -> Float32:
     """A network's columns of each hour up to 72 after the panel: (stations, hours + 72, `FUTURE`), finite."""
     shape = (len(panel.stations), panel.hours + HORIZON, _W)
     known = np.full(shape, np.nan, np.float32) if weather is None else weather
@@ -273,6 +274,6 @@ def future(panel: Panel, weather: Floats | None, by: Normalisation) -> Floats:
     return np.concatenate([np.nan_to_num(part.astype(np.float32), nan=0.0) for part in parts], axis=-1)
 
 
-def _normal(weather: Floats, by: Normalisation) -> Floats:
+def _normal(weather: Float32, by: Normalisation) -> Float32:
     scaled = (weather - np.array(by.weather_mean, np.float32)) / np.array(by.weather_std, np.float32)
     return np.clip(scaled, -6.0, 6.0)

@@ -13,8 +13,9 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from forecast.features import Normalisation, OriginFeatures, coming, future, lagged, past
-from forecast.panel import HORIZON, QUANTILES, Floats, Panel
+from forecast.panel import HORIZON, QUANTILES, Panel
 from forecast.trees import Forest
+from schemas.arrays import Float32
 from schemas.parameters import POLLUTANTS
 
 _P: Final = len(POLLUTANTS)
@@ -36,11 +37,11 @@ class ForecastInputs:
     """
 
     panel: Panel
-    weather: Floats | None = None
+    weather: Float32 | None = None
     _features: OriginFeatures | None = field(default=None, repr=False)
-    _coming: dict[int, Floats] = field(default_factory=dict, repr=False)
+    _coming: dict[int, Float32] = field(default_factory=dict, repr=False)
 
-    def coming(self, horizon: int) -> Floats | None:
+    def coming(self, horizon: int) -> Float32 | None:
         """What the weather will be until an anchor, as columns; None where nothing is known of it."""
         if self.weather is None:
             return None
@@ -66,12 +67,12 @@ class ForecastModel(Protocol):
     @property
     def name(self) -> str: ...
 
-    def predict(self, inputs: ForecastInputs, origins: Origins, horizons: Sequence[int]) -> Floats:
+    def predict(self, inputs: ForecastInputs, origins: Origins, horizons: Sequence[int]) -> Float32:
         """(stations, origins, horizons, pollutants, 8) for hours of the panel that have passed."""
         ...
 
 
-def ordered(said: Floats) -> Floats:
+def ordered(said: Float32) -> Float32:
     """Quantiles sorted (a crossing is no distribution), nothing below zero."""
     said[..., :-1] = np.sort(said[..., :-1], axis=-1)
     return np.maximum(said, np.float32(0.0))
@@ -83,11 +84,11 @@ class Persistence:
     pollutants, 8).
     """
 
-    drift: Floats
+    drift: Float32
     typical: tuple[float, ...]
     name: str = "persistence"
 
-    def predict(self, inputs: ForecastInputs, origins: Origins, horizons: Sequence[int]) -> Floats:
+    def predict(self, inputs: ForecastInputs, origins: Origins, horizons: Sequence[int]) -> Float32:
         out = np.empty((len(inputs.panel.stations), len(origins), len(horizons), _P, 8), np.float32)
         for pollutant in range(_P):
             last = inputs.features.last(pollutant, self.typical[pollutant])[:, origins]
@@ -104,11 +105,11 @@ class Persistence:
 class SeasonalNaive:
     """The same hour of the last day of which it is known, as wide as values whole days apart differed."""
 
-    drift: Floats
+    drift: Float32
     typical: tuple[float, ...]
     name: str = "seasonal naive"
 
-    def predict(self, inputs: ForecastInputs, origins: Origins, horizons: Sequence[int]) -> Floats:
+    def predict(self, inputs: ForecastInputs, origins: Origins, horizons: Sequence[int]) -> Float32:
         out = np.empty((len(inputs.panel.stations), len(origins), len(horizons), _P, 8), np.float32)
         for pollutant in range(_P):
             own = inputs.features.pollutants[..., pollutant]
@@ -129,10 +130,10 @@ class SeasonalNaive:
 class Climatology:
     """What the training years had in that month at that hour by the sun: (12, 24, pollutants, 8)."""
 
-    table: Floats
+    table: Float32
     name: str = "climatology"
 
-    def predict(self, inputs: ForecastInputs, origins: Origins, horizons: Sequence[int]) -> Floats:
+    def predict(self, inputs: ForecastInputs, origins: Origins, horizons: Sequence[int]) -> Float32:
         panel = inputs.panel
         hours = panel.begins + origins[:, None] + np.asarray(horizons)[None]
         out = [self.table[month_and_hour(hours + round(offset))] for offset in panel.offsets]
@@ -145,7 +146,7 @@ def month_and_hour(hours: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray
     return months % 12, hours % 24
 
 
-def _between(horizons: Sequence[int]) -> tuple[list[int], NDArray[np.int64], NDArray[np.int64], Floats]:
+def _between(horizons: Sequence[int]) -> tuple[list[int], NDArray[np.int64], NDArray[np.int64], Float32]:
     """The anchors that `horizons` need, and for each horizon its two places among them and how far it lies
     along.
     """
@@ -159,7 +160,7 @@ def _between(horizons: Sequence[int]) -> tuple[list[int], NDArray[np.int64], NDA
     )  # fmt: skip
 
 
-def interpolated(at_anchors: Floats, horizons: Sequence[int], axis: int) -> Floats:
+def interpolated(at_anchors: Float32, horizons: Sequence[int], axis: int) -> Float32:
     """A table over all `ANCHORS` along `axis`, at `horizons` instead."""
     needed, lower, upper, along = _between(horizons)
     some = np.take(at_anchors, [ANCHORS.index(anchor) for anchor in needed], axis=axis)
@@ -171,7 +172,9 @@ def interpolated(at_anchors: Floats, horizons: Sequence[int], axis: int) -> Floa
     )
 
 
-def rows_of(inputs: ForecastInputs, pollutant: int, origin: Floats, origins: Origins, horizon: int) -> Floats:
+def rows_of(
+    inputs: ForecastInputs, pollutant: int, origin: Float32, origins: Origins, horizon: int
+) -> Float32:
     """The rows of trees and ridge: (stations * origins, columns); `origin` is
     `OriginFeatures.origin(pollutant)`.
     """
@@ -186,13 +189,13 @@ class _Tabular:
     """
 
     typical: tuple[float, ...]
-    spread: Floats
+    spread: Float32
 
-    def changes(self, rows: Floats, told: int, pollutant: int, horizon: int, /) -> Floats:
+    def changes(self, rows: Float32, told: int, pollutant: int, horizon: int, /) -> Float32:
         """(rows, 8) in units of `spread`."""
         raise NotImplementedError
 
-    def predict(self, inputs: ForecastInputs, origins: Origins, horizons: Sequence[int]) -> Floats:
+    def predict(self, inputs: ForecastInputs, origins: Origins, horizons: Sequence[int]) -> Float32:
         needed, lower, upper, along = _between(horizons)
         stations = len(inputs.panel.stations)
         out = np.empty((stations, len(origins), len(horizons), _P, 8), np.float32)
@@ -224,10 +227,10 @@ class Trees(_Tabular):
 
     forests: Mapping[tuple[int, int], tuple[Forest, ...]]
     typical: tuple[float, ...]
-    spread: Floats
+    spread: Float32
     name: str = "trees"
 
-    def changes(self, rows: Floats, told: int, pollutant: int, _horizon: int, /) -> Floats:
+    def changes(self, rows: Float32, told: int, pollutant: int, _horizon: int, /) -> Float32:
         if (told, pollutant) not in self.forests:
             return np.zeros((len(rows), 8), np.float32)
         mean, low, middle, high = (forest.predict(rows) for forest in self.forests[told, pollutant])
@@ -245,15 +248,15 @@ class Ridge(_Tabular):
     (pollutants, columns), `errors` (2, pollutants, anchors, 7).
     """
 
-    weights: tuple[Floats, Floats]
-    centre: tuple[Floats, Floats]
-    scale: tuple[Floats, Floats]
-    errors: Floats
+    weights: tuple[Float32, Float32]
+    centre: tuple[Float32, Float32]
+    scale: tuple[Float32, Float32]
+    errors: Float32
     typical: tuple[float, ...]
-    spread: Floats
+    spread: Float32
     name: str = "ridge"
 
-    def changes(self, rows: Floats, told: int, pollutant: int, horizon: int, /) -> Floats:
+    def changes(self, rows: Float32, told: int, pollutant: int, horizon: int, /) -> Float32:
         anchor = ANCHORS.index(horizon)
         level = ridge_level(rows, self.typical[pollutant])
         mean = linear(
@@ -264,13 +267,13 @@ class Ridge(_Tabular):
         return np.concatenate([mean[:, None] + wide, mean[:, None]], axis=-1).astype(np.float32)
 
 
-def standard(rows: Floats, centre: Floats, scale: Floats) -> Floats:
+def standard(rows: Float32, centre: Float32, scale: Float32) -> Float32:
     """Rows with mean 0 and spread 1, nothing further than 5 from it; what is unknown is the mean."""
-    scaled: Floats = np.clip(np.nan_to_num((rows - centre) / scale, nan=0.0), -5.0, 5.0)
+    scaled: Float32 = np.clip(np.nan_to_num((rows - centre) / scale, nan=0.0), -5.0, 5.0)
     return scaled
 
 
-def linear(rows: Floats, weights: Floats) -> Floats:
+def linear(rows: Float32, weights: Float32) -> Float32:
     """rows @ weights + constant, summed column by column: BLAS sums as the batch is large."""
     total = np.full(len(rows), weights[-1], np.float64)
     for column in range(rows.shape[1]):
@@ -278,7 +281,7 @@ def linear(rows: Floats, weights: Floats) -> Floats:
     return total.astype(np.float32)
 
 
-def ridge_level(rows: Floats, typical: float) -> Floats:
+def ridge_level(rows: Float32, typical: float) -> Float32:
     """How large errors are beside those of usual air: by the last value, the first column."""
     return (np.float32(0.3) + np.nan_to_num(rows[:, 0], nan=typical) / np.float32(typical)).astype(np.float32)
 
@@ -287,14 +290,14 @@ class NetworkModel:
     """A network in ONNX over the last `window` hours; every row by itself, so that a batch changes no bit."""
 
     def __init__(
-        self, name: str, graph: bytes, window: int, by: Normalisation, spread: Floats, batch: int = 1
+        self, name: str, graph: bytes, window: int, by: Normalisation, spread: Float32, batch: int = 1
     ) -> None:
         self.name, self._window, self._by, self._spread, self._batch = name, window, by, spread, batch
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
-    def predict(self, inputs: ForecastInputs, origins: Origins, horizons: Sequence[int]) -> Floats:
+    def predict(self, inputs: ForecastInputs, origins: Origins, horizons: Sequence[int]) -> Float32:
         seen = past(inputs.features, self._by)
         coming = future(inputs.panel, inputs.weather, self._by)
         picked = [horizon - 1 for horizon in horizons]
@@ -322,11 +325,11 @@ class Mix:
     """
 
     members: tuple[ForecastModel, ...]
-    weights: Floats
-    offsets: Floats
+    weights: Float32
+    offsets: Float32
     name: str = "mix"
 
-    def blend(self, said: Sequence[Floats], told: int, horizons: Sequence[int]) -> Floats:
+    def blend(self, said: Sequence[Float32], told: int, horizons: Sequence[int]) -> Float32:
         """The members' forecasts as one."""
         weights = interpolated(self.weights[told], horizons, 1).transpose(1, 0, 2)
         offsets = interpolated(self.offsets[told], horizons, 1).transpose(1, 0, 2)
@@ -335,11 +338,11 @@ class Mix:
             total += member * weights[..., place, None]
         return moved(total, offsets)
 
-    def predict(self, inputs: ForecastInputs, origins: Origins, horizons: Sequence[int]) -> Floats:
+    def predict(self, inputs: ForecastInputs, origins: Origins, horizons: Sequence[int]) -> Float32:
         return self.blend([m.predict(inputs, origins, horizons) for m in self.members], inputs.told, horizons)
 
 
-def moved(said: Floats, offsets: Floats) -> Floats:
+def moved(said: Float32, offsets: Float32) -> Float32:
     """Quantiles moved by `offsets` (..., 7) widths, then in order again; the mean stays."""
     width = said[..., len(QUANTILES) - 1 : len(QUANTILES)] - said[..., :1]
     out = said.copy()

@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from forecast.errors import ForecastError
+from schemas.arrays import Float32
 from schemas.parameters import POLLUTANTS
-
-Floats = NDArray[np.float32]
 
 #: What is known of the weather: degrees C, degrees C, hPa, m/s towards east and north, m/s, mm in the hour.
 WEATHER_CHANNELS: Final = (
@@ -37,7 +35,7 @@ class Panel:
     stations: tuple[str, ...]
     begins: int
     offsets: tuple[float, ...]
-    values: Floats
+    values: Float32
 
     def __post_init__(self) -> None:
         if self.values.shape[::2] != (len(self.stations), len(CHANNELS)) or self.values.dtype != np.float32:

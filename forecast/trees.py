@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from forecast.panel import Floats
+from schemas.arrays import Float32
 
 
 @dataclass(frozen=True)
@@ -21,15 +21,15 @@ class Forest:
 
     roots: NDArray[np.int32]
     feature: NDArray[np.uint8]
-    threshold: Floats
+    threshold: Float32
     missing_left: NDArray[np.bool_]
     left: NDArray[np.int32]
     right: NDArray[np.int32]
-    value: Floats
+    value: Float32
     depth: int
     base: float
 
-    def predict(self, rows: Floats) -> Floats:
+    def predict(self, rows: Float32) -> Float32:
         """(rows, columns) float32 to (rows,)."""
         total = np.full(len(rows), self.base, np.float64)
         at_row = np.arange(len(rows))

@@ -47,7 +47,7 @@ def conclude(window: Prepared, inferred: Inference | None, air: Air) -> dict[Pol
     """
     pollutants: dict[Pollutant, PollutantEstimate] = {}
     imputed: dict[Pollutant, Interval] = {}
-    grounds: dict[Pollutant, _Grounds] = {}
+    grounds: dict[Pollutant, _Basis] = {}
     usable = dict(window.measured)
     refused = {name: dict(sorted(window.refused.get(name, {}).items())) for name in POLLUTANTS}
     for index, name in enumerate(POLLUTANTS):
@@ -60,14 +60,14 @@ def conclude(window: Prepared, inferred: Inference | None, air: Air) -> dict[Pol
             usable[name] = supported
         elif own is not None:
             imputed[name] = Interval(own.value, own.lo, own.hi)
-            grounds[name] = _Grounds(own.method, own.weights, own.coverage)
+            grounds[name] = _Basis(own.method, own.weights, own.coverage)
         elif inferred is not None and by_head is not None:
             lo, hi = (
                 inferred.output.sensors_lo[inferred.row, index],
                 inferred.output.sensors_hi[inferred.row, index],
             )
             imputed[name] = Interval(by_head, float(lo), float(hi))
-            grounds[name] = _Grounds("head", {}, None)
+            grounds[name] = _Basis("head", {}, None)
     possible = bounded(imputed, _values(usable))
     for name in POLLUTANTS:
         measured, failed = usable.get(name), window.failed.get(name)
@@ -140,7 +140,7 @@ def missing(
     return found
 
 
-class _Grounds(NamedTuple):
+class _Basis(NamedTuple):
     """What an imputed value rests on."""
 
     method: str

@@ -24,11 +24,9 @@ from network.past import Past, age_class, observed
 from network.scale import from_log, to_log
 from network.silence import expected, kinds_of
 from network.sweep import swept, unswept
+from schemas.arrays import Bool, Float64
 from schemas.errors import ArrayError
 from schemas.times import HOUR_MS
-
-Float64 = NDArray[np.float64]
-Bool = NDArray[np.bool_]
 
 #: Hours after which half of the covariance, and of the means, is forgotten.
 COVARIANCE_HOURS: Final = 30 * 24.0

@@ -9,14 +9,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from network.members import Silence
 from network.past import AGES
+from schemas.arrays import Float64, Int64
 from schemas.parameters import POLLUTANTS
-
-Float64 = NDArray[np.float64]
-Int64 = NDArray[np.int64]
 
 #: Share of misses that is meant.
 ALPHA: Final = 0.1

@@ -7,14 +7,10 @@ from functools import cached_property
 from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from schemas.arrays import Float64, Int64
 from schemas.errors import ArrayError
 from schemas.parameters import POLLUTANTS, Pollutant
-
-Float64 = NDArray[np.float64]
-Int64 = NDArray[np.int64]
-Bool = NDArray[np.bool_]
 
 #: Correlation of two stations' same pollutant at no distance, and the km over which it falls to 1/e.
 NEAR: Final = 0.9

@@ -12,13 +12,10 @@ from functools import cached_property
 from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from network.members import Silence
+from schemas.arrays import Float64, Int64
 from schemas.parameters import POLLUTANTS
-
-Float64 = NDArray[np.float64]
-Int64 = NDArray[np.int64]
 
 #: Ages of a silence (hours, the last of each class); what is older is of the last one.
 AGES: Final = (1, 3, 6, 12, 24, 72, 168, 720)

@@ -18,10 +18,8 @@ from network import cell as cells
 from network.cell import Cell, Estimates
 from network.members import Members
 from network.scale import to_log
+from schemas.arrays import Float64, Int64
 from schemas.times import DAY_MS
-
-Float64 = NDArray[np.float64]
-Int64 = NDArray[np.int64]
 
 #: Variables up to which a region is one cell: some fifty stations of six pollutants.
 WHOLE: Final = 300

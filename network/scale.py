@@ -10,9 +10,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.arrays import Float64
 from schemas.parameters import POLLUTANTS, Pollutant
-
-Float64 = NDArray[np.float64]
 
 #: ug/m3, tuned on four of the eight stations of Beijing (docs/network.md).
 OFFSETS: Final[dict[Pollutant, float]] = {

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from network.members import PARTICLES, Members, Silence
 from network.sweep import inverse
+from schemas.arrays import Bool, Float64
 from schemas.times import DAY_MS
 
-Float64 = NDArray[np.float64]
-Bool = NDArray[np.bool_]
 Given = Callable[[Bool], Float64]
 
 

@@ -9,9 +9,8 @@ from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-Float64 = NDArray[np.float64]
+from schemas.arrays import Float64
 
 #: Least part of a variable's variance that all others together may leave unexplained.
 LEAST: Final = 1e-3

@@ -1,8 +1,9 @@
 """Common ground of all records: strictness, identifiers and time."""
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 from pydantic import (
     BaseModel,
@@ -25,6 +26,11 @@ StationId = Annotated[str, Field(pattern=STATION_PATTERN, description="station i
 DeviceId = Annotated[
     str, Field(pattern=STATION_PATTERN, description="id of a sensor or camera, unique in its station")
 ]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+#: Of a Kafka record. A header may have no value.
+Headers = Iterable[tuple[str, bytes | None]]
+#: JSON as Python has it.
+JsonObject = dict[str, Any]
 
 _ID: Final = re.compile(STATION_PATTERN)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -1,15 +1,12 @@
 """Dead letters: the original key, value and headers, untouched, with the story in `x-dlq-*` headers."""
 
-from collections.abc import Iterable
 from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from schemas.base import Record, UtcTime, format_time, parse_time
+from schemas.base import Headers, Record, UtcTime, format_time, parse_time
 
 _PREFIX: Final = "x-dlq-"
-#: Of Kafka. A header may have no value.
-Headers = Iterable[tuple[str, bytes | None]]
 #: Set on a record that came back from the dead letters; the value is the dead letter's id.
 REDRIVEN_FROM: Final = "x-redriven-from"
 

@@ -7,13 +7,13 @@ from pydantic import Field
 from schemas.base import Record, StationId, UtcTime
 
 #: Characters of what a device calls itself, or its firmware.
-Named = Annotated[str, Field(max_length=120)]
+DeviceText = Annotated[str, Field(max_length=120)]
 
 
 class SourceState(Record):
     """How something does that a gateway fetches of a station: a camera, an address that is asked."""
 
-    source: Annotated[Named, Field(description="which: `camera mast`, `pull roof`")]
+    source: Annotated[DeviceText, Field(description="which: `camera mast`, `pull roof`")]
     state: Annotated[str, Field(max_length=40, description="a word: ok, night, unauthorized, timeout …")]
     well: Annotated[bool, Field(description="whether nobody need look")]
     why: Annotated[str, Field(max_length=200, description="what is wrong, for people")] = ""
@@ -31,13 +31,13 @@ class DeviceReport(Record):
     ] = None
     battery_percent: Annotated[float, Field(ge=0, le=100)] | None = None
     battery_volts: Annotated[float, Field(ge=0, le=60)] | None = None
-    firmware: Named = ""
-    model: Named = ""
-    name: Named = ""
+    firmware: DeviceText = ""
+    model: DeviceText = ""
+    name: DeviceText = ""
     latitude: Annotated[float, Field(ge=-90, le=90, description="degrees north, WGS 84")] | None = None
     longitude: Annotated[float, Field(ge=-180, le=180, description="degrees east, WGS 84")] | None = None
     origins: Annotated[
-        tuple[Named, ...],
+        tuple[DeviceText, ...],
         Field(max_length=4, description="addresses that speak for it in turns, where there are several"),
     ] = ()
     source: Annotated[

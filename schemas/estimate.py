@@ -19,7 +19,7 @@ _LATEST_END: Final = datetime(2262, 1, 1, tzinfo=UTC)
 #: Counters are stored in 64 bits.
 _LARGEST: Final = 2**63 - 1
 
-Kind = Literal["measured", "corrected", "imputed"]
+ValueKind = Literal["measured", "corrected", "imputed"]
 Sides = Literal["both", "image", "sensors", "none"]
 Status = Literal["valid", "indicative", "insufficient"]
 QualityFlag = Annotated[
@@ -49,7 +49,9 @@ class PollutantEstimate(Record):
     """One pollutant in one window. Concentrations in ug/m3."""
 
     value: Annotated[float, Field(description="ug/m3")]
-    kind: Annotated[Kind, Field(description="imputed: no usable measurement in this window; it stays marked")]
+    kind: Annotated[
+        ValueKind, Field(description="imputed: no usable measurement in this window; it stays marked")
+    ]
     qc: Annotated[QualityFlag, Field(description="worst flag of the readings used; 9 where there were none")]
     qc_tests: Annotated[int, Field(description="bit mask of the tests that did not pass (docs/aqi.md)")] = 0
     lo: Annotated[float | None, Field(description="lower end of the 90 % interval, ug/m3; imputed only")] = (

@@ -1,11 +1,10 @@
 """Camera frames: raw image bytes as the Kafka value, metadata as CloudEvents binary headers."""
 
-from collections.abc import Iterable
 from typing import Annotated, Final, Literal
 
 from pydantic import Field, ValidationError
 
-from schemas.base import DeviceId, Record, StationId, UtcTime, first_error, format_time
+from schemas.base import DeviceId, Headers, Record, StationId, UtcTime, first_error, format_time
 from schemas.errors import Refused
 
 FRAME_TYPE: Final = "skyfuse.frame.v1"
@@ -26,7 +25,6 @@ HEADERS: Final = {
 }
 #: Those that have no default.
 REQUIRED: Final = ("ce_id", "ce_source", "ce_time", "ce_station")
-Headers = Iterable[tuple[str, bytes | None]]
 
 
 class FrameHeader(Record):

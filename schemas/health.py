@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from schemas.base import Record, StationId, UtcTime
-from schemas.device import Named, SourceState
+from schemas.device import DeviceText, SourceState
 from schemas.limits import SOURCES_PER_STATION
 
 
@@ -30,13 +30,13 @@ class StationHealth(Record):
     ] = None
     battery_percent: float | None = None
     battery_volts: float | None = None
-    firmware: Named = ""
-    model: Named = ""
+    firmware: DeviceText = ""
+    model: DeviceText = ""
     offline_at: Annotated[
         UtcTime | None, Field(description="when its last will came; null: it is not away by that")
     ] = None
     origins: Annotated[
-        tuple[Named, ...], Field(max_length=4, description="addresses that speak for it in turns")
+        tuple[DeviceText, ...], Field(max_length=4, description="addresses that speak for it in turns")
     ] = ()
     gaps_ms: Annotated[tuple[int, ...], Field(max_length=16, description="from arrival to arrival")] = ()
     leads_ms: Annotated[

@@ -46,7 +46,7 @@ _FACTOR: Final[dict[tuple[str, str], float]] = {
 
 #: A value stands for an hour at most: a mean over more is no reading of the air at a time.
 MAX_PERIOD_S: Final = 3600
-Period = Annotated[
+PeriodSeconds = Annotated[
     int,
     Field(
         ge=1,
@@ -134,7 +134,7 @@ class Reading(Record):
         Field(description="when it was measured; with a `period`, its end (or its beginning: `stamp`)"),
     ]
     values: Annotated[tuple[Value, ...], Field(min_length=1, max_length=256)]
-    period: Period | None = None
+    period: PeriodSeconds | None = None
     stamp: Stamp = "ends"
     received_at: Annotated[UtcTime, Field(description="when it came in, through a gateway")] | None = None
     time_source: TimeSource | None = None
@@ -211,7 +211,7 @@ class _PlainReading(TypedDict):
     station: StationId
     observed_at: int
     values: Annotated[list[_PlainValue], Field(min_length=1, max_length=256)]
-    period: NotRequired[Period]
+    period: NotRequired[PeriodSeconds]
     stamp: NotRequired[Stamp]
     received_at: NotRequired[int]
     time_source: NotRequired[TimeSource]

@@ -16,7 +16,7 @@ from schemas.limits import (
     VERSIONS_PER_STATION,
 )
 from schemas.parameters import Parameter
-from schemas.reading import CHANNEL_PATTERN, DEFAULT_SENSOR, Period, Stamp
+from schemas.reading import CHANNEL_PATTERN, DEFAULT_SENSOR, PeriodSeconds, Stamp
 from schemas.zone import ZoneName
 
 #: Least height and width of a far band, as a fraction of the picture's: a few rows of it show no contrast.
@@ -97,7 +97,8 @@ class Sensor(Record):
         ),
     ] = None
     period: Annotated[
-        Period | None, Field(description="seconds that its values stand for, where messages do not say")
+        PeriodSeconds | None,
+        Field(description="seconds that its values stand for, where messages do not say"),
     ] = None
     stamp: Annotated[Stamp, Field(description="whether its times begin or end that period")] = "ends"
 

@@ -84,9 +84,9 @@ def _a_day_or_more(length: timedelta) -> timedelta:
     return length
 
 
-Lasting = Annotated[Duration, BeforeValidator(_forever)]
+DurationOrForever = Annotated[Duration, BeforeValidator(_forever)]
 Password = Annotated[SecretStr, AfterValidator(lambda one: SecretStr(tidy_password(one.get_secret_value())))]
-Token = Annotated[SecretStr, AfterValidator(lambda one: SecretStr(tidy_token(one.get_secret_value())))]
+SecretToken = Annotated[SecretStr, AfterValidator(lambda one: SecretStr(tidy_token(one.get_secret_value())))]
 
 
 class _Section(BaseModel):
@@ -140,7 +140,7 @@ class InfluxSettings(_Section):
     url: str | None = None
     org: str = "skyfuse"
     bucket: str = "aq"
-    token: Token | None = None
+    token: SecretToken | None = None
     token_file: Annotated[
         Path | None,
         Field(description="file with the token, read again when InfluxDB refuses it; instead of `token`"),
@@ -215,14 +215,14 @@ class RetentionSettings(_Section):
     """
 
     windows: Annotated[
-        Lasting,
+        DurationOrForever,
         AfterValidator(_a_day_or_more),
         Field(description="whole windows, a day at least; hours and days stand for those before"),
     ] = timedelta(days=7)
-    hours: Annotated[Lasting, Field(description="hours of windows that have left, and days before them")] = (
-        timedelta(days=365)
-    )
-    days: Annotated[Lasting, Field(description="days of windows that have left")] = FOREVER
+    hours: Annotated[
+        DurationOrForever, Field(description="hours of windows that have left, and days before them")
+    ] = timedelta(days=365)
+    days: Annotated[DurationOrForever, Field(description="days of windows that have left")] = FOREVER
 
     @model_validator(mode="after")
     def _in_order(self) -> "RetentionSettings":

@@ -18,15 +18,15 @@ from schemas.times import HOUR_MS
 from sinks.points import NONE, FieldValue, Point
 from sinks.tally import PollutantTally, Tally
 
-Kind = Literal["hourly", "daily"]
-KINDS: Final[tuple[Kind, ...]] = ("hourly", "daily")
+PeriodKind = Literal["hourly", "daily"]
+KINDS: Final[tuple[PeriodKind, ...]] = ("hourly", "daily")
 _NO_POLLUTANT: Final = PollutantTally()
 
 
 class Period(NamedTuple):
     """One hour or one day of one station: windows with start < end of window <= stop, in ms."""
 
-    kind: Kind
+    kind: PeriodKind
     station: str
     start: int
     stop: int

@@ -41,7 +41,7 @@ from schemas.base import to_ms
 from schemas.estimate import Estimate
 from schemas.secret import SecretError, tidy_token
 from sinks.errors import PointError, SinkSettingError
-from sinks.patience import Patience, Trouble, retry_after
+from sinks.patience import Hindrance, Patience, retry_after
 from sinks.points import Point, window_lines, withdrawn_lines
 
 T = TypeVar("T")
@@ -273,7 +273,7 @@ class InfluxSink:
                 reason = f"InfluxDB answers {_short(words)}{_advice(answer.status)}"
                 if answer.status in _NO_ACCESS:
                     self._authorization = None
-            self._patience.pause(attempt, Trouble("influx", kind, reason), asked)
+            self._patience.pause(attempt, Hindrance("influx", kind, reason), asked)
             attempt += 1
 
     def _authorize(self) -> str:

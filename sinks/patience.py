@@ -12,7 +12,7 @@ from sinks.errors import SinkStopped
 
 
 @dataclass(frozen=True)
-class Trouble:
+class Hindrance:
     """What is waited for: whose engine, in words of which there are few (they name a series), and in full."""
 
     sink: Literal["influx", "store", "webhook"]
@@ -20,7 +20,7 @@ class Trouble:
     words: str
 
 
-def _nobody(trouble: Trouble, seconds: float) -> None:
+def _nobody(trouble: Hindrance, seconds: float) -> None:
     """Told of every wait when the caller does not care."""
 
 
@@ -39,7 +39,7 @@ class Patience:
 
     wait: Callable[[float], bool]
     uniform: Callable[[], float] = random.random
-    on_wait: Callable[[Trouble, float], None] = field(default=_nobody)
+    on_wait: Callable[[Hindrance, float], None] = field(default=_nobody)
     on_end: Callable[[], None] = field(default=_nothing)
     first: float = 0.5
     longest: float = 30.0
@@ -50,13 +50,13 @@ class Patience:
     def until(
         cls,
         stopping: threading.Event,
-        on_wait: Callable[[Trouble, float], None] = _nobody,
+        on_wait: Callable[[Hindrance, float], None] = _nobody,
         on_end: Callable[[], None] = _nothing,
     ) -> "Patience":
         """Patience on the real clock that lasts until `stopping` is set."""
         return cls(wait=stopping.wait, on_wait=on_wait, on_end=on_end)
 
-    def pause(self, attempt: int, trouble: Trouble, asked: float | None = None) -> None:
+    def pause(self, attempt: int, trouble: Hindrance, asked: float | None = None) -> None:
         """Wait before attempt number `attempt` + 1 (the first failed one is 0).
 
         `asked`: seconds the server wants (Retry-After); the wait is at least that, plus jitter.

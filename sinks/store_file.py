@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from sinks import store_schema
-from sinks.patience import Patience, Trouble
+from sinks.patience import Hindrance, Patience
 from streams.errors import StoreError
 
 log = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ class StoreFile:
                 if _primary_code(error) == sqlite3.SQLITE_FULL:
                     # What is over its time may make room in the file itself, where the disk has none.
                     self._on_full()
-            self._patience.pause(attempt, Trouble("store", "cannot be written", words))
+            self._patience.pause(attempt, Hindrance("store", "cannot be written", words))
             attempt += 1
 
     def attempt(self, change: Callable[[sqlite3.Connection], _T]) -> _T | None:

@@ -69,16 +69,16 @@ def _plain_name(name: str) -> str:
 
 _Web = Annotated[str, _address(("http", "https"))]
 _Every = Annotated[Duration, AfterValidator(_a_second)]
-_Adapter = Annotated[str, AfterValidator(_adapter)]
-_Name = Annotated[str, AfterValidator(_plain_name)]
+_AdapterName = Annotated[str, AfterValidator(_adapter)]
+_PlainName = Annotated[str, AfterValidator(_plain_name)]
 
 
-class _Entry(BaseModel):
+class _SourceEntry(BaseModel):
     # What is wrong is said without what was given: it may be a secret.
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-class AskedEntry(_Entry):
+class AskedEntry(_SourceEntry):
     """Somebody to be asked, who may want to know who asks."""
 
     username: str | None = None
@@ -166,12 +166,12 @@ class CameraEntry(AskedEntry):
         return None if self.crop is None else Area(*self.crop)
 
 
-class FolderEntry(_Entry):
+class FolderEntry(_SourceEntry):
     """`[[folder]]`: files of readings are put into it by something else."""
 
     path: Path
     #: What knows them; without, they are skyfuse's own tables and messages.
-    adapter: _Adapter | None = None
+    adapter: _AdapterName | None = None
     station: StationId | None = None
     zone: ZoneName | None = None
     #: For how long a file has not grown when it is taken to be whole.
@@ -181,9 +181,9 @@ class FolderEntry(_Entry):
 class PullEntry(AskedEntry):
     """`[[pull]]`: an address that is asked for readings."""
 
-    name: _Name
+    name: _PlainName
     url: _Web
-    adapter: _Adapter
+    adapter: _AdapterName
     station: StationId | None = None
     zone: ZoneName | None = None
     every: _Every = timedelta(minutes=5)
@@ -213,7 +213,7 @@ class PullEntry(AskedEntry):
         return SINCE in self.url
 
 
-class Entries(_Entry):
+class Entries(_SourceEntry):
     """Everything in the file."""
 
     camera: tuple[CameraEntry, ...] = ()

@@ -18,7 +18,7 @@ from pydantic.json_schema import models_json_schema
 from schemas.alert import Alert
 from schemas.amendment import AMENDMENT_TYPE, Amendment
 from schemas.annotation import Annotation
-from schemas.base import parse_time
+from schemas.base import JsonObject, parse_time
 from schemas.dead_letter import REDRIVEN_FROM, DeadLetter
 from schemas.device import DeviceReport
 from schemas.estimate import BACKFILLED, Estimate
@@ -32,28 +32,27 @@ from streams.accept import LATE_FROM, MAX_READING_BYTES, PUNCTUATION_TYPE
 from streams.checkpoint import AT
 from streams.topics import TOPICS, Topic
 
-Plain = dict[str, Any]
 Mode = Literal["validation", "serialization"]
 
 #: Version of the document; the first digit is that of the topics' names.
 _VERSION: Final = "1.0.0"
 _BINDING: Final = "0.5.0"
 _SCHEMAS: Final = "#/components/schemas/"
-_STATION_KEY: Final[Plain] = {
+_STATION_KEY: Final[JsonObject] = {
     "type": "string",
     "description": "the station id, UTF-8; it decides the partition (murmur2, as Java clients do; librdkafka:"
     " partitioner=murmur2_random)",
 }
-_TEXT: Final[Plain] = {"type": "string"}
-_REDRIVEN: Final[Plain] = {
+_TEXT: Final[JsonObject] = {"type": "string"}
+_REDRIVEN: Final[JsonObject] = {
     "type": "string", "description": "id of the dead letter as which this record came before",
 }  # fmt: skip
 
-_STATION_EXAMPLE: Final[Plain] = {
+_STATION_EXAMPLE: Final[JsonObject] = {
     "station": "my-roof", "latitude": 45.46, "longitude": 9.19, "timezone": "Europe/Rome",
     "cameras": [{"camera": "main"}],
 }  # fmt: skip
-_FRAME_EXAMPLE: Final[Plain] = {
+_FRAME_EXAMPLE: Final[JsonObject] = {
     name: raw.decode()
     for name, raw in FrameHeader(
         id="my-roof-1", source="/my-roof", time=parse_time("2026-08-21T10:00:00Z"), station="my-roof"
@@ -62,25 +61,25 @@ _FRAME_EXAMPLE: Final[Plain] = {
 
 
 @dataclass(frozen=True)
-class _Message:
+class _MessageForm:
     """A kind of record: JSON of a model, or raw bytes."""
 
     summary: str
-    payload: type[BaseModel] | Plain
+    payload: type[BaseModel] | JsonObject
     #: What may be sent (validation), or what is written (serialization).
     mode: Mode = "serialization"
     content_type: str = "application/json"
-    headers: Plain | None = None
-    key: Plain | None = None
+    headers: JsonObject | None = None
+    key: JsonObject | None = None
     #: Of the payload, and of the headers where there are any.
-    example: Plain | None = None
+    example: JsonObject | None = None
 
 
-def _object(properties: Plain, required: Sequence[str] = ()) -> Plain:
+def _object(properties: JsonObject, required: Sequence[str] = ()) -> JsonObject:
     return {"type": "object", "properties": properties, **({"required": list(required)} if required else {})}
 
 
-def _frame_headers() -> Plain:
+def _frame_headers() -> JsonObject:
     fields = FrameHeader.model_json_schema(mode="validation")["properties"]
     times = {"type": "string", "format": "date-time", "description": fields["time"]["description"]}
     return _object(
@@ -92,9 +91,9 @@ def _frame_headers() -> Plain:
     )
 
 
-def _dead_letter_headers() -> Plain:
+def _dead_letter_headers() -> JsonObject:
     fields = DeadLetter.model_json_schema(mode="serialization")["properties"]
-    as_text: dict[str, Plain] = {
+    as_text: dict[str, JsonObject] = {
         "integer": {"type": "string", "pattern": "^[0-9]+$"},
         "boolean": {"type": "string", "enum": ["True", "False"]},
     }
@@ -110,19 +109,19 @@ def _dead_letter_headers() -> Plain:
     return _object(plain, [name for name in plain if name != optional])
 
 
-def _messages() -> dict[str, _Message]:
+def _messages() -> dict[str, _MessageForm]:
     return {
-        "station": _Message(
+        "station": _MessageForm(
             "A station: what is installed where",
             Station,
             "validation",
             key=_STATION_KEY,
             example={"payload": _STATION_EXAMPLE},
         ),
-        "cameraBands": _Message(
+        "cameraBands": _MessageForm(
             "The far bands that were found for a station's cameras", CameraBands, key=_STATION_KEY
         ),
-        "frame": _Message(
+        "frame": _MessageForm(
             "A camera's picture as the camera made it: JPEG, PNG or still WebP",
             {
                 "type": "string",
@@ -135,7 +134,7 @@ def _messages() -> dict[str, _Message]:
             key=_STATION_KEY,
             example={"headers": _FRAME_EXAMPLE},
         ),
-        "reading": _Message(
+        "reading": _MessageForm(
             f"Values that a station observed at one time, at most {MAX_READING_BYTES} bytes",
             Reading,
             "validation",
@@ -143,15 +142,15 @@ def _messages() -> dict[str, _Message]:
             key=_STATION_KEY,
             example={"payload": json.loads(READING_EXAMPLE)},
         ),
-        "features": _Message("What is kept of a frame", Features, key=_STATION_KEY),
-        "punctuation": _Message(
+        "features": _MessageForm("What is kept of a frame", Features, key=_STATION_KEY),
+        "punctuation": _MessageForm(
             "Progress without data, sent to every partition",
             Punctuation,
             "validation",
             headers=_object({"ce_type": {"type": "string", "const": PUNCTUATION_TYPE.decode()}}, ["ce_type"]),
             key={"type": "null", "description": "no key: that is how it is told from data"},
         ),
-        "estimate": _Message(
+        "estimate": _MessageForm(
             "One revision of one window of one station; the highest per (station, window) counts",
             Estimate,
             headers=_object(
@@ -159,30 +158,30 @@ def _messages() -> dict[str, _Message]:
             ),
             key=_STATION_KEY,
         ),
-        "alert": _Message(
+        "alert": _MessageForm(
             "One event of one alert; the newest per key counts",
             Alert,
             key={"type": "string", "description": "the alert's id; it lies on its station's partition"},
         ),
-        "annotation": _Message(
+        "annotation": _MessageForm(
             "What somebody says of a station's data; the newest per key counts",
             Annotation,
             key={"type": "string", "description": "the annotation's id; it lies on its station's partition"},
         ),
-        "deviceReport": _Message(
+        "deviceReport": _MessageForm(
             "What a device says of itself, or its broker of it", DeviceReport, key=_STATION_KEY
         ),
-        "stationHealth": _Message(
+        "stationHealth": _MessageForm(
             "How a station fares; the newest per key counts", StationHealth, key=_STATION_KEY
         ),
-        "amendment": _Message(
+        "amendment": _MessageForm(
             "A change of the past, from skyfuse backfill to fusion: hours to replace in a station's averages,"
             " and readings that do not count",
             Amendment,
             headers=_object({"ce_type": {"type": "string", "const": AMENDMENT_TYPE.decode()}}, ["ce_type"]),
             key=_STATION_KEY,
         ),
-        "late": _Message(
+        "late": _MessageForm(
             "A reading or a frame's features, bytes and headers as they were",
             {"oneOf": [{"$ref": f"{_SCHEMAS}Reading"}, {"$ref": f"{_SCHEMAS}Features"}]},
             headers=_object(
@@ -197,14 +196,14 @@ def _messages() -> dict[str, _Message]:
             ),
             key=_STATION_KEY,
         ),
-        "deadLetter": _Message(
+        "deadLetter": _MessageForm(
             "A refused record: its bytes, key and headers untouched, the story in headers of its own",
             {"type": "string", "format": "binary", "description": "the refused record's value"},
             content_type="application/octet-stream",
             headers=_dead_letter_headers(),
             key={"type": ["string", "null"], "description": "the refused record's key, whatever it was"},
         ),
-        "checkpoint": _Message(
+        "checkpoint": _MessageForm(
             "A snapshot of what a stage knows of a station; skyfuse's own, its form may change",
             {"type": "object"},
             headers=_object(
@@ -300,7 +299,7 @@ _ACTORS: Final[Sequence[tuple[str, str, tuple[Topic, ...], tuple[Topic, ...]]]] 
 )
 
 
-def document() -> Plain:
+def document() -> JsonObject:
     """The AsyncAPI 3.0 document as plain data."""
     messages = _messages()
     return {
@@ -330,8 +329,8 @@ def _channel(topic: Topic) -> str:
     return topic.name.split(".")[1]
 
 
-def _describe(topic: Topic) -> Plain:
-    settings: Plain = {}
+def _describe(topic: Topic) -> JsonObject:
+    settings: JsonObject = {}
     for name, value in topic.config().items():
         if name == "cleanup.policy":
             settings[name] = [value]
@@ -355,7 +354,7 @@ def _describe(topic: Topic) -> Plain:
     }  # fmt: skip
 
 
-def _operations() -> Plain:
+def _operations() -> JsonObject:
     operations = {}
     for who, what, receives, sends in _ACTORS:
         directions: tuple[tuple[str, str, tuple[Topic, ...]], ...] = (
@@ -385,9 +384,9 @@ def _operations() -> Plain:
     return operations
 
 
-def _message(name: str, message: _Message) -> Plain:
+def _message(name: str, message: _MessageForm) -> JsonObject:
     payload = message.payload
-    plain: Plain = {
+    plain: JsonObject = {
         "name": name,
         "title": name,
         "summary": message.summary,
@@ -402,7 +401,7 @@ def _message(name: str, message: _Message) -> Plain:
     return plain
 
 
-def _schemas(messages: Mapping[str, _Message]) -> Plain:
+def _schemas(messages: Mapping[str, _MessageForm]) -> JsonObject:
     models = [(m.payload, m.mode) for m in messages.values() if not isinstance(m.payload, dict)]
     _, found = models_json_schema(models, ref_template=_SCHEMAS + "{model}")
     return {name: _draft7(schema) for name, schema in sorted(found["$defs"].items())}

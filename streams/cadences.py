@@ -22,7 +22,7 @@ SCALING_KEPT_MS: Final = 86_400_000
 CADENCE: Final = "|cadence"
 
 #: Station, sensor, parameter and channel.
-Series = tuple[str, str, str, str]
+StationSeries = tuple[str, str, str, str]
 
 
 class Circumstances(NamedTuple):
@@ -44,7 +44,7 @@ class Cadences:
 
     def __init__(self, restored: Mapping[str, Mapping[tuple[str, str, str], Cadence]] | None = None) -> None:
         """`restored`: per station, what `settled_at` gave for the offset from which the log is read again."""
-        self._known: dict[Series, Cadence] = {}
+        self._known: dict[StationSeries, Cadence] = {}
         self._settled: dict[str, dict[tuple[str, str, str], Cadence]] = {}
         #: By station, sensor and parameter, in the order in which they were first heard.
         self._channels: dict[tuple[str, str, str], tuple[str, ...]] = {}
@@ -55,9 +55,9 @@ class Cadences:
             for (sensor, parameter, channel), cadence in series.items():
                 self._know((station, sensor, parameter, channel), cadence)
         #: Changes that lie beyond the settled offset, in log order.
-        self._ahead: deque[tuple[int, Series, Cadence]] = deque()
+        self._ahead: deque[tuple[int, StationSeries, Cadence]] = deque()
 
-    def heard(self, series: Series, time_ms: int, offset: int) -> Circumstances:
+    def heard(self, series: StationSeries, time_ms: int, offset: int) -> Circumstances:
         """Take a reading of the log."""
         before = self._known.get(series)
         after = Cadence(time_ms) if before is None else before.after(time_ms)
@@ -71,7 +71,7 @@ class Cadences:
         superseded = before.until if before.until > after.until else 0
         return Circumstances(after.period_ms, before.last_ms, supersedes=superseded)
 
-    def scalings(self, series: Series, time_ms: int) -> tuple[str, ...]:
+    def scalings(self, series: StationSeries, time_ms: int) -> tuple[str, ...]:
         """What `Quantity.scalings` is for a reading of a series that was heard."""
         sensor = series[:3]
         channels = self._channels[sensor]
@@ -84,7 +84,7 @@ class Cadences:
         )
         return tuple(found) if len(found) > 1 else ()
 
-    def twinned(self, series: Series, time_ms: int) -> bool:
+    def twinned(self, series: StationSeries, time_ms: int) -> bool:
         """What `Quantity.twinned` is for a reading of a series that was heard."""
         station, sensor, parameter, channel = series
         sensors, channels = self._sensors[station, parameter], self._channels[series[:3]]
@@ -104,7 +104,7 @@ class Cadences:
         ]
         return any(abs(time_ms - self._known[one].last_ms) <= SCALING_KEPT_MS for one in others)
 
-    def _know(self, series: Series, cadence: Cadence) -> None:
+    def _know(self, series: StationSeries, cadence: Cadence) -> None:
         if series not in self._known:
             station, sensor, parameter, channel = series
             of = station, sensor, parameter

@@ -30,7 +30,7 @@ _NEVER: Final = -(2**62)
 _MARGIN_MS: Final = 3_600_000
 
 
-class _Known:
+class _StationNames:
     __slots__ = ("cameras", "heard", "sensors", "series")
 
     def __init__(self, heard: int) -> None:
@@ -52,7 +52,7 @@ class Census:
     """The names known on one partition, each with the event time (ms) at which it was heard last."""
 
     def __init__(self) -> None:
-        self._stations: dict[str, _Known] = {}
+        self._stations: dict[str, _StationNames] = {}
         #: No station was heard last before this.
         self._oldest = _NEVER
 
@@ -60,7 +60,7 @@ class Census:
         self, station: str, heard: int, series: Iterable[tuple[Series, int]] = (), cameras: Iterable[str] = ()
     ) -> None:
         """Know a station by what is stored of it, all of it: limits may have been wider."""
-        known = self._stations.setdefault(station, _Known(heard))
+        known = self._stations.setdefault(station, _StationNames(heard))
         known.heard = max(known.heard, heard)
         for one, at in series:
             self._know(known, one, at)
@@ -104,7 +104,7 @@ class Census:
                 )
         known.cameras[camera] = max(seen, known.cameras.get(camera, seen))
 
-    def _station(self, station: str, seen: int) -> _Known:
+    def _station(self, station: str, seen: int) -> _StationNames:
         known = self._stations.get(station)
         if known is None:
             if len(self._stations) >= STATIONS_PER_PARTITION:
@@ -116,14 +116,14 @@ class Census:
                     " in: is there a counter in its id? Else retire those that are gone, or use more"
                     " partitions",
                 )
-            known = self._stations[station] = _Known(seen)
+            known = self._stations[station] = _StationNames(seen)
             self._oldest = min(self._oldest, seen)
         elif seen > known.heard:
             known.heard = seen
         return known
 
     @staticmethod
-    def _full(station: str, known: _Known, series: Series, seen: int) -> Refused | None:
+    def _full(station: str, known: _StationNames, series: Series, seen: int) -> Refused | None:
         """Why one more series of a station is not taken in; those unheard for long make room."""
         sensor = series[0]
 
@@ -153,7 +153,7 @@ class Census:
         )
 
     @staticmethod
-    def _know(known: _Known, series: Series, at: int) -> None:
+    def _know(known: _StationNames, series: Series, at: int) -> None:
         before = known.series.get(series)
         if before is None:
             known.sensors[series[0]] += 1
@@ -184,5 +184,5 @@ class Census:
 
     def names(self, station: str) -> NamesKnown:
         """How many names of a station are known."""
-        known = self._stations.get(station, _Known(0))
+        known = self._stations.get(station, _StationNames(0))
         return NamesKnown(len(known.sensors), len(known.series), len(known.cameras))

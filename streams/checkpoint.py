@@ -28,7 +28,7 @@ T = TypeVar("T")
 AT: Final = "x-checkpoint-at"
 
 
-class _Record(Protocol):
+class _SnapshotRecord(Protocol):
     @property
     def key(self) -> bytes: ...
     @property
@@ -48,7 +48,7 @@ class Checkpoints:
         self._pending: dict[str, tuple[int, int]] = {}
 
     def load(
-        self, records: Iterable[_Record], horizon: int, read: Callable[[str, bytes], T]
+        self, records: Iterable[_SnapshotRecord], horizon: int, read: Callable[[str, bytes], T]
     ) -> dict[str, tuple[int, T]]:
         """Per station the newest readable snapshot that is not ahead of `horizon`: (its horizon, state).
 

@@ -152,7 +152,7 @@ class BatchApp(faust.App):
 
 
 @dataclass
-class _Running:
+class _RunningStage:
     stage: Stage
     generation: int
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -165,7 +165,7 @@ class Host:
         self.app = app
         self.topics = tuple(topics)
         self._open_stage = open_stage
-        self._running: dict[int, _Running] = {}
+        self._running: dict[int, _RunningStage] = {}
         self._committed: dict[TP, tuple[int, str]] = {}
         self._commit_lock = asyncio.Lock()
         self._open_lock = asyncio.Lock()
@@ -183,21 +183,21 @@ class Host:
         for entry in running.values():
             await entry.stage.close()
 
-    async def _get(self, partition: int, generation: int) -> _Running | None:
+    async def _get(self, partition: int, generation: int) -> _RunningStage | None:
         async with self._open_lock:
             entry = self._running.get(partition)
             if entry is not None and entry.generation == generation:
                 return entry
             return await self._open(partition, generation)
 
-    async def _open(self, partition: int, generation: int) -> _Running | None:
+    async def _open(self, partition: int, generation: int) -> _RunningStage | None:
         tps = [TP(topic, partition) for topic in self.topics]
         found = await self._thread.fetch_committed(tps)
         stage = await self._open_stage(partition, {tp.topic: kept for tp, kept in found.items()})
         if self.app.consumer_generation_id != generation or self.app.rebalancing:
             await stage.close()
             return None
-        entry = self._running[partition] = _Running(stage, generation)
+        entry = self._running[partition] = _RunningStage(stage, generation)
         return entry
 
     @property

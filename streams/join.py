@@ -149,7 +149,7 @@ class Output:
     conflicts: list[tuple[str, Item]] = field(default_factory=list)
 
 
-class _Window:
+class _OpenWindow:
     __slots__ = ("closed", "dirty", "firsts", "inputs", "size")
 
     def __init__(self) -> None:
@@ -160,7 +160,7 @@ class _Window:
         self.size = 0
 
 
-class _Source:
+class _SourceProgress:
     __slots__ = ("active_at", "position", "restored", "watermark")
 
     def __init__(self, restored: Settled | None, now: int) -> None:
@@ -189,8 +189,8 @@ class Join:
     def __init__(self, rules: Rules, restored: Mapping[str, Settled] | None = None, now: int = 0) -> None:
         restored = restored or {}
         self.rules = rules
-        self._sources = {name: _Source(restored.get(name), now) for name in rules.disorder}
-        self._windows: dict[tuple[str, int], _Window] = {}
+        self._sources = {name: _SourceProgress(restored.get(name), now) for name in rules.disorder}
+        self._windows: dict[tuple[str, int], _OpenWindow] = {}
         self._agenda: list[tuple[int, int, int, str]] = []
         #: By (end of the window they stand behind, offset): source, item, watermark just before it.
         self._amendments: dict[tuple[int, int], tuple[str, Item, int]] = {}
@@ -217,7 +217,7 @@ class Join:
         done, done_before, skip_to = self._done, self._done_before, self._skip_to
         known_to = state.restored.position if state.restored else 0
         windows, agenda = self._windows, self._agenda
-        touched: dict[tuple[str, int], _Window] = {}
+        touched: dict[tuple[str, int], _OpenWindow] = {}
         for item in items:
             start = item.time // size * size
             end = start + size
@@ -235,7 +235,7 @@ class Join:
                 key = (item.station, start)
                 window = windows.get(key)
                 if window is None:
-                    window = windows[key] = _Window()
+                    window = windows[key] = _OpenWindow()
                     heapq.heappush(agenda, (end + self.rules.grace, _CLOSE, start, item.station))
                     heapq.heappush(agenda, (end + final_after, _EXPIRE, start, item.station))
                 side = window.inputs.get(source)
@@ -266,7 +266,7 @@ class Join:
         return output
 
     def _cover(
-        self, source: str, item: Item, watermark: int, touched: dict[tuple[str, int], _Window]
+        self, source: str, item: Item, watermark: int, touched: dict[tuple[str, int], _OpenWindow]
     ) -> None:
         """Make the item an input of the other windows of its period that are not final."""
         rules = self.rules
@@ -285,7 +285,7 @@ class Join:
             key = (item.station, start)
             window = self._windows.get(key)
             if window is None:
-                window = self._windows[key] = _Window()
+                window = self._windows[key] = _OpenWindow()
                 heapq.heappush(self._agenda, (end + rules.grace, _CLOSE, start, item.station))
                 heapq.heappush(self._agenda, (end + final_after, _EXPIRE, start, item.station))
             side = window.inputs.setdefault(source, {})
@@ -398,13 +398,13 @@ class Join:
         self._held.append((end, {source: (offset, watermark)}))
         self._count -= 1
 
-    def _publish(self, key: tuple[str, int], window: _Window, output: Output) -> None:
+    def _publish(self, key: tuple[str, int], window: _OpenWindow, output: Output) -> None:
         window.dirty = False
         # What an earlier life delivered is rebuilt for its state's sake only.
         if key[1] + self.rules.size > self._done_before:
             output.steps.append(Step("close", self._view(key, window)))
 
-    def _view(self, key: tuple[str, int], window: _Window) -> WindowView:
+    def _view(self, key: tuple[str, int], window: _OpenWindow) -> WindowView:
         station, start = key
         return WindowView(
             station=station,

@@ -12,9 +12,9 @@ from schemas.estimate import (
     FrameUse,
     IndexBlock,
     Inputs,
-    Kind,
     ModelOutput,
     PollutantEstimate,
+    ValueKind,
     Window,
 )
 from schemas.parameters import POLLUTANTS
@@ -86,7 +86,7 @@ _words = st.text(
 @st.composite
 def pollutants(draw: st.DrawFn) -> PollutantEstimate:
     value = draw(_concentrations)
-    kind: Kind = draw(st.sampled_from(["measured", "corrected", "imputed"]))
+    kind: ValueKind = draw(st.sampled_from(["measured", "corrected", "imputed"]))
     bounds = sorted([draw(_concentrations), draw(_concentrations)])
     lo, hi = bounds if kind == "imputed" and draw(st.booleans()) else (None, None)
     return PollutantEstimate(

@@ -70,13 +70,50 @@ def test_what_is_pure_asks_no_clock() -> None:
     assert not asked
 
 
-def test_no_class_name_exists_twice() -> None:
+def types_of(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    """Names and lines of a module's types: its classes, and names that stand for a type."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            yield node.name, node.lineno
+    for node in tree.body:
+        match node:
+            # An alias, a NewType, a NamedTuple by call: constants are written large, all else small.
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                if re.fullmatch(r"_?[A-Z]\w*[a-z]\w*", name):
+                    yield name, node.lineno
+            case _ if type(node).__name__ == "TypeAlias":  # `type X = ...`, of Python 3.12
+                yield ast.unparse(node).split()[1], node.lineno
+
+
+def test_what_a_type_is() -> None:
+    module = """
+class Plain: ...
+class Two(NamedTuple): ...
+Alias = int | str
+Said: TypeAlias = int
+Id = NewType("Id", int)
+_Own = Annotated[int, 5]
+LIMIT = 5
+_LIMIT: Final = 5
+T = TypeVar("T")
+small = int
+"""
+    names = [name for name, _ in types_of(ast.parse(module))]
+    assert names == ["Plain", "Two", "Alias", "Said", "Id", "_Own"]
+
+
+def test_no_name_of_a_type_exists_twice() -> None:
+    """Nor with an underscore: `_Window` beside `Window` would be two types in a reader's head."""
     places: dict[str, list[str]] = {}
     for file, tree in modules(ROOMS):
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ClassDef):
-                places.setdefault(node.name, []).append(f"{file}:{node.lineno}")
+        for name, line in types_of(tree):
+            places.setdefault(name.lstrip("_"), []).append(f"{file}:{line}")
     assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
+def test_every_type_that_the_glossary_names_exists() -> None:
+    named = set(re.findall(r"`([A-Z][a-z]\w*)[`.]", (ROOT / "docs" / "glossary.md").read_text()))
+    assert named - {name for _, tree in modules(ROOMS) for name, _ in types_of(tree)} == set()
 
 
 def test_every_error_has_one_root_and_is_drawn() -> None:

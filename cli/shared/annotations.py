@@ -41,14 +41,14 @@ PLACES = typer.Argument(help="STATION [SENSOR] FROM TO; times: 2026-08-21T10:00:
 BY = typer.Option("--by", help="Who says so; your login name if not given.")
 UNDO = typer.Option("--undo", metavar="ID", help="Take this one back, instead of making one.")
 
-Kind = Literal["invalid", "note"]
+AnnotationKind = Literal["invalid", "note"]
 #: A window's readings may stand for times up to an hour before its end.
 _PERIOD: Final = timedelta(hours=1)
 
 
 def say(
     settings: Settings,
-    kind: Kind,
+    kind: AnnotationKind,
     places: Sequence[str],
     text: str,
     *,
@@ -61,7 +61,9 @@ def say(
     return _act(with_broker(settings), made, dry_run)
 
 
-def undo(settings: Settings, kind: Kind, id: str, by: str | None = None, dry_run: bool = False) -> int:
+def undo(
+    settings: Settings, kind: AnnotationKind, id: str, by: str | None = None, dry_run: bool = False
+) -> int:
     """Take an annotation back. Raises AnnotationError where there is none of that id, or it is undone."""
     settings = with_broker(settings)
     found = {one.id: one for one in everything(settings) if one.kind == kind}.get(id)
@@ -75,7 +77,7 @@ def undo(settings: Settings, kind: Kind, id: str, by: str | None = None, dry_run
     return _act(settings, found.model_copy(update={"undone": Undone(at=now, by=_who(by))}), dry_run)
 
 
-def show(settings: Settings, kind: Kind) -> None:
+def show(settings: Settings, kind: AnnotationKind) -> None:
     """Print all annotations of a kind, those that were taken back included."""
     now = datetime.now(UTC)
     console = Console(highlight=False, soft_wrap=True)
@@ -113,7 +115,7 @@ _COMMANDS: Final = {"invalid": "invalidate", "note": "annotate"}
 
 
 def _annotation(
-    kind: Kind, places: Sequence[str], text: str, parameter: str | None, by: str, now: datetime
+    kind: AnnotationKind, places: Sequence[str], text: str, parameter: str | None, by: str, now: datetime
 ) -> Annotation:
     if len(places) not in (3, 4):
         command = _COMMANDS[kind]

@@ -10,13 +10,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from schemas.base import format_time, from_ms
-from sources.replay.feed import Progress
+from sources.replay.feed import ReplayProgress
 
 _EVERY_S: Final = 5.0
 
 
 @contextmanager
-def shown(console: Console, title: str) -> Iterator[Callable[[Progress], None]]:
+def shown(console: Console, title: str) -> Iterator[Callable[[ReplayProgress], None]]:
     """A callback for `feed(progress=...)` that shows how far it is on `console`."""
     if not console.is_terminal:
         yield _lines(console, title)
@@ -25,16 +25,16 @@ def shown(console: Console, title: str) -> Iterator[Callable[[Progress], None]]:
     with Bar(*columns, TextColumn("{task.fields[at]}"), console=console, transient=True) as bar:
         task = bar.add_task(title, total=None, at="")
 
-        def update(progress: Progress) -> None:
+        def update(progress: ReplayProgress) -> None:
             bar.update(task, completed=progress.sent, total=progress.total, at=_moment(progress))
 
         yield update
 
 
-def _lines(console: Console, title: str) -> Callable[[Progress], None]:
+def _lines(console: Console, title: str) -> Callable[[ReplayProgress], None]:
     said = time.monotonic()
 
-    def update(progress: Progress) -> None:
+    def update(progress: ReplayProgress) -> None:
         nonlocal said
         if time.monotonic() - said >= _EVERY_S:
             said = time.monotonic()
@@ -43,5 +43,5 @@ def _lines(console: Console, title: str) -> Callable[[Progress], None]:
     return update
 
 
-def _moment(progress: Progress) -> str:
+def _moment(progress: ReplayProgress) -> str:
     return "" if progress.time_ms is None else format_time(from_ms(progress.time_ms))

@@ -12,7 +12,7 @@ from infra.stack.broker import EmbeddedBroker, running_bootstrap
 from infra.stack.cache import EmbeddedCache
 from infra.stack.mosquitto import LocalMosquitto
 from infra.stack.ports import free_port
-from infra.stack.processes import Status, Supervisor, ended_by_signals
+from infra.stack.processes import ProcessStatus, Supervisor, ended_by_signals
 from settings.sections import Settings
 from streams.admin import create_topics
 
@@ -84,7 +84,7 @@ def running(
             )
         create_topics(settings)
 
-        def crashed(status: Status, tail: str) -> None:
+        def crashed(status: ProcessStatus, tail: str) -> None:
             last = tail.strip().splitlines()[-1:] or ["(its log is empty)"]
             note(f"{status.name} crashed and is restarted: {last[0]}")
 

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecast.features import Normalisation, OriginFeatures, weather_ahead
-from forecast.panel import HORIZON, Floats, Panel
+from forecast.panel import HORIZON, Panel
+from schemas.arrays import Float32
 from schemas.parameters import POLLUTANTS
 
 _P = len(POLLUTANTS)
@@ -32,15 +33,15 @@ class Material:
 
     panel: Panel
     copies: tuple[Copy, ...]
-    truth: Floats
+    truth: Float32
     learns: NDArray[np.int64]
     checks: NDArray[np.int64]
     normalisation: Normalisation
-    spread: Floats
+    spread: Float32
 
     def target(
         self, rows: NDArray[np.int64], origins: NDArray[np.int64], horizon: int, pollutant: int
-    ) -> Floats:
+    ) -> Float32:
         """What was measured `horizon` hours after each origin: (rows, origins)."""
         return self.truth[rows][:, origins + horizon, pollutant]
 
@@ -111,7 +112,7 @@ def _with_gaps(panel: Panel, random: np.random.Generator) -> Panel:
     return Panel(panel.stations, panel.begins, panel.offsets, values)
 
 
-def known_weather(copy: Copy, truth: Panel) -> Floats:
+def known_weather(copy: Copy, truth: Panel) -> Float32:
     """The weather to come of a copy: as observed in full, for gaps of a station's own sensors are no gaps of
     a forecast.
     """

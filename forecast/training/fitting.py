@@ -1,7 +1,6 @@
 """Networks fitted by torch: on a GPU where there is one, else on the processor, only longer."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,18 +10,17 @@ import torch
 from forecast.features import FUTURE, PAST, OriginFeatures, future, past
 from forecast.panel import HORIZON
 from forecast.training.data import Material, known_weather
-from forecast.training.network import Kind, Network, loss
+from forecast.training.network import Architecture, Network, loss
+from model.evaluation.progress import Progress
 from model.training.export import onnx_graph
 from schemas.parameters import POLLUTANTS
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
     """How a network is made and fitted; an epoch is so many batches of origins drawn at random."""
 
-    kind: Kind = "cnn-lstm"
+    kind: Architecture = "cnn-lstm"
     window: int = 72
     width: int = 128
     dropout: float = 0.2
@@ -36,7 +34,7 @@ class NetworkConfig:
 
 
 @dataclass
-class _Store:
+class _Tensors:
     """All copies as tensors, stations of all copies in one row after another."""
 
     past: Any
@@ -45,7 +43,7 @@ class _Store:
     truth: Any
 
 
-def store(material: Material, device: str) -> _Store:
+def store(material: Material, device: str) -> _Tensors:
     """(rows, hours, columns) on `device`."""
     pasts, futures, lasts, truths = [], [], [], []
     for copy in material.copies:
@@ -58,13 +56,13 @@ def store(material: Material, device: str) -> _Store:
             )
         )
         truths.append(material.truth[copy.rows])
-    return _Store(
+    return _Tensors(
         *(torch.from_numpy(np.concatenate(part)).to(device) for part in (pasts, futures, lasts, truths))
     )
 
 
 def _batch(
-    kept: _Store, rows: Any, origins: Any, window: int, spread: Any, told: Any
+    kept: _Tensors, rows: Any, origins: Any, window: int, spread: Any, told: Any
 ) -> tuple[Any, Any, Any]:
     """A batch's past, its future (where told) and how far the truth lies from the last value."""
     device = kept.past.device
@@ -78,7 +76,7 @@ def _batch(
 
 
 def fit(
-    material: Material, kept: _Store, config: NetworkConfig, progress: Progress
+    material: Material, kept: _Tensors, config: NetworkConfig, progress: Progress
 ) -> tuple[Network, list[dict[str, float]]]:
     """The network of the epoch that did best in the weeks that check, and how each epoch did."""
     torch.manual_seed(config.seed)
@@ -130,7 +128,7 @@ def fit(
 
 
 def _check(
-    model: Network, kept: _Store, origins: Any, clean: int, window: int, spread: Any, told: float
+    model: Network, kept: _Tensors, origins: Any, clean: int, window: int, spread: Any, told: float
 ) -> float:
     """The loss in weeks that check, of the stations as they are (the first `clean` rows) and with gaps."""
     model.eval()

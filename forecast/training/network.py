@@ -16,7 +16,7 @@ from forecast.features import FUTURE, PAST
 from forecast.panel import QUANTILES
 from schemas.parameters import POLLUTANTS
 
-Kind = Literal["cnn-lstm", "cnn-lstm-attention", "gru", "mixer"]
+Architecture = Literal["cnn-lstm", "cnn-lstm-attention", "gru", "mixer"]
 _MEDIAN = QUANTILES.index(0.5)
 _OUT = len(QUANTILES) + 1
 
@@ -28,7 +28,7 @@ class Network(nn.Module):
     persistence is off.
     """
 
-    def __init__(self, kind: Kind, window: int, width: int, dropout: float) -> None:
+    def __init__(self, kind: Architecture, window: int, width: int, dropout: float) -> None:
         super().__init__()
         self.kind, self.window = kind, window
         self.inner = nn.Sequential(nn.Linear(PAST, width), nn.ReLU(), nn.Dropout(dropout))

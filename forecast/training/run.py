@@ -1,6 +1,5 @@
 """A training from a network's hours to a bundle."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,12 +19,11 @@ from forecast.models import ForecastModel, NetworkModel
 from forecast.panel import Panel
 from forecast.training import fitting, tables
 from forecast.training.data import CHECKED_WEEK, material
+from model.evaluation.progress import Progress
 from schemas.parameters import POLLUTANTS
 
 #: Less does not hold a week that checks and one that learns.
 _LEAST_HOURS = 168 * (CHECKED_WEEK + 2)
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

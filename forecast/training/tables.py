@@ -2,7 +2,7 @@
 widths.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -23,17 +23,18 @@ from forecast.models import (
     rows_of,
     standard,
 )  # fmt: skip
-from forecast.panel import QUANTILES, Floats, Panel
+from forecast.panel import QUANTILES, Panel
 from forecast.training.data import Material, known_weather
 from forecast.training.trees import fit
 from forecast.trees import Forest
+from model.evaluation.progress import Progress
+from schemas.arrays import Float32
 from schemas.parameters import POLLUTANTS
 
 _P = len(POLLUTANTS)
-Progress = Callable[[str, int, int], None]
 
 
-def drift(panel: Panel) -> Floats:
+def drift(panel: Panel) -> Float32:
     """Quantiles and mean (0) of how two values so many hours apart differ: (LONGEST, pollutants, 8)."""
     table = np.zeros((LONGEST, _P, 8), np.float32)
     for pollutant in range(_P):
@@ -84,10 +85,10 @@ class TrainingRows:
         for _, without, with_it in self._inputs:
             with_it._features = without.features
 
-    def draw(self, pollutant: int, told: int, each: int) -> dict[int, tuple[Floats, Floats]]:
+    def draw(self, pollutant: int, told: int, each: int) -> dict[int, tuple[Float32, Float32]]:
         """About `each` rows for every anchor: rows and targets."""
         random = np.random.default_rng((self._seed, pollutant, told))
-        drawn: dict[int, tuple[list[Floats], list[Floats]]] = {anchor: ([], []) for anchor in ANCHORS}
+        drawn: dict[int, tuple[list[Float32], list[Float32]]] = {anchor: ([], []) for anchor in ANCHORS}
         stations = sum(len(copy.rows) for copy, *_ in self._inputs)
         for copy, *both in self._inputs:
             inputs = both[told]
@@ -114,7 +115,7 @@ def tabular(
     by, spread = material.normalisation, material.spread
     rows = TrainingRows(material, seed)
     forests: dict[tuple[int, int], tuple[Forest, ...]] = {}
-    per_told: list[tuple[Floats, Floats, Floats]] = []
+    per_told: list[tuple[Float32, Float32, Float32]] = []
     errors = np.zeros((2, _P, len(ANCHORS), 7), np.float32)
     step, steps = 0, 2 * _P
     for told in (0, 1):
@@ -127,8 +128,8 @@ def tabular(
             with np.errstate(all="ignore"):
                 middle = np.nanmean(every, axis=0) if len(every) else np.zeros(columns)
                 around = np.nanstd(every, axis=0) if len(every) else np.ones(columns)
-            centre: Floats = np.nan_to_num(middle).astype(np.float32)
-            scale: Floats = (np.nan_to_num(around) + 1e-3).astype(np.float32)
+            centre: Float32 = np.nan_to_num(middle).astype(np.float32)
+            scale: Float32 = (np.nan_to_num(around) + 1e-3).astype(np.float32)
             table = np.zeros((len(ANCHORS), columns + 1), np.float32)
             for place, (some, target) in enumerate(drawn.values()):
                 if len(target) < 50:
@@ -162,8 +163,8 @@ def tabular(
 
 
 def _ridge(
-    rows: Floats, target: Floats, centre: Floats, scale: Floats, typical: float
-) -> tuple[Floats, Floats]:
+    rows: Float32, target: Float32, centre: Float32, scale: Float32, typical: float
+) -> tuple[Float32, Float32]:
     level = ridge_level(rows, typical)
     known = standard(rows, centre, scale).astype(np.float64)
     known = np.concatenate([known, np.ones((len(known), 1))], axis=1)

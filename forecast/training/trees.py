@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingRegressor
 
-from forecast.panel import Floats
 from forecast.trees import Forest
+from schemas.arrays import Float32
 
 
 def fit(
-    rows: Floats, target: Floats, quantile: float | None, *, trees: int, leaves: int, seed: int
+    rows: Float32, target: Float32, quantile: float | None, *, trees: int, leaves: int, seed: int
 ) -> Forest:
     """The mean of `target` (None) or its quantile, given `rows` (n, columns) with NaN where nothing is
     known.
@@ -49,6 +49,6 @@ def flattened(model: HistGradientBoostingRegressor) -> Forest:
     )
 
 
-def _not_above(values: np.ndarray[Any, Any]) -> Floats:
+def _not_above(values: np.ndarray[Any, Any]) -> Float32:
     near = values.astype(np.float32)
     return np.where(near > values, np.nextafter(near, np.float32(-np.inf)), near)

@@ -176,7 +176,7 @@ class LocalServer:
 
 
 @dataclass(frozen=True)
-class Status:
+class ProcessStatus:
     """What the supervisor knows of one process."""
 
     name: str
@@ -201,12 +201,12 @@ class Supervisor:
     LONGEST_PAUSE: Final = 30.0
     STEADY: Final = 60.0
 
-    def __init__(self, log_dir: Path, on_crash: Callable[[Status, str], None] | None = None) -> None:
+    def __init__(self, log_dir: Path, on_crash: Callable[[ProcessStatus, str], None] | None = None) -> None:
         self._log_dir = log_dir
         self._on_crash = on_crash
         self._stopping = threading.Event()
         self._lock = threading.Lock()
-        self._status: dict[str, Status] = {}
+        self._status: dict[str, ProcessStatus] = {}
         self._children: dict[str, Child] = {}
         self._watchers: list[threading.Thread] = []
 
@@ -228,12 +228,12 @@ class Supervisor:
         watcher.start()
         return child
 
-    def status(self) -> list[Status]:
+    def status(self) -> list[ProcessStatus]:
         """All processes, in the order they were added."""
         with self._lock:
             return list(self._status.values())
 
-    def wait(self, name: str, timeout: float) -> Status:
+    def wait(self, name: str, timeout: float) -> ProcessStatus:
         """The status of `name` once it finished with 0, or as it is after `timeout` seconds."""
         deadline = time.monotonic() + timeout
         while True:
@@ -261,7 +261,7 @@ class Supervisor:
                 raise StackError(f"{name} is not started: the supervisor was stopped")
             child = spawn(argv, name=name, log=self._log_dir / f"{name}.log", env=env)
             self._children[name] = child
-            before = self._status.get(name, Status(name, "starting", restarts=-1))
+            before = self._status.get(name, ProcessStatus(name, "starting", restarts=-1))
             self._status[name] = replace(
                 before, state="running", pid=child.pid, restarts=before.restarts + 1, since=time.monotonic()
             )
@@ -292,7 +292,7 @@ class Supervisor:
                 if self._on_crash is not None and not self._stopping.is_set():
                     self._on_crash(status, str(error))
 
-    def _ended(self, name: str, code: int | None) -> Status:
+    def _ended(self, name: str, code: int | None) -> ProcessStatus:
         with self._lock:
             state: Literal["stopped", "ended", "waiting"] = (
                 "stopped" if self._stopping.is_set() else "ended" if code == 0 else "waiting"

@@ -16,7 +16,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -24,7 +24,7 @@ from camera.haze import HAZE_NAMES
 from datasets.groups import INDIA_NEPAL_UNITLESS
 from model.bundle.targets import STATED
 from model.errors import BundleError
-from schemas.base import first_error
+from schemas.base import Sha256, first_error
 from schemas.parameters import POLLUTANTS
 from schemas.reading import LIMITS
 
@@ -61,19 +61,17 @@ PATTERNS: Final = tuple(
 #: shipped one needs for PM2.5 to hold nine of ten there (docs/model.md).
 UNSEEN: Final = 1.75
 
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
-
-class _Part(BaseModel):
+class _ManifestPart(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class FileEntry(_Part):
+class FileEntry(_ManifestPart):
     sha256: Sha256
     bytes: int = Field(gt=0)
 
 
-class InputSpec(_Part):
+class InputSpec(_ManifestPart):
     """What `encoder.onnx` takes. Normalisation (pixel / 255 - mean) / std happens inside the graph."""
 
     colour: Literal["RGB"]
@@ -87,7 +85,7 @@ class InputSpec(_Part):
     std: tuple[float, float, float]
 
 
-class Backbone(_Part):
+class Backbone(_ManifestPart):
     name: str
     weights: str
     licence: str
@@ -95,7 +93,7 @@ class Backbone(_Part):
     channels: int = Field(gt=0, description="channels of feature_map")
 
 
-class IntervalTables(_Part):
+class IntervalTables(_ManifestPart):
     """Split-conformal factors by mask pattern, from residuals of groups that were not trained on.
 
     Interval of the AQI: estimate -+ factor * aqi_scale; of a concentration:
@@ -110,7 +108,7 @@ class IntervalTables(_Part):
     )
 
 
-class Training(_Part):
+class Training(_ManifestPart):
     data: str
     licence: str
     groups: int = Field(gt=0, description="(site, date, hour) groups")
@@ -131,7 +129,7 @@ class Training(_Part):
     configuration: dict[str, Any]
 
 
-class Manifest(_Part):
+class Manifest(_ManifestPart):
     schema_version: int
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     version: str

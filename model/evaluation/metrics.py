@@ -6,9 +6,10 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.arrays import Float64
+
 __all__ = ["CLASS_EDGES", "CLASS_NAMES", "BootstrapInterval", "Scores", "aqi_class", "bootstrap", "scores"]
 
-Float = NDArray[np.float64]
 
 #: Upper edges of the first five of the six classes (US EPA; the data set's own classes use them too).
 CLASS_EDGES: Final = (50.0, 100.0, 150.0, 200.0, 300.0)
@@ -40,12 +41,12 @@ class BootstrapInterval(NamedTuple):
     hi: float
 
 
-def aqi_class(aqi: Float) -> NDArray[np.int64]:
+def aqi_class(aqi: Float64) -> NDArray[np.int64]:
     """Class 0..5 of AQI values, which are rounded to whole points first, as an index is reported."""
     return np.digitize(np.round(aqi), CLASS_EDGES, right=True).astype(np.int64)
 
 
-def scores(truth: Float, estimate: Float) -> Scores:
+def scores(truth: Float64, estimate: Float64) -> Scores:
     """All scores of N pairs (N >= 1)."""
     error = estimate - truth
     spread = float(((truth - truth.mean()) ** 2).sum())

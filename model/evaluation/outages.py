@@ -35,7 +35,7 @@ class OutageHour(NamedTuple):
 
 
 @dataclass
-class _Silence:
+class _SilentRun:
     """A run without the sensor from `start_ms` on: how far it is, and what the last hours were taken for."""
 
     start_ms: int
@@ -65,7 +65,7 @@ class UndisturbedRun:
         self._ends = np.array(sorted(self._seen), dtype=np.int64)
         self._states = states
         self._at = sorted(states)
-        self._silence: _Silence | None = None
+        self._silence: _SilentRun | None = None
         self._measured = {hour.end_ms: hour.measured for hour in hours if hour.measured is not None}
         self._pollutant = pollutant
         self._truths: dict[int, History] = {}
@@ -79,7 +79,7 @@ class UndisturbedRun:
             state = self._before(start_ms)
             if state is None:
                 return None
-            self._silence = _Silence(start_ms, state)
+            self._silence = _SilentRun(start_ms, state)
         silence = self._silence
         reached = silence.state.t_ms
         first, last = np.searchsorted(self._ends, (reached, hour.end_ms - 1), side="right")

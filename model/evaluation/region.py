@@ -21,15 +21,13 @@ from numpy.typing import NDArray
 
 from datasets.errors import LayoutError
 from datasets.hourly import FolderReader
+from model.evaluation.progress import Progress
 from network import region as network
 from network.members import Members, Position, Variable, distances
 from network.scale import from_log, to_log
+from schemas.arrays import Bool, Float64
 from schemas.parameters import POLLUTANTS
 from schemas.times import DAY_MS, HOUR_MS
-
-Float64 = NDArray[np.float64]
-Bool = NDArray[np.bool_]
-Progress = Callable[[str, int, int], None]
 
 #: Lengths of the made outages, hours.
 OUTAGES: Final = (1, 6, 24, 168, 720)
@@ -183,14 +181,14 @@ def _tested(members: Members) -> tuple[str, ...]:
     return stations[::step]
 
 
-class _Kind(NamedTuple):
+class _OutageKind(NamedTuple):
     """A kind of outage: how many take turns, and which variables the one of a number silences."""
 
     turns: int
     silenced: Callable[[int], Bool]
 
 
-def _silences(members: Members, tested: Sequence[str]) -> dict[str, _Kind]:
+def _silences(members: Members, tested: Sequence[str]) -> dict[str, _OutageKind]:
     """The kinds of outage that a region can have, by name."""
     d = len(members)
     table = members.table[[members.stations.index(station) for station in tested]]
@@ -209,7 +207,7 @@ def _silences(members: Members, tested: Sequence[str]) -> dict[str, _Kind]:
 
     at_once = max(1, len(members.stations) // 4) if len(pollutants) > 1 else max(1, len(tested) // 8)
     found = {
-        "one sensor": _Kind(
+        "one sensor": _OutageKind(
             len(queue) // at_once,
             lambda n: chosen([queue[(n * at_once + i) % len(queue)] for i in range(at_once)]),
         )
@@ -217,19 +215,21 @@ def _silences(members: Members, tested: Sequence[str]) -> dict[str, _Kind]:
     optical = table[:, [POLLUTANTS.index("pm25"), POLLUTANTS.index("pm10")]]
     optical = optical[(optical >= 0).all(axis=1)]
     if len(optical):
-        found["both PM of a station"] = _Kind(
+        found["both PM of a station"] = _OutageKind(
             len(optical), lambda n: chosen(optical[n % len(optical)].tolist())
         )
     if len(pollutants) > 1:
-        found["whole station"] = _Kind(
+        found["whole station"] = _OutageKind(
             len(tested), lambda n: chosen([v for v in table[n % len(tested)].tolist() if v >= 0])
         )
         if len(members.stations) > 1:
-            found["one pollutant everywhere"] = _Kind(
+            found["one pollutant everywhere"] = _OutageKind(
                 len(pollutants), lambda n: members.pollutants == pollutants[n % len(pollutants)]
             )
     if len(members.stations) > 1:
-        found["half of all at random"] = _Kind(_RESTING, lambda n: np.random.default_rng(n).random(d) < 0.5)
+        found["half of all at random"] = _OutageKind(
+            _RESTING, lambda n: np.random.default_rng(n).random(d) < 0.5
+        )
     return found
 
 
@@ -239,7 +239,7 @@ def _rested(number: int, count: int) -> int | None:
     return number // _RESTING * count + turn if turn < count else None
 
 
-def _rotating(silence: "_Kind", data: RegionHours, begin: int, length: int) -> Bool:
+def _rotating(silence: "_OutageKind", data: RegionHours, begin: int, length: int) -> Bool:
     """(hours, d) who is silent when: one outage after the other from `begin` on."""
     turns, groups = silence
     mask = np.zeros(data.values.shape, dtype=np.bool_)

@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 #: {"aqi": {pattern: factor}, "sensors": {pattern: {parameter: factor}}}, as the manifest has them.
-Tables = dict[str, dict[str, Any]]
+FactorTables = dict[str, dict[str, Any]]
 
 LEVEL: Final = 0.9
 #: What `model.evaluation.evaluate.masked` puts in for a picture of noise. The embedding is only a mark: every
@@ -192,7 +192,7 @@ def run_ensemble(ensemble: EnsembleHead, shown: Windows) -> EnsembleOutputs:
 
 
 def fold_predictor(
-    folds: Sequence[Fold], tables: Tables | None = None
+    folds: Sequence[Fold], tables: FactorTables | None = None
 ) -> Callable[[Windows, NDArray[np.int64]], HeadOutput]:
     """`predict` for `evaluate.score_windows`: every row by the fold that did not see its group.
 
@@ -232,7 +232,7 @@ def fold_predictor(
 
 def with_intervals(
     aqi: Float32, aqi_scale: Float32, log: Float32, log_scale: Float32, pattern: NDArray[np.int64],
-    tables: Tables | None,
+    tables: FactorTables | None,
 ) -> HeadOutput:  # fmt: skip
     """What `model.bundle.runtime.Head` makes of the graph's outputs."""
     factor, sensor_factor = np.ones(len(PATTERNS)), np.ones((len(PATTERNS), 6))
@@ -288,7 +288,7 @@ class Residuals:
                 values = log_error[:, column] / np.maximum(log_scale[:, column], 1e-6)
                 ratios.add(output.pattern, rows, values.astype(np.float64), hidden)
 
-    def tables(self, groups: Bool | None = None) -> Tables:
+    def tables(self, groups: Bool | None = None) -> FactorTables:
         """Split-conformal factors per pattern.
 
         A pattern's rows of one group are not independent: the quantile is taken with each group weighing the
@@ -344,14 +344,14 @@ def _family(pattern: int) -> _Family:
     return _Family((shown & 3).bit_count(), bool(shown & 0b111100), bool(shown & 1 << len(POLLUTANTS)))
 
 
-_Part = tuple[Float64, NDArray[np.int64]]
+_RatioPart = tuple[Float64, NDArray[np.int64]]
 
 
 class _Ratios:
     """Residuals over scales by pattern, each with its group."""
 
     def __init__(self) -> None:
-        self._parts: dict[int, list[_Part]] = {}
+        self._parts: dict[int, list[_RatioPart]] = {}
 
     def add(self, pattern: NDArray[np.int64], group: NDArray[np.int64], ratio: Float64, chosen: Bool) -> None:
         for index in np.unique(pattern[chosen]):
@@ -360,8 +360,8 @@ class _Ratios:
 
     def factors(self, groups: Bool | None) -> list[float]:
         """One factor for each of `PATTERNS`, from the groups chosen."""
-        chosen: dict[int, list[_Part]] = {}
-        families: dict[tuple[int, bool, bool], list[_Part]] = {}
+        chosen: dict[int, list[_RatioPart]] = {}
+        families: dict[tuple[int, bool, bool], list[_RatioPart]] = {}
         for index, parts in self._parts.items():
             chosen[index] = parts if groups is None else [(r[groups[g]], g[groups[g]]) for r, g in parts]
             families.setdefault(_family(index), []).extend(chosen[index])
@@ -375,7 +375,7 @@ class _Ratios:
         return found
 
 
-def _quantile(parts: list[_Part], otherwise: float) -> float:
+def _quantile(parts: list[_RatioPart], otherwise: float) -> float:
     values = np.concatenate([part[0] for part in parts]) if parts else np.zeros(0)
     groups = np.concatenate([part[1] for part in parts]) if parts else np.zeros(0, np.int64)
     if len(values) == 0:

@@ -365,7 +365,7 @@ def _agree(what: str, got: NDArray[np.float32], expected: NDArray[np.float32]) -
         )
 
 
-class _Calibration(CalibrationDataReader):
+class _CalibrationFrames(CalibrationDataReader):
     def __init__(self, frames: Iterable[NDArray[np.uint8]]) -> None:
         self._frames = iter(frames)
 
@@ -398,7 +398,7 @@ def quantise(
         quantize_static(
             str(prepared),
             str(target),
-            _Calibration(frames),
+            _CalibrationFrames(frames),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv", "Add", "Clip", "Relu"],
             per_channel=True,

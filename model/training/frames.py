@@ -21,10 +21,10 @@ from model.errors import TrainingError
 from model.evaluation.evaluate import noise_picture
 from model.evaluation.progress import Progress
 from model.training.backbones import BACKBONES, build_backbone, load_pretrained, tail_start
+from schemas.arrays import Float32
 
 __all__ = ["INPUT_SIZE", "FrameTable", "normalised", "read_frames", "usable_picture"]
 
-Float = NDArray[np.float32]
 
 INPUT_SIZE: Final = 224
 
@@ -35,14 +35,14 @@ class FrameTable(NamedTuple):
     A group may have no frame, or no sensor.
     """
 
-    features: Float  #: (F, C) pooled
-    haze: Float  #: (F, 20)
+    features: Float32  #: (F, C) pooled
+    haze: Float32  #: (F, 20)
     group: NDArray[np.int64]  #: (F,)
-    sensors: Float  #: (G, 6) ug/m3, NaN = missing
-    hour: Float  #: (G,) solar hour
-    aqi: Float  #: (G,)
+    sensors: Float32  #: (G, 6) ug/m3, NaN = missing
+    hour: Float32  #: (G,) solar hour
+    aqi: Float32  #: (G,)
     site: tuple[str, ...]  #: (G,)
-    noise: Float  #: (C,) of `noise_picture`, to ask what the head makes of a broken camera
+    noise: Float32  #: (C,) of `noise_picture`, to ask what the head makes of a broken camera
     #: (F + 1, c, h, w) float16, what goes into the last blocks, the noise picture last; None: not asked for
     activations: NDArray[np.float16] | None = None
 

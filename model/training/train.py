@@ -23,7 +23,7 @@ from model.evaluation.progress import Progress
 from model.training.config import TrainConfig
 from model.training.frames import FrameTable
 from model.training.network import AQI_UNIT, SENSORS, FusionHead, HeadInputs, HeadOutputs, Scaling
-from schemas.arrays import Bool
+from schemas.arrays import Bool, Float32
 
 __all__ = [
     "Fitted",
@@ -34,7 +34,6 @@ __all__ = [
     "principal_components",
 ]
 
-Float = NDArray[np.float32]
 
 #: Random poolings of each window's frames that training draws from.
 _DRAWS: Final = 32
@@ -50,8 +49,8 @@ class Split(NamedTuple):
 class Projection(NamedTuple):
     """h_I = features @ weight + bias."""
 
-    weight: Float  #: (C, 128)
-    bias: Float  #: (128,)
+    weight: Float32  #: (C, 128)
+    bias: Float32  #: (128,)
 
 
 class Fitted(NamedTuple):
@@ -66,7 +65,7 @@ class Fitted(NamedTuple):
         return self.projections[member if len(self.projections) > 1 else 0]
 
 
-def principal_components(features: Float, size: int) -> Projection:
+def principal_components(features: Float32, size: int) -> Projection:
     """Principal components of (F, C) standardised features, in order of falling variance; signs fixed.
 
     Standard deviations are raised by a hundredth of the largest, so that a channel that hardly ever fires
@@ -99,7 +98,7 @@ class _CachedNet(nn.Module):
 
 
 def _scaling(
-    table: FrameTable, rows: Bool, pooled_haze: Float, pooled_embedding: Float, groups: Bool
+    table: FrameTable, rows: Bool, pooled_haze: Float32, pooled_embedding: Float32, groups: Bool
 ) -> Scaling:
     """Standardisation from the training groups only."""
     sensors = np.maximum(table.sensors[groups], 0)
@@ -108,7 +107,7 @@ def _scaling(
     if not rows.any():
         raise TrainingError("no usable frame in any training group: there is no picture to learn from")
 
-    def moments(values: Float) -> tuple[Tensor, Tensor]:
+    def moments(values: Float32) -> tuple[Tensor, Tensor]:
         known = ~np.isnan(values).all(axis=0)
         mean, std = np.zeros(values.shape[1]), np.ones(values.shape[1])
         mean[known] = np.nanmean(values[:, known], axis=0)
@@ -129,7 +128,7 @@ def _scaling(
     )  # fmt: skip
 
 
-def pool_frames(values: Float, group: NDArray[np.int64], groups: int) -> Float:
+def pool_frames(values: Float32, group: NDArray[np.int64], groups: int) -> Float32:
     total = np.zeros((groups, values.shape[1]))
     np.add.at(total, group, values)
     count = np.maximum(np.bincount(group, minlength=groups), 1)
@@ -150,7 +149,7 @@ def _draws(group: NDArray[np.int64], groups: int, rng: np.random.Generator) -> l
     return chosen
 
 
-def _drawn(values: Float, draws: list[list[NDArray[np.int64]]]) -> Float:
+def _drawn(values: Float32, draws: list[list[NDArray[np.int64]]]) -> Float32:
     """(draws, G, W) means of (F, W); 0 for a group without frames."""
     means = np.zeros((_DRAWS, len(draws), values.shape[1]), dtype=np.float32)
     for index, choices in enumerate(draws):
@@ -160,7 +159,7 @@ def _drawn(values: Float, draws: list[list[NDArray[np.int64]]]) -> Float:
     return means
 
 
-def hour_circle(hour: Float) -> Float:
+def hour_circle(hour: Float32) -> Float32:
     """(N, 2) sine and cosine of hours; 0, 0 where the hour is unknown."""
     angle = hour * np.float32(2 * np.pi / 24)
     return np.nan_to_num(np.stack([np.sin(angle), np.cos(angle)], axis=1)).astype(np.float32)

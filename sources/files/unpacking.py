@@ -50,7 +50,7 @@ class Piece(NamedTuple):
     body: bytes
 
 
-class _Counted(io.RawIOBase):
+class _BudgetedReader(io.RawIOBase):
     """Reads on while less has been read in all than a bomb would have."""
 
     def __init__(self, inner: IO[bytes], budget: "_Budget") -> None:
@@ -111,7 +111,7 @@ def _of(file: IO[bytes], name: str, where: str, budget: _Budget, adapter: str | 
 
 
 def _buffered(file: Any, budget: _Budget) -> io.BufferedReader:
-    return io.BufferedReader(_Counted(file, budget), 256 * 1024)
+    return io.BufferedReader(_BudgetedReader(file, budget), 256 * 1024)
 
 
 def _zipped(file: IO[bytes], where: str, budget: _Budget, adapter: str | None) -> Iterator[Piece]:

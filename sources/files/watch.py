@@ -60,7 +60,9 @@ class FolderWatch:
     ) -> None:
         self._known = known
         self._look_s = look_s
-        self._jobs: list[_Readings | _Pictures] = [_Readings(one, reception, zone_of) for one in folders]
+        self._jobs: list[_ReadingFiles | _Pictures] = [
+            _ReadingFiles(one, reception, zone_of) for one in folders
+        ]
         self._jobs += [_Pictures(one, reception, tell) for one in cameras]
 
     async def serve(self) -> None:
@@ -68,7 +70,7 @@ class FolderWatch:
         jobs = {f"folder {one.inbox.folder}": one for one in self._jobs}
         await side_by_side(jobs, self._watch, self._known)
 
-    async def _watch(self, job: "_Readings | _Pictures") -> None:
+    async def _watch(self, job: "_ReadingFiles | _Pictures") -> None:
         said = ""
         while True:
             try:
@@ -86,7 +88,7 @@ class FolderWatch:
                 job.become("no_folder", f"its folder cannot be watched: {words}")
             await asyncio.sleep(_RETRY_S)
 
-    async def _serve(self, job: "_Readings | _Pictures") -> None:
+    async def _serve(self, job: "_ReadingFiles | _Pictures") -> None:
         """Until a fault of the folder's own; raises OSError."""
         for claimed in job.inbox.begun():
             await self._settle(job, claimed)
@@ -95,7 +97,7 @@ class FolderWatch:
                 await self._settle(job, claimed)
             await asyncio.sleep(self._look_s)
 
-    async def _settle(self, job: "_Readings | _Pictures", claimed: Claimed) -> None:
+    async def _settle(self, job: "_ReadingFiles | _Pictures", claimed: Claimed) -> None:
         """Read one file, and put it where it belongs. Only the folder's own faults leave as OSError."""
         name = ascii(claimed.name)[1:-1]
         try:
@@ -122,7 +124,7 @@ class FolderWatch:
         metrics.FILES.labels("failed" if refused else "done").inc()
 
 
-class _Readings:
+class _ReadingFiles:
     keeps = True
 
     def become(self, word: str, words: str) -> None:

@@ -7,21 +7,20 @@ Gateways serve it at /openapi.json.
 
 import json
 import sys
-from typing import Any, Final
+from typing import Final
 
 from pydantic.json_schema import models_json_schema
 
+from schemas.base import JsonObject
 from schemas.reading import READING_EXAMPLE, Reading
 from sources.adapters import adapters
 from sources.gateway.answers import TakenAnswer, TurnedAway
-
-Plain = dict[str, Any]
 
 #: Version of the document; the first digit is that of the paths.
 _VERSION: Final = "1.0.0"
 _SCHEMAS: Final = "#/components/schemas/"
 _CSV_EXAMPLE: Final = "station,time,parameter,value,unit\nmy-roof,2026-08-21T10:00:00Z,pm25,12.5,ug/m3\n"
-_ID: Final[Plain] = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"}
+_ID: Final[JsonObject] = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"}
 _TURNED_AWAY: Final = {
     "400": "what is said around the body is wrong",
     "401": "no key, or a wrong one",
@@ -32,7 +31,9 @@ _TURNED_AWAY: Final = {
 }
 
 
-def _parameter(name: str, about: str, schema: Plain, place: str = "query", required: bool = False) -> Plain:
+def _parameter(
+    name: str, about: str, schema: JsonObject, place: str = "query", required: bool = False
+) -> JsonObject:
     return {"name": name, "in": place, "required": required, "description": about, "schema": schema}
 
 
@@ -44,8 +45,8 @@ _ONCE: Final = _parameter(
 )  # fmt: skip
 
 
-def _answers() -> Plain:
-    def json_of(name: str) -> Plain:
+def _answers() -> JsonObject:
+    def json_of(name: str) -> JsonObject:
         return {"application/json": {"schema": {"$ref": _SCHEMAS + name}}}
 
     taken = {
@@ -61,7 +62,7 @@ def _answers() -> Plain:
     return dict(sorted((taken | away).items()))
 
 
-def _post(summary: str, content: Plain, parameters: list[Plain]) -> Plain:
+def _post(summary: str, content: JsonObject, parameters: list[JsonObject]) -> JsonObject:
     return {
         "post": {
             "summary": summary,
@@ -72,7 +73,7 @@ def _post(summary: str, content: Plain, parameters: list[Plain]) -> Plain:
     }
 
 
-def document() -> Plain:
+def document() -> JsonObject:
     """The document, as plain data."""
     _, schemas = models_json_schema(
         [(Reading, "validation"), (TakenAnswer, "serialization"), (TurnedAway, "serialization")],

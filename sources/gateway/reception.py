@@ -72,7 +72,7 @@ class UnknownPart(NamedTuple):
     path: str
 
 
-class _Prepared(NamedTuple):
+class _ToPublish(NamedTuple):
     """What is produced for a translation, the receipt for it, and what was not known before, with why."""
 
     records: list[Out]
@@ -176,7 +176,7 @@ class Reception:
         for listener in self._listeners:
             listener.link_changed(station, online, at_ms, origin)
 
-    def _prepared(self, arrival: Arrival, made: Translation) -> _Prepared:
+    def _prepared(self, arrival: Arrival, made: Translation) -> _ToPublish:
         refused = list(made.refused)
         kept = []
         strangers: dict[str, int] = {}
@@ -236,7 +236,7 @@ class Reception:
             facts=facts,
             dead_letter=letter_id,
         )
-        return _Prepared(records, receipt, unknown)
+        return _ToPublish(records, receipt, unknown)
 
     def _report(self, part: UnknownPart, why: str) -> None:
         if len(self._reported) >= _MOST_UNKNOWN:

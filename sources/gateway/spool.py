@@ -40,7 +40,7 @@ CREATE TABLE IF NOT EXISTS arrival (
 """
 
 
-class _Waiting(NamedTuple):
+class _SpooledArrival(NamedTuple):
     number: int
     arrival: Arrival
 
@@ -75,12 +75,12 @@ class ArrivalSpool:
                 self._base.execute("ROLLBACK")
             raise SpoolFull(f"what waits for Kafka on disk can take no more: {error}") from error
 
-    def first(self, most: int) -> list[_Waiting]:
+    def first(self, most: int) -> list[_SpooledArrival]:
         """The oldest, in order."""
         rows = self._base.execute(
             "SELECT number, adapter, body, received_at, rest FROM arrival ORDER BY number LIMIT ?", (most,)
         ).fetchall()
-        return [_Waiting(number, _arrival(*row)) for number, *row in rows]
+        return [_SpooledArrival(number, _arrival(*row)) for number, *row in rows]
 
     def drop(self, up_to: int) -> None:
         """They are in Kafka."""

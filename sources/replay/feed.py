@@ -22,7 +22,7 @@ from streams.topics import FRAMES, READINGS, STATIONS
 _MOST_PROBLEMS: Final = 1000
 
 
-class Progress(NamedTuple):
+class ReplayProgress(NamedTuple):
     """How far a replay is."""
 
     sent: int  #: events (single values and frames)
@@ -71,7 +71,7 @@ def feed(
     run: str = "",
     live: bool = False,
     speed: float | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[ReplayProgress], None] | None = None,
     stop: threading.Event | None = None,
 ) -> ReplaySummary:
     """Send the folder `root` to the topics of `settings` (which must exist) and wait until all is confirmed.
@@ -105,7 +105,7 @@ def feed(
             for message in stations(contents.stations):
                 _send(sender, message, summary)
             sender.flush()  # the stages find each station's record before its first frame
-            pace = _Pace(speed, span, stop)
+            pace = _SendingPace(speed, span, stop)
             messages = timeline(
                 spool.ordered(), span, partitions=partitions, window=settings.window,
                 source=f"skyfuse/replay/{layout}", run=run, watermarks=not live,
@@ -117,7 +117,7 @@ def feed(
                     break
                 _send(sender, message, summary)
                 if progress is not None and message.key is not None:
-                    progress(Progress(summary.frames + summary.values, len(spool), message.time_ms))
+                    progress(ReplayProgress(summary.frames + summary.values, len(spool), message.time_ms))
         summary.untimed = spool.untimed
     summary.seconds = time.monotonic() - began
     return summary
@@ -130,7 +130,7 @@ def _declared_ms(contents: Contents) -> int:
     return max(ends, default=0) * 1000
 
 
-class _Pace:
+class _SendingPace:
     """Holds each message until its event time is due."""
 
     def __init__(self, speed: float | None, span: tuple[int, int] | None, stop: threading.Event) -> None:

@@ -18,11 +18,11 @@ from streams.to_end import looking_in, read_partitions
 from streams.topics import Topic
 
 #: Per (topic with prefix, partition) the offset after its last record.
-Ends = Mapping[tuple[str, int], int]
+EndOffsets = Mapping[tuple[str, int], int]
 _POLL_SECONDS: Final = 0.5
 
 
-def ends(settings: Settings, *listed: Topic) -> Ends:
+def ends(settings: Settings, *listed: Topic) -> EndOffsets:
     """Where topics end now. Raises TopicReadError."""
     try:
         with admin_client(settings.kafka) as client:
@@ -49,7 +49,7 @@ def await_read(
     for `patience` seconds.
     """
     group = settings.kafka.names.group(role)
-    wanted: Ends | None = None
+    wanted: EndOffsets | None = None
     moved, before = time.monotonic(), None
     while True:
         meanwhile()
@@ -69,7 +69,7 @@ def await_read(
 
 
 def _missing(
-    settings: Settings, group: str, wanted: Ends, final_after_ms: int | None
+    settings: Settings, group: str, wanted: EndOffsets, final_after_ms: int | None
 ) -> Mapping[tuple[str, int], tuple[int, int]]:
     """The partitions that are not read up to `wanted`: how far they are, and their final windows' horizon."""
     tps = [TopicPartition(*place) for place in wanted]
@@ -86,7 +86,7 @@ def _missing(
     return found
 
 
-def read_outcome(settings: Settings, run: str, begin: Ends) -> RowsOutcome:
+def read_outcome(settings: Settings, run: str, begin: EndOffsets) -> RowsOutcome:
     """What the topics of late data and dead letters tell of `run`, from `begin` to where they end now.
 
     Raises TopicReadError.

@@ -20,7 +20,7 @@ from streams.accept import ORIGIN, PUNCTUATION_TYPE
 from streams.cadence import MAX_PERIOD_MS, TOLERANCE
 from streams.topics import FRAMES, READINGS, STATIONS
 
-Headers = list[tuple[str, bytes]]
+SentHeaders = list[tuple[str, bytes]]
 #: A reading stands for an hour at most, and a tenth of it longer until the next one is due (streams.cadence).
 _STANDS_MS: Final = MAX_PERIOD_MS + MAX_PERIOD_MS // TOLERANCE
 #: schemas.reading.Reading takes no more in one message.
@@ -39,7 +39,7 @@ class Message:
     topic: str  #: name in streams.topics, without prefix
     key: bytes | None
     value: bytes | Path
-    headers: Headers
+    headers: SentHeaders
     time_ms: int | None  #: event time of its place in the replay; None: before all
     partition: int | None = None
     values: int = 0  #: readings it carries
@@ -123,7 +123,7 @@ def _same_message(together: list[Spooled], event: Spooled) -> bool:
     )
 
 
-def _origin(run: str, places: Iterable[str]) -> Headers:
+def _origin(run: str, places: Iterable[str]) -> SentHeaders:
     return [(ORIGIN, f"{run} {origin_text(places)}".encode())] if run else []
 
 

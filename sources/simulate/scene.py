@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from camera.sun import solar_hour
+from schemas.arrays import Float32
 from schemas.base import from_ms
 from schemas.times import HOUR_MS
 from sources.simulate.air import air, sun_over
@@ -28,7 +29,6 @@ HEIGHT: Final = 360
 WIDTH: Final = 640
 _QUALITY: Final = 85
 _HORIZON: Final = 172  # row
-_Float = NDArray[np.float32]
 
 #: Extinction by dry particles, m2/g: middle of the range of the IMPROVE network's reconstructions
 #: (Pitchford et al. 2007) for an urban mixture.
@@ -52,7 +52,7 @@ def growth(humidity: float) -> float:
     return max(1.0, 1.0 / math.sqrt(dryness / 0.7))
 
 
-def extinction(pm25: float, humidity: float) -> _Float:
+def extinction(pm25: float, humidity: float) -> Float32:
     """Extinction for red, green and blue light, 1/km, from PM2.5 in ug/m3 and relative humidity in %."""
     particles = _MASS_EXTINCTION * pm25 * growth(humidity) / 1000.0
     return (_RAYLEIGH * _AIR_COLOUR + particles * _PARTICLE_COLOUR).astype(np.float32)
@@ -62,17 +62,17 @@ def extinction(pm25: float, humidity: float) -> _Float:
 class Scene:
     """What stays the same in front of one camera."""
 
-    albedo: _Float  #: (H, W, 3), reflectance
+    albedo: Float32  #: (H, W, 3), reflectance
     layer: NDArray[np.uint8]  #: (H, W), index into `distance`
-    distance: _Float  #: (layers,), km
+    distance: Float32  #: (layers,), km
     sky: NDArray[np.bool_]  #: (rows, W, 1): which pixels of the top rows are sky
     window: NDArray[np.uint8]  #: (H, W): 0, or when this window is lit (the smaller, the longer)
-    lamp: _Float  #: (H, W, 1): street lamps and their halos
-    cloud: _Float  #: (rows, 2 W): a field that drifts over the sky, 0 to 1
-    grain: _Float  #: (H + 64, W + 64, 1): noise of the camera, standard normal
+    lamp: Float32  #: (H, W, 1): street lamps and their halos
+    cloud: Float32  #: (rows, 2 W): a field that drifts over the sky, 0 to 1
+    grain: Float32  #: (H + 64, W + 64, 1): noise of the camera, standard normal
 
 
-def _octaves(rng: np.random.Generator, height: int, width: int, cells: int) -> _Float:
+def _octaves(rng: np.random.Generator, height: int, width: int, cells: int) -> Float32:
     """Smooth noise in [0, 1] that repeats along the width: a sum of ever finer fields."""
     total = np.zeros((height, width), np.float32)
     weight = 1.0
@@ -119,7 +119,7 @@ def scene(seed: int) -> Scene:
 
 def _hills(
     rng: np.random.Generator,
-    albedo: _Float,
+    albedo: Float32,
     layer: NDArray[np.uint8],
     number: int,
     height: float,
@@ -136,7 +136,7 @@ def _hills(
 
 def _buildings(
     rng: np.random.Generator,
-    albedo: _Float,
+    albedo: Float32,
     layer: NDArray[np.uint8],
     window: NDArray[np.uint8],
     number: int,
@@ -175,7 +175,7 @@ def _buildings(
         left += width
 
 
-def _ground(rng: np.random.Generator, albedo: _Float, layer: NDArray[np.uint8], lamp: _Float) -> _Float:
+def _ground(rng: np.random.Generator, albedo: Float32, layer: NDArray[np.uint8], lamp: Float32) -> Float32:
     """Roofs, trees and a road, from the foot of the skyline to the camera; the distance of every layer."""
     first = _HORIZON + 8
     rows = np.arange(HEIGHT, dtype=np.float32)
@@ -199,7 +199,7 @@ def _ground(rng: np.random.Generator, albedo: _Float, layer: NDArray[np.uint8], 
     return np.concatenate([np.array(_LAYERS), np.sqrt(strips[:-1] * strips[1:])]).astype(np.float32)
 
 
-def _houses(rng: np.random.Generator, albedo: _Float) -> None:
+def _houses(rng: np.random.Generator, albedo: Float32) -> None:
     """Low houses all over the ground, far ones first: a wall and a roof each."""
     for below in np.sort(20.0 + 150.0 * rng.random(90) ** 1.6):
         width, height = 3 + 0.22 * below, 1 + 0.10 * below
@@ -211,7 +211,7 @@ def _houses(rng: np.random.Generator, albedo: _Float) -> None:
         albedo[ridge:eaves, left:right] = roof * np.float32(0.7 + 0.6 * rng.random())
 
 
-def _road(rng: np.random.Generator, rows: _Float, first: int, albedo: _Float, lamp: _Float) -> None:
+def _road(rng: np.random.Generator, rows: Float32, first: int, albedo: Float32, lamp: Float32) -> None:
     aim, lean = WIDTH * (0.35 + 0.3 * rng.random()), 0.5 * rng.standard_normal()
     columns = np.arange(WIDTH, dtype=np.float32)[None, :]
     below = rows[first:, None] - _HORIZON
@@ -231,7 +231,7 @@ def _road(rng: np.random.Generator, rows: _Float, first: int, albedo: _Float, la
             lamp[:, :, 0] += np.exp(-spot / (0.6 * reach**2)) + 0.035 * np.exp(-spot / (30 * reach**2))
 
 
-def _trees(rng: np.random.Generator, albedo: _Float, layer: NDArray[np.uint8]) -> None:
+def _trees(rng: np.random.Generator, albedo: Float32, layer: NDArray[np.uint8]) -> None:
     rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
     leaf = rng.random((HEIGHT, WIDTH, 1), np.float32)
     for _ in range(26):
@@ -255,11 +255,11 @@ def _srgb_table() -> NDArray[np.uint8]:
 _SRGB: Final = _srgb_table()
 
 
-def _colour(*rgb: float) -> _Float:
+def _colour(*rgb: float) -> Float32:
     return np.array(rgb, np.float32)
 
 
-def _mix(a: _Float, b: _Float, weight: float) -> _Float:
+def _mix(a: Float32, b: Float32, weight: float) -> Float32:
     return (a * np.float32(1.0 - weight) + b * np.float32(weight)).astype(np.float32)
 
 

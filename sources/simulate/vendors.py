@@ -32,7 +32,7 @@ class VendorMessage(NamedTuple):
     headers: Mapping[str, str] = {}
 
 
-class _Air(NamedTuple):
+class _AirShown(NamedTuple):
     """What a device's sensors show: ug/m3, Celsius, per cent, hPa."""
 
     at_ms: int
@@ -54,7 +54,7 @@ class VendorDevice:
     station: SimulatedStation
     way: DeviceWay
     every_s: int
-    words: Callable[["VendorDevice", _Air], VendorMessage]
+    words: Callable[["VendorDevice", _AirShown], VendorMessage]
     basic: bool = False
     will: tuple[str, str, str] | None = None
     zone_h: int = 0
@@ -75,7 +75,7 @@ class VendorDevice:
 
         return self.words(
             self,
-            _Air(
+            _AirShown(
                 at_ms,
                 noisy(true["pm25"], 0.05, 1),
                 noisy(true["pm10"], 0.07, 2),
@@ -90,7 +90,7 @@ def _json(body: object) -> bytes:
     return json.dumps(body, separators=(",", ":")).encode()
 
 
-def _airgradient(device: VendorDevice, air: _Air) -> VendorMessage:
+def _airgradient(device: VendorDevice, air: _AirShown) -> VendorMessage:
     serial = device.kept["serial"]
     body = {
         "pm01": round(0.7 * air.pm25, 2), "pm02": round(air.pm25, 2), "pm10": round(air.pm10, 2),
@@ -103,7 +103,7 @@ def _airgradient(device: VendorDevice, air: _Air) -> VendorMessage:
     return VendorMessage(f"airgradient/readings/{serial}", _json(body))
 
 
-def _tasmota(device: VendorDevice, air: _Air) -> VendorMessage:
+def _tasmota(device: VendorDevice, air: _AirShown) -> VendorMessage:
     local = from_ms(air.at_ms).astimezone(timezone(timedelta(hours=device.zone_h)))
     body = {
         "Time": f"{local:%Y-%m-%dT%H:%M:%S}",
@@ -122,7 +122,7 @@ def _tasmota(device: VendorDevice, air: _Air) -> VendorMessage:
     return VendorMessage(f"tele/{device.id}/SENSOR", _json(body))
 
 
-def _smart_citizen(device: VendorDevice, air: _Air) -> VendorMessage:
+def _smart_citizen(device: VendorDevice, air: _AirShown) -> VendorMessage:
     sensors = {
         10: 96, 14: 145, 53: 48.2, 55: round(air.temperature, 2), 56: round(air.humidity, 2),
         58: round(air.pressure / 10, 2), 87: round(air.pm25), 88: round(air.pm10), 89: round(0.7 * air.pm25),
@@ -134,7 +134,7 @@ def _smart_citizen(device: VendorDevice, air: _Air) -> VendorMessage:
     return VendorMessage(f"device/sck/{device.kept['token']}/readings", _json({"data": [batch]}))
 
 
-def _milesight(device: VendorDevice, air: _Air) -> VendorMessage:
+def _milesight(device: VendorDevice, air: _AirShown) -> VendorMessage:
     """An AM319 behind ChirpStack. Its battery is nearly empty, for `skyfuse fleet` to show."""
     eui = device.kept["eui"]
     body = {
@@ -157,7 +157,7 @@ def _milesight(device: VendorDevice, air: _Air) -> VendorMessage:
     return VendorMessage(f"application/17c82e96/device/{eui}/event/up", _json(body))
 
 
-def _sensecap(device: VendorDevice, air: _Air) -> VendorMessage:
+def _sensecap(device: VendorDevice, air: _AirShown) -> VendorMessage:
     """A SenseCAP node behind The Things Stack, whose webhooks leave out what is zero."""
     at = from_ms(air.at_ms).astimezone(UTC)
     stamp = f"{at:%Y-%m-%dT%H:%M:%S}.{air.at_ms % 1000:03d}482915Z"
@@ -188,7 +188,7 @@ def _sensecap(device: VendorDevice, air: _Air) -> VendorMessage:
     return VendorMessage("/v1/ingest/the-things-stack", _json(body), {"Content-Type": "application/json"})
 
 
-def _airrohr(device: VendorDevice, air: _Air) -> VendorMessage:
+def _airrohr(device: VendorDevice, air: _AirShown) -> VendorMessage:
     """Values are words, PM10 comes before PM2.5, pressure is in Pa."""
     values = {
         "SDS_P1": f"{air.pm10:.2f}", "SDS_P2": f"{air.pm25:.2f}",
@@ -204,7 +204,7 @@ def _airrohr(device: VendorDevice, air: _Air) -> VendorMessage:
     return VendorMessage("/data.php", _json(body), headers)
 
 
-def _purpleair(device: VendorDevice, air: _Air) -> VendorMessage:
+def _purpleair(device: VendorDevice, air: _AirShown) -> VendorMessage:
     """What its web server answers, as somebody's script passes it on; the case is 8 F too warm."""
     body: dict[str, Any] = {
         "SensorId": device.kept["mac"], "DateTime": f"{from_ms(air.at_ms):%Y/%m/%dT%H:%M:%Sz}",

@@ -19,7 +19,7 @@ import pytest
 
 import agents.fusion
 from agents.fusion import FusionStage
-from agents.worker import _Fusion
+from agents.worker import _FusionBuilder
 from schemas.amendment import AMENDMENT_TYPE, AmendedHour, Amendment
 from schemas.base import from_ms, to_ms
 from schemas.estimate import Estimate
@@ -96,7 +96,7 @@ class Died(Exception):
     """The worker was killed."""
 
 
-class World(_Fusion):
+class World(_FusionBuilder):
     """The broker's side of the story, and a worker that may die at every step."""
 
     def __init__(self) -> None:

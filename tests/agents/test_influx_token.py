@@ -11,7 +11,7 @@ from cli.shared.influx_setup import admin_of, initialise
 from settings.token_file import read_token
 from sinks.errors import SinkStopped
 from sinks.influx import InfluxSink
-from sinks.patience import Patience, Trouble
+from sinks.patience import Hindrance, Patience
 from streams.metrics import REGISTRY
 from tests.influx2 import Influx2
 from tests.samples import estimate
@@ -125,7 +125,7 @@ def test_a_read_token_is_waited_for_as_well(server, tmp_path, sink_of):
 def test_a_wait_that_ends_with_the_worker_is_over():
     stopping = threading.Event()
     stopping.set()
-    trouble = Trouble("influx", "cannot be reached", "InfluxDB cannot be reached: refused")
+    trouble = Hindrance("influx", "cannot be reached", "InfluxDB cannot be reached: refused")
     with pytest.raises(SinkStopped):
         Patience.until(stopping, _waiting, _waited).pause(0, trouble)
     assert waits() == {}

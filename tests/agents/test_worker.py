@@ -8,12 +8,12 @@ import pytest
 from agents.worker import _waiting
 from settings.sections import WindowSettings
 from sinks.errors import SinkStopped
-from sinks.patience import Patience, Trouble
+from sinks.patience import Hindrance, Patience
 from streams.join import Rules
 from streams.join_rules import join_rules
 from streams.metrics import REGISTRY
 
-AWAY = Trouble("influx", "cannot be reached", "InfluxDB cannot be reached: refused")
+AWAY = Hindrance("influx", "cannot be reached", "InfluxDB cannot be reached: refused")
 
 
 def test_a_sink_that_waits_is_counted_for_the_alert_rules_and_said(caplog: pytest.LogCaptureFixture) -> None:

@@ -15,7 +15,8 @@ from forecast.features import (
     past,
     weather_ahead,
 )
-from forecast.panel import CHANNELS, HORIZON, WEATHER_CHANNELS, Floats, Panel
+from forecast.panel import CHANNELS, HORIZON, WEATHER_CHANNELS, Panel
+from schemas.arrays import Float32
 from schemas.parameters import POLLUTANTS
 
 P = len(POLLUTANTS)
@@ -28,7 +29,7 @@ def made(stations: int = 3, hours: int = 260, seed: int = 0, gaps: float = 0.2) 
     return Panel(tuple(f"s{k}" for k in range(stations)), 400_000, (8.0,) * stations, values)
 
 
-def all_of(panel: Panel, hour: int) -> list[Floats]:
+def all_of(panel: Panel, hour: int) -> list[Float32]:
     features = OriginFeatures(panel)
     by = Normalisation((30.0,) * P, (10.0,) * 7, (5.0,) * 7)
     rows = [features.origin(p)[:, hour] for p in range(P)]

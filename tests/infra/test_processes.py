@@ -14,7 +14,7 @@ import pytest
 
 from infra.errors import StackError
 from infra.stack.cache import EmbeddedCache
-from infra.stack.processes import Child, Status, Supervisor, spawn, tail
+from infra.stack.processes import Child, ProcessStatus, Supervisor, spawn, tail
 
 _PATIENCE = 20.0
 _FOREVER = "import signal; signal.pause()"
@@ -94,7 +94,7 @@ def test_a_crash_is_restarted_and_reported_with_its_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Supervisor, "FIRST_PAUSE", 0.01)
-    crashes: list[tuple[Status, str]] = []
+    crashes: list[tuple[ProcessStatus, str]] = []
     counter = tmp_path / "runs"
     # Crashes twice, then ends well.
     script = (

@@ -1,13 +1,11 @@
 """Made cities: stations that breathe one air, each with a bias and a noise of its own."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from network.members import Members, Position, Variable
+from schemas.arrays import Float64
 from schemas.parameters import Pollutant
 from schemas.times import HOUR_MS
-
-Float64 = NDArray[np.float64]
 
 START_MS = 1_700_000_000_000 // HOUR_MS * HOUR_MS
 

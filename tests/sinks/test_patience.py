@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sinks.errors import SinkStopped
-from sinks.patience import Patience, Trouble
+from sinks.patience import Hindrance, Patience
 
-BECAUSE = Trouble("influx", "why", "because")
+BECAUSE = Hindrance("influx", "why", "because")
 
 
 def note(seen: list[float], seconds: float) -> bool:

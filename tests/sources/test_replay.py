@@ -30,7 +30,7 @@ from schemas.features import Punctuation
 from schemas.frame import accept_header
 from schemas.reading import accept
 from settings.sections import KafkaSettings, Settings, WindowSettings
-from sources.replay.feed import Progress, feed
+from sources.replay.feed import ReplayProgress, feed
 from sources.replay.timeline import Message, timeline
 from streams.admin import create_topics
 from streams.topics import FRAMES, READINGS, STATIONS
@@ -384,7 +384,7 @@ def test_a_folder_arrives_whole_and_in_order_on_kafka(folder: Path, kafka_settin
     with pytest.raises(SourceError, match="does not exist: run `skyfuse topics`"):
         feed(settings, folder)
     create_topics(settings)
-    told: list[Progress] = []
+    told: list[ReplayProgress] = []
     summary = feed(settings, folder, progress=told.append)
     assert (summary.stations, summary.frames, summary.values, summary.untimed) == (2, 1, 8, 3)
     assert summary.records == 1
@@ -413,7 +413,7 @@ def test_a_stopped_replay_says_so_and_speed_is_kept(folder: Path, kafka_settings
     create_topics(settings)
     stop = threading.Event()
 
-    def after_the_first(progress: Progress) -> None:
+    def after_the_first(progress: ReplayProgress) -> None:
         assert progress.sent == 1, "at a tenth of real time the second event is minutes away"
         stop.set()
 
@@ -478,11 +478,11 @@ def test_progress_without_a_terminal_is_lines() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("cli.shared.progress._EVERY_S", 0.0)
         with shown(console, "replay") as update:
-            update(Progress(3, 10, _START_MS))
+            update(ReplayProgress(3, 10, _START_MS))
     assert output.getvalue() == "replay: 3 of 10 events, at 2023-11-14T22:13:20Z\n"
     terminal = Console(file=io.StringIO(), force_terminal=True)
     with shown(terminal, "replay") as update:
-        update(Progress(3, 10, None))
+        update(ReplayProgress(3, 10, None))
 
 
 @pytest.mark.broker
@@ -507,7 +507,7 @@ def test_a_broker_killed_in_the_middle_costs_nothing(
     )
     killer: list[threading.Thread] = []
 
-    def power_cut(progress: Progress) -> None:
+    def power_cut(progress: ReplayProgress) -> None:
         if progress.sent == 10_000:
 
             def cut() -> None:
