@@ -15,13 +15,12 @@ from prometheus_client import generate_latest
 from agents.away import Away, end_within
 from schemas.errors import Refused
 from settings.sections import GatewaySettings, Settings
-from sources.asking import SourceNews
 from sources.cameras.round import CameraRound
 from sources.codecs.shelf import CodecShelf
 from sources.entries import read_entries
 from sources.files.watch import FolderWatch
 from sources.gateway.admission import Admission
-from sources.gateway.devices import DeviceReporter
+from sources.gateway.devices import DeviceReporter, SourceChange
 from sources.gateway.directory import StationDirectory
 from sources.gateway.errors import CodecFileError
 from sources.gateway.http_way import HttpWay
@@ -104,7 +103,7 @@ def build_gateway(settings: Settings) -> Gateway:
                 zone_of=directory.zone_of,
             )
         )  # fmt: skip
-    ways += _fetching(settings, reception, directory, devices.fetched)
+    ways += _fetching(settings, reception, directory, devices.source_changed)
     return Gateway(producer, reception, patient, ways)
 
 
@@ -112,7 +111,7 @@ def _fetching(
     settings: Settings,
     reception: Reception,
     directory: StationDirectory,
-    tell: Callable[[SourceNews], None],
+    report: Callable[[SourceChange], None],
 ) -> list[Way]:
     """What fetches by itself, as the operator's file has it. Raises SourceError."""
     file = settings.sources_path
@@ -123,13 +122,18 @@ def _fetching(
     asked = [entry for entry in entries.camera if entry.folder is None]
     if asked:
         ways.append(
-            CameraRound(asked, reception, place_of=directory.place_of, known=directory.read, tell=tell)
+            CameraRound(asked, reception, place_of=directory.place_of, known=directory.read, report=report)
         )
     if entries.pull:
         cursors = settings.data_dir / "gateway" / "pull.sqlite"
         ways.append(
             PullSchedule(
-                entries.pull, reception, cursors, zone_of=directory.zone_of, known=directory.read, tell=tell
+                entries.pull,
+                reception,
+                cursors,
+                zone_of=directory.zone_of,
+                known=directory.read,
+                report=report,
             )
         )
     uploading = [entry for entry in entries.camera if entry.folder is not None]
@@ -141,7 +145,7 @@ def _fetching(
                 reception,
                 zone_of=directory.zone_of,
                 known=directory.read,
-                tell=tell,
+                report=report,
             )
         )
     return ways

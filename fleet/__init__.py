@@ -1,1 +1,1 @@
-"""How a network's stations fare: heard, as often as they should be, by clocks that are right. Pure."""
+"""How a network's stations fare: whether they send, as often as they should, by right clocks. Pure."""

@@ -5,9 +5,9 @@ from typing import Final
 
 #: Arrivals that are remembered of a station.
 ARRIVALS: Final = 32
-#: Of fewer nothing is said.
+#: Of fewer no offset is given.
 LEAST: Final = 3
-#: What comes within so long came together, ms: of a backlog only the newest row tells of the clock.
+#: What comes within so long came together, ms: of a backlog only the newest row shows the clock.
 TOGETHER_MS: Final = 5_000
 
 
@@ -17,7 +17,7 @@ def clock_offset_ms(skews: Sequence[int]) -> int | None:
     `skews`: of each arrival, by how much (ms) its newest stamp was ahead of it. On its way nothing gets
     earlier: a delay makes a stamp look older, never newer. So the largest are nearest to the truth; the upper
     quartile is taken, which a quarter of wild stamps does not move, nor three quarters of slow deliveries.
-    What a clock is behind and what every delivery takes cannot be told apart.
+    What a clock is behind and what every delivery takes look the same.
 
     Examples:
         >>> clock_offset_ms([-900, -1_000, -60_000, -950])  # one came late

@@ -28,8 +28,8 @@ _AHEAD_MS: Final = MINUTE_MS
 #: Behind may be its clock or its way here, which takes a while with many.
 _BEHIND_MS: Final = 10 * MINUTE_MS
 _LOW_PERCENT: Final = 20.0
-#: What a gateway has not said again for so long is no more asked: it says so every hour.
-_UNSAID_MS: Final = 3 * HOUR_MS
+#: What a gateway has not reported for so long is no more asked: it reports every hour.
+_OUTDATED_MS: Final = 3 * HOUR_MS
 
 
 class Condition(NamedTuple):
@@ -51,7 +51,7 @@ def condition(health: StationHealth, now: int) -> Condition:
 
 def failing(health: StationHealth, now: int) -> list[SourceState]:
     """What is fetched of it, and gives nothing, or nothing new."""
-    return [one for one in health.sources if not one.well and now - to_ms(one.told_at) <= _UNSAID_MS]
+    return [one for one in health.sources if not one.well and now - to_ms(one.reported_at) <= _OUTDATED_MS]
 
 
 def _state(health: StationHealth, now: int) -> FleetState:

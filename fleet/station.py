@@ -16,7 +16,7 @@ from schemas.times import DAY_MS, HOUR_MS
 GAPS: Final = 9
 #: Hours of which it is counted what came.
 HOURS: Final = 24
-#: What is not said to be the device's own time, and is so old, is history that somebody sends.
+#: What does not claim to be the device's own time, and is so old, is history that somebody sends.
 _HISTORY_MS: Final = DAY_MS
 
 
@@ -29,7 +29,7 @@ class Member:
     each of the last arrivals, its newest stamp minus the moment when it came (`fleet.clock`). `open_at`,
     `open_skew`: of the arrival that may still be under way. `hours`: how many stamps came, by hour.
     `read_to`: by kind of record, the offset of the topic before which all counts. `sources`: by name.
-    `unheard`: nothing came yet, and `last_arrival` and `first` say when it was spoken of.
+    `unheard`: nothing came yet, and `last_arrival` and `first` are those of the first record of it.
     """
 
     station: str
@@ -86,7 +86,7 @@ class Member:
         self._arrived(arrived)
 
     def take_report(self, report: DeviceReport) -> None:
-        """The device, its broker, or who fetches something of it, said something of it."""
+        """The device, its broker, or who fetches something of it, reported something of it."""
         if report.source is not None:
             self._fetched(report.source)
             return

@@ -18,7 +18,7 @@ class SourceState(Record):
     well: Annotated[bool, Field(description="whether nobody need look")]
     why: Annotated[str, Field(max_length=200, description="what is wrong, for people")] = ""
     since: Annotated[UtcTime, Field(description="when it began to be so")]
-    told_at: Annotated[UtcTime, Field(description="when it was still so, as a gateway has said")]
+    reported_at: Annotated[UtcTime, Field(description="when a gateway reported last that it is so")]
 
 
 class DeviceReport(Record):

@@ -32,16 +32,6 @@ class Setback(NamedTuple):
     asked_s: float = 0.0
 
 
-class SourceNews(NamedTuple):
-    """How something does that is asked for a station: `source` as in `camera mast`; the rest as below."""
-
-    station: str
-    source: str
-    state: str
-    why: str
-    well: bool
-
-
 class Availability:
     """How an address does that is asked: one word for the metric, a sentence for people when it changes.
 

@@ -41,7 +41,7 @@ _STATUS: Final[Mapping[int, tuple[str, str]]] = {
 
 @dataclass(frozen=True)
 class Known:
-    """What the last answer was known by, to be told only of another one."""
+    """What the last answer was known by, so that only another one is sent."""
 
     etag: str | None = None
     last_modified: str | None = None
@@ -64,7 +64,7 @@ class Asked:
         local: whether addresses of private networks may be asked; then no other host than this one.
         most_bytes: of the answer's body.
         credentials: user and password, for digest where the server wants that, else basic.
-        headers: further ones, which may be secret; told to the origin of `url` alone.
+        headers: further ones, which may be secret; sent to the origin of `url` alone.
         timeout_s: of the whole answer.
     """
 
@@ -154,8 +154,8 @@ class Fetcher:
                 body += piece
                 if len(body) > self._asked.most_bytes:
                     raise FetchError("too_large", f"the answer has more than {self._asked.most_bytes} bytes")
-            told = Known(_short(answer, "ETag"), _short(answer, "Last-Modified"))
-            return Fetched(bytes(body), told, _time_of(told.last_modified))
+            now_known = Known(_short(answer, "ETag"), _short(answer, "Last-Modified"))
+            return Fetched(bytes(body), now_known, _time_of(now_known.last_modified))
 
     @asynccontextmanager
     async def open(

@@ -29,13 +29,13 @@ def _read(payload: Node, tray: Tray) -> None:
 
 def _observation(tray: Tray, observation: Node, stream: Node) -> None:
     in_topic = _TOPIC.search(tray.context.topic)
-    number = _said(stream["@iot.id"]) or (in_topic[1] if in_topic else "")
+    number = _text(stream["@iot.id"]) or (in_topic[1] if in_topic else "")
     thing = stream["Thing"]
     # What skyfuse itself writes is `station:parameter:kind`.
     own = number.split(":") if number.count(":") == 2 else ["", "", ""]
-    device = tray.device(own[0] or _said(thing["name"]) or _said(thing["@iot.id"]))
-    name = own[1] or _said(stream["ObservedProperty"]["name"]) or _said(stream["name"])
-    unit = _said(stream["unitOfMeasurement"]["symbol"]) or ("ug/m3" if own[1] else "")
+    device = tray.device(own[0] or _text(thing["name"]) or _text(thing["@iot.id"]))
+    name = own[1] or _text(stream["ObservedProperty"]["name"]) or _text(stream["name"])
+    unit = _text(stream["unitOfMeasurement"]["symbol"]) or ("ug/m3" if own[1] else "")
     result = observation["result"].called(name or number)
     if own[2] == "imputed":
         tray.leave("no_reading", result, "imputed, not measured")
@@ -46,7 +46,7 @@ def _observation(tray: Tray, observation: Node, stream: Node) -> None:
         tray.other(name, result)
 
 
-def _said(part: Node) -> str:
+def _text(part: Node) -> str:
     """Text of a Datastream, which stays: it may be of many observations."""
     return "" if part.peek() is None else f"{part.peek()}"
 

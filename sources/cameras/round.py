@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
-from sources.asking import OK, Availability, SourceNews
+from sources.asking import OK, Availability
 from sources.cameras.cadence import next_picture
 from sources.cameras.shutter import Shutter, Taken, shutter_of
 from sources.cameras.view import FROZEN_AFTER_MS, Shown, shown
 from sources.entries import CameraEntry
 from sources.errors import FetchError
 from sources.gateway.arrival import Picture
+from sources.gateway.devices import SourceChange
 from sources.gateway.errors import KafkaAway
 from sources.gateway.way import TakesArrivals, side_by_side
 from streams import metrics
@@ -41,7 +42,7 @@ class CameraRound:
         reception: takes what they show.
         place_of: where a station is, degrees north and east, for cameras that say nothing of it.
         known: set when the records that tell it have been read; it begins then.
-        tell: is given how each camera does, whenever that changes.
+        report: is given how each camera does, whenever that changes.
         clock: seconds since 1970.
     """
 
@@ -54,7 +55,7 @@ class CameraRound:
         *,
         place_of: Callable[[str], tuple[float, float] | None] = lambda _: None,
         known: asyncio.Event | None = None,
-        tell: Callable[[SourceNews], None] = lambda _: None,
+        report: Callable[[SourceChange], None] = lambda _: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._known = known
@@ -63,7 +64,7 @@ class CameraRound:
         self._clock = clock
         self._entries = entries
         self._streams = asyncio.Semaphore(_STREAMS)
-        self.states = {entry.name: _availability(entry, clock, tell) for entry in entries}
+        self.states = {entry.name: _availability(entry, clock, report) for entry in entries}
 
     async def serve(self) -> None:
         """Ask them until cancelled. One that fails is asked again, later and later."""
@@ -139,7 +140,7 @@ class CameraRound:
 
 class _Watched:
     """A camera, and what it has shown last. It is opened anew after a failure: its password may have been
-    mended, and it shall not say that it has told us of a picture that was not published.
+    mended, and it shall not answer that we have a picture that was not published.
     """
 
     def __init__(self, entry: CameraEntry, streams: asyncio.Semaphore) -> None:
@@ -162,13 +163,13 @@ class _Watched:
 
 
 def _availability(
-    entry: CameraEntry, clock: Callable[[], float], tell: Callable[[SourceNews], None]
+    entry: CameraEntry, clock: Callable[[], float], report: Callable[[SourceChange], None]
 ) -> Availability:
     def changed(before: str, word: str, words: str) -> None:
         if before:
             metrics.CAMERA_STATE.remove(entry.station, entry.camera, before)
         metrics.CAMERA_STATE.labels(entry.station, entry.camera, word).set(clock())
-        tell(SourceNews(entry.station, f"camera {entry.camera}", word, words, word in _WELL))
+        report(SourceChange(entry.station, f"camera {entry.camera}", word, words, word in _WELL))
 
     return Availability(
         f"camera {entry.name}",

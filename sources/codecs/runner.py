@@ -156,5 +156,5 @@ class JavaScriptCodec:
 
 def _texts(raw: Any) -> tuple[str, ...]:
     """A decoder's errors or warnings: a list of text by the rules, one text in some."""
-    told = raw if isinstance(raw, list) else [raw] if raw else []
-    return tuple(printable(f"{one}")[:160] for one in told[:_MAX_WARNINGS])
+    texts = raw if isinstance(raw, list) else [raw] if raw else []
+    return tuple(printable(f"{one}")[:160] for one in texts[:_MAX_WARNINGS])

@@ -10,12 +10,13 @@ from zoneinfo import ZoneInfo
 
 from camera.image import MAX_ORIGINAL_BYTES
 from sources.adapters.core.parts import Part
-from sources.asking import OK, SourceNews
+from sources.asking import OK
 from sources.entries import CameraEntry, FolderEntry
 from sources.errors import FileRefused
 from sources.files.inbox import Claimed, Inbox
 from sources.files.unpacking import Piece, pieces
 from sources.gateway.arrival import Arrival, Picture, Receipt
+from sources.gateway.devices import SourceChange
 from sources.gateway.errors import KafkaAway
 from sources.gateway.way import TakesArrivals, side_by_side
 from streams import metrics
@@ -41,7 +42,7 @@ class FolderWatch:
         reception: takes what is in them.
         zone_of: of a station's civil time.
         known: set when the records that tell it have been read; it begins then.
-        tell: is given how each camera's folder does, whenever that changes.
+        report: is given how each camera's folder does, whenever that changes.
         look_s: seconds between two looks.
     """
 
@@ -55,7 +56,7 @@ class FolderWatch:
         *,
         zone_of: Callable[[str], tzinfo | None] = lambda _: None,
         known: asyncio.Event | None = None,
-        tell: Callable[[SourceNews], None] = lambda _: None,
+        report: Callable[[SourceChange], None] = lambda _: None,
         look_s: float = _LOOK_S,
     ) -> None:
         self._known = known
@@ -63,7 +64,7 @@ class FolderWatch:
         self._jobs: list[_ReadingFiles | _Pictures] = [
             _ReadingFiles(one, reception, zone_of) for one in folders
         ]
-        self._jobs += [_Pictures(one, reception, tell) for one in cameras]
+        self._jobs += [_Pictures(one, reception, report) for one in cameras]
 
     async def serve(self) -> None:
         """Watch them until cancelled. A folder that cannot be used is tried again."""
@@ -71,20 +72,20 @@ class FolderWatch:
         await side_by_side(jobs, self._watch, self._known)
 
     async def _watch(self, job: "_ReadingFiles | _Pictures") -> None:
-        said = ""
+        logged = ""
         while True:
             try:
                 with job.inbox.held() as ours:
                     if ours:
-                        said = ""
+                        logged = ""
                         job.become(OK, "its folder is watched")
                         await self._serve(job)
                     words = "another process watches it already"
             except OSError as error:
                 words = error.strerror or type(error).__name__
-            if words != said:
+            if words != logged:
                 log.warning("folder %s cannot be watched, and is tried again: %s", job.inbox.folder, words)
-                said = words
+                logged = words
                 job.become("no_folder", f"its folder cannot be watched: {words}")
             await asyncio.sleep(_RETRY_S)
 
@@ -128,7 +129,7 @@ class _ReadingFiles:
     keeps = True
 
     def become(self, word: str, words: str) -> None:
-        """A folder of readings may be of any stations: the log tells of it."""
+        """A folder of readings may be of any stations: the log has it."""
 
     def __init__(
         self, entry: FolderEntry, reception: TakesArrivals, zone_of: Callable[[str], tzinfo | None]
@@ -139,7 +140,7 @@ class _ReadingFiles:
         self.inbox = Inbox(entry.path, entry.quiet.total_seconds())
 
     async def take(self, name: str, file: IO[bytes], status: os.stat_result) -> tuple[str, bool]:
-        """What is to be said of it, and whether nothing of it could be used."""
+        """What is to be noted of it, and whether nothing of it could be used."""
         published = 0
         parts: list[Part] = []
         letters: list[str] = []
@@ -180,24 +181,24 @@ class _Pictures:
     keeps = False
 
     def __init__(
-        self, entry: CameraEntry, reception: TakesArrivals, tell: Callable[[SourceNews], None]
+        self, entry: CameraEntry, reception: TakesArrivals, report: Callable[[SourceChange], None]
     ) -> None:
         assert entry.folder is not None
         self._entry = entry
         self._reception = reception
-        self._tell = tell
+        self._report = report
         self._word = ""
         self.inbox = Inbox(entry.folder, _PICTURE_QUIET_S)
 
     def become(self, word: str, words: str) -> None:
-        """How the camera does, told when it changes."""
+        """How the camera does, reported when it changes."""
         if word != self._word:
             self._word = word
             source = f"camera {self._entry.camera}"
-            self._tell(SourceNews(self._entry.station, source, word, words, word == OK))
+            self._report(SourceChange(self._entry.station, source, word, words, word == OK))
 
     async def take(self, name: str, file: IO[bytes], status: os.stat_result) -> tuple[str, bool]:
-        """What is to be said of it, and whether it could not be used."""
+        """What is to be noted of it, and whether it could not be used."""
         data = await asyncio.to_thread(file.read, MAX_ORIGINAL_BYTES + 1)
         if len(data) > MAX_ORIGINAL_BYTES:
             self.become("too_large", "what it uploads is no picture: it is too large")

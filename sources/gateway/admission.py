@@ -1,7 +1,7 @@
 """Which stations are let in: those of records and rules; readings of others wait on their own topic. Pure.
 
 What waits is kept as it would have been published, in its order, for as long as that topic keeps it.
-`skyfuse stations adopt` lets a station in, and publishes what it has said.
+`skyfuse stations adopt` lets a station in, and publishes what it has sent.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ class Admission:
     Args:
         patterns: ids, and beginnings of ids with a `*` at their end, that need no record.
         known: whether a station has a record.
-        ready: whether all records have been read: before that nobody can be told from a stranger.
+        ready: whether all records have been read: before that nobody can be known from a stranger.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What arrived at the gateway, who may say so, and what became of it. Pure."""
+"""What arrived at the gateway, who may speak for whom, and what became of it. Pure."""
 
 import re
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ class KeyScope:
     stations: tuple[str, ...]
     #: Who it is, for people: the name of a key, a broker, a folder. Never a secret.
     holder: str = ""
-    #: They showed no key: what they may not say is not kept.
+    #: They showed no key: what is of other stations is not kept.
     keyless: bool = False
 
     @cached_property

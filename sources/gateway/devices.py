@@ -5,7 +5,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from pydantic import ValidationError
 
@@ -13,7 +13,6 @@ from schemas.base import from_ms
 from schemas.device import DeviceReport, SourceState
 from schemas.times import HOUR_MS
 from sources.adapters.core.translation import Facts
-from sources.asking import SourceNews
 from sources.gateway.arrival import Arrival, Picture, Receipt
 from sources.gateway.errors import KafkaAway
 from sources.gateway.reception import Publishes
@@ -61,6 +60,18 @@ class _Reported:
         return tuple(sorted(back)) if len(back) > 1 else ()
 
 
+class SourceChange(NamedTuple):
+    """How something does now that is asked for a station: `source` as in `camera mast`; the rest as of a
+    `SourceState`.
+    """
+
+    station: str
+    source: str
+    state: str
+    why: str
+    well: bool
+
+
 class DeviceReporter:
     """A listener to all arrivals, and a way that reports what they say of devices. What it has not reported
     yet it may lose: the next message of the device says it again.
@@ -75,7 +86,7 @@ class DeviceReporter:
         self._now = now
         self._pending: dict[tuple[str, bool | None, str], DeviceReport] = {}
         self._sources: dict[tuple[str, str], SourceState] = {}
-        self._said_at = now()
+        self._again_at = now()
 
     def taken(self, arrival: Arrival, receipt: Receipt) -> None:
         """A payload arrived."""
@@ -113,28 +124,28 @@ class DeviceReporter:
         del origin
         self._put(lambda: DeviceReport(station=station, at=from_ms(at_ms), online=online))
 
-    def fetched(self, news: SourceNews) -> None:
+    def source_changed(self, change: SourceChange) -> None:
         """How a camera or an address does that is asked for a station, whenever that changes."""
-        key = news.station, news.source
+        key = change.station, change.source
         if key not in self._sources and len(self._sources) >= _MOST:
             return
         at = from_ms(round(self._now() * 1000))
         state = SourceState(
-            source=news.source[:120], state=news.state[:40], well=news.well, why=news.why[:200], since=at,
-            told_at=at,
+            source=change.source[:120], state=change.state[:40], well=change.well, why=change.why[:200],
+            since=at, reported_at=at,
         )  # fmt: skip
         self._sources[key] = state
-        self._put(lambda: DeviceReport(station=news.station, at=at, source=state))
+        self._put(lambda: DeviceReport(station=change.station, at=at, source=state))
 
-    def say_again(self) -> None:
-        """Tell, once an hour, what is still asked: of what is not said again nobody knows whether it is."""
+    def report_again(self) -> None:
+        """Report, once an hour, what is still asked: of other sources nobody knows whether they are."""
         now = self._now()
-        if (now - self._said_at) * 1000 < _AGAIN_MS:
+        if (now - self._again_at) * 1000 < _AGAIN_MS:
             return
-        self._said_at = now
+        self._again_at = now
         at = from_ms(round(now * 1000))
         for (station, _), state in self._sources.items():
-            again = state.model_copy(update={"told_at": at})
+            again = state.model_copy(update={"reported_at": at})
             self._put(lambda station=station, again=again: DeviceReport(station=station, at=at, source=again))  # type: ignore[misc]
 
     def _of(self, station: str) -> _Reported:
@@ -158,7 +169,7 @@ class DeviceReporter:
         """Report what is pending, every second, until cancelled."""
         while True:
             await asyncio.sleep(_EVERY_S)
-            self.say_again()
+            self.report_again()
             await self.report()
 
     async def report(self) -> None:

@@ -39,7 +39,7 @@ class _ZoneAndPlace(NamedTuple):
 
 
 class StationDirectory:
-    """Follows the topic of station records; a way in, of what operators say."""
+    """Follows the topic of station records; a way in, of what operators record."""
 
     name = "directory"
 

@@ -126,8 +126,8 @@ class MqttWay:
         self._connection = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
-        #: What was said last; nothing yet.
-        self._said: str | None = ""
+        #: The problem that was logged last, None where there is none; "": nothing was yet.
+        self._problem: str | None = ""
         #: Set while subscribed.
         self.connected = asyncio.Event()
 
@@ -190,7 +190,7 @@ class MqttWay:
     ) -> None:
         del flags, properties
         if reason.is_failure:
-            self._say(f"the broker refuses us: {reason}")
+            self._log_change(f"the broker refuses us: {reason}")
             return
         with self._room:
             self._connection += 1
@@ -201,9 +201,11 @@ class MqttWay:
     ) -> None:
         del client, mid, properties
         refused = [f"{one}" for one in reasons if one.is_failure]
-        self._say(f"the broker refuses what we subscribe to: {', '.join(refused)}" if refused else None)
+        self._log_change(
+            f"the broker refuses what we subscribe to: {', '.join(refused)}" if refused else None
+        )
         if len(refused) < len(reasons):
-            self._tell(self.connected.set)
+            self._in_loop(self.connected.set)
 
     def _on_disconnect(
         self,
@@ -214,13 +216,13 @@ class MqttWay:
         properties: Properties | None,
     ) -> None:
         del client, flags, properties
-        self._tell(self.connected.clear)
+        self._in_loop(self.connected.clear)
         if reason.is_failure:
-            self._say(f"the connection was lost: {reason}")
+            self._log_change(f"the connection was lost: {reason}")
 
     def _on_connect_fail(self, client: Client, _: Any) -> None:
         del client
-        self._say("no broker answers")
+        self._log_change("no broker answers")
 
     def _on_message(self, client: Client, _: Any, message: MQTTMessage) -> None:
         size = len(message.payload) + _MESSAGE_BYTES
@@ -241,20 +243,20 @@ class MqttWay:
             if self._waking:
                 return
             self._waking = True
-        self._tell(self._begin, client)
+        self._in_loop(self._begin, client)
 
-    def _tell(self, work: Callable[..., Any], *arguments: Any) -> None:
+    def _in_loop(self, work: Callable[..., Any], *arguments: Any) -> None:
         assert self._loop is not None
         try:
             self._loop.call_soon_threadsafe(work, *arguments)
         except RuntimeError:  # the loop has ended, and the gateway with it
             log.debug("a message came while the gateway ended: the broker sends it again")
 
-    def _say(self, problem: str | None) -> None:
+    def _log_change(self, problem: str | None) -> None:
         """One line when something changes, not one for every try."""
-        if problem == self._said:
+        if problem == self._problem:
             return
-        self._said = problem
+        self._problem = problem
         where = f"MQTT at {self._host}:{self._port}"
         if problem is None:
             log.info("takes %s", where)

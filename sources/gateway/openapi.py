@@ -22,7 +22,7 @@ _SCHEMAS: Final = "#/components/schemas/"
 _CSV_EXAMPLE: Final = "station,time,parameter,value,unit\nmy-roof,2026-08-21T10:00:00Z,pm25,12.5,ug/m3\n"
 _ID: Final[JsonObject] = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"}
 _TURNED_AWAY: Final = {
-    "400": "what is said around the body is wrong",
+    "400": "the query, a header or the form is wrong",
     "401": "no key, or a wrong one",
     "403": "the key is not for this station",
     "413": "too large",

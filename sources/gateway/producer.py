@@ -18,7 +18,7 @@ from streams.topics import MAX_RECORD_BYTES
 
 log = logging.getLogger(__name__)
 
-#: Unconfirmed bytes at most; beyond them senders wait, and after a while are told to come again.
+#: Unconfirmed bytes at most; beyond them senders wait, and after a while are turned away.
 _MOST_BYTES: Final = 32 * 1024 * 1024
 #: What a record costs beside its bytes.
 _RECORD_BYTES: Final = 500
@@ -138,7 +138,7 @@ class ConfirmedProducer:
         return confirmation
 
     async def _connect(self) -> None:
-        said = False
+        warned = False
         while True:
             producer = AIOKafkaProducer(
                 bootstrap_servers=self._kafka.bootstrap,
@@ -157,11 +157,11 @@ class ConfirmedProducer:
                     await producer.stop()
                 if not isinstance(error, KafkaError | OSError):
                     raise
-                if not said:
+                if not warned:
                     log.warning(
                         "no broker answers at %s, and is waited for: %r", self._kafka.bootstrap, error
                     )
-                    said = True
+                    warned = True
                 await asyncio.sleep(_RETRY_S)
                 continue
             self._producer = producer

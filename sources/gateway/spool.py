@@ -1,7 +1,8 @@
 """What waits on disk while Kafka is away, of devices that do not send again: bounded, in order, crash-safe.
 
-A SQLite file in WAL mode, written through to the disk before anybody is told that it was taken. All gateways
-of a data folder share it; one of them empties it, oldest first, and takes out what Kafka has confirmed.
+A SQLite file in WAL mode, written through to the disk before anybody gets the answer that it was taken. All
+gateways of a data folder share it; one of them empties it, oldest first, and takes out what Kafka has
+confirmed.
 """
 
 import asyncio
@@ -32,7 +33,7 @@ _PAGE: Final = 4096
 _BATCH: Final = 200
 #: Seconds between two looks at whether something waits, or Kafka is back.
 _PAUSE_S: Final = 1.0
-_TOLD_EVERY_S: Final = 60.0
+_WARN_EVERY_S: Final = 60.0
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS arrival (
     number INTEGER PRIMARY KEY AUTOINCREMENT, adapter TEXT, body BLOB, received_at INTEGER, rest TEXT
@@ -112,12 +113,12 @@ def _rest(one: Arrival) -> str:
 
 
 def _arrival(adapter: str, body: bytes, received_at: int, rest: str) -> Arrival:
-    told: dict[str, Any] = json.loads(rest)
-    receiver: Literal["broker", "server"] = told["receiver"]
+    stored: dict[str, Any] = json.loads(rest)
+    receiver: Literal["broker", "server"] = stored["receiver"]
     return Arrival(
-        adapter, body, received_at, told["way"], told["topic"], told["origin"], told["station"],
-        KeyScope(tuple(told["stations"]), told["holder"], told["keyless"]), told["headers"], receiver,
-        None if told["zone"] is None else ZoneInfo(told["zone"]),
+        adapter, body, received_at, stored["way"], stored["topic"], stored["origin"], stored["station"],
+        KeyScope(tuple(stored["stations"]), stored["holder"], stored["keyless"]), stored["headers"], receiver,
+        None if stored["zone"] is None else ZoneInfo(stored["zone"]),
     )  # fmt: skip
 
 
@@ -163,7 +164,7 @@ class PatientReception:
             batch, self._putting = self._putting, []
             try:
                 self.waiting = await self._run(partial(self._put, [one for one, _ in batch]))
-            except Exception as error:  # noqa: BLE001  told to each who waits
+            except Exception as error:  # noqa: BLE001  raised to each who waits
                 for _, done in batch:
                     if not done.done():
                         done.set_exception(error)
@@ -182,7 +183,7 @@ class PatientReception:
 
     async def serve(self) -> None:
         """Empty the file whenever Kafka is there, until cancelled."""
-        told = float("-inf")
+        warned_at = float("-inf")
         while True:
             self.waiting = await self._run(lambda: len(self._spool))
             metrics.SPOOLED.set(self.waiting)
@@ -198,9 +199,9 @@ class PatientReception:
             if any(not isinstance(one, KafkaAway) for one in failed):
                 raise next(one for one in failed if not isinstance(one, KafkaAway))
             if failed:
-                if time.monotonic() - told > _TOLD_EVERY_S:
+                if time.monotonic() - warned_at > _WARN_EVERY_S:
                     log.warning("%d messages wait on disk for Kafka", self.waiting)
-                    told = time.monotonic()
+                    warned_at = time.monotonic()
                 await asyncio.sleep(_PAUSE_S)
                 continue
             await self._run(partial(self._spool.drop, batch[-1].number))

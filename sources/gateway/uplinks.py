@@ -1,4 +1,4 @@
-"""What is sent twice by design: a network server's uplink (retried, or heard by two of its servers). Pure."""
+"""What is sent twice by design: a network server's uplink (tried again, or by two of its servers). Pure."""
 
 import json
 from collections import OrderedDict

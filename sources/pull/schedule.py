@@ -14,10 +14,11 @@ from zoneinfo import ZoneInfo
 
 from schemas.base import format_time, from_ms
 from sources.adapters.core.translation import MAX_BYTES
-from sources.asking import OK, Availability, Setback, SourceNews, asked_of
+from sources.asking import OK, Availability, Setback, asked_of
 from sources.entries import PullEntry
 from sources.fetch import Fetcher, Known
 from sources.gateway.arrival import Arrival
+from sources.gateway.devices import SourceChange
 from sources.gateway.way import TakesPayloads, side_by_side
 from sources.pull.cursors import Cursor, Cursors
 from sources.pull.stretch import is_gap, next_stretch, written
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two questions of one entry while it makes up for a gap.
 _BETWEEN_S: Final = 1.0
-#: Stations of an entry that are told of.
+#: Stations of an entry that are reported.
 _STATIONS: Final = 200
 
 
@@ -40,7 +41,7 @@ class PullSchedule:
         file: where it is kept how far each was asked.
         zone_of: of a station's civil time.
         known: set when the records that tell it have been read; it begins then.
-        tell: is given how each does, for the stations that it is of, whenever that changes.
+        report: is given how each does, for the stations that it is of, whenever that changes.
         clock: seconds since 1970.
     """
 
@@ -54,7 +55,7 @@ class PullSchedule:
         *,
         zone_of: Callable[[str], tzinfo | None] = lambda _: None,
         known: asyncio.Event | None = None,
-        tell: Callable[[SourceNews], None] = lambda _: None,
+        report: Callable[[SourceChange], None] = lambda _: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._known = known
@@ -68,7 +69,7 @@ class PullSchedule:
             entry.name: {} if entry.station is None else {entry.station: None} for entry in entries
         }
         self.states = {
-            entry.name: _availability(entry, self._stations[entry.name], tell) for entry in entries
+            entry.name: _availability(entry, self._stations[entry.name], report) for entry in entries
         }
 
     async def serve(self) -> None:
@@ -165,12 +166,12 @@ class PullSchedule:
 
 
 def _availability(
-    entry: PullEntry, stations: Mapping[str, None], tell: Callable[[SourceNews], None]
+    entry: PullEntry, stations: Mapping[str, None], report: Callable[[SourceChange], None]
 ) -> Availability:
     def changed(before: str, word: str, words: str) -> None:
         del before
         for station in stations:
-            tell(SourceNews(station, f"pull {entry.name}", word, words, word == OK))
+            report(SourceChange(station, f"pull {entry.name}", word, words, word == OK))
 
     return Availability(
         f"pull {entry.name}",

@@ -77,7 +77,9 @@ def log(draw):
         if draw.random() < 0.1:
             at = from_ms(now)
             state = draw.choice(["ok", "timeout"])
-            source = SourceState(source="camera mast", state=state, well=state == "ok", since=at, told_at=at)
+            source = SourceState(
+                source="camera mast", state=state, well=state == "ok", since=at, reported_at=at
+            )
             records.append(report(offsets[DEVICES], station, now, source=source))
             offsets[DEVICES] += 1
         elif draw.random() < 0.2:
@@ -183,7 +185,7 @@ def test_gauges_follow_time_and_are_given_back():
         asyncio.run(stage.handle(READINGS, [reading(number, "a", T0 + number * MINUTE)]))
     asyncio.run(stage.handle(DEVICES, [report(0, "a", T0 + 4 * MINUTE, battery_percent=3)]))
     source = SourceState(
-        source="camera mast", state="timeout", well=False, since=from_ms(T0), told_at=from_ms(T0)
+        source="camera mast", state="timeout", well=False, since=from_ms(T0), reported_at=from_ms(T0)
     )
     asyncio.run(stage.handle(DEVICES, [report(1, "b", T0 + 4 * MINUTE, source=source)]))
     world.now = T0 / 1000 + 300

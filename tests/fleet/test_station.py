@@ -188,7 +188,7 @@ def test_memory_is_bounded() -> None:
 def fetched(one: Member, at: int, state: str, source: str = "camera mast", since: int | None = None) -> None:
     told = SourceState(
         source=source, state=state, well=state == "ok", since=from_ms(at if since is None else since),
-        told_at=from_ms(at),
+        reported_at=from_ms(at),
     )  # fmt: skip
     one.take_report(DeviceReport(station="roof", at=from_ms(at), source=told))
 

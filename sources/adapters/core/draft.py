@@ -33,7 +33,7 @@ class Device:
 
     def __init__(self, station: str) -> None:
         self.station = station
-        self.told: dict[str, str | float] = {}
+        self.facts: dict[str, str | float] = {}
         self.last: datetime | None = None
         self.ascending = True
 

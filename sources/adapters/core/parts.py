@@ -1,4 +1,4 @@
-"""Parts of a payload that became no value: told by name, as many as there may be, and counted."""
+"""Parts of a payload that became no value: named, as many as there may be, and counted."""
 
 from typing import Final, NamedTuple
 
@@ -25,7 +25,7 @@ class Names:
         self._more = 0
 
     def add(self, code: str, path: str, where: "Node | str", why: str) -> None:
-        """One more part at `path`, which is at `where` (told of the first)."""
+        """One more part at `path`, which is at `where` (kept of the first)."""
         known = self._parts.get((code, path))
         if known is not None:
             known[2] += 1  # type: ignore[operator]
@@ -36,13 +36,13 @@ class Names:
 
     def parts(self) -> tuple[Part, ...]:
         """What was added, in the order in which it came first."""
-        told = [
+        named = [
             Part(code, printable(str(where)), printable(str(why)), int(count))
             for (code, _), (where, why, count) in self._parts.items()
         ]
         if self._more:
-            told.append(Part("more", "", "further parts, not named one by one", self._more))
-        return tuple(told)
+            named.append(Part("more", "", "further parts, not named one by one", self._more))
+        return tuple(named)
 
 
 def printable(text: str) -> str:

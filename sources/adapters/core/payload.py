@@ -1,6 +1,6 @@
 """A payload's parts, and which of them somebody has read.
 
-Whatever an adapter takes is gone from the payload; what is still there when it is done is told by name. So
+Whatever an adapter takes is gone from the payload; what is still there when it is done is named. So
 nothing that a device sends is dropped silently, however little the adapter's author knew of it.
 """
 
@@ -117,7 +117,7 @@ class Node:
             self._holder[self._key] = _GONE
 
     def called(self, name: str) -> "Node":
-        """The same part, told with its name: of pairs of names and values all values have one path."""
+        """The same part, named: of pairs of names and values all values have one path."""
         if self._key == name:
             return self
         named = Node(self._holder, self._key, self._parent, self._name)

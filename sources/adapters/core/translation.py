@@ -68,7 +68,7 @@ def translate(adapter: Adapter, data: bytes, context: Context) -> Translation:
 
 def _of(tray: Tray) -> Translation:
     readings = tuple(tray.readings())
-    facts = tuple(Facts(device.station, **device.told) for device in tray.devices() if device.told)  # type: ignore[arg-type]
+    facts = tuple(Facts(device.station, **device.facts) for device in tray.devices() if device.facts)  # type: ignore[arg-type]
     refused, left_out, remarks = tray.refused.parts(), tray.left_out.parts(), tray.remarks.parts()
     if not (readings or facts or refused or left_out):
         refused = (Part("nothing", "", "there is nothing in it that this adapter reads"),)

@@ -61,8 +61,8 @@ class Tray:
         `prefix`: put before the id, so that the serial numbers of two makers do not meet.
         """
         self.look()
-        said = station_id(self.context.station) if self.context.station else ""
-        station = station_id(f"{prefix}{raw}") if raw and (self.adapter.many or not said) else said
+        given = station_id(self.context.station) if self.context.station else ""
+        station = station_id(f"{prefix}{raw}") if raw and (self.adapter.many or not given) else given
         return self._devices.setdefault(station, Device(station))
 
     def draft(
@@ -142,7 +142,7 @@ class Tray:
 
     def device_name(self, device: Device, name: str) -> None:
         """The name of a device that a payload has as a key."""
-        device.told["name"] = printable(name)[:120]
+        device.facts["name"] = printable(name)[:120]
 
     def fact(
         self,
@@ -160,25 +160,25 @@ class Tray:
         """What a payload says of the device itself, taken; what cannot be is refused by name."""
         for key, part in (("name", name), ("firmware", firmware), ("model", model)):
             if part and not part.has_parts() and (text := part.text()):
-                device.told[key] = printable(text)[:120]
+                device.facts[key] = printable(text)[:120]
         if exposure and (word := _EXPOSURES.get(f"{exposure.peek()}".lower())):
             exposure.take()
-            device.told["exposure"] = word
+            device.facts["exposure"] = word
         for key, part, low, high in (
             ("battery_percent", battery_percent, 0.0, 100.0),
             ("battery_volts", battery_volts, 0.0, 60.0),
         ):
             if part and (number := self._ranged(part, low, high)) is not None:
-                device.told[key] = number
+                device.facts[key] = number
         if latitude and longitude:
             north, east = self._ranged(latitude, -90, 90), self._ranged(longitude, -180, 180)
             # 0/0 is where receivers are that have no fix.
             if north is not None and east is not None and (north, east) != (0.0, 0.0):
-                device.told |= {"latitude": north, "longitude": east}
+                device.facts |= {"latitude": north, "longitude": east}
 
     def _ranged(self, part: Node, low: float, high: float) -> float | None:
         if part.has_parts():
-            return None  # told as unknown
+            return None  # it is named as unknown
         raw = part.take()
         number = number_of(raw)
         if number is not None and low <= number <= high:
@@ -239,7 +239,7 @@ class Tray:
                 self.refuse("too_deep", part, f"nested deeper than {MAX_DEPTH}")
                 continue
             if path not in known:
-                # A list of messages is told like one.
+                # A list of messages is named like one.
                 found = patterns.fullmatch(path.removeprefix("[].")) if patterns else None
                 known[path] = self._what(found) if found else ""
             if what := known[path]:

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from camera.sun import sun_elevation
-from sources.asking import SourceNews
 from sources.cameras.cadence import is_night, next_moment, next_picture
 from sources.cameras.round import CameraRound
 from sources.cameras.view import Shown, scene_digest, shown
 from sources.entries import CameraEntry
 from sources.gateway.arrival import Arrival, Picture, Receipt
+from sources.gateway.devices import SourceChange
 from sources.gateway.errors import KafkaAway
 from streams import metrics
 from tests.sources.cameras.servers import PASSWORD, USER, picture, served
@@ -94,7 +94,7 @@ def test_faults_are_states_that_end_and_no_camera_stops_another(caplog: pytest.L
     caplog.set_level(logging.INFO)
     wrong = True
     count = 0
-    news: list[SourceNews] = []
+    news: list[SourceChange] = []
 
     async def good(_: web.Request) -> web.Response:
         nonlocal count
@@ -116,7 +116,7 @@ def test_faults_are_states_that_end_and_no_camera_stops_another(caplog: pytest.L
                 _entry(f"{url}/flaky", "yard", username=USER, password=PASSWORD, crop=[0, 0.2, 1, 0.6]),
                 _entry("http://127.0.0.1:9/", "dead"),
             ]
-            round_ = CameraRound(cameras, desk, tell=news.append)
+            round_ = CameraRound(cameras, desk, report=news.append)
             serving = asyncio.create_task(round_.serve())
             try:
                 await _until(lambda: len(desk.pictures) >= 2)

@@ -8,10 +8,9 @@ import pytest
 from schemas.base import from_ms
 from schemas.device import DeviceReport
 from settings.sections import GatewaySettings
-from sources.asking import SourceNews
 from sources.gateway.admission import Admission
 from sources.gateway.arrival import KeyScope
-from sources.gateway.devices import DeviceReporter
+from sources.gateway.devices import DeviceReporter, SourceChange
 from sources.gateway.errors import KafkaAway
 from sources.gateway.reception import Reception
 from streams.topics import DEVICES, QUARANTINE
@@ -113,23 +112,23 @@ def test_how_a_camera_does_is_told_where_it_changes_and_again_every_hour():
     now = NOW / 1000
     log = Log()
     one = DeviceReporter(log, "", now=lambda: now)
-    bad = SourceNews("roof", "camera mast", "unauthorized", "x" * 500, False)
-    one.fetched(bad)
-    one.fetched(bad._replace(source="pull cloud"))
+    bad = SourceChange("roof", "camera mast", "unauthorized", "x" * 500, False)
+    one.source_changed(bad)
+    one.source_changed(bad._replace(source="pull cloud"))
     asyncio.run(one.report())
     assert [(found.source.source, found.source.state) for found in reports(log)] == [
         ("camera mast", "unauthorized"),
         ("pull cloud", "unauthorized"),
     ]
-    one.say_again()
+    one.report_again()
     asyncio.run(one.report())
     assert len(reports(log)) == 2
     now += 3601
-    one.say_again()
+    one.report_again()
     asyncio.run(one.report())
     again = reports(log)[2].source
     assert again.since == from_ms(NOW)
-    assert again.told_at > again.since
-    one.fetched(bad._replace(state="ok", well=True))
+    assert again.reported_at > again.since
+    one.source_changed(bad._replace(state="ok", well=True))
     asyncio.run(one.report())
     assert reports(log)[-1].source.well

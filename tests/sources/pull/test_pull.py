@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.base import format_time, from_ms, parse_time, to_ms
-from sources.asking import SourceNews
 from sources.entries import PullEntry
+from sources.gateway.devices import SourceChange
 from sources.pull.cursors import Cursor, Cursors
 from sources.pull.schedule import PullSchedule
 from sources.pull.stretch import Stretch, next_stretch, written
@@ -121,9 +121,9 @@ async def _pulling(
     file: Path,
     clock: Callable[[], float],
     reception: object,
-    tell: Callable[[SourceNews], None] = lambda _: None,
+    report: Callable[[SourceChange], None] = lambda _: None,
 ) -> AsyncIterator[PullSchedule]:
-    schedule = PullSchedule([entry], reception, file, clock=clock, tell=tell)  # type: ignore[arg-type]
+    schedule = PullSchedule([entry], reception, file, clock=clock, report=report)  # type: ignore[arg-type]
     serving = asyncio.create_task(schedule.serve())
     try:
         yield schedule
@@ -226,7 +226,7 @@ def test_a_local_device_is_asked_and_an_unchanged_answer_is_not_read_again(tmp_p
             assert len(log.readings) == 1
             assert log.readings[0].key == b"roof"
             closed = _entry(f"{url}/measures/current", local=False, station="roof")
-            news: list[SourceNews] = []
+            news: list[SourceChange] = []
             q = tmp_path / "q.sqlite"
             async with _pulling(closed, q, lambda: NOW / 1000, reception, news.append) as schedule:
                 await _until(lambda: schedule.states["cloud"].word == "private_address")
