@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
@@ -16,11 +16,11 @@ from rich.markup import escape
 
 from agents import rules_file
 from agents.notifier import notify
+from alerting.explained import explain_station, explain_worker
 from alerting.rules import AlertRules
 from alerting.station import StationAlerts
 from alerting.stored import read
-from alerting.watch import Watch
-from alerting.words import Explanation, explain, explain_told, lasting, state_of
+from alerting.words import Explanation, lasting
 from cli.errors import NotifyError, QueryError
 from cli.shared.connection import kafka_connection
 from cli.shared.times import local_time, zones_of
@@ -31,7 +31,6 @@ from infra.connect import broker_at_hand
 from infra.errors import BrokerError
 from schemas.alert import Alert
 from schemas.base import format_time, from_ms, to_ms
-from schemas.estimate import Estimate
 from schemas.times import in_ms
 from settings.sections import Settings
 from sinks.patience import Patience
@@ -75,48 +74,6 @@ def newest(connection: dict[str, Any], topic: str) -> tuple[list[Alert], int]:
         if alert.id not in found or alert.sequence >= found[alert.id].sequence:
             found[alert.id] = alert
     return sorted(found.values(), key=lambda alert: (alert.at, alert.id)), strange
-
-
-def explain_station(
-    rules: AlertRules, estimates: list[Estimate], station: str, cut: int = 0
-) -> list[Explanation]:
-    """For each rule of `station` why its alert is or is not open, given estimates (of all stations).
-
-    `cut`: time in ms before which estimates were left out.
-    """
-    watch = Watch(rules, horizon=2**53)  # nothing is folded: whatever the store has is final anyway
-    watch.feed(sorted(estimates, key=lambda one: (one.window.end, one.station)))
-    state = watch.states().get(station)
-    if state is None:
-        return []
-    last = state.windows[-1]
-    return [
-        explain(rule, state.progress(rule), last.evidence.get(rule.id), last.end, watch.now, cut)
-        for rule in rules.of(station)
-    ]
-
-
-def explain_worker(
-    rules: AlertRules, states: Mapping[str, StationAlerts], told: list[Alert], station: str
-) -> list[Explanation]:
-    """The same as the alert worker sees it: its `states`, and the newest events that it told of each alert.
-
-    Also alerts that are open by rules which are not among `rules`.
-    """
-    active = {one.rule: one for one in told if one.station == station and one.event in ("open", "update")}
-    state = states.get(station)
-    now = max((max(one.now, one.watermark) for one in states.values()), default=0)
-    explained = []
-    for rule in rules.of(station):
-        words = "the alert worker knows nothing of the station"
-        if state is not None:
-            last = state.windows[-1] if state.windows else None
-            words = state_of(
-                rule, state.progress(rule), last and last.evidence.get(rule.id), last and last.end, now
-            )
-        explained.append(explain_told(rule.id, active.pop(rule.id, None), words))
-    others = "the rules here have no such rule for this station"
-    return explained + [explain_told(name, one, others) for name, one in sorted(active.items())]
 
 
 def worker_states(settings: Settings, connection: dict[str, Any]) -> dict[str, StationAlerts]:

@@ -83,4 +83,5 @@ def remove(name: _KeyNameArgument) -> None:
 
 def _told(key: StoredKey) -> str:
     how = " without a key" if key.sha256 is None else ", signed" if key.signs else ""
-    return f"{key.name}: {', '.join(key.stations)}{how}"
+    scopes = f"; scopes {', '.join(key.scopes)} (skyfuse keys)" if key.scopes else ""
+    return f"{key.name}: {', '.join(key.stations) or 'no station'}{how}{scopes}"

@@ -28,6 +28,7 @@ from cli import (
     gateway,
     influx,
     invalidate,
+    keys,
     query,
     replay,
     share,
@@ -67,7 +68,7 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
 for name, command in _COMMANDS.items():
     app.command(name)(command)
 app.command("bench", context_settings=bench.CONTEXT)(bench.bench)
-for group in (dlq, alerts, influx, stations, adapters, gateway, forecast):
+for group in (dlq, alerts, influx, stations, adapters, gateway, keys, forecast):
     app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
 
 

@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+import webbrowser
 from collections.abc import Collection
 from contextlib import ExitStack
 from datetime import UTC, datetime, tzinfo
@@ -22,7 +23,7 @@ from cli.simulate import EVERY, device_ways
 from infra.connect import environment
 from infra.errors import StackError
 from infra.room import Rooms
-from infra.stack.ports import expect_free
+from infra.stack.ports import HOST, expect_free
 from infra.stores import make_room_for_live
 from schemas.base import to_ms
 from schemas.estimate import Estimate
@@ -63,6 +64,10 @@ def up(
         if http.port is None:
             raise typer.BadParameter("gateway.http.port is off: --with http needs one")
         expect_free(http.host, http.port, "gateway.http.port (SKYFUSE_GATEWAY__HTTP__PORT)")
+    if simulate and settings.web.host == HOST and "anonymous" not in settings.web.model_fields_set:
+        # Nobody is in made-up pictures, and only this machine can ask.
+        open_to_all = settings.web.model_copy(update={"anonymous": ("read", "frames", "admin")})
+        settings = settings.model_copy(update={"web": open_to_all})
     _run(settings, seconds, _Simulated(stations, history, every) if simulate else None, asked)
 
 
@@ -101,6 +106,7 @@ def _run(
         if kept.mend:
             notes.append(f"the local store, {kept.found}: {kept.mend}")
         console.print(address_of(settings), highlight=False)
+        console.print(f"skyfuse: {page_of(settings)}", highlight=False)
         for text in ways_in(settings, ways):
             console.print(f"skyfuse: {text}", highlight=False, soft_wrap=True, markup=False)
         city = None
@@ -133,6 +139,17 @@ def _run(
         summary = stack.pipeline.line()
     console.print(f"skyfuse: ran {time.monotonic() - started:.0f} s: {summary}")
     console.print(f"skyfuse: the data stays in {settings.data_dir}; see ./skyfuse query", style="dim")
+
+
+def page_of(settings: Settings) -> str:
+    """Where the page is."""
+    return f"the page is at http://{settings.web.host}:{settings.web.port}"
+
+
+def _show_page(settings: Settings) -> None:
+    """Open the page where there is a desktop."""
+    if sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+        webbrowser.open(f"http://{settings.web.host}:{settings.web.port}")
 
 
 def address_of(settings: Settings) -> str:
@@ -210,6 +227,8 @@ def _watch(
             stack.keep_broker(notes.append)
             if first and any(_EstimateVersion.of(estimate) not in before for estimate in estimates):
                 first = False
+                if live is not None:
+                    _show_page(stack.settings)
                 notes.append(f"first estimates {time.monotonic() - started:.0f} s after the start")
             ends = {estimate.station: to_ms(estimate.window.end) for estimate in estimates}
             hints = guide(city, to_ms(now), ends) if city is not None and estimates else []

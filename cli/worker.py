@@ -14,6 +14,7 @@ from infra.stack.processes import ended_by_signals
 from infra.stores import make_room_for_live
 from settings.sections import Settings
 from streams.admin import wait_for_broker
+from web.serve import run_web
 
 
 class RoleName(StrEnum):
@@ -24,10 +25,11 @@ class RoleName(StrEnum):
     sink = "sink"
     alert = "alert"
     gateway = "gateway"
+    web = "web"
 
 
 def worker(
-    role: Annotated[RoleName, typer.Argument(help="vision, fusion, sink, alert or gateway.")],
+    role: Annotated[RoleName, typer.Argument(help="vision, fusion, sink, alert, gateway or web.")],
     web_port: Annotated[int, typer.Option(help="Port for /livez, /readyz and /metrics; 0: none.")] = 0,
     web_host: Annotated[
         str, typer.Option(help="Address they are served at; 0.0.0.0 where another machine asks for them.")
@@ -38,6 +40,10 @@ def worker(
     settings = with_broker(Settings())
     if web_port:
         expect_free(web_host, web_port, "--web-port")
+    if role is RoleName.web:  # without a broker it shows what the store has
+        expect_free(settings.web.host, settings.web.port, "web.port (SKYFUSE_WEB__PORT)")
+        run_web(settings, web_port, web_host, log_level)
+        return
     if role is RoleName.gateway:  # it starts without a broker too, and keeps what comes on disk
         http = settings.gateway.http
         if http.port:

@@ -1,5 +1,6 @@
 """Settings completed with the servers that `skyfuse up` runs on this machine, where settings name none."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -48,6 +49,9 @@ def environment(settings: Settings) -> dict[str, str]:
     known = {
         "SKYFUSE_GATEWAY__HTTP__PORT": "off" if http.port is None else str(http.port),
         "SKYFUSE_GATEWAY__MQTT__URL": settings.gateway.mqtt.url or "",
+        "SKYFUSE_WEB__PORT": str(settings.web.port),
+        "SKYFUSE_WEB__WORKERS": json.dumps(settings.web.workers),
+        "SKYFUSE_WEB__ANONYMOUS": json.dumps(settings.web.anonymous),
         "SKYFUSE_WINDOW__IDLE_TIMEOUT": "off" if idle is None else f"PT{idle.total_seconds():g}S",
         "SKYFUSE_DATA_DIR": str(settings.data_dir.absolute()),
         "SKYFUSE_KAFKA__BOOTSTRAP": settings.kafka.bootstrap or "",

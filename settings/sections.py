@@ -390,6 +390,61 @@ class GatewaySettings(_Section):
     ] = False
 
 
+class WebSettings(_Section):
+    """The API and the page, of `skyfuse worker web` (docs/page.md)."""
+
+    host: Annotated[
+        str, Field(description="address it listens at; 0.0.0.0 where others are to see it, behind your proxy")
+    ] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535, description="0: any that is free")] = 8080
+    hosts: Annotated[
+        tuple[str, ...],
+        Field(
+            description="names it answers to (Host header); any if not set, those of this machine alone while"
+            " it listens at 127.0.0.1"
+        ),
+    ] = ()
+    title: Annotated[str, Field(max_length=80, description="what the page calls itself")] = "skyfuse"
+    anonymous: Annotated[
+        tuple[Literal["read", "frames", "admin"], ...],
+        Field(description="scopes that need no key; `skyfuse keys create` makes keys for the others"),
+    ] = ("read",)
+    cors: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^(https?://[^\s/]+|\*)$")], ...],
+        Field(description="origins whose pages may ask the API from a browser, or *; none if not set"),
+    ] = ()
+    embed: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^(https?://[^\s;,/]+|\*)$")], ...],
+        Field(description="origins that may show the station widget in a frame"),
+    ] = ("*",)
+    rate_per_address: Annotated[
+        float, Field(gt=0, description="requests a second of one address; 20 s' worth may come at once")
+    ] = 20.0
+    rate_per_key: Annotated[float, Field(gt=0, description="of one key, likewise")] = 50.0
+    streams: Annotated[int, Field(ge=1, description="open streams of events, at most")] = 2000
+    behind_proxy: Annotated[
+        bool, Field(description="whether a proxy of yours says the address, as the last of X-Forwarded-For")
+    ] = False
+    tiles: Annotated[
+        str | None,
+        Field(
+            pattern=r"^(https?://[^/\s;,]+)?/[^\s;,]*\{z\}[^\s;,]*\{x\}[^\s;,]*\{y\}[^\s;,]*$",
+            description="background map: https://tiles.city.example/{z}/{x}/{y}.png; an outline if not set",
+        ),
+    ] = None
+    tiles_credit: Annotated[str, Field(max_length=200, description="whom these are owed to")] = ""
+    pictures: Annotated[
+        bool, Field(description="whether small copies of cameras' newest pictures are kept, in memory")
+    ] = True
+    pictures_for: Annotated[Duration, Field(description="how long such a copy is shown, at most")] = (
+        timedelta(hours=6)
+    )
+    workers: Annotated[
+        dict[str, str],
+        Field(description="where the workers' /metrics are, by role, for the view Pipeline; `up` knows them"),
+    ] = {}
+
+
 def settings_file() -> Path | None:
     """The settings file that counts here; None where there is none. Raises SettingsError.
 
@@ -457,6 +512,7 @@ class Settings(BaseSettings):
     retention: RetentionSettings = RetentionSettings()
     alerts: AlertSettings = AlertSettings()
     gateway: GatewaySettings = GatewaySettings()
+    web: WebSettings = WebSettings()
 
     @classmethod
     def settings_customise_sources(

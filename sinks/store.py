@@ -31,6 +31,7 @@ from schemas.annotation import Annotation
 from schemas.base import format_time, from_ms, to_ms
 from schemas.errors import Refused
 from schemas.estimate import Estimate
+from schemas.parameters import Pollutant
 from schemas.station import Station, stored_station
 from schemas.times import HOUR_MS, end_of
 from sinks import retention as kept_for
@@ -60,6 +61,39 @@ class _Kept(NamedTuple):
 
     seen: int
     counts: bool
+
+
+class ConcentrationRow(NamedTuple):
+    """One pollutant of a window: its end (ms), ug/m3, kind, interval, flag; None where it has none."""
+
+    end: int
+    value: float | None
+    kind: str | None
+    lo: float | None
+    hi: float | None
+    qc: int | None
+
+
+class IndexRow(NamedTuple):
+    """An index of a window: its end (ms), points, status, interval, share imputed."""
+
+    end: int
+    points: int | None
+    status: str
+    lo: int | None
+    hi: int | None
+    imputed_share: float
+
+
+class FlagCounts(NamedTuple):
+    """What windows were made of: how many, the ends of the first and the last (ms), values of each kind."""
+
+    windows: int
+    first: int | None
+    last: int | None
+    imputed: int
+    missing: int
+    measured: dict[int, int]  #: measured values by QARTOD flag
 
 
 class Withdrawn(NamedTuple):
@@ -398,6 +432,56 @@ class Store:
             values,
         )
         return _estimates(reversed(rows))
+
+    def concentrations(
+        self, station: str, parameter: Pollutant, since: int, until: int
+    ) -> list[ConcentrationRow]:
+        """One pollutant of the windows that end in [since, until) (ms), oldest first."""
+        path = f"$.pollutants.{parameter}."
+        names = ("value", "kind", "lo", "hi", "qc")
+        columns = ", ".join(f"json_extract(body, '{path}{name}')" for name in names)
+        return [
+            ConcentrationRow(*row)
+            for row in self._file.select(
+                f"SELECT end, {columns} FROM estimate WHERE station = ? AND end >= ? AND end < ?"
+                " ORDER BY end",
+                (station, since, until),
+            )
+        ]
+
+    def indices(self, station: str, standard: str, since: int, until: int) -> list[IndexRow]:
+        """An index by one standard of the windows that end in [since, until) (ms), oldest first."""
+        names = ("index", "status", "lo", "hi", "imputed_share")
+        columns = ", ".join(f"j.value ->> '{name}'" for name in names)
+        return [
+            IndexRow(*row)
+            for row in self._file.select(
+                f"SELECT end, {columns} FROM estimate, json_each(body, '$.indices') j WHERE station = ?"
+                " AND end >= ? AND end < ? AND j.value ->> 'standard' = ? ORDER BY end",
+                (station, since, until, standard),
+            )
+        ]
+
+    def flags(self, station: str, since: int) -> FlagCounts:
+        """What the windows of a station that end at or after `since` (ms) were made of."""
+        rows = self._file.select(
+            "SELECT j.value ->> 'kind', j.value ->> 'qc', count(*) FROM estimate,"
+            " json_each(body, '$.pollutants') j WHERE station = ? AND end >= ? GROUP BY 1, 2",
+            (station, since),
+        )
+        ((windows, first, last, missing),) = self._file.select(
+            "SELECT count(*), min(end), max(end), coalesce(sum((SELECT count(*) FROM json_each(body,"
+            " '$.missing'))), 0) FROM estimate WHERE station = ? AND end >= ?",
+            (station, since),
+        )
+        flags: dict[int, int] = {}
+        imputed = 0
+        for kind, flag, count in rows:
+            if kind == "imputed":
+                imputed += count
+            else:
+                flags[flag] = flags.get(flag, 0) + count
+        return FlagCounts(windows, first, last, imputed, missing, flags)
 
     def latest(self) -> list[Estimate]:
         """The newest window of each station, by station."""

@@ -11,7 +11,7 @@ from infra.connect import environment
 from infra.stack.broker import EmbeddedBroker, running_bootstrap
 from infra.stack.cache import EmbeddedCache
 from infra.stack.mosquitto import LocalMosquitto
-from infra.stack.ports import free_port
+from infra.stack.ports import HOST, free_port
 from infra.stack.processes import ProcessStatus, Supervisor, ended_by_signals
 from settings.sections import Settings
 from streams.admin import create_topics
@@ -83,6 +83,12 @@ def running(
                 update={"redis": settings.redis.model_copy(update={"url": cache.url})}
             )
         create_topics(settings)
+        ports = {
+            role: free_port()
+            for role in (*ROLES, *(["gateway"] if ways else []), *([] if replay else ["web"]))
+        }
+        pages = {role: f"http://127.0.0.1:{port}/metrics" for role, port in ports.items()}
+        settings = _shown(settings, {role: page for role, page in pages.items() if role != "web"})
 
         def crashed(status: ProcessStatus, tail: str) -> None:
             last = tail.strip().splitlines()[-1:] or ["(its log is empty)"]
@@ -91,11 +97,10 @@ def running(
         supervisor = stack.enter_context(
             Supervisor(settings.data_dir / ("log-replay" if replay else "log"), crashed)
         )
-        ports = {role: free_port() for role in (*ROLES, *(["gateway"] if ways else []))}
         yield Running(
             settings,
             supervisor,
-            Pipeline({role: f"http://127.0.0.1:{port}/metrics" for role, port in ports.items()}),
+            Pipeline(pages),
             {
                 role: [sys.executable, "-m", "cli.main", "worker", role, "--web-port", str(port)]
                 for role, port in ports.items()
@@ -103,6 +108,15 @@ def running(
             broker,
             mosquitto,
         )
+
+
+def _shown(settings: Settings, workers: Mapping[str, str]) -> Settings:
+    """Settings of the page: at its own port if that is free, else at another; `workers`: their metrics."""
+    shown = settings.web
+    port = free_port(shown.port or None) if shown.host == HOST else shown.port
+    return settings.model_copy(
+        update={"web": shown.model_copy(update={"port": port, "workers": dict(workers)})}
+    )
 
 
 def _let_in(settings: Settings, ways: Collection[str], mqtt: str | None) -> Settings:

@@ -1,8 +1,9 @@
-"""Who may speak for which station: keys, of which only a digest is kept, in a file of the operator's.
+"""Who may speak for which station, and who may ask the page for what: keys, of which digests are kept.
 
-The file is TOML, written by `skyfuse gateway keys`, read again when it has changed. A key is 256 random bits,
-so a plain SHA-256 of it cannot be turned back. A key that signs is never sent: the request carries its name
-and a signature, made with its digest, of the time, the path and the body.
+They are in a file of the operator's: TOML, written by `skyfuse gateway keys` and `skyfuse keys`, read again
+when it has changed. A key is 256 random bits, so a plain SHA-256 of it cannot be turned back. A key that
+signs is never sent: the request carries its name and a signature, made with its digest, of the time, the
+path and the body.
 """
 
 import fcntl
@@ -18,9 +19,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from schemas.base import Record, first_error
@@ -45,13 +46,28 @@ def _pattern(text: str) -> str:
     return text
 
 
+#: What somebody may do at the page's API (docs/page.md has the table).
+Scope = Literal["read", "frames", "write", "admin"]
+SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
+
+
 class StoredKey(Record):
     """A key as it is kept. Without a digest: its stations may be spoken for without a key."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$")]
-    stations: Annotated[tuple[Annotated[str, AfterValidator(_pattern)], ...], Field(min_length=1)]
+    stations: tuple[Annotated[str, AfterValidator(_pattern)], ...] = ()
     sha256: Annotated[str | None, Field(pattern=r"^[0-9a-f]{64}$")] = None
     signs: bool = False
+    #: What it may do at the page's API; nothing, if not given.
+    scopes: tuple[Scope, ...] = ()
+
+    @model_validator(mode="after")
+    def _for_something(self) -> "StoredKey":
+        if not self.stations and not self.scopes:
+            raise PydanticCustomError("no_use", "a key is for stations, for scopes, or for both")
+        if self.scopes and (self.sha256 is None or self.signs):
+            raise PydanticCustomError("no_secret", "scopes are for keys that are shown, and do not sign")
+        return self
 
     @cached_property
     def scope(self) -> KeyScope:
@@ -91,7 +107,7 @@ def read_keys(file: Path) -> list[StoredKey]:
     keys = []
     for number, entry in enumerate(entries, 1):
         try:
-            plain = dict(entry) | {"stations": tuple(entry.get("stations", ()))}
+            plain = dict(entry) | {name: tuple(entry.get(name, ())) for name in ("stations", "scopes")}
             keys.append(StoredKey.model_validate(plain))
         except (ValidationError, TypeError, ValueError, AttributeError) as error:
             why = first_error(error)[1] if isinstance(error, ValidationError) else "it is no table"
@@ -128,7 +144,9 @@ def _written(key: StoredKey) -> str:
     stations = ", ".join(f'"{station}"' for station in key.stations)
     digest = "" if key.sha256 is None else f'sha256 = "{key.sha256}"\n'
     signs = "signs = true\n" if key.signs else ""
-    return f'\n[[key]]\nname = "{key.name}"\nstations = [{stations}]\n{digest}{signs}'
+    listed = ", ".join(f'"{scope}"' for scope in key.scopes)
+    scopes = f"scopes = [{listed}]\n" if key.scopes else ""
+    return f'\n[[key]]\nname = "{key.name}"\nstations = [{stations}]\n{digest}{signs}{scopes}'
 
 
 @dataclass(frozen=True)
@@ -165,6 +183,11 @@ class KeyRing:
         self._look()
         found = self._by_digest.get(digest_of(key))
         return None if found is None or found.signs else found.scope
+
+    def shown(self, key: str) -> StoredKey | None:
+        """The key that was shown; None: nobody's."""
+        self._look()
+        return self._by_digest.get(digest_of(key))
 
     def signer(self, signed: Signed, now_s: float, path: str, body: bytes) -> KeyScope | None:
         """The stations of whoever signed a request; None: nobody did, or too long ago."""

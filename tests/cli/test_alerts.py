@@ -14,9 +14,10 @@ from kafka import KafkaProducer
 from typer.testing import CliRunner
 
 from agents.notifier import notify
+from alerting.explained import explain_station
 from alerting.rules import default
 from alerting.watch import Watch
-from cli.alerts import app, explain_station
+from cli.alerts import app
 from cli.dlq import Dead, scan
 from cli.errors import QueryError
 from cli.shared.connection import kafka_connection

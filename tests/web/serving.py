@@ -1,0 +1,95 @@
+"""A server of the page with a state that a test has made, on a port of its own, without a broker."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import urllib3
+import uvicorn
+
+from schemas.alert import Alert
+from schemas.estimate import Estimate
+from schemas.station import Station
+from settings.sections import KafkaSettings, Settings, WebSettings
+from sinks.store import Store
+from sources.gateway.keys import Scope, StoredKey, changing_keys, digest_of, new_key
+from tests.engines import free_port, until
+from web.live import TopicPlace
+from web.parts import Parts
+from web.serve import application, parts_of, served_by
+
+
+@dataclass
+class Served:
+    """A running server: its parts, which a test may fill, and its address."""
+
+    parts: Parts
+    settings: Settings
+    url: str
+
+    def get(self, path: str, **headers: str) -> Any:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        pool = urllib3.PoolManager(retries=False, timeout=10.0)
+        return pool.request("GET", self.url + path, headers=named, decode_content=False)
+
+    def json(self, path: str, **headers: str) -> Any:
+        answer = self.get(path, **headers)
+        assert answer.status == 200, (path, answer.status, answer.data)
+        return answer.json()
+
+    def key(self, *scopes: Scope) -> str:
+        secret = new_key()
+        with changing_keys(self.settings.keys_path) as known:
+            known.append(StoredKey(name="-".join(scopes), scopes=scopes, sha256=digest_of(secret)))
+        return secret
+
+    def show(self, estimates: Sequence[Estimate], partition: int = 0) -> None:
+        live = self.parts.live
+        for estimate in estimates:
+            live.estimate(estimate, TopicPlace("estimate", partition, live.reached("estimate", partition)))
+
+    def tell(self, alert: Alert) -> None:
+        live = self.parts.live
+        live.alert(alert, TopicPlace("alert", 0, live.reached("alert", 0)))
+
+
+@contextmanager
+def served(
+    folder: Path,
+    estimates: Sequence[Estimate] = (),
+    stations: Sequence[Station] = (),
+    now: float | None = None,
+    **web: Any,
+) -> Iterator[Served]:
+    """A server that knows these; `web`: its settings."""
+    port = free_port()
+    settings = Settings(
+        data_dir=folder / "data",
+        kafka=KafkaSettings(bootstrap="127.0.0.1:1"),
+        web=WebSettings(**({"port": port, "rate_per_address": 1000.0, "rate_per_key": 1000.0} | web)),
+    )
+    with Store(settings.store_path) as store:
+        store.write_stations(list(stations))
+        store.write(list(estimates))
+    parts = parts_of(settings)
+    if now is not None:
+        object.__setattr__(parts, "now", lambda: now)
+    for record in stations:
+        parts.live.station(record.station, record)
+    config = served_by(application(parts), "127.0.0.1", port)
+    config.lifespan = "off"  # nothing is followed
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        until(lambda: server.started, "the server to start")
+        made = Served(parts, settings, f"http://127.0.0.1:{port}")
+        made.show(estimates)
+        yield made
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        parts.history.close()

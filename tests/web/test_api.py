@@ -1,0 +1,397 @@
+"""The API, asked over a real connection: what it answers, to whom, and what every answer carries."""
+
+import contextlib
+import csv
+import gzip
+import io
+import json
+import logging
+import socket
+
+import pytest
+
+from schemas.base import format_time, from_ms
+from schemas.station import Camera, Sensor, Station
+from sources.gateway.keys import SCOPES, changing_keys
+from tests.engines import until
+from tests.exchange.test_cap_and_webhook import EVENTS
+from tests.samples import T0, estimate, imputed, index, measured
+from tests.web.serving import Served, served
+from web.composing import SHADES, shade
+
+NOW = T0 + 3600.0 + 90
+STATIONS = (
+    Station(
+        station="a", name="Alpha", latitude=1.5, longitude=-2.5,
+        sensors=(Sensor(sensor="x", parameters=("pm25",)),),
+    ),
+    Station(station="b", cameras=(Camera(camera="main"),)),
+)  # fmt: skip
+
+
+def history(station: str):
+    return [
+        estimate(
+            station, T0 + 60 * n, 1,
+            {"pm25": imputed(30.0, 20.0, 40.0) if n % 3 == 0 else measured(10.0 + n)}, (index(50 + n),),
+        )
+        for n in range(1, 61)
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("web")
+    with served(folder, [*history("a"), *history("b")], STATIONS, now=NOW) as made:
+        made.tell(EVENTS[0])
+        yield made
+
+
+READ = (
+    "/api/v1/site", "/api/v1/stations", "/api/v1/stations/a", "/api/v1/latest", "/api/v1/latest/a",
+    "/api/v1/explain?station=a", "/api/v1/series?station=a", "/api/v1/series.csv?station=a", "/api/v1/alerts",
+    "/api/v1/alerts/explain?station=a", "/api/v1/alerts/pending", "/api/v1/notable", "/api/v1/quality",
+    "/api/v1/health", "/badge/a.svg",
+)  # fmt: skip
+#: What each path takes. Whoever adds one has to say so here.
+TABLE = dict.fromkeys(READ, "read") | {
+    "/api/v1/dead-letters": "admin",
+    "/api/v1/pictures?station=a": "frames",
+    "/api/v1/pictures/a/main": "frames",
+    "/api/v1/pictures/a/main/heat": "frames",
+    "/api/v1/stream": "read",
+}
+#: No key is asked for these: they have nothing of the network's in them.
+OPEN = (
+    "/",
+    "/alerts",
+    "/stations/a",
+    "/quality",
+    "/pipeline",
+    "/api/v1/openapi.json",
+    "/static/icon.svg",
+    "/widget/a",
+)
+
+
+@pytest.fixture(scope="module")
+def closed(tmp_path_factory):
+    with served(tmp_path_factory.mktemp("closed"), history("a"), STATIONS, now=NOW, anonymous=()) as made:
+        yield made, {scope: made.key(scope) for scope in SCOPES}
+
+
+def status(server: Served, path: str, **headers: str) -> int:
+    """The status of an answer, without waiting for the end of a stream."""
+    with contextlib.closing(socket.create_connection(("127.0.0.1", server.settings.web.port), 5)) as line:
+        named = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
+        line.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{named}\r\n".encode())
+        return int(line.recv(4096).split()[1])
+
+
+@pytest.mark.parametrize("path", TABLE)
+def test_no_scope_does_what_is_another_s(closed, path):
+    server, keys = closed
+    until(lambda: status(server, "/api/v1/health", Authorization=f"Bearer {keys['read']}") == 200, "the keys")
+    assert status(server, path) == 401
+    assert status(server, path, Authorization="Bearer sf_wrong") == 401
+    assert status(server, path, Authorization="Basic abc") == 401
+    for scope, key in keys.items():
+        for header in ({"Authorization": f"Bearer {key}"}, {"X_Api_Key": key}):
+            found = status(server, path, **header)
+            if scope == TABLE[path]:
+                assert found in (200, 404), (scope, found)
+            else:
+                assert found == 403, (scope, found)
+
+
+@pytest.mark.parametrize("path", OPEN)
+def test_the_page_itself_takes_no_key(closed, path):
+    server, _ = closed
+    assert status(server, path) == 200
+
+
+def test_the_table_has_every_path(shown):
+    forms = {
+        "/latest/a": "/latest/{station}",
+        "/stations/a": "/stations/{station}",
+        "/a/main": "/{station}/{camera}",
+    }
+    named = set()
+    for path in TABLE:
+        for one, form in forms.items():
+            path = path.replace(one, form)
+        named.add(path.partition("?")[0])
+    assert set(shown.json("/api/v1/openapi.json")["paths"]) == {one for one in named if "/api/" in one}
+
+
+def test_a_revoked_key_is_nobody_s(closed):
+    server, keys = closed
+    assert status(server, "/api/v1/health", X_Api_Key=keys["read"]) == 200
+    with changing_keys(server.settings.keys_path) as known:
+        kept = list(known)
+        known[:] = [one for one in known if one.name != "read"]
+    until(
+        lambda: status(server, "/api/v1/health", X_Api_Key=keys["read"]) == 401, "the key to be known no more"
+    )
+    with changing_keys(server.settings.keys_path) as known:
+        known[:] = kept
+    until(lambda: status(server, "/api/v1/health", X_Api_Key=keys["read"]) == 200, "the key to be back")
+
+
+def test_latest_in_brief_and_whole(shown):
+    found = shown.json("/api/v1/latest")
+    assert [one["station"] for one in found["stations"]] == ["a", "b"]
+    newest = found["stations"][0]
+    assert newest == shown.json("/api/v1/latest/a")
+    assert newest["at"] == format_time(from_ms((T0 + 3600) * 1000))
+    assert newest["index"]["index"] == 110
+    assert newest["pollutants"]["pm25"]["kind"] == "imputed"
+    assert (newest["measured"], newest["imputed"]) == (0, 1)
+    whole = shown.json("/api/v1/explain?station=a")
+    assert whole["estimate"]["revision"] == 1
+    assert any("PM2.5 was not measured" in one for one in whole["why"])
+    before = shown.json(f"/api/v1/explain?station=a&at={format_time(from_ms((T0 + 130) * 1000))}")
+    assert before["estimate"]["window"]["end"] == format_time(from_ms((T0 + 120) * 1000))
+
+
+def test_pages_lead_to_the_next(shown):
+    ids, path = [], "/api/v1/latest?limit=1"
+    while path:
+        page = shown.json(path)
+        ids += [one["station"] for one in page["stations"]]
+        path = page["next"]
+    assert ids == ["a", "b"]
+    first = shown.json("/api/v1/stations?limit=1")
+    assert first["features"][0]["geometry"] == {"type": "Point", "coordinates": [-2.5, 1.5]}
+    second = shown.json(first["next"])
+    assert second["features"][0]["geometry"] is None
+    assert second["next"] is None
+
+
+def test_a_series_keeps_measured_and_imputed_apart(shown):
+    found = shown.json(
+        "/api/v1/series?station=a&what=pm25&since=2020-01-01T00:00:00Z&until=2020-02-01T00:00:00Z"
+    )
+    assert found["at"] == []
+    since, until_ = (format_time(from_ms((T0 + s) * 1000)) for s in (0, 4000))
+    found = shown.json(f"/api/v1/series?station=a&what=pm25&since={since}&until={until_}")
+    assert found["span_s"] == 0
+    assert len(found["at"]) == 60
+    assert found["imputed"][2] == 30.0
+    assert found["measured"][2] is None
+    assert (found["lo"][2], found["hi"][2]) == (20.0, 40.0)
+    thinned = shown.json(f"/api/v1/series?station=a&what=pm25&since={since}&until={until_}&points=10")
+    assert thinned["span_s"] > 0
+    assert len(thinned["at"]) <= 11
+    points = shown.json(f"/api/v1/series?station=a&since={since}&until={until_}")
+    assert points["unit"] == "points"
+    assert points["standard"] == "us-epa-2024"
+
+
+def test_a_table_to_download(shown):
+    since = format_time(from_ms(T0 * 1000))
+    answer = shown.get(f"/api/v1/series.csv?station=a&since={since}")
+    assert answer.headers["content-disposition"].startswith('attachment; filename="a-')
+    rows = list(csv.DictReader(io.StringIO(answer.data.decode())))
+    assert len(rows) == 60
+    assert {row["kind"] for row in rows} == {"measured", "imputed"}
+    assert {row["unit"] for row in rows} == {"ug/m3"}
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("/api/v1/latest/nobody", 404, "unknown_station"),
+        ("/api/v1/series?station=nobody", 404, "unknown_station"),
+        ("/api/v1/series?station=a&what=pm1", 422, "wrong_parameter"),
+        ("/api/v1/series?station=a&since=yesterday", 422, "not_a_time"),
+        ("/api/v1/series?station=a&since=2026-01-01T00:00:00", 422, "not_a_time"),
+        ("/api/v1/series?station=a&since=2024-01-01T00:00:00Z", 422, "too_long"),
+        ("/api/v1/series?station=a&until=2020-01-01T00:00:00Z&since=2020-01-02T00:00:00Z", 422, "no_span"),
+        ("/api/v1/series", 422, "wrong_parameter"),
+        ("/api/v1/latest?limit=0", 422, "wrong_parameter"),
+        ("/api/v1/latest?after=../etc", 422, "wrong_parameter"),
+        ("/api/v1/nothing", 404, "no_path"),
+        ("/static/../serve.py", 404, "no_path"),
+        ("/static/%2e%2e/serve.py", 404, "no_file"),
+        ("/static/..%2f..%2fpyproject.toml", 404, "no_file"),
+    ],
+)
+def test_errors_are_problems_with_a_code(shown, path, status, code):
+    answer = shown.get(path)
+    assert answer.status == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    body = answer.json()
+    assert body["type"] == f"urn:skyfuse:{code}"
+    assert body["status"] == status
+    assert len(body["detail"]) > 10
+
+
+@pytest.mark.parametrize("path", [*READ, *OPEN])
+def test_every_answer_carries_what_keeps_it_safe(shown, path):
+    headers = shown.get(path).headers
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert headers["x-content-type-options"] == "nosniff"
+    assert ("frame-ancestors *" in policy) == path.startswith("/widget/")
+    assert "server" not in headers
+
+
+@pytest.mark.parametrize("path", ["/api/v1/latest", "/api/v1/stations", "/", "/api/v1/series?station=a"])
+def test_what_has_not_changed_is_not_sent_again_and_what_is_sent_is_packed(shown, path):
+    plain = shown.get(path)
+    packed = shown.get(path, Accept_Encoding="gzip")
+    if len(plain.data) > 600:
+        assert packed.headers["content-encoding"] == "gzip"
+        assert gzip.decompress(packed.data) == plain.data
+    assert "content-encoding" not in shown.get(path, Accept_Encoding="gzip;q=0").headers
+    tag = plain.headers["etag"]
+    again = shown.get(path, If_None_Match=f'"x", {tag}')
+    assert (again.status, again.data) == (304, b"")
+    assert shown.get(path, If_None_Match='"x"').status == 200
+
+
+def test_latest_changes_its_tag_with_a_newer_window(shown):
+    before = shown.get("/api/v1/latest").headers["etag"]
+    shown.show([estimate("b", T0 + 3660, 1, {"pm25": measured(9.0)}, (index(38),))])
+    after = shown.get("/api/v1/latest", If_None_Match=before)
+    assert after.status == 200
+    assert after.headers["etag"] != before
+
+
+def test_only_names_of_ours_are_answered(shown):
+    """A stranger's page whose name points here would read what only this machine may."""
+    assert shown.get("/api/v1/latest", Host="evil.example").status == 421
+    assert shown.get("/", Host="evil.example:80").status == 421
+    assert shown.get("/api/v1/latest", Host="localhost:1").status == 200
+
+
+def test_no_stranger_s_page_may_ask_unless_it_is_named(shown, tmp_path):
+    assert (
+        "access-control-allow-origin" not in shown.get("/api/v1/latest", Origin="https://x.example").headers
+    )
+    with served(tmp_path, history("a"), cors=("https://x.example",)) as made:
+        found = made.get("/api/v1/latest", Origin="https://x.example").headers
+        assert found["access-control-allow-origin"] == "https://x.example"
+        assert (
+            "access-control-allow-origin"
+            not in made.get("/api/v1/latest", Origin="https://y.example").headers
+        )
+
+
+def test_who_asks_too_often_is_told_when_to_come_again(tmp_path):
+    with served(tmp_path, history("a"), rate_per_address=0.2) as made:
+        found = [made.get("/api/v1/latest").status for _ in range(6)]
+        assert found == [200] * 4 + [429] * 2
+        answer = made.get("/api/v1/latest")
+        assert int(answer.headers["retry-after"]) >= 1
+        assert made.get("/").status == 200, "the page's own files are not counted"
+
+
+def test_the_log_has_requests_and_no_secrets(shown, caplog):
+    with caplog.at_level(logging.INFO, logger="web.serve"):
+        shown.get("/api/v1/latest?after=a&limit=7", Authorization="Bearer sf_secret", X_Api_Key="sf_other")
+        until(lambda: "/api/v1/latest" in caplog.text, "the line")
+    assert "401" in caplog.text
+    assert "sf_" not in caplog.text
+    assert "limit=7" not in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.INFO, logger="web.serve"):
+        shown.get("/api/v1/x%0aFAKE%20LINE")
+        until(lambda: "FAKE" in caplog.text, "the line")
+    assert "\nFAKE" not in caplog.text
+
+
+def read_stream(server: Served, path: str, wanted: int, **headers: str):
+    """The first events of a stream: (id, name, data)."""
+    with contextlib.closing(socket.create_connection(("127.0.0.1", server.settings.web.port), 10)) as line:
+        named = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
+        line.sendall(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n{named}\r\n".encode())
+        text = b""
+        while text.partition(b"\r\n\r\n")[2].count(b"\n\n") < wanted:
+            some = line.recv(65536)
+            assert some, text
+            text += some
+    events = []
+    for block in text.partition(b"\r\n\r\n")[2].decode().split("\n\n")[:wanted]:
+        fields = dict(part.split(": ", 1) for part in block.split("\n"))
+        events.append((fields.get("id"), fields["event"], json.loads(fields["data"])))
+    return events
+
+
+def test_a_stream_goes_on_where_it_was(tmp_path):
+    with served(tmp_path, history("a"), STATIONS) as made:
+        [(id, name, _)] = read_stream(made, "/api/v1/stream", 1)
+        assert name == "hello"
+        made.show([estimate("a", T0 + 3660, 1, {"pm25": measured(9.0)}, (index(38),))])
+        made.tell(EVENTS[0])
+        first, second = read_stream(made, "/api/v1/stream", 2, Last_Event_ID=id)
+        assert (first[1], first[2]["index"]["index"]) == ("estimate", 38)
+        assert (second[1], second[2]["id"]) == ("alert", EVENTS[0].id)
+        [one] = read_stream(made, "/api/v1/stream", 1, Last_Event_ID=first[0])
+        assert one == second
+        hello, reset = read_stream(made, "/api/v1/stream", 2, Last_Event_ID="e1a1.1")
+        assert (hello[1], reset[1]) == ("hello", "reset")
+        [only] = read_stream(made, f"/api/v1/stream?station={EVENTS[0].station}", 1, Last_Event_ID=id)
+        assert only[1] == "alert"
+        until(lambda: made.parts.counter.open == 0, "the streams to be let go")
+
+
+def test_there_are_no_more_streams_than_allowed(tmp_path):
+    with served(tmp_path, history("a"), streams=1) as made:
+        with contextlib.closing(socket.create_connection(("127.0.0.1", made.settings.web.port), 10)) as line:
+            line.sendall(b"GET /api/v1/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert b" 200 " in line.recv(100)
+            assert made.get("/api/v1/stream").status == 503
+        until(lambda: made.parts.counter.open == 0, "the stream to be let go")
+
+
+def test_without_a_store_there_is_no_history_and_the_latest_all_the_same(tmp_path):
+    with served(tmp_path, history("a"), STATIONS) as made:
+        made.settings.store_path.unlink()
+        assert made.get("/api/v1/series?station=a").status == 503
+        assert made.json("/api/v1/latest")["stations"]
+
+
+def test_what_is_of_use_to_look_at(shown):
+    found = {one["what"]: one for one in shown.json("/api/v1/notable")["notable"]}
+    assert found["alert"]["station"] == EVENTS[0].station
+    assert "Kafka" not in str(found)
+
+
+def test_quality_counts_what_windows_were_made_of(shown):
+    found = shown.json("/api/v1/quality?hours=2")["stations"][0]
+    assert found["station"] == "a"
+    assert (found["windows"], found["measured"], found["imputed"]) == (60, 40, 20)
+    assert found["flags"] == {"1": 40}
+
+
+def test_a_badge_has_a_number_with_its_status_and_says_when_it_is_old(shown, tmp_path):
+    badge = shown.get("/badge/a.svg")
+    assert badge.headers["content-type"] == "image/svg+xml"
+    assert "AQI 110" in badge.data.decode()
+    assert "no data" in shown.get("/badge/nobody.svg").data.decode()
+    with served(tmp_path, history("a"), now=NOW + 7200) as made:
+        assert "old:" in made.get("/badge/a.svg").data.decode()
+
+
+def lightness(colour: str) -> float:
+    """Relative luminance (WCAG 2.2)."""
+    parts = [int(colour[n : n + 2], 16) / 255 for n in (1, 3, 5)]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_categories_get_darker_and_their_numbers_can_be_read(shown):
+    assert [lightness(one) for one in SHADES] == sorted(map(lightness, SHADES), reverse=True)
+    for standard in shown.json("/api/v1/site")["standards"]:
+        shades = [one["shade"] for one in standard["categories"]]
+        assert len(set(shades)) == len(shades), standard["id"]
+        for one in standard["categories"]:
+            dark, light = sorted((lightness(one["shade"]), lightness(one["ink"])))
+            assert (light + 0.05) / (dark + 0.05) >= 4.5, one
+    assert [shade(n, 4) for n in range(4)] == sorted(
+        {shade(n, 4) for n in range(4)}, key=lightness, reverse=True
+    )

@@ -1,0 +1,68 @@
+"""An estimate in brief, as the API's `latest` and its stream have it. Pure."""
+
+from collections.abc import Iterator
+
+from schemas.base import to_ms
+from schemas.estimate import Estimate
+from schemas.parameters import Pollutant
+from schemas.station import Station
+from web.documents import IndexNow, PollutantNow, StationNow
+
+#: Characters of a reason; the whole of it is in the estimate.
+_REASON = 240
+#: Age, in s, before which no station's window is stale; else three of its usual waits.
+_STALE_LEAST_S = 15 * 60
+_STALE_WAITS = 3
+
+
+def brief(estimate: Estimate) -> StationNow:
+    """The station's newest window in brief."""
+    block = estimate.indices[0] if estimate.indices else None
+    imputed = sum(one.kind == "imputed" for one in estimate.pollutants.values())
+    refused = {sensor: why[:_REASON] for _, sensor, why in left_out(estimate)}
+    return StationNow(
+        station=estimate.station,
+        at=estimate.window.end,
+        window_s=(to_ms(estimate.window.end) - to_ms(estimate.window.start)) // 1000,
+        revision=estimate.revision,
+        sides=estimate.sides,
+        index=None
+        if block is None
+        else IndexNow(
+            standard=block.standard, index=block.index, category=block.category, level=block.level,
+            status=block.status, reason=block.reason[:_REASON], dominant=block.dominant, lo=block.lo,
+            hi=block.hi, imputed_share=round(block.imputed_share, 3),
+        ),
+        pollutants={
+            name: PollutantNow(
+                value=round(one.value, 2), kind=one.kind, qc=one.qc,
+                lo=None if one.lo is None else round(one.lo, 2),
+                hi=None if one.hi is None else round(one.hi, 2), method=one.method,
+            )
+            for name, one in estimate.pollutants.items()
+        },
+        missing=tuple(estimate.missing),
+        refused=refused,
+        measured=len(estimate.pollutants) - imputed,
+        imputed=imputed,
+    )  # fmt: skip
+
+
+def left_out(estimate: Estimate) -> Iterator[tuple[Pollutant, str, str]]:
+    """Pollutants with a sensor that was left out of them, and why."""
+    for name, one in estimate.pollutants.items():
+        for sensor, why in one.refused.items():
+            yield name, sensor, why
+    for name, lost in estimate.missing.items():
+        for sensor, why in lost.refused.items():
+            yield name, sensor, why
+
+
+def stale_after_s(wait_s: float, window_s: int) -> int:
+    """From which age on a station's newest window is no news any more, given how often it is heard."""
+    return round(max(_STALE_LEAST_S, _STALE_WAITS * max(wait_s, window_s)))
+
+
+def measures(station: Station) -> tuple[str, ...]:
+    """What a station's sensors measure, by its record."""
+    return tuple(dict.fromkeys(name for sensor in station.sensors for name in sensor.parameters))

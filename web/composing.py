@@ -1,0 +1,341 @@
+"""The API's answers, made from what is known now and from the store."""
+
+import csv
+import io
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from pydantic_core import to_json
+
+from alerting.explained import Pending, pending
+from alerting.station import StationAlerts
+from alerting.stored import read as read_alerts
+from aqi.standards import load
+from aqi.units import micrograms_per_ppb
+from fleet.condition import condition
+from schemas.base import format_time, from_ms, to_ms
+from schemas.errors import SkyfuseError, StateError
+from schemas.parameters import GASES, POLLUTANTS, Pollutant
+from schemas.times import HOUR_MS
+from streams.version import version
+from web.brief import left_out, measures, stale_after_s
+from web.documents import (
+    AlertsPage,
+    CameraPicture,
+    CategoryShown,
+    Health,
+    NotablesList,
+    PicturesList,
+    PointGeometry,
+    QualityPage,
+    Series,
+    SiteDocument,
+    StandardShown,
+    StationFeature,
+    StationProperties,
+    StationQuality,
+    StationsPage,
+)
+from web.live import LiveState, is_active, shown
+from web.notable import notable
+from web.parts import Parts
+from web.thinning import thin
+
+PREFIX: Final = "/api/v1"
+#: From light to dark, so that they differ without colour too; each beside its ink has a contrast over 4.5.
+SHADES: Final = ("#bfe8d9", "#f3d55b", "#ee9a3a", "#bf3a2b", "#8a2a6b", "#4a1030", "#26081a")
+_DARK_INK_UNTIL: Final = 3
+
+
+def page_of(ids: Sequence[str], after: str | None, limit: int) -> tuple[list[str], bool]:
+    """The ids of one page, in order, and whether there are more."""
+    ordered = sorted(one for one in ids if after is None or one > after)
+    return ordered[:limit], len(ordered) > limit
+
+
+def link(path: str, **query: object) -> str:
+    return f"{PREFIX}{path}?{urlencode({name: value for name, value in query.items() if value is not None})}"
+
+
+def latest_page(live: LiveState, after: str | None, limit: int) -> bytes:
+    ids, more = page_of(list(live.latest), after, limit)
+    bodies = b",".join(live.latest[one].body for one in ids)
+    following = to_json(link("/latest", after=ids[-1], limit=limit) if more else None)
+    return b'{"stations":[' + bodies + b'],"next":' + following + b"}"
+
+
+def feature(parts: Parts, station: str) -> StationFeature:
+    live = parts.live
+    record, health, current = live.stations.get(station), live.health.get(station), live.latest.get(station)
+    window_s = 60
+    if current is not None:
+        window = current.estimate.window
+        window_s = round((window.end - window.start).total_seconds())
+    placed = record is not None and record.latitude is not None and record.longitude is not None
+    return StationFeature(
+        id=station,
+        geometry=PointGeometry(coordinates=(record.longitude or 0.0, record.latitude or 0.0))
+        if placed and record is not None
+        else None,
+        properties=StationProperties(
+            station=station,
+            stale_after_s=stale_after_s(0.0 if health is None else health.wait_s, window_s),
+            state=None if health is None else condition(health, int(parts.now() * 1000)).state,
+            heard_at=None if health is None else health.heard_at,
+            **(
+                {}
+                if record is None
+                else {
+                    "name": record.name,
+                    "city": record.city,
+                    "kind": record.kind,
+                    "timezone": record.timezone,
+                    "standards": record.standards,
+                    "cameras": len(record.cameras),
+                    "sensors": len(record.sensors),
+                    "parameters": measures(record),
+                }
+            ),
+        ),
+    )
+
+
+def stations_page(parts: Parts, after: str | None, limit: int) -> StationsPage:
+    ids, more = page_of([*{*parts.live.stations, *parts.live.latest}], after, limit)
+    return StationsPage(
+        features=tuple(feature(parts, one) for one in ids),
+        next=link("/stations", after=ids[-1], limit=limit) if more else None,
+    )
+
+
+def site(parts: Parts, ids: Sequence[str]) -> SiteDocument:
+    settings = parts.settings
+    return SiteDocument(
+        title=settings.title,
+        version=version(),
+        standards=tuple(one for id in ids if (one := standard_shown(id)) is not None),
+        tiles=settings.tiles,
+        tiles_credit=settings.tiles_credit,
+        open_scopes=settings.anonymous,
+        pictures=settings.pictures,
+        ug_per_ppb={gas: round(micrograms_per_ppb(gas, 25.0), 4) for gas in sorted(GASES)},
+    )
+
+
+def standard_shown(id: str) -> StandardShown | None:
+    try:
+        standard = load(id)
+    except SkyfuseError:
+        return None
+    count = len(standard.categories)
+    return StandardShown(
+        id=standard.id,
+        name=standard.name,
+        categories=tuple(
+            CategoryShown(
+                key=one.key, low=one.low, high=one.high, colour=one.colour, shade=shade(place, count),
+                ink="#000000" if SHADES.index(shade(place, count)) < _DARK_INK_UNTIL else "#ffffff",
+                name=dict(one.names), advice=dict(one.advices),
+            )
+            for place, one in enumerate(standard.categories)
+        ),
+    )  # fmt: skip
+
+
+def shade(level: int, count: int) -> str:
+    """The shade of a category's rank among so many: the first is the lightest, the last dark."""
+    last = max(5, min(count, len(SHADES)) - 1)
+    return SHADES[min(level if count > 5 else round(level * last / max(1, count - 1)), len(SHADES) - 1)]
+
+
+def series(
+    parts: Parts, station: str, what: str, standard: str | None, since: int, until: int, most: int
+) -> Series:
+    if what == "index":
+        if standard is None:
+            current = parts.live.latest.get(station)
+            record = parts.live.stations.get(station)
+            if current is not None and current.estimate.indices:
+                standard = current.estimate.indices[0].standard
+            else:
+                standard = record.standards[0] if record is not None else "us-epa-2024"
+        found = parts.history.indices(station, standard, since, until)
+        unit = "points"
+    else:
+        pollutant: Pollutant = next(one for one in POLLUTANTS if one == what)
+        found = parts.history.concentrations(station, pollutant, since, until)
+        standard, unit = None, "ug/m3"
+    span, spans = thin(found, most)
+    columns = list(zip(*spans, strict=True)) if spans else [()] * 8
+
+    def rounded(values: Sequence[float | None]) -> tuple[float | None, ...]:
+        return tuple(None if value is None else round(value, 2) for value in values)
+
+    return Series(
+        station=station, what=what, unit=unit, standard=standard, span_s=span // 1000,
+        at=tuple(from_ms(at) for at in columns[0]), measured=rounded(columns[1]), imputed=rounded(columns[2]),
+        lo=rounded(columns[3]), hi=rounded(columns[4]), least=rounded(columns[5]), most=rounded(columns[6]),
+        qc=tuple(columns[7]),
+    )  # fmt: skip
+
+
+def table(station: str, rows: dict[Pollutant, list[Any]]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(("station", "time", "parameter", "value", "unit", "kind", "lo", "hi", "qc"))
+    for name, points in rows.items():
+        for point in points:
+            if point.value is not None:
+                kind = "imputed" if point.imputed else "measured"
+                writer.writerow(
+                    (station, format_time(from_ms(point.at)), name, f"{point.value:.3f}", "ug/m3", kind,
+                     *("" if end is None else f"{end:.3f}" for end in (point.lo, point.hi)),
+                     "" if point.grade is None else point.grade)
+                )  # fmt: skip
+    return out.getvalue()
+
+
+def alerts_page(
+    live: LiveState, active: bool | None, station: str | None, skip: int, limit: int
+) -> AlertsPage:
+    found = [
+        one
+        for one in live.alerts.values()
+        if (active is None or is_active(one) == active) and (station is None or one.station == station)
+    ]
+    found.sort(key=lambda one: (one.at, one.id), reverse=True)
+    more = len(found) > skip + limit
+    return AlertsPage(
+        alerts=tuple(shown(one) for one in found[skip : skip + limit]),
+        next=link("/alerts", active=active, station=station, skip=skip + limit, limit=limit)
+        if more
+        else None,
+    )
+
+
+def alert_state(live: LiveState, station: str) -> StationAlerts | None:
+    """The alert worker's newest readable checkpoint of a station."""
+    for _, data in sorted(live.alert_states.get(station, {}).values(), reverse=True):
+        try:
+            return read_alerts(station, data)
+        except StateError:
+            continue
+    return None
+
+
+def on_their_way(parts: Parts) -> list[tuple[str, Pending]]:
+    found = []
+    for station in list(parts.live.alert_states):
+        state = alert_state(parts.live, station)
+        if state is not None:
+            found += [(station, one) for one in pending(parts.rules(), state)]
+    return found
+
+
+def to_look_at(parts: Parts) -> NotablesList:
+    now = int(parts.now() * 1000)
+
+    def stale(station: str) -> bool:
+        age = now - parts.live.latest[station].end_ms
+        return age > 1000 * feature(parts, station).properties.stale_after_s
+
+    def measured(station: str, pollutant: str) -> int:
+        return parts.live.measured.get(station, {}).get(pollutant, parts.live.first[station])
+
+    latest = {name: one.estimate for name, one in parts.live.latest.items()}
+    found = notable(latest, parts.live.stations, parts.live.alerts, on_their_way(parts), stale, measured)
+    return NotablesList(notable=tuple(found))
+
+
+def quality_page(parts: Parts, hours: int, after: str | None, limit: int) -> QualityPage:
+    live, now = parts.live, int(parts.now() * 1000)
+    ids, more = page_of(list(live.latest), after, limit)
+    since = now - hours * HOUR_MS
+    counts = parts.history.flags(ids, since)
+    found = []
+    for station in ids:
+        count, health, current = counts[station], live.health.get(station), live.latest.get(station)
+        fares = None if health is None else condition(health, now)
+        window = 60_000
+        if current is not None:
+            estimate = current.estimate
+            window = to_ms(estimate.window.end) - to_ms(estimate.window.start)
+        begin = max(since, (count.first or now) - window)
+        length = max(1, now - begin)
+        found.append(
+            StationQuality(
+                station=station,
+                windows=count.windows,
+                covered=round(min(1.0, count.windows * window / length), 3) if count.windows else None,
+                measured=sum(count.measured.values()),
+                imputed=count.imputed,
+                missing=count.missing,
+                flags={str(flag): number for flag, number in sorted(count.measured.items())},
+                refused={} if current is None else {one: why for _, one, why in left_out(current.estimate)},
+                state=None if fares is None else fares.state,
+                troubles=() if fares is None else fares.troubles,
+                clock_offset_s=None if health is None else health.clock_offset_s,
+                battery_percent=None if health is None else health.battery_percent,
+                heard_at=None if health is None else health.heard_at,
+            )
+        )
+    return QualityPage(
+        hours=hours,
+        stations=tuple(found),
+        next=link("/quality", hours=hours, after=ids[-1], limit=limit) if more else None,
+    )
+
+
+def pictures(parts: Parts, station: str) -> PicturesList:
+    """A station's cameras with a picture of the last hours. May read the model bundle: a thread's work."""
+    kept = {} if parts.pictures is None else parts.pictures.of(station)
+    record, current = parts.live.stations.get(station), parts.live.latest.get(station)
+    bands = {} if record is None else {one.camera: one.far_band for one in record.cameras}
+    uses = () if current is None else current.estimate.inputs.frames
+    found = []
+    for camera, one in sorted(kept.items()):
+        band = bands.get(camera)
+        use = next((each for each in reversed(uses) if each.camera == camera), None)
+        address = f"{PREFIX}/pictures/{station}/{camera}"
+        found.append(
+            CameraPicture(
+                camera=camera,
+                at=from_ms(one.at_ms),
+                usable=None if use is None else use.usable,
+                reasons=() if use is None else use.reasons,
+                image=f"{address}?at={one.at_ms}",
+                heat=f"{address}/heat?at={one.at_ms}"
+                if parts.pictures is not None and parts.pictures.explains and current is not None
+                else None,
+                far_band=None if band is None else (band.top, band.bottom, band.left, band.right),
+            )
+        )
+    return PicturesList(station=station, cameras=tuple(found))
+
+
+def health(parts: Parts) -> Health:
+    away, newest = parts.follower.away_since, parts.live.newest()
+    problems = []
+    if away is not None:
+        problems.append("Kafka does not answer: nothing new comes")
+    elif not parts.follower.read.is_set():
+        problems.append("the topics are being read: what is shown may be old")
+    for worker in parts.workers.health:
+        if not worker.up:
+            problems.append(f"the worker {worker.role} does not answer")
+        elif worker.waits_for is not None:
+            problems.append(f"the worker {worker.role} waits for {worker.waits_for}")
+    return Health(
+        status="degraded" if problems else "ok",
+        problems=tuple(problems),
+        version=version(),
+        kafka="ok" if away is None else "away",
+        kafka_since=None if away is None else datetime.fromtimestamp(away, UTC),
+        newest=None if newest is None else from_ms(newest),
+        stations=len(parts.live.latest),
+        streams=parts.counter.open,
+        workers=parts.workers.health,
+        refused=dict(parts.live.refused),
+    )

@@ -1,0 +1,343 @@
+"""What the API answers, as models: the OpenAPI document is made from them. Concentrations in ug/m3."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.base import UtcTime
+from schemas.estimate import Estimate, Kind, Sides, Status
+from schemas.parameters import Pollutant
+
+
+class Document(BaseModel):
+    """An answer. Fields may be added within a version of the API, never taken away."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class ProblemDocument(Document):
+    """An error (RFC 9457)."""
+
+    type: Annotated[str, Field(description="stable, for programs: urn:skyfuse:CODE")]
+    title: str
+    status: int
+    detail: Annotated[str, Field(description="what is wrong, and how to mend it")]
+
+
+class PollutantNow(Document):
+    """One pollutant in a station's newest window."""
+
+    value: Annotated[float, Field(description="ug/m3")]
+    kind: Kind
+    qc: Annotated[int, Field(description="QARTOD: 1 pass, 2 not evaluated, 3 suspect, 4 fail, 9 missing")]
+    lo: Annotated[float | None, Field(description="lower end of the 90 % interval; imputed only")] = None
+    hi: Annotated[float | None, Field(description="upper end of it")] = None
+    method: str = ""
+
+
+class IndexNow(Document):
+    """A station's leading index in its newest window."""
+
+    standard: str
+    index: int | None
+    category: str | None
+    level: int | None
+    status: Status
+    reason: str = ""
+    dominant: tuple[Pollutant, ...] = ()
+    lo: int | None = None
+    hi: int | None = None
+    imputed_share: float = 0.0
+
+
+class StationNow(Document):
+    """A station's newest window, in brief. `revision` only grows: keep the highest of a window."""
+
+    station: str
+    at: Annotated[UtcTime, Field(description="end of the window")]
+    window_s: int
+    revision: int
+    sides: Annotated[Sides, Field(description="sides with usable data")]
+    index: IndexNow | None
+    pollutants: dict[Pollutant, PollutantNow]
+    missing: Annotated[tuple[Pollutant, ...], Field(description="measured in vain, and not imputed")] = ()
+    refused: Annotated[
+        dict[str, str], Field(description="sensors that were left out of the window, each with the reason")
+    ] = {}
+    measured: Annotated[int, Field(description="pollutants measured or corrected, a count")]
+    imputed: Annotated[int, Field(description="pollutants imputed, a count")]
+
+
+class LatestPage(Document):
+    """The newest windows, by station id. `next` leads to the next page; null: this is the last one."""
+
+    stations: tuple[StationNow, ...]
+    next: str | None
+
+
+class PointGeometry(Document):
+    """GeoJSON: longitude and latitude, degrees (WGS 84)."""
+
+    type: Literal["Point"] = "Point"
+    coordinates: tuple[float, float]
+
+
+class StationProperties(Document):
+    """What is known of a station."""
+
+    station: str
+    name: str = ""
+    city: str = ""
+    kind: str = ""
+    timezone: str = "UTC"
+    standards: tuple[str, ...] = ()
+    cameras: int = 0
+    sensors: int = 0
+    parameters: Annotated[tuple[str, ...], Field(description="what its sensors measure")] = ()
+    state: Annotated[
+        str | None, Field(description="online, late, silent, offline; null: the fleet's stage has not said")
+    ] = None
+    heard_at: UtcTime | None = None
+    stale_after_s: Annotated[int, Field(description="age from which its newest window is no news any more")]
+
+
+class StationFeature(Document):
+    """A station as a GeoJSON feature; its geometry is null where nobody recorded a place."""
+
+    type: Literal["Feature"] = "Feature"
+    id: str
+    geometry: PointGeometry | None
+    properties: StationProperties
+
+
+class StationsPage(Document):
+    """GeoJSON. `next` leads to the next page; null: this is the last one."""
+
+    type: Literal["FeatureCollection"] = "FeatureCollection"
+    features: tuple[StationFeature, ...]
+    next: str | None
+
+
+class Series(Document):
+    """A series in columns of one length: what windows have, or spans of time where there are too many.
+
+    `measured` and `imputed` are means of the windows of that kind (ug/m3, or points of an index), null where
+    a span has none. `lo` and `hi` are the ends of the widest 90 % interval, `least` and `most` the extremes.
+    """
+
+    station: str
+    what: Annotated[str, Field(description="a pollutant, or `index`")]
+    unit: str
+    standard: str | None = None
+    span_s: Annotated[int, Field(description="length of a span; 0: each point is a window")]
+    at: tuple[UtcTime, ...]
+    measured: tuple[float | None, ...]
+    imputed: tuple[float | None, ...]
+    lo: tuple[float | None, ...]
+    hi: tuple[float | None, ...]
+    least: tuple[float | None, ...]
+    most: tuple[float | None, ...]
+    qc: Annotated[
+        tuple[int | None, ...],
+        Field(description="worst QARTOD flag; of an index: 0 valid, 1 indicative, 2 insufficient"),
+    ]
+
+
+class AlertNow(Document):
+    """The newest event of an alert, as on the topic (docs/outputs.md)."""
+
+    id: str
+    sequence: int
+    event: Literal["open", "update", "clear", "retract"]
+    station: str
+    rule: str
+    severity: str
+    at: UtcTime
+    since: UtcTime
+    opened: UtcTime | None
+    reason: str
+    active: bool
+
+
+class AlertsPage(Document):
+    """Alerts, the newest first."""
+
+    alerts: tuple[AlertNow, ...]
+    next: str | None
+
+
+class RuleNow(Document):
+    """Why the alert of a rule is or is not open."""
+
+    rule: str
+    open: bool
+    severity: str
+    text: str
+
+
+class PendingNow(Document):
+    """An alert that opens, or rises, at a time if what is seen now lasts."""
+
+    station: str
+    rule: str
+    severity: str
+    at: UtcTime
+
+
+class AlertsExplained(Document):
+    """Why each alert of a station is or is not open."""
+
+    station: str
+    rules: tuple[RuleNow, ...]
+
+
+class Explained(Document):
+    """An estimate as it is on the topic, and what it rests on in words."""
+
+    estimate: Annotated[dict[str, Any], Field(json_schema_extra=lambda schema: schema.update(_ESTIMATE))]
+    why: tuple[str, ...]
+
+
+_ESTIMATE: dict[str, Any] = {"type": "object", "description": Estimate.__doc__ or ""}
+
+
+class Notable(Document):
+    """Something to look at."""
+
+    what: Literal["lying", "silent", "camera_only", "pending", "alert", "stale"]
+    station: str
+    detail: Annotated[str, Field(description="a sensor, or a rule")] = ""
+    text: str
+    at: UtcTime | None = None
+
+
+class NotablesList(Document):
+    """What to look at now, the most telling first."""
+
+    notable: tuple[Notable, ...]
+
+
+class StationQuality(Document):
+    """What a station's last hours were made of: windows, values of each kind, flags."""
+
+    station: str
+    windows: int
+    covered: Annotated[float | None, Field(description="share of the time with a window, 0 to 1")]
+    measured: int
+    imputed: int
+    missing: int
+    flags: Annotated[dict[str, int], Field(description="measured values by QARTOD flag, counts")]
+    refused: Annotated[dict[str, str], Field(description="sensors left out of the newest window, and why")]
+    state: str | None = None
+    troubles: tuple[str, ...] = ()
+    clock_offset_s: float | None = None
+    battery_percent: float | None = None
+    heard_at: UtcTime | None = None
+
+
+class QualityPage(Document):
+    """The stations' quality, by id."""
+
+    hours: int
+    stations: tuple[StationQuality, ...]
+    next: str | None
+
+
+class WorkerHealth(Document):
+    """How a worker fares, by its metrics."""
+
+    role: str
+    up: bool
+    lag_messages: int = 0
+    lag_s: float = 0.0
+    watermark: Annotated[UtcTime | None, Field(description="the earliest of its sources")] = None
+    waits_for: Annotated[str | None, Field(description="an engine that its sink waits for, and why")] = None
+    waits_since: UtcTime | None = None
+
+
+class Health(Document):
+    """How the pipeline fares, as this server sees it."""
+
+    status: Literal["ok", "degraded"]
+    problems: tuple[str, ...]
+    version: str
+    kafka: Literal["ok", "away"]
+    kafka_since: UtcTime | None
+    newest: Annotated[UtcTime | None, Field(description="end of the newest window of all")]
+    stations: int
+    streams: int
+    workers: tuple[WorkerHealth, ...]
+    refused: Annotated[dict[str, int], Field(description="dead letters seen since the start, by code")]
+
+
+class Letter(Document):
+    """A dead letter: why a record was refused. Its bytes are not shown: `skyfuse dlq show ID`."""
+
+    id: str
+    stage: str
+    code: str
+    reason: str
+    failed_at: UtcTime
+    partly_used: bool
+    redriven_at: UtcTime | None
+
+
+class LettersPage(Document):
+    """The newest dead letters."""
+
+    letters: tuple[Letter, ...]
+
+
+class CategoryShown(Document):
+    """A category of a standard and how it is drawn."""
+
+    key: str
+    low: int
+    high: int | None
+    colour: Annotated[str, Field(description="of the standard's own document")]
+    shade: Annotated[str, Field(description="from light to dark: for eyes that see few colours")]
+    ink: Annotated[str, Field(description="black or white: what can be read on the shade")]
+    name: dict[str, str]
+    advice: dict[str, str]
+
+
+class StandardShown(Document):
+    """A standard of the stations."""
+
+    id: str
+    name: str
+    categories: tuple[CategoryShown, ...]
+
+
+class SiteDocument(Document):
+    """What the page has to know of this place."""
+
+    title: str
+    version: str
+    standards: tuple[StandardShown, ...]
+    tiles: str | None
+    tiles_credit: str
+    open_scopes: tuple[str, ...]
+    pictures: bool
+    ug_per_ppb: Annotated[dict[str, float], Field(description="of gases, at 25 degrees and 1 atm")]
+
+
+class CameraPicture(Document):
+    """The newest picture of a camera, small, and where its copies are."""
+
+    camera: str
+    at: UtcTime
+    usable: bool | None
+    reasons: tuple[str, ...] = ()
+    image: str
+    heat: Annotated[str | None, Field(description="with what the network looked at; null: no such bundle")]
+    far_band: Annotated[
+        tuple[float, float, float, float] | None, Field(description="top, bottom, left, right: fractions")
+    ] = None
+
+
+class PicturesList(Document):
+    """A station's cameras."""
+
+    station: str
+    cameras: tuple[CameraPicture, ...]

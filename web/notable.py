@@ -1,0 +1,131 @@
+"""What to look at now: nobody should have to find it out. Pure."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from alerting.explained import Pending
+from schemas.alert import SEVERITIES, Alert
+from schemas.base import from_ms, to_ms
+from schemas.estimate import Estimate
+from schemas.parameters import LABELS, POLLUTANTS
+from schemas.station import Station
+from schemas.times import MINUTE_MS
+from web.brief import left_out
+from web.documents import Notable
+
+#: Of each kind, so many are told.
+_EACH: Final = 3
+#: A sensor is silent when nothing came of it for so long (ms), and for so many of its declared periods.
+_SILENT_MS: Final = 10 * MINUTE_MS
+_SILENT_PERIODS: Final = 3
+_BY: Final = {"camera": "its camera stands in", "last": "its last value stands in"}
+#: Characters of a reason that fit on a line.
+_REASON: Final = 160
+
+
+def notable(
+    latest: Mapping[str, Estimate],
+    stations: Mapping[str, Station],
+    alerts: Mapping[str, Alert],
+    pending: Sequence[tuple[str, Pending]],
+    stale: Callable[[str], bool],
+    measured: Callable[[str, str], int],
+) -> list[Notable]:
+    """Sensors that lie or are silent, stations of a camera alone, alerts and those about to open.
+
+    Args:
+        latest: each station's newest window.
+        stations: the records there are.
+        alerts: the newest event of each.
+        pending: by station, alerts on their way.
+        stale: whether a station's newest window is no news any more.
+        measured: end (ms) of the newest window in which a pollutant was measured at a station, or of the
+            first one that is known.
+    """
+    fresh = {name: one for name, one in latest.items() if not stale(name)}
+    if not fresh:  # all are behind: the pipeline is, and the page says so
+        fresh = dict(latest)
+    found: list[Notable] = []
+    found += _active(alerts, fresh)[:_EACH]
+    found += [
+        Notable(
+            what="pending", station=station, detail=one.rule, at=from_ms(one.at),
+            text=f"{station}: the alert {one.rule} ({one.severity}) opens soon, if what is seen now lasts",
+        )
+        for station, one in sorted(pending, key=lambda pair: pair[1].at)[:_EACH]
+    ]  # fmt: skip
+    lying, silent, alone = [], [], []
+    for name, estimate in sorted(fresh.items()):
+        record = stations.get(name)
+        lying += _lying(estimate)[:1]
+        if record is not None and record.sensors:
+            silent += _silent(estimate, record, measured)[:1]
+        elif record is not None and record.cameras and estimate.sides == "image":
+            alone.append(
+                Notable(
+                    what="camera_only", station=name,
+                    text=f"{name} has a camera alone: all it tells comes from its pictures",
+                )
+            )  # fmt: skip
+    found += lying[:_EACH] + silent[:_EACH] + alone[:_EACH]
+    old = sorted(name for name in latest if name not in fresh)
+    found += [
+        Notable(
+            what="stale", station=name, at=latest[name].window.end,
+            text=f"{name}: nothing new; what is shown is old",
+        )
+        for name in old[:_EACH]
+    ]  # fmt: skip
+    return found
+
+
+def _active(alerts: Mapping[str, Alert], fresh: Mapping[str, Estimate]) -> list[Notable]:
+    open_ones = [one for one in alerts.values() if one.event in ("open", "update")]
+    open_ones.sort(key=lambda one: (-SEVERITIES.index(one.severity), one.station not in fresh, one.id))
+    return [
+        Notable(
+            what="alert", station=one.station, detail=one.rule, at=one.since,
+            text=f"{one.station}: {one.severity} alert {one.rule}: {one.reason[:_REASON]}",
+        )
+        for one in open_ones
+        if one.severity != "info"
+    ]  # fmt: skip
+
+
+def _lying(estimate: Estimate) -> list[Notable]:
+    return [
+        Notable(
+            what="lying", station=estimate.station, detail=sensor,
+            text=f"{estimate.station}: the sensor {sensor} is not believed ({LABELS[name]}): {why[:_REASON]}",
+        )
+        for name, sensor, why in left_out(estimate)
+    ]  # fmt: skip
+
+
+def _silent(estimate: Estimate, record: Station, measured: Callable[[str, str], int]) -> list[Notable]:
+    """Sensors of which nothing came for long, although their record says that they measure."""
+    found = []
+    end = to_ms(estimate.window.end)
+    for sensor in record.sensors:
+        theirs = [name for name in POLLUTANTS if name in sensor.parameters]
+        missed = [
+            name
+            for name in theirs
+            if (one := estimate.pollutants.get(name)) is not None
+            and one.kind == "imputed"
+            and not one.refused
+        ]
+        if not theirs or missed != theirs:
+            continue
+        last = max(measured(estimate.station, name) for name in missed)
+        if end - last < max(_SILENT_MS, _SILENT_PERIODS * 1000 * (sensor.period or 0)):
+            continue
+        by = _BY.get(estimate.pollutants[missed[0]].method, "an estimate stands in")
+        what = ", ".join(LABELS[name] for name in missed)
+        found.append(
+            Notable(
+                what="silent", station=estimate.station, detail=sensor.sensor, at=from_ms(last),
+                text=f"{estimate.station}: the sensor {sensor.sensor} is silent; {by} for {what}",
+            )
+        )  # fmt: skip
+    return found

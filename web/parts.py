@@ -1,0 +1,39 @@
+"""What the API answers from, put together by `web.serve`."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agents.rules_file import RulesSource
+from settings.sections import WebSettings
+from web.access import Access
+from web.answers import Ready
+from web.follow import Follower
+from web.history import StoreHistory
+from web.live import LiveState
+from web.pictures import Pictures
+from web.workers import Workers
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the API answers from."""
+
+    settings: WebSettings
+    live: LiveState
+    follower: Follower
+    history: StoreHistory
+    access: Access
+    workers: Workers
+    rules: RulesSource
+    ready: Ready
+    counter: "StreamCounter"
+    pictures: Pictures | None = None
+    now: Callable[[], float] = time.time
+
+
+class StreamCounter:
+    """How many streams are open."""
+
+    def __init__(self) -> None:
+        self.open = 0

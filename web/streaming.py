@@ -1,0 +1,60 @@
+"""The stream of events to one listener: server-sent events (WHATWG HTML, 9.2)."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from schemas.base import format_time
+from web.live import Missed, greeting, pulse, reset
+from web.parts import Parts
+
+#: Seconds between two signs of life on a stream without events.
+PULSE_S: Final = 5.0
+_EVENTS_AT_ONCE: Final = 500
+
+
+async def events(parts: Parts, last_id: str | None, station: str | None) -> AsyncIterator[bytes]:
+    """A stream: what was missed, then what comes. It holds a place among the events, and no more."""
+    live, follower = parts.live, parts.follower
+    parts.counter.open += 1
+    try:
+        missed = live.resume(last_id) if last_id else []
+        at = live.number
+        if isinstance(missed, Missed):
+            yield greeting(live, _now(parts)) + reset(live, missed)
+        else:
+            yield greeting(live, _now(parts)) if not missed else b""
+            for event in missed:
+                if station is None or event.station == station:
+                    yield event.data
+        while True:
+            news = follower.news
+            found = live.since(at)
+            if isinstance(found, Missed):
+                at = live.number
+                yield reset(live, found)
+                continue
+            if found:
+                at = found[-1].number
+                for some in _portions([e.data for e in found if station is None or e.station == station]):
+                    yield some
+                continue
+            try:
+                await asyncio.wait_for(news.wait(), PULSE_S)
+            except TimeoutError:
+                yield pulse(_now(parts), follower.away_since)
+            else:
+                if follower.away_since is not None:
+                    yield pulse(_now(parts), follower.away_since)
+    finally:
+        parts.counter.open -= 1
+
+
+def _portions(events: Sequence[bytes]) -> Iterator[bytes]:
+    for start in range(0, len(events), _EVENTS_AT_ONCE):
+        yield b"".join(events[start : start + _EVENTS_AT_ONCE])
+
+
+def _now(parts: Parts) -> str:
+    return format_time(datetime.fromtimestamp(parts.now(), UTC))

@@ -1,0 +1,70 @@
+"""As many points as a plot can show. Pure."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+
+class SeriesPoint(NamedTuple):
+    """A window's value, or that of an hour or a day that is left of windows. `at`: its end, ms.
+
+    `imputed`: whether it is; `grade`: the worst flag, or how far from valid.
+    """
+
+    at: int
+    value: float | None
+    imputed: bool
+    lo: float | None
+    hi: float | None
+    least: float | None
+    most: float | None
+    grade: int | None
+
+
+class SeriesSpan(NamedTuple):
+    """What is shown of the points between `at` - span and `at`."""
+
+    at: int
+    measured: float | None
+    imputed: float | None
+    lo: float | None
+    hi: float | None
+    least: float | None
+    most: float | None
+    grade: int | None
+
+
+def thin(points: Sequence[SeriesPoint], most: int, unit_ms: int = 1000) -> tuple[int, list[SeriesSpan]]:
+    """Length (ms) of a span, and the spans that have any point, oldest first; 0: each point is one.
+
+    Spans have one length, a whole number of `unit_ms`, and end at multiples of it, so that a plot that goes
+    on does not change what it showed. No more than `most` + 1 come out.
+    """
+    if len(points) <= most:
+        return 0, [_span(point.at, [point]) for point in points]
+    whole = points[-1].at - points[0].at
+    span = max(unit_ms, -(-whole // most // unit_ms) * unit_ms)
+    while whole // span + 1 > most:
+        span += unit_ms
+    found: dict[int, list[SeriesPoint]] = {}
+    for point in points:
+        found.setdefault(-(-point.at // span) * span, []).append(point)
+    return span, [_span(at, inside) for at, inside in found.items()]
+
+
+def _span(at: int, points: Sequence[SeriesPoint]) -> SeriesSpan:
+    measured = [point.value for point in points if point.value is not None and not point.imputed]
+    imputed = [point.value for point in points if point.value is not None and point.imputed]
+    return SeriesSpan(
+        at,
+        sum(measured) / len(measured) if measured else None,
+        sum(imputed) / len(imputed) if imputed else None,
+        min(_there(point.lo for point in points), default=None),
+        max(_there(point.hi for point in points), default=None),
+        min(_there(point.least for point in points), default=None),
+        max(_there(point.most for point in points), default=None),
+        max((point.grade for point in points if point.grade is not None), default=None),
+    )
+
+
+def _there(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]

@@ -1,0 +1,50 @@
+"""What an estimate rests on, in sentences. Pure."""
+
+from schemas.estimate import Estimate, PollutantEstimate
+from schemas.parameters import LABELS
+
+_METHODS = {
+    "camera": "its camera, by what it has learned beside its own sensors",
+    "last": "its last measurement",
+    "global": "the network that was trained on other cities",
+    "head": "the network alone",
+    "network": "its neighbours",
+}
+
+
+def sentences(estimate: Estimate) -> tuple[str, ...]:
+    """What an estimate rests on: its sides, who carried what was imputed, what was left out, the index."""
+    told = []
+    frames = estimate.inputs.frames
+    usable = sum(frame.usable for frame in frames)
+    told.append(
+        f"The window rests on {estimate.inputs.readings} readings and on {usable} of {len(frames)} pictures."
+    )
+    reasons = sorted({reason for frame in frames if not frame.usable for reason in frame.reasons})
+    if reasons:
+        told.append(f"Pictures were left out because of: {', '.join(reasons)}.")
+    for name, one in estimate.pollutants.items():
+        if one.kind == "imputed":
+            told.append(f"{LABELS[name]} was not measured: {_carried(one)}.")
+        for sensor, why in one.refused.items():
+            told.append(f"{LABELS[name]}: {sensor} was left out: {why}")
+    for name, lost in estimate.missing.items():
+        for sensor, why in lost.refused.items():
+            told.append(f"{LABELS[name]} is missing: {sensor} was left out: {why}")
+    if estimate.inputs.withheld:
+        count = sum(estimate.inputs.withheld.values())
+        told.append(f"{count} values were declared invalid and do not count.")
+    for block in estimate.indices:
+        index = "no index" if block.index is None else f"index {block.index}"
+        because = f": {block.reason}" if block.reason else ""
+        told.append(f"{block.standard}: {index}, {block.status}{because}")
+    return tuple(told)
+
+
+def _carried(one: PollutantEstimate) -> str:
+    shares = sorted(((share, name) for name, share in one.weights.items() if share > 0), reverse=True)
+    if not shares:
+        return f"{_METHODS.get(one.method, one.method)} stands in for it"
+    words = ", ".join(f"{share:.0%} {_METHODS.get(name, name)}" for share, name in shares)
+    held = "" if one.coverage is None else f"; lately {one.coverage:.0%} of such intervals held"
+    return f"{words} stand in for it{held}"
