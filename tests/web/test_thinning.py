@@ -15,8 +15,8 @@ def points(seed: int, count: int) -> list[SeriesPoint]:
         at += 1000 * dice.randrange(1, 500)
         value = None if dice.random() < 0.2 else dice.uniform(0, 1000)
         imputed = dice.random() < 0.4
-        ends = (value - 1, value + 1) if imputed and value is not None else (None, None)
-        made.append(SeriesPoint(at, value, imputed, *ends, value, value, dice.choice([None, 1, 4])))
+        low, high = (value - 1, value + 1) if imputed and value is not None else (None, None)
+        made.append(SeriesPoint(at, value, imputed, low, high, value, value, dice.choice([None, 1, 4])))
     return made
 
 
