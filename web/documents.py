@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.base import UtcTime
-from schemas.estimate import Estimate, Kind, Sides, Status
+from schemas.estimate import Estimate, Sides, Status, ValueKind
 from schemas.parameters import Pollutant
 
 
@@ -28,7 +28,7 @@ class PollutantNow(Document):
     """One pollutant in a station's newest window."""
 
     value: Annotated[float, Field(description="ug/m3")]
-    kind: Kind
+    kind: ValueKind
     qc: Annotated[int, Field(description="QARTOD: 1 pass, 2 not evaluated, 3 suspect, 4 fail, 9 missing")]
     lo: Annotated[float | None, Field(description="lower end of the 90 % interval; imputed only")] = None
     hi: Annotated[float | None, Field(description="upper end of it")] = None

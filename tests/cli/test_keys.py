@@ -43,6 +43,7 @@ def test_a_scope_that_is_none_is_refused(file, scopes):
     assert not file.exists()
 
 
-def test_a_name_is_given_once(file):
+@pytest.mark.usefixtures("file")
+def test_a_name_is_given_once():
     assert RUN.invoke(app, ["keys", "create", "wall", "--scope", "read"]).exit_code == 0
     assert RUN.invoke(app, ["keys", "create", "wall", "--scope", "admin"]).exit_code != 0
