@@ -15,8 +15,9 @@ from cli.shared.wording import counted
 from schemas.base import format_time
 from schemas.errors import Refused
 from sources.adapters import adapters
-from sources.adapters.core.adapter import Adapter, Context
+from sources.adapters.core.adapter import Adapter
 from sources.adapters.core.parts import Part
+from sources.adapters.core.source_format import Context
 from sources.adapters.core.translation import MAX_BYTES, translate
 from sources.codecs.runner import CodecProcess, JavaScriptCodec
 

@@ -16,14 +16,16 @@ _MODULE: Final = '''"""{title}: what it is, in a line."""
 
 from typing import Final
 
-from sources.adapters.core.adapter import Adapter, Field
+from sources.adapters.core.adapter import Adapter
 from sources.adapters.core.payload import Node
+from sources.adapters.core.source_format import Field
 from sources.adapters.core.tray import Tray
 
 
 def _read(payload: Node, tray: Tray) -> None:
     device = tray.device(payload["id"].text(), "{name}-")  # its serial number, with the maker before it
-    tray.fact(device, firmware=payload["firmware"], battery_percent=payload["battery"])
+    tray.fact(device, "firmware", payload["firmware"])
+    tray.fact(device, "battery_percent", payload["battery"])
     tray.draft(device, payload["time"]).fields(payload)  # without a time: that of arrival
 
 

@@ -4,8 +4,9 @@ import re
 from dataclasses import replace
 from typing import Final
 
-from sources.adapters.core.adapter import Adapter, Field
+from sources.adapters.core.adapter import Adapter
 from sources.adapters.core.payload import Node
+from sources.adapters.core.source_format import Field
 from sources.adapters.core.tray import Tray
 
 _SERIAL: Final = re.compile(r"airgradient[:_/](?:readings/)?([0-9a-fA-F]{12})")
@@ -19,10 +20,10 @@ def _read(payload: Node, tray: Tray) -> None:
         serial = message["serialno"].text() or (in_path[1] if in_path else "")
         device = tray.device(serial.lower(), "airgradient-")
         firmware = message["firmware"] or message["firmwareVersion"]
-        tray.fact(
-            device, firmware=firmware, model=message["model"] or message["fwMode"],
-            name=message["locationName"], latitude=message["latitude"], longitude=message["longitude"],
-        )  # fmt: skip
+        tray.fact(device, "name", message["locationName"])
+        tray.fact(device, "firmware", firmware)
+        tray.fact(device, "model", message["model"] or message["fwMode"])
+        tray.place(device, message["latitude"], message["longitude"])
         stated = message["timestamp"]  # of the cloud's API only
         draft = tray.draft(device, stated, source="server" if stated else None)
         for number, suffix in (("1", "_a"), ("2", "_b")):

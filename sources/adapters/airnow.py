@@ -12,7 +12,7 @@ _COLUMNS: Final = ("date", "time", "aqsid", "site", "offset", "parameter", "unit
 def _read(payload: Node, tray: Tray) -> None:
     for line in payload.each():
         device = tray.device(line["aqsid"].text(), "airnow-")
-        tray.fact(device, name=line["site"])
+        tray.fact(device, "name", line["site"])
         day, hour = line["date"], line["time"].text()
         at = tray.moment(device, day.put(f"{day.peek()} {hour}"))
         draft = tray.draft(device, at=at) if at else tray.refused_draft(device)

@@ -12,7 +12,8 @@ _POLLUTANTS: Final = ("PM25", "PM10", "OZONE", "NO2", "CO", "SO2")
 def _read(payload: Node, tray: Tray) -> None:
     for line in payload.each():
         device = tray.device(line["AQSID"].text(), "airnow-")
-        tray.fact(device, name=line["SiteName"], latitude=line["Latitude"], longitude=line["Longitude"])
+        tray.fact(device, "name", line["SiteName"])
+        tray.place(device, line["Latitude"], line["Longitude"])
         day, hour = line["ValidDate"], line["ValidTime"].text()
         at = tray.moment(device, day.put(f"{day.peek()} {hour}"))
         draft = tray.draft(device, at=at) if at else tray.refused_draft(device)

@@ -16,7 +16,9 @@ def _read(payload: Node, tray: Tray) -> None:
     device = tray.device(site or (f"eui-{eui}" if eui else name.text()))
     model = info["deviceProfileName"]
     names = [eui, *(f"{part.peek() or ''}" for part in (name, model, info["applicationName"]))]
-    tray.fact(device, name=name, model=model, battery_percent=payload["batteryLevel"])
+    tray.fact(device, "name", name)
+    tray.fact(device, "model", model)
+    tray.fact(device, "battery_percent", payload["batteryLevel"])
     if payload["level"].text().upper() == "ERROR":
         tray.refuse(
             "codec_error", payload["description"], f"ChirpStack says: {payload['description'].peek()!s:.120}"

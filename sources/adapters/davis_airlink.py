@@ -2,15 +2,16 @@
 
 from typing import Final
 
-from sources.adapters.core.adapter import FAHRENHEIT, Adapter, Field
+from sources.adapters.core.adapter import Adapter
 from sources.adapters.core.payload import Node
+from sources.adapters.core.source_format import FAHRENHEIT, Field
 from sources.adapters.core.tray import Tray
 
 
 def _read(payload: Node, tray: Tray) -> None:
     data = payload["data"]
     device = tray.device(data["did"].text().lower(), "airlink-")
-    tray.fact(device, name=data["name"])
+    tray.fact(device, "name", data["name"])
     for block in data["conditions"].each():
         stated = block["last_report_time"] or data["ts"]
         draft = tray.draft(device, stated)

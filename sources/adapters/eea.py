@@ -4,8 +4,9 @@ import re
 from datetime import timedelta
 from typing import Final
 
-from sources.adapters.core.adapter import CET, Adapter
+from sources.adapters.core.adapter import Adapter
 from sources.adapters.core.payload import Node
+from sources.adapters.core.source_format import CET
 from sources.adapters.core.tray import Tray
 
 #: Codes of the agency's vocabulary of pollutants (newer tables have only these).

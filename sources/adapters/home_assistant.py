@@ -40,7 +40,7 @@ def _state(tray: Tray, state: Node) -> None:
     stated = state["last_reported"] or state["last_updated"] or state["last_changed"]
     device, unit = tray.device(station), attributes["unit_of_measurement"].text()
     if kind == "battery":
-        tray.fact(device, battery_percent=state["state"])
+        tray.fact(device, "battery_percent", state["state"])
     elif not tray.draft(device, stated).named(quantity, state["state"].called(entity), unit):
         tray.other(quantity, state["state"].called(entity))
 

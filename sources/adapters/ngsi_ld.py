@@ -14,9 +14,8 @@ def _read(payload: Node, tray: Tray) -> None:
         device = tray.device(urn.removeprefix("urn:ngsi-ld:").partition(":")[2] or urn)
         where = (entity["location"]["value"] or entity["location"])["coordinates"]
         east, north = [*where.each(), Node.root(None), Node.root(None)][:2]
-        tray.fact(
-            device, name=_value(entity["name"] or entity["stationName"]), latitude=north, longitude=east
-        )
+        tray.fact(device, "name", _value(entity["name"] or entity["stationName"]))
+        tray.place(device, north, east)
         observed = _value(entity["dateObserved"] or entity["dateObservedTo"])
         text = observed.peek()
         # Older brokers give an interval.

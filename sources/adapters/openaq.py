@@ -17,7 +17,8 @@ def _read(payload: Node, tray: Tray) -> None:
         place = result["coordinates"]
         if result["sensors"]:  # a location
             device = tray.device(result["id"].text(), "openaq-")
-            tray.fact(device, name=result["name"], latitude=place["latitude"], longitude=place["longitude"])
+            tray.fact(device, "name", result["name"])
+            tray.place(device, place["latitude"], place["longitude"])
             tray.leave("no_reading", result, "a location and its sensors")
             continue
         sensor = result["sensorsId"].text() or (found[1] if found else "")
@@ -25,7 +26,7 @@ def _read(payload: Node, tray: Tray) -> None:
         location = result["locationsId"].text()
         alone = "" if tray.context.station else sensor
         device = tray.device(location or alone, "openaq-" if location else "openaq-sensor-")
-        tray.fact(device, latitude=place["latitude"], longitude=place["longitude"])
+        tray.place(device, place["latitude"], place["longitude"])
         period, parameter, value = result["period"], result["parameter"], result["value"]
         seconds = _seconds(period["interval"].text())
         draft = tray.draft(device, period["datetimeTo"]["utc"] or result["datetime"]["utc"], seconds)

@@ -3,8 +3,9 @@
 from dataclasses import replace
 from typing import Final
 
-from sources.adapters.core.adapter import FAHRENHEIT, Adapter, Field
+from sources.adapters.core.adapter import Adapter
 from sources.adapters.core.payload import Node
+from sources.adapters.core.source_format import FAHRENHEIT, Field
 from sources.adapters.core.tray import Tray
 
 #: A dead Plantower repeats the end of its range.
@@ -13,11 +14,11 @@ _END: Final = (5000.0,)
 
 def _read(payload: Node, tray: Tray) -> None:
     device = tray.device(payload["SensorId"].text().replace(":", "").lower(), "purpleair-")
-    tray.fact(
-        device, name=payload["Geo"], firmware=payload["version"], model=payload["hardwarediscovered"],
-        latitude=payload["lat"], longitude=payload["lon"],
-        exposure=payload["place"],
-    )  # fmt: skip
+    tray.fact(device, "name", payload["Geo"])
+    tray.fact(device, "firmware", payload["version"])
+    tray.fact(device, "model", payload["hardwarediscovered"])
+    tray.fact(device, "exposure", payload["place"])
+    tray.place(device, payload["lat"], payload["lon"])
     # A unit with one laser has no key that ends in _b.
     twins = any(key.endswith("_b") for key, _ in payload.items())
     draft = tray.draft(device, payload["DateTime"], tray.seconds(payload["period"]))

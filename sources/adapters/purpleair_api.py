@@ -3,8 +3,9 @@
 from dataclasses import replace
 from typing import Final
 
-from sources.adapters.core.adapter import FAHRENHEIT, Adapter, Field
+from sources.adapters.core.adapter import Adapter
 from sources.adapters.core.payload import Node
+from sources.adapters.core.source_format import FAHRENHEIT, Field
 from sources.adapters.core.tray import Tray
 
 _NONE: Final = Node.root(None)
@@ -26,10 +27,11 @@ def _read(payload: Node, tray: Tray) -> None:
 def _sensor(row: dict[str, Node], index: str, period: float | None, tray: Tray) -> None:
     sensor = row.get("sensor_index", _NONE).text()
     device = tray.device(index or sensor, "purpleair-")
-    tray.fact(
-        device, name=row.get("name"), firmware=row.get("firmware_version"), model=row.get("model"),
-        latitude=row.get("latitude"), longitude=row.get("longitude"), exposure=row.get("location_type"),
-    )  # fmt: skip
+    tray.fact(device, "name", row.get("name"))
+    tray.fact(device, "firmware", row.get("firmware_version"))
+    tray.fact(device, "model", row.get("model"))
+    tray.fact(device, "exposure", row.get("location_type"))
+    tray.place(device, row.get("latitude"), row.get("longitude"))
     history = row.get("time_stamp")
     if history:
         draft = tray.draft(device, history, period, "begins" if period else "ends")

@@ -3,9 +3,10 @@
 from dataclasses import replace
 from typing import Final
 
-from sources.adapters.core.adapter import Adapter, Field
+from sources.adapters.core.adapter import Adapter
 from sources.adapters.core.cells import sensor_id
 from sources.adapters.core.payload import Node
+from sources.adapters.core.source_format import Field
 from sources.adapters.core.tray import Tray
 
 #: Header X-PIN of the pushes per sensor (firmware, ext_def.h).
@@ -16,15 +17,13 @@ def _read(payload: Node, tray: Tray) -> None:
     chip = payload["esp8266id"].text() or payload["esp32id"].text()
     sender = f"esp8266-{chip}" if chip else tray.context.headers.get("x-sensor", "")
     device = tray.device(sender)
-    tray.fact(device, firmware=payload["software_version"])
+    tray.fact(device, "firmware", payload["software_version"])
     pairs = [(pair["value_type"].text(), pair["value"]) for pair in payload["sensordatavalues"].each()]
     position = {name: node for name, node in pairs if name in ("GPS_lat", "GPS_lon", "lat", "lon")}
     nowhere = Node.root(None)
-    tray.fact(
-        device,
-        latitude=position.get("GPS_lat", position.get("lat", nowhere)),
-        longitude=position.get("GPS_lon", position.get("lon", nowhere)),
-    )
+    north = position.get("GPS_lat", position.get("lat", nowhere))
+    east = position.get("GPS_lon", position.get("lon", nowhere))
+    tray.place(device, north, east)
     interval = next((node for name, node in pairs if name == "interval"), nowhere)
     draft = tray.draft(device, period_s=tray.seconds(interval, 0.001))
     pin = _PINS.get(tray.context.headers.get("x-pin", ""), "")

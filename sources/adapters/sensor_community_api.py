@@ -15,7 +15,8 @@ def _read(payload: Node, tray: Tray) -> None:
         place, sensor = entry["location"], entry["sensor"]
         # The sensors of a node are told apart, but share their place.
         device = tray.device(place["id"].text(), "sensor-community-")
-        tray.fact(device, latitude=place["latitude"], longitude=place["longitude"], exposure=place["indoor"])
+        tray.fact(device, "exposure", place["indoor"])
+        tray.place(device, place["latitude"], place["longitude"])
         kind = sensor["sensor_type"]["name"].text().lower()
         name = "-".join(part for part in (kind, sensor["id"].text()) if part)
         draft = tray.draft(device, entry["timestamp"])

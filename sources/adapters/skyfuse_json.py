@@ -5,8 +5,9 @@ from typing import Final
 from pydantic import ValidationError
 
 from schemas.reading import Reading
-from sources.adapters.core.adapter import Adapter, Context
+from sources.adapters.core.adapter import Adapter
 from sources.adapters.core.payload import Node, parsed_json
+from sources.adapters.core.source_format import Context
 from sources.adapters.core.tray import Tray
 
 #: Bytes of a message that may be plain.

@@ -4,8 +4,9 @@ import re
 from dataclasses import replace
 from typing import Final
 
-from sources.adapters.core.adapter import Adapter, Field
+from sources.adapters.core.adapter import Adapter
 from sources.adapters.core.payload import Node, parsed_json
+from sources.adapters.core.source_format import Field
 from sources.adapters.core.tray import Tray
 
 _TOKEN: Final = re.compile(r"device/sck/([^/]+)/")
@@ -26,10 +27,9 @@ def _read(payload: Node, tray: Tray) -> None:
     kit = payload["id"].text()
     device = tray.device(kit or (found[1] if found else ""), "smart-citizen-")
     place = payload["data"]["location"] or payload["location"]
-    tray.fact(
-        device, name=payload["name"], latitude=place["latitude"], longitude=place["longitude"],
-        exposure=place["exposure"],
-    )  # fmt: skip
+    tray.fact(device, "name", payload["name"])
+    tray.fact(device, "exposure", place["exposure"])
+    tray.place(device, place["latitude"], place["longitude"])
     for batch in payload["data"].one_or_each():
         stated = batch["recorded_at"] or payload["last_reading_at"]
         draft = tray.draft(device, stated)
@@ -37,7 +37,7 @@ def _read(payload: Node, tray: Tray) -> None:
             number, node = sensor["id"].text(), sensor["value"]
             known = ADAPTER.fields.get(number)
             if number == "10":
-                tray.fact(device, battery_percent=node)
+                tray.fact(device, "battery_percent", node)
             elif known is not None:
                 draft.take(node.called(number), replace(known, sensor=f"sck-{number}"))
             elif node.peek() is not None and not draft.named(

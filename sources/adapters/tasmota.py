@@ -4,9 +4,10 @@ import re
 from dataclasses import replace
 from typing import Final
 
-from sources.adapters.core.adapter import Adapter, Field
+from sources.adapters.core.adapter import Adapter
 from sources.adapters.core.cells import sensor_id
 from sources.adapters.core.payload import Node
+from sources.adapters.core.source_format import Field
 from sources.adapters.core.tray import Tray
 
 _TOPIC: Final = re.compile(

@@ -17,9 +17,10 @@ def _read(payload: Node, tray: Tray) -> None:
     device = tray.device(f"eui-{eui}" if eui else name.text())
     model, application = uplink["version_ids"]["model_id"], ids["application_ids"]["application_id"]
     names = [eui, *(f"{part.peek() or ''}" for part in (name, model, application))]
-    tray.fact(device, name=name, model=model)
+    tray.fact(device, "name", name)
+    tray.fact(device, "model", model)
     place = uplink["locations"]["user"]
-    tray.fact(device, latitude=place["latitude"], longitude=place["longitude"])
+    tray.place(device, place["latitude"], place["longitude"])
     stated = uplink["received_at"] or payload["received_at"]
     frame, decoded = uplink["frm_payload"], uplink["decoded_payload"]
     advice = "give the device its payload formatter in The Things Stack"

@@ -14,7 +14,7 @@ def _read(payload: Node, tray: Tray) -> None:
     ]
     for name, node in gateway:
         device = tray.device(name)
-        tray.device_name(device, name)
+        tray.name(device, name)
         for entry in node.each():
             _entry(tray, device, entry)
     if not gateway:
@@ -26,10 +26,9 @@ def _entry(tray: Tray, device: Device, entry: Node) -> None:
     """`{"ts": …, "values": {…}}`, or the values alone: then the server's time counts."""
     draft = tray.draft(device, entry["ts"])
     values = entry["values"] or entry
-    tray.fact(
-        device, battery_percent=values["battery"] or values["batteryLevel"], firmware=values["fw_version"],
-        latitude=values["latitude"], longitude=values["longitude"],
-    )  # fmt: skip
+    tray.fact(device, "firmware", values["fw_version"])
+    tray.fact(device, "battery_percent", values["battery"] or values["batteryLevel"])
+    tray.place(device, values["latitude"], values["longitude"])
     for key, node in values.items():
         if not node.has_parts() and not draft.named(key, node):
             tray.other(key, node)

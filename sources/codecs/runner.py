@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from schemas.base import to_ms
 from schemas.errors import Refused
-from sources.adapters.core.lorawan import Decoded
+from sources.adapters.core.frame_codec import Decoded
 from sources.adapters.core.parts import printable
 
 #: Bytes of a decoder: those of the largest devices have a tenth of it.

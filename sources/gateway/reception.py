@@ -23,9 +23,10 @@ from schemas.frame import MAX_FRAME_BYTES, FrameHeader
 from schemas.reading import Reading, encode
 from settings.sections import GatewaySettings
 from sources.adapters import adapters, skyfuse_json
-from sources.adapters.core.adapter import Adapter, Context
-from sources.adapters.core.lorawan import FrameCodec
+from sources.adapters.core.adapter import Adapter
+from sources.adapters.core.frame_codec import FrameCodec
 from sources.adapters.core.parts import Part
+from sources.adapters.core.source_format import Context
 from sources.adapters.core.translation import Translation, translate
 from sources.gateway.arrival import Arrival, KeyScope, Picture, Receipt
 from sources.gateway.errors import NotAllowed

@@ -13,7 +13,7 @@ from infra.stack.ports import free_port
 from schemas.base import from_ms
 from settings.sections import HttpSettings, MqttSettings, Settings
 from sources.adapters import adapters
-from sources.adapters.core.adapter import Context
+from sources.adapters.core.source_format import Context
 from sources.adapters.core.translation import translate
 from sources.gateway.arrival import Arrival, Picture, Receipt
 from sources.gateway.http_way import HttpWay

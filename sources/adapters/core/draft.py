@@ -2,23 +2,19 @@
 
 import math
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from pydantic import ValidationError
 
 from schemas.base import first_error
 from schemas.errors import Refused
 from schemas.reading import Reading, Stamp, TimeSource, Value
-from sources.adapters.core.adapter import Field
 from sources.adapters.core.cells import number_of, says_nothing, sensor_id, short
+from sources.adapters.core.ledger import MAX_VALUES, Ledger
 from sources.adapters.core.payload import Node
+from sources.adapters.core.source_format import Field
 from sources.adapters.core.words import is_not_carried, parameter_of, scale_of, unit_for, without_unit
 
-if TYPE_CHECKING:
-    from sources.adapters.core.tray import Tray
-
-#: Values of one payload; more are refused.
-MAX_VALUES: Final = 100_000
 #: Numbers that mean no value wherever they are no physical one: of loggers, of portals, sixteen bits of ones.
 SENTINELS: Final = (-999.0, -999.9, -9999.0, -99.0, -99.9, -127.0, 9999.0, 99999.0, 65535.0)
 _VALUES_PER_READING: Final = 256
@@ -42,10 +38,10 @@ class Draft:
     """Values of one station and moment, to become readings. Without a moment they are refused."""
 
     def __init__(
-        self, tray: "Tray", device: Device, at: datetime | None, period: int | None, stamp: Stamp,
+        self, ledger: Ledger, device: Device, at: datetime | None, period: int | None, stamp: Stamp,
         source: TimeSource,
     ) -> None:  # fmt: skip
-        self._tray = tray
+        self._ledger = ledger
         self._device = device
         self._at = at
         self._period = period
@@ -61,27 +57,27 @@ class Draft:
     def fields(self, part: Node) -> None:
         """Every member of `part` that the adapter's table knows."""
         for key, node in part.items():
-            known = self._tray.adapter.fields.get(key)
+            known = self._ledger.format.fields.get(key)
             if known is not None:
                 self.take(node, known)
 
     def named(self, name: str, node: Node, unit: str = "", sensor: str = "main") -> bool:
         """A value whose payload gives its quantity and unit in words; False: no quantity of that name."""
-        self._tray.look()
+        self._ledger.look()
         parameter = parameter_of(name)
         if parameter is None and not unit:
             base, unit = without_unit(name)
             parameter = parameter_of(base)
         if parameter is None:
             if is_not_carried(name) or is_not_carried(without_unit(name)[0]):
-                self._tray.leave("not_carried", node, "no reading carries it")
+                self._ledger.leave("not_carried", node, "no reading carries it")
                 return True
             return False
         number = number_of(node.peek())
         try:
             scale = unit_for(parameter, unit, 0.0 if number is None else number)
         except Refused as refused:
-            self._tray.refuse(refused.code, node, refused.message)
+            self._ledger.refuse(refused.code, node, refused.message)
             return True
         self.take(node, Field(parameter, scale.unit, sensor=sensor, factor=scale.factor, offset=scale.offset))
         return True
@@ -91,12 +87,12 @@ class Draft:
         parameter, scale = parameter_of(name), scale_of(unit)
         if parameter is None:
             if is_not_carried(name):
-                self._tray.leave("not_carried", node.called(name), "no reading carries it")
+                self._ledger.leave("not_carried", node.called(name), "no reading carries it")
             else:
-                self._tray.refuse("unknown_parameter", node.called(name), f"{short(name)} is no parameter")
+                self._ledger.refuse("unknown_parameter", node.called(name), f"{short(name)} is no parameter")
         elif scale is None:
             why = f"{short(unit)} is no unit of {parameter} that is known here"
-            self._tray.refuse("unit", node.called(name), why)
+            self._ledger.refuse("unit", node.called(name), why)
         else:
             known = Field(
                 parameter, scale.unit, channel or "value", sensor_id(sensor), scale.factor, scale.offset
@@ -105,33 +101,33 @@ class Draft:
 
     def take(self, node: Node, known: Field) -> None:
         """One value."""
-        tray = self._tray
+        ledger = self._ledger
         if not node:
             return
         if node.has_parts():
-            tray.refuse("not_a_number", node, "a number is due here")
+            ledger.refuse("not_a_number", node, "a number is due here")
             return
         raw = node.take()
         number = number_of(raw)
         if number is None or not math.isfinite(number):
             if says_nothing(raw):
-                tray.left_out.add(
+                ledger.left_out.add(
                     "missing", node.path, node, f"no {known.parameter} at the time: {short(raw)}"
                 )
             else:
-                tray.refused.add("not_a_number", node.path, node, f"{short(raw)} is no number")
+                ledger.refused.add("not_a_number", node.path, node, f"{short(raw)} is no number")
             return
-        if number in tray.adapter.missing or number in known.missing:
-            tray.left_out.add(
+        if number in ledger.format.missing or number in known.missing:
+            ledger.left_out.add(
                 "sentinel", node.path, node, f"{number:g} means that there is no {known.parameter}"
             )
             return
         if self._at is None or not self._device.station:
             code = "no_time" if self._device.station else "no_station"
-            tray.refused.add(code, node.path, node, _WHY_NOT[code])
+            ledger.refused.add(code, node.path, node, _WHY_NOT[code])
             return
-        if tray.full():
-            tray.refused.add("too_many", node.path, node, f"more than {MAX_VALUES} values in one payload")
+        if ledger.full():
+            ledger.refused.add("too_many", node.path, node, f"more than {MAX_VALUES} values in one payload")
             return
         scaled = number * known.factor + known.offset
         if known.factor != 1.0 or known.offset:
@@ -146,19 +142,19 @@ class Draft:
             )
         except ValidationError as error:
             if number in SENTINELS:
-                tray.left_out.add(
+                ledger.left_out.add(
                     "sentinel", node.path, node, f"{number:g} means that there is no {known.parameter}"
                 )
                 return
             code, why = first_error(error)
-            tray.refused.add(code, node.path, node, why.removeprefix("message: "))
+            ledger.refused.add(code, node.path, node, why.removeprefix("message: "))
             return
         key = (value.sensor, value.parameter, value.channel)
         before = self._values.setdefault(key, value)
         if before is value:
-            tray.values += 1
+            ledger.values += 1
         elif before.value != value.value:
-            tray.refused.add(
+            ledger.refused.add(
                 "twice",
                 node.path,
                 node,

@@ -8,14 +8,13 @@ import base64
 import binascii
 import re
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final
 
 from schemas.errors import Refused
-from sources.adapters.core.adapter import Field
 from sources.adapters.core.cells import sensor_id
 from sources.adapters.core.draft import Device, Draft
 from sources.adapters.core.payload import Node
+from sources.adapters.core.source_format import Field
 from sources.adapters.core.tray import Tray
 
 #: By name, or by SenseCAP's number of a measurement.
@@ -68,24 +67,6 @@ _MASS: Final = re.compile(r"[ _]mass[ _]concentration$")
 _BATTERY_V: Final = ("battery_voltage", "Battery voltage", "BatV", "Bat_V", "Bat")
 #: Bytes of a frame; LoRaWAN carries up to 242.
 _MAX_FRAME: Final = 1024
-
-
-class Decoded(NamedTuple):
-    """What a decoder makes of a frame, and what it warns of."""
-
-    data: dict[str, Any]
-    warnings: tuple[str, ...] = ()
-
-
-class FrameCodec(Protocol):
-    """A decoder of raw frames, such as a vendor's `decodeUplink`."""
-
-    @property
-    def name(self) -> str:
-        """For people: its file."""
-
-    def decode(self, frame: bytes, port: int, received_at: datetime) -> Decoded:
-        """What a frame means that came on a port (fPort). Raises Refused."""
 
 
 def take_raw(
@@ -147,9 +128,10 @@ def take_decoded(tray: Tray, device: Device, draft: Draft, decoded: Node) -> Non
         return
     for key in ("valid", "err", "payload"):
         decoded[key].take()
-    tray.fact(device, battery_percent=decoded["battery"], firmware=decoded["firmware_version"])
+    tray.fact(device, "firmware", decoded["firmware_version"])
+    tray.fact(device, "battery_percent", decoded["battery"])
     for key in _BATTERY_V:
-        tray.fact(device, battery_volts=decoded[key]["value"] or decoded[key])
+        tray.fact(device, "battery_volts", decoded[key]["value"] or decoded[key])
         decoded[key]["displayName"].take()
         decoded[key]["unit"].take()
     for past in decoded["history"].each():
@@ -186,7 +168,8 @@ def _measurement(tray: Tray, device: Device, draft: Draft, part: Node) -> None:
     number, value = part["measurementId"].text(), part["measurementValue"]
     for key in ("type", "dataloggerPort", "interval", "measureInterval"):
         part[key].take()
-    tray.fact(device, battery_percent=part["battery"] or part["Battery(%)"], firmware=part["firmware"])
+    tray.fact(device, "firmware", part["firmware"])
+    tray.fact(device, "battery_percent", part["battery"] or part["Battery(%)"])
     own = tray.draft(device, part["timestamp"], source="device") if part["timestamp"] else draft
     known = FIELDS.get(number)
     if known is not None:

@@ -8,9 +8,10 @@ from typing import Final, NamedTuple
 
 from schemas.errors import Refused
 from schemas.reading import Reading
-from sources.adapters.core.adapter import Adapter, Context
+from sources.adapters.core.adapter import Adapter
 from sources.adapters.core.parts import Part
 from sources.adapters.core.payload import LINE, Node, decoded, parsed_json, table
+from sources.adapters.core.source_format import Context
 from sources.adapters.core.tray import Tray
 
 #: A payload of more bytes is refused whole: a day of a country's stations fits ten times over.

@@ -2,28 +2,33 @@
 
 import math
 import re
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Final
+from typing import Final, Literal
 
 from schemas.errors import Refused
 from schemas.reading import MAX_PERIOD_S, Reading, Stamp, TimeSource
-from sources.adapters.core.adapter import Adapter, Context
 from sources.adapters.core.cells import number_of, says_nothing, short, station_id
-from sources.adapters.core.draft import MAX_VALUES, Device, Draft
+from sources.adapters.core.draft import Device, Draft
+from sources.adapters.core.ledger import Ledger
 from sources.adapters.core.moments import check_clock, moment
-from sources.adapters.core.parts import Names, printable
+from sources.adapters.core.parts import printable
 from sources.adapters.core.payload import Node
+from sources.adapters.core.source_format import Context, SourceFormat
 from sources.adapters.core.words import is_not_carried
 
-#: Entries and names that an adapter looks at in one payload.
-MAX_LOOKS: Final = 300_000
 #: Parts that nobody took which are looked at one by one, how many different ones, and how deep they may lie.
 MAX_SWEPT: Final = 1_000_000
 MAX_PATHS: Final = 2_000
 MAX_DEPTH: Final = 24
 #: What comes so much after its moment is a backlog.
 BACKLOG: Final = timedelta(hours=1)
+#: What a device says of itself; its place has a method of its own.
+FactName = Literal["name", "firmware", "model", "exposure", "battery_percent", "battery_volts"]
+_RANGES: Final[Mapping[FactName, tuple[float, float]]] = {
+    "battery_percent": (0.0, 100.0), "battery_volts": (0.0, 60.0),
+}  # fmt: skip
 #: How sources say whether a device stands in a room.
 _EXPOSURES: Final = {
     "0": "outdoor", "outside": "outdoor", "outdoor": "outdoor",
@@ -31,29 +36,14 @@ _EXPOSURES: Final = {
 }  # fmt: skip
 
 
-class Tray:
-    """Where an adapter puts what it finds in a payload."""
+class Tray(Ledger):
+    """Where an adapter puts what it finds in a payload of its source's format."""
 
-    def __init__(self, adapter: Adapter, context: Context) -> None:
-        self.adapter = adapter
+    def __init__(self, format: SourceFormat, context: Context) -> None:
+        super().__init__(format)
         self.context = context
-        self.values = 0
-        self._looks = 0
-        self.refused = Names()
-        self.left_out = Names()
-        self.remarks = Names()
         self._devices: dict[str, Device] = {}
         self._drafts: dict[tuple[object, ...], Draft] = {}
-
-    def full(self) -> bool:
-        """Whether it holds as many values as one payload may have."""
-        return self.values >= MAX_VALUES
-
-    def look(self) -> None:
-        """One more look at an entry or a name; a payload of too many is refused from there on."""
-        self._looks += 1
-        if self._looks > MAX_LOOKS:
-            raise Refused("too_many", f"more than {MAX_LOOKS} entries and names in one payload")
 
     def device(self, raw: str = "", prefix: str = "") -> Device:
         """The station of an id as the payload has it; a way in that says the station counts more.
@@ -62,7 +52,7 @@ class Tray:
         """
         self.look()
         given = station_id(self.context.station) if self.context.station else ""
-        station = station_id(f"{prefix}{raw}") if raw and (self.adapter.many or not given) else given
+        station = station_id(f"{prefix}{raw}") if raw and (self.format.many or not given) else given
         return self._devices.setdefault(station, Device(station))
 
     def draft(
@@ -85,15 +75,15 @@ class Tray:
             at: the moment itself, where the adapter has it already.
             now: whether a missing time is that of arrival, in an archive too.
         """
-        stamp = stamp or self.adapter.stamp
+        stamp = stamp or self.format.stamp
         clock: TimeSource = source or self._source()
-        period_s = self.adapter.period_s if period_s is None else period_s
+        period_s = self.format.period_s if period_s is None else period_s
         too_long = period_s is not None and period_s > MAX_PERIOD_S
         period = None if too_long or period_s is None or not period_s >= 1 else math.ceil(period_s)
         if at is None:
             if stated and (stated.has_parts() or stated.peek() is not None):
                 at = self.moment(device, stated)
-            elif self.adapter.archive and not now:
+            elif self.format.archive and not now:
                 self.refused.add("no_stamp", "", "", "no time in it, and it may be of any age")
             else:
                 at, clock = self.context.received_at, self.context.receiver
@@ -102,7 +92,7 @@ class Tray:
             why = f"a mean over {period_s:g} s is no reading of the air at a time: at most {MAX_PERIOD_S} s"
             self.refused.add("period_too_long", "", "", why)
             at = None
-        if at is not None and self.context.received_at - at > BACKLOG and not self.adapter.archive:
+        if at is not None and self.context.received_at - at > BACKLOG and not self.format.archive:
             hours = (self.context.received_at - at) / BACKLOG
             self.remarks.add("backlog", "", "", f"from {hours:.0f} h before it came in, or less")
         key = (device.station, at, period, stamp, clock)
@@ -126,10 +116,10 @@ class Tray:
         received_at = self.context.received_at
         try:
             found = moment(
-                raw, self.adapter.zone_of(self.context), received_at,
-                device.last if device.ascending else None, self.adapter.formats,
+                raw, self.format.zone_of(self.context), received_at,
+                device.last if device.ascending else None, self.format.formats,
             )  # fmt: skip
-            if not self.adapter.archive:
+            if not self.format.archive:
                 check_clock(found.at, received_at)
         except Refused as refused:
             self.refused.add(refused.code, part.path, part, refused.message)
@@ -140,36 +130,28 @@ class Tray:
         device.last = found.at
         return found.at
 
-    def device_name(self, device: Device, name: str) -> None:
+    def name(self, device: Device, name: str) -> None:
         """The name of a device that a payload has as a key."""
         device.facts["name"] = printable(name)[:120]
 
-    def fact(
-        self,
-        device: Device,
-        *,
-        name: Node | None = None,
-        firmware: Node | None = None,
-        model: Node | None = None,
-        exposure: Node | None = None,
-        battery_percent: Node | None = None,
-        battery_volts: Node | None = None,
-        latitude: Node | None = None,
-        longitude: Node | None = None,
-    ) -> None:
+    def fact(self, device: Device, fact: FactName, part: Node | None) -> None:
         """What a payload says of the device itself, taken; what cannot be is refused by name."""
-        for key, part in (("name", name), ("firmware", firmware), ("model", model)):
-            if part and not part.has_parts() and (text := part.text()):
-                device.facts[key] = printable(text)[:120]
-        if exposure and (word := _EXPOSURES.get(f"{exposure.peek()}".lower())):
-            exposure.take()
-            device.facts["exposure"] = word
-        for key, part, low, high in (
-            ("battery_percent", battery_percent, 0.0, 100.0),
-            ("battery_volts", battery_volts, 0.0, 60.0),
-        ):
-            if part and (number := self._ranged(part, low, high)) is not None:
-                device.facts[key] = number
+        if not part:
+            return
+        match fact:
+            case "exposure":
+                if word := _EXPOSURES.get(f"{part.peek()}".lower()):
+                    part.take()
+                    device.facts[fact] = word
+            case "battery_percent" | "battery_volts":
+                if (number := self._ranged(part, *_RANGES[fact])) is not None:
+                    device.facts[fact] = number
+            case _:
+                if not part.has_parts() and (text := part.text()):
+                    device.facts[fact] = printable(text)[:120]
+
+    def place(self, device: Device, latitude: Node | None, longitude: Node | None) -> None:
+        """Where a payload says that the device is, degrees north and east, taken."""
         if latitude and longitude:
             north, east = self._ranged(latitude, -90, 90), self._ranged(longitude, -180, 180)
             # 0/0 is where receivers are that have no fix.
@@ -204,32 +186,22 @@ class Tray:
             return "begins"
         if raw != "ends" and not says_nothing(raw):
             self.refused.add("not_a_stamp", part.path, part, f"{short(raw)}: begins or ends")
-        return "ends" if raw == "ends" else self.adapter.stamp
-
-    def refuse(self, code: str, part: Node, why: str) -> None:
-        """A part that cannot be used, taken with all that is in it."""
-        self.refused.add(code, part.path, part, why)
-        part.drop()
-
-    def leave(self, code: str, part: Node, why: str) -> None:
-        """A part that is known and is no reading, taken with all that is in it."""
-        self.left_out.add(code, part.path, part, why)
-        part.drop()
+        return "ends" if raw == "ends" else self.format.stamp
 
     def other(self, name: str, part: Node) -> None:
         """A part of that name that is no reading: known as such to the adapter, or refused as unknown."""
-        patterns = _patterns(tuple(self.adapter.others))
+        patterns = _patterns(tuple(self.format.others))
         known = patterns.fullmatch(name) if patterns else None
         if known is not None:
             self.leave("no_reading", part.called(name), self._what(known))
         elif is_not_carried(name):
             self.leave("not_carried", part.called(name), "no reading carries it")
         else:
-            self.refuse("unknown", part.called(name), f"{self.adapter.name} knows no such part")
+            self.refuse("unknown", part.called(name), f"{self.format.name} knows no such part")
 
     def sweep(self, payload: Node) -> None:
         """Name what nobody took: known as no reading, or unknown."""
-        patterns = _patterns(tuple(self.adapter.others))
+        patterns = _patterns(tuple(self.format.others))
         known: dict[str, str] = {}
         for seen, (part, path, depth) in enumerate(payload.rest()):
             if seen >= MAX_SWEPT or len(known) >= MAX_PATHS:
@@ -246,7 +218,7 @@ class Tray:
                 self.left_out.add("no_reading", path, part, what)
                 part.drop()
             elif not part.has_parts():
-                why = f"{short(part.peek())}: {self.adapter.name} knows no such part"
+                why = f"{short(part.peek())}: {self.format.name} knows no such part"
                 self.refused.add("unknown", path, part, why)
                 part.drop()
 
@@ -259,10 +231,10 @@ class Tray:
         return [r for draft in self._drafts.values() for r in draft.readings(self.context.received_at)]
 
     def _what(self, known: re.Match[str]) -> str:
-        return tuple(self.adapter.others.values())[(known.lastindex or 1) - 1]
+        return tuple(self.format.others.values())[(known.lastindex or 1) - 1]
 
     def _source(self) -> TimeSource:
-        source = self.adapter.time_source
+        source = self.format.time_source
         return self.context.receiver if source == "receiver" else source
 
 

@@ -13,8 +13,9 @@ from schemas.base import from_ms
 from schemas.parameters import units_of
 from schemas.reading import accept
 from sources.adapters import adapters
-from sources.adapters.core.adapter import Adapter, Context
+from sources.adapters.core.adapter import Adapter
 from sources.adapters.core.parts import MAX_NAMED
+from sources.adapters.core.source_format import Context
 from sources.adapters.core.translation import Translation, translate
 from tests.sources.adapters.golden import RECEIVED, Case, cases, text
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.base import from_ms
-from sources.adapters.core.adapter import Context
+from sources.adapters.core.source_format import Context
 from sources.adapters.core.translation import translate
 from sources.adapters.skyfuse_json import ADAPTER, plain_reading
 

@@ -12,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.base import STATION_PATTERN
+from sources.adapters.core import ledger
 from sources.adapters.core import tray as core
-from sources.adapters.core.adapter import Adapter, Context, Field
+from sources.adapters.core.adapter import Adapter
 from sources.adapters.core.cells import station_id
 from sources.adapters.core.payload import Node
+from sources.adapters.core.source_format import Context, Field
 from sources.adapters.core.translation import Translation, translate
 from sources.adapters.core.tray import Tray
 
@@ -129,7 +131,8 @@ def test_in_an_archive_a_missing_time_is_no_time_and_an_old_one_no_reset() -> No
 )  # fmt: skip
 def test_a_position_is_one_or_none(position: tuple[object, object], told: dict[str, float]) -> None:
     def read(payload: Node, tray: Tray) -> None:
-        tray.fact(tray.device("s"), latitude=payload["lat"], longitude=payload["lon"], name=payload["name"])
+        tray.fact(tray.device("s"), "name", payload["name"])
+        tray.place(tray.device("s"), payload["lat"], payload["lon"])
 
     adapter = replace(MADE, read=read)
     payload = json.dumps({"lat": position[0], "lon": position[1], "name": "Roof"}).encode()
@@ -173,13 +176,13 @@ def test_names_are_bounded_and_the_rest_is_counted() -> None:
 
 
 def test_values_entries_parts_and_depth_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(core, "MAX_VALUES", 3)
+    monkeypatch.setattr(ledger, "MAX_VALUES", 3)
     made = become(*({"pm": second, "at": f"2026-08-21T09:00:{second:02}Z"} for second in range(5)))
     assert len(made.readings) == 3
     assert "too_many" in codes(made)[0]
-    monkeypatch.setattr(core, "MAX_LOOKS", 3)
+    monkeypatch.setattr(ledger, "MAX_LOOKS", 3)
     assert len(become(*({"pm": 1, "id": f"{index}"} for index in range(5))).readings) == 3
-    monkeypatch.setattr(core, "MAX_LOOKS", 1000)
+    monkeypatch.setattr(ledger, "MAX_LOOKS", 1000)
     monkeypatch.setattr(core, "MAX_PATHS", 2)
     assert "too_many_parts" in codes(become({"a": 1, "b": 2, "c": 3}))[0]
     deep: Any = 1
@@ -214,7 +217,7 @@ def test_more_values_than_a_message_may_have_are_several(monkeypatch: pytest.Mon
     payload = json.dumps({f"s{index}": 1 for index in range(600)}).encode()
     made = translate(adapter, payload, Context(received_at=NOW))
     assert [len(reading.values) for reading in made.readings] == [256, 256, 88]
-    monkeypatch.setattr(core, "MAX_VALUES", 300)
+    monkeypatch.setattr(ledger, "MAX_VALUES", 300)
     made = translate(adapter, payload, Context(received_at=NOW))
     assert [len(reading.values) for reading in made.readings] == [256, 44]
     assert {part.code for part in made.refused} == {"too_many", "more"}

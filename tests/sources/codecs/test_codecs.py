@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from schemas.errors import Refused
-from sources.adapters.core.lorawan import Decoded
+from sources.adapters.core.frame_codec import Decoded
 from sources.codecs.runner import MAX_SOURCE, CodecProcess, JavaScriptCodec
 from sources.codecs.shelf import CodecShelf
 

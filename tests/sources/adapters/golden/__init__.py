@@ -16,7 +16,8 @@ from zoneinfo import ZoneInfo
 
 from schemas.base import format_time
 from sources.adapters import adapters
-from sources.adapters.core.adapter import Adapter, Context
+from sources.adapters.core.adapter import Adapter
+from sources.adapters.core.source_format import Context
 from sources.adapters.core.translation import Translation
 from sources.codecs.runner import CodecProcess, JavaScriptCodec
 
