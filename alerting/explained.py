@@ -54,7 +54,7 @@ def explain_worker(
     return explained + [explain_told(name, one, others) for name, one in sorted(active.items())]
 
 
-class Pending(NamedTuple):
+class PendingAlert(NamedTuple):
     """An alert that opens, or rises, at a time (ms) if what is seen now lasts."""
 
     rule: str
@@ -62,7 +62,7 @@ class Pending(NamedTuple):
     at: int
 
 
-def pending(rules: AlertRules, state: StationAlerts) -> list[Pending]:
+def pending(rules: AlertRules, state: StationAlerts) -> list[PendingAlert]:
     """The alerts of a station that are on their way, the next one first."""
     found = [
         one
@@ -72,8 +72,8 @@ def pending(rules: AlertRules, state: StationAlerts) -> list[Pending]:
     return sorted(found, key=lambda one: one.at)
 
 
-def _next(rule: Rule, progress: RuleProgress) -> Pending | None:
+def _next(rule: Rule, progress: RuleProgress) -> PendingAlert | None:
     step = progress.level + 1
     if step >= len(rule.steps) or (since := progress.above[step]) is None:
         return None
-    return Pending(rule.id, rule.steps[step].severity, since + rule.open_after)
+    return PendingAlert(rule.id, rule.steps[step].severity, since + rule.open_after)

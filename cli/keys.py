@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from schemas.base import first_error
 from settings.sections import Settings
 from sources.gateway.errors import KeyFileError
-from sources.gateway.keys import SCOPES, Scope, StoredKey, changing_keys, digest_of, new_key, read_keys
+from sources.gateway.keys import SCOPES, ApiScope, StoredKey, changing_keys, digest_of, new_key, read_keys
 
 app = typer.Typer(
     help="Keys of the page's API (`skyfuse worker web`), by scope: read, frames, write, admin.",
@@ -26,7 +26,7 @@ def create(
     ],
 ) -> None:
     """Make a key and print it: it is shown this once, and only its digest is kept."""
-    asked: list[Scope] = [one for one in SCOPES if one in scope]
+    asked: list[ApiScope] = [one for one in SCOPES if one in scope]
     strange = sorted(set(scope) - set(SCOPES))
     if strange:
         raise typer.BadParameter(f"{', '.join(strange)}: there are {', '.join(SCOPES)}")

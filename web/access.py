@@ -8,7 +8,7 @@ from typing import Final
 from starlette.requests import HTTPConnection
 
 from settings.sections import WebSettings
-from sources.gateway.keys import KeyRing, Scope, StoredKey
+from sources.gateway.keys import ApiScope, KeyRing, StoredKey
 from sources.gateway.rates import Rates, network_of
 from web.errors import RequestProblem
 
@@ -48,7 +48,7 @@ class Access:
                 return said
         return request.client.host if request.client else ""
 
-    def check(self, request: HTTPConnection, scope: Scope) -> StoredKey | None:
+    def check(self, request: HTTPConnection, scope: ApiScope) -> StoredKey | None:
         """The key that was shown, if any, which may do what is asked. Raises RequestProblem."""
         self.check_host(request)
         self._within(self._per_address, network_of(self.address(request)), "address")

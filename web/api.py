@@ -15,7 +15,7 @@ from schemas.base import STATION_PATTERN, format_time, from_ms, parse_time, to_m
 from schemas.estimate import Estimate
 from schemas.parameters import POLLUTANTS
 from schemas.times import HOUR_MS
-from sources.gateway.keys import Scope
+from sources.gateway.keys import ApiScope
 from web import composing
 from web.answers import GEOJSON, document, pack, send
 from web.documents import (
@@ -25,7 +25,6 @@ from web.documents import (
     Explained,
     Health,
     LatestPage,
-    Letter,
     LettersPage,
     NotablesList,
     PendingNow,
@@ -33,7 +32,8 @@ from web.documents import (
     ProblemDocument,
     QualityPage,
     RuleNow,
-    Series,
+    SeriesColumns,
+    ShownLetter,
     SiteDocument,
     StationFeature,
     StationNow,
@@ -70,7 +70,7 @@ _Limit = Annotated[int, Query(ge=1, le=_PAGE, description="of one page")]
 _Time = Annotated[
     str | None, Query(max_length=40, description="RFC 3339 with a zone, such as 2026-08-21T10:00:00Z")
 ]
-_What = Literal["index", "pm25", "pm10", "no2", "so2", "co", "o3"]
+_Charted = Literal["index", "pm25", "pm10", "no2", "so2", "co", "o3"]
 _T = TypeVar("_T")
 
 _WORDS: Final = {
@@ -123,7 +123,7 @@ def router(parts: Parts) -> APIRouter:
     api = APIRouter(prefix=PREFIX)
     live, access = parts.live, parts.access
 
-    def needs(scope: Scope) -> Any:
+    def needs(scope: ApiScope) -> Any:
         def check(request: Request) -> None:
             access.check(request, scope)
 
@@ -211,13 +211,13 @@ def router(parts: Parts) -> APIRouter:
         return document(request, made)
 
     @api.get(
-        "/series", responses=_answers(Series, 404, 503), dependencies=[needs("read")],
+        "/series", responses=_answers(SeriesColumns, 404, 503), dependencies=[needs("read")],
         summary="A pollutant or an index over time, as many points as a plot can show",
     )  # fmt: skip
     async def series(
         request: Request,
         station: _StationQuery,
-        what: _What = "index",
+        what: _Charted = "index",
         standard: Annotated[str | None, Query(max_length=60, description="of the index")] = None,
         since: _Time = None,
         until: _Time = None,
@@ -331,7 +331,7 @@ def router(parts: Parts) -> APIRouter:
     )  # fmt: skip
     async def letters(request: Request, limit: Annotated[int, Query(ge=1, le=500)] = 100) -> Response:
         found = [
-            Letter(
+            ShownLetter(
                 id=one.id, stage=one.stage, code=one.code, reason=one.reason, failed_at=one.failed_at,
                 partly_used=one.partly_used, redriven_at=one.redriven_at,
             )
@@ -395,7 +395,8 @@ def router(parts: Parts) -> APIRouter:
 #: Models that the document has beside those that answer.
 DOCUMENTS: Final[tuple[type[BaseModel], ...]] = (
     AlertNow, AlertsExplained, AlertsPage, Explained, Health, LatestPage, LettersPage, NotablesList,
-    PendingNow, ProblemDocument, QualityPage, Series, SiteDocument, StationFeature, StationNow, StationsPage,
+    PendingNow, PicturesList, ProblemDocument, QualityPage, SeriesColumns, SiteDocument, StationFeature,
+    StationNow, StationsPage,
 )  # fmt: skip
 
 

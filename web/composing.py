@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from pydantic_core import to_json
 
-from alerting.explained import Pending, pending
+from alerting.explained import PendingAlert, pending
 from alerting.station import StationAlerts
 from alerting.stored import read as read_alerts
 from aqi.standards import load
@@ -30,7 +30,7 @@ from web.documents import (
     PicturesList,
     PointGeometry,
     QualityPage,
-    Series,
+    SeriesColumns,
     SiteDocument,
     StandardShown,
     StationFeature,
@@ -152,7 +152,7 @@ def shade(level: int, count: int) -> str:
 
 def series(
     parts: Parts, station: str, what: str, standard: str | None, since: int, until: int, most: int
-) -> Series:
+) -> SeriesColumns:
     if what == "index":
         if standard is None:
             current = parts.live.latest.get(station)
@@ -173,7 +173,7 @@ def series(
     def rounded(values: Sequence[float | None]) -> tuple[float | None, ...]:
         return tuple(None if value is None else round(value, 2) for value in values)
 
-    return Series(
+    return SeriesColumns(
         station=station, what=what, unit=unit, standard=standard, span_s=span // 1000,
         at=tuple(from_ms(at) for at in columns[0]), measured=rounded(columns[1]), imputed=rounded(columns[2]),
         lo=rounded(columns[3]), hi=rounded(columns[4]), least=rounded(columns[5]), most=rounded(columns[6]),
@@ -225,7 +225,7 @@ def alert_state(live: LiveState, station: str) -> StationAlerts | None:
     return None
 
 
-def on_their_way(parts: Parts) -> list[tuple[str, Pending]]:
+def on_their_way(parts: Parts) -> list[tuple[str, PendingAlert]]:
     found = []
     for station in list(parts.live.alert_states):
         state = alert_state(parts.live, station)

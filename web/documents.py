@@ -118,7 +118,7 @@ class StationsPage(Document):
     next: str | None
 
 
-class Series(Document):
+class SeriesColumns(Document):
     """A series in columns of one length: what windows have, or spans of time where there are too many.
 
     `measured` and `imputed` are means of the windows of that kind (ug/m3, or points of an index), null where
@@ -270,7 +270,7 @@ class Health(Document):
     refused: Annotated[dict[str, int], Field(description="dead letters seen since the start, by code")]
 
 
-class Letter(Document):
+class ShownLetter(Document):
     """A dead letter: why a record was refused. Its bytes are not shown: `skyfuse dlq show ID`."""
 
     id: str
@@ -285,7 +285,7 @@ class Letter(Document):
 class LettersPage(Document):
     """The newest dead letters."""
 
-    letters: tuple[Letter, ...]
+    letters: tuple[ShownLetter, ...]
 
 
 class CategoryShown(Document):

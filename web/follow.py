@@ -27,7 +27,7 @@ from streams.checkpoint import AT
 from streams.credentials import for_aiokafka
 from streams.errors import StoreError, TopicError
 from streams.header_names import read_any_name
-from web.live import LiveState, Stream, TopicPlace
+from web.live import EventStream, LiveState, TopicPlace
 
 read_any_name()
 
@@ -41,7 +41,7 @@ _BACK: Final = 2_000
 #: Dead letters and pictures likewise: one may have megabytes.
 _LARGE_BACK: Final = 50
 _COMPACTED: Final = (topics.STATIONS, topics.FLEET, topics.ALERT_STATE)
-_Record: TypeAlias = "ConsumerRecord[bytes, bytes]"
+_TopicRecord: TypeAlias = "ConsumerRecord[bytes, bytes]"
 
 
 class Follower:
@@ -54,7 +54,7 @@ class Follower:
     """
 
     def __init__(
-        self, settings: Settings, live: LiveState, pictures: Callable[[_Record], None] | None = None
+        self, settings: Settings, live: LiveState, pictures: Callable[[_TopicRecord], None] | None = None
     ) -> None:
         self._settings = settings
         self._live = live
@@ -179,13 +179,13 @@ class Follower:
                 self._live.begin(stream, place.partition, start)
         consumer.seek(place, start)
 
-    def _take(self, topic: topics.Topic, record: _Record) -> None:
+    def _take(self, topic: topics.Topic, record: _TopicRecord) -> None:
         """A record; what cannot be read is left to the stages, which refuse it and say so."""
         why = guarded(lambda: self._note(topic, record))
         if why is not None:
             log.info("%s/%d/%d is passed over: %s", record.topic, record.partition, record.offset, why)
 
-    def _note(self, topic: topics.Topic, record: _Record) -> None:
+    def _note(self, topic: topics.Topic, record: _TopicRecord) -> None:
         live = self._live
         key, value = (record.key or b"").decode(errors="replace"), record.value
         if topic is topics.ESTIMATES:
@@ -219,7 +219,7 @@ class Follower:
         self.news = asyncio.Event()
 
 
-def _stream(topic: topics.Topic) -> Stream | None:
+def _stream(topic: topics.Topic) -> EventStream | None:
     if topic is topics.ESTIMATES:
         return "estimate"
     return "alert" if topic is topics.ALERTS else None

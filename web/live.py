@@ -24,8 +24,8 @@ from schemas.station import Station
 from web.brief import brief
 from web.documents import AlertNow
 
-Stream = Literal["estimate", "alert"]
-_STREAMS: Final[tuple[Stream, ...]] = ("estimate", "alert")
+EventStream = Literal["estimate", "alert"]
+_STREAMS: Final[tuple[EventStream, ...]] = ("estimate", "alert")
 #: Events kept for listeners that come back, and bytes of them.
 _EVENTS: Final = 50_000
 _BYTES: Final = 32 * 1024 * 1024
@@ -40,7 +40,7 @@ _ID: Final = re.compile(r"e([0-9.]{1,20000})a([0-9.]{1,20000})")
 class TopicPlace(NamedTuple):
     """Where on the topics an event stands."""
 
-    stream: Stream
+    stream: EventStream
     partition: int
     offset: int
 
@@ -95,13 +95,13 @@ class LiveState:
         self._events: deque[Event] = deque()
         self._bytes = 0
         self._number = 0
-        self._next: dict[Stream, list[int]] = {one: [0] * partitions for one in _STREAMS}
+        self._next: dict[EventStream, list[int]] = {one: [0] * partitions for one in _STREAMS}
         #: First offset of each partition from which on all events are kept.
-        self._floor: dict[Stream, list[int]] = {one: [0] * partitions for one in _STREAMS}
+        self._floor: dict[EventStream, list[int]] = {one: [0] * partitions for one in _STREAMS}
 
     # -- what comes in -------------------------------------------------------------------------------------
 
-    def begin(self, stream: Stream, partition: int, offset: int) -> None:
+    def begin(self, stream: EventStream, partition: int, offset: int) -> None:
         """Events of a partition are kept from this offset on."""
         self._floor[stream][partition] = self._next[stream][partition] = offset
 
@@ -196,7 +196,7 @@ class LiveState:
         """Up to where all events so far go."""
         return "".join(f"{one[0]}{'.'.join(map(str, self._next[one]))}" for one in _STREAMS)
 
-    def reached(self, stream: Stream, partition: int) -> int:
+    def reached(self, stream: EventStream, partition: int) -> int:
         """Offset after the last event of a partition; 0: none yet."""
         return self._next[stream][partition]
 
@@ -237,7 +237,7 @@ class LiveState:
         return max((one.end_ms for one in self.latest.values()), default=None)
 
 
-def _parse(id: str) -> Mapping[Stream, list[int]] | None:
+def _parse(id: str) -> Mapping[EventStream, list[int]] | None:
     found = _ID.fullmatch(id)
     if found is None:
         return None

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from alerting.explained import Pending
+from alerting.explained import PendingAlert
 from schemas.alert import SEVERITIES, Alert
 from schemas.base import from_ms, to_ms
 from schemas.estimate import Estimate
@@ -27,7 +27,7 @@ def notable(
     latest: Mapping[str, Estimate],
     stations: Mapping[str, Station],
     alerts: Mapping[str, Alert],
-    pending: Sequence[tuple[str, Pending]],
+    pending: Sequence[tuple[str, PendingAlert]],
     stale: Callable[[str], bool],
     measured: Callable[[str, str], int],
 ) -> list[Notable]:

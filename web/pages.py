@@ -26,7 +26,7 @@ _MEDIA: Final = {
 }  # fmt: skip
 #: Paths that are views of the page: each has an address of its own.
 VIEWS: Final = ("/", "/stations/{station}", "/alerts", "/quality", "/pipeline")
-_Station = Annotated[str, PathValue(pattern=STATION_PATTERN)]
+_StationAddress = Annotated[str, PathValue(pattern=STATION_PATTERN)]
 _GREY: Final = "#6b7280"
 
 
@@ -80,12 +80,12 @@ def router(parts: Parts) -> APIRouter:
         return shown(request, "icon.svg")
 
     @pages.get("/widget/{station}")
-    async def widget(request: Request, station: _Station) -> Response:
+    async def widget(request: Request, station: _StationAddress) -> Response:
         del station
         return shown(request, "widget.html")
 
     @pages.get("/badge/{station}.svg")
-    async def badge(request: Request, station: _Station) -> Response:
+    async def badge(request: Request, station: _StationAddress) -> Response:
         parts.access.check(request, "read")
         return send(request, pack(_badge(parts, station).encode(), "image/svg+xml"), "public, max-age=30")
 

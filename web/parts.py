@@ -11,7 +11,7 @@ from web.answers import Ready
 from web.follow import Follower
 from web.history import StoreHistory
 from web.live import LiveState
-from web.pictures import Pictures
+from web.pictures import CameraPictures
 from web.workers import Workers
 
 
@@ -28,7 +28,7 @@ class Parts:
     rules: RulesSource
     ready: Ready
     counter: "StreamCounter"
-    pictures: Pictures | None = None
+    pictures: CameraPictures | None = None
     now: Callable[[], float] = time.time
 
 

@@ -41,7 +41,7 @@ class SmallPicture(NamedTuple):
     size: tuple[int, int]
 
 
-class Pictures:
+class CameraPictures:
     """The newest picture of every camera, for so many ms; with what the network looked at, on demand.
 
     `bundle`: the model's, read when the first is asked for.

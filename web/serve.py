@@ -37,7 +37,7 @@ from web.follow import Follower
 from web.history import StoreHistory
 from web.live import LiveState
 from web.parts import Parts, StreamCounter
-from web.pictures import Pictures
+from web.pictures import CameraPictures
 from web.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def parts_of(settings: Settings) -> Parts:
     shown = settings.web
     pictures = None
     if shown.pictures:
-        pictures = Pictures(in_ms(shown.pictures_for), cache(lambda: Bundle.load(settings.bundle)))
+        pictures = CameraPictures(in_ms(shown.pictures_for), cache(lambda: Bundle.load(settings.bundle)))
     return Parts(
         settings=shown,
         live=live,
@@ -239,9 +239,9 @@ def run_web(settings: Settings, web_port: int, web_host: str, loglevel: str = "I
 async def _run(settings: Settings, web_port: int, web_host: str) -> None:
     parts = await asyncio.to_thread(parts_of, settings)
     shown = settings.web
-    servers = [_Quiet(served_by(application(parts), shown.host, shown.port))]
+    servers = [_SignalFreeServer(served_by(application(parts), shown.host, shown.port))]
     if web_port:
-        servers.append(_Quiet(served_by(_probes(parts), web_host, web_port)))
+        servers.append(_SignalFreeServer(served_by(_probes(parts), web_host, web_port)))
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -265,7 +265,7 @@ def served_by(app: Any, host: str, port: int) -> uvicorn.Config:
     )  # fmt: skip
 
 
-class _Quiet(uvicorn.Server):
+class _SignalFreeServer(uvicorn.Server):
     """A server that leaves the signals to us."""
 
     @contextlib.contextmanager

@@ -47,8 +47,8 @@ def _pattern(text: str) -> str:
 
 
 #: What somebody may do at the page's API (docs/page.md has the table).
-Scope = Literal["read", "frames", "write", "admin"]
-SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
+ApiScope = Literal["read", "frames", "write", "admin"]
+SCOPES: Final[tuple[ApiScope, ...]] = get_args(ApiScope)
 
 
 class StoredKey(Record):
@@ -59,7 +59,7 @@ class StoredKey(Record):
     sha256: Annotated[str | None, Field(pattern=r"^[0-9a-f]{64}$")] = None
     signs: bool = False
     #: What it may do at the page's API; nothing, if not given.
-    scopes: tuple[Scope, ...] = ()
+    scopes: tuple[ApiScope, ...] = ()
 
     @model_validator(mode="after")
     def _for_something(self) -> "StoredKey":

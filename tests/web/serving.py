@@ -15,7 +15,7 @@ from schemas.estimate import Estimate
 from schemas.station import Station
 from settings.sections import KafkaSettings, Settings, WebSettings
 from sinks.store import Store
-from sources.gateway.keys import Scope, StoredKey, changing_keys, digest_of, new_key
+from sources.gateway.keys import ApiScope, StoredKey, changing_keys, digest_of, new_key
 from tests.engines import free_port, until
 from web.live import TopicPlace
 from web.parts import Parts
@@ -40,7 +40,7 @@ class Served:
         assert answer.status == 200, (path, answer.status, answer.data)
         return answer.json()
 
-    def key(self, *scopes: Scope) -> str:
+    def key(self, *scopes: ApiScope) -> str:
         secret = new_key()
         with changing_keys(self.settings.keys_path) as known:
             known.append(StoredKey(name="-".join(scopes), scopes=scopes, sha256=digest_of(secret)))
