@@ -38,7 +38,8 @@ from tests.agents.test_fusion_stage import logs as fusion_logs
 from tests.samples import T0, estimate, measured
 
 BUILDERS = {
-    builder.__name__.removeprefix("_").lower(): builder for builder in worker._Builder.__subclasses__()
+    builder.__name__.removeprefix("_").removesuffix("Builder").lower(): builder
+    for builder in worker._Builder.__subclasses__()
 }
 #: Topics of which a stage's successor is given the newest record of each key.
 KEPT = {topics.STATE.name, topics.ALERT_STATE.name}
