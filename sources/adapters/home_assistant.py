@@ -17,7 +17,7 @@ _CLASSES: Final = {"atmospheric_pressure": "pressure", "sulphur_dioxide": "so2"}
 def _read(payload: Node, tray: Tray) -> None:
     text = f"{payload.peek()}".strip()
     if text[:1] in "[{":
-        payload.put(parsed_json(text)[0])
+        payload.put(parsed_json(text).value)
         for entry in payload.one_or_each():
             _state(tray, entry["event_data"]["new_state"] or entry["new_state"] or entry)
         return

@@ -18,9 +18,9 @@ def _read(payload: Node, tray: Tray) -> None:
     text = f"{payload.peek()}".strip()
     lines = text.splitlines()
     if len(lines) > 1 and all(line.strip().startswith("{") and line.strip().endswith("}") for line in lines):
-        payload.put([parsed_json(line)[0] for line in lines])
+        payload.put([parsed_json(line).value for line in lines])
     else:
-        payload.put(parsed_json(text)[0])
+        payload.put(parsed_json(text).value)
     for message in payload.one_or_each():
         device = tray.device(message["station"].text())
         period, stamp = tray.seconds(message["period"]), tray.stamp(message["stamp"])

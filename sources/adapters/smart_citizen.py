@@ -22,7 +22,7 @@ def _read(payload: Node, tray: Tray) -> None:
         sensors = [{"id": name.strip(), "value": value} for name, _, value in pairs]
         payload.put({"data": [{"recorded_at": raw[1], "sensors": sensors}]})
     else:
-        payload.put(parsed_json(f"{text}")[0])
+        payload.put(parsed_json(f"{text}").value)
     found = _TOKEN.search(tray.context.topic)
     kit = payload["id"].text()
     device = tray.device(kit or (found[1] if found else ""), "smart-citizen-")

@@ -38,6 +38,14 @@ _MOST_TRIES: Final = 9
 _MOST_NAME: Final = 200
 
 
+class _Subfolder(NamedTuple):
+    """A folder below the watched one: the names on the way to it, its files', and it opened."""
+
+    parents: tuple[str, ...]
+    files: list[str]
+    descriptor: int
+
+
 class _Seen(NamedTuple):
     size: int
     changed_ns: int
@@ -110,15 +118,15 @@ class Inbox:
         """Take what is whole, oldest first. Links, and what is no file, are let lie. Raises OSError."""
         now = self._clock()
         seen: dict[tuple[int, int], _Seen] = {}
-        ready: list[tuple[int, Claimed]] = []
+        ready: dict[Claimed, int] = {}
         working = os.open(self._working, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
-            for parents, names, place in self._walk():
-                for name in sorted(names):
+            for folder in self._walk():
+                for name in sorted(folder.files):
                     if name.startswith((".", "~")) or name.lower().endswith(_UNFINISHED):
                         continue
                     try:
-                        status = os.stat(name, dir_fd=place, follow_symlinks=False)
+                        status = os.stat(name, dir_fd=folder.descriptor, follow_symlinks=False)
                     except FileNotFoundError:
                         continue
                     if not stat.S_ISREG(status.st_mode):
@@ -130,17 +138,17 @@ class Inbox:
                     if now - since < self._quiet_s:
                         seen[file] = _Seen(status.st_size, status.st_mtime_ns, since)
                         continue
-                    known_as = "__".join((*parents, name))
+                    known_as = "__".join((*folder.parents, name))
                     ours = f"{secrets.token_hex(8)[:15]}0-{_shortened(known_as)}"
-                    os.rename(name, ours, src_dir_fd=place, dst_dir_fd=working)
-                    ready.append((status.st_mtime_ns, Claimed(self._working / ours, ours[17:])))
+                    os.rename(name, ours, src_dir_fd=folder.descriptor, dst_dir_fd=working)
+                    ready[Claimed(self._working / ours, ours[17:])] = status.st_mtime_ns
         finally:
             os.close(working)
         self._seen = seen
-        return [one for _, one in sorted(ready, key=lambda pair: (pair[0], pair[1].name))]
+        return sorted(ready, key=lambda one: (ready[one], one.name))
 
-    def _walk(self) -> Iterator[tuple[tuple[str, ...], list[str], int]]:
-        """Folders below, as (names of the folders, names of the files, file descriptor)."""
+    def _walk(self) -> Iterator[_Subfolder]:
+        """It and the folders below; each is open until the next one is asked for."""
         counted = 0
         for top, folders, files, place in os.fwalk(self.folder, follow_symlinks=False):
             parents = Path(top).relative_to(self.folder).parts
@@ -149,7 +157,7 @@ class Inbox:
             if len(parents) >= _DEPTH:
                 folders.clear()
             room = _MOST_FILES - counted
-            yield parents, files[:room], place
+            yield _Subfolder(parents, files[:room], place)
             counted += len(files)
             if counted >= _MOST_FILES:
                 return

@@ -7,7 +7,7 @@ nothing that a device sends is dropped silently, however little the adapter's au
 import csv
 import json
 from collections.abc import Iterable, Iterator
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from schemas.errors import Refused
 
@@ -149,12 +149,12 @@ class Node:
             node = node._parent
         return "".join(reversed(parts)).lstrip(".") + self._label
 
-    def rest(self) -> Iterator[tuple["Node", str, int]]:
-        """What is left of it, with its path and depth; objects and lists come before what is in them.
+    def rest(self) -> Iterator["LeftPart"]:
+        """What is left of it; objects and lists come before what is in them.
 
         Whoever drops a part is not led into it. Nulls and what is empty have nothing to lose.
         """
-        inside: list[Iterator[tuple[Node, str, int]]] = [iter([(self, self._name or "", 0)] if self else [])]
+        inside = [iter([LeftPart(self, self._name or "", 0)] if self else [])]
         while inside:
             found = next(inside[-1], None)
             if found is None:
@@ -173,31 +173,53 @@ class Node:
         return isinstance(self._value, dict | list)
 
 
+class LeftPart(NamedTuple):
+    """A part that nobody took: its path without indices, and how deep it lies."""
+
+    node: Node
+    path: str
+    depth: int
+
+
 def _members(
     found: Iterable[tuple[Any, Any]], holder: Any, parent: Node, path: str, depth: int
-) -> Iterator[tuple[Node, str, int]]:
+) -> Iterator[LeftPart]:
     for key, value in found:
         if value is _GONE or value is None or value == "":
             continue
         here = f"{path}[]" if isinstance(key, int) else f"{path}.{key:.64}" if path else f"{key:.64}"
-        yield Node(holder, key, parent), here, depth
+        yield LeftPart(Node(holder, key, parent), here, depth)
 
 
-def decoded(data: bytes) -> tuple[str, bool]:
+class PayloadText(NamedTuple):
     """A payload's text, and whether it had to be read as Latin-1: many exports are."""
+
+    text: str
+    latin: bool
+
+
+def decoded(data: bytes) -> PayloadText:
+    """The text of a payload. Raises Refused."""
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         try:
-            return data.decode("utf-16"), False
+            return PayloadText(data.decode("utf-16"), latin=False)
         except UnicodeDecodeError as error:
             raise Refused("not_text", f"it begins as UTF-16 and is not: {error.reason}") from error
     try:
-        return data.decode("utf-8-sig"), False
+        return PayloadText(data.decode("utf-8-sig"), latin=False)
     except UnicodeDecodeError:
-        return data.decode("latin-1"), True
+        return PayloadText(data.decode("latin-1"), latin=True)
 
 
-def parsed_json(text: str) -> tuple[Any, list[str]]:
+class JsonDocument(NamedTuple):
     """A JSON document, and the keys that an object of it has twice with different values (then with none)."""
+
+    value: Any
+    twice: list[str]
+
+
+def parsed_json(text: str) -> JsonDocument:
+    """The document in a text. Raises Refused."""
     twice: list[str] = []
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -211,17 +233,22 @@ def parsed_json(text: str) -> tuple[Any, list[str]]:
         return made
 
     try:
-        return json.loads(text, object_pairs_hook=unique), twice
+        return JsonDocument(json.loads(text, object_pairs_hook=unique), twice)
     except RecursionError as error:
         raise Refused("not_json", "it is nested too deeply") from error
     except ValueError as error:
         raise Refused("not_json", f"it is not JSON: {str(error)[:120]}") from error
 
 
-def table(
-    text: str, header: list[str] | None = None, delimiters: str = ",;\t|"
-) -> tuple[Any, list[tuple[int, str]]]:
-    """Rows by the names of their columns, each at the index of its line, and the lines that are none.
+class PayloadTable(NamedTuple):
+    """Rows by the names of their columns, each at the index of its line; by index, why a line is none."""
+
+    rows: list[Any]
+    wrong: dict[int, str]
+
+
+def table(text: str, header: list[str] | None = None, delimiters: str = ",;\t|") -> PayloadTable:
+    """The table in a text. Raises Refused.
 
     Args:
         header: the columns, where no line names them.
@@ -231,7 +258,7 @@ def table(
     """
     lines = text.splitlines()
     rows: list[Any] = [_GONE] * len(lines)
-    wrong: list[tuple[int, str]] = []
+    wrong: dict[int, str] = {}
     columns = header
     delimiter = delimiters[0]
     for index, line in enumerate(lines):
@@ -247,7 +274,7 @@ def table(
             )
             cells = next(reader)
         except (csv.Error, StopIteration) as error:
-            wrong.append((index, f"the line cannot be read: {error or 'a quote is not closed'}"))
+            wrong[index] = f"the line cannot be read: {error or 'a quote is not closed'}"
             continue
         if columns is None:
             columns = [cell.strip() for cell in cells]
@@ -255,7 +282,7 @@ def table(
                 raise Refused("twice", f"two columns are named {doubled[0]!r}: which one counts?")
             continue
         if len(cells) != len(columns):
-            wrong.append((index, f"{len(cells)} cells in {len(columns)} columns"))
+            wrong[index] = f"{len(cells)} cells in {len(columns)} columns"
             continue
         rows[index] = dict(zip(columns, cells, strict=False))
-    return rows, wrong
+    return PayloadTable(rows, wrong)

@@ -90,7 +90,7 @@ def _parsed(adapter: Adapter, data: bytes, tray: Tray) -> Node:
         case "table":
             header = None if adapter.header is None else list(adapter.header)
             rows, wrong = table(text, header)
-            for index, why in wrong:
+            for index, why in wrong.items():
                 tray.refused.add("not_a_row", why, f"{LINE}[{index + 1}]", why)
             return Node.root(rows, LINE)
         case "json":
