@@ -12,7 +12,7 @@ from aqi.history import History
 from aqi.reach import of_mean
 from aqi.slots import COLUMN
 from aqi.standards import Measure, Standard
-from aqi.subindex import Ends, Found, add, factors_of
+from aqi.subindex import Ends, Found, GradedMeans, add, factors_of
 from aqi.units import CANONICAL_UNIT, factor
 from schemas.times import HOUR_MS
 
@@ -48,10 +48,11 @@ def nowcasts(
         status = np.where(casts.measured, VALID, INDICATIVE).astype(np.int8)
         imputed = f"{parameter} NowCast: its newest hours are imputed"
         reasons = ["" if measured else imputed for measured in casts.measured.tolist()]
-        add(
-            measure, casts.method, casts.values, status, reasons, casts.imputed_share, casts.hours, needed,
-            casts.end_ms, Ends(hours.places, casts.low, casts.high), found,
+        graded = GradedMeans(
+            casts.method, casts.values, status, reasons, casts.imputed_share, casts.hours, needed,
+            casts.end_ms, Ends(hours.places, casts.low, casts.high),
         )  # fmt: skip
+        add(measure, graded, found)
     return found
 
 

@@ -71,19 +71,13 @@ def grade(
     if longer:
         complete = means.counting[:, column] >= measure.slots_needed
         values = np.where((status >= INDICATIVE) & complete, values, np.nan)
-    add(
-        measure,
-        measure.averaging,
-        values,
-        status,
-        _reasons(measure, status, means.counting[:, column], means.imputed_share[:, column]),
-        means.imputed_share[:, column],
-        means.counting[:, column],
-        measure.slots_needed,
-        means.end_ms[:, column],
+    counting, share = means.counting[:, column], means.imputed_share[:, column]
+    graded = GradedMeans(
+        measure.averaging, values, status, _reasons(measure, status, counting, share), share, counting,
+        measure.slots_needed, means.end_ms[:, column],
         Ends(places, means.low[:, column] * scale, means.high[:, column] * scale),
-        found,
-    )
+    )  # fmt: skip
+    add(measure, graded, found)
 
 
 class Ends(NamedTuple):
@@ -94,26 +88,29 @@ class Ends(NamedTuple):
     high: npt.NDArray[np.float64]
 
 
-def add(
-    measure: Measure,
-    averaged: str | list[str],
-    values: npt.NDArray[np.float64],
-    status: npt.NDArray[np.int8],
-    reasons: list[str],
-    imputed_share: npt.NDArray[np.float64],
-    periods: npt.NDArray[np.int64],
-    needed: int,
-    end_ms: npt.NDArray[np.int64],
-    ends: Ends,
-    found: list[Found],
-) -> None:
-    """Looks S values and their ends up and adds a sub-index to every station that has one."""
+class GradedMeans(NamedTuple):
+    """A mean of each of S stations, how good it is, and what it rests on; arrays and lists have length S."""
+
+    averaged: str | list[str]  # over what, or by which NowCast; one word where it is that of all
+    values: npt.NDArray[np.float64]  # in the unit of the table
+    status: npt.NDArray[np.int8]  # grades of `averaging`
+    reasons: list[str]  # why it is not valid; "" where it is
+    imputed_share: npt.NDArray[np.float64]
+    periods: npt.NDArray[np.int64]  # hours (quarter hours) that count
+    periods_needed: int
+    end_ms: npt.NDArray[np.int64]
+    ends: Ends
+
+
+def add(measure: Measure, means: GradedMeans, found: list[Found]) -> None:
+    """Looks the means and their ends up and adds a sub-index to every station that has one."""
+    values, ends = means.values, means.ends
     indices = measure.indices(values)
     there = ~np.isnan(indices)  # not: no data, or so low that this table does not speak
     indices = np.where(there, indices, MUTE)
     lows: list[int | None] = [None] * len(values)
     highs: list[int | None] = [None] * len(values)
-    guessed = ends.places[(imputed_share[ends.places] > 0) & ~np.isnan(values[ends.places])]
+    guessed = ends.places[(means.imputed_share[ends.places] > 0) & ~np.isnan(values[ends.places])]
     if len(guessed):
         # An end that the table is mute about is below the least that it speaks of.
         both = np.full((2, len(values)), np.nan)
@@ -130,16 +127,16 @@ def add(
             lows[place], highs[place] = least, most
     rows = zip(
         repeat(measure.parameter),
-        repeat(averaged) if isinstance(averaged, str) else averaged,
+        repeat(means.averaged) if isinstance(means.averaged, str) else means.averaged,
         indices.astype(np.int64).tolist(),
         values.tolist(),
         repeat(measure.unit),
-        [_STATUS[grade] for grade in status.tolist()],
-        reasons,
-        imputed_share.tolist(),
-        periods.tolist(),
-        repeat(needed),
-        end_ms.tolist(),
+        [_STATUS[grade] for grade in means.status.tolist()],
+        means.reasons,
+        means.imputed_share.tolist(),
+        means.periods.tolist(),
+        repeat(means.periods_needed),
+        means.end_ms.tolist(),
         measure.beyond(values).tolist(),
         lows,
         highs,
