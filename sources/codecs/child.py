@@ -6,9 +6,11 @@ so the kernel ends this process where the interpreter does not end the call.
 """
 
 import json
+import re
 import resource
 import signal
 import sys
+import time
 from typing import Any, Final
 
 import quickjs
@@ -47,8 +49,18 @@ _CALL: Final = """
 """
 
 
+#: The library raises one exception for whatever ends a script, and all that it has is the error's text: this
+#: is the engine's own, which a script cannot prolong, and where in the text the script's line stands.
+_OUT_OF_MEMORY: Final = "InternalError: out of memory"
+_LINE: Final = re.compile(r"<input>:(\d+)")
+
+
 def called(source: str, uplink: dict[str, Any]) -> dict[str, Any]:
-    """What a decoder gives for an uplink, or the `error` that it ended with, as a document."""
+    """What a decoder gives for an uplink (`answer`), or how it ended, as a document.
+
+    `ended`: `time`, `memory`, or `error` with its words (`why`) and its line in the source (None: unknown).
+    """
+    began = time.process_time()
     context = quickjs.Context()
     context.set_memory_limit(_MEMORY)
     context.set_max_stack_size(_STACK)
@@ -59,9 +71,19 @@ def called(source: str, uplink: dict[str, Any]) -> dict[str, Any]:
         answer = context.eval(_CALL % json.dumps(uplink))
         return {"answer": answer if isinstance(answer, str) else ""}
     except quickjs.JSException as error:
-        return {"error": str(error)}
-    except (UnicodeError, ValueError, TypeError, MemoryError) as error:
-        return {"error": f"{type(error).__name__}: {error}"}
+        words = str(error)
+        why = words.partition("\n")[0]
+        # A script can raise any words, but not take the time.
+        if time.process_time() - began >= _LIMIT_S:
+            return {"ended": "time"}
+        if why == _OUT_OF_MEMORY:
+            return {"ended": "memory"}
+        line = _LINE.search(words)
+        return {"ended": "error", "why": why, "line": None if line is None else int(line[1])}
+    except MemoryError:
+        return {"ended": "memory"}
+    except (UnicodeError, ValueError, TypeError) as error:
+        return {"ended": "error", "why": f"{type(error).__name__}: {error}", "line": None}
 
 
 def main() -> None:

@@ -2,11 +2,11 @@
 
 import contextlib
 import json
-import re
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +23,6 @@ _MAX_ANSWER: Final = 256 * 1024
 #: Warnings of one uplink that are named.
 _MAX_WARNINGS: Final = 8
 _CHILD: Final = Path(__file__).with_name("child.py")
-_LINE: Final = re.compile(r"<input>:(\d+)")
 
 
 class CodecProcess:
@@ -115,8 +114,8 @@ class JavaScriptCodec:
             answer = self._process.call(self._source, uplink)
         except Refused as refused:
             raise Refused(refused.code, f"{self.name}: {refused.message}") from refused
-        if "error" in answer:
-            raise self._failed(answer["error"])
+        if "ended" in answer:
+            raise self._failed(answer)
         text = answer["answer"]
         if not text or len(text) > _MAX_ANSWER:
             why = f"{self.name} gives {f'{len(text)} characters' if text else 'nothing that JSON can say'}"
@@ -144,14 +143,14 @@ class JavaScriptCodec:
             raise Refused("codec_error", f"{self.name} gives no data for port {port}")
         return Decoded(data, _texts(given.get("warnings")))
 
-    def _failed(self, error: str) -> Refused:
-        what = printable(error.partition("\n")[0])[:160]
-        if "interrupted" in what:
-            return Refused("codec_timeout", f"{self.name} did not end, and was ended")
-        if "out of memory" in what or what.startswith("MemoryError"):
-            return Refused("codec_memory", f"{self.name} wants more memory than a decoder may have")
-        found = _LINE.search(error)
-        return Refused("codec_error", f"{self.name}{f', line {found[1]}' if found else ''}: {what}")
+    def _failed(self, answer: Mapping[str, Any]) -> Refused:
+        match answer["ended"]:
+            case "time":
+                return Refused("codec_timeout", f"{self.name} did not end, and was ended")
+            case "memory":
+                return Refused("codec_memory", f"{self.name} wants more memory than a decoder may have")
+        line = "" if answer["line"] is None else f", line {answer['line']}"
+        return Refused("codec_error", f"{self.name}{line}: {printable(answer['why'])[:160]}")
 
 
 def _texts(raw: Any) -> tuple[str, ...]:

@@ -68,6 +68,8 @@ _UPLINK = "function decodeUplink(input) {{ {0} }}"
         ("return {data: {a: 1n}}", "codec_error", "BigInt"),
         ("throw new Error('unknown frame')", "codec_error", "made.js, line 1: Error: unknown frame"),
         ("throw 'short'", "codec_error", "short"),
+        # Its words are not the engine's.
+        ("throw new Error('interrupted: out of memory')", "codec_error", "interrupted: out of memory"),
         ("return {errors: ['no such port', 'nor type']}", "codec_error", "no such port; nor type"),
         ("return {data: {a: 'x'.repeat(300000)}}", "codec_error", "characters"),
         ("return {data: [1, 2]}", "codec_error", "no data for port 85"),
