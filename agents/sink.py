@@ -16,20 +16,21 @@ from schemas.alert import Alert
 from schemas.annotation import Annotation
 from schemas.errors import Refused
 from schemas.estimate import Estimate
+from schemas.forecast import Forecast
 from sinks.aggregator import Aggregator
 from sinks.cache import LatestCache
 from sinks.directory import Directory
 from sinks.errors import PointError, SinkStopped
 from sinks.influx import InfluxSink, Rejection
-from sinks.points import Point, alert_point, annotation_point
+from sinks.points import Point, alert_point, annotation_point, forecast_points
 from sinks.store import Store
 from streams import metrics
-from streams.accept import read_annotation, read_estimate
+from streams.accept import read_annotation, read_estimate, read_forecast
 from streams.boundary import isolated
 from streams.letters import Letters
 from streams.stage import KafkaRecord, StageIo
 from streams.stations import StationBook
-from streams.topics import ALERTS, ANNOTATIONS, ESTIMATES
+from streams.topics import ALERTS, ANNOTATIONS, ESTIMATES, FORECASTS
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +89,8 @@ class SinkStage:
         self._alerts_read = 0
         self._annotations_topic = io.names.of(ANNOTATIONS)
         self._annotations_read = 0
+        self._forecasts_topic = io.names.of(FORECASTS)
+        self._forecasts_read = 0
 
     async def handle(self, topic: str, records: Sequence[KafkaRecord]) -> None:
         """Write one poll's estimates to every sink, or keep station records."""
@@ -110,6 +113,9 @@ class SinkStage:
             return
         if topic == self._annotations_topic:
             await self._take_annotations(records)
+            return
+        if topic == self._forecasts_topic:
+            await self._take_forecasts(records)
             return
         letters = Letters(self._io.names, "sink")
         read: list[_Read] = []
@@ -178,6 +184,28 @@ class SinkStage:
             return []
         return self._influx.write_points([annotation_point(one) for one in annotations])
 
+    async def _take_forecasts(self, records: Sequence[KafkaRecord]) -> None:
+        letters = Letters(self._io.names, "sink")
+        found = [
+            letters.read(record, partial(read_forecast, record, self._stations.keys)) for record in records
+        ]
+        try:
+            rejected = await asyncio.get_running_loop().run_in_executor(
+                self._executor, self._write_forecasts, [one for one in found if one is not None]
+            )
+        except SinkStopped:
+            return  # nothing is acknowledged, it will be read again
+        _complain(rejected)
+        letters.count(records)
+        await self._io.publish(letters.out())
+        self._forecasts_read = records[-1].offset + 1
+
+    def _write_forecasts(self, forecasts: Sequence[Forecast]) -> list[Rejection]:
+        newest = self._store.write_forecasts(forecasts)
+        if self._influx is None:
+            return []
+        return self._influx.write_points([point for one in newest for point in forecast_points(one)])
+
     def _write(self, read: Sequence[_Read]) -> list[_RefusedRecord]:
         """Write to every sink; gives the records that were refused, and whether they are used in part."""
         with metrics.SINK_SECONDS.labels("store").time():
@@ -218,6 +246,8 @@ class SinkStage:
             settled[self._alerts_topic] = self._alerts_read, ""
         if self._annotations_read:
             settled[self._annotations_topic] = self._annotations_read, ""
+        if self._forecasts_read:
+            settled[self._forecasts_topic] = self._forecasts_read, ""
         return settled
 
     def committed(self) -> None:

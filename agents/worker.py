@@ -16,14 +16,18 @@ from aiokafka.errors import KafkaError
 from agents.alert import AlertStage, Quiet
 from agents.away import Worker
 from agents.fleet import Beside, FleetStage
+from agents.forecast import ForecastStage
 from agents.fusion import FusionCheckpoints, FusionStage
 from agents.rules_file import RulesSource
 from agents.sink import Sinks, SinkStage
 from agents.vision import VisionPipeline, VisionStage
 from alerting.stored import read as read_alerts
+from forecast.bundle import DEFAULT_FORECAST_BUNDLE, ForecastBundle
+from forecast.outlook import Outlook
+from forecast.stored import read_outlook
 from fusion import stored
 from fusion.assessor import Assessor
-from fusion.intake import check_station
+from fusion.intake import DEFAULT_STANDARDS, check_station
 from fusion.sensors.declared import humidity_ms
 from model.bundle.bundle import Bundle
 from model.bundle.runtime import Head
@@ -45,19 +49,24 @@ from streams.credentials import for_aiokafka, for_faust
 from streams.driver import BatchApp, build_app
 from streams.join import Join, Settled
 from streams.join_rules import join_rules
-from streams.stage import Committed, Out, Stage, StageIo
+from streams.stage import Appended, Committed, Out, Stage, StageIo
 from streams.standing import Periods
 from streams.stations import StationBook
 from streams.web import add_pages
 
 log = logging.getLogger(__name__)
 
-Role = Literal["vision", "fusion", "sink", "alert"]
+Role = Literal["vision", "fusion", "sink", "alert", "forecast"]
 #: Python's collector, tuned to long-lived windows.
 GC_THRESHOLDS: Final = (100_000, 50, 100)
 #: From the moment when a window can be estimated to its estimate on the topic, at most.
 _ESTIMATED_IN: Final = timedelta(minutes=1)
-ROLES: Final[tuple[Role, ...]] = ("vision", "fusion", "sink", "alert")
+ROLES: Final[tuple[Role, ...]] = ("vision", "fusion", "sink", "alert", "forecast")
+
+
+def started(settings: Settings) -> tuple[Role, ...]:
+    """The roles that run where everything does: forecasts only where they are wanted."""
+    return tuple(role for role in ROLES if role != "forecast" or settings.forecast.up)
 
 
 def build(role: Role, settings: Settings, web_port: int, web_host: str) -> BatchApp:
@@ -67,6 +76,7 @@ def build(role: Role, settings: Settings, web_port: int, web_host: str) -> Batch
         "fusion": _FusionBuilder,
         "sink": _SinkBuilder,
         "alert": _AlertBuilder,
+        "forecast": _ForecastBuilder,
     }[role](settings)
     kafka = settings.kafka
     assert kafka.bootstrap is not None
@@ -121,6 +131,9 @@ class _Builder:
 
     def _waiting(self, topic: str, partition: int, position: int) -> bool:
         return self.app.host.highwater(topic, partition) > position
+
+    async def appended_before(self, topic: topics.Topic, partition: int, at: int) -> Appended:
+        return await self.app.host.appended_before(self.names.of(topic), partition, at)
 
     async def stations(self, partition: int) -> StationBook:
         book = StationBook(self.names.of(topics.STATIONS), self.keys, check_station)
@@ -201,7 +214,12 @@ class _FusionBuilder(_Builder):
 
 
 class _SinkBuilder(_Builder):
-    inputs: tuple[topics.Topic, ...] = (topics.ESTIMATES, topics.STATIONS, topics.ANNOTATIONS)
+    inputs: tuple[topics.Topic, ...] = (
+        topics.ESTIMATES,
+        topics.STATIONS,
+        topics.ANNOTATIONS,
+        topics.FORECASTS,
+    )
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -302,6 +320,41 @@ class _AlertBuilder(_Builder):
         except KafkaError as error:
             log.warning("whether stations are silent or the broker is, cannot be told: %r", error)
             return False
+
+
+class _ForecastBuilder(_Builder):
+    inputs = (topics.ESTIMATES, topics.STATIONS, topics.WEATHER)
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        bundle = ForecastBundle.load(settings.forecast.bundle or DEFAULT_FORECAST_BUNDLE)
+        self._bundle = bundle
+        self._mix = bundle.models()[-1]
+        self.model = f"{bundle.manifest.name} {bundle.manifest.version}/{self._mix.name}"
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="forecast")
+
+    async def open(self, partition: int, committed: Committed) -> Stage:
+        io = self.io(partition, committed)
+        checkpoints = Checkpoints(self.names.of(topics.FORECAST_STATE), partition)
+        kept = await self.compacted(topics.FORECAST_STATE, partition)
+        start, _ = io.start(topics.ESTIMATES)
+        found = checkpoints.load(kept.values(), start, read_outlook)
+        window = self.settings.window
+        return ForecastStage(
+            io,
+            Outlook(
+                self._mix,
+                self.model,
+                self._bundle.normalisation.typical,
+                DEFAULT_STANDARDS,
+                {station: state for station, (_, state) in found.items()},
+            ),
+            await self.stations(partition),
+            checkpoints,
+            functools.partial(self.appended_before, topics.WEATHER, partition),
+            self._executor,
+            lateness_ms=in_ms(window.grace + window.allowed_lateness),
+        )
 
 
 def retention_of(kept: RetentionSettings) -> Retention:

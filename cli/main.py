@@ -37,6 +37,7 @@ from cli import (
     topics,
     train,
     up,
+    weather,
     worker,
 )
 from schemas.base import first_error
@@ -68,7 +69,7 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
 for name, command in _COMMANDS.items():
     app.command(name)(command)
 app.command("bench", context_settings=bench.CONTEXT)(bench.bench)
-for group in (dlq, alerts, influx, stations, adapters, gateway, keys, forecast):
+for group in (dlq, alerts, influx, stations, adapters, gateway, keys, forecast, weather):
     app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
 
 

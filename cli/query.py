@@ -20,6 +20,7 @@ from rich.text import Text
 from cli.errors import QueryError
 from cli.shared.cells import index_cell, leading, pollutant_cell
 from cli.shared.fitting import ANY_WIDTH, fitting, screen
+from cli.shared.forecasts import forecast_csv, forecast_json, forecast_tables
 from cli.shared.periods import period_json, period_row, period_tables, told
 from cli.shared.times import age_words, local_time, moment, zones_of
 from infra.stores import replay_shown, replay_stores
@@ -273,6 +274,9 @@ def query(
     store_file: Annotated[
         Path | None, typer.Option("--store", help="Another store, such as that of a replay.")
     ] = None,
+    forecast: Annotated[
+        bool, typer.Option("--forecast", help="The newest forecasts instead, of the next three days.")
+    ] = False,
 ) -> None:
     """Estimates from the local store."""
     now = datetime.now(UTC)
@@ -282,6 +286,14 @@ def query(
         typer.echo(
             f"skyfuse: there is no live store; these are the estimates of the replay {shown}", err=True
         )
+    if forecast:
+        if since or until or limit or format is Format.parquet:
+            raise QueryError(
+                "--forecast gives the newest forecasts, as table, csv or json; --since, --until and --limit"
+                " are of estimates"
+            )
+        _forecasts(station, format, output, store_file or settings.store_path)
+        return
     with Store(store_file or settings.store_path, read_only=True) as store:
         if limit is None and format is Format.table:
             limit = SCREENFUL
@@ -325,6 +337,33 @@ def query(
             if output is None and sys.stdout.isatty():
                 raise QueryError("Parquet is not for a screen: give --output FILE")
             data = to_parquet(found)
+    _write(data, output)
+
+
+def _forecasts(station: str | None, format: Format, output: Path | None, path: Path) -> None:
+    """The newest forecasts."""
+    with Store(path, read_only=True) as store:
+        found = store.forecasts(station)
+    if not found:
+        of = "" if station is None else f" of station {station}"
+        raise QueryError(
+            f"the store has no forecast{of}: they are made each hour where a worker runs for them"
+            " (forecast.up = true, docs/forecasts.md)"
+        )
+    if format is Format.table:
+        console = screen() if output is None else Console(file=io.StringIO(), width=ANY_WIDTH)
+        for one in found:
+            console.print(fitting(console, forecast_tables(one)))
+        if output is None:
+            return
+        assert isinstance(console.file, io.StringIO)
+        data = console.file.getvalue().encode()
+    else:
+        data = forecast_csv(found) if format is Format.csv else forecast_json(found)
+    _write(data, output)
+
+
+def _write(data: bytes, output: Path | None) -> None:
     if output is None:
         sys.stdout.buffer.write(data)
         sys.stdout.flush()

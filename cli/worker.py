@@ -24,12 +24,13 @@ class RoleName(StrEnum):
     fusion = "fusion"
     sink = "sink"
     alert = "alert"
+    forecast = "forecast"
     gateway = "gateway"
     web = "web"
 
 
 def worker(
-    role: Annotated[RoleName, typer.Argument(help="vision, fusion, sink, alert, gateway or web.")],
+    role: Annotated[RoleName, typer.Argument(help="vision, fusion, sink, alert, forecast, gateway or web.")],
     web_port: Annotated[int, typer.Option(help="Port for /livez, /readyz and /metrics; 0: none.")] = 0,
     web_host: Annotated[
         str, typer.Option(help="Address they are served at; 0.0.0.0 where another machine asks for them.")

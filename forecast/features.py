@@ -85,6 +85,18 @@ def neighbours(series: Float32) -> Float32:
     return median
 
 
+def _in_regions(series: Float32, regions: Sequence[int]) -> Float32:
+    """`neighbours` within each region; one region where none is named."""
+    if len(set(regions)) < 2:
+        return neighbours(series)
+    median = np.full_like(series, np.nan)
+    of_row = np.array(regions)
+    for region in sorted(set(regions)):
+        rows = np.flatnonzero(of_row == region)
+        median[rows] = neighbours(series[rows])
+    return median
+
+
 @dataclass(frozen=True)
 class Trailing:
     """Means, extremes and spread of the last so many hours; NaN where none of them was measured."""
@@ -149,15 +161,20 @@ class OriginFeatures:
         self.weather = panel.values[..., _P:]
         self.carried = carried(self.pollutants)
         self.ages = ages(self.pollutants)
-        self.neighbours = neighbours(self.pollutants)
+        self.neighbours = _in_regions(self.pollutants, panel.regions)
         self._of_all = windows(self.pollutants)
         self._of_weather = windows(self.weather)
         self._of_neighbours = windows(self.neighbours)
+        # The same for every pollutant, or model, that asks.
+        self._clocks: dict[int, Float32] = {}
+        self._nearby: Float32 | None = None
 
     def last(self, pollutant: int, otherwise: float) -> Float32:
         """What persistence says: the last value, else the neighbours', else `otherwise`."""
         last = self.carried[..., pollutant]
-        last = np.where(np.isnan(last), carried(self.neighbours[..., pollutant]), last)
+        if self._nearby is None:
+            self._nearby = carried(self.neighbours)
+        last = np.where(np.isnan(last), self._nearby[..., pollutant], last)
         return np.where(np.isnan(last), np.float32(otherwise), last)
 
     def origin(self, pollutant: int) -> Float32:
@@ -197,7 +214,9 @@ class OriginFeatures:
         own = self.pollutants[..., pollutant]
         back = -horizon % 24
         columns = [np.full(own.shape, horizon, np.float32), lagged(own, back), lagged(own, back + 24)]
-        columns += list(np.moveaxis(clock(self.panel, horizon), -1, 0))
+        if horizon not in self._clocks:
+            self._clocks[horizon] = clock(self.panel, horizon)
+        columns += list(np.moveaxis(self._clocks[horizon], -1, 0))
         known = np.stack(columns, axis=-1)
         return known if coming is None else np.concatenate([known, coming], axis=-1)
 

@@ -4,10 +4,9 @@ them.
 
 import math
 from collections import defaultdict
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
 
@@ -18,6 +17,7 @@ from datasets.spool import Spool
 from datasets.tables import csv_rows
 from forecast.errors import ForecastError
 from forecast.panel import CHANNELS, Panel, dewpoint, panel_of
+from forecast.places import place_of, regions, sun_offset
 from schemas.base import first_error
 from schemas.parameters import POLLUTANTS
 from schemas.reading import Value
@@ -71,8 +71,9 @@ def read_panel(root: Path, latest_ms: int) -> tuple[Panel, list[str]]:
             f"{root}: its hours lie {(max(seen) - min(seen)) // 8766} years apart;"
             " take out the rows whose clock was wrong"
         )
-    offsets = {station: _offset(records.get(station), min(of)) for station, of in hours.items()}
-    return panel_of(hours, offsets), problems
+    offsets = {station: sun_offset(records.get(station), min(of)) for station, of in hours.items()}
+    places = [place_of(records.get(station)) for station in hours]
+    return replace(panel_of(hours, offsets), regions=regions(places)), problems
 
 
 def _begins(row: ReadingRow, record: Station | None, ms: int) -> int:
@@ -137,15 +138,3 @@ def _channels(means: dict[str, float]) -> list[float]:
     if "dewpoint" not in known and {"temperature", "relativehumidity"} <= known.keys():
         known["dewpoint"] = dewpoint(known["temperature"], known["relativehumidity"])
     return [known.get(channel, math.nan) for channel in CHANNELS]
-
-
-def _offset(record: Station | None, hour: int) -> float:
-    """Hours by which the station's sun is ahead of UTC: of its position, else of its zone (of the first
-    hour).
-    """
-    if record is None:
-        return 0.0
-    if record.longitude is not None:
-        return round(record.longitude / 15)
-    away = datetime.fromtimestamp(hour * 3600, UTC).astimezone(ZoneInfo(record.timezone)).utcoffset()
-    return round(away.total_seconds() / 3600) if away is not None else 0.0

@@ -4,8 +4,8 @@ All say concentrations in ug/m3 as (stations, origins, horizons, pollutants, 8):
 never cross, then the mean. A row is the same bits in whatever batch it is made.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -13,7 +13,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from forecast.features import Normalisation, OriginFeatures, coming, future, lagged, past
-from forecast.panel import HORIZON, QUANTILES, Panel
+from forecast.panel import CHANNELS, HORIZON, QUANTILES, Panel
 from forecast.trees import Forest
 from schemas.arrays import Float32
 from schemas.parameters import POLLUTANTS
@@ -26,6 +26,8 @@ LONGEST: Final = 2 * HORIZON
 #: Quantiles that trees learn; the others lie on their line from the median, this far along.
 TREE_QUANTILES: Final = (0.1, 0.5, 0.9)
 _ALONG: Final = (1.4, 1.0, 0.5)
+#: Rows of a horizon up to which trees take all horizons at once.
+_FEW_ROWS: Final = 4_096
 
 Origins = NDArray[np.int64]
 
@@ -195,6 +197,14 @@ class _Tabular:
         """(rows, 8) in units of `spread`."""
         raise NotImplementedError
 
+    def changes_at(
+        self, rows: Iterable[Float32], told: int, pollutant: int, horizons: Sequence[int]
+    ) -> Iterable[Float32]:
+        """`changes` at several horizons."""
+        return (
+            self.changes(some, told, pollutant, horizon) for some, horizon in zip(rows, horizons, strict=True)
+        )
+
     def predict(self, inputs: ForecastInputs, origins: Origins, horizons: Sequence[int]) -> Float32:
         needed, lower, upper, along = _between(horizons)
         stations = len(inputs.panel.stations)
@@ -202,13 +212,13 @@ class _Tabular:
         for pollutant in range(_P):
             last = inputs.features.last(pollutant, self.typical[pollutant])[:, origins]
             origin = inputs.features.origin(pollutant)
+            rows = (rows_of(inputs, pollutant, origin, origins, horizon) for horizon in needed)
             at_anchors = np.stack(
                 [
-                    self.changes(
-                        rows_of(inputs, pollutant, origin, origins, horizon), inputs.told, pollutant, horizon
-                    ).reshape(stations, len(origins), 8)
-                    * self.spread[horizon - 1, pollutant]
-                    for horizon in needed
+                    change.reshape(stations, len(origins), 8) * self.spread[horizon - 1, pollutant]
+                    for horizon, change in zip(
+                        needed, self.changes_at(rows, inputs.told, pollutant, needed), strict=True
+                    )
                 ],
                 axis=2,
             )
@@ -229,6 +239,15 @@ class Trees(_Tabular):
     typical: tuple[float, ...]
     spread: Float32
     name: str = "trees"
+
+    def changes_at(
+        self, rows: Iterable[Float32], told: int, pollutant: int, horizons: Sequence[int]
+    ) -> Iterable[Float32]:
+        """All horizons walk the trees together: a few stations are as many rows as numpy needs to be fast."""
+        some = list(rows)
+        if len(some[0]) > _FEW_ROWS:
+            return super().changes_at(some, told, pollutant, horizons)
+        return np.split(self.changes(np.concatenate(some), told, pollutant, 0), len(some))
 
     def changes(self, rows: Float32, told: int, pollutant: int, _horizon: int, /) -> Float32:
         if (told, pollutant) not in self.forests:
@@ -299,13 +318,14 @@ class NetworkModel:
 
     def predict(self, inputs: ForecastInputs, origins: Origins, horizons: Sequence[int]) -> Float32:
         seen = past(inputs.features, self._by)
+        before = self._before(inputs.panel)
         coming = future(inputs.panel, inputs.weather, self._by)
         picked = [horizon - 1 for horizon in horizons]
         spread = self._spread[picked][:, :, None]
         last = np.stack([inputs.features.last(p, self._by.typical[p]) for p in range(_P)], -1)
         out = np.empty((len(seen), len(origins), len(horizons), _P, 8), np.float32)
         for row in range(len(seen)):
-            padded = np.concatenate([np.zeros((self._window - 1, seen.shape[-1]), np.float32), seen[row]])
+            padded = np.concatenate([before[row], seen[row]])
             for start in range(0, len(origins), self._batch):
                 hours = origins[start : start + self._batch]
                 feeds: dict[str, Any] = {
@@ -315,6 +335,13 @@ class NetworkModel:
                 change = np.asarray(self._session.run(["change"], feeds)[0], np.float32)[:, picked]
                 out[row, start : start + len(hours)] = last[row, hours][:, None, :, None] + change * spread
         return ordered(out)
+
+    def _before(self, panel: Panel) -> Float32:
+        """The hours before the panel, of which nothing is known but what time it was."""
+        hours = self._window - 1
+        shape = (len(panel.stations), hours, len(CHANNELS))
+        earlier = replace(panel, begins=panel.begins - hours, values=np.full(shape, np.nan, np.float32))
+        return past(OriginFeatures(earlier), self._by)
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,14 @@
 """A network's hours: what its stations measured and the weather around them, hour by hour."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from forecast.errors import ForecastError
 from schemas.arrays import Float32
+from schemas.forecast import FORECAST_HOURS, FORECAST_LEVELS
 from schemas.parameters import POLLUTANTS
 
 #: What is known of the weather: degrees C, degrees C, hPa, m/s towards east and north, m/s, mm in the hour.
@@ -16,9 +17,9 @@ WEATHER_CHANNELS: Final = (
 )  # fmt: skip
 CHANNELS: Final = (*POLLUTANTS, *WEATHER_CHANNELS)
 #: How far ahead a forecast looks, in hours.
-HORIZON: Final = 72
+HORIZON: Final = FORECAST_HOURS
 #: The quantiles of every forecast.
-QUANTILES: Final = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
+QUANTILES: Final = FORECAST_LEVELS
 #: A value older than this is not carried forward as "the last value".
 CARRIED: Final = 72
 
@@ -29,13 +30,14 @@ class Panel:
 
     `values` is (stations, hours, `CHANNELS`), gases in ug/m3 as everywhere; `begins` counts hours since 1970
     (UTC) and names the hour in which `values[:, 0]` was measured; `offsets` are hours that a station's clock
-    of the sun is ahead of UTC.
+    of the sun is ahead of UTC; `regions` say which stations are neighbours (empty: all are).
     """
 
     stations: tuple[str, ...]
     begins: int
     offsets: tuple[float, ...]
     values: Float32
+    regions: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.values.shape[::2] != (len(self.stations), len(CHANNELS)) or self.values.dtype != np.float32:
@@ -52,18 +54,19 @@ class Panel:
     def between(self, begins: int, ends: int) -> "Panel":
         """The hours from `begins` up to, not including, `ends` (hours since 1970)."""
         first, last = max(begins - self.begins, 0), max(ends - self.begins, 0)
-        return Panel(self.stations, self.begins + first, self.offsets, self.values[:, first:last])
+        return replace(self, begins=self.begins + first, values=self.values[:, first:last])
 
     def only(self, stations: Sequence[str]) -> "Panel":
         """Some of the stations."""
         rows = [self.stations.index(name) for name in stations]
         return Panel(
-            tuple(stations), self.begins, tuple(self.offsets[row] for row in rows), self.values[rows]
-        )
+            tuple(stations), self.begins, tuple(self.offsets[row] for row in rows), self.values[rows],
+            tuple(self.regions[row] for row in rows) if self.regions else (),
+        )  # fmt: skip
 
     def until(self, hour: int) -> "Panel":
         """What was known when hour number `hour` (of this panel) had passed."""
-        return Panel(self.stations, self.begins, self.offsets, self.values[:, : hour + 1])
+        return replace(self, values=self.values[:, : hour + 1])
 
 
 def dewpoint(temperature: float, humidity: float) -> float:

@@ -3,11 +3,15 @@ batch.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.arrays import Float32
+
+#: Rows times trees that are walked together: what fits into a processor's cache.
+_AT_ONCE: Final = 200_000
 
 
 @dataclass(frozen=True)
@@ -31,15 +35,26 @@ class Forest:
 
     def predict(self, rows: Float32) -> Float32:
         """(rows, columns) float32 to (rows,)."""
+        chunk = max(_AT_ONCE // max(len(self.roots), 1), 1)
+        return np.concatenate(
+            [self._predict(rows[start : start + chunk]) for start in range(0, max(len(rows), 1), chunk)]
+        )
+
+    def _predict(self, rows: Float32) -> Float32:
+        flat, columns, trees = rows.reshape(-1), rows.shape[1], len(self.roots)
+        place = np.tile(self.roots, len(rows))
+        # Each step moves those that have not come to a leaf: most trees have a few branches that are long.
+        going = np.arange(len(place))
+        while len(going):
+            node = place[going]
+            seen = flat[going // trees * columns + self.feature[node]]
+            goes_left = np.where(np.isnan(seen), self.missing_left[node], seen <= self.threshold[node])
+            node = np.where(goes_left, self.left[node], self.right[node])
+            place[going] = node
+            going = going[self.left[node] != node]
         total = np.full(len(rows), self.base, np.float64)
-        at_row = np.arange(len(rows))
-        for root in self.roots:
-            place = np.full(len(rows), root, np.int32)
-            for _ in range(self.depth):
-                seen = rows[at_row, self.feature[place]]
-                goes_left = np.where(np.isnan(seen), self.missing_left[place], seen <= self.threshold[place])
-                place = np.where(goes_left, self.left[place], self.right[place])
-            total += self.value[place]
+        for leaf in place.reshape(len(rows), trees).T:
+            total += self.value[leaf]
         return total.astype(np.float32)
 
     def packed(self, name: str) -> dict[str, NDArray[np.generic]]:

@@ -15,7 +15,8 @@ class DeadLetter(Record):
     """Why and where a record was refused. The record itself is the Kafka value of aq.dlq.v1."""
 
     stage: Annotated[
-        Literal["vision", "fusion", "sink", "alert", "gateway"], Field(description="which worker refused it")
+        Literal["vision", "fusion", "sink", "alert", "forecast", "gateway"],
+        Field(description="which worker refused it"),
     ]
     code: Annotated[str, Field(description="stable reason code")]
     reason: Annotated[str, Field(description="what is wrong, where, and how to mend it")]

@@ -240,6 +240,15 @@ class AlertSettings(_Section):
     rules: Annotated[Path | None, Field(description="rules file; the default set if not set")] = None
 
 
+class ForecastSettings(_Section):
+    """Forecasts of the next three days (docs/forecasts.md)."""
+
+    up: Annotated[
+        bool, Field(description="whether `skyfuse up` and `skyfuse replay` start a worker for them")
+    ] = False
+    bundle: Annotated[Path | None, Field(description="forecast bundle; the shipped one if not set")] = None
+
+
 class HttpSettings(_Section):
     """What the gateway takes by HTTP."""
 
@@ -511,6 +520,7 @@ class Settings(BaseSettings):
     vision: VisionSettings = VisionSettings()
     retention: RetentionSettings = RetentionSettings()
     alerts: AlertSettings = AlertSettings()
+    forecast: ForecastSettings = ForecastSettings()
     gateway: GatewaySettings = GatewaySettings()
     web: WebSettings = WebSettings()
 

@@ -28,8 +28,10 @@ from schemas.alert import SEVERITIES, Alert
 from schemas.annotation import Annotation
 from schemas.base import to_ms
 from schemas.estimate import Estimate, IndexBlock, MissingPollutant, PollutantEstimate
+from schemas.forecast import FORECAST_HOURS, FORECAST_LEVELS, Forecast
 from schemas.parameters import POLLUTANTS
 from schemas.station import Station
+from schemas.times import HOUR_MS
 from sinks.errors import PointError
 
 #: Written in place of a number that does not exist.
@@ -281,6 +283,10 @@ def alert_point(alert: Alert) -> Point:
     )  # fmt: skip
 
 
+#: Fields of the quantiles.
+_QUANTILE_NAMES: Final = tuple(f"p{round(100 * level):02d}" for level in FORECAST_LEVELS)
+
+
 def annotation_point(annotation: Annotation) -> Point:
     """An annotation at the time it begins to speak of; taken back, it is not `active`.
 
@@ -297,3 +303,41 @@ def annotation_point(annotation: Annotation) -> Point:
         },
         to_ms(annotation.since) // 1000,
     )  # fmt: skip
+
+
+def forecast_points(forecast: Forecast) -> list[Point]:
+    """The next 72 hours at the ends of the hours that they speak of, and how earlier forecasts came out.
+
+    A newer forecast overwrites the hours of the one before: what has passed shows what was said an hour
+    before, and what comes the newest.
+    """
+    station, issued = ("station", forecast.station), to_ms(forecast.issued_at)
+    made: dict[str, FieldValue] = {
+        "issued_at": issued,
+        "revision": forecast.revision,
+        "model": forecast.model,
+    }
+    points = []
+    for hour in range(FORECAST_HOURS):
+        at = (issued + (hour + 1) * HOUR_MS) // 1000
+        for name, one in forecast.pollutants.items():
+            fields: dict[str, FieldValue] = {
+                label: one.quantiles[level][hour] for level, label in enumerate(_QUANTILE_NAMES)
+            }
+            fields |= {"mean": one.mean[hour], "imputed_share": one.imputed_share, "hours_ahead": hour + 1}
+            points.append(Point("forecast", (("parameter", name), station), fields | made, at))
+        for index in forecast.indices:
+            fields = {
+                "index": _whole(index.index[hour]), "lo": _whole(index.lo[hour]),
+                "hi": _whole(index.hi[hour]), "hours_ahead": hour + 1,
+                "categories": ",".join(
+                    f"{name}:{row[hour]!r}"
+                    for name, row in zip(index.categories, index.probabilities, strict=True)
+                ),
+            }  # fmt: skip
+            points.append(Point("forecast_index", (("standard", index.standard), station), fields | made, at))
+    for name, scores in forecast.scores.items():
+        for horizon, score in scores.items():
+            tags = ("horizon", horizon), ("parameter", name), station
+            points.append(Point("forecast_score", tags, score.model_dump(), issued // 1000))
+    return points

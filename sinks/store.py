@@ -31,6 +31,7 @@ from schemas.annotation import Annotation
 from schemas.base import format_time, from_ms, to_ms
 from schemas.errors import Refused
 from schemas.estimate import Estimate
+from schemas.forecast import Forecast
 from schemas.parameters import Pollutant
 from schemas.station import Station, stored_station
 from schemas.times import HOUR_MS, end_of
@@ -40,7 +41,7 @@ from sinks.pace import Pace, pace_of
 from sinks.patience import Patience
 from sinks.retention import Left, Retention
 from sinks.store_file import StoreFile
-from sinks.store_schema import ANNOTATIONS
+from sinks.store_schema import ANNOTATIONS, FORECASTS
 from sinks.tally import Tally
 from sinks.tidying import Tidying, free_space
 from streams import metrics
@@ -323,6 +324,39 @@ class Store:
             for (body,) in self._file.select("SELECT body FROM annotation")
         ]
         return sorted(found, key=lambda one: (one.station, one.since, one.id))
+
+    def write_forecasts(self, forecasts: Sequence[Forecast]) -> list[Forecast]:
+        """Keep the newest of each station; gives those that are. Raises SinkStopped, StoreError."""
+        ordered = sorted(forecasts, key=lambda one: (one.issued_at, one.revision))
+        newest = {one.station: one for one in ordered}
+        if not newest:
+            return []
+
+        def upsert(db: sqlite3.Connection) -> list[Forecast]:
+            db.execute(FORECASTS)
+            kept = []
+            for one in newest.values():
+                rank = to_ms(one.issued_at), one.revision
+                before = db.execute(
+                    "SELECT issued, revision FROM forecast WHERE station = ?", (one.station,)
+                ).fetchone()
+                if before is None or rank >= before:
+                    db.execute(
+                        "INSERT OR REPLACE INTO forecast VALUES (?, ?, ?, ?)",
+                        (one.station, *rank, one.model_dump_json()),
+                    )
+                    kept.append(one)
+            return kept
+
+        return self._file.transact(upsert)
+
+    def forecasts(self, station: str | None = None) -> list[Forecast]:
+        """The newest forecast of each station, or of one, by station."""
+        if not self._file.has("forecast"):
+            return []
+        one, of = ("", ()) if station is None else (" WHERE station = ?", (station,))
+        rows = self._file.select(f"SELECT body FROM forecast{one} ORDER BY station", of)
+        return [Forecast.model_validate_json(body) for (body,) in rows]
 
     def left(
         self,

@@ -145,6 +145,16 @@ CREATE TABLE IF NOT EXISTS annotation (
 );
 """
 
+#: Likewise.
+FORECASTS: Final = """
+CREATE TABLE IF NOT EXISTS forecast (
+    station  TEXT PRIMARY KEY,
+    issued   INTEGER NOT NULL,  -- ms since the epoch
+    revision INTEGER NOT NULL,
+    body     TEXT NOT NULL      -- the newest forecast, JSON
+);
+"""
+
 
 def create(path: Path) -> None:
     """An empty store at `path`, there at once or not at all: workers that start together do not collide."""

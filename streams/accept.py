@@ -12,7 +12,9 @@ from schemas.dead_letter import DeadLetter
 from schemas.errors import Refused
 from schemas.estimate import Estimate, check_size
 from schemas.features import Punctuation
+from schemas.forecast import Forecast
 from schemas.reading import Observation, accept, decode
+from schemas.weather import WeatherIssue
 from streams.census import Census
 from streams.join import Item
 from streams.stage import KafkaRecord, Out
@@ -122,6 +124,26 @@ def read_estimate(record: KafkaRecord, keys: "Keys") -> Estimate:
             " broker's clock: it cannot have been measured",
         )
     return estimate
+
+
+def read_weather(record: KafkaRecord, keys: "Keys") -> WeatherIssue:
+    """The weather that a record carries. Raises ValidationError, Refused.
+
+    What is issued ahead of the broker's clock would be used by nobody until then.
+    """
+    if len(record.value or b"") > MAX_READING_BYTES:
+        raise Refused("too_large", f"weather of more than {MAX_READING_BYTES} bytes")
+    issue = WeatherIssue.model_validate_json(record.value or b"")
+    keys.check(record, issue.station)
+    check_time(to_ms(issue.issued_at), record)
+    return issue
+
+
+def read_forecast(record: KafkaRecord, keys: "Keys") -> Forecast:
+    """The forecast that a record carries. Raises ValidationError, Refused."""
+    forecast = Forecast.model_validate_json(record.value or b"")
+    keys.check(record, forecast.station)
+    return forecast
 
 
 def read_annotation(record: KafkaRecord, keys: "Keys") -> Annotation:

@@ -23,10 +23,12 @@ from schemas.dead_letter import REDRIVEN_FROM, DeadLetter
 from schemas.device import DeviceReport
 from schemas.estimate import BACKFILLED, Estimate
 from schemas.features import Features, Punctuation
+from schemas.forecast import Forecast
 from schemas.frame import HEADERS, MAX_FRAME_BYTES, REQUIRED, FrameHeader
 from schemas.health import StationHealth
 from schemas.reading import READING_EXAMPLE, Reading
 from schemas.station import CameraBands, Station
+from schemas.weather import WeatherIssue
 from streams import topics
 from streams.accept import LATE_FROM, MAX_READING_BYTES, PUNCTUATION_TYPE
 from streams.checkpoint import AT
@@ -174,6 +176,14 @@ def _messages() -> dict[str, _MessageForm]:
         "stationHealth": _MessageForm(
             "How a station fares; the newest per key counts", StationHealth, key=_STATION_KEY
         ),
+        "weather": _MessageForm(
+            "The weather at a station as somebody issued it", WeatherIssue, "validation", key=_STATION_KEY
+        ),
+        "forecast": _MessageForm(
+            "The next three days of a station; the highest revision per (station, issued_at) counts",
+            Forecast,
+            key=_STATION_KEY,
+        ),
         "amendment": _MessageForm(
             "A change of the past, from skyfuse backfill to fusion: hours to replace in a station's averages,"
             " and readings that do not count",
@@ -228,10 +238,13 @@ _CONTENTS: Final[Mapping[str, tuple[str, ...]]] = {
     topics.QUARANTINE.name: ("reading",),
     topics.DEVICES.name: ("deviceReport",),
     topics.FLEET.name: ("stationHealth",),
+    topics.WEATHER.name: ("weather",),
+    topics.FORECASTS.name: ("forecast",),
     topics.LATE.name: ("late",),
     topics.DEAD_LETTERS.name: ("deadLetter",),
     topics.STATE.name: ("checkpoint",),
     topics.ALERT_STATE.name: ("checkpoint",),
+    topics.FORECAST_STATE.name: ("checkpoint",),
 }
 
 #: (who, what that is, topics it receives from, topics it sends to)
@@ -256,8 +269,8 @@ _ACTORS: Final[Sequence[tuple[str, str, tuple[Topic, ...], tuple[Topic, ...]]]] 
     ),
     (
         "sink",
-        "writes estimates and annotations into databases, and alerts into InfluxDB",
-        (topics.ESTIMATES, topics.STATIONS, topics.ALERTS, topics.ANNOTATIONS),
+        "writes estimates, annotations and forecasts into databases, and alerts into InfluxDB",
+        (topics.ESTIMATES, topics.STATIONS, topics.ALERTS, topics.ANNOTATIONS, topics.FORECASTS),
         (topics.DEAD_LETTERS,),
     ),
     (
@@ -273,6 +286,18 @@ _ACTORS: Final[Sequence[tuple[str, str, tuple[Topic, ...], tuple[Topic, ...]]]] 
             topics.FLEET,
         ),
         (topics.ALERTS, topics.DEAD_LETTERS, topics.ALERT_STATE, topics.FLEET),
+    ),
+    (
+        "forecast",
+        "makes forecasts of estimates and weather",
+        (topics.ESTIMATES, topics.WEATHER, topics.STATIONS, topics.FORECAST_STATE),
+        (topics.FORECASTS, topics.DEAD_LETTERS, topics.FORECAST_STATE),
+    ),
+    (
+        "weather",
+        "`skyfuse weather`, or anyone who has it: weather to come, and that has passed",
+        (),
+        (topics.WEATHER,),
     ),
     (
         "backfill",
@@ -295,7 +320,12 @@ _ACTORS: Final[Sequence[tuple[str, str, tuple[Topic, ...], tuple[Topic, ...]]]] 
         (topics.DEAD_LETTERS, topics.QUARANTINE),
         (topics.STATIONS, topics.FRAMES, topics.READINGS),
     ),
-    ("consumer", "anyone who acts on estimates and alerts", (topics.ESTIMATES, topics.ALERTS), ()),
+    (
+        "consumer",
+        "anyone who acts on estimates, alerts and forecasts",
+        (topics.ESTIMATES, topics.ALERTS, topics.FORECASTS),
+        (),
+    ),
 )
 
 

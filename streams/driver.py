@@ -28,7 +28,7 @@ from faust.types import TP, ConsumerMessage
 from streams import metrics
 from streams.errors import DeliveryError
 from streams.header_names import read_any_name
-from streams.stage import OpenStage, Out, Stage
+from streams.stage import Appended, OpenStage, Out, Stage
 from streams.topics import MAX_RECORD_BYTES, STATIONS
 
 log = logging.getLogger(__name__)
@@ -109,6 +109,18 @@ class _Thread(driver.AIOKafkaConsumerThread):
 
         found = await self.call_thread(fetch)
         return {TP(*tp): (kept.offset, kept.metadata) for tp, kept in found.items() if kept.offset >= 0}
+
+    async def appended_before(self, tp: TP, at: int) -> Appended:
+        """What of a partition had come to the broker before `at`, ms."""
+
+        async def ask() -> Appended:
+            consumer, asked = self._ensure_consumer(), TopicPartition(*tp)
+            later = (await consumer.offsets_for_times({asked: at}))[asked]
+            first = (await consumer.beginning_offsets([asked]))[asked]
+            end = (await consumer.end_offsets([asked]))[asked] if later is None else later.offset
+            return Appended(first, end)
+
+        return cast(Appended, await self.call_thread(ask))
 
     async def commit_with_metadata(self, offsets: Mapping[TP, tuple[int, str]]) -> bool:
         """One OffsetCommit request. False where this member does not own the partitions any more."""
@@ -276,6 +288,10 @@ class Host:
         consumer = self._thread._consumer
         mark = None if consumer is None else consumer.highwater(TopicPartition(topic, partition))
         return 2**62 if mark is None else int(mark)
+
+    async def appended_before(self, topic: str, partition: int, at: int) -> Appended:
+        """What of the partition of a topic had come to the broker before `at`, ms."""
+        return await self._thread.appended_before(TP(topic, partition), at)
 
     def measure(self) -> None:
         """Refresh the gauges that are read, not counted."""

@@ -118,6 +118,11 @@ DELAY: Final = Histogram(
 )  # fmt: skip
 ALERTS: Final = Gauge("aq_alerts", "Alerts by state", ["state"], registry=REGISTRY)
 ALERT_TRANSITIONS: Final = Counter("aq_alert_transitions_total", "Alert events", ["to"], registry=REGISTRY)
+FORECASTS: Final = Counter("aq_forecasts_total", "Forecasts of stations", registry=REGISTRY)
+FORECAST_SECONDS: Final = Histogram(
+    "aq_forecast_seconds", "Time for the forecasts of a partition's stations, once", registry=REGISTRY,
+    buckets=(0.1, 0.3, 1, 3, 10, 30, 100),
+)  # fmt: skip
 ALERT_RULES_REFUSED: Final = Gauge(
     "aq_alert_rules_refused", "1 while the changed alert rules cannot be used", registry=REGISTRY
 )

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from settings.names import TopicNames
 from streams.topics import Topic
@@ -37,6 +37,13 @@ class Out:
     value: bytes | None
     headers: Sequence[tuple[str, bytes | None]] = ()
     partition: int | None = None
+
+
+class Appended(NamedTuple):
+    """Of a partition's log: its first offset, and the one before which everything came before some time."""
+
+    first: int
+    before: int
 
 
 class Publish(Protocol):

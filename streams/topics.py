@@ -67,6 +67,11 @@ FLEET: Final = Topic(
     "aq.fleet.v1", "how each station fares, the newest per station counts", cleanup="compact",
     extra={"segment.ms": str(HOUR_MS), "min.cleanable.dirty.ratio": "0.2"},
 )  # fmt: skip
+WEATHER: Final = Topic("aq.weather.v1", "weather to come, and that has passed, as somebody issued it")
+#: A forecast has some 30 kB; after three days all of its hours have come.
+FORECASTS: Final = Topic(
+    "aq.forecasts.v1", "the next three days of each station, every hour anew", retention_ms=3 * DAY_MS
+)
 LATE: Final = Topic("aq.late.v1", "readings and features too late for a revision", retention_ms=30 * DAY_MS)
 DEAD_LETTERS: Final = Topic(
     "aq.dlq.v1",
@@ -87,6 +92,13 @@ ALERT_STATE: Final = Topic(
     cleanup="compact",
     extra={"segment.ms": str(HOUR_MS), "min.cleanable.dirty.ratio": "0.2"},
 )
+FORECAST_STATE: Final = Topic(
+    "aq.forecast-state.v1",
+    "checkpoints of the forecasts, per station",
+    cleanup="compact",
+    max_bytes=4 * _MIB,
+    extra={"segment.ms": str(HOUR_MS), "min.cleanable.dirty.ratio": "0.2"},
+)
 TOPICS: Final = (
     STATIONS,
     CAMERA_BANDS,
@@ -99,10 +111,13 @@ TOPICS: Final = (
     QUARANTINE,
     DEVICES,
     FLEET,
+    WEATHER,
+    FORECASTS,
     LATE,
     DEAD_LETTERS,
     STATE,
     ALERT_STATE,
+    FORECAST_STATE,
 )
 #: The largest record any worker has to be able to fetch or produce.
 MAX_RECORD_BYTES: Final = 14 * _MIB

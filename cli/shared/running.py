@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from agents.worker import ROLES
+from agents.worker import started
 from cli.shared.live import Pipeline
 from infra.connect import environment
 from infra.stack.broker import EmbeddedBroker, running_bootstrap
@@ -85,7 +85,7 @@ def running(
         create_topics(settings)
         ports = {
             role: free_port()
-            for role in (*ROLES, *(["gateway"] if ways else []), *([] if replay else ["web"]))
+            for role in (*started(settings), *(["gateway"] if ways else []), *([] if replay else ["web"]))
         }
         pages = {role: f"http://127.0.0.1:{port}/metrics" for role, port in ports.items()}
         settings = _shown(settings, {role: page for role, page in pages.items() if role != "web"})

@@ -29,6 +29,7 @@ from schemas.estimate import Window
 from schemas.features import Features, Punctuation
 from schemas.reading import CHANNEL_PATTERN, Value
 from schemas.station import Sensor, Station
+from schemas.weather import WeatherHour
 
 STATIONS = ("a", "b", "s.1", "Z-_9")
 #: Event time (ms) around which records lie, and the broker's clock.
@@ -137,6 +138,7 @@ _TOGETHER: dict[tuple[type[BaseModel], str], st.SearchStrategy[Any]] = {
         ["identity", "barkjohn-2021", "linear:slope=1e308,offset=0", "linear:slope=0.5,offset=-1e300", "mars"]
     ),
     (AmendedHour, "end"): st.sampled_from([(NOON // 3_600_000 + n) * 3_600_000 for n in (-2, 0, 1)]),
+    (WeatherHour, "valid_at"): st.sampled_from([(NOON // 3_600_000 + n) * 3_600_000 for n in range(-3, 9)]),
     (Station, "timezone"): st.sampled_from(["UTC", "Europe/Rome", "Europe/Milan", "Pacific/Apia"]),
 }  # fmt: skip
 _UNITS = st.sampled_from(

@@ -27,14 +27,17 @@ from agents import alert as alert_stage
 from agents import fusion as fusion_stage
 from agents.alert import AlertStage
 from agents.fleet import FleetStage
+from agents.forecast import ForecastStage
 from agents.fusion import FusionCheckpoints, FusionStage
 from agents.sink import Sinks, SinkStage
 from agents.vision import VisionPipeline, VisionStage
 from alerting.rules import default
+from forecast.bundle import DEFAULT_FORECAST_BUNDLE, ForecastBundle
+from forecast.outlook import Outlook
 from fusion import assessor
 from fusion.assessor import Assessor
 from fusion.conclusion import conclude
-from fusion.intake import Prepared, check_station
+from fusion.intake import DEFAULT_STANDARDS, Prepared, check_station
 from fusion.sensors.declared import humidity_ms
 from model.bundle.bundle import DEFAULT_BUNDLE, Bundle
 from model.bundle.runtime import Head
@@ -44,6 +47,7 @@ from schemas.base import from_ms
 from schemas.dead_letter import DeadLetter
 from schemas.estimate import Estimate, FrameUse, Inputs
 from schemas.features import Features, Punctuation
+from schemas.forecast import Forecast
 from schemas.frame import FrameHeader
 from schemas.health import StationHealth
 from schemas.limits import (
@@ -55,6 +59,7 @@ from schemas.limits import (
 )
 from schemas.reading import Reading
 from schemas.station import CameraBands, Station
+from schemas.weather import WeatherIssue
 from sinks.store import Store
 from streams import metrics, topics
 from streams.accept import LATE_FROM, PUNCTUATION_TYPE, Keys
@@ -63,7 +68,7 @@ from streams.cadences import Cadences
 from streams.census import Census
 from streams.checkpoint import Checkpoints
 from streams.join import Item, Join, Output, Rules
-from streams.stage import Out, StageIo
+from streams.stage import Appended, Out, StageIo
 from streams.standing import Periods
 from streams.stations import StationBook
 from tests.agents import strangers
@@ -139,6 +144,11 @@ class WatchedJoin(Join):
 @cache
 def bundle() -> Bundle:
     return Bundle.load(DEFAULT_BUNDLE)
+
+
+@cache
+def forecasts() -> ForecastBundle:
+    return ForecastBundle.load(DEFAULT_FORECAST_BUNDLE)
 
 
 @cache
@@ -347,6 +357,12 @@ Kinds = tuple[tuple[topics.Topic, Any], ...]
 FUSION: Kinds = ((topics.READINGS, Reading), (topics.FEATURES, Features), (topics.STATIONS, Station))
 VISION: Kinds = ((topics.FRAMES, None), (topics.STATIONS, Station), (topics.CAMERA_BANDS, CameraBands))
 ESTIMATED: Kinds = ((topics.ESTIMATES, Estimate),)
+FORECAST: Kinds = (
+    (topics.ESTIMATES, Estimate),
+    (topics.ESTIMATES, Estimate),
+    (topics.WEATHER, WeatherIssue),
+    (topics.STATIONS, Station),
+)
 SINK: Kinds = ((topics.ESTIMATES, Estimate), (topics.STATIONS, Station))
 
 
@@ -489,6 +505,44 @@ def check_alerts(drawn: list[list[Record]]) -> None:
     alerts.handle(*drawn)
     letters_of(alerts.broker, itertools.chain(*drawn))
     alerts.alerts()
+
+
+def check_forecast(drawn: list[list[Record]]) -> None:
+    """Every hour has forecasts, of whoever speaks, and what cannot be used is told once."""
+    broker, read = Broker(), [record for batch in drawn for record in batch]
+    stations = StationBook(topics.STATIONS.name, Keys(1), check_station)
+    floor = forecasts().models()[0]
+
+    async def appended(at: int) -> Appended:
+        del at
+        return Appended(0, sum(record.topic == topics.WEATHER.name for record in read))
+
+    stage = ForecastStage(
+        StageIo(0, broker.publish),
+        Outlook(floor, "floor", forecasts().normalisation.typical, DEFAULT_STANDARDS, {}),
+        stations, Checkpoints(topics.FORECAST_STATE.name, 0), appended, executor(), lateness_ms=120_000,
+    )  # fmt: skip
+
+    async def run() -> None:
+        for batch in drawn:
+            await stage.handle(batch[0].topic, batch)
+            await stage.settle()
+            stage.committed()
+        # Two hours later whatever waited for weather has been read, and the hour is over.
+        last = Log().record(
+            topics.ESTIMATES, b"a", estimate("a", NOON // 1000 // 60 * 60 + 7200).model_dump_json().encode()
+        )
+        await stage.handle(last.topic, [last])
+        await stage.close()
+
+    loop().run_until_complete(run())
+    letters_of(broker, [one for one in read if one.topic != topics.STATIONS.name])
+    told = [Forecast.model_validate_json(one.value or b"") for one in broker.on(topics.FORECASTS)]
+    assert {one.station for one in told} <= set(strangers.STATIONS)
+    for one in told:
+        for pollutant in one.pollutants.values():
+            for low, high in itertools.pairwise(pollutant.quantiles):
+                assert all(a <= b for a, b in zip(low, high, strict=True))
 
 
 def check_fleet(drawn: list[list[Record]]) -> None:
@@ -910,13 +964,14 @@ CHECKS: dict[str, tuple[Any, Any]] = {
     "vision": (batches(VISION, punctuated=True), check_vision),
     "sink": (batches(SINK, punctuated=False), check_sink),
     "alert": (batches(ESTIMATED, punctuated=False), check_alerts),
+    "forecast": (batches(FORECAST, punctuated=False), check_forecast),
     "fleet": (batches(FUSION, punctuated=True), check_fleet),
 }
 
 
 def property_of(stage: str, examples: int) -> None:
     strategy, check = CHECKS[stage]
-    for model in (Reading, Features, Station, CameraBands, Estimate, Amendment, Punctuation):
+    for model in (Reading, Features, Station, CameraBands, Estimate, Amendment, Punctuation, WeatherIssue):
         strangers.pool(model, 20 if model is Punctuation else POOL)
 
     @settings(
@@ -931,7 +986,8 @@ def property_of(stage: str, examples: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stage", "examples"), [("fusion", 90), ("vision", 40), ("sink", 40), ("alert", 40), ("fleet", 40)]
+    ("stage", "examples"),
+    [("fusion", 90), ("vision", 40), ("sink", 40), ("alert", 40), ("fleet", 40), ("forecast", 40)],
 )
 def test_whatever_strangers_send_no_stage_stops(stage: str, examples: int) -> None:
     property_of(stage, examples)
@@ -940,7 +996,10 @@ def test_whatever_strangers_send_no_stage_stops(stage: str, examples: int) -> No
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "examples"),
-    [("fusion", 5_000), ("vision", 1_500), ("sink", 1_500), ("alert", 2_000), ("fleet", 2_000)],
-)
+    [
+        ("fusion", 5_000), ("vision", 1_500), ("sink", 1_500), ("alert", 2_000), ("fleet", 2_000),
+        ("forecast", 2_000),
+    ],
+)  # fmt: skip
 def test_whatever_strangers_send_no_stage_stops_in_ten_thousand(stage: str, examples: int) -> None:
     property_of(stage, examples)

@@ -27,14 +27,16 @@ from schemas.base import from_ms
 from schemas.dead_letter import DeadLetter
 from schemas.features import Punctuation
 from schemas.frame import FrameHeader
-from settings.sections import KafkaSettings, Settings, WindowSettings
+from schemas.weather import WeatherHour, WeatherIssue
+from settings.sections import ForecastSettings, KafkaSettings, Settings, WindowSettings
 from streams import topics
-from streams.stage import Committed, Out, Stage
+from streams.stage import Appended, Committed, Out, Stage
 from tests.agents import strangers
 from tests.agents.strangers import NOON
 from tests.agents.test_alert_stage import city
 from tests.agents.test_boundary import CHECKS, Log, Record
 from tests.agents.test_fusion_stage import logs as fusion_logs
+from tests.forecast.small import small_bundle
 from tests.samples import T0, estimate, measured
 
 BUILDERS = {
@@ -42,7 +44,7 @@ BUILDERS = {
     for builder in worker._Builder.__subclasses__()
 }
 #: Topics of which a stage's successor is given the newest record of each key.
-KEPT = {topics.STATE.name, topics.ALERT_STATE.name}
+KEPT = {topics.STATE.name, topics.ALERT_STATE.name, topics.FORECAST_STATE.name}
 BUSY = Punctuation(kind="busy").model_dump_json().encode()
 #: Records a poll.
 POLL = 7
@@ -104,9 +106,47 @@ def watched() -> Polls:
     return in_polls({topics.ESTIMATES.name: [*records, log.record(topics.ESTIMATES, b"a", b"{")]})
 
 
+def hourly() -> Polls:
+    """Ten hours of two stations, what was late, and weather that comes on the way."""
+    log = Log()
+    hour = 3_600
+    issued = [
+        WeatherIssue(
+            station=name, issued_at=from_ms((T0 + n * hour) * 1000),
+            hours=tuple(
+                WeatherHour(
+                    valid_at=from_ms((T0 + (n + k) * hour) * 1000), temperature=k / 2, dewpoint=1.0,
+                    wind_speed=float(n), wind_direction=90.0,
+                )
+                for k in range(90)
+            ),
+        )
+        for n in (1, 3, 6)
+        for name in "ac"
+    ]  # fmt: skip
+    weather = [
+        log.record(topics.WEATHER, one.station.encode(), one.model_dump_json().encode(), timestamp=stamp)
+        for one, stamp in zip(issued, [LATER - 9, LATER - 8, LATER, LATER, LATER + 5, LATER + 9], strict=True)
+    ]
+    dice = random.Random(5)
+    made = [
+        log.record(
+            topics.ESTIMATES, name.encode(),
+            estimate(
+                name, T0 + 60 * (n - late), 1 + late, {"pm25": measured(dice.uniform(0, 90))}
+            ).model_dump_json().encode(),
+            timestamp=LATER + n // 60,
+        )
+        for n in range(30, 490, 10)
+        for name, late in (("a", 0), ("b", 0), ("a", 30 if n % 60 == 0 else 0))
+    ]  # fmt: skip
+    bad = log.record(topics.WEATHER, b"a", b"{", timestamp=LATER + 9)
+    return in_polls({topics.WEATHER.name: [*weather, bad], topics.ESTIMATES.name: made})
+
+
 #: What each stage is given to read. A new one needs its own here.
 POLLS: dict[str, Callable[[], Polls]] = {
-    "vision": frames, "fusion": readings, "sink": estimates, "alert": watched,
+    "vision": frames, "fusion": readings, "sink": estimates, "alert": watched, "forecast": hourly,
 }  # fmt: skip
 
 
@@ -149,6 +189,7 @@ def settings_of(folder: Path) -> Settings:
         data_dir=folder,
         kafka=KafkaSettings(bootstrap="unused", partitions=1),
         window=WindowSettings(allowed_lateness=timedelta(minutes=3), idle_timeout=None),
+        forecast=ForecastSettings(bundle=small_bundle()),
     )
 
 
@@ -167,6 +208,11 @@ def opener(role: str, folder: Path, broker: Broker) -> Callable[[], Any]:
 
         def _waiting(self, *_: object) -> bool:
             return False
+
+        async def appended_before(self, topic: topics.Topic, partition: int, at: int) -> Appended:
+            assert partition == 0
+            read = [one for name, records in broker.polls if name == topic.name for one in records]
+            return Appended(0, sum(one.timestamp < at for one in read))
 
     built = Opened(settings_of(folder))
     return lambda: built.open(0, dict(broker.committed))

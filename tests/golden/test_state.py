@@ -144,7 +144,7 @@ def kept() -> dict[str, Codec[Any]]:
 
 def test_all_codecs_are_known() -> None:
     assert {codec.kind.__name__ for codec in kept().values()} == {
-        "StationState", "SensorsState", "StationAlerts", "CadencesState",
+        "StationState", "SensorsState", "StationAlerts", "CadencesState", "StationOutlook",
     }  # fmt: skip
 
 

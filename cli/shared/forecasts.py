@@ -1,0 +1,93 @@
+"""Forecasts of the store, for people and for programs."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from rich.markup import escape
+from rich.table import Table
+
+from schemas.base import format_time, from_ms, to_ms
+from schemas.forecast import FORECAST_HOURS, FORECAST_LEVELS, Forecast
+from schemas.parameters import LABELS, POLLUTANTS
+from schemas.times import HOUR_MS
+
+#: Hours ahead that a table shows.
+_SHOWN: Final = (1, 2, 3, 6, 9, 12, 18, 24, 36, 48, 60, 72)
+_MEDIAN: Final = FORECAST_LEVELS.index(0.5)
+_NAMES: Final = tuple(f"p{round(100 * level):02d}" for level in FORECAST_LEVELS)
+
+
+def forecast_json(forecasts: Sequence[Forecast]) -> bytes:
+    """A JSON array of whole forecasts, one per line."""
+    return b"[" + b",\n".join(one.model_dump_json().encode() for one in forecasts) + b"]\n"
+
+
+def forecast_csv(forecasts: Sequence[Forecast]) -> bytes:
+    """A row for each station, pollutant and hour."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        ["station", "issued_at", "revision", "hours_ahead", "end", "parameter", "mean", *_NAMES, "model"]
+    )
+    for one in forecasts:
+        issued = to_ms(one.issued_at)
+        for name, said in one.pollutants.items():
+            for hour in range(FORECAST_HOURS):
+                writer.writerow(
+                    [
+                        one.station, format_time(one.issued_at), one.revision, hour + 1,
+                        format_time(from_ms(issued + (hour + 1) * HOUR_MS)), name, said.mean[hour],
+                        *(level[hour] for level in said.quantiles), one.model,
+                    ]
+                )  # fmt: skip
+    return text.getvalue().encode()
+
+
+def forecast_tables(forecast: Forecast) -> Iterator[Table]:
+    """One station's, from the widest to the narrowest: ends of the interval go, then pollutants."""
+    for shown in (
+        (True, POLLUTANTS), (False, POLLUTANTS),
+        *((False, POLLUTANTS[:count]) for count in range(len(POLLUTANTS), 0, -1)),
+    ):  # fmt: skip
+        yield _table(forecast, *shown)
+
+
+def _table(forecast: Forecast, intervals: bool, pollutants: Sequence[str]) -> Table:
+    table = Table(box=None, header_style="bold", caption_justify="left", pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("hour that ends", no_wrap=True)
+    index = next(iter(forecast.indices), None)
+    if index is not None:
+        table.add_column("AQI", no_wrap=True)
+        table.add_column("likeliest", no_wrap=True)
+    there = [name for name in pollutants if name in forecast.pollutants]
+    for name in there:
+        table.add_column(LABELS[name], justify="right", no_wrap=True)
+    issued = to_ms(forecast.issued_at)
+    for ahead in _SHOWN:
+        hour = ahead - 1
+        cells = [f"{from_ms(issued + ahead * HOUR_MS):%Y-%m-%d %H:%M}Z"]
+        if index is not None:
+            value, low, high = index.index[hour], index.lo[hour], index.hi[hour]
+            cells.append("-" if value is None else f"{value} [{low}, {high}]" if intervals else str(value))
+            chances = [row[hour] for row in index.probabilities]
+            best = max(range(len(chances)), key=chances.__getitem__)
+            cells.append(f"{index.categories[best]} {100 * chances[best]:.0f} %")
+        for name in there:
+            said = forecast.pollutants[name]
+            levels = [level[hour] for level in said.quantiles]
+            cells.append(
+                f"{levels[_MEDIAN]:.4g} [{levels[0]:.3g}, {levels[-1]:.3g}]"
+                if intervals
+                else f"{levels[_MEDIAN]:.4g}"
+            )
+        table.add_row(*cells)
+    told = "with the weather to come" if forecast.weather_issued_at else "without the weather to come"
+    standard = "" if index is None else f"; index: {index.standard}, as if the hour lasted"
+    table.caption = (
+        f"ug/m3, medians{', with 90 % intervals' if intervals else ''}; made"
+        f" {format_time(forecast.issued_at)} {told}{standard}"
+    )
+    table.title, table.title_justify = escape(forecast.station), "left"
+    return table

@@ -1,0 +1,266 @@
+"""Forecasts of the stations of one partition, from estimates and weather, once an hour of event time. Pure.
+
+The forecasts of an hour are made when the first window of a later hour comes: by then every window of it was
+published. When its windows are final, or before those of the next hour, they are made once more where a
+reading was late. All stations are taken together: they are each other's neighbours.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from aqi import standards
+from forecast.features import LOOKBACK
+from forecast.grades import graded
+from forecast.hours import StationHours
+from forecast.models import ANCHORS, ForecastInputs, ForecastModel, interpolated, moved
+from forecast.panel import HORIZON, WEATHER_CHANNELS, Panel
+from forecast.places import place_of, regions, sun_offset
+from forecast.running import RunningRecord
+from forecast.stored import StationOutlook
+from forecast.weather import WeatherAtHand
+from schemas.arrays import Float32, Float64
+from schemas.base import from_ms, to_ms
+from schemas.errors import Refused
+from schemas.estimate import Estimate
+from schemas.forecast import Forecast, IndexForecast, PollutantForecast
+from schemas.limits import FORGOTTEN_AFTER_MS, STATIONS_PER_PARTITION
+from schemas.parameters import POLLUTANTS, Pollutant
+from schemas.station import Station
+from schemas.times import HOUR_MS
+from schemas.weather import WeatherIssue
+
+#: Hours without any window after which a station has no forecasts until it speaks again.
+_SILENT_HOURS: Final = 14 * 24
+#: After a longer rest of the whole partition only the newest hours have forecasts.
+MOST_HOURS_AT_ONCE: Final = 24
+_HOURS: Final = tuple(range(1, HORIZON + 1))
+_AT_ANCHORS: Final = [anchor - 1 for anchor in ANCHORS]
+_LAST: Final = np.array([LOOKBACK - 1])
+
+#: No air has more ug/m3.
+_HIGHEST: Final = np.float32(1e6)
+
+Records = Callable[[str], Station | None]
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What was made of all stations: (stations, 72, pollutants, 8) as the model has it, which of them by the
+    weather to come, and persistence (stations, pollutants).
+    """
+
+    names: Sequence[str]
+    raw: Float32
+    told: Sequence[bool]
+    last: Float32
+
+
+class Outlook:
+    """The stations of one partition.
+
+    Args:
+        model: what foretells.
+        label: how it is called in forecasts.
+        typical: ug/m3 of each pollutant, where nothing was ever measured.
+        default_standards: of stations without a record.
+        stations: what is remembered, as of the hour that was forecast from last.
+    """
+
+    def __init__(
+        self,
+        model: ForecastModel,
+        label: str,
+        typical: Sequence[float],
+        default_standards: Sequence[str],
+        stations: Mapping[str, StationOutlook],
+    ) -> None:
+        self._model = model
+        self._label = label
+        self._typical = typical
+        self._standards = tuple(default_standards)
+        self.stations = dict(stations)
+        #: The newest hour (since 1970) that was forecast from; None: none yet.
+        self.made: int | None = max((one.hours.through for one in stations.values()), default=None)
+
+    def due(self, end: int) -> list[int]:
+        """The hours to forecast from before a window that ends at `end` (ms) is taken."""
+        over = (end - 1) // HOUR_MS - 1
+        if self.made is None:
+            self.made = over
+        return list(range(max(self.made + 1, over - MOST_HOURS_AT_ONCE + 1), over + 1))
+
+    def take(self, estimate: Estimate) -> None:
+        """Count a window; `due` was asked before. Raises Refused where there are too many stations."""
+        assert self.made is not None, "ask `due` first"
+        known = self._known(estimate.station)
+        known.heard = max(known.heard, to_ms(estimate.window.end))
+        known.hours.take(estimate)
+
+    def take_weather(self, issue: WeatherIssue) -> None:
+        """Keep what was issued for a station. Raises Refused."""
+        known = self.stations.get(issue.station)
+        if known is None:
+            raise Refused(
+                "unknown_station",
+                f"no estimate of station {issue.station} was seen: weather is kept for stations that measure",
+            )
+        known.weather.take(issue)
+
+    def _known(self, station: str) -> StationOutlook:
+        known = self.stations.get(station)
+        if known is None:
+            if len(self.stations) >= STATIONS_PER_PARTITION:
+                raise Refused(
+                    "too_many_stations",
+                    f"{STATIONS_PER_PARTITION} stations have forecasts on this partition, so {station} has"
+                    " not: retire those that are gone, or use more partitions",
+                )
+            through = 0 if self.made is None else self.made
+            known = self.stations[station] = StationOutlook(
+                station, 0, StationHours(through), WeatherAtHand(through + 1 - LOOKBACK), RunningRecord()
+            )
+        return known
+
+    def forget(self, gone: Sequence[str]) -> None:
+        """Stations that were taken out of service."""
+        for station in gone:
+            self.stations.pop(station, None)
+
+    def forgotten(self) -> list[str]:
+        """Let go of stations that were not heard for a season; gives them."""
+        now = (0 if self.made is None else self.made) * HOUR_MS
+        gone = [name for name, one in self.stations.items() if 0 < one.heard < now - FORGOTTEN_AFTER_MS]
+        self.forget(gone)
+        return gone
+
+    def forecast(self, hour: int, records: Records) -> list[Forecast]:
+        """From the end of `hour` (since 1970), which is over, by station."""
+        self.made = hour
+        for one in self.stations.values():
+            one.hours.advance(hour)
+            one.weather.advance(hour)
+        return self._publish(hour, self._speaking(hour), records, 1)
+
+    def again(self, records: Records) -> list[Forecast]:
+        """From the same hour, where what was measured until then has changed since, as revision 2."""
+        if self.made is None:
+            return []
+        hour = self.made
+        changed = {name for name, one in self.stations.items() if one.hours.settle()}
+        return self._publish(hour, [name for name in self._speaking(hour) if name in changed], records, 2)
+
+    def _speaking(self, hour: int) -> list[str]:
+        since = (hour - _SILENT_HOURS) * HOUR_MS
+        return sorted(name for name, one in self.stations.items() if one.heard > since)
+
+    def _publish(self, hour: int, wanted: Sequence[str], records: Records, revision: int) -> list[Forecast]:
+        if not wanted:
+            return []
+        for name in wanted:
+            known = self.stations[name]
+            known.record.come(hour, known.hours.means[-1])
+        said = self._say(hour, records)
+        rows = [said.names.index(name) for name in wanted]
+        offsets = np.stack([self.stations[name].record.offsets for name in wanted])
+        raw = said.raw[rows]
+        published = moved(raw, interpolated(offsets, _HOURS, 1))
+        for place, (row, name) in enumerate(zip(rows, wanted, strict=True)):
+            self.stations[name].record.say(
+                hour, raw[place, _AT_ANCHORS], published[place, _AT_ANCHORS], said.last[row]
+            )
+        indices = self._indices(hour, wanted, published, records)
+        short = six_digits(published)
+        issued = from_ms((hour + 1) * HOUR_MS)
+        made = []
+        for place, (row, name) in enumerate(zip(rows, wanted, strict=True)):
+            known = self.stations[name]
+            at = known.weather.issued_at() if said.told[row] else 0
+            made.append(
+                Forecast(
+                    station=name, issued_at=issued, revision=revision, model=self._label,
+                    weather_issued_at=from_ms(at) if at else None,
+                    pollutants=self._pollutants(known, short[place]),
+                    indices=tuple(indices[name]), scores=known.record.scores(),
+                )
+            )  # fmt: skip
+        return made
+
+    def _say(self, hour: int, records: Records) -> _Said:
+        names = self._speaking(hour)
+        known = [self.stations[name] for name in names]
+        panel = Panel(
+            tuple(names), hour + 1 - LOOKBACK,
+            tuple(sun_offset(records(name), hour) for name in names),
+            np.stack([np.concatenate([one.hours.means, one.weather.past], axis=1) for one in known]),
+            regions([place_of(records(name)) for name in names]),
+        )  # fmt: skip
+        told = [one.weather.tells() for one in known]
+        raw = np.empty((len(names), HORIZON, len(POLLUTANTS), 8), np.float32)
+        inputs = ForecastInputs(panel)
+        if not all(told):
+            raw[:] = self._model.predict(inputs, _LAST, _HOURS)[:, 0]
+        if any(told):
+            coming = np.stack(
+                [one.weather.coming if has else _NOTHING for one, has in zip(known, told, strict=True)]
+            )
+            weather = np.concatenate([panel.values[..., len(POLLUTANTS) :], coming], axis=1)
+            with_weather = ForecastInputs(panel, weather, inputs.features)
+            raw[told] = self._model.predict(with_weather, _LAST, _HOURS)[told, 0]
+        # A model that fails on what nobody thought of must not take the other stations' forecasts with it.
+        typical = np.array(self._typical, np.float32)[:, None]
+        raw = np.where(np.isfinite(raw), np.minimum(raw, _HIGHEST), typical)
+        last = [inputs.features.last(place, usual)[:, -1] for place, usual in enumerate(self._typical)]
+        return _Said(names, raw, told, np.stack(last, axis=-1))
+
+    def _indices(
+        self, hour: int, wanted: Sequence[str], published: Float32, records: Records
+    ) -> dict[str, list[IndexForecast]]:
+        """By station, its standards in their order."""
+        asked: dict[tuple[str, float], list[int]] = {}
+        lists: list[list[tuple[str, float]]] = []
+        for place, name in enumerate(wanted):
+            record = records(name)
+            chosen = [
+                standards.load(standard, at_ms=(hour + 1) * HOUR_MS)
+                for standard in (record.standards if record else self._standards)
+            ]
+            keys = [(standard.id, chosen[0].reference_celsius) for standard in chosen]
+            lists.append(keys)
+            for key in keys:
+                asked.setdefault(key, []).append(place)
+        found: dict[tuple[str, float, int], IndexForecast] = {}
+        for (edition, celsius), places in asked.items():
+            for place, index in zip(
+                places, graded(published[places], standards.load(edition), celsius), strict=True
+            ):
+                found[edition, celsius, place] = index
+        return {name: [found[(*key, place)] for key in lists[place]] for place, name in enumerate(wanted)}
+
+    @staticmethod
+    def _pollutants(known: StationOutlook, said: Float32) -> dict[Pollutant, PollutantForecast]:
+        day = known.hours.means[-24:]
+        guessed = np.isnan(day).mean(axis=0).tolist()
+        found: dict[Pollutant, PollutantForecast] = {}
+        for column, name in enumerate(POLLUTANTS):
+            levels = said[:, column].T.tolist()
+            found[name] = PollutantForecast(
+                mean=tuple(levels[-1]), quantiles=tuple(map(tuple, levels[:-1])),
+                imputed_share=round(guessed[column], 4),
+            )  # fmt: skip
+        return found
+
+
+_NOTHING: Final = np.full((HORIZON, len(WEATHER_CHANNELS)), np.nan, np.float32)
+
+
+def six_digits(values: Float32) -> Float64:
+    """Rounded to six digits, and to millionths: what is published."""
+    exact = values.astype(np.float64)
+    with np.errstate(divide="ignore"):
+        digits = 5 - np.floor(np.log10(np.maximum(exact, 1e-6)))
+    scale = 10.0 ** np.clip(digits, 0, 6)
+    rounded: Float64 = np.round(exact * scale) / scale
+    return rounded

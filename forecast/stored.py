@@ -1,0 +1,36 @@
+"""What is stored of a station's forecasts between two hours."""
+
+from dataclasses import dataclass
+
+from forecast.hours import StationHours
+from forecast.running import RunningRecord
+from forecast.weather import WeatherAtHand
+from schemas.state import Codec
+
+
+@dataclass
+class StationOutlook:
+    """All that is remembered of a station; `heard`: end of its newest window, ms."""
+
+    station: str
+    heard: int
+    hours: StationHours
+    weather: WeatherAtHand
+    record: RunningRecord
+
+
+OUTLOOKS = Codec("state of a station's forecasts", StationOutlook)
+
+
+def read_outlook(_station: str, data: bytes) -> StationOutlook:
+    """The state in a station's record. Raises StateError."""
+    state = OUTLOOKS.decode(data)
+    # What was read lies in the record's own bytes, which cannot be written to.
+    state.hours.means = state.hours.means.copy()
+    state.weather.values, state.weather.issued = state.weather.values.copy(), state.weather.issued.copy()
+    record = state.record
+    record.offsets, record.made, record.raw = record.offsets.copy(), record.made.copy(), record.raw.copy()
+    record.published, record.sums, record.scored = (
+        record.published.copy(), record.sums.copy(), record.scored.copy(),
+    )  # fmt: skip
+    return state

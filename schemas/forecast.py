@@ -1,0 +1,83 @@
+"""What the air at a station will be: quantiles hour by hour, made at one time from what was known then."""
+
+from typing import Annotated, Final
+
+from pydantic import Field
+
+from schemas.base import Record, StationId, UtcTime
+from schemas.parameters import Pollutant
+
+#: Hours that a forecast speaks of: the first ends an hour after it is made.
+FORECAST_HOURS: Final = 72
+#: Levels of the quantiles.
+FORECAST_LEVELS: Final = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
+
+_Hours = Annotated[tuple[float, ...], Field(min_length=FORECAST_HOURS, max_length=FORECAST_HOURS)]
+_Indices = Annotated[tuple[int | None, ...], Field(min_length=FORECAST_HOURS, max_length=FORECAST_HOURS)]
+
+
+class PollutantForecast(Record):
+    """One pollutant, ug/m3; lists are by hour."""
+
+    mean: _Hours
+    quantiles: Annotated[
+        tuple[_Hours, ...],
+        Field(
+            min_length=len(FORECAST_LEVELS), max_length=len(FORECAST_LEVELS),
+            description="hours of the quantiles .05 .1 .25 .5 .75 .9 .95; they never cross",
+        ),
+    ]  # fmt: skip
+    imputed_share: Annotated[
+        float,
+        Field(
+            ge=0, le=1,
+            description="share of the last 24 hours of which nothing was measured, so that it is guessed",
+        ),
+    ]  # fmt: skip
+
+
+class IndexForecast(Record):
+    """The index that an hour's concentrations have on a standard's scale, as if they lasted."""
+
+    standard: str
+    index: Annotated[_Indices, Field(description="of the medians")]
+    lo: Annotated[_Indices, Field(description="of the .05 quantiles")]
+    hi: Annotated[_Indices, Field(description="of the .95 quantiles")]
+    categories: Annotated[tuple[str, ...], Field(description="of the standard, the best one first")]
+    probabilities: Annotated[
+        tuple[_Hours, ...], Field(description="by category, that the hour's index lies in it")
+    ]
+
+
+class RunningScore(Record):
+    """How forecasts so far ahead did at this station; older ones count less (a month: a third)."""
+
+    count: Annotated[float, Field(ge=0, description="hours that count, older ones less")]
+    mae: Annotated[float, Field(description="of the median, ug/m3")]
+    rmse: Annotated[float, Field(description="of the mean, ug/m3")]
+    crps: Annotated[float, Field(description="twice the mean pinball of the quantiles, ug/m3")]
+    coverage: Annotated[float, Field(description="share of outcomes from .05 to .95")]
+    skill: Annotated[float, Field(description="1 - MAE / MAE of persistence")]
+
+
+class Forecast(Record):
+    """What was known at the end of an hour of the 72 hours after it. Kafka key: the station id.
+
+    The same inputs give the same bytes, also after a crash. Consumers keep the highest revision per (station,
+    issued_at).
+    """
+
+    station: StationId
+    issued_at: Annotated[UtcTime, Field(description="end of the last hour that was known; the n-th hour"
+                                        " foretold begins n - 1 hours after it")]  # fmt: skip
+    revision: Annotated[int, Field(ge=1, description="2: made again, late readings had come")]
+    model: Annotated[str, Field(max_length=200, description="bundle, its version, and the model in it")]
+    weather_issued_at: Annotated[
+        UtcTime | None, Field(description="of the newest weather to come that was used; None: none was")
+    ] = None
+    pollutants: dict[Pollutant, PollutantForecast]
+    indices: tuple[IndexForecast, ...]
+    scores: Annotated[
+        dict[Pollutant, dict[str, RunningScore]],
+        Field(description="by hours ahead; of what was foretold and has come"),
+    ] = {}

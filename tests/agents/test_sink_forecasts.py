@@ -1,0 +1,102 @@
+"""Forecasts through the sink stage into the store, as points, and out again by `query --forecast`."""
+
+import asyncio
+import csv
+import io
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import typer
+from aiokafka import ConsumerRecord
+from typer.testing import CliRunner
+
+from agents.sink import Sinks, SinkStage
+from cli.errors import QueryError
+from cli.query import query
+from schemas.base import to_ms
+from schemas.dead_letter import DeadLetter
+from schemas.forecast import Forecast
+from sinks.points import forecast_points
+from sinks.store import Store
+from streams.accept import Keys
+from streams.stage import StageIo
+from streams.stations import StationBook
+from tests.forecast.test_outlook import air, fresh, play
+
+TOPIC = "aq.forecasts.v1"
+APP = typer.Typer()
+APP.command()(query)
+
+
+@pytest.fixture(scope="module")
+def told() -> list[Forecast]:
+    return play(fresh(0), air(2, 4))
+
+
+def records(values):
+    return [
+        ConsumerRecord(
+            TOPIC, 0, offset, 0, 0, one.station.encode() if isinstance(one, Forecast) else b"s0",
+            one.model_dump_json().encode() if isinstance(one, Forecast) else one, None, 0, 0, (),
+        )
+        for offset, one in enumerate(values)
+    ]  # fmt: skip
+
+
+def test_the_store_keeps_the_newest_of_each(tmp_path, told, monkeypatch):
+    letters = []
+
+    async def publish(out):
+        letters.extend(out)
+
+    async def run(stage, values):
+        await stage.handle(TOPIC, records(values))
+        return await stage.settle()
+
+    again = told[-1].model_copy(update={"revision": 2, "model": "again"})
+    with Store(tmp_path / "store.sqlite") as store, ThreadPoolExecutor(1) as executor:
+        assert store.forecasts() == []
+        stage = SinkStage(
+            StageIo(0, publish), Sinks(store), StationBook("aq.stations.v1", Keys(1)), executor,
+            threading.Event(),
+        )  # fmt: skip
+        settled = asyncio.run(run(stage, [*told, b"{", again, told[-1]]))
+        assert settled[TOPIC] == (len(told) + 3, "")
+        assert store.forecasts() == [told[-2], again]
+        asyncio.run(run(stage, told))  # read again after a crash: what is newer stays
+        assert store.forecasts("s1") == [again]
+    assert [DeadLetter.from_headers(one.headers).code for one in letters] == ["not_json"]
+    monkeypatch.setenv("SKYFUSE_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("SKYFUSE_CONFIG", "")
+    asked = CliRunner().invoke(APP, ["--forecast", "--format", "json"])
+    assert [one["revision"] for one in json.loads(asked.stdout)] == [1, 2]
+    rows = list(
+        csv.DictReader(io.StringIO(CliRunner().invoke(APP, ["--forecast", "--format", "csv"]).stdout))
+    )
+    assert len(rows) == 2 * 6 * 72
+    first = next(
+        one for one in rows if (one["station"], one["parameter"], one["hours_ahead"]) == ("s1", "o3", "3")
+    )
+    assert float(first["p50"]) == again.pollutants["o3"].quantiles[3][2]
+    table = CliRunner().invoke(APP, ["s1", "--forecast"]).stdout
+    assert "without the weather to come" in table
+    assert "PM2.5" in table
+    nobody = CliRunner().invoke(APP, ["nobody", "--forecast"])
+    assert isinstance(nobody.exception, QueryError)
+
+
+def test_points_lie_at_the_ends_of_their_hours(told):
+    one = told[-1]
+    points = forecast_points(one)
+    mine = [
+        point for point in points
+        if point.measurement == "forecast" and ("parameter", "pm25") in point.tags
+    ]  # fmt: skip
+    assert [point.time for point in mine] == [to_ms(one.issued_at) // 1000 + 3600 * n for n in range(1, 73)]
+    assert mine[4].fields["p95"] == one.pollutants["pm25"].quantiles[6][4]
+    assert mine[4].fields["hours_ahead"] == 5
+    for point in points:
+        assert point.line()
+    assert {point.measurement for point in points} == {"forecast", "forecast_index", "forecast_score"}

@@ -1,0 +1,37 @@
+"""The shipped bundle with a few of its trees: what a test waits for is not what they know."""
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+
+from forecast.bundle import DEFAULT_FORECAST_BUNDLE, ForecastBundle, write_forecast_bundle
+from forecast.models import Trees
+from forecast.trees import Forest
+
+_TREES = 3
+
+
+@cache
+def small_bundle() -> Path:
+    """Its folder."""
+    whole = ForecastBundle.load(DEFAULT_FORECAST_BUNDLE)
+    tables, folder = whole.tables, Path(mkdtemp(prefix="skyfuse-forecast-"))
+    forests = {key: tuple(map(_few, some)) for key, some in tables.trees.forests.items()}
+    write_forecast_bundle(
+        folder, "small", "1", [(entry, whole.graphs[entry.file]) for entry in whole.manifest.networks],
+        replace(tables, trees=Trees(forests, tables.trees.typical, tables.trees.spread)),
+        whole.normalisation, whole.manifest.training,
+    )  # fmt: skip
+    return folder
+
+
+def _few(forest: Forest) -> Forest:
+    end = int(forest.roots[_TREES])
+    return replace(
+        forest, roots=forest.roots[:_TREES],
+        **{
+            name: getattr(forest, name)[:end]
+            for name in ("feature", "threshold", "missing_left", "left", "right", "value")
+        },
+    )  # fmt: skip

@@ -1,0 +1,303 @@
+"""Forecasts in the stream: what an evaluation says, from whatever there is, and nothing of the future."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from forecast.bundle import ForecastBundle
+from forecast.calibration import calibrated
+from forecast.hours import OPEN_HOURS, StationHours
+from forecast.models import ForecastInputs, ForecastModel
+from forecast.outlook import Outlook, six_digits
+from forecast.panel import CHANNELS, Panel
+from forecast.stored import OUTLOOKS, read_outlook
+from schemas.arrays import Float32
+from schemas.base import from_ms, to_ms
+from schemas.errors import Refused
+from schemas.estimate import Window
+from schemas.forecast import Forecast
+from schemas.parameters import POLLUTANTS
+from schemas.station import Station
+from schemas.times import HOUR_MS
+from schemas.weather import WeatherHour, WeatherIssue
+from tests.forecast.small import small_bundle
+from tests.samples import T0, estimate, imputed, measured
+
+P = len(POLLUTANTS)
+#: Hours since 1970 of a first of June.
+BEGINS = 489_192
+HORIZONS = (1, 3, 6, 12, 24, 48, 72)
+
+
+@cache
+def models() -> list[ForecastModel]:
+    return ForecastBundle.load(small_bundle()).models()
+
+
+@cache
+def typical() -> tuple[float, ...]:
+    return ForecastBundle.load(small_bundle()).normalisation.typical
+
+
+def fresh(model: int = -1) -> Outlook:
+    return Outlook(models()[model], "small", typical(), ("us-epa-2024",), {})
+
+
+def air(stations: int, hours: int, seed: int = 1) -> Float32:
+    """(stations, hours, channels), with gaps, without weather."""
+    random = np.random.default_rng(seed)
+    level = np.cumsum(random.normal(0, 0.2, (stations, hours, P)), axis=1)
+    values = np.full((stations, hours, len(CHANNELS)), np.nan, np.float32)
+    values[..., :P] = np.round(40 * np.exp(0.5 * np.tanh(level)), 2)
+    values[random.random(values.shape) < 0.1] = np.nan
+    return values
+
+
+def window(station: str, hour: int, values: Float32, minutes: tuple[int, int] = (0, 60), revision: int = 1):
+    begins = (BEGINS + hour) * HOUR_MS
+    return estimate(
+        station, T0 + 60, revision,
+        {
+            name: measured(float(value))
+            for name, value in zip(POLLUTANTS, values.tolist(), strict=False)
+            if np.isfinite(value)
+        },
+        window=Window(
+            start=from_ms(begins + minutes[0] * 60_000), end=from_ms(begins + minutes[1] * 60_000)
+        ),
+    )  # fmt: skip
+
+
+def play(outlook: Outlook, values: Float32, first: int = 0, records=lambda _: None) -> list[Forecast]:
+    """Two windows an hour of each station; what is published on the way."""
+    told = []
+    for hour in range(first, values.shape[1]):
+        for minutes in ((0, 15), (15, 60)):
+            for row in range(values.shape[0]):
+                one = window(f"s{row}", hour, values[row, hour], minutes)
+                for due in outlook.due(to_ms(one.window.end)):
+                    told += outlook.forecast(due, records)
+                outlook.take(one)
+    return told
+
+
+def test_the_stream_says_what_an_evaluation_says() -> None:
+    hours = 30
+    values = air(3, hours + 1)
+    told = play(fresh(), values)
+    panel = Panel(("s0", "s1", "s2"), BEGINS, (0.0,) * 3, values[:, :hours])
+    origins = np.arange(hours)
+    padded = np.concatenate([panel.values[..., :P], np.full((3, 72, P), np.nan, np.float32)], axis=1)
+    truth = np.stack([padded[:, origins + horizon] for horizon in HORIZONS], axis=2)
+    said = calibrated(models()[-1].predict(ForecastInputs(panel), origins, HORIZONS), truth, HORIZONS, 1)
+    assert len(told) == 3 * hours
+    for one in told:
+        row, origin = int(one.station[1]), to_ms(one.issued_at) // HOUR_MS - 1 - BEGINS
+        for column, name in enumerate(POLLUTANTS):
+            found = [*one.pollutants[name].quantiles, one.pollutants[name].mean]
+            for place, horizon in enumerate(HORIZONS):
+                np.testing.assert_allclose(
+                    [level[horizon - 1] for level in found], said[row, origin, place, column],
+                    rtol=1e-5, atol=1e-5,
+                )  # fmt: skip
+    scores = told[-1].scores["pm25"]
+    assert set(scores) == {"1", "3", "6", "12", "24"}
+    assert scores["1"].count > scores["24"].count > 0
+
+
+def test_a_stored_state_goes_on_with_the_same_bytes() -> None:
+    values = air(2, 16)
+    whole = play(fresh(), values)
+    first = fresh()
+    before = play(first, values[:, :9])
+    kept = {name: read_outlook(name, OUTLOOKS.encode(one)) for name, one in first.stations.items()}
+    after = play(Outlook(models()[-1], "small", typical(), ("us-epa-2024",), kept), values, 9)
+    assert [one.model_dump_json() for one in whole] == [one.model_dump_json() for one in [*before, *after]]
+
+
+@pytest.mark.parametrize("hours", [1, 6, 30])
+def test_any_history_gives_a_forecast(hours: int) -> None:
+    values = air(1, hours + 1)
+    values[..., 1:P] = np.nan
+    one = play(fresh(), values)[-1]
+    assert set(one.pollutants) == set(POLLUTANTS)
+    assert one.pollutants["o3"].imputed_share == 1.0
+    assert one.indices[0].standard == "us-epa-2024"
+    sums = np.sum(one.indices[0].probabilities, axis=0)
+    np.testing.assert_allclose(sums, 1.0, atol=1e-3)
+
+
+def test_where_nothing_is_heard_forecasts_are_wider_not_absent() -> None:
+    values = air(2, 30 + 26)
+    values[0, 30:-1] = np.nan
+    outlook = fresh(0)
+    told = [one for one in play(outlook, values) if one.station == "s0"]
+    assert len(told) == 30 + 25
+    wide = [
+        np.subtract(one.pollutants["pm25"].quantiles[6], one.pollutants["pm25"].quantiles[0])[0]
+        for one in (told[28], told[-1])
+    ]
+    assert wide[1] > 1.5 * wide[0]
+    assert told[-1].pollutants["pm25"].imputed_share == 1.0
+
+
+def test_what_comes_late_is_forecast_from_once_more() -> None:
+    values = air(2, 30)
+    outlook = fresh(3)
+    first = {one.station: one for one in play(outlook, values)[-2:]}
+    assert outlook.again(lambda _: None) == []
+    late = values[0, 28].copy()
+    late[0] = 300.0
+    outlook.take(window("s0", 28, late, (15, 60), revision=2))
+    [again] = outlook.again(lambda _: None)
+    assert (again.station, again.revision, again.issued_at) == ("s0", 2, first["s0"].issued_at)
+    assert again.pollutants["pm25"].mean[0] > first["s0"].pollutants["pm25"].mean[0]
+    # An older revision, and a window of a closed hour, change nothing.
+    outlook.take(window("s0", 28, values[0, 28], (15, 60), revision=1))
+    outlook.take(window("s0", 28 - OPEN_HOURS, late, revision=9))
+    assert outlook.again(lambda _: None) == []
+
+
+def issue(at: int, since: int, hours: int, temperature: float = 5.0, station: str = "s0") -> WeatherIssue:
+    """Known `at` (hours after the beginning), of `hours` from `since` on."""
+    return WeatherIssue(
+        station=station, issued_at=from_ms((BEGINS + at) * HOUR_MS),
+        hours=tuple(
+            WeatherHour(
+                valid_at=from_ms((BEGINS + since + hour) * HOUR_MS), temperature=temperature, wind_speed=9.0,
+                wind_direction=0.0,
+            )
+            for hour in range(hours)
+        ),
+    )  # fmt: skip
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.integers(0, 5), st.lists(st.tuples(st.integers(1, 9), st.floats(-20, 40)), min_size=1, max_size=4))
+def test_only_what_had_been_issued_is_used(seed: int, later: list[tuple[int, float]]) -> None:
+    """Whatever was issued after an hour, its forecast is the same."""
+    values = air(1, 12, seed)
+    outlook = fresh(3)
+    play(outlook, values[:, :10])
+    outlook.take_weather(issue(9, 0, 100))
+    kept = OUTLOOKS.encode(outlook.stations["s0"])
+    [plain] = outlook.forecast(BEGINS + 9, lambda _: None)
+    other = fresh(3)
+    other.stations["s0"] = read_outlook("s0", kept)
+    other.made = BEGINS + 8
+    for ahead, temperature in later:
+        other.take_weather(issue(10 + ahead, 0, 100, temperature))
+    [same] = other.forecast(BEGINS + 9, lambda _: None)
+    assert plain.model_dump_json() == same.model_dump_json()
+    assert plain.weather_issued_at == from_ms((BEGINS + 9) * HOUR_MS)
+
+
+def test_weather_to_come_is_used_where_there_is_enough_of_it() -> None:
+    values = air(1, 12)
+    told: dict[int, Forecast] = {}
+    for hours in (0, 40, 90):
+        outlook = fresh(3)
+        play(outlook, values[:, :10])
+        if hours:
+            outlook.take_weather(issue(9, 0, hours))
+        [told[hours]] = outlook.forecast(BEGINS + 9, lambda _: None)
+    assert told[0].weather_issued_at is None is told[40].weather_issued_at
+    assert told[90].weather_issued_at is not None
+    assert told[90].pollutants != told[40].pollutants
+
+
+def test_of_two_issues_the_newer_one_counts_however_they_come() -> None:
+    values = air(1, 12)
+    for order in ((0, 1), (1, 0)):
+        outlook = fresh(3)
+        play(outlook, values[:, :10])
+        both = issue(8, 0, 100, 1.0), issue(9, 0, 100, 2.0)
+        for place in order:
+            outlook.take_weather(both[place])
+        outlook.forecast(BEGINS + 9, lambda _: None)
+        assert (outlook.stations["s0"].weather.coming[:80, 0] == 2.0).all()
+
+
+def test_weather_of_a_stranger_and_too_much_of_it_are_refused() -> None:
+    outlook = fresh(0)
+    with pytest.raises(Refused, match="no estimate of station s0"):
+        outlook.take_weather(issue(0, 0, 1))
+    play(outlook, air(1, 2))
+    for _ in range(6):
+        outlook.take_weather(issue(500, 500, 288))
+    with pytest.raises(Refused, match="lie ahead") as refused:
+        outlook.take_weather(issue(500, 500, 288))
+    assert refused.value.code == "too_many_issues"
+
+
+def test_neighbours_are_those_near_by() -> None:
+    """A station a thousand kilometres away has no say."""
+    places = {"s0": (40.0, 116.0), "s1": (40.1, 116.2), "s2": (30.0, 110.0)}
+
+    def records(name: str) -> Station:
+        latitude, longitude = places[name]
+        return Station(station=name, latitude=latitude, longitude=longitude)
+
+    values = air(3, 12)
+    altered = values.copy()
+    altered[2, :, :P] *= 5
+    plain, other = (play(fresh(3), one, records=records) for one in (values, altered))
+    for one, changed in zip(plain, other, strict=True):
+        assert (one.pollutants == changed.pollutants) == (one.station != "s2")
+    altered = values.copy()
+    altered[1, :, :P] *= 5
+    nearer = play(fresh(3), altered, records=records)
+    assert plain[-3].pollutants != nearer[-3].pollutants
+    assert plain[-1].pollutants == nearer[-1].pollutants
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4), st.integers(0, 50)), max_size=12))
+def test_an_hour_is_the_mean_of_the_newest_revisions(drawn: list[tuple[int, int, int]]) -> None:
+    """In whatever order they come; against a dictionary."""
+    hours = StationHours(BEGINS - 1)
+    newest: dict[int, tuple[int, int]] = {}
+    for quarter, revision, value in drawn:
+        made = window("s", 0, np.array([value], np.float32), (15 * quarter, 15 * quarter + 15), revision)
+        hours.take(made)
+        if revision >= newest.get(quarter, (0, 0))[0]:
+            newest[quarter] = revision, value
+    hours.advance(BEGINS)
+    found = hours.means[-1, 0]
+    if newest:
+        assert found == pytest.approx(np.mean([value for _, value in newest.values()]))
+    else:
+        assert np.isnan(found)
+
+
+def test_what_was_imputed_does_not_count_and_a_period_counts_where_it_began() -> None:
+    hours = StationHours(BEGINS - 1)
+    hours.take(
+        estimate("s", T0 + 60, 1, {"pm25": imputed(9.0, 1.0, 20.0)},
+                 window=Window(start=from_ms(BEGINS * HOUR_MS), end=from_ms((BEGINS + 1) * HOUR_MS)))
+    )  # fmt: skip
+    hours.advance(BEGINS)
+    assert np.isnan(hours.means[-1]).all()
+    # Stamped with its end, five minutes after the hour: it is that hour's mean.
+    late = Window(
+        start=from_ms((BEGINS + 1) * HOUR_MS + 240_000), end=from_ms((BEGINS + 1) * HOUR_MS + 300_000)
+    )
+    hours.take(
+        estimate(
+            "s",
+            T0 + 60,
+            1,
+            {"pm25": measured(30.0, since=from_ms(BEGINS * HOUR_MS), covered_s=60)},
+            window=late,
+        )
+    )
+    assert hours.settle()
+    assert hours.means[-1, 0] == 30.0
+
+
+def test_six_digits_are_kept() -> None:
+    made = six_digits(np.array([123.456789, 0.0001234567, 98765.4321, 0.0], np.float32)).tolist()
+    assert made == [123.457, 0.000123, 98765.4, 0.0]
