@@ -29,6 +29,8 @@ from streams.topics import WEATHER
 app = typer.Typer(help="Weather for the forecasts: from files, or from a service.", no_args_is_help=True)
 #: A service is not asked more often: nothing new would be there.
 _LEAST_S: Final = 600.0
+#: Of an answer, which has some 20 kB.
+_MOST_BYTES: Final = 1024 * 1024
 
 _Stations = Annotated[list[str] | None, typer.Option("--station", help="Of this station; again for more.")]
 
@@ -105,7 +107,9 @@ async def _asked(places: Sequence[Station], url: str, local: bool) -> tuple[list
     for one in places:
         assert one.latitude is not None
         assert one.longitude is not None
-        fetcher = Fetcher(Asked(open_meteo_query(url, one.latitude, one.longitude), local))
+        fetcher = Fetcher(
+            Asked(open_meteo_query(url, one.latitude, one.longitude), local, most_bytes=_MOST_BYTES)
+        )
         try:
             body = (await fetcher.fetch()).body
             issues.append(open_meteo(body or b"", one.station, datetime.now(UTC), "open-meteo"))
