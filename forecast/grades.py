@@ -25,7 +25,7 @@ _LOW, _MEDIAN, _HIGH = 0, QUANTILES.index(0.5), len(QUANTILES) - 1
 
 
 @dataclass(frozen=True)
-class _Scale:
+class _PollutantScale:
     """A pollutant's table, in ug/m3 times `factor`; `edges`: where categories but the last end, ug/m3."""
 
     column: int
@@ -88,7 +88,7 @@ def _whole(row: Float64) -> tuple[int | None, ...]:
 
 
 @cache
-def _scales(edition: str, reference_celsius: float) -> tuple[_Scale, ...]:
+def _scales(edition: str, reference_celsius: float) -> tuple[_PollutantScale, ...]:
     standard = standards.load(edition)
     found = []
     for column, name in enumerate(POLLUTANTS):
@@ -97,7 +97,7 @@ def _scales(edition: str, reference_celsius: float) -> tuple[_Scale, ...]:
             continue
         by = factor(name, CANONICAL_UNIT, measure.unit, reference_celsius, standard.reference_celsius)
         edges = tuple(_edge(measure, category.high) / by for category in standard.categories[:-1])
-        found.append(_Scale(column, measure, by, edges))
+        found.append(_PollutantScale(column, measure, by, edges))
     return tuple(found)
 
 

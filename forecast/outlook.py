@@ -43,7 +43,7 @@ _LAST: Final = np.array([LOOKBACK - 1])
 #: No air has more ug/m3.
 _HIGHEST: Final = np.float32(1e6)
 
-Records = Callable[[str], Station | None]
+StationRecords = Callable[[str], Station | None]
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class Outlook:
         self.forget(gone)
         return gone
 
-    def forecast(self, hour: int, records: Records) -> list[Forecast]:
+    def forecast(self, hour: int, records: StationRecords) -> list[Forecast]:
         """From the end of `hour` (since 1970), which is over, by station."""
         self.made = hour
         for one in self.stations.values():
@@ -144,7 +144,7 @@ class Outlook:
             one.weather.advance(hour)
         return self._publish(hour, self._speaking(hour), records, 1)
 
-    def again(self, records: Records) -> list[Forecast]:
+    def again(self, records: StationRecords) -> list[Forecast]:
         """From the same hour, where what was measured until then has changed since, as revision 2."""
         if self.made is None:
             return []
@@ -156,7 +156,9 @@ class Outlook:
         since = (hour - _SILENT_HOURS) * HOUR_MS
         return sorted(name for name, one in self.stations.items() if one.heard > since)
 
-    def _publish(self, hour: int, wanted: Sequence[str], records: Records, revision: int) -> list[Forecast]:
+    def _publish(
+        self, hour: int, wanted: Sequence[str], records: StationRecords, revision: int
+    ) -> list[Forecast]:
         if not wanted:
             return []
         for name in wanted:
@@ -188,7 +190,7 @@ class Outlook:
             )  # fmt: skip
         return made
 
-    def _say(self, hour: int, records: Records) -> _Said:
+    def _say(self, hour: int, records: StationRecords) -> _Said:
         names = self._speaking(hour)
         known = [self.stations[name] for name in names]
         panel = Panel(
@@ -216,7 +218,7 @@ class Outlook:
         return _Said(names, raw, told, np.stack(last, axis=-1))
 
     def _indices(
-        self, hour: int, wanted: Sequence[str], published: Float32, records: Records
+        self, hour: int, wanted: Sequence[str], published: Float32, records: StationRecords
     ) -> dict[str, list[IndexForecast]]:
         """By station, its standards in their order."""
         asked: dict[tuple[str, float], list[int]] = {}
