@@ -29,6 +29,8 @@ from sources.adapters import adapters
 #: Where a URL of times has the beginning and the end of what is asked.
 SINCE: Final = "{since}"
 UNTIL: Final = "{until}"
+#: Where a URL of pages has the number of one, from 1 on.
+PAGE: Final = "{page}"
 _SECOND: Final = timedelta(seconds=1)
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}")
 
@@ -195,6 +197,8 @@ class PullEntry(AskedEntry):
     overlap: Duration = timedelta(minutes=5)
     #: The longest outage that is made up for.
     back: Duration = timedelta(days=7)
+    #: Rows of a whole page where the url has `{page}`: one with fewer is the last. Without, an empty one is.
+    page_size: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
 
     @model_validator(mode="after")
     def _headers_can_be(self) -> "PullEntry":
@@ -205,6 +209,8 @@ class PullEntry(AskedEntry):
                 )
         if UNTIL in self.url and SINCE not in self.url:
             raise ValueError("a url with {until} needs {since}")
+        if self.page_size is not None and PAGE not in self.url:
+            raise ValueError("page_size belongs to a url with {page}")
         return self
 
     @property

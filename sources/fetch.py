@@ -53,6 +53,7 @@ class Fetched(NamedTuple):
     body: bytes | None
     known: Known
     modified_ms: int | None  #: of the header Last-Modified
+    following: str | None = None  #: the next page, as the header Link has it
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,9 @@ class Fetcher:
                 if len(body) > self._asked.most_bytes:
                     raise FetchError("too_large", f"the answer has more than {self._asked.most_bytes} bytes")
             now_known = Known(_short(answer, "ETag"), _short(answer, "Last-Modified"))
-            return Fetched(bytes(body), now_known, _time_of(now_known.last_modified))
+            links = answer.links
+            following = str(links["next"]["url"]) if "next" in links else None
+            return Fetched(bytes(body), now_known, _time_of(now_known.last_modified), following)
 
     @asynccontextmanager
     async def open(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import tzinfo
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -21,15 +21,25 @@ from sources.gateway.arrival import Arrival
 from sources.gateway.devices import SourceChange
 from sources.gateway.way import TakesPayloads, side_by_side
 from sources.pull.cursors import Cursor, Cursors
-from sources.pull.stretch import is_gap, next_stretch, written
+from sources.pull.pages import following, page_of
+from sources.pull.stretch import Stretch, is_gap, next_stretch, written
 from streams import metrics
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two questions of one entry while it makes up for a gap.
+#: Seconds between two questions of one entry while it makes up for a gap, and between two pages.
 _BETWEEN_S: Final = 1.0
 #: Stations of an entry that are reported.
 _STATIONS: Final = 200
+
+
+class _Midway(NamedTuple):
+    """A question of which some pages are answered: the address with its times, and the page that is next."""
+
+    stretch: Stretch | None
+    written: str
+    asked: str
+    number: int
 
 
 class PullSchedule:
@@ -64,6 +74,7 @@ class PullSchedule:
         self._file = file
         self._zone_of = zone_of
         self._clock = clock
+        self._midway: dict[str, _Midway] = {}
         #: By entry, the stations that its answers were of.
         self._stations: dict[str, dict[str, None]] = {
             entry.name: {} if entry.station is None else {entry.station: None} for entry in entries
@@ -107,7 +118,10 @@ class PullSchedule:
         at = cursors.read(entry.name, entry.url)
         stretch = None
         url = entry.url
-        if entry.of_times:
+        midway = self._midway.get(entry.name)
+        if midway is not None:
+            stretch, url = midway.stretch, midway.written
+        elif entry.of_times:
             stretch = next_stretch(
                 at.cursor_ms,
                 now_ms,
@@ -124,20 +138,35 @@ class PullSchedule:
                 )  # fmt: skip
                 metrics.PULLED.labels(entry.name, "gap").inc()
         # A stretch is a question of its own: what the last one was answered by says nothing of this one.
-        known = at.known if stretch is None else Known()
+        known = at.known if stretch is None and midway is None else Known()
         headers = {name: value.get_secret_value() for name, value in entry.headers.items()}
         fetcher = Fetcher(asked_of(entry, url, MAX_BYTES, headers))
+        page = midway or _Midway(stretch, url, page_of(url, 1), 1)
         try:
-            answer = await fetcher.fetch(known)
+            while True:
+                answer = await fetcher.fetch(known, page.asked)
+                if page.number == 1:
+                    at = at._replace(known=answer.known)
+                if answer.body is None:
+                    break
+                await self._publish(entry, answer.body, now_ms)
+                found = following(
+                    url, page.asked, page.number, answer.body, answer.following, entry.page_size
+                )
+                if found is None:
+                    break
+                # What comes between now and the last page leaves off here, and goes on here.
+                page = self._midway[entry.name] = page._replace(asked=found, number=page.number + 1)
+                known = Known()
+                await asyncio.sleep(_BETWEEN_S)
         finally:
             await fetcher.close()
-        if answer.body is not None:
-            await self._publish(entry, answer.body, now_ms)
+        self._midway.pop(entry.name, None)
         # Only now: what is not confirmed is asked for again.
         cursors.keep(
             entry.name,
             entry.url,
-            Cursor(None if stretch is None else stretch.until_ms, 0, answer.known),
+            Cursor(None if stretch is None else stretch.until_ms, 0, at.known),
         )
         self.states[entry.name].good(OK, "it answers")
         return stretch is not None and stretch.until_ms < now_ms

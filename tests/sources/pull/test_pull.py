@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 from schemas.base import format_time, from_ms, parse_time, to_ms
 from sources.entries import PullEntry
+from sources.errors import FetchError
 from sources.gateway.devices import SourceChange
 from sources.pull.cursors import Cursor, Cursors
+from sources.pull.pages import MOST_PAGES, following, rows_in
 from sources.pull.schedule import PullSchedule
 from sources.pull.stretch import Stretch, next_stretch, written
 from tests.sources.cameras.servers import served
@@ -235,3 +237,97 @@ def test_a_local_device_is_asked_and_an_unchanged_answer_is_not_read_again(tmp_p
             ]
 
     asyncio.run(run())
+
+
+class _Paged:
+    """A cloud that answers in pages of two, by number or by saying where the next one is."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        self.asked: list[str] = []
+        self.fails_at: int | None = None
+
+    async def answer(self, request: web.Request) -> web.Response:
+        number = int(request.query.get("page", "1"))
+        self.asked.append(request.query_string)
+        if number == self.fails_at:
+            self.fails_at = None
+            return web.Response(status=429, headers={"Retry-After": "1"})
+        rows = [_message(NOW - MINUTE * row) for row in range(self.rows)][2 * number - 2 : 2 * number]
+        last = 2 * number >= self.rows
+        match request.path:
+            case "/numbered":
+                return web.json_response(rows)
+            case "/link":
+                link = {} if last else {"Link": f'</link?page={number + 1}>; rel="next"'}
+                return web.json_response(rows, headers=link)
+            case _:
+                return web.json_response([], headers={"Link": '<http://127.0.0.2:1/x>; rel="next"'})
+
+    @asynccontextmanager
+    async def served(self) -> AsyncIterator[str]:
+        app = web.Application()
+        app.router.add_get("/{way}", self.answer)
+        async with served(app) as url:
+            yield url
+
+
+@pytest.mark.parametrize(
+    ("path", "rows", "size", "pages"),
+    [("numbered?page={page}", 5, 2, 3), ("numbered?page={page}", 4, None, 3), ("link", 5, None, 3)],
+)
+def test_all_pages_are_read_and_what_broke_off_goes_on(
+    tmp_path: Path, path: str, rows: int, size: int | None, pages: int
+) -> None:
+    cloud = _Paged(rows)
+    cloud.fails_at = 2
+
+    async def run() -> None:
+        reception, log = desk()
+        async with cloud.served() as url:
+            entry = _entry(f"{url}/{path}", page_size=size, every="1h")
+            async with _pulling(entry, tmp_path / "p.sqlite", lambda: NOW / 1000, reception) as schedule:
+                await _until(lambda: schedule.states["cloud"].word == "too_many")
+                assert len(log.readings) == 2
+                schedule.states["cloud"].failures = 0
+            # The same schedule would wait for an hour's period; its next question is the page that failed.
+            with Cursors(tmp_path / "p.sqlite") as cursors:
+                await schedule._once(entry, cursors)
+        assert len(log.readings) == rows
+        assert len(cloud.asked) == pages + 1, "the first page is not asked for twice"
+
+    asyncio.run(run())
+
+
+def test_a_next_page_elsewhere_is_not_asked(tmp_path: Path) -> None:
+    async def run() -> None:
+        reception, _ = desk()
+        async with _Paged(1).served() as url:
+            entry = _entry(f"{url}/elsewhere")
+            async with _pulling(entry, tmp_path / "p.sqlite", lambda: NOW / 1000, reception) as schedule:
+                await _until(lambda: schedule.states["cloud"].word == "redirects")
+
+    asyncio.run(run())
+
+
+def test_where_an_answer_goes_on() -> None:
+    here = "https://cloud/v1?a=1"
+
+    def after(body: object, link: str | None = None, number: int = 1) -> str | None:
+        return following(here, here, number, json.dumps(body).encode(), link, None)
+
+    assert (
+        after({"value": [], "@iot.nextLink": "https://cloud/v1?a=1&$skip=2"})
+        == "https://cloud/v1?a=1&$skip=2"
+    )
+    assert after({"meta": {"next_url": "/v1?p=2"}}) == "https://cloud/v1?p=2"
+    assert after([1], "?p=2") == "https://cloud/v1?p=2"
+    for nothing in ({"next": None}, {"next": "10:30"}, {"next": 5}, {"next": "https://["}, [], {"meta": []}):
+        assert after(nothing) is None
+    assert after({"next": here}) is None, "it leads to itself"
+    assert following(here, here, 1, b"{", None, None) is None
+    with pytest.raises(FetchError, match="another host"):
+        after({"next": "https://10.0.0.1/"})
+    with pytest.raises(FetchError, match="shorter"):
+        after({"next": "/v1?p=9"}, number=MOST_PAGES)
+    assert rows_in({"meta": {"found": 3}, "results": [1, 2, 3], "x": [1]}) == 3
