@@ -31,7 +31,9 @@ from sources.gateway.reception import Reception
 from sources.gateway.spool import PatientReception
 from sources.gateway.way import Way
 from sources.pull.schedule import PullSchedule
+from sources.stations.registry import StationRegistry
 from streams import metrics
+from streams.admin import client_arguments
 from streams.version import version
 
 log = logging.getLogger(__name__)
@@ -95,7 +97,13 @@ def build_gateway(settings: Settings) -> Gateway:
         keys = KeyRing(settings.keys_path, complain=log.error)
         if not len(keys):
             log.warning("there is no key yet, so nobody can send by HTTP: `skyfuse gateway keys add NAME`")
-        ways.append(HttpWay(gateway.http, reception, patient or reception, keys, zone_of=directory.zone_of))
+        stations = StationRegistry(client_arguments(settings.kafka), prefix)
+        ways.append(
+            HttpWay(
+                gateway.http, reception, patient or reception, keys, zone_of=directory.zone_of,
+                stations=stations,
+            )
+        )  # fmt: skip
     if gateway.mqtt.url is not None:
         ways.append(
             MqttWay(

@@ -27,7 +27,6 @@ from rich.text import Text
 from agents import rules_file
 from alerting.errors import RulesError
 from cli.shared.fitting import screen
-from cli.shared.quarantine import waiting
 from cli.shared.wording import counted
 from infra.connect import with_broker
 from infra.errors import BrokerError, StackError
@@ -43,6 +42,8 @@ from settings.sections import Settings
 from sinks.errors import SinkSettingError
 from sinks.influx import server_of
 from sinks.store import Store
+from sources.errors import StationError
+from sources.stations.registry import StationRegistry
 from streams.admin import admin_client, check_topics, client_arguments
 from streams.errors import StoreError, StreamError
 from streams.topics import READINGS
@@ -332,8 +333,8 @@ def broker(settings: Settings) -> Iterator[Check]:
 def _waiting(settings: Settings) -> Iterator[Check]:
     """Stations that the gateway has not let in."""
     try:
-        found = waiting(client_arguments(settings.kafka), settings.kafka.prefix)
-    except StreamError as error:
+        found = StationRegistry(client_arguments(settings.kafka), settings.kafka.prefix).waiting()
+    except StationError as error:
         yield Check("stations", "note", "who waits to be let in cannot be told", str(error))
         return
     if found:

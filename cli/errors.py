@@ -3,7 +3,6 @@
 CommandError
 ├── QueryError       what was asked of the store cannot be answered
 ├── AnnotationError  an annotation cannot be made or taken back as asked
-├── StationError     a station could not be retired
 ├── DeadLetterError  a dead letter is not there, cannot be read, or could not be sent back
 ├── ScaffoldError    an adapter's files cannot be made here
 ├── InfluxInitError  an InfluxDB cannot be set up
@@ -23,10 +22,6 @@ class QueryError(CommandError):
 
 class AnnotationError(CommandError):
     """An annotation that cannot be made or taken back as asked."""
-
-
-class StationError(CommandError):
-    """A station could not be retired."""
 
 
 class DeadLetterError(CommandError):

@@ -36,10 +36,16 @@ def add(
             help="Let the stations be spoken for without a key: firmware that cannot send one.",
         ),
     ] = False,
+    manages: Annotated[
+        bool,
+        typer.Option("--manages", help="It may list and change the records of these stations, too."),
+    ] = False,
 ) -> None:
     """Make a key and print it: it is shown this once, and only its digest is kept."""
     if signed and without:
         raise typer.BadParameter("--signed and --without-key exclude each other")
+    if manages and without:
+        raise typer.BadParameter("--manages needs a key")
     secret = None if without else new_key()
     try:
         made = StoredKey(
@@ -47,6 +53,7 @@ def add(
             stations=tuple(station),
             sha256=None if secret is None else digest_of(secret),
             signs=signed,
+            manages=manages,
         )
     except ValidationError as error:
         raise typer.BadParameter(first_error(error)[1]) from error
@@ -83,5 +90,6 @@ def remove(name: _KeyNameArgument) -> None:
 
 def _told(key: StoredKey) -> str:
     how = " without a key" if key.sha256 is None else ", signed" if key.signs else ""
+    how += ", and their records" if key.manages else ""
     scopes = f"; scopes {', '.join(key.scopes)} (skyfuse keys)" if key.scopes else ""
     return f"{key.name}: {', '.join(key.stations) or 'no station'}{how}{scopes}"

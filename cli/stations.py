@@ -1,35 +1,30 @@
 """`skyfuse stations`: which there are, and what is recorded of them."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
-from kafka.errors import KafkaError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cli.errors import StationError
 from cli.shared.connection import kafka_connection
 from cli.shared.fitting import fitting, screen
 from cli.shared.live import utc_now
 from cli.shared.options import parsed_station
-from cli.shared.quarantine import release, waiting
-from cli.shared.station_edits import Change, changed, differences, made, read_records
-from cli.shared.station_records import station_records
 from cli.shared.times import age_words, moment
 from cli.shared.wording import counted
 from schemas.base import format_time, from_ms
 from schemas.errors import Refused
 from schemas.station import Station
 from settings.sections import Settings
-from streams.record_sender import RecordSender
-from streams.stage import Out
-from streams.topics import STATIONS
+from sources.errors import StationError
+from sources.stations.edits import Change, differences
+from sources.stations.registry import StationRegistry
 
 _T = TypeVar("_T")
 
@@ -55,7 +50,7 @@ _CorrectionOption = Annotated[
 @app.command("list")
 def list_command() -> None:
     """List the stations that have a record."""
-    known = station_records(Settings())
+    known = _registry(Settings()).records()
     console = screen()
     if known:
         console.print(fitting(console, _tables([known[name] for name in sorted(known)])))
@@ -84,7 +79,7 @@ def _tables(stations: Sequence[Station]) -> Iterator[Table]:
 @app.command()
 def show(station: _Id) -> None:
     """Show a station's record, and what it was before."""
-    record = _known(station_records(Settings()), station)
+    record = _registry(Settings()).record(station)
     console = Console(highlight=False, soft_wrap=True)
     for name, value in record.model_dump(mode="json", exclude={"earlier"}).items():
         if value not in (None, "", []):
@@ -112,13 +107,8 @@ def add(
     standard: _StandardOption = None,
 ) -> None:  # fmt: skip
     """Record a station that has no record yet. Cameras and sensors come by `import`."""
-    settings = Settings()
-    if station in station_records(settings):
-        raise StationError(f"{station} has a record already: `skyfuse stations edit {station}` changes it")
     fields = _given(name, city, lat, lon, zone, kind, standard)
-    record = _checked(lambda: made({"station": station, **fields}))
-    with _sending(settings) as send:
-        send(Change(record))
+    _registry(Settings()).add({"station": station, **fields})
     Console().print(f"{station} is recorded", highlight=False)
 
 
@@ -140,19 +130,14 @@ def edit(
     A change acts on windows that begin then or later. Windows that are final stay as they are (`skyfuse
     backfill` makes them anew).
     """
-    settings = Settings()
-    now = utc_now()
-    now = now.replace(microsecond=now.microsecond // 1000 * 1000)
-    before = _known(station_records(settings), station)
+    registry, now = _registry(Settings()), _now()
     fields = _given(name, city, lat, lon, zone, kind, standard)
     if correction:
-        fields["sensors"] = _checked(lambda: _corrected(before, correction))
+        fields["sensors"] = _checked(lambda: _corrected(registry.record(station), correction))
     if not fields:
         raise typer.BadParameter("nothing to change is given")
     at = now if since is None else moment(since, now)
-    change = _checked(lambda: changed(before, fields, at, now, moved=moved))
-    with _sending(settings) as send:
-        send(change)
+    before, change = registry.edit(station, fields, at, now, moved=moved)
     told = ", ".join(differences(before, change.record)) or "nothing"
     console = Console(highlight=False)
     console.print(f"{station}: {told} changed{_since(before, change)}")
@@ -187,7 +172,7 @@ def waiting_command() -> None:
     Exit code 0: none waits; 1: some do.
     """
     settings = Settings()
-    found = waiting(kafka_connection(settings), settings.kafka.prefix)
+    found = _registry(settings).waiting()
     now = utc_now()
     # Lines, not a table: an id is needed whole.
     console = Console(soft_wrap=True, highlight=False)
@@ -213,15 +198,8 @@ def adopt(
 
     What is older than windows may be revised is late: `skyfuse backfill` counts it.
     """
-    settings = Settings()
     fields = _given(name, city, lat, lon, zone, kind, standard)
-    if station not in station_records(settings):
-        record = _checked(lambda: made({"station": station, **fields}))
-        with _sending(settings) as send:
-            send(Change(record))
-    elif fields:
-        raise StationError(f"{station} has a record already: `skyfuse stations edit {station}` changes it")
-    count = release(kafka_connection(settings), settings.kafka.prefix, station)
+    count = _registry(Settings()).adopt(station, fields)
     Console().print(f"{station} is let in; {counted(count, 'reading')} published", highlight=False)
 
 
@@ -231,9 +209,7 @@ def retire(station: _Id) -> None:
 
     If it speaks again, it begins anew, as a station that nobody knows.
     """
-    settings = Settings()
-    with _sending(settings) as send:
-        send(station)
+    _registry(Settings()).retire(station)
     Console().print(f"{station} is retired; its series stays", highlight=False)
 
 
@@ -244,55 +220,30 @@ def import_command(
     ],
 ) -> None:
     """Record the stations of a file, all or, where one has a fault, none. The form is that of `export`."""
-    settings = Settings()
-    known = station_records(settings)
     try:
-        found = read_records(file.read_text(encoding="utf-8-sig"))
-    except (Refused, UnicodeDecodeError, OSError) as error:
-        raise StationError(f"{file}: {error}") from error
-    changes: dict[str, Change] = {}
-    faults = []
-    for where, fields in found:
-        try:
-            record = made(fields)
-            before = known.get(record.station)
-            if before is not None and not (record.valid_from or record.earlier):
-                now = utc_now()
-                now = now.replace(microsecond=now.microsecond // 1000 * 1000)
-                changes[record.station] = changed(before, _without_history(record), now, now)
-            else:
-                changes[record.station] = Change(record)
-        except Refused as refused:
-            faults.append(f"{where}: {refused.message}")
-    if faults:
-        more = f"\n(and {len(faults) - 20} more)" if len(faults) > 20 else ""
-        raise StationError(f"nothing was recorded; {file} has faults:\n" + "\n".join(faults[:20]) + more)
-    news = {name: one for name, one in changes.items() if known.get(name) != one.record}
-    with _sending(settings) as send:
-        for change in news.values():
-            send(change)
-    same = len(changes) - len(news)
+        text = file.read_text(encoding="utf-8-sig")
+    except (UnicodeDecodeError, OSError) as error:
+        raise StationError("refused", f"{file}: {error}") from error
+    try:
+        news, same = _registry(Settings()).take(text, _now())
+    except StationError as error:
+        raise StationError(error.code, f"{file}: {error}") from error
     Console().print(
-        f"{counted(len(news), 'station')} recorded{f', {same} as they were' if same else ''}", highlight=False
+        f"{counted(news, 'station')} recorded{f', {same} as they were' if same else ''}", highlight=False
     )
 
 
-def _without_history(record: Station) -> Mapping[str, Any]:
-    return record.model_dump(mode="json", exclude={"valid_from", "earlier"})
+def _now() -> datetime:
+    now = utc_now()
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
 @app.command()
 def export() -> None:
     """Write all records, with their history, one a line: what `import` takes."""
-    known = station_records(Settings())
+    known = _registry(Settings()).records()
     for name in sorted(known):
         typer.echo(known[name].model_dump_json(exclude_defaults=True))
-
-
-def _known(known: Mapping[str, Station], station: str) -> Station:
-    if station not in known:
-        raise StationError(f"{station} has no record: `skyfuse stations list` says which have")
-    return known[station]
 
 
 def _given(
@@ -312,31 +263,8 @@ def _checked(make: Callable[[], _T]) -> _T:
     try:
         return make()
     except Refused as refused:
-        raise StationError(refused.message) from refused
+        raise StationError("refused", refused.message) from refused
 
 
-@contextmanager
-def _sending(settings: Settings) -> Iterator[Callable[[Change | str], None]]:
-    """What sends a change, or a station's tombstone, and waits for the broker. Raises StationError."""
-    topic = settings.kafka.names.of(STATIONS)
-    try:
-        sender = RecordSender(kafka_connection(settings))
-    except KafkaError as error:
-        raise StationError(f"nothing was recorded, the broker cannot be reached: {error}") from error
-
-    def send(what: Change | str) -> None:
-        station = what if isinstance(what, str) else what.record.station
-        values: list[bytes | None] = []
-        if isinstance(what, str) or what.anew:
-            # A record without a value is a tombstone: the topic forgets the station, and so do the workers.
-            values.append(None)
-        if not isinstance(what, str):
-            values.append(what.record.model_dump_json(exclude_defaults=True).encode())
-        for value in values:
-            try:
-                sender.publish(Out(topic, station.encode(), value))
-            except KafkaError as error:
-                raise StationError(f"{station}: the broker did not confirm it: {error}") from error
-
-    with sender:
-        yield send
+def _registry(settings: Settings) -> StationRegistry:
+    return StationRegistry(kafka_connection(settings), settings.kafka.prefix)

@@ -2,7 +2,10 @@
 
 FetchError     an address that was asked gave nothing of use
 FileRefused    a file that was put into a watched folder cannot be used
+StationError   a station's record cannot be had or changed as asked
 """
+
+from typing import Literal
 
 from schemas.errors import SkyfuseError
 
@@ -23,5 +26,18 @@ class FileRefused(SkyfuseError):
     """A file that was put into a watched folder cannot be used. `code`: a word of few."""
 
     def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class StationError(SkyfuseError):
+    """A station's record cannot be had or changed as asked.
+
+    `code`: whether it is known or not, something is wrong with what was given, or the broker is away.
+    """
+
+    def __init__(
+        self, code: Literal["unknown_station", "known_station", "refused", "broker"], message: str
+    ) -> None:
         super().__init__(message)
         self.code = code

@@ -1,7 +1,7 @@
 """What arrived at the gateway, who may speak for whom, and what became of it. Pure."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from functools import cached_property
@@ -10,6 +10,10 @@ from typing import Final, Literal, NamedTuple
 from camera.image import Area
 from sources.adapters.core.parts import Part
 from sources.adapters.core.translation import Facts
+
+
+def _pattern(stations: Sequence[str]) -> re.Pattern[str]:
+    return re.compile("|".join(re.escape(one).replace(r"\*", ".*") for one in stations) or r"(?!)")
 
 
 @dataclass(frozen=True)
@@ -21,10 +25,20 @@ class KeyScope:
     holder: str = ""
     #: They showed no key: what is of other stations is not kept.
     keyless: bool = False
+    #: The stations whose records they may list and change.
+    managed: tuple[str, ...] = ()
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
-        return re.compile("|".join(re.escape(one).replace(r"\*", ".*") for one in self.stations) or r"(?!)")
+        return _pattern(self.stations)
+
+    @cached_property
+    def _managed_pattern(self) -> re.Pattern[str]:
+        return _pattern(self.managed)
+
+    def manages(self, station: str) -> bool:
+        """Whether they may list and change the record of `station`."""
+        return self._managed_pattern.fullmatch(station) is not None
 
     def covers(self, station: str) -> bool:
         """Whether `station` is one of them."""

@@ -17,7 +17,8 @@ from schemas.errors import SkyfuseError
 #: Why a request was not taken, for programs.
 RefusalCode = Literal[
     "no_key", "not_allowed", "too_large", "too_many", "busy", "kafka_away", "spool_full", "bad_request",
-    "unknown_adapter", "unknown_path", "key_reused", "unsupported_encoding", "method",
+    "unknown_adapter", "unknown_path", "key_reused", "unsupported_encoding", "method", "unknown_station",
+    "known_station", "refused",
 ]  # fmt: skip
 
 

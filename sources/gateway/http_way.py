@@ -30,7 +30,9 @@ from sources.gateway.openapi import document
 from sources.gateway.rates import Rates, network_of
 from sources.gateway.reception import Reception
 from sources.gateway.request_body import body_of, form_of
+from sources.gateway.station_pages import StationPages, StationRequest
 from sources.gateway.way import TakesPayloads
+from sources.stations.registry import StationRegistry
 from streams import metrics
 
 log = logging.getLogger(__name__)
@@ -71,6 +73,7 @@ class HttpWay:
         keys: who may speak for which station.
         now: s since 1970.
         zone_of: of a station's civil time, where its record says so.
+        stations: their records, for keys that manage them; None: nobody manages them here.
     """
 
     name = "http"
@@ -84,8 +87,10 @@ class HttpWay:
         *,
         now: Callable[[], float] = time.time,
         zone_of: Callable[[str], ZoneInfo | None] = lambda _: None,
+        stations: StationRegistry | None = None,
     ) -> None:
         self._settings = settings
+        self._stations = None if stations is None else StationPages(stations, now)
         self._reception = reception
         self._patient = patient
         self._keys = keys
@@ -121,6 +126,18 @@ class HttpWay:
         app = web.Application()
         for path, route in posts.items():
             app.router.add_post(path, self._entry(route))
+        if self._stations is not None:
+            for method, path, page in (
+                ("GET", "/v1/stations", self._stations.all),
+                ("POST", "/v1/stations", self._stations.add),
+                ("POST", "/v1/stations/import", self._stations.take),
+                ("GET", "/v1/stations/{station}", self._stations.one),
+                ("PATCH", "/v1/stations/{station}", self._stations.edit),
+                ("DELETE", "/v1/stations/{station}", self._stations.retire),
+                ("POST", "/v1/stations/{station}/adopt", self._stations.adopt),
+                ("GET", "/v1/waiting", self._stations.waiting),
+            ):
+                app.router.add_route(method, path, self._entry(_Route(_managed(page), body)))
         # The firmware asks for its settings; it keeps those it has.
         app.router.add_get("/sensors/{device}/one/config", _no_config)
         openapi = to_json(document())
@@ -129,10 +146,14 @@ class HttpWay:
             return web.Response(body=openapi, content_type="application/json")
 
         async def other(request: web.Request) -> web.Response:
-            if any(
-                route.resource and route.resource.canonical == request.path for route in app.router.routes()
-            ):
-                return _response(HttpAnswer.turned_away("method", f"{request.path} takes POST", 405))
+            methods = {
+                route.method
+                for route in app.router.routes()
+                if route.resource and route.resource.canonical == request.path
+            }
+            if methods:
+                takes = " and ".join(sorted(methods - {"HEAD"}))
+                return _response(HttpAnswer.turned_away("method", f"{request.path} takes {takes}", 405))
             return _response(
                 HttpAnswer.turned_away(
                     "unknown_path", "there is no such path: GET /openapi.json lists them", 404
@@ -340,6 +361,16 @@ class HttpWay:
             _id(fields.get("camera", "main"), "camera"), request.origin, request.scope,
         )  # fmt: skip
         return HttpAnswer.taken(await self._reception.take_picture(picture))
+
+
+def _managed(page: Callable[[StationRequest], Awaitable[HttpAnswer]]) -> _Handler:
+    async def handler(request: _Request) -> HttpAnswer:
+        station = request.web.match_info.get("station", "")
+        if station:
+            _id(station, "station")
+        return await page(StationRequest(request.scope, station, request.web.query, request.body))
+
+    return handler
 
 
 class _Closes(asyncio.Protocol):

@@ -58,6 +58,8 @@ class StoredKey(Record):
     stations: tuple[Annotated[str, AfterValidator(_pattern)], ...] = ()
     sha256: Annotated[str | None, Field(pattern=r"^[0-9a-f]{64}$")] = None
     signs: bool = False
+    #: Whether it may list and change the records of these stations, too.
+    manages: bool = False
     #: What it may do at the page's API; nothing, if not given.
     scopes: tuple[ApiScope, ...] = ()
 
@@ -72,7 +74,9 @@ class StoredKey(Record):
     @cached_property
     def scope(self) -> KeyScope:
         """The stations that it may speak for."""
-        return KeyScope(self.stations, f"key {self.name}", self.sha256 is None)
+        keyless = self.sha256 is None
+        managed = ("*",) if "admin" in self.scopes else self.stations if self.manages else ()
+        return KeyScope(self.stations, f"key {self.name}", keyless, () if keyless else managed)
 
 
 def digest_of(key: str) -> str:
@@ -144,9 +148,10 @@ def _written(key: StoredKey) -> str:
     stations = ", ".join(f'"{station}"' for station in key.stations)
     digest = "" if key.sha256 is None else f'sha256 = "{key.sha256}"\n'
     signs = "signs = true\n" if key.signs else ""
+    manages = "manages = true\n" if key.manages else ""
     listed = ", ".join(f'"{scope}"' for scope in key.scopes)
     scopes = f"scopes = [{listed}]\n" if key.scopes else ""
-    return f'\n[[key]]\nname = "{key.name}"\nstations = [{stations}]\n{digest}{signs}{scopes}'
+    return f'\n[[key]]\nname = "{key.name}"\nstations = [{stations}]\n{digest}{signs}{manages}{scopes}'
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,14 @@ Gateways serve it at /openapi.json.
 
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from pydantic.json_schema import models_json_schema
 
 from schemas.base import JsonObject
 from schemas.reading import READING_EXAMPLE, Reading
+from schemas.station import Station
 from sources.adapters import adapters
 from sources.gateway.answers import TakenAnswer, TurnedAway
 
@@ -73,10 +75,81 @@ def _post(summary: str, content: JsonObject, parameters: list[JsonObject]) -> Js
     }
 
 
+def _stations() -> JsonObject:
+    """The paths for keys that manage stations."""
+    record = {"application/json": {"schema": {"$ref": _SCHEMAS + "Station"}}}
+    records = {"application/json": {"schema": {"type": "array", "items": {"$ref": _SCHEMAS + "Station"}}}}
+    fields = {"application/json": {"schema": {"type": "object"}, "example": {"name": "My roof"}}}
+    plain: JsonObject = {"application/json": {"schema": {"type": "object"}}}
+    station = _parameter("station", "its id", _ID, "path", required=True)
+    away = {"application/json": {"schema": {"$ref": _SCHEMAS + "TurnedAway"}}}
+
+    def does(
+        summary: str, good: str, content: JsonObject | None, *, sends: JsonObject | None = None,
+        parameters: Sequence[JsonObject] = (), bad: Mapping[str, str] = {},
+    ) -> JsonObject:  # fmt: skip
+        answers: JsonObject = {
+            good: {"description": "done"} | ({} if content is None else {"content": content})
+        }
+        said = _TURNED_AWAY | {"403": "the key manages no stations, or not this one"} | dict(bad)
+        answers |= {status: {"description": why, "content": away} for status, why in said.items()}
+        made: JsonObject = {"summary": summary, "parameters": list(parameters), "responses": answers}
+        return made if sends is None else made | {"requestBody": {"content": sends}}
+
+    unknown = {"404": "it has no record"}
+    refused = {"422": "the record has a fault: a sentence"}
+    since = _parameter(
+        "from", "time of the data from which it counts (RFC 3339); now, if not given", {"type": "string"}
+    )
+    moved = _parameter(
+        "moved", "it stands elsewhere, and begins anew: what was learned of it is forgotten",
+        {"type": "boolean"},
+    )  # fmt: skip
+    return {
+        "/v1/stations": {
+            "get": does("The records of the key's stations, with their history", "200", records),
+            "post": does(
+                "Record a station", "201", record, sends=record, bad=refused | {"409": "it has a record"}
+            ),
+        },
+        "/v1/stations/import": {
+            "post": does(
+                "Record all stations of a list (or a record a line), or, where one has a fault, none",
+                "200", plain, sends=records, bad=refused,
+            )
+        },
+        "/v1/stations/{station}": {
+            "get": does("A record", "200", record, parameters=[station], bad=unknown),
+            "patch": does(
+                "Change some of its fields, from a time of the data on", "200", record, sends=fields,
+                parameters=[station, since, moved], bad=unknown | refused,
+            ),
+            "delete": does("Retire it: its series stays", "204", None, parameters=[station]),
+        },
+        "/v1/stations/{station}/adopt": {
+            "post": does(
+                "Let a station in that waits: it gets a record of these fields, and what waits is published",
+                "200", plain, sends=fields, parameters=[station], bad=refused | {"409": "it has a record"},
+            )
+        },
+        "/v1/waiting": {
+            "get": does(
+                "Who waits to be let in", "200",
+                {"application/json": {"schema": {"type": "array", "items": {"type": "object"}}}},
+            )
+        },
+    }  # fmt: skip
+
+
 def document() -> JsonObject:
     """The document, as plain data."""
     _, schemas = models_json_schema(
-        [(Reading, "validation"), (TakenAnswer, "serialization"), (TurnedAway, "serialization")],
+        [
+            (Reading, "validation"),
+            (Station, "validation"),
+            (TakenAnswer, "serialization"),
+            (TurnedAway, "serialization"),
+        ],
         ref_template=_SCHEMAS + "{model}",
     )
     reading = {"$ref": _SCHEMAS + "Reading"}
@@ -140,6 +213,7 @@ def document() -> JsonObject:
             ],
         ),
     }
+    paths |= _stations()
     return {
         "openapi": "3.1.0",
         "info": {
@@ -147,7 +221,8 @@ def document() -> JsonObject:
             "version": _VERSION,
             "description": "Takes in what stations, clouds and cameras send. Stock firmwares and collectors"
             " find their own paths too (docs/ingest.md). A request is answered when Kafka has confirmed what"
-            " came of it. Bodies may be packed (Content-Encoding: gzip, deflate).",
+            " came of it. Records of stations are for keys made with `--manages`. Bodies"
+            " may be packed (Content-Encoding: gzip, deflate).",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "security": [{"key": []}, {"basic": []}, {"header": []}, {"signature": [], "signer": []}],

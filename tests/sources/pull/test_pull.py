@@ -322,7 +322,10 @@ def test_where_an_answer_goes_on() -> None:
     )
     assert after({"meta": {"next_url": "/v1?p=2"}}) == "https://cloud/v1?p=2"
     assert after([1], "?p=2") == "https://cloud/v1?p=2"
-    for nothing in ({"next": None}, {"next": "10:30"}, {"next": 5}, {"next": "https://["}, [], {"meta": []}):
+    nothings: list[object] = [
+        {"next": None}, {"next": "10:30"}, {"next": 5}, {"next": "https://["}, [], {"meta": []}
+    ]  # fmt: skip
+    for nothing in nothings:
         assert after(nothing) is None
     assert after({"next": here}) is None, "it leads to itself"
     assert following(here, here, 1, b"{", None, None) is None

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.shared.station_edits import changed, differences, made, read_records
 from schemas.base import to_ms
 from schemas.errors import Refused
 from schemas.limits import VERSIONS_PER_STATION
 from schemas.station import Station
+from sources.stations.edits import changed, differences, made, read_records
 
 NOW = datetime(2026, 8, 21, 10, tzinfo=UTC)
 ROOF = made({"station": "roof", "latitude": 45.0, "longitude": 9.0})

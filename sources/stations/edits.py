@@ -55,7 +55,8 @@ def changed(
         raise Refused(
             "moved",
             f"{before.station} would move by {distance:.1f} km: other air, so what was learned of it does not"
-            " hold. Give the new place an id of its own; or say --moved, and the station begins anew now",
+            " hold. Give the new place an id of its own; or say that it moved (--moved, ?moved=true),"
+            " and the station begins anew now",
         )
     if anew and since != now:
         raise Refused("moved", "a station that moves begins anew now: leave --from out")

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from kafka.errors import KafkaError
 
-from cli.errors import StationError
+from sources.errors import StationError
 from sources.gateway.letters import ADAPTER_HEADER, ORIGIN_HEADER
 from streams.record_sender import RecordSender
 from streams.stage import Out
@@ -60,7 +60,7 @@ def release(connection: Mapping[str, Any], prefix: str, station: str) -> int:
     try:
         sender = RecordSender(connection)
     except KafkaError as error:
-        raise StationError(f"the broker cannot be reached: {error}") from error
+        raise StationError("broker", f"the broker cannot be reached: {error}") from error
     with sender:
         try:
             for number in range(_ROUNDS):
@@ -71,7 +71,9 @@ def release(connection: Mapping[str, Any], prefix: str, station: str) -> int:
                 if number and not count:
                     break
         except KafkaError as error:
-            raise StationError(f"{station}: the broker did not confirm it: {error}; call it again") from error
+            raise StationError(
+                "broker", f"{station}: the broker did not confirm it: {error}; call it again"
+            ) from error
     return published
 
 
