@@ -20,7 +20,7 @@ from streams.topics import QUARANTINE, READINGS, STATIONS
 from tests.harness import read_all
 from tests.sources.gateway.desk import NOW, desk
 
-MANAGER, SENDER = new_key(), new_key()
+MANAGER, SENDER, ADMIN, READER = new_key(), new_key(), new_key(), new_key()
 #: Nobody listens there, so whatever answers has asked nobody.
 DEAD = StationRegistry({"bootstrap_servers": "127.0.0.1:9", "api_version_auto_timeout_ms": 500})
 Call = Callable[..., Awaitable[tuple[int, Any]]]
@@ -34,6 +34,8 @@ def over(tmp_path: Path, registry: StationRegistry, work: Callable[[Call], Await
             StoredKey(name="ops", stations=("roof-*",), sha256=digest_of(MANAGER), manages=True),
             StoredKey(name="roof", stations=("roof-1",), sha256=digest_of(SENDER)),
             StoredKey(name="open", stations=("roof-2",)),
+            StoredKey(name="admin", scopes=("admin",), sha256=digest_of(ADMIN)),
+            StoredKey(name="page", scopes=("read", "write"), sha256=digest_of(READER)),
         ]
 
     async def run() -> None:
@@ -86,7 +88,7 @@ def test_only_a_key_that_manages_them_and_only_its_own_stations(tmp_path: Path) 
 
     async def work(call: Call) -> None:
         for method, path, body in paths:
-            for key in (SENDER, None):
+            for key in (SENDER, READER, None):
                 status, said = await call(method, path, body, key)
                 assert (status, said["error"]) == (403, "not_allowed"), (method, path)
             assert (await call(method, path, body, "sf_nobody"))[0] == 401
@@ -104,6 +106,7 @@ def test_only_a_key_that_manages_them_and_only_its_own_stations(tmp_path: Path) 
 
 def test_while_the_broker_is_away_it_is_to_be_sent_again(tmp_path: Path) -> None:
     async def work(call: Call) -> None:
+        assert (await call("GET", "/v1/stations/anybody", key=ADMIN))[0] == 503, "it was allowed to ask"
         status, said = await call("GET", "/v1/stations")
         assert (status, said["error"]) == (503, "kafka_away")
 
