@@ -41,6 +41,7 @@ _MALFORMED: Final = (
     Refused,
     ValueError,
     OverflowError,
+    RecursionError,  # JSON nested deeper than the decoder goes
 )
 
 

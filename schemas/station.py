@@ -184,7 +184,7 @@ def stored_station(data: bytes | str) -> StoredStation:
         first = error
     try:
         plain: Any = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise first from None
     left_out = []
     if isinstance(plain, dict):

@@ -85,7 +85,7 @@ def open_meteo(body: bytes, station: str, issued_at: datetime, source: str = "op
         )  # fmt: skip
     except ValidationError as error:
         raise SourceError(f"weather for {station}: {first_error(error).message}") from error
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError) as error:
         raise SourceError(
             f"weather for {station}: this is no answer of Open-Meteo's form, with `hourly` and in it `time`"
             f" and a list for each variable ({error!r})"

@@ -197,7 +197,7 @@ class _Chained(io.RawIOBase):
 def _is_json(line: bytes) -> bool:
     try:
         json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 

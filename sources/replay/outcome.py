@@ -120,6 +120,6 @@ def _message(value: bytes | None) -> Mapping[str, Any] | None:
     """A reading message that a replay made; None for a frame."""
     try:
         plain = json.loads(value or b"")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return plain if isinstance(plain, dict) and isinstance(plain.get("values"), list) else None

@@ -134,21 +134,22 @@ def test_what_cannot_be_read_or_is_misplaced_stops_nobody():
         b'{"station": 5}',
         b'{"station": "\xff", "observed_at": "soon"}',
         b"\xff" * 9,
+        b'{"more": ' + b"[" * 5000,
     ]
     for offset, value in enumerate([*strange, None, b"x" * 2_000_000]):
         for topic in (READINGS, FEATURES, DEVICES):
             asyncio.run(stage.handle(topic, [record(topic, offset, "a", value, T0)]))
-    for offset, station in enumerate(["my roof!", "", "x" * 65, "..", "ä"], 8):
+    for offset, station in enumerate(["my roof!", "", "x" * 65, "..", "ä"], 9):
         one = msgspec.json.encode({"station": station, "observed_at": "2026-08-21T10:00:00Z"})
         asyncio.run(stage.handle(READINGS, [record(READINGS, offset, station, one, T0)]))
     for at in (-1, T0 + 2 * 86_400_000, 2**62):
-        asyncio.run(stage.handle(READINGS, [record(READINGS, 13, "a", reading(13, "a", T0).value, at)]))
-    misplaced = record(READINGS, 14, b"other", reading(14, "b", T0).value, T0)
+        asyncio.run(stage.handle(READINGS, [record(READINGS, 14, "a", reading(14, "a", T0).value, at)]))
+    misplaced = record(READINGS, 15, b"other", reading(15, "b", T0).value, T0)
     asyncio.run(stage.handle(READINGS, [misplaced]))
     world.settle(stage)
     assert world.fleet == {}
-    assert world.committed[READINGS] == (15, "")
-    asyncio.run(stage.handle(READINGS, [reading(15, "a", T0)]))
+    assert world.committed[READINGS] == (16, "")
+    asyncio.run(stage.handle(READINGS, [reading(16, "a", T0)]))
     world.now += 20
     world.settle(stage)
     assert set(world.fleet) == {b"a"}

@@ -62,6 +62,7 @@ def test_other_units_and_seconds() -> None:
     ("body", "words"),
     [
         (b"{", "no answer of Open-Meteo's form"),
+        (b"[" * 100_000, "no answer of Open-Meteo's form"),
         (b"[]", "no answer of Open-Meteo's form"),
         (b'{"hourly":{"time":[]}}', "hours"),
         (b'{"error":true,"reason":"Daily limit exceeded"}', "Daily limit exceeded"),
