@@ -13,6 +13,8 @@ LONGEST_GAP_MS: Final = 6 * MAX_PERIOD_S * 1000
 MAX_PERIOD_MS: Final = MAX_PERIOD_S * 1000
 #: The next reading may be late by this part of the period.
 TOLERANCE: Final = 10
+#: Gaps of one reading that was lost are no rest, though the stamps beside them wander.
+LOST: Final = 2.5
 #: Rests that make a duty cycle.
 RESTS: Final = 3
 #: What is said within so long is said once, more than once: a device that sends three in a row.
@@ -36,7 +38,8 @@ class Cadence(NamedTuple):
     long one is an outage. A single gap counts until there is another, if it is no longer than a value may
     stand for. But a device that speaks for a while and then rests, again and again (three readings in a row
     every ten minutes, five minutes of fifteen), is silent between two of its turns by habit: where the last
-    rests are of one length, in cycles of one length, the period is that of a rest.
+    rests are of one length, in cycles of one length, the period is that of a rest. (Several readings in a row
+    that are lost again and again, at equal distances, leave the same stamps: nothing tells them from a rest.)
 
     `woke`: its first reading after its last rest, or of all; `until`: its readings stand so long.
 
@@ -64,7 +67,7 @@ class Cadence(NamedTuple):
         if gap > FORGOTTEN_AFTER_MS:
             return Cadence(time_ms)  # as if it had never been heard: by then it may be forgotten
         gaps, rests, woke = self.gaps, self.rests, self.woke or self.last_ms
-        if gaps and gap > 2 * median_low(gaps):
+        if gaps and gap > LOST * median_low(gaps):
             rests, woke = (*rests, Rest(gap, time_ms - woke))[-GAPS:], time_ms
         if gap <= LONGEST_GAP_MS:
             gaps = (*gaps, gap)[-GAPS:]

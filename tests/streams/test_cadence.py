@@ -112,6 +112,23 @@ def test_outages_of_a_fast_sensor_are_no_cadence(between: int, outages: list[tup
     assert turns(*[(600 // between, between, 86_400)] * 6).period_ms == between * 1000
 
 
+@given(
+    between=st.sampled_from([10_000, 60_000, 145_000, 600_000]),
+    every=st.integers(5, 12),
+    wander=st.lists(st.floats(-0.1, 0.1), min_size=60, max_size=60),
+)
+def test_single_readings_that_are_lost_at_equal_distances_are_no_rests(
+    between: int, every: int, wander: list[float]
+) -> None:
+    """A modem swallows every tenth message: what is missing is missing, the one before is true no longer."""
+    cadence = Cadence(NOON)
+    for place, part in enumerate(wander, 1):
+        if place % every:
+            cadence = cadence.after(NOON + round((place + part) * between))
+            assert cadence.period_ms <= 1.2 * between or place < every + 3
+    assert not cadence.rests
+
+
 def test_a_rest_is_known_with_its_cycle() -> None:
     known = turns((3, 40, 600), (3, 40, 600), (1, 40, 0))
     assert known.rests == (Rest(520_000, 600_000), Rest(520_000, 600_000))
