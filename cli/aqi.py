@@ -113,8 +113,9 @@ def aqi_command(
     concentrations: Annotated[
         list[str],
         typer.Argument(
-            metavar="PARAMETER[_AVERAGING]=VALUE[UNIT]...",
-            help="Means, e.g. pm25=35.9 o3_1h=0.162ppm; averaging and unit default to the standard's.",
+            metavar="PARAMETER=VALUE...",
+            help="Means, as PARAMETER[_AVERAGING]=VALUE[UNIT]: pm25=35.9 o3_1h=0.162ppm. Averaging and unit"
+            " are the standard's if not given.",
         ),
     ],
     standard: Annotated[

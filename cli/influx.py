@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from cli.errors import InfluxInitError
-from cli.shared.influx_setup import ADMIN_PASSWORD, ADMIN_TOKEN, admin_of, initialise
+from cli.shared.influx_setup import admin_of, initialise
 from settings.sections import Settings
 
 app = typer.Typer(help="The InfluxDB that skyfuse writes to.", no_args_is_help=True)
@@ -28,14 +28,14 @@ def init_command(
     admin_password_file: Annotated[
         Path | None,
         typer.Option(
-            help=f"New server only: its first user's password; else {ADMIN_PASSWORD}, else"
+            help="New server only: its first user's password; else see above, else"
             " TOKENS/admin.password. Made if the file is not there."
         ),
     ] = None,
     admin_token_file: Annotated[
         Path | None,
         typer.Option(
-            help=f"A token that may do everything; else {ADMIN_TOKEN}, else TOKENS/operator.token. Made on a"
+            help="A token that may do everything; else see above, else TOKENS/operator.token. Made on a"
             " new server if the file is not there."
         ),
     ] = None,
@@ -46,6 +46,8 @@ def init_command(
     """Set up a new InfluxDB 2, or make what is missing on one: buckets and least-privilege tokens.
 
     Secrets are not shown but written to files that only their owner can read. Run it as often as you like.
+
+    SKYFUSE_INFLUX_ADMIN_PASSWORD and SKYFUSE_INFLUX_ADMIN_TOKEN, where they are set, are instead of files.
     """
     influx = Settings().influx
     if influx.url is None:

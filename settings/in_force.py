@@ -5,6 +5,7 @@
 writes the page of all settings with their defaults.
 """
 
+import json
 import os
 import re
 import tomllib
@@ -63,9 +64,9 @@ def origin(path: Path) -> str:
     return str(file)
 
 
-def _gives(json: str, path: Path) -> bool:
+def _gives(text: str, path: Path) -> bool:
     """Whether a section given as JSON holds this setting."""
-    return re.search(rf'"{path[-1]}"\s*:', json) is not None
+    return re.search(rf'"{path[-1]}"\s*:', text) is not None
 
 
 def _written(value: object) -> str:
@@ -79,6 +80,10 @@ def _written(value: object) -> str:
             return "forever"
         days, rest = divmod(value, timedelta(days=1))
         return f"{days}d" if days and not rest else f"{value.total_seconds():g}s"
+    if isinstance(value, bool):
+        return str(value).lower()  # as TOML and the environment have it
+    if isinstance(value, tuple | Mapping):
+        return json.dumps(list(value) if isinstance(value, tuple) else dict(value), default=str)
     return _CREDENTIALS.sub("(not shown)@", str(value)) or '""'
 
 

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from cli import bench
 from cli import main as cli
+from cli.shared.influx_setup import ADMIN_PASSWORD
 
 
 def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -31,6 +32,14 @@ def test_help_cuts_no_name_on_a_narrow_terminal(command: tuple[str, ...]) -> Non
     assert "…" not in told
     assert {"evaluate": "--predictions", "dlq": "--set-header"}[command[0]] in told
     assert all(len(line) <= 50 for line in told.splitlines())
+
+
+@pytest.mark.parametrize("command", [("aqi",), ("influx", "init")])
+def test_help_in_panels_cuts_no_long_name(command: tuple[str, ...]) -> None:
+    told = run(*command, "--help", COLUMNS="80").stdout
+    assert "…" not in told
+    assert all(len(line) <= 80 for line in told.splitlines())
+    assert {"aqi": "PARAMETER[_AVERAGING]=VALUE[UNIT]", "influx": ADMIN_PASSWORD}[command[0]] in told
 
 
 def test_a_full_disk_is_a_sentence() -> None:

@@ -188,3 +188,13 @@ def test_each_broker_has_a_port() -> None:
     for wrong in ("", "a:1,", "a:x", "a:0", "a:65536", "kafka://a:1", "a b:1", ":9092", "::1:9092"):
         with pytest.raises(ValueError, match=r"is no host:port, such as broker-1:9092"):
             read(wrong)
+
+
+def test_config_writes_values_as_the_file_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SKYFUSE_GATEWAY__KEEP_ORIGINALS", "true")
+    monkeypatch.setenv("SKYFUSE_GATEWAY__ADMIT", '["school-*"]')
+    monkeypatch.setenv("SKYFUSE_GATEWAY__CODECS", '{"em500": "em500.js"}')
+    found = {one.name: one.value for one in in_force(Settings())}
+    assert found["gateway.keep_originals"] == "true"
+    assert found["gateway.admit"] == '["school-*"]'
+    assert found["gateway.codecs"] == '{"em500": "em500.js"}'
