@@ -12,6 +12,9 @@ from sources.adapters.core.tray import Tray
 _SERIAL: Final = re.compile(r"airgradient[:_/](?:readings/)?([0-9a-fA-F]{12})")
 #: All sizes are this after a bad frame of the PMS5003 (firmware issue 294).
 _BAD_FRAME: Final = (3661.0,)
+#: What firmwares send that do not leave out what is not there (3.0 and before, and some of 3.1).
+_INVALID: Final = (-1.0,)
+_INVALID_TEMPERATURE: Final = (-1000.0, -1001.0)
 
 
 def _read(payload: Node, tray: Tray) -> None:
@@ -44,18 +47,18 @@ ADAPTER: Final = Adapter(
     " /sensors/airgradient:SERIAL/measures (httpDomain, from 3.3.2); GET /public/api/v1/…/measures/current",
     read=_read,
     fields={
-        "pm02": Field("pm25", "ug/m3", "atm", missing=_BAD_FRAME),
-        "pm02Standard": Field("pm25", "ug/m3", "cf_1", missing=_BAD_FRAME),
-        "pm02Compensated": Field("pm25", "ug/m3", "epa"),
+        "pm02": Field("pm25", "ug/m3", "atm", missing=(*_BAD_FRAME, *_INVALID)),
+        "pm02Standard": Field("pm25", "ug/m3", "cf_1", missing=(*_BAD_FRAME, *_INVALID)),
+        "pm02Compensated": Field("pm25", "ug/m3", "epa", missing=_INVALID),
         "pm02_corrected": Field("pm25", "ug/m3", "epa"),
         "atmp_corrected": Field("temperature", "Cel", "compensated"),
         "rhum_corrected": Field("relativehumidity", "%", "compensated"),
-        "pm10": Field("pm10", "ug/m3", "atm", missing=_BAD_FRAME),
-        "pm10Standard": Field("pm10", "ug/m3", "cf_1", missing=_BAD_FRAME),
-        "atmp": Field("temperature", "Cel"),
-        "atmpCompensated": Field("temperature", "Cel", "compensated"),
-        "rhum": Field("relativehumidity", "%"),
-        "rhumCompensated": Field("relativehumidity", "%", "compensated"),
+        "pm10": Field("pm10", "ug/m3", "atm", missing=(*_BAD_FRAME, *_INVALID)),
+        "pm10Standard": Field("pm10", "ug/m3", "cf_1", missing=(*_BAD_FRAME, *_INVALID)),
+        "atmp": Field("temperature", "Cel", missing=_INVALID_TEMPERATURE),
+        "atmpCompensated": Field("temperature", "Cel", "compensated", missing=_INVALID_TEMPERATURE),
+        "rhum": Field("relativehumidity", "%", missing=_INVALID),
+        "rhumCompensated": Field("relativehumidity", "%", "compensated", missing=_INVALID),
     },
     others={
         "*pm01": "PM1", "*pm01Standard": "PM1", "bootCount": "starts", "*Count": "particle counts",

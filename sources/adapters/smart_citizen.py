@@ -52,13 +52,15 @@ def _read(payload: Node, tray: Tray) -> None:
 ADAPTER: Final = Adapter(
     name="smart-citizen",
     title="Smart Citizen Kit",
-    versions="SCK 2.0 to 2.3 by the numbers of its sensors, API v0. A kit flushes what its card kept: many"
+    versions="SCK 1.5 to 2.3 by the numbers of its sensors, API v0. A kit flushes what its card kept: many"
     " times in one message",
     arrives="MQTT device/sck/TOKEN/readings and …/readings/raw; GET"
     " https://api.smartcitizen.me/v0/devices/ID",
     form="text",
     read=_read,
     fields={
+        "12": Field("temperature", "Cel"),
+        "13": Field("relativehumidity", "%"),
         "55": Field("temperature", "Cel"),
         "56": Field("relativehumidity", "%"),
         "58": Field("pressure", "hPa", factor=10.0),
@@ -66,8 +68,8 @@ ADAPTER: Final = Adapter(
         "88": Field("pm10", "ug/m3", "atm"),
     },
     others={
-        "10": "battery", "14": "light", "53": "noise", "89": "PM1", "112": "CO2 by gas", "113": "VOC",
-        "data[].sensors[].raw_value": "raw", "data.sensors[].raw_value": "raw", "*sensors[].prev*": "history",
+        "10": "battery", "14": "light", "29": "noise", "53": "noise", "89": "PM1", "112": "CO2 by gas",
+        "113": "VOC", "data[].sensors[].raw_value": "raw", "data.sensors[].raw_value": "raw", "*sensors[].prev*": "history",
         "*sensors[].name": "sensor", "*sensors[].description": "sensor", "*sensors[].unit": "sensor",
         "*sensors[].uuid": "sensor", "*sensors[].ancestry": "sensor", "*sensors[].measurement": "sensor",
         "*sensors[].*_at": "history", "*sensors[].default_key": "sensor", "uuid": "id",

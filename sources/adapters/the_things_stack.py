@@ -3,13 +3,15 @@
 from typing import Final
 
 from sources.adapters.core.adapter import Adapter
-from sources.adapters.core.lorawan import FIELDS, OTHERS, take_raw
+from sources.adapters.core.lorawan import FIELDS, OTHERS, take_normalized, take_raw
 from sources.adapters.core.payload import Node
 from sources.adapters.core.tray import Tray
 
 
 def _read(payload: Node, tray: Tray) -> None:
-    ids, uplink = payload["end_device_ids"], payload["uplink_message"]
+    ids = payload["end_device_ids"]
+    # A webhook may have a path for normalized payloads alone.
+    uplink = payload["uplink_message"] or payload["uplink_normalized"]
     if payload["simulated"].take() is True:
         tray.refuse("simulated", uplink, "a simulated uplink: nothing was measured")
         return
@@ -23,6 +25,13 @@ def _read(payload: Node, tray: Tray) -> None:
     tray.place(device, place["latitude"], place["longitude"])
     stated = uplink["received_at"] or payload["received_at"]
     frame, decoded = uplink["frm_payload"], uplink["decoded_payload"]
+    normalized = list(uplink["normalized_payload"].one_or_each())
+    if normalized and not decoded:
+        for entry in normalized:
+            own = entry["time"]
+            draft = tray.draft(device, own or stated, source="device" if own else None)
+            take_normalized(tray, draft, entry)
+        return
     advice = "give the device its payload formatter in The Things Stack"
     take_raw(tray, device, names, stated, frame, uplink["f_port"], decoded, advice)
 
@@ -48,6 +57,7 @@ ADAPTER: Final = Adapter(
         "received_at": "network", "join_accept": "no uplink", "downlink_*": "no uplink",
         "location_solved": "no uplink", "service_data": "no uplink", "identifiers": "event", "name": "event",
         "time": "event", "context": "event", "visibility": "event", "unique_id": "event",
+        "uplink_normalized.*": "network", "*light": "light", "*co2": "CO2",
     } | OTHERS,
     time_source="server",
     raw=True,

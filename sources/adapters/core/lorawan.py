@@ -62,6 +62,12 @@ _CAYENNE: Final = re.compile(r"(temperature|relative_humidity|barometric_pressur
 _CAYENNE_OBJECTS: Final = {
     "temperatureSensor": "temperature", "humiditySensor": "humidity", "barometer": "pressure"
 }  # fmt: skip
+#: Decoders of one's own put their values into one of these. Others may hold settings and limits, whose
+#: numbers are no air.
+_WRAPPERS: Final = frozenset(
+    ("air", "data", "decoded", "environment", "measurement", "measurements", "readings", "sensors",
+     "telemetry", "values")
+)  # fmt: skip
 #: Of Decentlab's names, also of the older ones with blanks.
 _MASS: Final = re.compile(r"[ _]mass[ _]concentration$")
 _BATTERY_V: Final = ("battery_voltage", "Battery voltage", "BatV", "Bat_V", "Bat")
@@ -153,6 +159,9 @@ def _named(tray: Tray, draft: Draft, part: Node) -> None:
         if numbered := _CAYENNE.fullmatch(key):
             draft.named(numbered[1], node, sensor=f"channel-{numbered[2]:.9}")
             continue
+        if key.lower() in _WRAPPERS and node.has_parts():
+            _wrapped(tray, draft, node)
+            continue
         value, unit = node, ""
         if node["value"] or node["unit"]:  # Decentlab: {"displayName": …, "value": 9.8, "unit": "µg⋅m⁻³"}
             node["displayName"].take()
@@ -161,6 +170,25 @@ def _named(tray: Tray, draft: Draft, part: Node) -> None:
         if known is not None and not unit:
             draft.take(value, known)
         elif not draft.named(_MASS.sub("", key), value, unit):
+            tray.other(key, node)
+
+
+def _wrapped(tray: Tray, draft: Draft, wrapper: Node) -> None:
+    """Values in an object, or in a list of `{"name": …, "value": …, "unit": …}`."""
+    if wrapper.is_object():
+        _named(tray, draft, wrapper)
+        return
+    for entry in wrapper.each():
+        name = next((found for key in ("name", "parameter", "type") if (found := entry[key].text())), "")
+        value = entry["value"].called(name)
+        if name and not draft.named(name, value, entry["unit"].text()):
+            tray.other(name, value)
+
+
+def take_normalized(tray: Tray, draft: Draft, entry: Node) -> None:
+    """A measurement as The Things Stack normalizes it, whoever decoded it: Celsius, per cent and hPa."""
+    for key, node in entry["air"].items():
+        if not draft.named(key, node):
             tray.other(key, node)
 
 
