@@ -69,7 +69,8 @@ ADAPTER: Final = Adapter(
     },
     others={
         "10": "battery", "14": "light", "29": "noise", "53": "noise", "89": "PM1", "112": "CO2 by gas",
-        "113": "VOC", "data[].sensors[].raw_value": "raw", "data.sensors[].raw_value": "raw", "*sensors[].prev*": "history",
+        "113": "VOC", "data[].sensors[].raw_value": "raw", "data.sensors[].raw_value": "raw",
+        "*sensors[].prev*": "history",
         "*sensors[].name": "sensor", "*sensors[].description": "sensor", "*sensors[].unit": "sensor",
         "*sensors[].uuid": "sensor", "*sensors[].ancestry": "sensor", "*sensors[].measurement": "sensor",
         "*sensors[].*_at": "history", "*sensors[].default_key": "sensor", "uuid": "id",
