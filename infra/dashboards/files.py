@@ -6,7 +6,7 @@ from typing import Final
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
-from infra.dashboards import city, fleet, model, pipeline, quality, station
+from infra.dashboards import city, fleet, forecast, model, pipeline, quality, station
 
 FOLDER: Final = Path(__file__).parents[1] / "grafana" / "dashboards"
 
@@ -14,7 +14,7 @@ FOLDER: Final = Path(__file__).parents[1] / "grafana" / "dashboards"
 def render() -> dict[str, str]:
     """JSON by file name."""
     files = {}
-    for part in (city, station, fleet, quality, pipeline, model):
+    for part in (city, station, forecast, fleet, quality, pipeline, model):
         dashboard = part.build().build()
         for number, panel in enumerate(dashboard.panels or (), 1):
             panel.id_val = number

@@ -18,12 +18,13 @@ from infra.dashboards.parts import editions
 from schemas.alert import Alert
 from schemas.base import format_time, from_ms, to_ms
 from schemas.estimate import Estimate, FrameUse, Inputs, ModelOutput
+from schemas.forecast import Forecast, IndexForecast, PollutantForecast, RunningScore
 from schemas.parameters import POLLUTANTS
 from schemas.station import Station
 from sinks.directory import Directory
 from sinks.influx import InfluxSink
 from sinks.patience import Patience
-from sinks.points import alert_point
+from sinks.points import alert_point, forecast_points
 from sinks.store import Store
 from tests.engines import FaultProxy, influxdb
 from tests.samples import T0, estimate, imputed, index, measured
@@ -37,6 +38,25 @@ WINDOWS = 100
 #: Grafana's time range: cuts off some windows at both ends.
 FROM, TO = T0 + 60 * 7, T0 + 60 * 93
 INTERVAL_S = 300
+#: When the first hour ends that is foretold, and what is said of it.
+FORESEEN = T0 + 3600
+FORECAST = Forecast(
+    station="milan-1", issued_at=from_ms((FORESEEN - 3600) * 1000), revision=1, model="m",
+    pollutants={
+        "pm25": PollutantForecast(
+            mean=(9.5,) * 72, quantiles=tuple((float(level),) * 72 for level in range(7)), imputed_share=0.0
+        )
+    },
+    indices=(
+        IndexForecast(
+            standard="us-epa-2024", index=(40,) * 72, lo=(20,) * 72, hi=(90,) * 72, categories=("Good",),
+            probabilities=((1.0,) * 72,),
+        ),
+    ),
+    scores={
+        "pm25": {"1": RunningScore(count=9.0, mae=3.5, rmse=4.5, crps=2.5, coverage=0.875, skill=0.25)}
+    },
+)  # fmt: skip
 CHOSEN = {
     "city": ["Milan", "Turin"],
     "station": ["milan-1", "turin"],
@@ -50,7 +70,7 @@ ONE = "milan-1"  # what a single $station holds
 def test_the_checked_in_dashboards_are_up_to_date():
     written = {file.name: file.read_text() for file in FOLDER.glob("*.json")}
     assert written == render(), "run python -m infra.dashboards"
-    assert len(written) == 6
+    assert len(written) == 7
 
 
 # --- the city -----------------------------------------------------------------------------------------------
@@ -169,6 +189,9 @@ def filled(tmp_path_factory):
             current = store.write(made[start : start + 50])
             assert sink.write(current) == []
             assert sink.write_points(directory.points(current, STATIONS)) == []
+        later = FORECAST.model_copy(update={"issued_at": from_ms(FORESEEN * 1000)})
+        for one in (FORECAST, later):
+            assert sink.write_points(forecast_points(one)) == []
         events, alerts = newest_alerts(made)
         assert sink.write_points([alert_point(event) for event in events]) == []
         sink.close()
@@ -275,6 +298,16 @@ def scalar(value, how, over="mean"):
         return {("", None): AGGREGATES[over](list(newest))}
 
     return type("Scalar", (), {"wanted": staticmethod(wanted)})() if how == "newest" else line(value, how)
+
+
+@dataclass
+class Foretold:
+    """A query of the forecasts: what is said of the one hour in the time range, or of those before."""
+
+    value: float
+
+    def wanted(self, _):
+        return {("", FORESEEN): self.value}
 
 
 def seconds(moment):
@@ -422,6 +455,22 @@ EXPECTED = {
     ("model", "Methods", "A"): Lines(
         lambda one: {f"{one.station} {name}": p.value for name, p in one.pollutants.items()}, "last", bucket=0
     ),
+}
+FAN = "$parameter, the next three days"
+EXPECTED |= {
+    ("forecast", FAN, "A"): line(aq("pm25", lambda p: p.value), bucket=3600),
+    **{
+        ("forecast", FAN, letter): Foretold(FORECAST.pollutants["pm25"].quantiles[level][0])
+        for letter, level in zip("BCDEF", (3, 0, 2, 4, 6), strict=True)
+    },
+    **{
+        ("forecast", "Index to come", letter): Foretold(getattr(FORECAST.indices[0], field)[0])
+        for letter, field in zip("ABC", ("index", "lo", "hi"), strict=True)
+    },
+    **{
+        ("forecast", title, "A"): Foretold(getattr(FORECAST.scores["pm25"]["1"], field))
+        for title, field in (("Error", "mae"), ("Skill", "skill"), ("Inside the 90 % interval", "coverage"))
+    },
 }
 INFLUX = list(targets("influxdb"))
 IDS = [f"{board}: {title} {ref}" for board, title, ref, _ in INFLUX]
