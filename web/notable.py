@@ -96,7 +96,7 @@ def _lying(estimate: Estimate) -> list[Notable]:
     return [
         Notable(
             what="lying", station=estimate.station, detail=sensor,
-            text=f"{estimate.station}: the sensor {sensor} is not believed ({LABELS[name]}): {why[:_REASON]}",
+            text=f"{estimate.station}: {LABELS[name]} of {sensor} is left out: {why[:_REASON]}",
         )
         for name, sensor, why in left_out(estimate)
     ]  # fmt: skip

@@ -1,0 +1,123 @@
+// Asking the API, and listening to its stream. A key, where one is needed, is kept for this tab alone.
+
+const ROOT = "/api/v1";
+const KEY = "skyfuse-key";
+
+export class ApiError extends Error {
+  constructor(status, detail, code) {
+    super(detail);
+    this.status = status;
+    this.code = code;
+  }
+}
+
+export const key = {
+  get: () => sessionStorage.getItem(KEY) ?? "",
+  set: (value) => (value ? sessionStorage.setItem(KEY, value) : sessionStorage.removeItem(KEY)),
+};
+
+function headers(more = {}) {
+  return key.get() ? { Authorization: `Bearer ${key.get()}`, ...more } : more;
+}
+
+/** The JSON of a path under the API; `path` may be an address that an answer named. */
+export async function get(path) {
+  const address = path.startsWith("/") ? path : `${ROOT}/${path}`;
+  let answer;
+  try {
+    answer = await fetch(address, { headers: headers({ Accept: "application/json" }), cache: "no-cache" });
+  } catch {
+    throw new ApiError(0, "the server does not answer", "away");
+  }
+  if (!answer.ok) {
+    const problem = await answer.json().catch(() => ({}));
+    throw new ApiError(answer.status, problem.detail ?? answer.statusText, (problem.type ?? "").split(":").pop());
+  }
+  return answer.json();
+}
+
+/** All pages of a list: the items under `name`. */
+export async function all(path, name) {
+  const found = [];
+  for (let next = path; next; ) {
+    const page = await get(next);
+    found.push(...page[name]);
+    next = page.next;
+  }
+  return found;
+}
+
+/** An object URL of a picture that may need a key. */
+export async function picture(path) {
+  const answer = await fetch(path, { headers: headers() });
+  if (!answer.ok) throw new ApiError(answer.status, answer.statusText, "");
+  return URL.createObjectURL(await answer.blob());
+}
+
+const QUIET_MS = 16000;
+const LONGEST_PAUSE_MS = 10000;
+
+/**
+ * Listen for ever: after a break it goes on after the last event. `hear(name, data)` gets each event;
+ * `state(open)` whether the line is open.
+ */
+export function listen(hear, state) {
+  let id = null;
+  let pause = 500;
+  let ended = false;
+  let abort = null;
+  const run = async () => {
+    while (!ended) {
+      abort = new AbortController();
+      let watch = null;
+      const alive = () => {
+        clearTimeout(watch);
+        watch = setTimeout(() => abort.abort(), QUIET_MS);
+      };
+      try {
+        alive();
+        const answer = await fetch(`${ROOT}/stream`, {
+          headers: headers(id ? { "Last-Event-ID": id } : {}),
+          signal: abort.signal,
+          cache: "no-store",
+        });
+        if (!answer.ok) throw new ApiError(answer.status, answer.statusText, "");
+        state(true, answer.status);
+        pause = 500;
+        const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+        let rest = "";
+        for (;;) {
+          const { done, value } = await reader.read();
+          if (done) break;
+          alive();
+          const blocks = (rest + value).split("\n\n");
+          rest = blocks.pop();
+          for (const block of blocks) {
+            let name = "message";
+            let data = "";
+            for (const line of block.split("\n")) {
+              if (line.startsWith("id: ")) id = line.slice(4);
+              else if (line.startsWith("event: ")) name = line.slice(7);
+              else if (line.startsWith("data: ")) data += line.slice(6);
+            }
+            if (data) hear(name, JSON.parse(data));
+          }
+        }
+      } catch (error) {
+        state(false, error.status ?? 0);
+      } finally {
+        clearTimeout(watch);
+      }
+      if (ended) return;
+      state(false, 0);
+      // Not all pages at once: the server has just come back.
+      await new Promise((go) => setTimeout(go, pause * (0.5 + Math.random())));
+      pause = Math.min(2 * pause, LONGEST_PAUSE_MS);
+    }
+  };
+  run();
+  return () => {
+    ended = true;
+    abort?.abort();
+  };
+}

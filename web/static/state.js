@@ -1,0 +1,117 @@
+// What is known now, and who wants to hear of it. Many events make one call: at most every 400 ms.
+
+import { all, get, listen } from "./api.js";
+
+const TELL_MS = 400;
+
+export const state = {
+  site: null,
+  stations: new Map(), // id -> {properties, place: [longitude, latitude] | null}
+  latest: new Map(), // id -> the newest window in brief
+  alerts: new Map(), // id -> alert
+  /** Since when the stream is broken, and Kafka away; Date or null. */
+  lostSince: null,
+  kafkaSince: null,
+  denied: 0,
+  /** Server's clock less ours, ms. */
+  skew: 0,
+  /** When the last event came. */
+  heardAt: null,
+};
+
+const listeners = new Set();
+let changed = new Set();
+let timer = null;
+
+/** Call `told(ids)` after changes, `ids` a Set of stations; gives what ends it. */
+export function onChange(told) {
+  listeners.add(told);
+  return () => listeners.delete(told);
+}
+
+function touch(id) {
+  changed.add(id);
+  timer ??= setTimeout(() => {
+    timer = null;
+    const ids = changed;
+    changed = new Set();
+    for (const told of listeners) told(ids);
+  }, TELL_MS);
+}
+
+export function now() {
+  return new Date(Date.now() + state.skew);
+}
+
+function take(estimate) {
+  const known = state.latest.get(estimate.station);
+  if (known && (known.at > estimate.at || (known.at === estimate.at && known.revision > estimate.revision))) return;
+  state.latest.set(estimate.station, estimate);
+  touch(estimate.station);
+}
+
+function takeAlert(alert) {
+  const known = state.alerts.get(alert.id);
+  if (known && known.sequence > alert.sequence) return;
+  state.alerts.set(alert.id, alert);
+  touch(alert.station);
+}
+
+export async function refresh() {
+  const [site, stations, latest, alerts] = await Promise.all([
+    get("site"), all("stations", "features"), all("latest", "stations"), get("alerts?limit=200"),
+  ]);
+  state.site = site;
+  state.stations = new Map(stations.map((one) => [one.id, { ...one.properties, place: one.geometry?.coordinates ?? null }]));
+  for (const id of [...state.latest.keys()]) if (!state.stations.has(id)) state.latest.delete(id);
+  latest.forEach(take);
+  alerts.alerts.forEach(takeAlert);
+  touch("");
+}
+
+/** Whether a station's newest window is no news any more. */
+export function isStale(estimate) {
+  const limit = state.stations.get(estimate.station)?.stale_after_s ?? 900;
+  return now() - new Date(estimate.at) > 1000 * limit;
+}
+
+/** The category of an index block, as it is drawn; null where there is none. */
+export function look(index) {
+  if (!index || index.level === undefined || index.level === null) return null;
+  const standard = state.site?.standards.find((one) => one.id === index.standard);
+  return standard?.categories[index.level] ?? null;
+}
+
+export function nameOf(id) {
+  return state.stations.get(id)?.name || id;
+}
+
+export function start() {
+  listen(
+    (name, data) => {
+      state.heardAt = new Date();
+      if (name === "estimate") {
+        if (!state.stations.has(data.station)) setTimeout(() => refresh().catch(() => {}), 1000);
+        take(data);
+      } else if (name === "alert") takeAlert(data);
+      else if (name === "pulse" || name === "hello") {
+        state.skew = new Date(data.now) - Date.now();
+        const since = data.kafka_away_since ? new Date(data.kafka_away_since) : null;
+        if (name === "pulse" && String(since) !== String(state.kafkaSince)) {
+          state.kafkaSince = since;
+          touch("");
+        }
+      } else if (name === "reset") refresh().catch(() => {});
+    },
+    (open, status) => {
+      state.denied = status === 401 || status === 403 ? status : 0;
+      if (open && state.lostSince) {
+        // Records and places may have changed meanwhile; events that were missed come by themselves.
+        refresh().catch(() => {});
+      }
+      state.lostSince = open ? null : state.lostSince ?? new Date();
+      touch("");
+    },
+  );
+  setInterval(() => refresh().catch(() => {}), 300000);
+}

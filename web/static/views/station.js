@@ -1,0 +1,239 @@
+// Station: its series, what each value rests on, and why its index is what it is.
+
+import { get, picture } from "../api.js";
+import { chart, flagLegend, timeline } from "../chart.js";
+import { h, show } from "../dom.js";
+import { mark, shapeOf, sides, statusWords, value, zoneOf } from "../marks.js";
+import { isStale, look, nameOf, now, onChange, state } from "../state.js";
+import { adviceOf, ago, LABELS, moment, number, percent, t, unitOf } from "../words.js";
+
+const RANGES = { "6h": 6, "24h": 24, "7d": 168, "30d": 720 };
+
+export async function open(main, { id, query }) {
+  let what = query.get("what") ?? "index";
+  let range = query.get("range") ?? "6h";
+  let plot = null;
+  let ended = false;
+  const zone = zoneOf(id);
+  const head = h("section", { class: "head" });
+  const table = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": t("station.pollutants") });
+  const why = h("ul", { class: "why", lang: "en" });
+  const rules = h("ul", { class: "rules" });
+  const bars = h("div", { class: "bars" });
+  const cameras = h("div", { class: "cameras" });
+  const plotted = h("div", {});
+  const below = h("div", {});
+  const choices = h("div", { class: "choices" });
+  const camerasBox = h("section", { class: "card", hidden: true }, h("h2", {}, t("station.camera")), cameras);
+  show(
+    main, head,
+    h("section", { class: "card wide" }, choices, plotted, below),
+    h("div", { class: "cards" },
+      h("section", { class: "card broad" }, h("h2", {}, t("station.pollutants")), table),
+      h("section", { class: "card" }, h("h2", {}, t("station.subindices")), bars),
+      camerasBox,
+      h("section", { class: "card" }, h("h2", {}, t("station.why")), why),
+      h("section", { class: "card" }, h("h2", {}, t("station.alerts")), rules),
+      h("section", { class: "card" }, h("h2", {}, t("station.share")), share(id))),
+  );
+
+  function fillHead() {
+    const one = state.latest.get(id);
+    const station = state.stations.get(id);
+    if (!one) {
+      show(head, h("h1", {}, nameOf(id)), h("p", {}, t(station ? "station.nothing" : "station.unknown")));
+      return;
+    }
+    const category = look(one.index);
+    const stale = isStale(one);
+    show(
+      head,
+      h("div", { class: "big" }, mark(one, 92)),
+      h("div", {},
+        h("h1", {}, nameOf(id), h("span", { class: "dim" }, ` ${id}${station?.city ? ` · ${station.city}` : ""}`)),
+        h("p", { class: "lead" }, h("strong", {}, `AQI ${one.index?.index ?? "–"}`), ` · ${statusWords(one)}`,
+          one.index?.lo !== undefined && one.index?.lo !== null ? ` · ${t("station.interval", { lo: one.index.lo, hi: one.index.hi })}` : "",
+          h("span", { class: "dim" }, ` · ${one.index?.standard ?? ""}`)),
+        h("p", { class: stale ? "bad" : "dim" }, stale ? t("stale.since", { since: moment(one.at, zone) }) : ago(new Date(one.at), now()),
+          ` · ${t(`shape.${shapeOf(one)}`)} · ${sides(one)}`,
+          one.index?.dominant?.length ? ` · ${t("station.dominant", { names: one.index.dominant.map((name) => LABELS[name]).join(", ") })}` : ""),
+        category && !stale && one.index.status !== "insufficient" ? h("p", {}, adviceOf(category)) : null,
+        one.index?.reason ? h("details", {}, h("summary", {}, t("station.notvalid", { status: t(`status.${one.index.status}`) })), h("p", { lang: "en", class: "dim" }, one.index.reason)) : null),
+    );
+  }
+
+  function fillTable(estimate) {
+    const names = Object.keys(LABELS).filter((name) => estimate.pollutants[name] || estimate.missing[name]);
+    show(table, h("table", {},
+      h("thead", {}, h("tr", {}, ["col.pollutant", "col.value", "col.kind", "col.flag", "col.from"].map((one) => h("th", { scope: "col" }, t(one))))),
+      h("tbody", {}, names.map((name) => {
+        const one = estimate.pollutants[name];
+        if (!one) {
+          const lost = estimate.missing[name];
+          return h("tr", {}, h("th", { scope: "row" }, LABELS[name]), h("td", {}, "–"), h("td", {}, t("kind.missing")),
+            h("td", {}, t(`flag.${lost.qc}`)), h("td", {}, refused(lost.refused)));
+        }
+        return h("tr", {}, h("th", { scope: "row" }, LABELS[name]), h("td", { class: "num" }, value(name, one)),
+          h("td", {}, t(`kind.${one.kind}`)), h("td", {}, t(`flag.${one.qc}`)),
+          h("td", {}, one.kind === "imputed" ? carried(one) : one.sensors.join(", "), refused(one.refused)));
+      }))));
+  }
+
+  function fillBars(estimate) {
+    const block = estimate.indices[0];
+    const found = Object.entries(block?.subindices ?? {});
+    const most = Math.max(50, ...found.map(([, points]) => points));
+    const standard = state.site.standards.find((one) => one.id === block?.standard);
+    show(bars, found.length ? found.sort((a, b) => b[1] - a[1]).map(([name, points]) => {
+      const category = standard?.categories.find((one) => points >= one.low && (one.high === null || one.high === undefined || points <= one.high));
+      return h("div", { class: "bar" }, h("span", {}, LABELS[name], block.dominant.includes(name) ? h("b", {}, ` ${t("station.leads")}`) : ""),
+        h("span", { class: "track" }, h("i", { style: { width: `${(100 * points) / most}%`, background: category?.shade ?? "var(--dim)" } })), h("span", { class: "num" }, points));
+    }) : h("p", { class: "dim" }, t("station.nosub")));
+    const shares = Object.entries(estimate.model?.shares ?? {});
+    if (shares.length) {
+      bars.append(h("details", {}, h("summary", {}, t("station.shapley", { aqi: number(estimate.model.aqi) })),
+        h("ul", {}, shares.sort((a, b) => Math.abs(b[1]) - Math.abs(a[1])).map(([name, share]) => h("li", {}, `${LABELS[name] ?? t(`share.${name}`)}: ${share > 0 ? "+" : "−"}${number(Math.abs(share))}`)))));
+    }
+  }
+
+  async function explain() {
+    try {
+      const { estimate, why: lines } = await get(`explain?station=${id}`);
+      if (ended) return;
+      fillTable(estimate);
+      fillBars(estimate);
+      show(why, lines.map((one) => h("li", {}, one)));
+    } catch (error) {
+      if (!why.children.length) show(why, h("li", { class: "bad" }, error.message));
+    }
+    try {
+      const found = (await get(`alerts/explain?station=${id}`)).rules;
+      if (!ended) show(rules, found.map((one) => h("li", { class: one.open ? "open" : "" }, h("b", {}, `${one.open ? "● " : "○ "}${one.rule}`), h("span", { lang: "en" }, ` ${one.text}`))));
+    } catch {
+      // The notice says that the server is away.
+    }
+  }
+
+  async function fillCameras() {
+    if (!state.stations.get(id)?.cameras) return;
+    try {
+      const found = (await get(`pictures?station=${id}`)).cameras;
+      if (ended || !found.length) return;
+      camerasBox.hidden = false;
+      const made = [];
+      for (const one of found) {
+        let heat = false;
+        const image = h("img", { alt: t("camera.alt", { camera: one.camera, station: nameOf(id) }), width: 224 });
+        const band = one.far_band ? h("i", { class: "band", style: {
+          top: `${100 * one.far_band[0]}%`, height: `${100 * (one.far_band[1] - one.far_band[0])}%`,
+          left: `${100 * one.far_band[2]}%`, width: `${100 * (one.far_band[3] - one.far_band[2])}%` } }) : null;
+        const load = async () => { image.src = await picture(heat ? one.heat : one.image); };
+        await load();
+        made.push(h("figure", {}, h("div", { class: "frame" }, image, band),
+          h("figcaption", {}, h("b", {}, one.camera), ` · ${moment(one.at, zone)} (${ago(new Date(one.at), now())})`,
+            one.usable === false ? h("span", { class: "bad" }, ` · ${t("camera.unusable")}: ${one.reasons.join(", ")}`) : "",
+            band ? h("span", { class: "dim" }, ` · ${t("camera.band")}`) : ""),
+          one.heat ? h("button", { type: "button", "aria-pressed": "false", onclick: async (event) => {
+            heat = !heat;
+            event.target.setAttribute("aria-pressed", String(heat));
+            await load();
+          } }, t("camera.heat")) : null));
+      }
+      if (!ended) show(cameras, made, h("p", { class: "dim" }, t("camera.privacy")));
+    } catch (error) {
+      if (!ended && error.status === 401) {
+        camerasBox.hidden = false;
+        show(cameras, h("p", { class: "dim" }, t("camera.key")));
+      }
+    }
+  }
+
+  async function fillPlot() {
+    const mine = `${what} ${range}`;
+    const since = new Date(now() - RANGES[range] * 3600000).toISOString().slice(0, 19);
+    let made;
+    try {
+      made = await get(`series?station=${id}&what=${what}&since=${since}Z&points=500`);
+    } catch (error) {
+      if (!plot) show(plotted, h("p", { class: "bad" }, error.message));
+      return;
+    }
+    if (ended || mine !== `${what} ${range}`) return;
+    if (!made.at.length) {
+      plot?.close();
+      plot = null;
+      show(plotted, h("p", { class: "dim" }, t("chart.empty")));
+      show(below);
+      return;
+    }
+    const unit = what === "index" ? { unit: t("points"), factor: 1 } : unitOf(what);
+    const before = plot;
+    plot = await chart(made, unit, zone);
+    if (ended) return plot.close();
+    show(plotted, plot.element);
+    before?.close();
+    show(
+      below,
+      plot.cut !== null ? h("p", { class: "dim" }, t("chart.cut", { value: number(plot.cut), unit: unit.unit })) : null,
+      made.span_s ? h("p", { class: "dim" }, t("chart.span", { minutes: number(made.span_s / 60) })) : null,
+      what === "index" ? null : [h("h3", {}, t("station.timeline")), timeline(made), flagLegend()],
+      h("p", { class: "dim" }, h("a", { href: `/api/v1/series.csv?station=${id}&since=${since}Z`, download: "" }, t("station.csv"))),
+    );
+  }
+
+  function choose() {
+    const button = (name, text, chosen, pick) => h("button", { type: "button", "aria-pressed": String(chosen), onclick: () => { pick(); choose(); fillPlot(); } }, text);
+    show(
+      choices,
+      h("div", { role: "group", "aria-label": t("station.what") }, ["index", ...Object.keys(LABELS)].map((name) => button(name, name === "index" ? "AQI" : LABELS[name], what === name, () => { what = name; }))),
+      h("div", { role: "group", "aria-label": t("station.range") }, Object.keys(RANGES).map((name) => button(name, t(`range.${name}`), range === name, () => { range = name; }))),
+    );
+    history.replaceState(null, "", `?what=${what}&range=${range}`);
+  }
+
+  choose();
+  fillHead();
+  explain();
+  fillCameras();
+  fillPlot();
+  const stop = onChange((ids) => {
+    fillHead();
+    if (ids.has(id)) {
+      explain();
+      fillPlot();
+    }
+  });
+  const ages = setInterval(fillHead, 10000);
+  const pictures = setInterval(fillCameras, 30000);
+  return {
+    title: nameOf(id),
+    close: () => {
+      ended = true;
+      stop();
+      clearInterval(ages);
+      clearInterval(pictures);
+      plot?.close();
+    },
+  };
+}
+
+function carried(one) {
+  const shares = Object.entries(one.weights ?? {}).filter(([, share]) => share > 0.005).sort((a, b) => b[1] - a[1]);
+  if (!shares.length) return t(`method.${one.method}`);
+  return shares.map(([name, share]) => `${percent(share)} ${t(`method.${name}`)}`).join(", ");
+}
+
+function refused(all) {
+  const found = Object.entries(all ?? {});
+  return found.length ? h("span", { class: "bad", lang: "en" }, ` ${found.map(([sensor, why]) => `${sensor}: ${why}`).join("; ")}`) : "";
+}
+
+function share(id) {
+  const frame = `<iframe src="${location.origin}/widget/${id}" width="320" height="150" title="${nameOf(id).replace(/"/g, "&quot;")}"></iframe>`;
+  return [
+    h("p", {}, h("img", { src: `/badge/${id}.svg`, alt: t("share.badge"), height: 22 })),
+    h("label", { for: "embed" }, t("share.frame")),
+    h("textarea", { id: "embed", readonly: true, rows: 3 }, frame),
+  ];
+}
+

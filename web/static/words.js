@@ -1,0 +1,105 @@
+// The page's words, numbers, ages and units, in the language that was chosen or that the browser asks for.
+
+export const LANGUAGES = { en: "English", de: "Deutsch", es: "Español", hi: "हिन्दी", ne: "नेपाली", zh: "中文" };
+const CHOSEN = "skyfuse-language";
+const UNITS = "skyfuse-units";
+let english = {};
+let words = {};
+export let language = "en";
+
+async function load(name) {
+  const answer = await fetch(`/static/words/${name}.json`, { cache: "no-cache" });
+  return answer.ok ? answer.json() : {};
+}
+
+export async function speak(name) {
+  const asked = name ?? new URLSearchParams(location.search).get("lang") ?? localStorage.getItem(CHOSEN);
+  const wanted = [asked, ...(navigator.languages ?? [])].filter(Boolean).map((one) => one.toLowerCase().split("-")[0]);
+  language = wanted.find((one) => one in LANGUAGES) ?? "en";
+  if (name) localStorage.setItem(CHOSEN, name);
+  if (!Object.keys(english).length) english = await load("en");
+  words = language === "en" ? english : await load(language);
+  document.documentElement.lang = language;
+}
+
+/** A phrase; {name} in it is filled in. */
+export function t(key, values = {}) {
+  const text = words[key] ?? english[key] ?? key;
+  return text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? values[name] : whole));
+}
+
+/** The locale of numbers and times: that of the browser, where it is of the chosen language. */
+function locale() {
+  return (navigator.languages ?? []).find((one) => one.toLowerCase().startsWith(language)) ?? language;
+}
+
+export function number(value, digits = 3) {
+  if (value === null || value === undefined) return "–";
+  const options = Math.abs(value) >= 100 ? { maximumFractionDigits: 0 } : { maximumSignificantDigits: digits };
+  return new Intl.NumberFormat(locale(), options).format(value);
+}
+
+export function percent(share) {
+  return new Intl.NumberFormat(locale(), { style: "percent", maximumFractionDigits: 0 }).format(share);
+}
+
+/** How long ago a moment was: "3 min ago". */
+export function ago(moment, now) {
+  const seconds = Math.max(0, Math.round((now - moment) / 1000));
+  const form = new Intl.RelativeTimeFormat(locale(), { style: "short", numeric: "always" });
+  if (seconds < 90) return form.format(-seconds, "second");
+  if (seconds < 5400) return form.format(-Math.round(seconds / 60), "minute");
+  if (seconds < 129600) return form.format(-Math.round(seconds / 3600), "hour");
+  return form.format(-Math.round(seconds / 86400), "day");
+}
+
+/** A moment in a station's zone, with its date where that is not today's. */
+export function moment(value, zone = "UTC", full = false) {
+  const at = new Date(value);
+  const day = new Intl.DateTimeFormat("en-CA", { timeZone: zone, dateStyle: "short" });
+  const today = !full && day.format(at) === day.format(new Date());
+  return new Intl.DateTimeFormat(locale(), {
+    timeZone: zone, hour: "2-digit", minute: "2-digit", timeZoneName: "short",
+    ...(today ? {} : { year: "numeric", month: "short", day: "numeric" }),
+  }).format(at);
+}
+
+export const LABELS = { pm25: "PM2.5", pm10: "PM10", no2: "NO₂", so2: "SO₂", co: "CO", o3: "O₃" };
+let perPpb = {};
+
+export function setFactors(found) {
+  perPpb = found ?? {};
+}
+
+export const units = {
+  get: () => localStorage.getItem(UNITS) ?? "auto",
+  set: (value) => localStorage.setItem(UNITS, value),
+};
+
+function inPpb(name) {
+  if (!(name in perPpb)) return false;
+  const asked = units.get();
+  return asked === "ppb" || (asked === "auto" && /-US$/i.test(navigator.language ?? ""));
+}
+
+/** A concentration in the unit of the reader: {value, unit, factor}. */
+export function unitOf(name) {
+  return inPpb(name) ? { unit: "ppb", factor: 1 / perPpb[name] } : { unit: "µg/m³", factor: 1 };
+}
+
+export function concentration(name, value) {
+  const { unit, factor } = unitOf(name);
+  return `${number(value * factor)} ${unit}`;
+}
+
+/** The name of a category: in the page's language, in the standard's own file, or in English. */
+export function categoryName(category) {
+  const key = `category.${category.name.en.toLowerCase().replace(/[^a-z]+/g, "_")}`;
+  return category.name[language] ?? words[key] ?? category.name.en;
+}
+
+export function adviceOf(category) {
+  const key = `advice.${category.key}`;
+  return category.advice[language] ?? words[key] ?? category.advice.en;
+}
+
