@@ -119,12 +119,12 @@ class Follower:
                 if self.away_since is None:
                     self.away_since = time.time()
                     log.warning("the broker is away: %s", error)
-                    self._stir()
+                    self.stir()
             else:
                 if self.away_since is not None:
                     log.warning("the broker is back after %.0f s", time.time() - self.away_since)
                     self.away_since = None
-                    self._stir()
+                    self.stir()
             await asyncio.sleep(_DIAL_S)
 
     async def _follow(self) -> None:
@@ -153,12 +153,12 @@ class Follower:
                     for record in records:
                         self._take(topic, record)
                 if fetched:
-                    self._stir()
+                    self.stir()
                 if not self.read.is_set() and not [
                     place for place in places if await consumer.position(place) < ends[place]
                 ]:
                     self.read.set()
-                    self._stir()
+                    self.stir()
         finally:
             with contextlib.suppress(KafkaError):
                 await consumer.stop()
@@ -214,7 +214,8 @@ class Follower:
         elif self._pictures is not None:
             self._pictures(record)
 
-    def _stir(self) -> None:
+    def stir(self) -> None:
+        """Wake who listens."""
         self.news.set()
         self.news = asyncio.Event()
 

@@ -1,5 +1,6 @@
 """A server of the page with a state that a test has made, on a port of its own, without a broker."""
 
+import asyncio
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,25 @@ class Served:
     settings: Settings
     url: str
 
+    def start(self) -> None:
+        config = served_by(application(self.parts), "127.0.0.1", self.settings.web.port)
+        config.lifespan = "off"  # nothing is followed
+        self._server = server = uvicorn.Server(config)
+        loop = self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=lambda: loop.run_until_complete(server.serve()), daemon=True)
+        self._thread.start()
+        until(lambda: server.started, "the server to start")
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+        self._loop.close()
+
+    def _stir(self) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.parts.follower.stir)
+
     def get(self, path: str, **headers: str) -> Any:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         pool = urllib3.PoolManager(retries=False, timeout=10.0)
@@ -50,10 +70,12 @@ class Served:
         live = self.parts.live
         for estimate in estimates:
             live.estimate(estimate, TopicPlace("estimate", partition, live.reached("estimate", partition)))
+        self._stir()
 
     def tell(self, alert: Alert) -> None:
         live = self.parts.live
         live.alert(alert, TopicPlace("alert", 0, live.reached("alert", 0)))
+        self._stir()
 
 
 @contextmanager
@@ -79,17 +101,11 @@ def served(
         object.__setattr__(parts, "now", lambda: now)
     for record in stations:
         parts.live.station(record.station, record)
-    config = served_by(application(parts), "127.0.0.1", port)
-    config.lifespan = "off"  # nothing is followed
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
+    made = Served(parts, settings, f"http://127.0.0.1:{port}")
+    made.start()
+    made.show(estimates)
     try:
-        until(lambda: server.started, "the server to start")
-        made = Served(parts, settings, f"http://127.0.0.1:{port}")
-        made.show(estimates)
         yield made
     finally:
-        server.should_exit = True
-        thread.join(10)
+        made.stop()
         parts.history.close()

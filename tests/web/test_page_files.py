@@ -1,0 +1,46 @@
+"""The page's files: what they weigh, whom they name, and that no language lacks a word."""
+
+import json
+import re
+from pathlib import Path
+
+from web.pages import FILES, file
+
+#: Most that the page may weigh, packed, in bytes.
+WEIGHT = 400_000
+
+
+def test_no_view_weighs_more_than_it_may():
+    every = [
+        path
+        for path in FILES.rglob("*")
+        if path.is_file() and path.suffix in (".html", ".js", ".css", ".svg")
+    ]
+    weights = {str(path.relative_to(FILES)): _weight(path) for path in every}
+    words = max(_weight(path) for path in (FILES / "words").glob("*.json"))
+    whole = sum(weights.values()) + 2 * words + _weight(FILES / "vendor" / "countries.json")
+    assert whole < WEIGHT, weights
+
+
+def _weight(path: Path) -> int:
+    packed = file(str(path.relative_to(FILES)))
+    assert packed is not None, path
+    return len(packed.gzipped or packed.body)
+
+
+def test_every_language_has_the_words_and_their_places():
+    english = json.loads((FILES / "words" / "en.json").read_text())
+    for path in (FILES / "words").glob("*.json"):
+        words = json.loads(path.read_text())
+        others = {key for key in words if not key.startswith(("category.", "advice."))}
+        assert others == set(english), path.name
+        for key in others:
+            places, wanted = (sorted(re.findall(r"{(\w+)}", one[key])) for one in (words, english))
+            assert places == wanted, (path.name, key)
+
+
+def test_nothing_in_the_page_names_another_host():
+    for path in FILES.rglob("*"):
+        if path.suffix in (".js", ".css", ".html") and "vendor" not in path.parts:
+            named = set(re.findall(r"https?://[^\s\"'`$]+", path.read_text()))
+            assert named <= {"http://www.w3.org/2000/svg"}, path.name
