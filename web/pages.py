@@ -42,7 +42,7 @@ def file(name: str) -> Packed | None:
 
 def policy(settings: WebSettings, path: str) -> str:
     """The Content-Security-Policy of a path: scripts, styles and data from here alone."""
-    pictures = "'self' data:"
+    pictures = "'self' data: blob:"
     if settings.tiles is not None and "//" in settings.tiles:
         parts = urlsplit(settings.tiles)
         pictures += f" {parts.scheme}://{parts.netloc}"

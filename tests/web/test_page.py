@@ -218,7 +218,7 @@ def test_a_thousand_stations_cost_the_browser_less_than_half_a_core(browser, tmp
 
         def busy() -> float:
             found = devtools.send("Performance.getMetrics")["metrics"]
-            return next(one["value"] for one in found if one["name"] == "TaskDuration")
+            return float(next(one["value"] for one in found if one["name"] == "TaskDuration"))
 
         until(lambda: made.parts.counter.open > 0, "the page to listen")
         before, began = busy(), time.monotonic()
