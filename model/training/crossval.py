@@ -19,11 +19,12 @@ from model.bundle.runtime import HeadOutput, pattern_index
 from model.errors import TrainingError
 from model.evaluation.evaluate import Mask, Windows, masked, noise_picture
 from model.evaluation.progress import Progress
+from model.training.batches import hour_circle, pool_frames
 from model.training.config import TrainConfig
 from model.training.finetune import fine_tune
 from model.training.frames import INPUT_SIZE, FrameTable
 from model.training.network import EnsembleHead, EnsembleOutputs, Familiarity
-from model.training.train import Fitted, Projection, Split, fit, hour_circle, pool_frames
+from model.training.train import Fitted, Projection, Split, fit
 from schemas.arrays import Bool, Float32, Float64
 from schemas.parameters import POLLUTANTS
 

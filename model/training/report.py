@@ -24,6 +24,7 @@ from model.bundle.targets import calculate
 from model.evaluation.evaluate import CALCULATORS, MASKS, Windows, score_windows
 from model.evaluation.metrics import CLASS_NAMES, Scores, aqi_class, scores
 from model.evaluation.progress import Progress
+from model.training.batches import hour_circle
 from model.training.config import TrainConfig, load_config
 from model.training.crossval import (
     NOISE,
@@ -40,7 +41,7 @@ from model.training.crossval import (
 from model.training.finetune import fine_tune
 from model.training.frames import FrameTable
 from model.training.network import HeadInputs
-from model.training.train import Fitted, Projection, Split, fit, hour_circle, principal_components
+from model.training.train import Fitted, Projection, Split, fit, principal_components
 from schemas.arrays import Float64
 from schemas.parameters import POLLUTANTS
 

@@ -7,22 +7,22 @@ one batched network (`torch.func.vmap`), each with its own random masks and its 
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap  # type: ignore[attr-defined]
 
 from model.bundle.bundle import EMBEDDING_SIZE
 from model.errors import TrainingError
 from model.evaluation.progress import Progress
+from model.training.batches import Batch, Batches, Targets, TrainingRows
 from model.training.config import TrainConfig
 from model.training.frames import FrameTable
-from model.training.network import AQI_UNIT, SENSORS, FusionHead, HeadInputs, HeadOutputs, Scaling
+from model.training.network import AQI_UNIT, FusionHead, HeadInputs, HeadOutputs, Scaling
 from schemas.arrays import Bool, Float32
 
 __all__ = [
@@ -30,13 +30,8 @@ __all__ = [
     "Projection",
     "Split",
     "fit",
-    "pool_frames",
     "principal_components",
 ]
-
-
-#: Random poolings of each window's frames that training draws from.
-_DRAWS: Final = 32
 
 
 class Split(NamedTuple):
@@ -128,47 +123,9 @@ def _scaling(
     )  # fmt: skip
 
 
-def pool_frames(values: Float32, group: NDArray[np.int64], groups: int) -> Float32:
-    total = np.zeros((groups, values.shape[1]))
-    np.add.at(total, group, values)
-    count = np.maximum(np.bincount(group, minlength=groups), 1)
-    return (total / count[:, None]).astype(np.float32)
-
-
-def _draws(group: NDArray[np.int64], groups: int, rng: np.random.Generator) -> list[list[NDArray[np.int64]]]:
-    """Per group, `_DRAWS` choices of its frames: draw 0 takes all of them, the others a random few."""
-    order = np.argsort(group, kind="stable")
-    ends = np.cumsum(np.bincount(group, minlength=groups))
-    chosen = []
-    for frames in np.split(order, ends[:-1]):
-        sizes = [
-            len(frames) if draw == 0 else min(len(frames), int(rng.choice([1, 2, 4, 8, 16, 80])))
-            for draw in range(_DRAWS)
-        ]
-        chosen.append([rng.choice(frames, size, replace=False) if len(frames) else frames for size in sizes])
-    return chosen
-
-
-def _drawn(values: Float32, draws: list[list[NDArray[np.int64]]]) -> Float32:
-    """(draws, G, W) means of (F, W); 0 for a group without frames."""
-    means = np.zeros((_DRAWS, len(draws), values.shape[1]), dtype=np.float32)
-    for index, choices in enumerate(draws):
-        if len(choices[0]):
-            for draw, chosen in enumerate(choices):
-                means[draw, index] = values[chosen].mean(axis=0)
-    return means
-
-
-def hour_circle(hour: Float32) -> Float32:
-    """(N, 2) sine and cosine of hours; 0, 0 where the hour is unknown."""
-    angle = hour * np.float32(2 * np.pi / 24)
-    return np.nan_to_num(np.stack([np.sin(angle), np.cos(angle)], axis=1)).astype(np.float32)
-
-
-def _loss(
-    config: TrainConfig, out: HeadOutputs, aqi: Tensor, log: Tensor, known: Tensor, scaling: Scaling
-) -> Tensor:
+def _loss(config: TrainConfig, out: HeadOutputs, targets: Targets, scaling: Scaling) -> Tensor:
     """Loss of each row (N,)."""
+    aqi, log, known = targets
     aqi_error = (out.aqi - aqi) / AQI_UNIT
     log_error = (out.log_sensors - log) / scaling.log_std
 
@@ -190,6 +147,149 @@ def _loss(
     return loss
 
 
+class _Start(NamedTuple):
+    """What a split begins with."""
+
+    projection: Projection | None  #: fixed components; None: learned
+    embedding: Float32  #: bank of what the networks see of pictures
+    nets: list[_CachedNet]
+
+
+def _begin(
+    table: FrameTable,
+    rows: TrainingRows,
+    split: Split,
+    config: TrainConfig,
+    components: dict[bytes, Projection],
+) -> _Start:
+    """The members of a split, untrained, and their pictures."""
+    projection, embedding = None, table.features
+    if config.projection == "pca":
+        frames = rows.frames_of(split.train)
+        key = frames.tobytes()
+        if key not in components:
+            components[key] = principal_components(table.features[frames], EMBEDDING_SIZE)
+        projection = components[key]
+        embedding = table.features @ projection.weight + projection.bias
+    bank = rows.bank(embedding)
+    # What a group without a frame looks like is nobody's mean.
+    scaling = _scaling(
+        table, split.train & rows.pictured, rows.pooled(table.haze), rows.pooled(embedding),
+        rows.groups_of(split.train),
+    )  # fmt: skip
+    channels = table.features.shape[1]
+    return _Start(projection, bank, [_CachedNet(config, channels, scaling) for _ in range(config.members)])
+
+
+class _Ensemble:
+    """All networks of a run as one, how far each is, and each at its best."""
+
+    def __init__(self, config: TrainConfig, nets: list[_CachedNet], rows: TrainingRows) -> None:
+        self._config = config
+        self._base = nets[0]
+        self.parameters, self._buffers = stack_module_state(nets)
+        self.scalings = Scaling(*(self._buffers[f"head.{name}"] for name in Scaling._fields))
+        self._optimiser = torch.optim.AdamW(
+            list(self.parameters.values()), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        steps = config.epochs * (1 if rows.windows else -(-rows.count // config.batch))
+        self._schedule: torch.optim.lr_scheduler.LRScheduler = (
+            torch.optim.lr_scheduler.CosineAnnealingLR(self._optimiser, steps)
+            if config.schedule == "cosine"
+            else torch.optim.lr_scheduler.OneCycleLR(
+                self._optimiser, config.learning_rate, total_steps=steps, pct_start=0.1
+            )
+        )
+        self._losses = vmap(self._loss_of_one, in_dims=(0, 0, 0, 0, None, 0), randomness="different")
+        self.best = {name: value.detach().clone() for name, value in self.parameters.items()}
+        self.best_loss, self._stale = torch.full((len(nets),), torch.inf), torch.zeros(len(nets))
+
+    def _loss_of_one(
+        self, parameter: dict[str, Tensor], buffer: dict[str, Tensor], scaling: Scaling, x: HeadInputs,
+        targets: Targets, weight: Tensor,
+    ) -> Tensor:  # fmt: skip
+        out = functional_call(self._base, (parameter, buffer), (x,))
+        loss = _loss(self._config, out, targets, scaling)
+        return (loss * weight).sum() / weight.sum().clamp(min=1e-6)
+
+    def _losses_of(self, batch: Batch, weight: Tensor) -> Tensor:
+        losses: Tensor = self._losses(
+            self.parameters, self._buffers, self.scalings, batch.inputs, batch.targets, weight
+        )
+        return losses
+
+    def step(self, batch: Batch, weight: Tensor) -> None:
+        """One step of all networks; `weight` (networks, B) is 1 for the rows that each trains on."""
+        self._base.train()
+        self._optimiser.zero_grad(set_to_none=True)
+        self._losses_of(batch, weight).sum().backward()
+        self._optimiser.step()
+        self._schedule.step()
+
+    def validate(self, batches: Batches, masks: Bool) -> None:
+        """Note how each network does on the rows (networks, rows) that are held back from it."""
+        now = self._validation_loss(batches, masks)
+        # A network whose patience is over stays as it was at its best, whatever is trained beside it.
+        better = now < self.best_loss
+        if self._config.patience is not None:
+            better &= self._stale < self._config.patience
+        self.best_loss = torch.where(better, now, self.best_loss)
+        self._stale = torch.where(better, 0.0, self._stale + 1)
+        for name, value in self.parameters.items():
+            self.best[name][better] = value.detach()[better]
+
+    def _validation_loss(self, batches: Batches, masks: Bool) -> Tensor:
+        self._base.eval()
+        index = np.flatnonzero(masks.any(axis=0))
+        weight = torch.from_numpy(masks[:, index].astype(np.float32))
+        total, seen = torch.zeros(len(masks)), torch.zeros(len(masks))
+        size = max(self._config.batch, 1024)
+        with torch.no_grad():
+            for start in range(0, len(index), size):
+                part = slice(start, start + size)
+                share = weight[:, part].sum(1)
+                total += self._losses_of(batches.make(index[part], None), weight[:, part]) * share
+                seen += share
+        return total / seen
+
+    def is_over(self) -> bool:
+        """Whether all have lost their patience."""
+        return self._config.patience is not None and bool((self._stale >= self._config.patience).all())
+
+    def save(self, checkpoint: Path, run: str, epoch: int) -> None:
+        """Write how far the run is."""
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        partial = checkpoint.with_suffix(".part")
+        torch.save(
+            {
+                "run": run, "epoch": epoch, "best": self.best, "best_loss": self.best_loss,
+                "stale": self._stale,
+                "parameters": {name: value.detach() for name, value in self.parameters.items()},
+                "optimiser": self._optimiser.state_dict(), "schedule": self._schedule.state_dict(),
+                "torch_rng": torch.get_rng_state(),
+            },
+            partial,
+        )  # fmt: skip
+        os.replace(partial, checkpoint)
+
+    def resume(self, checkpoint: Path, run: str) -> int:
+        """Go on from a checkpoint of the same run; the epochs that are done, 0 where there is none."""
+        stored: dict[str, Any] | None = (
+            torch.load(checkpoint, weights_only=True) if checkpoint.exists() else None
+        )
+        if stored is None or stored["run"] != run:
+            return 0
+        self.best, self.best_loss, self._stale = stored["best"], stored["best_loss"], stored["stale"]
+        with torch.no_grad():
+            for name, value in self.parameters.items():
+                value.copy_(stored["parameters"][name])
+        self._optimiser.load_state_dict(stored["optimiser"])
+        self._schedule.load_state_dict(stored["schedule"])
+        torch.set_rng_state(stored["torch_rng"])
+        epoch: int = stored["epoch"]
+        return epoch
+
+
 def fit(
     table: FrameTable,
     config: TrainConfig,
@@ -205,201 +305,54 @@ def fit(
         components of earlier runs by training mask (seconds each), read and added to. checkpoint: file that
         is written every tenth of the run and resumed from, if it belongs to the same run.
     """
-    windows = config.rows == "windows"
-    rows = len(table.aqi) if windows else len(table.group)
-    channels = table.features.shape[1]
+    count = len(table.aqi) if config.rows == "windows" else len(table.group)
     for split in splits:
-        if split.train.shape != (rows,) or not split.train.any():
-            raise TrainingError(f"a split's training mask must select some of the {rows} {config.rows}")
-    members = config.members
-    components = {} if components is None else components
+        if split.train.shape != (count,) or not split.train.any():
+            raise TrainingError(f"a split's training mask must select some of the {count} {config.rows}")
     torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
-    group_of_row = np.arange(rows) if windows else table.group
-    draws = _draws(table.group, rows, rng) if windows else None
-    pictured = np.isin(np.arange(rows), table.group) if windows else np.ones(rows, dtype=bool)
-    has_image = torch.from_numpy(pictured.astype(np.float32))[:, None]
-
-    projections: list[Projection] = []
-    nets: list[_CachedNet] = []
-    embeddings = []
-    for split in splits:
-        frame_rows = split.train[table.group] if windows else split.train
-        if config.projection == "pca":
-            key = frame_rows.tobytes()
-            if key not in components:
-                components[key] = principal_components(table.features[frame_rows], EMBEDDING_SIZE)
-            projection = components[key]
-            projections.append(projection)
-            embedding = table.features @ projection.weight + projection.bias
-        else:
-            embedding = table.features
-        groups = np.zeros(len(table.aqi), dtype=bool)
-        groups[group_of_row[split.train]] = True
-        embeddings.append(embedding if draws is None else _drawn(embedding, draws))
-        per_row = pool_frames(embedding, table.group, rows) if windows else embedding
-        haze_per_row = pool_frames(table.haze, table.group, rows) if windows else table.haze
-        # What a group without a frame looks like is nobody's mean.
-        scaling = _scaling(table, split.train & pictured, haze_per_row, per_row, groups)
-        nets += [_CachedNet(config, channels, scaling) for _ in range(members)]
-    total = len(nets)
-    split_of = np.repeat(np.arange(len(splits)), members)
-
-    parameters, buffers = stack_module_state(nets)
-    base = nets[0]
-    scalings = Scaling(*(buffers[f"head.{name}"] for name in Scaling._fields))
-    steps_an_epoch = 1 if windows else -(-rows // config.batch)
-    steps = config.epochs * steps_an_epoch
-    optimiser = torch.optim.AdamW(
-        list(parameters.values()), lr=config.learning_rate, weight_decay=config.weight_decay
-    )
-    schedule: torch.optim.lr_scheduler.LRScheduler = (
-        torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-        if config.schedule == "cosine"
-        else torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, config.learning_rate, total_steps=steps, pct_start=0.1
-        )
-    )
-    known = ~np.isnan(table.sensors)
-    sensors = torch.from_numpy(np.where(known, np.maximum(table.sensors, 0), 0).astype(np.float32))
-    known_tensor = torch.from_numpy(known.astype(np.float32))
-    circle, aqi = torch.from_numpy(hour_circle(table.hour)), torch.from_numpy(table.aqi)
-    train_weight = torch.from_numpy(
-        np.stack([splits[int(index)].train for index in split_of]).astype(np.float32)
-    )
+    rows = TrainingRows(table, config, rng)
+    known_components = {} if components is None else components
+    starts = [_begin(table, rows, split, config, known_components) for split in splits]
+    nets = [net for start in starts for net in start.nets]
+    split_of = np.repeat(np.arange(len(splits)), config.members)
+    ensemble = _Ensemble(config, nets, rows)
     # One embedding a split, or the same features for all.
-    shared = config.projection == "learned"
-    stacked = embeddings[:1] if shared else embeddings
-    haze_bank = table.haze if draws is None else _drawn(table.haze, draws)
+    banks = [start.embedding for start in starts]
+    if config.projection == "learned":
+        banks = banks[:1]
+    batches = Batches(table, rows, config, banks, split_of, ensemble.scalings)
+    weight = torch.from_numpy(np.stack([splits[int(number)].train for number in split_of]).astype(np.float32))
+    held_back = [split.validate for split in splits if split.validate is not None]
+    validated = len(held_back) == len(splits)
 
-    def member_loss(
-        parameter: dict[str, Tensor], buffer: dict[str, Tensor], scaling: Scaling, x: HeadInputs,
-        target: tuple[Tensor, Tensor, Tensor], weight: Tensor,
-    ) -> Tensor:  # fmt: skip
-        out = functional_call(base, (parameter, buffer), (x,))
-        loss = _loss(config, out, *target, scaling)
-        return (loss * weight).sum() / weight.sum().clamp(min=1e-6)
-
-    def batch(index: NDArray[np.int64], train: bool) -> tuple[HeadInputs, tuple[Tensor, Tensor, Tensor]]:
-        """Inputs with a leading ensemble axis (total, B, .), and targets (B, .)."""
-        # Of a window's frames a random few while training, all of them (draw 0) otherwise.
-        at = (
-            index if draws is None else (rng.integers(_DRAWS, size=len(index)) if train else index * 0, index)
-        )
-        drawn, drawn_haze = [array[at] for array in stacked], haze_bank[at]
-        count, groups = len(index), group_of_row[index]
-        embedding = torch.from_numpy(np.stack(drawn).astype(np.float32))
-        embedding = embedding.expand(total, -1, -1) if shared else embedding[split_of]
-        statistics = torch.from_numpy(drawn_haze.astype(np.float32)).expand(total, -1, -1)
-        there = known_tensor[groups].expand(total, -1, -1)
-        image = has_image[index].expand(total, -1, -1)
-        clock = circle[groups].expand(total, -1, -1)
-        values = sensors[groups].expand(total, -1, -1)
-        log = torch.log1p(sensors[groups])
-        if train:
-            whole = torch.rand(total, count, 1) < config.unmasked_share
-            rate = torch.rand(total, count, 1) * config.sensor_masking
-            keep = whole | (torch.rand(total, count, SENSORS) > rate)
-            keep &= torch.rand(total, count, 1) >= config.sensor_dropout
-            there = there * keep
-            image = image * (torch.rand(total, count, 1) >= config.image_dropout)
-            clock = clock * (torch.rand(total, count, 1) >= config.hour_dropout)
-            if config.sensor_noise:
-                noise = torch.randn(total, count, SENSORS) * config.sensor_noise * scalings.log_std[:, None]
-                values = torch.expm1((torch.log1p(values) + noise).clamp(min=0))
-            if config.image_noise:
-                spread = scalings.embedding_std[:, None] * config.image_noise
-                embedding = embedding + torch.randn(embedding.shape) * spread
-                statistics = (
-                    statistics
-                    + torch.randn(statistics.shape) * scalings.haze_std[:, None] * config.image_noise
-                )
-        x = HeadInputs(embedding * image, image, statistics * image, image, values * there, there, clock)
-        return x, (aqi[groups][:, None], log, known_tensor[groups])
-
-    losses = vmap(member_loss, in_dims=(0, 0, 0, 0, None, 0), randomness="different")
-    best = {name: value.detach().clone() for name, value in parameters.items()}
-    best_loss, stale = torch.full((total,), torch.inf), torch.zeros(total)
-    validated = all(split.validate is not None for split in splits)
-    run_key = hashlib.sha256(
+    run = hashlib.sha256(
         config.model_dump_json().encode() + b"".join(split.train.tobytes() for split in splits)
     ).hexdigest()
-    first = 0
-    if checkpoint is not None and checkpoint.exists():
-        stored = torch.load(checkpoint, weights_only=True)
-        if stored["run"] == run_key:
-            first = stored["epoch"]
-            best, best_loss, stale = stored["best"], stored["best_loss"], stored["stale"]
-            with torch.no_grad():
-                for name, value in parameters.items():
-                    value.copy_(stored["parameters"][name])
-            optimiser.load_state_dict(stored["optimiser"])
-            schedule.load_state_dict(stored["schedule"])
-            torch.set_rng_state(stored["torch_rng"])
-            rng = np.random.default_rng([config.seed, first])
-    for epoch in range(first, config.epochs):
-        base.train()
+    first = 0 if checkpoint is None else ensemble.resume(checkpoint, run)
+    if first:
+        rng = np.random.default_rng([config.seed, first])
+    for done in range(first + 1, config.epochs + 1):
         # Windows: one step an epoch, on all of them or on as many as go into a batch.
-        every = windows and rows <= config.batch
-        order = np.arange(rows) if every else rng.permutation(rows)
-        for start in range(0, 1 if windows else rows, config.batch):
-            index = order[start : start + config.batch]
-            x, target = batch(index, train=True)
-            optimiser.zero_grad(set_to_none=True)
-            loss = losses(parameters, buffers, scalings, x, target, train_weight[:, index])
-            loss.sum().backward()
-            optimiser.step()
-            schedule.step()
-        done = epoch + 1
+        every = rows.windows and count <= config.batch
+        order = np.arange(count) if every else rng.permutation(count)
+        for begin in range(0, 1 if rows.windows else count, config.batch):
+            index = order[begin : begin + config.batch]
+            ensemble.step(batches.make(index, rng), weight[:, index])
         if validated:
-            now = _validate(losses, base, parameters, buffers, scalings, batch, splits, split_of, config)
-            # A network whose patience is over stays as it was at its best, whatever is trained beside it.
-            better = now < best_loss
-            if config.patience is not None:
-                better &= stale < config.patience
-            best_loss = torch.where(better, now, best_loss)
-            stale = torch.where(better, 0.0, stale + 1)
-            for name, value in parameters.items():
-                best[name][better] = value.detach()[better]
+            ensemble.validate(batches, np.stack(held_back)[split_of])
         progress(f"training {config.name}", done, config.epochs)
-        if checkpoint is not None and (done % max(config.epochs // 10, 1) == 0):
-            checkpoint.parent.mkdir(parents=True, exist_ok=True)
-            partial = checkpoint.with_suffix(".part")
-            torch.save(
-                {
-                    "run": run_key, "epoch": done, "best": best, "best_loss": best_loss, "stale": stale,
-                    "parameters": {name: value.detach() for name, value in parameters.items()},
-                    "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(),
-                    "torch_rng": torch.get_rng_state(),
-                },
-                partial,
-            )  # fmt: skip
-            os.replace(partial, checkpoint)
+        if checkpoint is not None and done % max(config.epochs // 10, 1) == 0:
+            ensemble.save(checkpoint, run, done)
             rng = np.random.default_rng([config.seed, done])
-        if validated and config.patience is not None and bool((stale >= config.patience).all()):
+        if validated and ensemble.is_over():
             break
-    chosen = best if validated else {name: value.detach() for name, value in parameters.items()}
-    return _unstack(config, nets, chosen, projections, splits, best_loss)
-
-
-def _validate(
-    losses: Callable[..., Tensor], base: nn.Module, parameters: dict[str, Tensor], buffers: dict[str, Tensor],
-    scalings: Scaling, batch: Callable[..., Any], splits: Sequence[Split], split_of: NDArray[np.int64],
-    config: TrainConfig,
-) -> Tensor:  # fmt: skip
-    base.eval()
-    masks = np.stack([split.validate for split in splits if split.validate is not None])
-    index = np.flatnonzero(masks.any(axis=0))
-    weight = torch.from_numpy(masks[split_of][:, index].astype(np.float32))
-    total, seen = torch.zeros(len(split_of)), torch.zeros(len(split_of))
-    with torch.no_grad():
-        for start in range(0, len(index), max(config.batch, 1024)):
-            part = slice(start, start + max(config.batch, 1024))
-            x, target = batch(index[part], train=False)
-            share = weight[:, part].sum(1)
-            total += losses(parameters, buffers, scalings, x, target, weight[:, part]) * share
-            seen += share
-    return total / seen
+    if validated:
+        chosen = ensemble.best
+    else:
+        chosen = {name: value.detach() for name, value in ensemble.parameters.items()}
+    projections = [start.projection for start in starts if start.projection is not None]
+    return _unstack(config, nets, chosen, projections, splits, ensemble.best_loss)
 
 
 def _unstack(

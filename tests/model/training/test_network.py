@@ -18,11 +18,12 @@ from model.bundle.gradcam import Explainer
 from model.bundle.runtime import Encoder, Head, pool
 from model.errors import BundleError, TrainingError, WeightsError
 from model.training.backbones import BACKBONES, build_backbone, load_pretrained
+from model.training.batches import hour_circle
 from model.training.config import TrainConfig, load_config
 from model.training.export import EncoderGraph, Trained, export, load, quantise, save
 from model.training.frames import FrameTable
 from model.training.network import AQFusionNet, EnsembleHead, Familiarity, FusionHead, HeadConfig, HeadInputs
-from model.training.train import Projection, Split, fit, hour_circle
+from model.training.train import Projection, Split, fit
 from schemas.parameters import POLLUTANTS
 
 pytestmark = pytest.mark.train
