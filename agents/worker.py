@@ -35,7 +35,7 @@ from schemas.times import in_ms
 from settings.sections import FOREVER, RetentionSettings, Settings
 from sinks.aggregator import Aggregator
 from sinks.cache import LatestCache
-from sinks.influx import InfluxSink
+from sinks.influx import InfluxBucket, InfluxSink
 from sinks.patience import Hindrance, Patience
 from sinks.retention import Retention
 from sinks.store import Store
@@ -46,7 +46,7 @@ from streams.cadences import CADENCE, Cadences, by_station, read_cadences
 from streams.checkpoint import Checkpoints
 from streams.compacted import appended_since, read_all_of, read_compacted
 from streams.credentials import for_aiokafka, for_faust
-from streams.driver import BatchApp, build_app
+from streams.driver import AppOptions, BatchApp, WebAddress, build_app
 from streams.join import Join, Settled
 from streams.join_rules import join_rules
 from streams.stage import Appended, Committed, Out, Stage, StageIo
@@ -82,15 +82,16 @@ def build(role: Role, settings: Settings, web_port: int, web_host: str) -> Batch
     assert kafka.bootstrap is not None
     app = build_app(
         builder.names.group(role),
-        kafka.bootstrap,
         [builder.names.of(topic) for topic in builder.inputs],
         builder.open,
-        data_dir=str(settings.data_dir / "faust" / role),
-        credentials=for_faust(kafka),
-        max_poll_records=builder.max_poll_records,
-        session_timeout=kafka.session_timeout.total_seconds(),
-        web_port=web_port,
-        web_host=web_host,
+        AppOptions(
+            kafka.bootstrap,
+            str(settings.data_dir / "faust" / role),
+            for_faust(kafka),
+            builder.max_poll_records,
+            kafka.session_timeout.total_seconds(),
+            WebAddress(web_host, web_port) if web_port else None,
+        ),
     )
     builder.app = app
     add_pages(app, role, builder.model)
@@ -242,11 +243,9 @@ class _SinkBuilder(_Builder):
         influx = aggregator = None
         if settings.url is not None:
             influx = InfluxSink(
-                settings.url,
-                org=settings.org,
-                bucket=settings.bucket,
-                token=settings.read_token,
-                patience=patience,
+                InfluxBucket(settings.url, settings.org, settings.bucket),
+                settings.read_token,
+                patience,
             )
             aggregator = Aggregator(
                 store, influx, settings.bucket, lambda station: self.keys.partition(station) == partition

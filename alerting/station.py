@@ -27,7 +27,7 @@ from alerting.evidence import Evidence, weigh
 from alerting.machine import Episode, RuleProgress, hear, miss, observe, patience
 from alerting.rhythm import UNHEARD, Rhythm
 from alerting.rules import AlertRules, Rule
-from alerting.telling import PublishedAlert, over, tell
+from alerting.telling import Ending, PublishedAlert, over, tell
 from alerting.words import withdrawn
 from schemas.alert import Alert
 from schemas.base import format_time, from_ms, to_ms
@@ -245,7 +245,8 @@ class StationAlerts:
                 # Nothing ends before the last that was told of it.
                 last = max(at, before.entries[-1].at)
                 before = PublishedAlert(before.sequence + 1, ())
-                events.append(over(self.station, "clear", name, opened, before, "info", last, reason))
+                end = Ending("clear", "info", last, reason)
+                events.append(over(self.station, name, opened, before, end))
             told.append((opened, before))
         return tuple(told), events
 

@@ -35,7 +35,7 @@ def tell(
         severity = rule.steps[told.entries[-1].level].severity
         last = max(cause, told.entries[-1].at)
         told = PublishedAlert(told.sequence + 1, ())
-        yield told, over(station, "retract", rule.id, opened, told, severity, last, retracted())
+        yield told, over(station, rule.id, opened, told, Ending("retract", severity, last, retracted()))
         return
     if entries[: len(told.entries)] == told.entries:
         for count in range(len(told.entries) + 1, len(entries) + 1):
@@ -46,22 +46,22 @@ def tell(
     yield told, _event(station, rules, rule, opened, told, revised=True)
 
 
-def over(
-    station: str,
-    event: Literal["clear", "retract"],
-    rule: str,
-    opened: int,
-    told: PublishedAlert,
-    severity: Severity,
-    at: int,
-    reason: str,
-) -> Alert:
+class Ending(NamedTuple):
+    """How an alert ends that no evidence cleared, and when (ms)."""
+
+    event: Literal["clear", "retract"]
+    severity: Severity
+    at: int
+    reason: str
+
+
+def over(station: str, rule: str, opened: int, told: PublishedAlert, end: Ending) -> Alert:
     """The end of an alert that no evidence cleared."""
     id = alert_id(station, rule, from_ms(opened))
     return Alert(
-        id=id, sequence=told.sequence, supersedes=_superseded(id, told.sequence), event=event,
-        station=station, rule=rule, severity=severity, at=from_ms(at), since=from_ms(opened),
-        reason=reason,
+        id=id, sequence=told.sequence, supersedes=_superseded(id, told.sequence), event=end.event,
+        station=station, rule=rule, severity=end.severity, at=from_ms(end.at), since=from_ms(opened),
+        reason=end.reason,
     )  # fmt: skip
 
 

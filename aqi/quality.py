@@ -149,7 +149,8 @@ def step(
     elif value <= 0.0:  # a dead sensor or very clean air: suspect, but not thrown away
         flag, tests = _lasting(flag, tests, STUCK, t_ms - stuck_ms, stuck_suspect, math.inf)
     if tolerance is not None:
-        flat_ms, lows, highs = _flat_run(tolerance, flat_longest, flat_ms, lows, highs, t_ms, value)
+        run = _FlatRun(flat_ms, lows, highs)
+        flat_ms, lows, highs = _flat_run(tolerance, flat_longest, run, t_ms, value)
         if value > stuck_above:
             flag, tests = _lasting(flag, tests, FLAT_LINE, t_ms - flat_ms - 1, flat_suspect, flat_fail)
     if 0.0 < value < tiny_below:
@@ -199,21 +200,28 @@ def _after_unusable(state: SensorState, t_ms: int, flag: int, tests: int) -> Sen
 Points = tuple[tuple[int, float], ...]
 
 
-def _flat_run(
-    tolerance: float, longest_ms: int, flat_ms: int, lows: Points, highs: Points, t_ms: int, value: float
-) -> tuple[int, Points, Points]:
-    """The longest run of readings, ending now, with a range below the tolerance: queues of its extremes.
+class _FlatRun(NamedTuple):
+    """The longest run of readings, ending now, with a range below the tolerance.
 
     `flat_ms` is the time of the newest reading outside the run (or just before the first reading ever): the
-    run has lasted since then. Same verdict as ioos_qc's rolling window, without keeping the window.
+    run has lasted since then. `lows`, `highs`: queues of its extremes.
     """
+
+    flat_ms: int
+    lows: Points
+    highs: Points
+
+
+def _flat_run(tolerance: float, longest_ms: int, run: _FlatRun, t_ms: int, value: float) -> _FlatRun:
+    """The run after a reading. Same verdict as ioos_qc's rolling window, without keeping the window."""
+    flat_ms, lows, highs = run
     point = (t_ms, value)
     alone = (point,)
     if not lows:
-        return t_ms - 1, alone, alone
+        return _FlatRun(t_ms - 1, alone, alone)
     if value - lows[-1][1] >= tolerance or highs[-1][1] - value >= tolerance:
         # The newest reading is in both queues, at the end: nothing before it can be in the run either.
-        return max(lows[-1][0], highs[-1][0]), alone, alone
+        return _FlatRun(max(lows[-1][0], highs[-1][0]), alone, alone)
     low, high = len(lows), len(highs)
     while low and lows[low - 1][1] >= value:
         low -= 1
@@ -230,8 +238,8 @@ def _flat_run(
     while highs[0][0] < t_ms - longest_ms:
         highs = highs[1:]
     if len(lows) > _FLAT_MEMORY or len(highs) > _FLAT_MEMORY:
-        return t_ms - 1, alone, alone
-    return flat_ms, lows, highs
+        return _FlatRun(t_ms - 1, alone, alone)
+    return _FlatRun(flat_ms, lows, highs)
 
 
 def judge(

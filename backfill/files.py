@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
-from zoneinfo import ZoneInfo
 
 from aiokafka import ConsumerRecord
 
@@ -21,7 +20,7 @@ from agents.vision import VisionPipeline, VisionStage
 from backfill.windows import Key, Source, ends_of
 from datasets.errors import SourceError
 from datasets.events import FrameRow, Problem
-from datasets.layouts import AHEAD_MS, FORMATS
+from datasets.layouts import AHEAD_MS, FORMATS, Files
 from datasets.pictures import read_picture
 from datasets.spool import Spool, Spooled
 from fusion.sensors.declared import humidity_ms
@@ -108,6 +107,28 @@ def items_of(
     return features_items(record, keys), None
 
 
+class WorkersKnowledge(NamedTuple):
+    """What workers go by: the model, and of each partition the known stations and found far bands."""
+
+    bundle: Bundle
+    books: Callable[[int], StationBook]
+    bands: Callable[[int], BandBook]
+
+
+class WantedWindows(NamedTuple):
+    """Which windows are made again.
+
+    Attributes:
+        asked: whether a window that ends then (ms) was asked for.
+        final: per partition the end of the last window that is final (ms).
+        strays_too: also those of a few rows that lie far before all others of their station.
+    """
+
+    asked: Callable[[int], bool]
+    final: Mapping[int, int]
+    strays_too: bool = False
+
+
 class FileInputs:
     """A context manager: what a folder or a table holds, accepted and by window."""
 
@@ -141,30 +162,23 @@ class FileInputs:
 
     def read(
         self,
-        root: Path,
-        layout: str,
-        bundle: Bundle,
-        books: Callable[[int], StationBook],
-        bands: Callable[[int], BandBook],
-        wanted: Callable[[int], bool],
-        final: Mapping[int, int],
+        files: Files,
+        workers: WorkersKnowledge,
+        wanted: WantedWindows,
         progress: Callable[[ReplayProgress], None] | None = None,
-        zone: ZoneInfo | None = None,
-        strays_too: bool = False,
     ) -> None:
-        """Take in a folder; `zone`: of times that state none. Raises SourceError where it cannot be read.
+        """Take in a folder. Raises SourceError where it cannot be read.
 
-        A few rows of a station far before all others are a clock that was wrong: unless `strays_too`, they
-        are problems.
-
-        `books`, `bands`: per partition the known stations and found far bands. `wanted`: whether a window
-        that ends then (ms) was asked for. `final`: per partition the end of the last window that is final.
+        A few rows of a station far before all others are a clock that was wrong: unless they are wanted, too,
+        they are problems.
         """
+        root, layout, zone = files
+        books, asked = workers.books, wanted.asked
         if layout not in FORMATS:
             raise SourceError(f"unknown format {layout!r}; there are {', '.join(FORMATS)}")
         with (
             Spool(self._now + AHEAD_MS) as spool,
-            _FramesOfFiles(self._settings, bundle, books, bands) as vision,
+            _FramesOfFiles(self._settings, workers) as vision,
         ):
             contents = FORMATS[layout](root, spool, zone)
             self.problems += contents.problems
@@ -176,15 +190,15 @@ class FileInputs:
                 lambda station: books(self._keys.partition(station)).get(station),
                 humidity_ms,
             )
-            strays = {} if strays_too else spool.strays(_FAR_MS, _FEW)
+            strays = {} if wanted.strays_too else spool.strays(_FAR_MS, _FEW)
             for number, event in enumerate(spool.ordered(), start=1):
                 end = window_end(event.time_ms, self._size)
                 partition = self._keys.partition(event.row.station)
                 if event.timed and event.time_ms < strays.get(event.row.station, event.time_ms):
-                    if wanted(end):
+                    if asked(end):
                         self.problems.append(Problem(event.row.where, _stray(event)))
-                elif not event.timed or wanted(end):
-                    if event.timed and end > final.get(partition, -1):
+                elif not event.timed or asked(end):
+                    if event.timed and end > wanted.final.get(partition, -1):
                         self.open.add((event.row.station, end))
                     else:
                         self._take(event, partition, vision)
@@ -345,15 +359,11 @@ class _FramesOfFiles:
     def __init__(
         self,
         settings: Settings,
-        bundle: Bundle,
-        books: Callable[[int], StationBook],
-        bands: Callable[[int], BandBook],
+        workers: WorkersKnowledge,
     ) -> None:
         self._settings = settings
         self._names = settings.kafka.names
-        self._bundle = bundle
-        self._books = books
-        self._bands = bands
+        self._workers = workers
         self._runner = asyncio.Runner()
         self._pipeline: VisionPipeline | None = None
         self._stages: dict[int, VisionStage] = {}
@@ -392,13 +402,13 @@ class _FramesOfFiles:
     def _stage(self, partition: int) -> VisionStage:
         if self._pipeline is None:
             vision = self._settings.vision
-            self._pipeline = VisionPipeline(self._bundle, batch=1, threads=vision.threads)
+            self._pipeline = VisionPipeline(self._workers.bundle, batch=1, threads=vision.threads)
         if partition not in self._stages:
             self._stages[partition] = VisionStage(
                 StageIo(partition, self._publish, self._names),
                 self._pipeline,
-                self._books(partition),
-                self._bands(partition),
+                self._workers.books(partition),
+                self._workers.bands(partition),
                 lambda _: False,
             )
         return self._stages[partition]

@@ -21,7 +21,7 @@ from kafka.errors import KafkaError
 
 from backfill.annotations import withheld_by_station, withheld_of
 from backfill.committed import horizons_of, read_so_far
-from backfill.files import FileInputs, late_from
+from backfill.files import FileInputs, WantedWindows, WorkersKnowledge, late_from
 from backfill.healing import AmendmentsOnLog, Healing, reach
 from backfill.logs import TopicLogs
 from backfill.published import Published
@@ -104,10 +104,11 @@ class _Run:
     ) -> None:
         """Take in files; what of them belongs to final windows is counted by `partition`."""
         history.read(
-            files.root, files.layout, self._bundle, self._logs.book, self._logs.bands, self._wanted, done,
-            progress, files.zone,
-            strays_too=self._since is not None,
-        )  # fmt: skip
+            files,
+            WorkersKnowledge(self._bundle, self._logs.book, self._logs.bands),
+            WantedWindows(self._wanted, done, strays_too=self._since is not None),
+            progress,
+        )
         self.report.problems = history.problems
         self._history = history
 

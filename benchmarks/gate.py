@@ -30,7 +30,7 @@ from camera.sight import Sight, camera_vector, layout
 from model.bundle.bundle import Bundle
 from model.bundle.runtime import Encoder
 from model.evaluation.histories import read_milan
-from model.evaluation.online import LEARNING_DAYS, score
+from model.evaluation.online import LEARNING_DAYS, PlayedRun, score
 from model.evaluation.played_hours import Hour
 
 #: Arguments of a run of seconds, for the test that runs every benchmark.
@@ -294,7 +294,7 @@ def degrade(data: Path, most_days: int | None) -> dict[str, dict[str, float]]:
                 and hour.measured is not None
                 and hour.end_ms // (24 * HOUR_MS) in tested_days
             ]
-            outcomes, _ = score(clean, tested, station.zone, (), during)
+            outcomes, _ = score(PlayedRun(clean, tested, during), station.zone, ())
             row["gate" if gated else "none"] = round(outcomes[0].skills["virtual sensor"].rmse, 2)
             row["gate holds" if gated else "none holds"] = round(outcomes[0].coverage, 3)
         found[f"{share:.0%}"] = row

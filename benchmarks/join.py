@@ -32,7 +32,7 @@ from streams import topics
 from streams.accept import PUNCTUATION_TYPE, Keys
 from streams.cadences import Cadences
 from streams.checkpoint import Checkpoints
-from streams.driver import build_app
+from streams.driver import AppOptions, build_app
 from streams.join import Join, Rules, WindowView
 from streams.stage import Committed, Out, Stage, StageIo
 from streams.standing import Periods
@@ -205,10 +205,9 @@ def run_faust(settings: Settings, total: int) -> None:
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     app = build_app(
         f"bench-{os.getpid()}",
-        settings.kafka.bootstrap or "",
         inputs,
         open_stage,
-        data_dir=str(settings.data_dir),
+        AppOptions(settings.kafka.bootstrap or "", str(settings.data_dir)),
     )
     import faust
 

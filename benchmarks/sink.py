@@ -48,7 +48,7 @@ from schemas.base import from_ms, to_ms
 from schemas.estimate import Estimate, IndexBlock, Inputs, ModelOutput, PollutantEstimate, Window
 from schemas.parameters import POLLUTANTS
 from sinks.aggregator import Aggregator
-from sinks.influx import BATCH_LINES, GZIP_LEVEL, InfluxSink
+from sinks.influx import BATCH_LINES, GZIP_LEVEL, InfluxBucket, InfluxSink
 from sinks.patience import Patience
 from sinks.points import window_lines
 from sinks.store import Store
@@ -196,7 +196,7 @@ class _Version1(PoolManager):
 
 def sink_to(server: Server) -> InfluxSink:
     """The sink, writing where the bare loops write."""
-    sink = InfluxSink(server.url, org="o", bucket="aq", token="t", patience=Patience.until(threading.Event()))
+    sink = InfluxSink(InfluxBucket(server.url, "o", "aq"), "t", Patience.until(threading.Event()))
     if server.path.startswith("/write"):
         sink._pool = _Version1(num_pools=1, retries=False, headers=sink._pool.headers)
     return sink

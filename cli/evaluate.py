@@ -21,7 +21,7 @@ from datasets.errors import LayoutError
 from model.bundle.bundle import DEFAULT_BUNDLE, Bundle
 from model.evaluation.evaluate import EvaluationReport, evaluate
 from model.evaluation.histories import OnlineData, read_layout, read_milan
-from model.evaluation.online import evaluate_online
+from model.evaluation.online import OnlineProtocol, evaluate_online
 from model.evaluation.online_report import OnlineReport
 from model.evaluation.region import OUTAGES
 
@@ -199,8 +199,8 @@ def _evaluate_online(
             continue
         with bars(Console(stderr=True, quiet=as_json)) as progress:
             report = evaluate_online(
-                data, bundle, start=None if start is None else start.date(), learned=learned,
-                progress=progress,
+                data, bundle, OnlineProtocol(start=None if start is None else start.date()),
+                learned=learned, progress=progress,
             )  # fmt: skip
         typer.echo(report.to_json() if as_json else report.to_markdown())
         reports.append(report)

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from cli.shared.fitting import fitting, screen
 from cli.shared.training import bars, tell_left_out
+from datasets.provenance import Provenance
 from forecast.bundle import DEFAULT_FORECAST_BUNDLE, ForecastBundle
 from forecast.errors import ForecastError
 from forecast.evaluation import ForecastScore, evaluate
@@ -151,12 +152,13 @@ def train_forecasts(
         networks=(
             NetworkConfig("cnn-lstm", epochs=epochs),
             NetworkConfig("cnn-lstm-attention", epochs=epochs, seed=1),
-        )
+        ),
+        jobs=min(os.cpu_count() or 1, 4),
     )  # fmt: skip
     with bars(Console(stderr=True)) as progress:
         manifest = run.train(
-            panel, output, name, version, data or folder.name, licence or "not stated", "", plan, progress,
-            min(os.cpu_count() or 1, 4),
+            panel, output, name, version, Provenance(data or folder.name, licence or "not stated"), plan,
+            progress,
         )  # fmt: skip
     tell_left_out(problems)
     typer.echo(

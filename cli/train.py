@@ -12,6 +12,7 @@ from rich.table import Table
 from backfill.hourly import read_folder
 from cli.shared.fitting import screen
 from cli.shared.training import TrainingLayout, bars, layout_of, tell_left_out
+from datasets.provenance import Provenance
 from model.errors import TrainingError
 
 DATA: Final = "Air Pollution Image Dataset from India and Nepal (Rouniyar, Utomo, John A, Hsiung 2023)"
@@ -98,7 +99,7 @@ def train_command(
         else:
             trained, problems = training_run.run(
                 config, source, output, cache, progress, changes,
-                data or folder.name, licence or "not stated", remarks,
+                Provenance(data or folder.name, licence or "not stated", remarks),
             )  # fmt: skip
     if ablation is not None:
         table = Table("variant", box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")

@@ -6,7 +6,7 @@ never cross, then the mean. A row is the same bits in whatever batch it is made.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 import onnxruntime as ort
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from forecast.features import Normalisation, OriginFeatures, coming, future, lagged, past
 from forecast.panel import CHANNELS, HORIZON, QUANTILES, Panel
 from forecast.trees import Forest
-from schemas.arrays import Float32
+from schemas.arrays import Float32, Int64
 from schemas.parameters import POLLUTANTS
 
 _P: Final = len(POLLUTANTS)
@@ -148,15 +148,22 @@ def month_and_hour(hours: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray
     return months % 12, hours % 24
 
 
-def _between(horizons: Sequence[int]) -> tuple[list[int], NDArray[np.int64], NDArray[np.int64], Float32]:
-    """The anchors that `horizons` need, and for each horizon its two places among them and how far it lies
-    along.
-    """
+class _Anchored(NamedTuple):
+    """Where horizons lie: the anchors that they need, and of each the two places among these, and how far it
+    lies along from the lower one (0 to 1)."""
+
+    needed: list[int]
+    lower: Int64
+    upper: Int64
+    along: Float32
+
+
+def _between(horizons: Sequence[int]) -> _Anchored:
     lower = [max(anchor for anchor in ANCHORS if anchor <= horizon) for horizon in horizons]
     upper = [min(anchor for anchor in ANCHORS if anchor >= horizon) for horizon in horizons]
     needed = sorted({*lower, *upper})
     along = [0.0 if a == b else (h - a) / (b - a) for a, b, h in zip(lower, upper, horizons, strict=True)]
-    return (
+    return _Anchored(
         needed, np.array([needed.index(a) for a in lower]), np.array([needed.index(b) for b in upper]),
         np.array(along, np.float32),
     )  # fmt: skip

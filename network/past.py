@@ -93,9 +93,18 @@ class Past:
         return Lasting(last, day, remains)
 
 
+class ShadowAnswer(NamedTuple):
+    """What a shadow that was asked said: its age in hours, (kinds, d) what it said of the difference, and how
+    far off it was."""
+
+    age: int
+    said: Float64
+    error: Float64
+
+
 def observed(
     past: Past, hour: int, difference: Float64, spread: Float64, pollutants: Int64
-) -> tuple[Past, list[tuple[int, Float64, Float64]]]:
+) -> tuple[Past, list[ShadowAnswer]]:
     """Take in an hour.
 
     Args:
@@ -106,11 +115,10 @@ def observed(
         pollutants: (d,).
 
     Returns:
-        the past after it, and per shadow that was asked: age in hours, (kinds, d) what the shadow said of the
-        difference, and the same as error left over.
+        the past after it, and what each shadow that was asked said.
     """
     moments = past.moments * _KEPT
-    asked: list[tuple[int, Float64, Float64]] = []
+    asked: list[ShadowAnswer] = []
     of_pollutant = (np.arange(len(POLLUTANTS))[:, None] == pollutants).astype(np.float64)
     at, last, mean = list(past.at), past.last.copy(), past.mean.copy()
     lasting = past.lasting
@@ -122,7 +130,7 @@ def observed(
             said = (
                 lasting.last[pollutants, :, kind_age].T * first + lasting.day[pollutants, :, kind_age].T * day
             )
-            asked.append((age, said, difference - said))
+            asked.append(ShadowAnswer(age, said, difference - said))
             _add(moments[..., kind_age], first / spread, day / spread, difference / spread, of_pollutant)
         if age >= oldest:
             at[number], last[number], mean[number] = hour, difference, past.day

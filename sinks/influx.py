@@ -107,6 +107,14 @@ def _nothing() -> None:
     """There is nothing to do while an answer is waited for."""
 
 
+class InfluxBucket(NamedTuple):
+    """Where points go: the address of a server, an organisation of it, and a bucket of that."""
+
+    url: str
+    org: str
+    bucket: str
+
+
 class InfluxSink:
     """Writes to one InfluxDB 2 (or what speaks its /api/v2/write).
 
@@ -117,19 +125,17 @@ class InfluxSink:
 
     def __init__(
         self,
-        url: str,
-        *,
-        org: str,
-        bucket: str,
+        where: InfluxBucket,
         token: str | Callable[[], str],
         patience: Patience,
+        *,
         timeout: float = 10.0,
         batch_lines: int = BATCH_LINES,
         compress: bool | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        host = server_of(url)
-        if not org or not bucket:
+        host = server_of(where.url)
+        if not where.org or not where.bucket:
             raise SinkSettingError("influx.org and influx.bucket must not be empty: name yours")
         self._ask_token = token if callable(token) else _always(token)
         self._authorization: str | None = None
@@ -141,9 +147,9 @@ class InfluxSink:
         if self._compress:
             headers["Content-Encoding"] = "gzip"
         self._pool = PoolManager(num_pools=1, retries=False, headers=headers)
-        self._url = f"{url.rstrip('/')}/api/v2/write"
-        self._org = org
-        self._bucket = bucket
+        self._url = f"{where.url.rstrip('/')}/api/v2/write"
+        self._org = where.org
+        self._bucket = where.bucket
         self._patience = patience
         self._timeout = timeout
         self._batch_lines = batch_lines

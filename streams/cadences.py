@@ -14,6 +14,7 @@ import msgspec
 from schemas.reading import scaling_of
 from schemas.state import Codec
 from streams.cadence import Cadence
+from streams.census import Series
 
 #: A scaling that was not heard for so long is one that its sensor does not send any more.
 SCALING_KEPT_MS: Final = 86_400_000
@@ -42,10 +43,10 @@ class Circumstances(NamedTuple):
 class Cadences:
     """The cadences of the series of one partition, at the end of the log and at its settled offset."""
 
-    def __init__(self, restored: Mapping[str, Mapping[tuple[str, str, str], Cadence]] | None = None) -> None:
+    def __init__(self, restored: Mapping[str, Mapping[Series, Cadence]] | None = None) -> None:
         """`restored`: per station, what `settled_at` gave for the offset from which the log is read again."""
         self._known: dict[StationSeries, Cadence] = {}
-        self._settled: dict[str, dict[tuple[str, str, str], Cadence]] = {}
+        self._settled: dict[str, dict[Series, Cadence]] = {}
         #: By station, sensor and parameter, in the order in which they were first heard.
         self._channels: dict[tuple[str, str, str], tuple[str, ...]] = {}
         #: By station and parameter, in that order, too.
@@ -123,7 +124,7 @@ class Cadences:
             changed.add(station)
         return changed
 
-    def settled(self, station: str) -> Mapping[tuple[str, str, str], Cadence]:
+    def settled(self, station: str) -> Mapping[Series, Cadence]:
         """What is known of a station's series at the settled offset."""
         return self._settled.get(station, {})
 
@@ -158,7 +159,7 @@ class Cadences:
                     if sensors:
                         self._sensors[station, parameter] = sensors
 
-    def stations(self) -> Iterator[tuple[str, Mapping[tuple[str, str, str], Cadence]]]:
+    def stations(self) -> Iterator[tuple[str, Mapping[Series, Cadence]]]:
         """What is known of each station's series at the settled offset."""
         yield from self._settled.items()
 
@@ -166,13 +167,13 @@ class Cadences:
 class CadencesState(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """A station's cadences by (sensor, parameter, channel), in the order in which they were first heard."""
 
-    series: tuple[tuple[tuple[str, str, str], Cadence], ...] = ()
+    series: tuple[tuple[Series, Cadence], ...] = ()
 
 
 CADENCES: Final = Codec("cadences of a station's sensors", CadencesState)
 
 
-def dump_cadences(series: Mapping[tuple[str, str, str], Cadence]) -> bytes:
+def dump_cadences(series: Mapping[Series, Cadence]) -> bytes:
     """A station's cadences, to be kept under the name of the station followed by `CADENCE`."""
     return CADENCES.encode(CadencesState(series=tuple(series.items())))
 
@@ -185,6 +186,6 @@ def read_cadences(name: str, data: bytes) -> CadencesState:
 
 def by_station(
     snapshots: Mapping[str, tuple[int, CadencesState]],
-) -> dict[str, dict[tuple[str, str, str], Cadence]]:
+) -> dict[str, dict[Series, Cadence]]:
     """Per station its cadences, from the checkpoints under their names."""
     return {name.removesuffix(CADENCE): dict(state.series) for name, (_, state) in snapshots.items()}

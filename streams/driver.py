@@ -15,7 +15,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import faust
 from aiokafka import AIOKafkaConsumer
@@ -329,26 +329,47 @@ class Host:
             raise DeliveryError(f"the broker did not confirm a record: {error!r}") from error
 
 
+class WebAddress(NamedTuple):
+    """Where a worker answers by HTTP."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class AppOptions:
+    """How a worker reaches its broker, and what it may use.
+
+    Attributes:
+        bootstrap: the brokers, host:port, with commas between them.
+        data_dir: Faust's own folder.
+        credentials: Faust's, of the broker; None: it asks for none.
+        max_poll_records: that a poll hands over at most.
+        session_timeout: seconds after which the group takes a silent worker for dead.
+        web: None: it does not answer.
+    """
+
+    bootstrap: str
+    data_dir: str
+    credentials: Any = None
+    max_poll_records: int = 2000
+    session_timeout: float = 10.0
+    web: WebAddress | None = None
+
+
 def build_app(
     app_id: str,
-    bootstrap: str,
     topics: Sequence[str],
     open_stage: OpenStage,
-    *,
-    data_dir: str,
-    credentials: Any = None,
-    max_poll_records: int = 2000,
-    session_timeout: float = 10.0,
-    commit_interval: float = 1.0,
-    web_port: int = 0,
-    web_host: str = "127.0.0.1",
+    options: AppOptions,
 ) -> BatchApp:
     """A Faust app that runs `open_stage`'s stages over `topics` (equal partition counts)."""
+    web = options.web or WebAddress("127.0.0.1", 6066)
     app = BatchApp(
         app_id,
-        broker=[f"aiokafka://{server}" for server in bootstrap.split(",")],
-        broker_credentials=credentials,
-        datadir=data_dir,
+        broker=[f"aiokafka://{server}" for server in options.bootstrap.split(",")],
+        broker_credentials=options.credentials,
+        datadir=options.data_dir,
         store="memory://",
         cache="memory://",
         agent_supervisor="mode.CrashingSupervisor",
@@ -358,9 +379,9 @@ def build_app(
         topic_allow_declare=False,
         topic_partitions=1,
         table_standby_replicas=0,
-        broker_max_poll_records=max_poll_records,
-        broker_commit_interval=commit_interval,
-        broker_session_timeout=session_timeout,
+        broker_max_poll_records=options.max_poll_records,
+        broker_commit_interval=1.0,
+        broker_session_timeout=options.session_timeout,
         broker_heartbeat_interval=2.0,
         broker_request_timeout=40.0,
         broker_rebalance_timeout=30.0,
@@ -369,9 +390,9 @@ def build_app(
         producer_linger=0.005,
         producer_max_batch_size=256 * 1024,
         stream_processing_timeout=3600.0,
-        web_port=web_port or 6066,
-        web_bind=web_host,
-        web_enabled=bool(web_port),
+        web_port=web.port,
+        web_bind=web.host,
+        web_enabled=options.web is not None,
         web_tables_enabled=False,
     )
     app.transport = BatchTransport(app.conf.broker_consumer, app)

@@ -164,7 +164,7 @@ def initialise(
         setup = Setup.of(folder, bucket)
         ids = [_bucket(client, owner, one.suffix, one.days, done) for one in buckets]
         for wanted, file in ((WRITE, write_file or folder / WRITE.file), (READ, folder / READ.file)):
-            _token(client, url, owner.id, wanted, setup, ids, file, done)
+            _token(_Server(client, url, owner.id), wanted, setup, ids, file, done)
     return done
 
 
@@ -249,17 +249,23 @@ def _bucket(client: Any, owner: Any, name: str, days: int, done: list[str]) -> s
     return str(found.id)
 
 
+class _Server(NamedTuple):
+    """A server as its operator sees it, and the organisation that is set up there."""
+
+    client: Any
+    url: str
+    org_id: str
+
+
 def _token(
-    client: Any,
-    url: str,
-    org_id: str,
+    server: _Server,
     token: Token,
     setup: Setup,
     buckets: Sequence[str],
     file: Path,
     done: list[str],
 ) -> None:
-    authorizations = client.authorizations_api()
+    authorizations, org_id = server.client.authorizations_api(), server.org_id
     listed = authorizations.find_authorizations(org_id=org_id)
     description = setup.description(token)
     ours = [one for one in listed if one.description == description]
@@ -267,7 +273,7 @@ def _token(
     # What earlier versions made has no name of a bucket: its rights tell.
     earlier = [one for one in listed if one.description == token.description and _allowed(one) == wanted]
     right = len(ours) == 1 and _allowed(ours[0]) == wanted
-    if (right or (not ours and earlier)) and _accepts(url, org_id, file):
+    if (right or (not ours and earlier)) and _accepts(server.url, org_id, file):
         return
     permissions = [
         Permission(  # type: ignore[no-untyped-call]

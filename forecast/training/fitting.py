@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -61,10 +61,15 @@ def store(material: Material, device: str) -> _Tensors:
     )
 
 
-def _batch(
-    kept: _Tensors, rows: Any, origins: Any, window: int, spread: Any, told: Any
-) -> tuple[Any, Any, Any]:
-    """A batch's past, its future (where told) and how far the truth lies from the last value."""
+class _ForecastBatch(NamedTuple):
+    """Tensors: the past, the future (where told), and how far the truth lies from the last value."""
+
+    seen: Any
+    coming: Any
+    target: Any
+
+
+def _batch(kept: _Tensors, rows: Any, origins: Any, window: int, spread: Any, told: Any) -> _ForecastBatch:
     device = kept.past.device
     back = origins[:, None] - torch.arange(window - 1, -1, -1, device=device)
     seen = kept.past[rows[:, None], back.clamp(min=0)] * (back >= 0)[..., None]
@@ -72,7 +77,7 @@ def _batch(
     coming = kept.future[rows[:, None], ahead].clone()
     coming[..., :-5] *= told[:, None, None]
     target = (kept.truth[rows[:, None], ahead] - kept.last[rows, origins][:, None]) / spread
-    return seen, coming, target
+    return _ForecastBatch(seen, coming, target)
 
 
 def fit(

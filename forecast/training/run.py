@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from datasets.provenance import Provenance
 from forecast.bundle import (
     ForecastManifest,
     ForecastTables,
@@ -28,7 +29,7 @@ _LEAST_HOURS = 168 * (CHECKED_WEEK + 2)
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """How much is spent: networks, and rows, trees and leaves of the boosted trees."""
+    """How much is spent: networks; rows, trees and leaves of the boosted trees; processes at a time."""
 
     networks: tuple[fitting.NetworkConfig, ...] = (
         fitting.NetworkConfig("cnn-lstm"),
@@ -39,12 +40,12 @@ class TrainingPlan:
     leaves: int = 31
     seed: int = 0
     every: int = 6
+    jobs: int = 1
 
 
 def train(
-    panel: Panel, output: Path, name: str, version: str, data: str, licence: str, remarks: str, plan:
-    TrainingPlan,
-    progress: Progress, jobs: int,
+    panel: Panel, output: Path, name: str, version: str, provenance: Provenance, plan: TrainingPlan,
+    progress: Progress,
 ) -> ForecastManifest:  # fmt: skip
     """Fit every model to `panel` and write the bundle to `output`."""
     if panel.hours < _LEAST_HOURS:
@@ -64,7 +65,13 @@ def train(
     if not len(learned.learns) or not len(learned.checks):
         raise ForecastError("no week is left to learn from and to check with: give a longer time")
     trees, ridge = tables.tabular(
-        learned, progress, each=plan.rows, trees=plan.trees, leaves=plan.leaves, seed=plan.seed, jobs=jobs
+        learned,
+        progress,
+        each=plan.rows,
+        trees=plan.trees,
+        leaves=plan.leaves,
+        seed=plan.seed,
+        jobs=plan.jobs,
     )
     by, device = learned.normalisation, "cuda" if torch.cuda.is_available() else "cpu"
     kept = fitting.store(learned, device)
@@ -87,8 +94,8 @@ def train(
         mix.offsets,
     )
     training = ForecastTraining(
-        data=data, licence=licence, stations=panel.stations, begins=_day(panel.begins),
-        ends=_day(panel.begins + panel.hours - 1), learned=tuple(known), remarks=remarks,
+        **provenance._asdict(), stations=panel.stations, begins=_day(panel.begins),
+        ends=_day(panel.begins + panel.hours - 1), learned=tuple(known),
     )  # fmt: skip
     return write_forecast_bundle(output, name, version, networks, packed, by, training)
 

@@ -20,7 +20,7 @@ Nothing is shuffled, nothing is fitted on later hours, and no figure depends on 
 import math
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, tzinfo
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -53,15 +53,45 @@ OUTAGES: Final = (1, 6, 24, 168)
 LEARNING_DAYS: Final = 8
 
 
+class OnlineProtocol(NamedTuple):
+    """What is scored of a station, and from when on.
+
+    Attributes:
+        pollutant: which one.
+        find_band: ignore a set far band and let the finder look for it.
+        outages: lengths in hours.
+        learning_days: days that are only learned from, where no start is given.
+        start: first day that is scored, in the station's zone.
+    """
+
+    pollutant: Pollutant = "pm25"
+    find_band: bool = False
+    outages: Sequence[int] = OUTAGES
+    learning_days: int = LEARNING_DAYS
+    start: date | None = None
+
+
+class PlayedRun(NamedTuple):
+    """Hours in time order, those of them to score (each has a measurement), and what is seen while the sensor
+    is silent, if it is not what the hours have."""
+
+    hours: Sequence[Hour]
+    tested: Sequence[Hour]
+    during: Sequence[Hour] | None = None
+
+
+class Scores(NamedTuple):
+    """The outcomes, "next day" first, and the state at the end."""
+
+    outcomes: tuple[ProtocolScore, ...]
+    state: VirtualSensor | None
+
+
 def evaluate_online(
     data: OnlineData,
     bundle: Bundle,
+    protocol: OnlineProtocol | None = None,
     *,
-    pollutant: Pollutant = "pm25",
-    find_band: bool = False,
-    outages: Sequence[int] = OUTAGES,
-    learning_days: int = LEARNING_DAYS,
-    start: date | None = None,
     learned: OnlineData | None = None,
     progress: Progress = lambda *_: None,
 ) -> OnlineReport:
@@ -79,17 +109,14 @@ def evaluate_online(
     Args:
         data: the station's history.
         bundle: encoder and global head.
-        pollutant: which one.
-        find_band: ignore a set far band and let the finder look for it.
-        outages: lengths in hours.
-        learning_days: days that are only learned from, where no start is given.
-        start: first day that is scored, in the station's zone.
+        protocol: what is scored.
         learned: the station's history before `data`; only what follows its last hour is scored.
         progress: told (what, done, in all).
 
     Raises:
         ArrayError: the station has no reading of the pollutant.
     """
+    pollutant, find_band, outages, learning_days, start = protocol or OnlineProtocol()
     if not data.readings.get(pollutant):
         raise ArrayError(f"station {data.station} has no reading of {pollutant}")
     begin_ms = (
@@ -108,8 +135,9 @@ def evaluate_online(
         tested = [hour for hour in paired if _day(hour.end_ms, data.zone) in scored_days]
     else:
         tested = [hour for hour in paired if hour.end_ms > begin_ms]
+    run = PlayedRun(hours, tested)
     outcomes, state = score(
-        hours, tested, data.zone, outages, pollutant=pollutant, for_good_ms=begin_ms, progress=progress
+        run, data.zone, outages, pollutant=pollutant, for_good_ms=begin_ms, progress=progress
     )
     return OnlineReport(
         station=data.station,
@@ -126,30 +154,24 @@ def evaluate_online(
 
 
 def score(
-    hours: Sequence[Hour],
-    tested: Sequence[Hour],
+    run: PlayedRun,
     zone: tzinfo,
     outages: Sequence[int] = OUTAGES,
-    during: Sequence[Hour] | None = None,
     pollutant: Pollutant = "pm25",
     for_good_ms: int | None = None,
     progress: Progress = lambda *_: None,
-) -> tuple[tuple[ProtocolScore, ...], VirtualSensor | None]:
+) -> Scores:
     """Play hours through the virtual sensor and make the outages of every protocol before each tested one.
 
     Args:
-        hours: in time order.
-        tested: those of them to score, in time order; each has a measurement.
+        run: what is played and scored.
         zone: time zone whose midnights part the days.
         outages: lengths in hours.
-        during: what is seen while the sensor is silent, if it is not what `hours` have.
         pollutant: which one it is, for the index.
         for_good_ms: since when the sensor is silent in the last protocol, None: there is no such.
         progress: told (what, done, in all).
-
-    Returns:
-        the outcomes, "next day" first, and the state at the end.
     """
+    hours, tested, during = run
     states: dict[int, VirtualSensor] = {}
     state: VirtualSensor | None = None
     for hour in hours:
@@ -173,7 +195,7 @@ def score(
                 scored.append(one)
             progress("scoring hours", done, len(protocols) * len(tested))
         outcomes.append(_outcome(name, scored))
-    return tuple(outcomes), state
+    return Scores(tuple(outcomes), state)
 
 
 def _outcome(name: str, scored: Sequence[OutageHour]) -> ProtocolScore:

@@ -51,6 +51,15 @@ class HeadInputs(NamedTuple):
     hour: Tensor  #: (N, 2) sine and cosine of the solar hour; 0, 0 = unknown
 
 
+class DecodedOutputs(NamedTuple):
+    """What the linear heads say: AQI in points, concentrations as log(1 + ug/m3), each with its scale."""
+
+    aqi: Tensor
+    aqi_scale: Tensor
+    log_sensors: Tensor
+    log_sensors_scale: Tensor
+
+
 class HeadOutputs(NamedTuple):
     """AQI in points; concentrations as log(1 + ug/m3). `image_*` are read from h_I alone."""
 
@@ -256,15 +265,15 @@ class FusionHead(nn.Module):
             image_log_sensors=alone[:, 1:] * self.log_std + self.log_mean,
         )
 
-    def decode(self, aqi: Tensor, concentrations: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The linear heads' outputs in AQI points and log(1 + ug/m3), each with its scale."""
+    def decode(self, aqi: Tensor, concentrations: Tensor) -> DecodedOutputs:
+        """The linear heads' outputs in their units."""
         if self.config.heteroscedastic:
             aqi_scale = 0.05 + functional.softplus(aqi[..., 1:] - 1)
             log_scale = 0.05 + functional.softplus(concentrations[..., SENSORS:] - 0.5)
         else:
             aqi_scale = torch.ones_like(aqi)
             log_scale = torch.ones_like(concentrations)
-        return (
+        return DecodedOutputs(
             (aqi[..., :1] + self.aqi_mean) * AQI_UNIT,
             aqi_scale * AQI_UNIT,
             concentrations[..., :SENSORS] * self.log_std + self.log_mean,

@@ -12,6 +12,7 @@ from camera.image import decode
 from datasets.errors import LayoutError
 from datasets.groups import INDIA_NEPAL_UNITLESS, Group, india_nepal, without_refused
 from datasets.hourly import FolderReader, hourly, hours
+from datasets.provenance import Provenance
 from model.bundle.targets import DEFAULT_STANDARD, STATED, describe
 from model.errors import TrainingError, WeightsError
 from model.evaluation.evaluate import MASKS, score_windows
@@ -100,7 +101,7 @@ def read_groups(folder: Folder, target: str) -> Learnt:
 
 def run(
     config: str, folder: Folder, output: Path, cache: Path, progress: Progress, changes: Mapping[str, Any],
-    data: str, licence: str, remarks: str,
+    provenance: Provenance,
 ) -> tuple[Trained, list[str]]:  # fmt: skip
     """Report by cross-validation, then the model itself on every group. `changes` replace fields.
 
@@ -123,8 +124,8 @@ def run(
         name for name, column in zip(POLLUTANTS, table.sensors.T, strict=True) if not np.isnan(column).all()
     ]
     training = {
-        "data": data,
-        "licence": licence,
+        "data": provenance.data,
+        "licence": provenance.licence,
         "groups": len(table.aqi),
         "frames": len(table.group),
         "sites": sorted(set(table.site)),
@@ -139,7 +140,7 @@ def run(
         "aqi_mean": round(float(table.aqi.mean()), 3),
         "aqi_scale": learnt.scale,
         "target": learnt.target,
-        "remarks": remarks,
+        "remarks": provenance.remarks,
     }
     return Trained(settings, ensemble, projection, intervals, training, report, tail), learnt.problems
 

@@ -15,7 +15,7 @@ from fusion.stored import SensorsState, StationState, read
 from model.bundle.bundle import Bundle
 from model.bundle.runtime import Head
 from model.evaluation.histories import read_milan
-from model.evaluation.online import evaluate_online
+from model.evaluation.online import OnlineProtocol, evaluate_online
 from schemas.base import from_ms
 from schemas.features import Features, Quality
 from schemas.reading import Quantity
@@ -126,7 +126,7 @@ def test_milan_finds_its_far_band_in_the_stream(
     if not MILAN.is_dir():
         pytest.skip("no ../shared/data")
     data = read_milan(MILAN)
-    offline = evaluate_online(data, Bundle.load(), find_band=True, outages=()).far_band
+    offline = evaluate_online(data, Bundle.load(), OnlineProtocol(find_band=True, outages=())).far_band
     assert offline is not None
     settings = kafka_settings(partitions=1, window=REPLAY)
     latitude, longitude = data.position or (None, None)

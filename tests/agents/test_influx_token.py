@@ -10,7 +10,7 @@ from agents.worker import _waited, _waiting
 from cli.shared.influx_setup import admin_of, initialise
 from settings.token_file import read_token
 from sinks.errors import SinkStopped
-from sinks.influx import InfluxSink
+from sinks.influx import InfluxBucket, InfluxSink
 from sinks.patience import Hindrance, Patience
 from streams.metrics import REGISTRY
 from tests.influx2 import Influx2
@@ -52,9 +52,7 @@ def sink_of(server):
             return bool(then(count))
 
         patience = Patience(wait=wait, uniform=lambda: 0.0, on_wait=_waiting, on_end=_waited)
-        one = InfluxSink(
-            server.url, org="skyfuse", bucket="aq", token=lambda: read_token(file), patience=patience
-        )
+        one = InfluxSink(InfluxBucket(server.url, "skyfuse", "aq"), lambda: read_token(file), patience)
         made.append(one)
         return one
 
@@ -143,7 +141,7 @@ def test_what_is_waited_for_is_told_in_few_words():
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # bound and not listening: every connection is refused
         url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
-        sink = InfluxSink(url, org="o", bucket="b", token="t", patience=patience)
+        sink = InfluxSink(InfluxBucket(url, "o", "b"), "t", patience)
         with pytest.raises(SinkStopped):
             sink.write([estimate("s1")])
         sink.close()

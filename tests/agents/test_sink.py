@@ -21,7 +21,7 @@ from schemas.annotation import Annotation
 from schemas.dead_letter import DeadLetter
 from schemas.errors import Refused
 from schemas.estimate import Estimate, Inputs, MissingPollutant, ModelOutput
-from sinks.influx import InfluxSink
+from sinks.influx import InfluxBucket, InfluxSink
 from sinks.patience import Patience
 from sinks.retention import Retention
 from sinks.store import Store
@@ -200,10 +200,8 @@ def sent_to_short_memory(store: Store, batch: "Sequence[ConsumerRecord[bytes, by
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), ShortMemory)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    influx = InfluxSink(
-        f"http://127.0.0.1:{server.server_port}", org="o", bucket="aq", token="t",
-        patience=Patience(wait=lambda _: True),
-    )  # fmt: skip
+    bucket = InfluxBucket(f"http://127.0.0.1:{server.server_port}", "o", "aq")
+    influx = InfluxSink(bucket, "t", Patience(wait=lambda _: True))
     with ThreadPoolExecutor(1) as executor:
         stage = SinkStage(
             StageIo(0, publish), Sinks(store, influx),
@@ -243,10 +241,8 @@ def test_a_sink_that_is_stopped_while_it_waits_acknowledges_nothing(tmp_path: Pa
     stopping = threading.Event()
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # bound and not listening: every connection is refused
-        influx = InfluxSink(
-            f"http://127.0.0.1:{nobody.getsockname()[1]}", org="o", bucket="aq", token="t",
-            patience=Patience.until(stopping, lambda *_: stopping.set()),
-        )  # fmt: skip
+        bucket = InfluxBucket(f"http://127.0.0.1:{nobody.getsockname()[1]}", "o", "aq")
+        influx = InfluxSink(bucket, "t", Patience.until(stopping, lambda *_: stopping.set()))
         with Store(tmp_path / "store.sqlite", aggregates=True) as store, ThreadPoolExecutor(1) as executor:
             stage = SinkStage(
                 StageIo(0, publish, committed={TOPIC: (3, "")}), Sinks(store, influx),
@@ -272,10 +268,8 @@ def test_alerts_and_annotations_that_were_not_written_are_not_acknowledged_eithe
     stopping = threading.Event()
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
-        influx = InfluxSink(
-            f"http://127.0.0.1:{nobody.getsockname()[1]}", org="o", bucket="aq", token="t",
-            patience=Patience.until(stopping, lambda *_: stopping.set()),
-        )  # fmt: skip
+        bucket = InfluxBucket(f"http://127.0.0.1:{nobody.getsockname()[1]}", "o", "aq")
+        influx = InfluxSink(bucket, "t", Patience.until(stopping, lambda *_: stopping.set()))
         with Store(tmp_path / "store.sqlite", aggregates=True) as store, ThreadPoolExecutor(1) as executor:
             stage = SinkStage(
                 StageIo(0, publish), Sinks(store, influx), StationBook("aq.stations.v1", Keys(1)), executor,

@@ -12,7 +12,7 @@ from agents.sink import Sinks, SinkStage
 from schemas.alert import SEVERITIES
 from schemas.base import parse_time, to_ms
 from schemas.dead_letter import DeadLetter
-from sinks.influx import InfluxSink
+from sinks.influx import InfluxBucket, InfluxSink
 from sinks.patience import Patience
 from sinks.store import Store
 from streams.accept import Keys
@@ -42,9 +42,7 @@ class Sink:
 
         self.store = Store(folder / "store.sqlite", aggregates=True)
         self.executor = ThreadPoolExecutor(1)
-        self.influx = InfluxSink(
-            url, org="o", bucket=database, token="t", patience=Patience(wait=lambda _: True)
-        )
+        self.influx = InfluxSink(InfluxBucket(url, "o", database), "t", Patience(wait=lambda _: True))
         self.stage = SinkStage(
             StageIo(0, publish), Sinks(self.store, self.influx), StationBook("aq.stations.v1", Keys(1)),
             self.executor, threading.Event(),

@@ -19,7 +19,7 @@ from PIL import Image
 from backfill.hourly import read_folder
 from model.bundle.bundle import Bundle
 from model.evaluation.histories import read_layout, read_milan
-from model.evaluation.online import score
+from model.evaluation.online import PlayedRun, score
 from model.evaluation.played_hours import hours_of
 from schemas.estimate import Estimate
 from settings.sections import Settings
@@ -126,7 +126,7 @@ def _offline(folder: Path, withheld: dict[int, float]) -> dict[int, float]:
     for hour in whole:
         if hour.end_ms in withheld and hour.sight is not None:
             length = (hour.end_ms - SILENT[0]) // HOUR
-            outcomes, _ = score(whole, [hour], ROME, [length])
+            outcomes, _ = score(PlayedRun(whole, [hour]), ROME, [length])
             ((end, _, value, _, _),) = outcomes[1].series
             said[end] = value
     return said

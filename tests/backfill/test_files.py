@@ -5,8 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from backfill.files import BEYOND_THE_LOG, FileInputs, late_from, source_of_file
+from backfill.files import (
+    BEYOND_THE_LOG,
+    FileInputs,
+    WantedWindows,
+    WorkersKnowledge,
+    late_from,
+    source_of_file,
+)
 from datasets.errors import SourceError
+from datasets.layouts import Files
 from model.bundle.bundle import DEFAULT_BUNDLE, Bundle
 from schemas.base import format_time, from_ms
 from schemas.features import Features
@@ -43,7 +51,9 @@ def read(root, bundle, *, wanted=lambda _: True, final=HOUR, layout="layout", st
     bands = BandBook("aq.camera-bands.v1", KEYS)
     try:
         history.read(
-            root, layout, bundle, lambda _: book, lambda _: bands, wanted, {0: final}, strays_too=strays_too
+            Files(root, layout),
+            WorkersKnowledge(bundle, lambda _: book, lambda _: bands),
+            WantedWindows(wanted, {0: final}, strays_too),
         )
     except SourceError:
         history.__exit__()

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from datasets.provenance import Provenance
 from forecast.bundle import ForecastBundle
 from forecast.errors import ForecastError
 from forecast.models import ForecastInputs
@@ -35,8 +36,8 @@ def test_a_network_s_hours_become_a_bundle(panel: Panel, tmp_path: Path) -> None
     )
     told: dict[str, int] = {}
     run.train(
-        panel, tmp_path, "made", "1", "made up", "none", "", plan,
-        lambda what, done, _total: told.__setitem__(what, done), jobs=1,
+        panel, tmp_path, "made", "1", Provenance("made up", "none"), plan,
+        lambda what, done, _total: told.__setitem__(what, done),
     )  # fmt: skip
     assert {"trees", "cnn-lstm", "cnn-lstm-attention", "mix"} <= told.keys()
     bundle = ForecastBundle.load(tmp_path)
@@ -67,4 +68,4 @@ def test_too_short_a_time_is_refused_in_words(tmp_path: Path) -> None:
     from forecast.training import run
 
     with pytest.raises(ForecastError, match="too few to train on"):
-        run.train(made(1, 200), tmp_path, "x", "1", "x", "x", "", run.TrainingPlan(), lambda *_: None, 1)
+        run.train(made(1, 200), tmp_path, "x", "1", Provenance("x", "x"), run.TrainingPlan(), lambda *_: None)

@@ -22,7 +22,7 @@ from schemas.forecast import Forecast, IndexForecast, PollutantForecast, Running
 from schemas.parameters import POLLUTANTS
 from schemas.station import Station
 from sinks.directory import Directory
-from sinks.influx import InfluxSink
+from sinks.influx import InfluxBucket, InfluxSink
 from sinks.patience import Patience
 from sinks.points import alert_point, forecast_points
 from sinks.store import Store
@@ -180,9 +180,7 @@ def filled(tmp_path_factory):
     folder = tmp_path_factory.mktemp("dashboards")
     with influxdb(folder) as influx, Store(folder / "store.sqlite") as store:
         proxy = FaultProxy(influx.url, influx1=True)
-        sink = InfluxSink(
-            proxy.url, org="o", bucket=influx.database, token="t", patience=Patience(wait=lambda _: True)
-        )
+        sink = InfluxSink(InfluxBucket(proxy.url, "o", influx.database), "t", Patience(wait=lambda _: True))
         directory = Directory()
         made = city()
         for start in range(0, len(made), 50):

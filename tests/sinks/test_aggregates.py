@@ -12,7 +12,7 @@ from schemas.parameters import POLLUTANTS
 from schemas.station import Station
 from sinks.aggregates import Period, aggregate, periods_of
 from sinks.aggregator import Aggregator
-from sinks.influx import InfluxSink
+from sinks.influx import InfluxBucket, InfluxSink
 from sinks.patience import Patience
 from sinks.store import Store
 from sinks.tally import Tally
@@ -135,10 +135,8 @@ def test_what_is_due_survives_a_restart_and_costs_nothing_where_nobody_asks(tmp_
 def test_aggregates_reach_their_buckets_and_are_rewritten_by_revisions(tmp_path, influx, proxy):
     for kind in ("hourly", "daily"):
         influx.create_database(f"{influx.database}_{kind}")
-    sink = InfluxSink(
-        proxy(influx.url, influx1=True).url, org="o", bucket=influx.database, token="t",
-        patience=Patience(wait=lambda _: True),
-    )  # fmt: skip
+    bucket = InfluxBucket(proxy(influx.url, influx1=True).url, "o", influx.database)
+    sink = InfluxSink(bucket, "t", Patience(wait=lambda _: True))
 
     def hours():
         answer = influx.query(

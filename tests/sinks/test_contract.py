@@ -16,7 +16,7 @@ import sinks
 from infra.stack.cache import EmbeddedCache
 from schemas.estimate import Estimate
 from sinks.cache import LatestCache
-from sinks.influx import InfluxSink
+from sinks.influx import InfluxBucket, InfluxSink
 from sinks.patience import Patience
 from sinks.store import Store
 from tests.influx2 import Influx2
@@ -50,7 +50,7 @@ def influx(folder: Path, kept: Store) -> Iterator[tuple[Write, Has]]:
     server = Influx2()
     operator = {"username": "admin", "password": "twelve letters", "org": "o", "bucket": "aq", "token": "t"}
     server.take("POST", "/api/v2/setup", operator, None)
-    sink = InfluxSink(server.url, org="o", bucket="aq", token="t", patience=Patience(wait=lambda _: True))
+    sink = InfluxSink(InfluxBucket(server.url, "o", "aq"), "t", Patience(wait=lambda _: True))
 
     def has() -> Any:
         points: dict[Any, dict[str, Any]] = {}

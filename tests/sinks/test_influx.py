@@ -19,7 +19,7 @@ from schemas.base import from_ms
 from schemas.estimate import Window
 from schemas.parameters import POLLUTANTS
 from sinks.errors import SinkSettingError, SinkStopped
-from sinks.influx import InfluxSink, on_this_machine
+from sinks.influx import InfluxBucket, InfluxSink, on_this_machine
 from sinks.patience import Patience
 from sinks.points import Point
 from sinks.store import Store
@@ -57,9 +57,7 @@ def sink_to():
     def make(url, bucket, clock=None, **more):
         clock = clock or Clockless()
         more.setdefault("timeout", 5.0)
-        made.append(
-            InfluxSink(url, org="skyfuse", bucket=bucket, token="t", patience=clock.patience(), **more)
-        )
+        made.append(InfluxSink(InfluxBucket(url, "skyfuse", bucket), "t", clock.patience(), **more))
         return made[-1]
 
     yield make
@@ -101,7 +99,7 @@ def test_influx_holds_the_last_revision_whole(influx_server, batches):
     database = f"h{next(_numbers)}"
     influx_server.create_database(database)
     proxy = FaultProxy(influx_server.url, influx1=True)
-    sink = InfluxSink(proxy.url, org="o", bucket=database, token="t", patience=Clockless().patience())
+    sink = InfluxSink(InfluxBucket(proxy.url, "o", database), "t", Clockless().patience())
     kept: dict[Any, Any] = {}
     try:
         for batch in batches:
@@ -400,7 +398,7 @@ def test_a_worker_that_stops_does_not_wait(proxy, influx):
     through.down()
     stopping = threading.Event()
     patience = Patience.until(stopping, on_wait=lambda *_: stopping.set())
-    sink = InfluxSink(through.url, org="o", bucket="b", token="t", patience=patience)
+    sink = InfluxSink(InfluxBucket(through.url, "o", "b"), "t", patience)
     with pytest.raises(SinkStopped):
         sink.write([estimate()])
     sink.close()
@@ -408,7 +406,7 @@ def test_a_worker_that_stops_does_not_wait(proxy, influx):
 
 def test_an_address_that_is_none_is_refused():
     with pytest.raises(SinkSettingError, match="http://influx:8086"):
-        InfluxSink("influx:8086", org="o", bucket="b", token="t", patience=Clockless().patience())
+        InfluxSink(InfluxBucket("influx:8086", "o", "b"), "t", Clockless().patience())
 
 
 @pytest.mark.parametrize(
@@ -420,9 +418,12 @@ def test_an_address_that_is_none_is_refused():
     ],
 )
 def test_settings_that_cannot_be_right_are_refused(field, value, words):
-    given = {"org": "o", "bucket": "b", "token": "t", "patience": Clockless().patience(), field: value}
+    given = {"org": "o", "bucket": "b", "token": "t", field: value}
+    patience = Clockless().patience()
     with pytest.raises(SinkSettingError, match=words):
-        InfluxSink("http://influx:8086", **given)
+        InfluxSink(
+            InfluxBucket("http://influx:8086", given["org"], given["bucket"]), given["token"], patience
+        )
 
 
 def test_batches_are_made_ahead_and_all_arrive(influx, proxy, sink_to):

@@ -25,7 +25,7 @@ from datasets.errors import LayoutError
 from model.bundle.bundle import Bundle
 from model.bundle.persistence import PERSISTENCE
 from model.evaluation.histories import OnlineData, read_layout, read_milan
-from model.evaluation.online import evaluate_online, score
+from model.evaluation.online import OnlineProtocol, PlayedRun, evaluate_online, score
 from model.evaluation.online_report import STANDARD
 from model.evaluation.played_hours import hours_of
 from schemas.errors import ArrayError
@@ -58,7 +58,7 @@ def bundle() -> Bundle:
 
 
 def test_finds_the_haze_and_reports_it(made: OnlineData, bundle: Bundle) -> None:
-    report = evaluate_online(made, bundle, learning_days=6, outages=(6, 24))
+    report = evaluate_online(made, bundle, OnlineProtocol(learning_days=6, outages=(6, 24)))
     assert [outcome.name for outcome in report.outcomes] == ["next day", "6 h", "24 h"]
     for outcome in report.outcomes:
         assert outcome.skills["virtual sensor"].hours == 36
@@ -78,7 +78,9 @@ def test_knows_nothing_of_what_comes_after_an_outage_begins(made: OnlineData, bu
     frames = tuple(frame for frame in made.frames)
     honest, changed = (
         evaluate_online(
-            replace(made, frames=frames, readings={"pm25": values}), bundle, learning_days=11, outages=()
+            replace(made, frames=frames, readings={"pm25": values}),
+            bundle,
+            OnlineProtocol(learning_days=11, outages=()),
         )
         for values in (made.readings["pm25"], other)
     )
@@ -88,7 +90,7 @@ def test_knows_nothing_of_what_comes_after_an_outage_begins(made: OnlineData, bu
 
 
 def test_rivals_are_what_they_say(made: OnlineData, bundle: Bundle) -> None:
-    report = evaluate_online(made, bundle, learning_days=11, outages=(6,))
+    report = evaluate_online(made, bundle, OnlineProtocol(learning_days=11, outages=(6,)))
     readings = made.readings["pm25"]
     outcome = report.outcomes[1]
     last = [readings[end - 6 * HOUR] for end, *_ in outcome.series]
@@ -110,7 +112,7 @@ def test_the_index_rests_on_what_was_read_and_imputed(made: OnlineData, bundle: 
     hours, _, _ = hours_of(made, bundle)
     readings = made.readings["pm25"]
     tested = [hour for hour in hours if hour.sight is not None][-6:]
-    outcomes, _ = score(hours, tested, UTC, [6, 24])
+    outcomes, _ = score(PlayedRun(hours, tested), UTC, [6, 24])
     standard = standards.load(STANDARD, at_ms=START)
     held, widths = [], []
     for hour in tested:
@@ -154,7 +156,7 @@ def test_too_short_a_history_says_so(made: OnlineData, bundle: Bundle) -> None:
     [first, *_] = json.loads(report.to_json())["outcomes"]
     assert (first["coverage"], first["width"], first["indices"]["nowcast"]["coverage"]) == (None, None, None)
     with pytest.raises(ArrayError, match="no2"):
-        evaluate_online(made, bundle, pollutant="no2")
+        evaluate_online(made, bundle, OnlineProtocol(pollutant="no2"))
 
 
 def test_reads_the_plain_layout(tmp_path: Path) -> None:
@@ -195,8 +197,8 @@ def test_learns_in_one_folder_and_scores_in_another(made: OnlineData, bundle: Bu
         )
         for early in (True, False)
     )
-    whole = evaluate_online(made, bundle, start=date(2025, 3, 10), outages=(6,))
-    parts = evaluate_online(later, bundle, learned=earlier, outages=(6,))
+    whole = evaluate_online(made, bundle, OnlineProtocol(start=date(2025, 3, 10), outages=(6,)))
+    parts = evaluate_online(later, bundle, OnlineProtocol(outages=(6,)), learned=earlier)
     assert list(whole.hours()) == list(parts.hours())
     assert [outcome.name for outcome in parts.outcomes] == ["next day", "6 h", "for good"]
     ends = sorted({row["end"] for row in parts.hours()})
@@ -204,14 +206,14 @@ def test_learns_in_one_folder_and_scores_in_another(made: OnlineData, bundle: Bu
     assert ends[0] == "2025-03-10T09:00:00Z"
     # A later start than the end of what was learned holds.
     assert min(row["end"] for row in evaluate_online(
-        later, bundle, learned=earlier, start=date(2025, 3, 12), outages=()
+        later, bundle, OnlineProtocol(start=date(2025, 3, 12), outages=()), learned=earlier
     ).hours()) == "2025-03-12T09:00:00Z"  # fmt: skip
 
 
 def test_for_good_is_what_the_sensor_s_silence_gives_hour_by_hour(made: OnlineData, bundle: Bundle) -> None:
     hours, _, _ = hours_of(made, bundle)
     since = START + 9 * 24 * HOUR
-    report = evaluate_online(made, bundle, start=date(2025, 3, 10), outages=())
+    report = evaluate_online(made, bundle, OnlineProtocol(start=date(2025, 3, 10), outages=()))
     state = None
     expected = {}
     for hour in hours:
@@ -236,7 +238,8 @@ def test_a_station_without_a_camera_is_scored_by_its_other_sensors_and_its_past(
     }
     blind = replace(made, frames=(), readings={**made.readings, "pm10": pm10})
     alone = replace(made, frames=())
-    reports = [evaluate_online(one, bundle, learning_days=9, outages=(24,)) for one in (blind, alone)]
+    protocol = OnlineProtocol(learning_days=9, outages=(24,))
+    reports = [evaluate_online(one, bundle, protocol) for one in (blind, alone)]
     for report in reports:
         assert "no camera" in report.to_markdown()
         assert {outcome.skills["virtual sensor"].hours for outcome in report.outcomes} == {3 * 24}
