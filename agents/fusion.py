@@ -33,7 +33,7 @@ from streams.accept import (
 from streams.cadences import CADENCE, dump_cadences
 from streams.census import Census
 from streams.checkpoint import Checkpoints
-from streams.join import Item, Join, Output, Step, WindowView
+from streams.join import Amend, Close, Expire, Item, Join, Output, Step, WindowView
 from streams.letters import Letters
 from streams.stage import KafkaRecord, Out, StageIo
 from streams.standing import Periods
@@ -279,7 +279,7 @@ class FusionStage:
             letters.add(records[offset], Refused("conflict", reason), used=used)
 
     async def _send(self, out: list[Out], output: Output) -> None:
-        steps = [step for step in output.steps if step.kind == "close" or self._learnable(step.view)]
+        steps = [step for step in output.steps if isinstance(step, Close) or self._learnable(step.view)]
         for part, done in _portions(steps, self.join.done):
             out += await self._assess(part, done)
             if out:
@@ -287,9 +287,9 @@ class FusionStage:
             out = []
         if out:
             await self._io.publish(out)
-        for kind, view in output.steps if self._failed else ():
-            if kind == "expire":
-                self._failed.pop((view.station, view.start), None)
+        for step in output.steps if self._failed else ():
+            if isinstance(step, Expire):
+                self._failed.pop((step.view.station, step.view.start), None)
 
     async def _assess(self, steps: Sequence[Step], done: int) -> list[Out]:
         """What is to be published of some steps; those that come later are of no window before `done`."""
@@ -297,12 +297,12 @@ class FusionStage:
             self._executor, self.assessor.run, steps, done, self._stations.get
         )
         letters = Letters(self._io.names, "fusion")
-        for (kind, view), refused in told.failed:
-            if kind == "amend":
-                letters.add(amendment_again(view, self._topics["readings"], self._io.partition), refused)
-            if kind == "close":  # a window that is final was published, or refused, before
-                self._refuse_window(view, refused, letters)
-        views = {(view.station, view.end): view for kind, view in steps if kind == "close"}
+        for step, refused in told.failed:
+            if isinstance(step, Amend):
+                letters.add(amendment_again(step.view, self._topics["readings"], self._io.partition), refused)
+            if isinstance(step, Close):  # a window that is final was published, or refused, before
+                self._refuse_window(step.view, refused, letters)
+        views = {(step.view.station, step.view.end): step.view for step in steps if isinstance(step, Close)}
         out = []
         for estimate in told.estimates:
             body = estimate.model_dump_json().encode()
@@ -418,5 +418,5 @@ def _portions(steps: Sequence[Step], done: int) -> Iterable[tuple[Sequence[Step]
     marks = []
     for part in reversed(parts):
         marks.append(done)
-        done = min(done, *(view.end for _, view in part))
+        done = min(done, *(step.view.end for step in part))
     return zip(parts, reversed(marks), strict=True)

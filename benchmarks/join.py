@@ -33,7 +33,7 @@ from streams.accept import PUNCTUATION_TYPE, Keys
 from streams.cadences import Cadences
 from streams.checkpoint import Checkpoints
 from streams.driver import AppOptions, build_app
-from streams.join import Join, Rules, WindowView
+from streams.join import Close, Join, Rules, Step, WindowView
 from streams.stage import Committed, Out, Stage, StageIo
 from streams.standing import Periods
 from streams.stations import StationBook
@@ -50,10 +50,10 @@ START = 1_750_248_000_000
 class WriteWindows:
     """In the assessor's place: writes what a window holds, nothing more."""
 
-    def run(self, steps: Sequence[tuple[str, WindowView]], done: int, station_of: Any) -> Assessed:
+    def run(self, steps: Sequence[Step], done: int, station_of: Any) -> Assessed:
         """One record per window to publish."""
         del done, station_of
-        joined: list[Any] = [Joined(view) for kind, view in steps if kind == "close"]
+        joined: list[Any] = [Joined(step.view) for step in steps if isinstance(step, Close)]
         return Assessed(joined, [], [])
 
     def stations(self) -> dict[str, Any]:

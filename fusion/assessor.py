@@ -37,7 +37,7 @@ from schemas.limits import FORGOTTEN_AFTER_MS
 from schemas.parameters import POLLUTANTS
 from schemas.station import CameraBands, Station
 from streams.boundary import isolated
-from streams.join import Step, WindowView
+from streams.join import Amend, Expire, Step, WindowView
 
 StationOf = Callable[[str], Station | None]
 
@@ -97,7 +97,7 @@ class Assessor:
         """
         parts, failed = isolated(lambda part: self._undivided(part, station_of), steps)
         horizon = done - self._lateness
-        for name in {view.station for _, view in steps}:
+        for name in {step.view.station for step in steps}:
             for ring in (self._intake.get(name), self._air.get(name)):
                 if ring is not None:
                     ring.prune(horizon)
@@ -109,7 +109,7 @@ class Assessor:
 
     def _undivided(self, steps: Sequence[Step], station_of: StationOf) -> Assessed:
         """As `run`, all or nothing."""
-        names = {view.station for _, view in steps}
+        names = {step.view.station for step in steps}
         marks = [
             (rings, name, rings[name].mark() if name in rings else None)
             for rings in (self._intake, self._air)
@@ -126,25 +126,26 @@ class Assessor:
             raise
 
     def _together(self, steps: Sequence[Step], station_of: StationOf) -> Assessed:
-        kinds: list[str] = []
+        finals: list[bool] = []
         prepared: list[Prepared] = []
-        for kind, view in steps:
-            if kind == "amend":
+        for step in steps:
+            view = step.view
+            if isinstance(step, Amend):
                 self._amend_intake(view, amendment_in(view))
             else:
-                kinds.append(kind)
-                prepared.append(self._take_in(kind, view, _record(view, station_of)))
-        inferred = self._infer(kinds, prepared)
-        without = self._infer_without(kinds, prepared)
+                finals.append(isinstance(step, Expire))
+                prepared.append(self._take_in(view, _record(view, station_of), final=finals[-1]))
+        inferred = self._infer(finals, prepared)
+        without = self._infer_without(finals, prepared)
         concluded: list[Conclusion] = []
         found: list[CameraBands] = []
-        windows = zip(prepared, inferred, without, strict=True)
-        for kind, view in steps:
-            if kind == "amend":
-                self._amend_air(view, amendment_in(view), _record(view, station_of))
+        windows = zip(finals, prepared, inferred, without, strict=True)
+        for step in steps:
+            if isinstance(step, Amend):
+                self._amend_air(step.view, amendment_in(step.view), _record(step.view, station_of))
                 continue
-            window, output, masked = next(windows)
-            conclusion = self._conclude(kind, window, output, masked)
+            final, window, output, masked = next(windows)
+            conclusion = self._conclude(window, output, masked, final=final)
             if isinstance(conclusion, Conclusion):
                 concluded.append(conclusion)
             elif conclusion is not None:
@@ -176,9 +177,8 @@ class Assessor:
         moved = after.virtual != before.virtual
         ring.put(view.end, replace(after, virtual_at=view.end) if moved else after)
 
-    def _take_in(self, kind: str, view: WindowView, station: Station | None) -> Prepared:
+    def _take_in(self, view: WindowView, station: Station | None, *, final: bool) -> Prepared:
         ring = self._intake_of(view.station)
-        final = kind == "expire"
         at, intake = ring.latest() if final else ring.as_of(view.end - self._lateness)
         if view.end - at > FORGOTTEN_AFTER_MS:
             intake = Intake(withheld=intake.withheld)
@@ -189,28 +189,28 @@ class Assessor:
         # A window of which all readings are withheld is not one that nobody spoke in.
         return replace(prepared, withheld=withheld, idle=False) if withheld else prepared
 
-    def _infer(self, kinds: Sequence[str], prepared: Sequence[Prepared]) -> list["Inference | None"]:
+    def _infer(self, finals: Sequence[bool], prepared: Sequence[Prepared]) -> list["Inference | None"]:
         inferred: list[Inference | None] = [None] * len(prepared)
-        for wanted in ("close", "expire"):  # what is published is explained, what is learned from need not be
+        for wanted in (False, True):  # what is published is explained, what is learned from need not be
             rows = [
                 index
-                for index, (kind, window) in enumerate(zip(kinds, prepared, strict=True))
-                if kind == wanted and window.usable
+                for index, (final, window) in enumerate(zip(finals, prepared, strict=True))
+                if final == wanted and window.usable
             ]
             for start in range(0, len(rows), ROWS_A_RUN):
                 part = rows[start : start + ROWS_A_RUN]
                 with self._timed(len(part)):
-                    run = infer(self._head, [prepared[index] for index in part], wanted == "close")
+                    run = infer(self._head, [prepared[index] for index in part], not wanted)
                 for index, one in zip(part, run, strict=True):
                     inferred[index] = one
         return inferred
 
-    def _infer_without(self, kinds: Sequence[str], prepared: Sequence[Prepared]) -> list[dict[str, float]]:
+    def _infer_without(self, finals: Sequence[bool], prepared: Sequence[Prepared]) -> list[dict[str, float]]:
         """For final windows that begin an hour: the head on each measured pollutant without its sensor."""
         without: list[dict[str, float]] = [{} for _ in prepared]
         rows = []
-        for index, (kind, window) in enumerate(zip(kinds, prepared, strict=True)):
-            if kind != "expire" or not window.begins_hour:
+        for index, (final, window) in enumerate(zip(finals, prepared, strict=True)):
+            if not final or not window.begins_hour:
                 continue
             for column, name in enumerate(POLLUTANTS):
                 if name in window.measured and (window.embedding is not None or len(window.measured) > 1):
@@ -227,14 +227,18 @@ class Assessor:
         return without
 
     def _conclude(
-        self, kind: str, window: Prepared, inferred: "Inference | None", without: Mapping[str, float]
+        self,
+        window: Prepared,
+        inferred: "Inference | None",
+        without: Mapping[str, float],
+        *,
+        final: bool,
     ) -> Conclusion | CameraBands | None:
         """What is to be published of a window; of a final one, the far bands if one was found just now."""
         view = window.view
         if window.idle:
             return None
         ring = self._air_of(view.station, window.station)
-        final = kind == "expire"
         at, air = ring.latest() if final else ring.as_of(view.end - self._lateness)
         if _NEVER < at < view.end - FORGOTTEN_AFTER_MS:
             air = nothing_known(window.station)

@@ -32,7 +32,7 @@ import json
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from schemas.times import window_end
 from streams.errors import CommitMetadataError
@@ -129,13 +129,31 @@ class WindowView:
     inputs: Mapping[str, tuple[Item, ...]]
 
 
-class Step(NamedTuple):
-    """What is to be done with a window: `close` it, that is publish it; learn from it as it does `expire`; or
-    `amend`, with the amendment as the only input: to be learned after the windows that end with it.
+@dataclass(frozen=True, slots=True)
+class Close:
+    """A window is to be published."""
+
+    view: WindowView
+
+
+@dataclass(frozen=True, slots=True)
+class Expire:
+    """A window has become final: it is to be learned from."""
+
+    view: WindowView
+
+
+@dataclass(frozen=True, slots=True)
+class Amend:
+    """The past was changed; the amendment is the view's only input. To be learned after the windows that end
+    with it.
     """
 
-    kind: Literal["close", "expire", "amend"]
     view: WindowView
+
+
+#: What is to be done.
+Step = Close | Expire | Amend
 
 
 @dataclass
@@ -179,8 +197,8 @@ class Join:
         >>> join.feed("readings", [reading], position=1, now=0).steps  # the window may still get more
         []
         >>> output = join.punctuate("readings", 65_000, position=2, now=0)
-        >>> [(step, view.end, view.revision) for step, view in output.steps]
-        [('close', 60000, 1), ('expire', 60000, 1)]
+        >>> [(type(step).__name__, step.view.end, step.view.revision) for step in output.steps]
+        [('Close', 60000, 1), ('Expire', 60000, 1)]
         >>> straggler = Item("harbour", 40_000, 40_000, ("no2",), mark=None, payload=20.0, offset=2)
         >>> [item.payload for source, item in join.feed("readings", [straggler], position=3, now=0).late]
         [20.0]
@@ -382,7 +400,7 @@ class Join:
                 continue
             if window.dirty:
                 self._publish(key, window, output)
-            output.steps.append(Step("expire", self._view(key, window)))
+            output.steps.append(Expire(self._view(key, window)))
             self._held.append((start + self.rules.size, window.firsts))
             self._count -= window.size
             del self._windows[key]
@@ -394,7 +412,7 @@ class Join:
     def _amended(self, end: int, offset: int, output: Output) -> None:
         source, item, watermark = self._amendments.pop((end, offset))
         view = WindowView(item.station, end - self.rules.size, end, 0, {source: (item,)})
-        output.steps.append(Step("amend", view))
+        output.steps.append(Amend(view))
         self._held.append((end, {source: (offset, watermark)}))
         self._count -= 1
 
@@ -402,7 +420,7 @@ class Join:
         window.dirty = False
         # What an earlier life delivered is rebuilt for its state's sake only.
         if key[1] + self.rules.size > self._done_before:
-            output.steps.append(Step("close", self._view(key, window)))
+            output.steps.append(Close(self._view(key, window)))
 
     def _view(self, key: tuple[str, int], window: _OpenWindow) -> WindowView:
         station, start = key

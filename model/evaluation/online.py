@@ -80,7 +80,7 @@ class PlayedRun(NamedTuple):
     during: Sequence[Hour] | None = None
 
 
-class Scores(NamedTuple):
+class PlayedScores(NamedTuple):
     """The outcomes, "next day" first, and the state at the end."""
 
     outcomes: tuple[ProtocolScore, ...]
@@ -160,7 +160,7 @@ def score(
     pollutant: Pollutant = "pm25",
     for_good_ms: int | None = None,
     progress: Progress = lambda *_: None,
-) -> Scores:
+) -> PlayedScores:
     """Play hours through the virtual sensor and make the outages of every protocol before each tested one.
 
     Args:
@@ -195,7 +195,7 @@ def score(
                 scored.append(one)
             progress("scoring hours", done, len(protocols) * len(tested))
         outcomes.append(_outcome(name, scored))
-    return Scores(tuple(outcomes), state)
+    return PlayedScores(tuple(outcomes), state)
 
 
 def _outcome(name: str, scored: Sequence[OutageHour]) -> ProtocolScore:

@@ -16,7 +16,7 @@ from model.training.frames import FrameTable
 from model.training.network import SENSORS, HeadInputs, Scaling
 from schemas.arrays import Bool, Float32, Int64
 
-__all__ = ["Batch", "Batches", "Targets", "TrainingRows", "hour_circle", "pool_frames"]
+__all__ = ["Batches", "FitRows", "StepBatch", "Targets", "hour_circle", "pool_frames"]
 
 #: Random poolings of each window's frames that training draws from.
 _DRAWS: Final = 32
@@ -30,7 +30,7 @@ class Targets(NamedTuple):
     known: Tensor  #: (B, SENSORS) 1 where there is a measurement, otherwise 0
 
 
-class Batch(NamedTuple):
+class StepBatch(NamedTuple):
     """Inputs with a leading axis of networks (networks, B, .), and the targets that all share."""
 
     inputs: HeadInputs
@@ -74,7 +74,7 @@ def hour_circle(hour: Float32) -> Float32:
     return np.nan_to_num(np.stack([np.sin(angle), np.cos(angle)], axis=1)).astype(np.float32)
 
 
-class TrainingRows:
+class FitRows:
     """The rows of a table.
 
     Attributes:
@@ -121,7 +121,7 @@ class Batches:
         table: frames, and the targets of their groups.
         rows: of the table.
         config: of the run.
-        embeddings: banks (`TrainingRows.bank`), one for each split, or the same features for all networks.
+        embeddings: banks (`FitRows.bank`), one for each split, or the same features for all networks.
         split_of: (networks,) the split of each; of a shared bank they are all of the first one's.
         scalings: of all networks, stacked.
     """
@@ -129,7 +129,7 @@ class Batches:
     def __init__(
         self,
         table: FrameTable,
-        rows: TrainingRows,
+        rows: FitRows,
         config: TrainConfig,
         embeddings: list[Float32],
         split_of: Int64,
@@ -148,7 +148,7 @@ class Batches:
         self._aqi = torch.from_numpy(table.aqi)
         self._has_image = torch.from_numpy(rows.pictured.astype(np.float32))[:, None]
 
-    def make(self, index: NDArray[np.int64], rng: np.random.Generator | None) -> Batch:
+    def make(self, index: NDArray[np.int64], rng: np.random.Generator | None) -> StepBatch:
         """The batch of rows `index`, some of it hidden by `rng` and torch's; None: all is shown."""
         at: Int64 | tuple[Int64, Int64] = index
         if self._rows.windows:
@@ -178,7 +178,9 @@ class Batches:
             haze=inputs.haze * inputs.haze_present,
             sensors=inputs.sensors * inputs.sensors_present,
         )
-        return Batch(inputs, Targets(self._aqi[groups][:, None], torch.log1p(values), self._known[groups]))
+        return StepBatch(
+            inputs, Targets(self._aqi[groups][:, None], torch.log1p(values), self._known[groups])
+        )
 
     def _masked(self, x: HeadInputs) -> HeadInputs:
         """As training shows them: masked at random, network by network, and with noise."""

@@ -19,7 +19,7 @@ from torch.func import functional_call, stack_module_state, vmap  # type: ignore
 from model.bundle.bundle import EMBEDDING_SIZE
 from model.errors import TrainingError
 from model.evaluation.progress import Progress
-from model.training.batches import Batch, Batches, Targets, TrainingRows
+from model.training.batches import Batches, FitRows, StepBatch, Targets
 from model.training.config import TrainConfig
 from model.training.frames import FrameTable
 from model.training.network import AQI_UNIT, FusionHead, HeadInputs, HeadOutputs, Scaling
@@ -157,7 +157,7 @@ class _Start(NamedTuple):
 
 def _begin(
     table: FrameTable,
-    rows: TrainingRows,
+    rows: FitRows,
     split: Split,
     config: TrainConfig,
     components: dict[bytes, Projection],
@@ -184,7 +184,7 @@ def _begin(
 class _Ensemble:
     """All networks of a run as one, how far each is, and each at its best."""
 
-    def __init__(self, config: TrainConfig, nets: list[_CachedNet], rows: TrainingRows) -> None:
+    def __init__(self, config: TrainConfig, nets: list[_CachedNet], rows: FitRows) -> None:
         self._config = config
         self._base = nets[0]
         self.parameters, self._buffers = stack_module_state(nets)
@@ -212,13 +212,13 @@ class _Ensemble:
         loss = _loss(self._config, out, targets, scaling)
         return (loss * weight).sum() / weight.sum().clamp(min=1e-6)
 
-    def _losses_of(self, batch: Batch, weight: Tensor) -> Tensor:
+    def _losses_of(self, batch: StepBatch, weight: Tensor) -> Tensor:
         losses: Tensor = self._losses(
             self.parameters, self._buffers, self.scalings, batch.inputs, batch.targets, weight
         )
         return losses
 
-    def step(self, batch: Batch, weight: Tensor) -> None:
+    def step(self, batch: StepBatch, weight: Tensor) -> None:
         """One step of all networks; `weight` (networks, B) is 1 for the rows that each trains on."""
         self._base.train()
         self._optimiser.zero_grad(set_to_none=True)
@@ -311,7 +311,7 @@ def fit(
             raise TrainingError(f"a split's training mask must select some of the {count} {config.rows}")
     torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
-    rows = TrainingRows(table, config, rng)
+    rows = FitRows(table, config, rng)
     known_components = {} if components is None else components
     starts = [_begin(table, rows, split, config, known_components) for split in splits]
     nets = [net for start in starts for net in start.nets]

@@ -28,7 +28,7 @@ from schemas.features import Features, Quality
 from schemas.parameters import Pollutant
 from schemas.reading import Quantity
 from schemas.station import Station
-from streams.join import Item, Step, WindowView
+from streams.join import Close, Expire, Item, Step, WindowView
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
@@ -99,9 +99,7 @@ def test_windows_that_close_together_come_out_as_one_by_one(head: Head) -> None:
         for name in stations:
             names = dice.choice(["pm25", "pm10", "no2", "so2", "co", "o3"], 3, replace=False)
             values = {str(one): float(dice.uniform(1, 200)) for one in names}
-            steps.append(
-                Step("close" if minute > 2 else "expire", view(name, NOON + minute * MINUTE, values))
-            )
+            steps.append((Close if minute > 2 else Expire)(view(name, NOON + minute * MINUTE, values)))
 
     def run(batches: list[list[Any]]) -> list[str]:
         assessor = Assessor(head, size_ms=MINUTE, lateness_ms=2 * MINUTE, snapshots={})
@@ -129,7 +127,7 @@ def test_what_another_encoder_made_of_a_frame_is_left_out_and_said(head: Head) -
 
     def told(window: WindowView) -> Estimate:
         assessor = Assessor(head, size_ms=MINUTE, lateness_ms=0, snapshots={})
-        [estimate] = assessor.run([Step("close", window)], NOON, lambda _: None).estimates
+        [estimate] = assessor.run([Close(window)], NOON, lambda _: None).estimates
         return estimate
 
     blind, own, other = (
@@ -148,8 +146,8 @@ def test_a_pollutant_that_the_bundle_never_learned_is_not_imputed(tmp_path: Path
     (folder / "manifest.json").write_text(json.dumps(manifest))
     assessor = Assessor(Head(Bundle.load(folder)), size_ms=MINUTE, lateness_ms=2 * MINUTE, snapshots={})
     values = {"pm25": 20.0, "so2": 5.0}
-    final = Step("expire", view("s", NOON + MINUTE, values))  # begins an hour: what is learned skips it too
-    published = Step("close", view("s", NOON + 2 * MINUTE, values))
+    final = Expire(view("s", NOON + MINUTE, values))  # begins an hour: what is learned skips it too
+    published = Close(view("s", NOON + 2 * MINUTE, values))
     [estimate] = assessor.run([final, published], NOON + MINUTE, lambda _: None).estimates
     kinds = {name: one.kind for name, one in estimate.pollutants.items()}
     assert kinds == {"pm25": "measured", "pm10": "imputed", "no2": "imputed", "so2": "measured"}
@@ -217,7 +215,7 @@ def test_a_station_with_a_gas_alone_has_no_index_of_what_the_network_makes_of_it
         window = replace(window, start=window.end - HOUR)
         if picture:
             window = with_frame(window, head.bundle.encoder)
-        steps = [Step("close", window), Step("expire", window)]
+        steps: list[Step] = [Close(window), Expire(window)]
         [estimate] = assessor.run(steps, window.end, lambda _: station).estimates
         for block in estimate.indices:
             assert block.dominant == (gas,)

@@ -23,7 +23,7 @@ from schemas.station import Camera, CameraBands, FarBand, FoundBand, Station
 from settings.sections import Settings
 from streams import topics
 from streams.admin import client_arguments, create_topics
-from streams.join import Item, Step, WindowView
+from streams.join import Expire, Item, WindowView
 from tests.harness import REPLAY, Sent, fleet, frame, punctuations, read_all, reading, send, until
 
 HOUR = 3_600_000
@@ -80,14 +80,14 @@ def test_the_band_is_found_hour_by_hour_and_the_same_after_crashes() -> None:
     band = finder.band()
     assert band is not None
     steps = [
-        Step("expire", view(START + number * HOUR + 5 * MINUTE, rows, pm25))
+        Expire(view(START + number * HOUR + 5 * MINUTE, rows, pm25))
         for number, (rows, pm25) in enumerate(history)
     ]
 
     def run(crashes: set[int]) -> list[tuple[int, str]]:
         worker, told = assessor({}), []
         for number, step in enumerate(steps):
-            done = step[1].end
+            done = step.view.end
             bands = worker.run([step], done, lambda _: None).bands
             if number in crashes:
                 # What the checkpoint does not hold, the log has: the window just done is read again.

@@ -30,7 +30,7 @@ from streams import topics
 from streams.accept import PUNCTUATION_TYPE
 from streams.cadences import CADENCE
 from streams.checkpoint import AT
-from streams.join import Settled, Step, WindowView
+from streams.join import Close, Settled, WindowView
 from streams.stage import Committed, Out, StageIo
 from tests.agents.test_boundary import Log, Record
 from tests.fusion.town import DAY, MINUTE, SECOND, reading, value
@@ -234,8 +234,8 @@ def test_a_portion_lets_go_no_state_that_a_later_one_asks_for(monkeypatch: pytes
     """A revision of a window that is open, before a jump that makes all final, reads older state."""
     monkeypatch.setattr(agents.fusion, "_PORTION", 2)
     ends = [10, 20, 30, 15, 40, 50, 60]
-    steps = [Step("close", WindowView("a", end - 10, end, 1, {})) for end in ends]
-    parts = [([view.end for _, view in part], done) for part, done in agents.fusion._portions(steps, 45)]
+    steps = [Close(WindowView("a", end - 10, end, 1, {})) for end in ends]
+    parts = [([step.view.end for step in part], done) for part, done in agents.fusion._portions(steps, 45)]
     assert parts == [([10, 20], 15), ([30, 15], 40), ([40, 50], 45), ([60], 45)]
     assert not list(agents.fusion._portions([], 45))
 

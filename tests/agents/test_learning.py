@@ -15,7 +15,7 @@ from model.bundle.persistence import PERSISTENCE
 from model.bundle.runtime import Head
 from schemas.estimate import PollutantEstimate
 from schemas.reading import Quantity
-from streams.join import Item, Step, WindowView
+from streams.join import Close, Expire, Item, WindowView
 from tests.camera.cameras import HOUR, MadeStation
 
 MINUTE = 60_000
@@ -51,11 +51,11 @@ def test_nothing_is_learned_from_a_stuck_sensor() -> None:
         quantity = Quantity("pm25", value, "ug/m3", "a", "value")
         item = Item("s", end - 30_000, end, ("a", "pm25", end), "", quantity, 0)
         view = WindowView("s", end - MINUTE, end, 1, {"readings": (item,)})
-        (estimate,) = assessor.run([Step("close", view)], end, lambda _: None).estimates
+        (estimate,) = assessor.run([Close(view)], end, lambda _: None).estimates
         assert estimate.pollutants["pm25"].kind == "measured"
         doubted = estimate.pollutants["pm25"].qc == 3
         assert doubted == (hour >= 24)  # four hours of the same
-        assessor.run([Step("expire", view)], end, lambda _: None)
+        assessor.run([Expire(view)], end, lambda _: None)
     _, air = assessor._air["s"].latest()
     assert air.last["pm25"] == (33.0, start + 23 * HOUR + MINUTE)
 

@@ -23,7 +23,7 @@ from schemas.estimate import Estimate
 from schemas.features import Features, Quality
 from schemas.reading import Quantity
 from schemas.station import Station
-from streams.join import Item, Join, Output, Rules
+from streams.join import Expire, Item, Join, Output, Rules
 
 NOON = 1_750_248_000_000  # on the hour
 SIZE, LATENESS, DISORDER = 60_000, 120_000, 10_000
@@ -314,7 +314,7 @@ def test_an_item_is_one_of_the_windows_that_the_join_puts_it_into(
     join = Join(Rules(SIZE, 0, 0, {"readings": 0}))
     steps = join.feed("readings", [item], 1, 0).steps
     steps += join.punctuate("readings", at + 100 * SIZE, 1, 0).steps
-    assert ends_of(item, SIZE) == [view.end for kind, view in steps if kind == "expire"]
+    assert ends_of(item, SIZE) == [step.view.end for step in steps if isinstance(step, Expire)]
 
 
 def test_a_late_reading_is_counted_in_every_window_it_stands_for(head: Head) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from fusion.assessor import Assessor
 from schemas.estimate import Estimate
-from streams.join import Step
+from streams.join import Close, Expire, Step
 from tests.fusion.test_imputation import HEAD, MINUTE, NOON, view
 
 LATENESS = 3 * MINUTE
@@ -16,8 +16,8 @@ LATENESS = 3 * MINUTE
 def told(final: Sequence[tuple[int, float]], minute: int, value: float) -> Estimate:
     """Of the window that ends at `minute`, after the windows `final` (minute, PM2.5), in their order."""
     assessor = Assessor(HEAD, size_ms=MINUTE, lateness_ms=LATENESS, snapshots={})
-    steps: list[Step] = [Step("expire", view(NOON + at * MINUTE, {"pm25": number})) for at, number in final]
-    steps.append(Step("close", view(NOON + minute * MINUTE, {"pm25": value})))
+    steps: list[Step] = [Expire(view(NOON + at * MINUTE, {"pm25": number})) for at, number in final]
+    steps.append(Close(view(NOON + minute * MINUTE, {"pm25": value})))
     # None of it is pruned: a window as of which something is read is kept for as long as one may ask.
     [estimate] = assessor.run(steps, NOON, lambda _: None).estimates
     return estimate
@@ -50,7 +50,7 @@ def test_each_run_of_the_head_is_done_within_what_times_it() -> None:
         runs.append(("ends", rows))
 
     assessor = Assessor(HEAD, size_ms=MINUTE, lateness_ms=LATENESS, snapshots={}, timed=timed)
-    steps: list[Step] = [Step("close", view(NOON + at * MINUTE, {"pm25": 20.0})) for at in (1, 2)]
-    steps.append(Step("expire", view(NOON + MINUTE, {"pm25": 20.0})))
+    steps: list[Step] = [Close(view(NOON + at * MINUTE, {"pm25": 20.0})) for at in (1, 2)]
+    steps.append(Expire(view(NOON + MINUTE, {"pm25": 20.0})))
     assessor.run(steps, NOON, lambda _: None)
     assert runs == [("begins", 2), ("ends", 2), ("begins", 1), ("ends", 1)]  # published ones, final ones

@@ -19,7 +19,7 @@ from schemas.estimate import Estimate
 from schemas.features import Features, Quality
 from schemas.parameters import POLLUTANTS
 from schemas.reading import LIMITS, Quantity
-from streams.join import Item, Step, WindowView
+from streams.join import Close, Expire, Item, WindowView
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
@@ -56,10 +56,8 @@ def with_picture(window: WindowView, size: float, haze: float, seed: int) -> Win
 def told(windows: Sequence[WindowView]) -> Estimate:
     """The estimate of the last window, which has an input, after the others are final."""
     assessor = Assessor(HEAD, size_ms=MINUTE, lateness_ms=0, snapshots={})
-    steps = [Step("expire", window) for window in windows[:-1]]
-    [estimate] = assessor.run(
-        [*steps, Step("close", windows[-1])], windows[-1].start, lambda _: None
-    ).estimates
+    steps = [Expire(window) for window in windows[:-1]]
+    [estimate] = assessor.run([*steps, Close(windows[-1])], windows[-1].start, lambda _: None).estimates
     return estimate
 
 

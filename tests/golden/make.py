@@ -15,7 +15,7 @@ from fusion.assessor import Assessor
 from model.bundle.bundle import Bundle
 from model.bundle.runtime import Head
 from schemas.state import VERSION
-from streams.join import Step
+from streams.join import Expire
 from tests.golden import world
 
 HERE = Path(__file__).parent
@@ -27,10 +27,10 @@ def station_records() -> list[Kept]:
     head = Head(Bundle.load())
     assessor = Assessor(head, size_ms=world.MINUTE, lateness_ms=world.LATENESS, snapshots={})
     kept: dict[str, Kept] = {}
-    steps = [Step("expire", view) for view in world.windows(head.bundle.encoder)]
+    steps = [Expire(view) for view in world.windows(head.bundle.encoder)]
     cut = len(steps) - 20
     for slot, part in enumerate((steps[:cut], steps[cut:])):
-        done = part[-1][1].end
+        done = part[-1].view.end
         for step in part:
             assessor.run([step], done, world.STATIONS.get)
         for name, at in assessor.horizons(done + world.LATENESS).items():

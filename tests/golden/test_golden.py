@@ -21,7 +21,7 @@ from model.bundle.bundle import Bundle
 from model.bundle.runtime import Head
 from schemas.state import VERSION, pack
 from streams.checkpoint import AT, Checkpoints
-from streams.join import Step
+from streams.join import Close, Expire
 from tests.golden import world
 
 HERE = Path(__file__).parent
@@ -224,8 +224,8 @@ def test_a_worker_goes_on_from_each_version_alike() -> None:
         assessor = Assessor(head, size_ms=world.MINUTE, lateness_ms=world.LATENESS, snapshots=loaded(file))
         told = []
         for view in world.later(head.bundle.encoder):
-            for kind in ("close", "expire"):
-                told += assessor.run([Step(kind, view)], view.end, world.STATIONS.get).estimates
+            for kind in (Close, Expire):
+                told += assessor.run([kind(view)], view.end, world.STATIONS.get).estimates
         done = told[-1].window.end.timestamp() * 1000 + world.LATENESS
         ends[file] = (
             [one.model_dump_json() for one in told],
@@ -239,7 +239,7 @@ def test_a_worker_goes_on_from_each_version_alike() -> None:
 def learned_by(assessor: Assessor, encoder: str) -> dict[str, Any]:
     """The states after the later windows, by name."""
     for view in world.later(encoder):
-        assessor.run([Step("expire", view)], view.end, world.STATIONS.get)
+        assessor.run([Expire(view)], view.end, world.STATIONS.get)
     done = world.later(encoder)[-1].end + world.LATENESS
     return {name: read(name, assessor.dump(name, at)) for name, at in assessor.horizons(done).items()}
 
@@ -282,7 +282,7 @@ def test_virtual_sensors_that_are_ahead_of_their_station_take_no_hour_in_twice()
     for view in world.windows(head.bundle.encoder):
         if view.station != "cam":
             continue
-        assessor.run([Step("expire", view)], view.end, world.STATIONS.get)
+        assessor.run([Expire(view)], view.end, world.STATIONS.get)
         at = {
             name: (at, read(name, assessor.dump(name, at)))
             for name, at in assessor.horizons(view.end + world.LATENESS).items()
@@ -297,7 +297,7 @@ def test_virtual_sensors_that_are_ahead_of_their_station_take_no_hour_in_twice()
     worker = Assessor(head, size_ms=world.MINUTE, lateness_ms=world.LATENESS, snapshots=ahead)
     later = [view for view in world.windows(head.bundle.encoder) if view.station == "cam" and view.end > end]
     for view in later[:3]:
-        worker.run([Step("expire", view)], view.end, world.STATIONS.get)
+        worker.run([Expire(view)], view.end, world.STATIONS.get)
     hours = {name: sensor.t_ms for name, sensor in worker._air["cam"].latest()[1].virtual.items()}
     assert set(hours.values()) == {later[1].end}
 

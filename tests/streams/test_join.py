@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.errors import CommitMetadataError
-from streams.join import BEGINNING, Item, Join, Output, Rules, Settled, WindowView
+from streams.join import BEGINNING, Amend, Close, Expire, Item, Join, Output, Rules, Settled, WindowView
 
 A, B = "features", "readings"
 SOURCES = (A, B)
@@ -111,9 +111,10 @@ class World:
         return output
 
     def publish(self, output: Output) -> None:
-        for kind, view in output.steps:
+        for step in output.steps:
+            view = step.view
             key = (view.station, view.start)
-            if kind == "expire":
+            if isinstance(step, Expire):
                 self.finals[key].append(view)
             elif key not in self.estimates or view.revision >= self.estimates[key].revision:
                 self.estimates[key] = view
@@ -178,7 +179,9 @@ def test_within_the_disorder_bound_nothing_is_late_and_each_window_is_published_
     published: list[tuple[str, int]] = []
     for source, count in [*plan, *[(name, 100) for name in SOURCES]]:
         output = world.step(source, count)
-        published += [(view.station, view.start) for kind, view in output.steps if kind == "close"]
+        published += [
+            (step.view.station, step.view.start) for step in output.steps if isinstance(step, Close)
+        ]
         world.publish(output)
     check(world)
     assert not world.late
@@ -257,12 +260,12 @@ class Life:
             else:
                 output = self.join.feed(source, [entry], offset + 1, 0)
             self.at[source] = offset + 1
-            for kind, view in output.steps:
-                newest = self.versions[-1][1]
-                if kind == "amend":
+            for step in output.steps:
+                view, newest = step.view, self.versions[-1][1]
+                if isinstance(step, Amend):
                     (change,) = view.inputs[B]
                     self.versions.append((view.end, {**newest, change.station: change.offset}))
-                elif kind == "expire":
+                elif isinstance(step, Expire):
                     self.versions.append((view.end, newest))
                 else:
                     self.read[view.station, view.end] = self.as_of(view.end - self.how.lateness)
@@ -324,8 +327,8 @@ def test_an_amendment_acts_before_the_first_window_that_may_read_it_and_after_wh
     join.amend(B, Item("x", 105, BEGINNING, (2,), "amendment", None, 2), 3, 0)
     assert join.settled()[B].offset == 0
     steps = join.feed(B, [item(200, 3)], 4, now=0).steps
-    assert [(kind, view.end) for kind, view in steps] == [
-        ("amend", 90), ("close", 110), ("expire", 110), ("amend", 110),
+    assert [(type(step), step.view.end) for step in steps] == [
+        (Amend, 90), (Close, 110), (Expire, 110), (Amend, 110),
     ]  # fmt: skip
     assert join.buffered == 2
 
@@ -336,14 +339,14 @@ def test_an_amendment_comes_before_a_window_that_closes_at_the_same_moment() -> 
     join.amend(B, Item("x", 5, BEGINNING, (0,), "amendment", None, 0), 1, 0)
     # It stands behind 10; the estimate of 30 reads the state as of 10.
     steps = join.feed(B, [item(25, 1), item(35, 2)], 3, now=0).steps
-    assert [(kind, view.end) for kind, view in steps] == [("amend", 10), ("close", 30)]
+    assert [(type(step), step.view.end) for step in steps] == [(Amend, 10), (Close, 30)]
 
 
 def test_an_amendment_is_read_again_until_the_state_that_holds_it_is_settled() -> None:
     join = Join(rules(hold=100))
     join.feed(A, [item(500, 0)], 1, now=0)
     join.amend(B, Item("x", 5, BEGINNING, (0,), "amendment", None, 0), 1, 0)
-    assert [kind for kind, _ in join.feed(B, [item(60, 1)], 2, now=0).steps] == ["amend"]
+    assert [type(step) for step in join.feed(B, [item(60, 1)], 2, now=0).steps] == [Amend]
     assert join.settled()[B].offset == 0
     join.feed(B, [item(200, 2)], 3, now=0)
     assert join.settled()[B].offset > 0
@@ -358,7 +361,7 @@ def test_a_silent_source_holds_the_watermark_until_it_is_idle() -> None:
     assert not join.feed(B, [item(5, 0), item(40, 1)], 2, now=0).steps
     assert not join.tick(99).steps
     closed = join.feed(B, [item(41, 2)], 3, now=100).steps
-    assert [(kind, view.start) for kind, view in closed] == [("close", 0), ("expire", 0)]
+    assert [(type(step), step.view.start) for step in closed] == [(Close, 0), (Expire, 0)]
 
 
 def test_when_everything_is_silent_the_last_windows_close_by_processing_time() -> None:
@@ -366,14 +369,14 @@ def test_when_everything_is_silent_the_last_windows_close_by_processing_time() -
     join.feed(A, [item(5, 0)], 1, now=0)
     join.feed(B, [item(6, 0)], 1, now=0)
     assert not join.tick(99).steps
-    assert [kind for kind, _ in join.tick(100).steps] == ["close", "expire"]
+    assert [type(step) for step in join.tick(100).steps] == [Close, Expire]
 
 
 def test_silence_makes_nothing_late_that_begins_where_the_data_ended() -> None:
     join = Join(rules(idle_timeout=100))
     join.feed(A, [item(5, 0)], 1, now=0)
     join.feed(B, [item(6, 0)], 1, now=0)
-    assert [kind for kind, _ in join.tick(1_000_000).steps] == ["close", "expire"]
+    assert [type(step) for step in join.tick(1_000_000).steps] == [Close, Expire]
     assert not join.tick(2_000_000).steps
     assert join.done == 10
     output = join.feed(B, [item(9, 1), item(10, 2)], 3, now=2_000_000)
@@ -399,9 +402,9 @@ def test_a_late_input_within_the_allowed_lateness_makes_a_revision() -> None:
     join = Join(rules())
     join.feed(A, [item(30, 0)], 1, now=0)
     first = join.feed(B, [item(5, 0), item(20, 1)], 2, now=0).steps
-    assert [(kind, view.revision) for kind, view in first] == [("close", 1)]
+    assert [(type(step), step.view.revision) for step in first] == [(Close, 1)]
     second = join.feed(B, [item(6, 2)], 3, now=0).steps
-    assert [(kind, view.revision) for kind, view in second] == [("close", 2)]
+    assert [(type(step), step.view.revision) for step in second] == [(Close, 2)]
 
 
 def test_a_leading_source_is_named_so_that_it_can_be_paused() -> None:
@@ -442,7 +445,9 @@ def test_an_item_lends_itself_to_the_windows_of_its_period() -> None:
     hourly = item(35, 0)._replace(since=35, until=61)
     join.feed(A, [item(5, 0), item(90, 1)], 2, now=0)
     steps = join.feed(B, [hourly, item(58, 1), item(150, 2, station="y")], 3, now=0).steps
-    closed = [(view.station, view.start, view.revision) for kind, view in steps if kind == "close"]
+    closed = [
+        (step.view.station, step.view.start, step.view.revision) for step in steps if isinstance(step, Close)
+    ]
     assert closed == [("x", 0, 1), ("x", 30, 1), ("x", 40, 1), ("x", 50, 2), ("x", 60, 1)]
     assert join.buffered == 2  # what was in final windows is not held any more
 
@@ -463,8 +468,8 @@ def test_a_period_that_ends_with_its_stamp_revises_the_windows_before_and_leaves
     join.feed(A, [item(1000, 0)], 1, now=0)
     join.feed(B, [item(22, 0), item(46, 1, station="y")], 2, now=0)  # windows that end at 26 are final
     revised = join.feed(B, [item(44, 2)._replace(since=10, until=45)], 3, now=0).steps
-    assert [(view.start, view.revision) for _, view in revised] == [(20, 2)]
-    rest = [view for kind, view in join.punctuate(B, 500, 4, now=0).steps if kind == "close"]
+    assert [(step.view.start, step.view.revision) for step in revised] == [(20, 2)]
+    rest = [step.view for step in join.punctuate(B, 500, 4, now=0).steps if isinstance(step, Close)]
     assert [(view.station, view.start) for view in rest] == [("x", 30), ("x", 40), ("y", 40)]
 
 
@@ -473,12 +478,12 @@ def test_a_period_makes_no_window_anew_that_was_final_without_its_source() -> No
     join = Join(rules(idle_timeout=100))
     join.feed(A, [item(100, 0)], 1, now=0)
     steps = join.feed(A, [item(150, 1)], 2, now=150).steps
-    assert [(kind, view.start) for kind, view in steps] == [("close", 100), ("expire", 100)]
+    assert [(type(step), step.view.start) for step in steps] == [(Close, 100), (Expire, 100)]
     assert join.done == 130
     join.feed(B, [item(131, 0)._replace(since=95, until=142)], 1, now=150)
     join.punctuate(A, 500, 3, now=150)
     rest = join.punctuate(B, 500, 2, now=150).steps
-    assert [view.start for kind, view in rest if kind == "close"] == [130, 140, 150]
+    assert [step.view.start for step in rest if isinstance(step, Close)] == [130, 140, 150]
 
 
 def test_the_position_is_that_after_the_last_record() -> None:
@@ -531,10 +536,10 @@ def test_a_period_of_a_new_record_leaves_what_an_earlier_life_delivered() -> Non
     join.punctuate(A, 2000, 2, now=0)
     steps += join.punctuate(B, 2000, 4, now=0).steps
     # Two were read before, and are inputs of the windows of their period again; the third is new.
-    assert [(view.start, view.revision) for kind, view in steps if kind == "expire"] == [
+    assert [(step.view.start, step.view.revision) for step in steps if isinstance(step, Expire)] == [
         (450, 2), (460, 2), (470, 2), (480, 3), (490, 3),
     ]  # fmt: skip
-    assert [view.start for kind, view in steps if kind == "close"] == [480, 490]
+    assert [step.view.start for step in steps if isinstance(step, Close)] == [480, 490]
 
 
 def test_a_contradiction_is_no_input() -> None:
@@ -542,7 +547,7 @@ def test_a_contradiction_is_no_input() -> None:
     join.feed(A, [item(5, 0)], 1, now=0)
     join.feed(B, [item(5, 0, mark=1.0), item(5, 0, mark=2.0)], 2, now=0)
     join.punctuate(A, 500, 2, now=0)
-    assert {view.revision for _, view in join.punctuate(B, 500, 3, now=0).steps} == {2}
+    assert {step.view.revision for step in join.punctuate(B, 500, 3, now=0).steps} == {2}
 
 
 def test_a_repeat_of_what_was_final_is_an_input_of_its_periods_windows_once() -> None:
@@ -552,4 +557,7 @@ def test_a_repeat_of_what_was_final_is_an_input_of_its_periods_windows_once() ->
     assert not join.feed(B, [lent, lent._replace(offset=1)], 2, now=0).late
     join.punctuate(A, 2000, 2, now=0)
     steps = join.punctuate(B, 2000, 3, now=0).steps
-    assert [(view.start, view.revision) for kind, view in steps if kind == "close"] == [(480, 1), (490, 1)]
+    assert [(step.view.start, step.view.revision) for step in steps if isinstance(step, Close)] == [
+        (480, 1),
+        (490, 1),
+    ]
