@@ -17,7 +17,15 @@ ROOMS = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
 LINTER = PROJECT["tool"]["importlinter"]
 #: Beside the rooms: not installed, or no code that runs.
 BESIDE = {"benchmarks", "docs", "examples", "requirements", "tests"}
-PURE = next(contract["source_modules"] for contract in LINTER["contracts"] if "no clock" in contract["name"])
+
+
+def within(contract: str) -> list[str]:
+    """The modules that a contract holds, named in part."""
+    held: list[str] = next(one["source_modules"] for one in LINTER["contracts"] if contract in one["name"])
+    return held
+
+
+PURE = within("no clock")
 
 
 def modules(names: list[str]) -> Iterator[tuple[str, ast.Module]]:
@@ -57,6 +65,27 @@ def test_every_room_is_in_every_list(listed: list[str], beside: set[str]) -> Non
 def test_tests_are_where_the_code_is() -> None:
     folders = {path.parent.name for path in (ROOT / "tests").glob("*/__init__.py")}
     assert folders - {"golden"} <= set(ROOMS)
+
+
+def name_of(file: str) -> str:
+    return file.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+
+
+def test_what_calls_itself_pure_is_held_to_it() -> None:
+    loose = [
+        name_of(file)
+        for file, tree in modules(ROOMS)
+        if re.search(r"(^|[.:]\s+)Pure\b(?! NumPy)", ast.get_docstring(tree) or "")
+        and not any(f"{name_of(file)}.".startswith(f"{held}.") for held in PURE)
+    ]
+    assert loose == []
+
+
+def test_every_stage_and_what_it_works_with_is_held_to_reach_no_faust() -> None:
+    """But for what runs a worker: itself, Faust's driver, its credentials, its pages."""
+    runs = {"agents.worker", "agents.away", "streams.driver", "streams.credentials", "streams.web"}
+    there = {name_of(file) for file, _ in modules(["agents", "streams"])} - {"agents", "streams"}
+    assert there - runs == set(within("reach no Faust"))
 
 
 def test_what_is_pure_asks_no_clock() -> None:
