@@ -2,13 +2,10 @@
 
 import logging
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable
 from typing import Final
-
-import faust
 
 log = logging.getLogger(__name__)
 
@@ -55,24 +52,6 @@ class Away(logging.Filter):
         record.msg = "waiting for the broker at %s, for %d s so far: %s"
         record.args = self._broker, int(now - self._since), text
         return True
-
-
-class Worker(faust.Worker):
-    """Faust's worker; within ten seconds of SIGTERM or SIGINT it has ended, with or without a broker."""
-
-    def __init__(self, app: faust.App, broker: str, loglevel: str) -> None:
-        super().__init__(app, loglevel=loglevel, redirect_stdouts=False, quiet=False)
-        self._away = Away(broker)
-
-    def on_setup_root_logger(self, logger: logging.Logger, level: int) -> None:
-        """Faust has made the handlers."""
-        super().on_setup_root_logger(logger, level)
-        for handler in logger.handlers:
-            handler.addFilter(self._away)
-
-    def _schedule_shutdown(self, signal: signal.Signals) -> None:
-        end_within()
-        super()._schedule_shutdown(signal)
 
 
 def end_within() -> threading.Timer:

@@ -3,6 +3,7 @@
 import functools
 import gc
 import logging
+import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
@@ -10,11 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any, Final, Literal
 
+import faust
 from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaError
 
 from agents.alert import AlertStage, Quiet
-from agents.away import Worker
+from agents.away import Away, end_within
 from agents.fleet import Beside, FleetStage
 from agents.forecast import ForecastStage
 from agents.fusion import FusionCheckpoints, FusionStage
@@ -96,6 +98,24 @@ def build(role: Role, settings: Settings, web_port: int, web_host: str) -> Batch
     builder.app = app
     add_pages(app, role, builder.model)
     return app
+
+
+class Worker(faust.Worker):
+    """Faust's worker; within ten seconds of SIGTERM or SIGINT it has ended, with or without a broker."""
+
+    def __init__(self, app: faust.App, broker: str, loglevel: str) -> None:
+        super().__init__(app, loglevel=loglevel, redirect_stdouts=False, quiet=False)
+        self._away = Away(broker)
+
+    def on_setup_root_logger(self, logger: logging.Logger, level: int) -> None:
+        """Faust has made the handlers."""
+        super().on_setup_root_logger(logger, level)
+        for handler in logger.handlers:
+            handler.addFilter(self._away)
+
+    def _schedule_shutdown(self, signal: signal.Signals) -> None:
+        end_within()
+        super()._schedule_shutdown(signal)
 
 
 class _Builder:

@@ -98,11 +98,11 @@ def ends_when_told_to(running: "subprocess.Popen[bytes]") -> None:
 STUCK = """
 import asyncio, os, signal
 import faust
-from agents import away
+from agents import away, worker as workers
 
 away._ENDS_WITHIN = 0.2
 
-class Stuck(away.Worker):
+class Stuck(workers.Worker):
     async def stop(self):
         await asyncio.sleep(3600)
 
