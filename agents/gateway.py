@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import time
@@ -173,7 +174,11 @@ def run_gateway(settings: Settings, web_port: int, web_host: str, loglevel: str 
     for handler in logging.getLogger().handlers:
         handler.addFilter(Away(settings.kafka.bootstrap))
     metrics.BUILD.labels(version(), "", "gateway").set(1)
-    asyncio.run(_run(build_gateway(settings), web_port, web_host))
+    gateway = build_gateway(settings)
+    # What was loaded to get here stays: the collector of cycles need not go through it again and again.
+    gc.collect()
+    gc.freeze()
+    asyncio.run(_run(gateway, web_port, web_host))
 
 
 async def _run(gateway: Gateway, web_port: int, web_host: str) -> None:

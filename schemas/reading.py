@@ -197,7 +197,9 @@ class Observation(NamedTuple):
         )
 
 
-class _PlainValue(TypedDict):
+class PlainValue(TypedDict):
+    """A value as it was checked without making an object of it."""
+
     __pydantic_config__ = ConfigDict(strict=True, extra="forbid")  # type: ignore[misc]
     parameter: Parameter
     value: Annotated[float, Field(allow_inf_nan=False)]
@@ -206,18 +208,20 @@ class _PlainValue(TypedDict):
     channel: NotRequired[Annotated[str, Field(pattern=CHANNEL_PATTERN)]]
 
 
-class _PlainReading(TypedDict):
+class PlainReading(TypedDict):
+    """A message of the right form; what its time and its values say is not looked at yet (`plausible`)."""
+
     __pydantic_config__ = ConfigDict(strict=True, extra="forbid")  # type: ignore[misc]
     station: StationId
-    observed_at: int
-    values: Annotated[list[_PlainValue], Field(min_length=1, max_length=256)]
+    observed_at: int | str
+    values: Annotated[list[PlainValue], Field(min_length=1, max_length=256)]
     period: NotRequired[PeriodSeconds]
     stamp: NotRequired[Stamp]
     received_at: NotRequired[int]
     time_source: NotRequired[TimeSource]
 
 
-_PLAIN: Final = TypeAdapter(_PlainReading).validator
+_PLAIN: Final = TypeAdapter(PlainReading).validator
 #: LIMITS in each unit itself.
 _BOUNDS: Final = {
     (parameter, unit): (LIMITS[parameter][0] / factor, LIMITS[parameter][1] / factor)
@@ -225,31 +229,46 @@ _BOUNDS: Final = {
 }
 
 
+def plain_reading(data: bytes) -> PlainReading | None:
+    """A message of the right form, fast; None: ask `accept`, which can explain."""
+    try:
+        plain: PlainReading = _PLAIN.validate_json(data)
+    except ValidationError:
+        return None  # not lost: `accept` looks again and has the words for it
+    return plain
+
+
+def plausible(plain: PlainReading) -> bool:
+    """Whether time (in milliseconds) and values of a message of the right form are such as `accept` takes."""
+    time_ms = plain["observed_at"]
+    if not isinstance(time_ms, int) or not EARLIEST_MS <= time_ms <= _LATEST_MS:
+        return False
+    if not EARLIEST_MS <= plain.get("received_at", time_ms) <= _LATEST_MS:
+        return False
+    for value in plain["values"]:
+        bounds = _BOUNDS.get((value["parameter"], value["unit"]))
+        if bounds is None or not bounds[0] <= value["value"] <= bounds[1]:
+            return False
+    return True
+
+
 def decode(data: bytes) -> Observation | None:
     """A plainly good reading, fast; None: ask `accept`, which can explain.
 
     Never says yes to what `accept` refuses, and then says the same. It knows times in milliseconds only.
     """
-    try:
-        plain = _PLAIN.validate_json(data)
-    except ValidationError:
-        return None  # not lost: `accept` looks again and has the words for it
+    plain = plain_reading(data)
+    if plain is None or not plausible(plain):
+        return None
     time_ms = plain["observed_at"]
-    if not EARLIEST_MS <= time_ms <= _LATEST_MS:
-        return None
-    if not EARLIEST_MS <= plain.get("received_at", time_ms) <= _LATEST_MS:
-        return None
-    values = []
-    for value in plain["values"]:
-        parameter, number, unit = value["parameter"], value["value"], value["unit"]
-        bounds = _BOUNDS.get((parameter, unit))
-        if bounds is None or not bounds[0] <= number <= bounds[1]:
-            return None
-        values.append(
-            Quantity(
-                parameter, number, unit, value.get("sensor", DEFAULT_SENSOR), value.get("channel", "value")
-            )
+    assert isinstance(time_ms, int)
+    values = [
+        Quantity(
+            value["parameter"], value["value"], value["unit"], value.get("sensor", DEFAULT_SENSOR),
+            value.get("channel", "value"),
         )
+        for value in plain["values"]
+    ]  # fmt: skip
     return Observation(plain["station"], time_ms, values, plain.get("period", 0), plain.get("stamp", "ends"))
 
 

@@ -1,6 +1,7 @@
 """What the gateway answers over HTTP, as models: the OpenAPI document is made from them."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, NamedTuple
 
 from pydantic import Field
@@ -71,9 +72,10 @@ class HttpAnswer(NamedTuple):
     @classmethod
     def taken(cls, receipt: Receipt) -> "HttpAnswer":
         """200 where anything came of it or nothing was wrong with it, 422 where all of it was refused."""
-        useless = receipt.refused and not receipt.published
-        body = TakenAnswer.of(receipt).model_dump_json(exclude_defaults=True).encode()
-        return cls(422 if useless else 200, body)
+        if receipt.refused or receipt.left_out or receipt.remarks or receipt.facts:
+            useless = receipt.refused and not receipt.published
+            return cls(422 if useless else 200, _body(receipt))
+        return cls(200, _plain_body(receipt))
 
     @classmethod
     def turned_away(
@@ -84,3 +86,11 @@ class HttpAnswer(NamedTuple):
         if status == 401:
             headers["WWW-Authenticate"] = 'Bearer realm="skyfuse"'
         return cls(status, to_json(TurnedAway(error=code, why=why)), headers)
+
+
+def _body(receipt: Receipt) -> bytes:
+    return TakenAnswer.of(receipt).model_dump_json(exclude_defaults=True).encode()
+
+
+#: Of receipts without remarks a station's are alike.
+_plain_body = lru_cache(4096)(_body)

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import tzinfo
 from functools import cached_property
+from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
 from camera.image import Area
@@ -55,8 +56,7 @@ class KeyScope:
 ALL_STATIONS: Final = KeyScope(("*",))
 
 
-@dataclass(frozen=True)
-class Arrival:
+class Arrival(NamedTuple):
     """A payload as it arrived.
 
     Args:
@@ -81,7 +81,7 @@ class Arrival:
     origin: str = ""
     station: str | None = None
     scope: KeyScope = ALL_STATIONS
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
     receiver: Literal["broker", "server"] = "server"
     zone: tzinfo | None = None
 

@@ -94,6 +94,8 @@ class DeviceReporter:
         for station in dict.fromkeys([*receipt.stations, *facts]):
             one = self._of(station)
             origins = one.from_address(arrival.origin[:120], arrival.received_at) if arrival.origin else ()
+            if station not in facts and not origins and not one.facts:  # nearly always
+                continue
             fact = facts.get(station, Facts(station))
             stated = (*fact, *origins)
             quiet = fact == Facts(station) and not origins and not one.facts
@@ -149,7 +151,9 @@ class DeviceReporter:
             self._put(lambda station=station, again=again: DeviceReport(station=station, at=at, source=again))  # type: ignore[misc]
 
     def _of(self, station: str) -> _Reported:
-        one = self._stations.setdefault(station, _Reported())
+        one = self._stations.get(station)
+        if one is None:
+            one = self._stations[station] = _Reported()
         self._stations.move_to_end(station)
         while len(self._stations) > _MOST:
             self._stations.popitem(last=False)

@@ -10,8 +10,10 @@ import hashlib
 import logging
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple, Protocol
 
+from prometheus_client import Counter
 from pydantic import ValidationError
 
 from camera.errors import ImageRefused
@@ -106,7 +108,7 @@ class Reception:
         self._producer = producer
         self._settings = settings
         self._prefix = prefix
-        self._route = route or (lambda _, __: READINGS)
+        self._route = route
         self._listeners = listeners
         self._codec_of = codec_of
         self._reported: dict[UnknownPart, None] = {}
@@ -123,26 +125,45 @@ class Reception:
         if uplink is not None and uplink in self._uplinks:
             metrics.ARRIVALS.labels(arrival.way, arrival.adapter, "duplicate").inc()
             return Receipt(duplicate=True)
-        context = Context(
-            from_ms(arrival.received_at), arrival.station or arrival.scope.only, arrival.zone, arrival.topic,
-            arrival.headers, arrival.receiver, self._codec_of or (lambda _: None),
-        )  # fmt: skip
         adapter = adapters()[arrival.adapter]
+        station = arrival.station or arrival.scope.only
+        if adapter is skyfuse_json.ADAPTER:
+            plain = skyfuse_json.plain_message(arrival.body, arrival.received_at, station)
+            if plain is not None and arrival.scope.covers(plain.station):
+                return await self._take_plain(arrival, plain)
+        context = Context(
+            from_ms(arrival.received_at), station, arrival.zone, arrival.topic, arrival.headers,
+            arrival.receiver, self._codec_of or (lambda _: None),
+        )  # fmt: skip
         if len(arrival.body) > _LARGE or (adapter.raw and self._codec_of is not None):
             made = await asyncio.to_thread(_translated, adapter, arrival.body, context)
         else:
             made = _translated(adapter, arrival.body, context)
         prepared = self._prepared(arrival, made)
-        await self._producer.publish(prepared.records)
         receipt = prepared.receipt
+        await self._publish(prepared.records, arrival, receipt)
         for part, why in prepared.unknown.items():  # only now: what is not confirmed comes again
             self._report(part, why)
         if uplink is not None:
             self._uplinks.note(uplink, arrival.received_at)
-        metrics.ARRIVALS.labels(arrival.way, arrival.adapter, _result(receipt)).inc()
+        return receipt
+
+    async def _take_plain(self, arrival: Arrival, plain: skyfuse_json.PlainMessage) -> Receipt:
+        """A good message of ours: most of what comes, so nothing is made of it that is not needed."""
+        topic = READINGS
+        if self._route is not None:
+            topic = self._route(Reading.model_validate_json(plain.data), arrival)
+        receipt = Receipt(1, plain.values, (plain.station,), remarks=_waits(plain.station, topic))
+        record = Out(self._prefix + topic.name, plain.station.encode(), plain.data, _headers(arrival, topic))
+        await self._publish([record], arrival, receipt)
+        return receipt
+
+    async def _publish(self, records: Sequence[Out], arrival: Arrival, receipt: Receipt) -> None:
+        """Returns when all is confirmed, and listeners know of it. Raises KafkaAway."""
+        await self._producer.publish(records)
+        _arrivals(arrival.way, arrival.adapter, _result(receipt)).inc()
         for listener in self._listeners:
             listener.taken(arrival, receipt)
-        return receipt
 
     async def take_picture(self, picture: Picture) -> Receipt:
         """Cut and scale a picture as settings say, and publish it. Returns when the broker has confirmed.
@@ -167,7 +188,7 @@ class Reception:
             )  # fmt: skip
             receipt = Receipt(published=1, stations=(picture.station,))
         await self._producer.publish([record])
-        metrics.ARRIVALS.labels(picture.way, "frame", _result(receipt)).inc()
+        _arrivals(picture.way, "frame", _result(receipt)).inc()
         for listener in self._listeners:
             listener.picture_taken(picture, receipt)
         return receipt
@@ -194,17 +215,17 @@ class Reception:
         facts = tuple(fact for fact in made.facts if arrival.scope.covers(fact.station))
         if arrival.scope.keyless and not (kept or facts) and not _covers(arrival.scope, arrival.station):
             raise NotAllowed("it is of no station that may speak without a key")
-        raw = [(RAW_HEADER, _digest(arrival.body).encode())]
-        sender = [(ADAPTER_HEADER, arrival.adapter.encode()), (ORIGIN_HEADER, arrival.origin.encode())]
         records = []
-        waiting: dict[str, None] = {}
+        waiting: dict[str, Topic] = {}
+        headers: dict[str, list[tuple[str, bytes | None]]] = {}
         for reading in kept:
-            topic = self._route(reading, arrival)
-            headers = raw if topic is READINGS else raw + sender
+            topic = READINGS if self._route is None else self._route(reading, arrival)
+            if topic.name not in headers:
+                headers[topic.name] = _headers(arrival, topic)
             name = self._prefix + topic.name
-            records.append(Out(name, reading.station.encode(), encode(reading), headers))
+            records.append(Out(name, reading.station.encode(), encode(reading), headers[topic.name]))
             if topic is not READINGS:
-                waiting[reading.station] = None
+                waiting[reading.station] = topic
         unknown: dict[UnknownPart, str] = {}
         bad = []
         for part in refused:
@@ -229,10 +250,7 @@ class Reception:
             left_out=made.left_out,
             remarks=(
                 *made.remarks,
-                *(
-                    Part("waits", "", f"{station} is not let in yet: `skyfuse stations adopt {station}`")
-                    for station in list(waiting)[:MOST_NAMED]
-                ),
+                *(part for station in list(waiting)[:MOST_NAMED] for part in _waits(station, waiting[station])),
             ),
             facts=facts,
             dead_letter=letter_id,
@@ -274,10 +292,6 @@ class Reception:
 
 
 def _translated(adapter: Adapter, body: bytes, context: Context) -> Translation:
-    if adapter.name == skyfuse_json.ADAPTER.name:
-        reading = skyfuse_json.plain_reading(body, context)
-        if reading is not None:
-            return Translation((reading,), (), (), (), ())
     made = guarded(lambda: translate(adapter, body, context))
     if isinstance(made, Refused):
         return Translation((), (), (Part(made.code, "", made.message),), (), ())
@@ -288,8 +302,24 @@ def _covers(scope: KeyScope, station: str | None) -> bool:
     return station is not None and scope.covers(station)
 
 
-def _digest(body: bytes) -> str:
-    return f"sha256:{hashlib.sha256(body).hexdigest()}"
+def _headers(arrival: Arrival, topic: Topic) -> list[tuple[str, bytes | None]]:
+    """A pointer to the payload; where a reading waits, who sent it as well."""
+    raw = f"sha256:{hashlib.sha256(arrival.body).hexdigest()}"
+    headers: list[tuple[str, bytes | None]] = [(RAW_HEADER, raw.encode())]
+    if topic is not READINGS:
+        headers += [(ADAPTER_HEADER, arrival.adapter.encode()), (ORIGIN_HEADER, arrival.origin.encode())]
+    return headers
+
+
+def _waits(station: str, topic: Topic) -> tuple[Part, ...]:
+    if topic is READINGS:
+        return ()
+    return (Part("waits", "", f"{station} is not let in yet: `skyfuse stations adopt {station}`"),)
+
+
+@lru_cache(1024)
+def _arrivals(way: str, adapter: str, result: str) -> Counter:
+    return metrics.ARRIVALS.labels(way, adapter, result)
 
 
 def _result(receipt: Receipt) -> str:

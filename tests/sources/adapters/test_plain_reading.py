@@ -8,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.base import from_ms
+from schemas.reading import Reading, decode
 from sources.adapters.core.source_format import Context
 from sources.adapters.core.translation import translate
-from sources.adapters.skyfuse_json import ADAPTER, plain_reading
+from sources.adapters.skyfuse_json import ADAPTER, plain_message
 
-CONTEXT = Context(from_ms(1_787_306_400_000))
+NOW = 1_787_306_400_000
+CONTEXT = Context(from_ms(NOW))
 
 names = st.sampled_from(["main", "a", "value", "values", "station", "pm25", "b_1"])
 values = st.fixed_dictionaries(
@@ -57,11 +59,14 @@ def texts(draw: st.DrawFn) -> bytes:
 @given(texts(), st.sampled_from([None, "hint"]))
 def test_it_makes_the_same_reading_or_none(data: bytes, station: str | None) -> None:
     context = replace(CONTEXT, station=station)
-    fast = plain_reading(data, context)
+    fast = plain_message(data, NOW, station)
     if fast is None:
         return
     made = translate(ADAPTER, data, context)
-    assert (made.readings, made.refused, made.left_out) == ((fast,), (), ())
+    reading = Reading.model_validate_json(fast.data)
+    assert (made.readings, made.refused, made.left_out) == ((reading,), (), ())
+    assert (fast.station, fast.values) == (reading.station, len(reading.values))
+    assert decode(fast.data) is not None  # the fast way of the stages, too
 
 
 @pytest.mark.parametrize(
@@ -73,11 +78,11 @@ def test_it_makes_the_same_reading_or_none(data: bytes, station: str | None) -> 
     ],
 )
 def test_plain_messages_go_the_fast_way(data: bytes) -> None:
-    assert plain_reading(data, CONTEXT) is not None
+    assert plain_message(data, NOW, None) is not None
     without = data.replace(b'"station":"roof",', b"")
-    assert plain_reading(without, CONTEXT) is None
+    assert plain_message(without, NOW, None) is None
     for given_away in (b'"time_source":"server"', b'"received_at":"2026-08-21T10:00:00Z"'):
-        assert plain_reading(data.replace(b'"station"', given_away + b',"station"'), CONTEXT) is None
-    hinted = plain_reading(without, replace(CONTEXT, station="roof"))
+        assert plain_message(data.replace(b'"station"', given_away + b',"station"'), NOW, None) is None
+    hinted = plain_message(without, NOW, "roof")
     assert hinted is not None
     assert hinted.station == "roof"
