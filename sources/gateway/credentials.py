@@ -8,12 +8,14 @@ from aiohttp import web
 from sources.gateway.keys import Signed
 
 
-def credentials_of(request: web.Request) -> str | Signed | None:
-    """What the sender shows: a key, a signature, or nothing. An empty key is nobody's."""
+def credentials_of(request: web.BaseRequest, token: str | None) -> str | Signed | None:
+    """What the sender shows: a key, a signature, or nothing. An empty key is nobody's.
+
+    `token`: the key that a path names.
+    """
     signature = request.headers.get("X-Skyfuse-Signature")
     if signature is not None:
         return Signed(request.headers.get("X-Skyfuse-Key", ""), signature)
-    token = request.match_info.get("token")
     if token is not None:
         return token
     given = request.headers.get("X-Api-Key")
@@ -36,7 +38,7 @@ def credentials_of(request: web.Request) -> str | Signed | None:
             return ""
 
 
-def client_address(request: web.Request, *, behind_proxy: bool) -> str:
+def client_address(request: web.BaseRequest, *, behind_proxy: bool) -> str:
     """The address of who asks. `behind_proxy`: that which our own proxy has written down."""
     if behind_proxy:
         # Only the last one is our proxy's word; those before it are the client's.

@@ -6,6 +6,7 @@ connections, bodies (packed and unpacked), requests a second, names that are rem
 
 import asyncio
 import logging
+import re
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -24,6 +25,7 @@ from sources.gateway.answers import HttpAnswer
 from sources.gateway.arrival import Arrival, KeyScope, Picture, Receipt
 from sources.gateway.credentials import client_address, credentials_of
 from sources.gateway.errors import KafkaAway, NotAllowed, NotTaken, SpoolFull
+from sources.gateway.http_paths import HttpPaths
 from sources.gateway.idempotency import IdempotentAnswers
 from sources.gateway.keys import KeyRing, Signed
 from sources.gateway.openapi import document
@@ -44,23 +46,27 @@ _SILENT_S: Final = 20.0
 _KEEPALIVE_S: Final = 75.0
 #: Headers that adapters read.
 _PASSED_ON: Final = ("x-sensor", "x-pin", "content-type")
+_JSON: Final = "application/json"
+#: The AirGradient firmware asks for its settings; it keeps those it has.
+_CONFIG: Final = re.compile(r"/sensors/[^/]+/one/config")
 _Handler = Callable[["_Request"], Awaitable[HttpAnswer]]
 
 
 class _Request(NamedTuple):
-    """A request whose sender is known and whose body is here."""
+    """A request whose sender is known and whose body is here. `named`: what its path names (`HttpPaths`)."""
 
-    web: web.Request
+    web: web.BaseRequest
+    named: Mapping[str, str]
     body: bytes
     scope: KeyScope
     origin: str
 
 
 class _Route(NamedTuple):
+    """What serves a path, and how many bytes of a body it takes."""
+
     handler: _Handler
     most: int
-    #: Who sends to it does not send again.
-    forgetful: bool = False
 
 
 class HttpWay:
@@ -99,33 +105,33 @@ class HttpWay:
         self._per_key = Rates(settings.rate_per_key)
         self._per_address = Rates(settings.rate_per_address)
         self._answers = IdempotentAnswers()
+        self._paths = self._routes()
+        self._openapi = to_json(document())
         self.address: tuple[str, int] | None = None
         self.listening = asyncio.Event()
-        self.clients = 0
 
     # -- life cycle ----------------------------------------------------------------------------------------
 
-    def app(self) -> web.Application:
-        """All paths."""
+    def _routes(self) -> HttpPaths[Mapping[str, _Route]]:
         body = self._settings.max_body
-        posts: dict[str, _Route] = {
-            "/v1/observations": _Route(self._observations, body),
-            "/v1/frames": _Route(self._frames, MAX_ORIGINAL_BYTES + _FORM),
-            "/v1/ingest/{adapter}": _Route(self._ingest, body),
-            # AirGradient with `httpDomain`.
-            "/sensors/{device}/measures": _Route(self._by("airgradient"), body, forgetful=True),
-            # airRohr: its own API's default path, and the community's with one message per sensor.
-            "/data.php": _Route(self._by("sensor-community"), body, forgetful=True),
-            "/v1/push-sensor-data/": _Route(self._by("sensor-community"), body, forgetful=True),
-            # ThingsBoard's HTTP API; the token is the key.
-            "/api/v1/{token}/telemetry": _Route(self._by("thingsboard", "/api/v1/TOKEN/telemetry"), body),
-            # InfluxDB 1 and 2: Telegraf's output.
-            "/write": _Route(self._influx, body),
-            "/api/v2/write": _Route(self._influx, body),
+        takes: dict[str, dict[str, _Route]] = {
+            path: {"POST": _Route(handler, most)}
+            for path, handler, most in (
+                ("/v1/observations", self._observations, body),
+                ("/v1/frames", self._frames, MAX_ORIGINAL_BYTES + _FORM),
+                ("/v1/ingest/{adapter}", self._ingest, body),
+                # AirGradient with `httpDomain`.
+                ("/sensors/{device}/measures", self._by("airgradient"), body),
+                # airRohr: its own API's default path, and the community's with one message per sensor.
+                ("/data.php", self._by("sensor-community"), body),
+                ("/v1/push-sensor-data/", self._by("sensor-community"), body),
+                # ThingsBoard's HTTP API; the token is the key.
+                ("/api/v1/{token}/telemetry", self._by("thingsboard", "/api/v1/TOKEN/telemetry"), body),
+                # InfluxDB 1 and 2: Telegraf's output.
+                ("/write", self._influx, body),
+                ("/api/v2/write", self._influx, body),
+            )
         }
-        app = web.Application()
-        for path, route in posts.items():
-            app.router.add_post(path, self._entry(route))
         if self._stations is not None:
             for method, path, page in (
                 ("GET", "/v1/stations", self._stations.all),
@@ -137,40 +143,16 @@ class HttpWay:
                 ("POST", "/v1/stations/{station}/adopt", self._stations.adopt),
                 ("GET", "/v1/waiting", self._stations.waiting),
             ):
-                app.router.add_route(method, path, self._entry(_Route(_managed(page), body)))
-        # The firmware asks for its settings; it keeps those it has.
-        app.router.add_get("/sensors/{device}/one/config", _no_config)
-        openapi = to_json(document())
-
-        async def openapi_page(_: web.Request) -> web.Response:
-            return web.Response(body=openapi, content_type="application/json")
-
-        async def other(request: web.Request) -> web.Response:
-            methods = {
-                route.method
-                for route in app.router.routes()
-                if route.resource and route.resource.canonical == request.path
-            }
-            if methods:
-                takes = " and ".join(sorted(methods - {"HEAD"}))
-                return _response(HttpAnswer.turned_away("method", f"{request.path} takes {takes}", 405))
-            return _response(
-                HttpAnswer.turned_away(
-                    "unknown_path", "there is no such path: GET /openapi.json lists them", 404
-                )
-            )
-
-        app.router.add_get("/openapi.json", openapi_page)
-        app.router.add_route("*", "/{path:.*}", other)
-        return app
+                takes.setdefault(path, {})[method] = _Route(_managed(page), body)
+        return HttpPaths(takes)
 
     async def serve(self) -> None:
         """Serve until cancelled."""
         settings = self._settings
-        runner = web.AppRunner(self.app(), handle_signals=False, shutdown_timeout=3.0)
+        # Without an application: that one's routing would cost as much as checking what a request carries.
+        made = web.Server(self._answer)
+        runner = web.ServerRunner(made, handle_signals=False, shutdown_timeout=3.0)
         await runner.setup()
-        made = runner.server
-        assert made is not None
         loop = asyncio.get_running_loop()
 
         def protocol() -> asyncio.Protocol:
@@ -207,33 +189,39 @@ class HttpWay:
 
     # -- every request -------------------------------------------------------------------------------------
 
-    def _entry(self, route: _Route) -> Callable[[web.Request], Awaitable[web.Response]]:
-        async def handle(request: web.Request) -> web.Response:
-            cast(_Connection, request.protocol).spoke = True
-            try:
-                answer = await self._handle(request, route)
-            except NotTaken as away:
-                answer = HttpAnswer.turned_away(away.code, str(away), away.status, away.retry_after_s)
-                metrics.TURNED_AWAY.labels(self.name, away.code).inc()
-            except KafkaAway as error:
-                metrics.TURNED_AWAY.labels(self.name, "kafka_away").inc()
-                answer = HttpAnswer.turned_away(
-                    "kafka_away", f"{error}: send it again later", 503, error.retry_after_s
-                )
-            except SpoolFull as error:
-                metrics.TURNED_AWAY.labels(self.name, "spool_full").inc()
-                answer = HttpAnswer.turned_away("spool_full", str(error), 503, 60)
-            except NotAllowed as error:
-                metrics.TURNED_AWAY.labels(self.name, "not_allowed").inc()
-                answer = HttpAnswer.turned_away("not_allowed", str(error), 403)
-            return _response(answer)
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        cast(_Connection, request.protocol).spoke = True
+        try:
+            answer = await self._handle(request)
+        except NotTaken as away:
+            answer = HttpAnswer.turned_away(away.code, str(away), away.status, away.retry_after_s)
+            metrics.TURNED_AWAY.labels(self.name, away.code).inc()
+        except KafkaAway as error:
+            metrics.TURNED_AWAY.labels(self.name, "kafka_away").inc()
+            answer = HttpAnswer.turned_away(
+                "kafka_away", f"{error}: send it again later", 503, error.retry_after_s
+            )
+        except SpoolFull as error:
+            metrics.TURNED_AWAY.labels(self.name, "spool_full").inc()
+            answer = HttpAnswer.turned_away("spool_full", str(error), 503, 60)
+        except NotAllowed as error:
+            metrics.TURNED_AWAY.labels(self.name, "not_allowed").inc()
+            answer = HttpAnswer.turned_away("not_allowed", str(error), 403)
+        return web.Response(
+            status=answer.status, body=answer.body, headers={"Content-Type": _JSON, **answer.headers}
+        )
 
-        return handle
-
-    async def _handle(self, request: web.Request, route: _Route) -> HttpAnswer:
+    async def _handle(self, request: web.BaseRequest) -> HttpAnswer:
+        found = self._paths.find(request.path)
+        if found is None:
+            return self._page(request)
+        takes, named = found
+        route = takes.get("GET" if request.method == "HEAD" else request.method)
+        if route is None:
+            raise NotTaken("method", f"this path takes {' and '.join(sorted(takes))}", 405)
         address = client_address(request, behind_proxy=self._settings.behind_proxy)
         self._within(self._per_address, network_of(address), "address")
-        shown = credentials_of(request)
+        shown = credentials_of(request, named.get("token"))
         signed = None
         scope: KeyScope | None = None
         match shown:
@@ -262,7 +250,17 @@ class HttpWay:
             if scope is None:
                 raise NotTaken("no_key", "the signature is wrong, too old, or of no key that signs", 401)
         assert scope is not None
-        return await self._once(_Request(request, body, scope, address), route)
+        return await self._once(_Request(request, named, body, scope, address), route)
+
+    def _page(self, request: web.BaseRequest) -> HttpAnswer:
+        """What is no way in. Raises NotTaken."""
+        if request.path == "/openapi.json":
+            if request.method not in ("GET", "HEAD"):
+                raise NotTaken("method", f"{request.path} takes GET", 405)
+            return HttpAnswer(200, self._openapi)
+        if _CONFIG.fullmatch(request.path):
+            raise NotTaken("unknown_path", "settings of devices are not kept here", 404)
+        raise NotTaken("unknown_path", "there is no such path: GET /openapi.json lists them", 404)
 
     async def _once(self, request: _Request, route: _Route) -> HttpAnswer:
         """The answer; that of before, where the request carries the idempotency key of one."""
@@ -293,7 +291,7 @@ class HttpWay:
         return HttpAnswer.taken(await self._take(request, adapter, request.web.path, self._reception))
 
     async def _ingest(self, request: _Request) -> HttpAnswer:
-        adapter = request.web.match_info["adapter"]
+        adapter = request.named["adapter"]
         if adapter not in adapters():
             raise NotTaken(
                 "unknown_adapter",
@@ -337,7 +335,7 @@ class HttpWay:
     def _station(self, request: _Request, adapter: str) -> str | None:
         given = request.web.query.get("station") or request.web.headers.get("X-Station")
         if given is None:
-            device = request.web.match_info.get("device", "")
+            device = request.named.get("device", "")
             # The id that the adapter makes of the path, so that who may speak for it is known beforehand.
             kind, _, serial = device.partition(":")
             if adapter != "airgradient" or kind != "airgradient" or request.scope.only is not None:
@@ -365,7 +363,7 @@ class HttpWay:
 
 def _managed(page: Callable[[StationRequest], Awaitable[HttpAnswer]]) -> _Handler:
     async def handler(request: _Request) -> HttpAnswer:
-        station = request.web.match_info.get("station", "")
+        station = request.named.get("station", "")
         if station:
             _id(station, "station")
         return await page(StationRequest(request.scope, station, request.web.query, request.body))
@@ -412,13 +410,3 @@ def _id(text: str, what: str) -> str:
         return text
     why = f"{text[:80]!r} is no {what} id: letters, digits, . _ -, at most 64"
     raise NotTaken("bad_request", why, 400)
-
-
-def _response(answer: HttpAnswer) -> web.Response:
-    return web.Response(
-        status=answer.status, body=answer.body, content_type="application/json", headers=answer.headers
-    )
-
-
-async def _no_config(_: web.Request) -> web.Response:
-    return _response(HttpAnswer.turned_away("unknown_path", "settings of devices are not kept here", 404))

@@ -20,7 +20,7 @@ _NAME: Final = re.compile(r'\bname="?([A-Za-z0-9_-]{1,64})"?')
 _PARTS: Final = 16
 
 
-async def body_of(request: web.Request, most: int) -> bytes:
+async def body_of(request: web.BaseRequest, most: int) -> bytes:
     """The body, unpacked; `most`: bytes of it, packed and unpacked. Raises NotTaken."""
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ("identity", "gzip", "x-gzip", "deflate", ""):
@@ -33,13 +33,17 @@ async def body_of(request: web.Request, most: int) -> bytes:
         if len(whole) > most:
             raise _too_large(most)
     else:
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            # Only now: who would be turned away need not send it.
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0
         whole = await _arriving(request, most)
     if not packed:
         return whole
     return await asyncio.to_thread(_unpacked, whole, most)
 
 
-async def _arriving(request: web.Request, most: int) -> bytes:
+async def _arriving(request: web.BaseRequest, most: int) -> bytes:
     data = bytearray()
     try:
         async with asyncio.timeout(_BODY_S):

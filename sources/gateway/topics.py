@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from sources.adapters import adapters
@@ -22,6 +23,7 @@ DEFAULT_TEMPLATES: Final = (
     "application/+/device/+/event/up chirpstack",
 )
 _NAMES: Final = ("station", "adapter", "camera")
+_REMEMBERED: Final = 20_000
 _LEVELS: Final = tuple(f"{{{name}}}" for name in _NAMES)
 #: What a topic may carry beside payloads: pictures, and a device's birth and last will.
 _KINDS: Final = ("frame", "status")
@@ -89,6 +91,8 @@ class TopicMap:
 
     def __init__(self, templates: Sequence[str] | None) -> None:
         self._templates = [TopicTemplate.parse(text) for text in templates or DEFAULT_TEMPLATES]
+        #: A device speaks on the same topics again and again.
+        self.match = lru_cache(_REMEMBERED)(self._match)
 
     def subscriptions(self, share: str) -> list[str]:
         """What is subscribed to. Birth and last will are not shared: the broker keeps them for newcomers."""
@@ -98,7 +102,7 @@ class TopicMap:
         )
         return list(found)
 
-    def match(self, topic: str) -> Match | None:
+    def _match(self, topic: str) -> Match | None:
         """What a topic is; None: none of those that are taken."""
         for one in self._templates:
             found = one.pattern.fullmatch(topic)
