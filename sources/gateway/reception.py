@@ -250,7 +250,11 @@ class Reception:
             left_out=made.left_out,
             remarks=(
                 *made.remarks,
-                *(part for station in list(waiting)[:MOST_NAMED] for part in _waits(station, waiting[station])),
+                *(
+                    part
+                    for station in list(waiting)[:MOST_NAMED]
+                    for part in _waits(station, waiting[station])
+                ),
             ),
             facts=facts,
             dead_letter=letter_id,
