@@ -10,7 +10,7 @@ _NAME: Final = re.compile(r"\\\{(\w+)\\\}")
 _NOTHING: Final[Mapping[str, str]] = {}
 
 
-class Found(NamedTuple, Generic[R]):
+class PathMatch(NamedTuple, Generic[R]):
     """What serves a path, and what the parts of it in braces are."""
 
     served_by: R
@@ -21,14 +21,14 @@ class HttpPaths(Generic[R]):
     """Paths, each with what serves it. A part in braces stands for one level, and is named by it."""
 
     def __init__(self, served: Mapping[str, R]) -> None:
-        self._plain = {path: Found(by, _NOTHING) for path, by in served.items() if "{" not in path}
+        self._plain = {path: PathMatch(by, _NOTHING) for path, by in served.items() if "{" not in path}
         self._patterns = [
             (re.compile(_NAME.sub(r"(?P<\1>[^/]+)", re.escape(path))), by)
             for path, by in served.items()
             if "{" in path
         ]
 
-    def find(self, path: str) -> Found[R] | None:
+    def find(self, path: str) -> PathMatch[R] | None:
         """What serves a path; None: nothing does."""
         plain = self._plain.get(path)
         if plain is not None:
@@ -36,5 +36,5 @@ class HttpPaths(Generic[R]):
         for pattern, by in self._patterns:
             match = pattern.fullmatch(path)
             if match is not None:
-                return Found(by, match.groupdict())
+                return PathMatch(by, match.groupdict())
         return None

@@ -57,7 +57,7 @@ class _Publication:
             self.confirmed.exception()
 
 
-_Waiting = tuple[Out, _Publication]
+_Unsent = tuple[Out, _Publication]
 
 
 class _Lane:
@@ -81,7 +81,7 @@ class _Lane:
         self._place = place
         self._settle = settle
         self._broken = broken
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[_Unsent] = deque()
         self._under_way: list[_Publication] = []
         self.task: asyncio.Task[None] | None = None
 

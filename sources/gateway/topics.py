@@ -68,7 +68,6 @@ class TopicTemplate:
                 if number != len(levels) - 1:
                     raise TemplateError(f"{text!r}: # is the last level of a topic")
                 filters.append("#")
-                patterns.append(".*")
             elif level == "+" or level in _LEVELS:
                 filters.append("+")
                 patterns.append("[^/]*" if level == "+" else f"(?P<{level[1:-1]}>[^/]+)")
@@ -80,7 +79,9 @@ class TopicTemplate:
                 filters.append(level)
                 patterns.append(re.escape(level))
         try:
-            pattern = re.compile("/".join(patterns))
+            # `a/#` is sent what is on `a`, too.
+            below = "" if levels[-1] != "#" else "(/.*)?" if patterns else ".*"
+            pattern = re.compile("/".join(patterns) + below)
         except re.error as error:
             raise TemplateError(f"{text!r}: a level is named twice: {error}") from error
         return cls("/".join(filters), pattern, kind or None)
