@@ -6,6 +6,7 @@ GatewayError
 ├── KeyFileError   the file of keys is wrong, or cannot be written
 ├── TemplateError  a topic's template in the settings is wrong
 ├── CodecFileError a decoder that settings name cannot be used
+├── CertificateFileError  a certificate or its key cannot be used
 ├── NotTaken       a request that was turned away, with the answer to it
 └── SpoolFull      what waits for Kafka on disk has no more room
 """
@@ -67,3 +68,7 @@ class TemplateError(GatewayError):
 
 class CodecFileError(GatewayError):
     """A decoder that settings name cannot be used."""
+
+
+class CertificateFileError(GatewayError):
+    """A certificate that settings name, or its key, cannot be used."""

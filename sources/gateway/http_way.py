@@ -7,7 +7,6 @@ connections, bodies (packed and unpacked), requests a second, names that are rem
 import asyncio
 import logging
 import re
-import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, NamedTuple, cast
@@ -21,6 +20,7 @@ from schemas.base import is_id, parse_time, to_ms
 from schemas.zone import zone_of_name
 from settings.sections import HttpSettings
 from sources.adapters import adapters
+from sources.gateway import tls
 from sources.gateway.answers import HttpAnswer
 from sources.gateway.arrival import Arrival, KeyScope, Picture, Receipt
 from sources.gateway.credentials import client_address, credentials_of
@@ -80,6 +80,8 @@ class HttpWay:
         now: s since 1970.
         zone_of: of a station's civil time, where its record says so.
         stations: their records, for keys that manage them; None: nobody manages them here.
+
+    Raises CertificateFileError.
     """
 
     name = "http"
@@ -105,6 +107,7 @@ class HttpWay:
         self._per_key = Rates(settings.rate_per_key)
         self._per_address = Rates(settings.rate_per_address)
         self._answers = IdempotentAnswers()
+        self._tls = tls.of_server(settings)
         self._paths = self._routes()
         self._openapi = to_json(document())
         self.address: tuple[str, int] | None = None
@@ -155,9 +158,17 @@ class HttpWay:
         await runner.setup()
         loop = asyncio.get_running_loop()
 
+        #: Whose TLS handshake is not over: the server does not know of them yet.
+        greeting: set[_Connection] = set()
+
+        def silent(connection: _Connection) -> None:
+            greeting.discard(connection)
+            if not connection.spoke:
+                connection.force_close()
+
         def protocol() -> asyncio.Protocol:
             # One that is refused is closed at once: a full server answers nobody else's health check late.
-            if len(made.connections) >= settings.max_clients:
+            if len(made.connections) + len(greeting) >= settings.max_clients:
                 metrics.TURNED_AWAY.labels(self.name, "busy").inc()
                 return _Closes()
             connection = _Connection(
@@ -167,17 +178,16 @@ class HttpWay:
                 auto_decompress=False,
                 keepalive_timeout=_KEEPALIVE_S,
             )
-            loop.call_later(_SILENT_S, connection.close_if_silent)
+            greeting.add(connection)
+            connection.greeted = lambda: greeting.discard(connection)
+            loop.call_later(_SILENT_S, silent, connection)
             return connection
 
-        tls = None
-        if settings.tls_cert is not None:
-            tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-            tls.load_cert_chain(settings.tls_cert, settings.tls_key)
         assert settings.port is not None
         server = await loop.create_server(
-            protocol, settings.host, settings.port, ssl=tls, backlog=256, reuse_address=True
-        )
+            protocol, settings.host, settings.port, ssl=self._tls, backlog=256, reuse_address=True,
+            ssl_handshake_timeout=None if self._tls is None else _SILENT_S,
+        )  # fmt: skip
         try:
             self.address = server.sockets[0].getsockname()[:2]
             self.listening.set()
@@ -227,7 +237,6 @@ class HttpWay:
         match shown:
             case Signed():
                 signed = shown
-                self._within(self._per_key, f"key {signed.name}", "key")
             case str():
                 scope = self._keys.holder(shown)
                 if scope is None:
@@ -249,6 +258,8 @@ class HttpWay:
             scope = self._keys.signer(signed, self._now(), request.raw_path, body)
             if scope is None:
                 raise NotTaken("no_key", "the signature is wrong, too old, or of no key that signs", 401)
+            # Only now: the name of a key is no secret, and a stranger is not to use up its rate.
+            self._within(self._per_key, scope.holder, "key")
         assert scope is not None
         return await self._once(_Request(request, named, body, scope, address), route)
 
@@ -382,11 +393,13 @@ class _Connection(web.RequestHandler):
     """A connection. One that sends no whole request's head for a while holds a place that others need."""
 
     spoke = False
+    #: Called when it is open: with TLS, when both sides have shaken hands.
+    greeted: Callable[[], None]
 
-    def close_if_silent(self) -> None:
-        """Close it unless a request has come."""
-        if not self.spoke:
-            self.force_close()
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It is open."""
+        self.greeted()
+        super().connection_made(transport)
 
 
 def _zone(name: str) -> ZoneInfo:

@@ -11,7 +11,6 @@ import asyncio
 import fcntl
 import logging
 import socket
-import ssl
 import threading
 import time
 from collections import deque
@@ -31,6 +30,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from camera.image import MAX_ORIGINAL_BYTES
 from schemas.base import is_id
 from settings.sections import MqttSettings
+from sources.gateway import tls
 from sources.gateway.arrival import Arrival, KeyScope, Picture
 from sources.gateway.errors import KafkaAway, NotAllowed, SpoolFull
 from sources.gateway.reception import Reception
@@ -48,6 +48,8 @@ _FIRST_PAUSE_S: Final = 1
 _LONGEST_PAUSE_S: Final = 30
 #: Seconds after which what Kafka did not confirm is tried again.
 _AGAIN_S: Final = 1.0
+#: Seconds between two looks at whether the gateway that takes MQTT has ended.
+_STAND_BY_S: Final = 1.0
 #: A message of more bytes is asked for by nobody, and not kept.
 _MOST_BYTES: Final = MAX_ORIGINAL_BYTES + 64 * 1024
 #: Bytes under way, and what a message costs beside its own. Beyond them QoS 0 is let go and counted.
@@ -74,14 +76,15 @@ def address_of(settings: MqttSettings) -> tuple[str, int]:
 
 
 def introduce(client: Client, settings: MqttSettings) -> None:
-    """Tell a client that does not run yet by what name, password and certificates it comes."""
+    """Tell a client that does not run yet by what name, password and certificates it comes.
+
+    Raises CertificateFileError.
+    """
     if settings.username is not None:
         password = settings.password
         client.username_pw_set(settings.username, None if password is None else password.get_secret_value())
-    if urlsplit(settings.url or "").scheme == "mqtts":
-        context = ssl.create_default_context(cafile=settings.cafile)
-        if settings.certfile is not None:
-            context.load_cert_chain(settings.certfile, settings.keyfile)
+    context = tls.of_client(settings)
+    if context is not None:
         client.tls_set_context(context)
 
 
@@ -94,6 +97,8 @@ class MqttWay:
         patient: for what nobody sends again (QoS 0).
         folder: where a lock keeps two gateways from being the same client.
         zone_of: of a station's civil time, where its record says so.
+
+    Raises CertificateFileError.
     """
 
     name = "mqtt"
@@ -116,6 +121,7 @@ class MqttWay:
         self._now = now
         self._zone_of = zone_of
         self._topics = TopicMap(settings.topics)
+        tls.of_client(settings)  # what is wrong with it is said before anything begins
         self._host, self._port = address_of(settings)
         self._scope = KeyScope(("*",), f"the MQTT broker {self._host}")
         self._came: deque[_MqttMessage] = deque()
@@ -134,7 +140,8 @@ class MqttWay:
     async def serve(self) -> None:
         """Take in what comes, until cancelled."""
         self._loop = asyncio.get_running_loop()
-        lock, number = _slot(self._folder)
+        self._ending = False
+        lock, number = await self._slot()
         base = self._settings.client_id or f"skyfuse-{socket.gethostname()[:40]}"
         client = self._client(f"{base}-{number}" if number else base)
         try:
@@ -151,6 +158,24 @@ class MqttWay:
             # The thread ends by itself; one that just waits for a broker's address is not waited for.
             await asyncio.wait_for(asyncio.shield(asyncio.to_thread(client.loop_stop)), 3.0)
             lock.close()
+
+    async def _slot(self) -> tuple[TextIO, int]:
+        """The first number that no other gateway of this data folder has, held until the file is closed.
+
+        Those that share the work have a number each. Of others only one may take: what each of them took
+        would be counted twice where it has no time of its own. The rest wait until their turn comes, and then
+        go on with its session, so that nothing is lost.
+        """
+        number = 0
+        while True:
+            lock = _locked(self._folder / f"mqtt-{number}.lock")
+            if lock is not None:
+                return lock, number
+            if self._settings.share:
+                number += 1
+                continue
+            self._log_change("another gateway of this data folder takes it, and this one when that one ends")
+            await asyncio.sleep(_STAND_BY_S)
 
     # -- in the client's thread ----------------------------------------------------------------------------
 
@@ -341,16 +366,13 @@ class MqttWay:
         )  # fmt: skip
 
 
-def _slot(folder: Path) -> tuple[TextIO, int]:
-    """The first number that no other gateway of this data folder has, held until the file is closed."""
-    folder.mkdir(parents=True, exist_ok=True)
-    number = 0
-    while True:
-        lock = (folder / f"mqtt-{number}.lock").open("w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            number += 1
-        else:
-            return lock, number
+def _locked(file: Path) -> TextIO | None:
+    """The file, held until it is closed; None: another gateway has it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock = file.open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        return None
+    return lock
