@@ -85,6 +85,11 @@ class Ready:
         self._kept: OrderedDict[Any, tuple[object, Packed]] = OrderedDict()
         self._bytes = 0
 
+    def known(self, name: Any, version: object) -> Packed | None:
+        """The answer of that name, where it is of that version."""
+        kept = self._kept.get(name)
+        return kept[1] if kept is not None and kept[0] == version else None
+
     def get(self, name: Any, version: object, make: Callable[[], bytes], media: str = JSON) -> Packed:
         """The answer of that name at that version."""
         kept = self._kept.pop(name, None)

@@ -1,7 +1,6 @@
 """The API, version 1: what it answers at which path, to whom."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal, TypeVar
 
@@ -17,7 +16,7 @@ from schemas.parameters import POLLUTANTS
 from schemas.times import HOUR_MS
 from sources.gateway.keys import ApiScope
 from web import composing
-from web.answers import GEOJSON, document, pack, send
+from web.answers import GEOJSON, Packed, document, pack, send
 from web.documents import (
     AlertNow,
     AlertsExplained,
@@ -27,6 +26,7 @@ from web.documents import (
     LatestPage,
     LettersPage,
     NotablesList,
+    PendingList,
     PendingNow,
     PicturesList,
     ProblemDocument,
@@ -54,6 +54,8 @@ _DAY_MS: Final = 24 * HOUR_MS
 _LONGEST_MS: Final = 366 * _DAY_MS
 _LONGEST_CSV_MS: Final = 31 * _DAY_MS
 _PAGE: Final = 1000
+#: What takes a while to work out is kept for so long.
+_SECONDS_KEPT: Final = 5
 _EVENTS_AT_ONCE: Final = 500
 #: From light to dark, so that they differ without colour too; each beside its ink has a contrast over 4.5.
 SHADES: Final = ("#bfe8d9", "#f3d55b", "#ee9a3a", "#cf4b3c", "#8a2a6b", "#4a1030", "#26081a")
@@ -149,10 +151,9 @@ def router(parts: Parts) -> APIRouter:
         summary="The stations, as GeoJSON",
     )  # fmt: skip
     async def stations(request: Request, after: _After = None, limit: _Limit = _PAGE) -> Response:
-        minute = int(parts.now() // 10)
         packed = parts.ready.get(
             ("stations", after, limit),
-            (live.stations_version, len(live.latest), minute),
+            (int(parts.now() // _SECONDS_KEPT), len(live.stations), len(live.latest)),
             lambda: to_json(composing.stations_page(parts, after, limit)),
             GEOJSON,
         )
@@ -283,26 +284,26 @@ def router(parts: Parts) -> APIRouter:
         return document(request, made)
 
     @api.get(
-        "/alerts/pending", responses=_answers(None, about="a list of PendingNow"),
+        "/alerts/pending", responses=_answers(PendingList),
         dependencies=[needs("read")], summary="Alerts that open, or rise, soon if what is seen now lasts",
     )  # fmt: skip
     async def pending_alerts(request: Request) -> Response:
-        found = [
-            PendingNow(station=station, rule=one.rule, severity=one.severity, at=from_ms(one.at))
-            for station, one in composing.on_their_way(parts)
-        ]
-        packed = parts.ready.get("pending", time.monotonic(), lambda: to_json(found))
-        return send(request, packed)
+        found = sorted(await _in_thread(lambda: composing.on_their_way(parts)), key=lambda pair: pair[1].at)
+        made = PendingList(
+            pending=tuple(
+                PendingNow(station=station, rule=one.rule, severity=one.severity, at=from_ms(one.at))
+                for station, one in found
+            )
+        )
+        return document(request, made)
 
     @api.get(
         "/notable", responses=_answers(NotablesList), dependencies=[needs("read")],
         summary="What to look at now",
     )  # fmt: skip
     async def look_at(request: Request) -> Response:
-        version = live.latest_version, live.alerts_version, live.stations_version
-        return send(
-            request, parts.ready.get("notable", version, lambda: to_json(composing.to_look_at(parts)))
-        )
+        version = int(parts.now() // _SECONDS_KEPT), live.alerts_version
+        return send(request, await _worked_out(parts, "notable", version, composing.to_look_at, parts))
 
     @api.get(
         "/quality", responses=_answers(QualityPage, 503), dependencies=[needs("read")],
@@ -314,10 +315,10 @@ def router(parts: Parts) -> APIRouter:
         after: _After = None,
         limit: Annotated[int, Query(ge=1, le=100)] = 50,
     ) -> Response:
-        minute = int(parts.now() // 30)
-        name = ("quality", hours, after, limit)
-        made = await _in_thread(lambda: composing.quality_page(parts, hours, after, limit))
-        return send(request, parts.ready.get(name, (minute, live.latest_version), lambda: to_json(made)))
+        name, half = ("quality", hours, after, limit), int(parts.now() // 30)
+        version = half, len(live.latest)
+        made = await _worked_out(parts, name, version, composing.quality_page, parts, hours, after, limit)
+        return send(request, made)
 
     @api.get(
         "/health", responses=_answers(Health), dependencies=[needs("read")], summary="How the pipeline fares"
@@ -395,7 +396,7 @@ def router(parts: Parts) -> APIRouter:
 #: Models that the document has beside those that answer.
 DOCUMENTS: Final[tuple[type[BaseModel], ...]] = (
     AlertNow, AlertsExplained, AlertsPage, Explained, Health, LatestPage, LettersPage, NotablesList,
-    PendingNow, PicturesList, ProblemDocument, QualityPage, SeriesColumns, SiteDocument, StationFeature,
+    PendingList, PicturesList, ProblemDocument, QualityPage, SeriesColumns, SiteDocument, StationFeature,
     StationNow, StationsPage,
 )  # fmt: skip
 
@@ -407,6 +408,17 @@ def _picture(parts: Parts, station: str, camera: str) -> SmallPicture:
             404, "no_picture", f"there is no picture of {station}, {camera}, of the last hours"
         )
     return found
+
+
+async def _worked_out(
+    parts: Parts, name: object, version: object, make: Callable[..., BaseModel], *given: Any
+) -> Packed:
+    """An answer that takes a while: made in a thread, once for each version of what it shows."""
+    known = parts.ready.known(name, version)
+    if known is not None:
+        return known
+    made = await _in_thread(lambda: to_json(make(*given)))
+    return parts.ready.get(name, version, lambda: made)
 
 
 async def _in_thread(work: Callable[[], _T]) -> _T:

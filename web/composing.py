@@ -47,6 +47,8 @@ PREFIX: Final = "/api/v1"
 #: From light to dark, so that they differ without colour too; each beside its ink has a contrast over 4.5.
 SHADES: Final = ("#bfe8d9", "#f3d55b", "#ee9a3a", "#bf3a2b", "#8a2a6b", "#4a1030", "#26081a")
 _DARK_INK_UNTIL: Final = 3
+#: What takes a while to work out is kept for so long.
+_SECONDS_KEPT: Final = 5
 
 
 def page_of(ids: Sequence[str], after: str | None, limit: int) -> tuple[list[str], bool]:
@@ -226,26 +228,33 @@ def alert_state(live: LiveState, station: str) -> StationAlerts | None:
 
 
 def on_their_way(parts: Parts) -> list[tuple[str, PendingAlert]]:
-    found = []
-    for station in list(parts.live.alert_states):
-        state = alert_state(parts.live, station)
-        if state is not None:
-            found += [(station, one) for one in pending(parts.rules(), state)]
-    return found
+    """Alerts that open, or rise, soon, by station. A thread's work with many stations; kept for a while."""
+    memo, version = parts.pending, (int(parts.now() // _SECONDS_KEPT), parts.live.alert_states_version)
+    if memo.version is None or (memo.version[0] != version[0] and memo.version != version):
+        found = []
+        for station in list(parts.live.alert_states):
+            state = alert_state(parts.live, station)
+            if state is not None:
+                found += [(station, one) for one in pending(parts.rules(), state)]
+        memo.version, memo.found = version, found
+    return memo.found
 
 
 def to_look_at(parts: Parts) -> NotablesList:
     now = int(parts.now() * 1000)
 
     def stale(station: str) -> bool:
-        age = now - parts.live.latest[station].end_ms
+        current = parts.live.latest.get(station)
+        age = now if current is None else now - current.end_ms
         return age > 1000 * feature(parts, station).properties.stale_after_s
 
     def measured(station: str, pollutant: str) -> int:
-        return parts.live.measured.get(station, {}).get(pollutant, parts.live.first[station])
+        return parts.live.measured.get(station, {}).get(pollutant, parts.live.first.get(station, 0))
 
-    latest = {name: one.estimate for name, one in parts.live.latest.items()}
-    found = notable(latest, parts.live.stations, parts.live.alerts, on_their_way(parts), stale, measured)
+    # Copies: it is made in a thread, while more comes in.
+    latest = {name: one.estimate for name, one in dict(parts.live.latest).items()}
+    records, alerts = dict(parts.live.stations), dict(parts.live.alerts)
+    found = notable(latest, records, alerts, on_their_way(parts), stale, measured)
     return NotablesList(notable=tuple(found))
 
 

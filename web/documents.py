@@ -184,6 +184,12 @@ class PendingNow(Document):
     at: UtcTime
 
 
+class PendingList(Document):
+    """Alerts on their way, the next one first."""
+
+    pending: tuple[PendingNow, ...]
+
+
 class AlertsExplained(Document):
     """Why each alert of a station is or is not open."""
 

@@ -92,6 +92,7 @@ class LiveState:
         self.latest_version = 0
         self.stations_version = 0
         self.alerts_version = 0
+        self.alert_states_version = 0
         self._events: deque[Event] = deque()
         self._bytes = 0
         self._number = 0
@@ -166,6 +167,7 @@ class LiveState:
 
     def alert_state(self, name: str, slot: str, state: tuple[int, bytes] | None) -> None:
         """A checkpoint of the alert worker's."""
+        self.alert_states_version += 1
         if state is None:
             self.alert_states.get(name, {}).pop(slot, None)
         elif name in self.alert_states or len(self.alert_states) < _STATIONS:

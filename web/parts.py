@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from agents.rules_file import RulesSource
+from alerting.explained import PendingAlert
 from settings.sections import WebSettings
 from web.access import Access
 from web.answers import Ready
@@ -13,6 +14,21 @@ from web.history import StoreHistory
 from web.live import LiveState
 from web.pictures import CameraPictures
 from web.workers import Workers
+
+
+class PendingMemo:
+    """Alerts on their way, as they were worked out last."""
+
+    def __init__(self) -> None:
+        self.version: tuple[int, int] | None = None
+        self.found: list[tuple[str, PendingAlert]] = []
+
+
+class StreamCounter:
+    """How many streams are open."""
+
+    def __init__(self) -> None:
+        self.open = 0
 
 
 @dataclass(frozen=True)
@@ -27,13 +43,7 @@ class Parts:
     workers: Workers
     rules: RulesSource
     ready: Ready
-    counter: "StreamCounter"
+    counter: StreamCounter
+    pending: PendingMemo
     pictures: CameraPictures | None = None
     now: Callable[[], float] = time.time
-
-
-class StreamCounter:
-    """How many streams are open."""
-
-    def __init__(self) -> None:
-        self.open = 0

@@ -36,7 +36,7 @@ from web.errors import RequestProblem
 from web.follow import Follower
 from web.history import StoreHistory
 from web.live import LiveState
-from web.parts import Parts, StreamCounter
+from web.parts import Parts, PendingMemo, StreamCounter
 from web.pictures import CameraPictures
 from web.workers import Workers
 
@@ -74,6 +74,7 @@ def parts_of(settings: Settings) -> Parts:
         rules=RulesSource.when_right(settings.alerts.rules),
         ready=Ready(),
         counter=StreamCounter(),
+        pending=PendingMemo(),
         pictures=pictures,
     )
 

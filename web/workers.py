@@ -2,11 +2,10 @@
 
 import asyncio
 import logging
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from typing import Final
 
+import urllib3
 from prometheus_client.parser import text_string_to_metric_families
 
 from schemas.base import from_ms
@@ -17,6 +16,7 @@ log = logging.getLogger(__name__)
 _EVERY_S: Final = 3.0
 _WAIT_S: Final = 2.0
 _MOST_BYTES: Final = 4 * 1024 * 1024
+_HTTP: Final = urllib3.PoolManager(retries=False, timeout=_WAIT_S)
 
 
 class Workers:
@@ -42,10 +42,13 @@ class Workers:
 
 def _read(role: str, url: str) -> WorkerHealth:
     try:
-        with urllib.request.urlopen(url, timeout=_WAIT_S) as answer:
+        answer = _HTTP.request("GET", url, preload_content=False)
+        try:
             text = answer.read(_MOST_BYTES).decode()
-        return health_of(role, text)
-    except (OSError, urllib.error.URLError, ValueError):
+        finally:
+            answer.release_conn()
+        return health_of(role, text) if answer.status == 200 else WorkerHealth(role=role, up=False)
+    except (urllib3.exceptions.HTTPError, ValueError):
         return WorkerHealth(role=role, up=False)
 
 

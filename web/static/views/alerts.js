@@ -43,7 +43,7 @@ export async function open(main) {
 
   async function fillSoon() {
     try {
-      const found = await get("alerts/pending");
+      const found = (await get("alerts/pending")).pending;
       show(soon, found.length ? found.map((one) => h("li", {}, h("span", { class: "severity" }, t(`severity.${one.severity}`)),
         h("a", { href: `/stations/${one.station}`, "data-go": "" }, nameOf(one.station)),
         h("span", {}, ` ${one.rule} · ${t("look.at")} ${moment(one.at, zoneOf(one.station))}`))) : h("li", { class: "dim" }, t("alerts.nosoon")));
