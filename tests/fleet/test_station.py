@@ -232,3 +232,36 @@ def test_a_station_has_so_many_sources_and_no_more() -> None:
     for number in range(SOURCES_PER_STATION + 5):
         fetched(one, T0 + number, "timeout", f"pull {number}")
     assert len(one.health().sources) == SOURCES_PER_STATION
+
+
+@pytest.mark.parametrize(
+    ("period", "behind", "off"), [(HOUR_MS, 110, False), (HOUR_MS, 130, True), (60_000, 11, True)]
+)
+def test_means_of_hours_may_be_behind_by_two_of_them(period: int, behind: int, off: bool) -> None:
+    one = regular(12, period, ahead=-behind * MINUTE_MS)
+    assert ("clock" in state(one, T0 + 12 * period)[1]) is off
+
+
+def test_what_comes_together_came_once() -> None:
+    """Two messages of one moment say nothing of how often it is heard."""
+    one = member()
+    for number in range(6):
+        for second in (0, 2_000):
+            at = T0 + number * MINUTE_MS + second
+            one.take_reading(at, at, own=True)
+    assert set(one.gaps) == {MINUTE_MS}
+
+
+def test_records_of_other_topics_may_be_older() -> None:
+    one = regular(3)
+    heard = one.last_arrival
+    one.take_picture(heard - 30_000)
+    assert one.last_arrival == heard
+
+
+def test_of_a_day_the_hours_are_remembered_and_none_of_the_future_counts() -> None:
+    one = regular(100, HOUR_MS)
+    assert len(one.hours) == 24
+    now = T0 + 99 * HOUR_MS
+    assert received(one.hours, now) == 24
+    assert received(one.hours, now - 10 * HOUR_MS) == 14

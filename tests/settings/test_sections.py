@@ -198,3 +198,12 @@ def test_config_writes_values_as_the_file_has_them(monkeypatch: pytest.MonkeyPat
     assert found["gateway.keep_originals"] == "true"
     assert found["gateway.admit"] == '["school-*"]'
     assert found["gateway.codecs"] == '{"em500": "em500.js"}'
+
+
+def test_a_section_may_be_given_as_json_and_a_single_variable_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not unknown_variables(Settings, ["SKYFUSE_KAFKA", "SKYFUSE_WINDOW"])
+    monkeypatch.setenv("SKYFUSE_KAFKA", '{"partitions": 9, "replication": 2}')
+    monkeypatch.setenv("SKYFUSE_KAFKA__PARTITIONS", "3")
+    found = {one.name: (one.value, one.origin) for one in in_force(Settings())}
+    assert found["kafka.partitions"] == ("3", "SKYFUSE_KAFKA__PARTITIONS")
+    assert found["kafka.replication"] == ("2", "SKYFUSE_KAFKA")

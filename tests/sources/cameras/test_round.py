@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from camera.sun import sun_elevation
 from sources.cameras.cadence import is_night, next_moment, next_picture
-from sources.cameras.round import CameraRound
+from sources.cameras.round import CameraRound, _taken_at
 from sources.cameras.view import Shown, scene_digest, shown
 from sources.entries import CameraEntry
 from sources.gateway.arrival import Arrival, Picture, Receipt
@@ -207,3 +207,20 @@ def test_a_picture_that_kafka_did_not_take_is_asked_for_again() -> None:
         await _until(lambda: tries >= 1)
 
     asyncio.run(run())
+
+
+def test_cameras_of_one_period_are_asked_one_after_the_other() -> None:
+    moments = {next_moment(f"camera {number}", 60_000, NOON) for number in range(60)}
+    assert len(moments) > 50
+
+
+@pytest.mark.parametrize(
+    ("modified", "taken"),
+    [
+        (None, 0), (-5_000, -5_000), (-HOUR, -HOUR), (-HOUR - 1, 0), (30_000, 0), (60_001, 0),
+        (-30 * 24 * HOUR, 0),
+    ],
+)  # fmt: skip
+def test_a_picture_is_of_when_the_server_says_unless_that_cannot_be(modified: int | None, taken: int) -> None:
+    """A camera that was never told the time has taken all its pictures in 1970."""
+    assert _taken_at(None if modified is None else NOON + modified, NOON) == NOON + taken

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from sources.cameras import shutter as shutter_module
 from sources.cameras.mjpeg import first_picture
 from sources.cameras.shutter import shutter_of
 from sources.entries import CameraEntry
@@ -319,3 +320,51 @@ def test_addresses_that_are_not_for_anybody(address: str) -> None:
 @pytest.mark.parametrize("address", ["1.1.1.1", "2606:4700::1111", "::ffff:1.1.1.1"])
 def test_addresses_that_are(address: str) -> None:
     assert is_public(address)
+
+
+def test_a_stream_without_an_end_of_a_picture_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutter_module, "MAX_ORIGINAL_BYTES", 100_000)
+    sent = 0
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        nonlocal sent
+        response = web.StreamResponse(headers={"Content-Type": "multipart/x-mixed-replace; boundary=b"})
+        await response.prepare(request)
+        await response.write(b"--b\r\nContent-Type: image/jpeg\r\n\r\n\xff\xd8")
+        while sent < 50_000_000:
+            await response.write(bytes(50_000))
+            sent += 50_000
+        return response
+
+    async def run() -> FetchError:
+        app = web.Application()
+        app.router.add_get("/live", endless)
+        async with served(app) as url:
+            return await _fault(_camera(mjpeg=f"{url}/live", timeout="60s"))
+
+    assert asyncio.run(run()).code == "no_picture"
+    assert sent < 50_000_000
+
+
+def test_so_many_streams_are_opened_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is a process with FFmpeg in it."""
+    opened = most = 0
+
+    async def process(*_: object, **__: object) -> object:
+        nonlocal opened, most
+        opened += 1
+        most = max(most, opened)
+        await asyncio.sleep(0)  # the others may come
+        opened -= 1
+        raise FetchError("stop", "no process is needed to count them")
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", process)
+
+    async def run() -> None:
+        streams = asyncio.Semaphore(2)
+        entry = _camera(stream="rtsp://127.0.0.1:9/live")
+        shutters = [shutter_of(entry, streams) for _ in range(6)]
+        await asyncio.gather(*(one.take() for one in shutters), return_exceptions=True)
+
+    asyncio.run(run())
+    assert most == 2

@@ -133,6 +133,10 @@ def test_of_whoever_comes_a_bounded_number_is_remembered() -> None:
     for number in range(30_000):
         rates.wait_s(f"{number}", 0.0)
     assert len(rates._left) == 20_000
+    # Who came last is remembered, or a crowd would give everybody a full bucket.
+    for _ in range(19):
+        rates.wait_s("29999", 0.0)
+    assert rates.wait_s("29999", 0.0) > 0
 
 
 @pytest.mark.parametrize(

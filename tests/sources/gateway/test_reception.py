@@ -343,3 +343,28 @@ def test_a_picture_can_be_tried_again() -> None:
     headers = dict(frame.headers)
     assert (frame.topic, headers["ce_camera"]) == ("p." + FRAMES.name, b"south")
     assert headers["ce_time"] == b"2026-08-21T09:59:59.500Z"
+
+
+def test_a_sender_says_nothing_of_the_devices_of_others() -> None:
+    """Neither what they measure nor that their batteries are low."""
+    reception, _ = desk()
+    uplink = arrival("chirpstack", UPLINK)
+    mine = asyncio.run(reception.take(uplink))
+    assert mine.facts
+    strange, _ = desk()
+    others = asyncio.run(
+        strange.take(arrival("chirpstack", UPLINK, scope=KeyScope(("somebody", "else"), "a key")))
+    )
+    assert (others.published, others.facts) == (0, ())
+
+
+def test_what_is_unknown_is_told_once_wherever_in_a_list_it_stands() -> None:
+    reception, log = desk()
+    for values in (1, 3):
+        message = json.loads(READING_EXAMPLE)
+        message["values"] = [
+            {**message["values"][0], "channel": f"c{n}", "colour": "red"} for n in range(values)
+        ]
+        asyncio.run(reception.take(arrival("skyfuse-json", json.dumps(message))))
+    told = [part.code for story, _ in log.letters for part in [story]]
+    assert told.count("unknown") <= 1, told

@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from sources.gateway.arrival import Arrival, KeyScope
+from sources.gateway import spool as spool_module
+from sources.gateway.arrival import Arrival, KeyScope, Receipt
 from sources.gateway.errors import KafkaAway, SpoolFull
 from sources.gateway.spool import ArrivalSpool, PatientReception
 from tests.sources.gateway.desk import NOW, arrival, desk
@@ -192,3 +193,44 @@ def test_kafka_away_is_no_reason_to_lose_what_waits(tmp_path: Path) -> None:
     spool = ArrivalSpool(tmp_path / "spool.sqlite", MIB)
     assert len(spool) == 1
     spool.close()
+
+
+def test_what_is_acknowledged_is_written_through_to_the_disk(tmp_path: Path) -> None:
+    """A power cut right after the answer: WAL alone would lose it."""
+    spool = ArrivalSpool(tmp_path / "spool.sqlite", MIB)
+    [[synchronous]] = spool._base.execute("PRAGMA synchronous").fetchall()
+    assert synchronous == 2  # FULL
+    spool.close()
+
+
+def test_what_kafka_did_not_take_stays_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool_module, "_PAUSE_S", 0.01)
+    reception, log = desk()
+    log.there = False
+    tried = 0
+    take = reception.take
+
+    async def counted(arrived: Arrival) -> Receipt:
+        nonlocal tried
+        tried += 1
+        return await take(arrived)
+
+    async def run() -> int:
+        patient = PatientReception(reception, tmp_path / "spool.sqlite", MIB)
+        for number in range(3):
+            await patient.take(numbered(number))
+        reception.take = counted  # type: ignore[method-assign]
+        serving = asyncio.create_task(patient.serve())
+        deadline = time.monotonic() + 20
+        while tried < 9:  # three times all of them
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.01)
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+        patient.close()
+        spool = ArrivalSpool(tmp_path / "spool.sqlite", MIB)
+        kept = len(spool)
+        spool.close()
+        return kept
+
+    assert asyncio.run(run()) == 3

@@ -95,3 +95,12 @@ def test_a_wrong_template_is_told(text: str, words: str) -> None:
 )  # fmt: skip
 def test_births_and_last_wills(payload: bytes, online: bool | None) -> None:
     assert is_online(payload) is online
+
+
+def test_of_templates_that_both_fit_the_first_counts() -> None:
+    found = TopicMap(["a/{station}/x tasmota", "a/+/x airgradient"]).match("a/roof/x")
+    assert found is not None
+    assert (found.kind, found.station) == ("tasmota", "roof")
+    other = TopicMap(["a/+/x airgradient", "a/{station}/x tasmota"]).match("a/roof/x")
+    assert other is not None
+    assert (other.kind, other.station) == ("airgradient", None)

@@ -19,7 +19,7 @@ from sources.gateway.devices import SourceChange
 from sources.pull.cursors import Cursor, Cursors
 from sources.pull.pages import MOST_PAGES, following, rows_in
 from sources.pull.schedule import PullSchedule
-from sources.pull.stretch import Stretch, next_stretch, written
+from sources.pull.stretch import Stretch, is_gap, next_stretch, written
 from tests.sources.cameras.servers import served
 from tests.sources.gateway.desk import desk
 
@@ -334,3 +334,39 @@ def test_where_an_answer_goes_on() -> None:
     with pytest.raises(FetchError, match="shorter"):
         after({"next": "/v1?p=9"}, number=MOST_PAGES)
     assert rows_in({"meta": {"found": 3}, "results": [1, 2, 3], "x": [1]}) == 3
+
+
+def test_a_clock_that_was_set_back_asks_for_no_time_to_come() -> None:
+    found = next_stretch(NOW + HOUR, NOW, every_ms=MINUTE, span_ms=HOUR, overlap_ms=MINUTE, back_ms=24 * HOUR)
+    assert found == Stretch(NOW - MINUTE, NOW)
+
+
+def test_one_question_that_was_missed_is_no_gap() -> None:
+    assert not is_gap(None, NOW, MINUTE)
+    assert not is_gap(NOW - 3 * MINUTE, NOW, MINUTE)
+    assert is_gap(NOW - 3 * MINUTE - 1, NOW, MINUTE)
+
+
+def test_a_key_in_an_address_is_in_no_dead_letter_and_a_stretch_is_a_question_of_its_own(
+    tmp_path: Path,
+) -> None:
+    conditions = []
+
+    async def answer(request: web.Request) -> web.Response:
+        conditions.append(request.headers.get("If-None-Match"))
+        return web.Response(body=b"{no json", headers={"ETag": '"same"'})
+
+    async def run() -> str:
+        reception, log = desk()
+        app = web.Application()
+        app.router.add_get("/v1", answer)
+        async with served(app) as url:
+            entry = _entry(f"{url}/v1?key={KEY}&from={{since}}&to={{until}}")
+            async with _pulling(
+                entry, tmp_path / "p.sqlite", lambda: NOW / 1000 + len(conditions), reception
+            ):
+                await _until(lambda: len(log.letters) >= 2)
+        return repr(log.records)
+
+    assert KEY not in asyncio.run(run())
+    assert set(conditions) == {None}
