@@ -241,7 +241,7 @@ class Vision:
                 await self.stage.handle(batch[0].topic, batch)
                 if batch[0].topic == topics.FRAMES.name:
                     last = batch[-1].offset + 1
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 60
             while (await self.stage.settle())[topics.FRAMES.name][0] < last:
                 assert time.monotonic() < deadline
                 await asyncio.sleep(0.0005)

@@ -110,6 +110,6 @@ def test_a_wrong_file_of_keys_ends_it_with_a_sentence(broker: EmbeddedBroker, tm
     settings.keys_path.parent.mkdir(parents=True)
     settings.keys_path.write_text("[[key]]\nname = 3\n")
     with gateway(settings, free_port(), free_port(), tmp_path / "log") as process:
-        assert process.wait(30) == 1
+        assert process.wait(120) == 1
     assert (tmp_path / "log").read_text().startswith("skyfuse: ")
     assert "key 1: name" in (tmp_path / "log").read_text()

@@ -39,11 +39,11 @@ def test_frames_are_settled_when_what_was_made_of_them_is_confirmed_and_no_soone
 
         await stage.handle(topics.FRAMES.name, frames)
         for chunk in (3, 6, 7):
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await asked.acquire()
             assert await settled() == len(out), "what is on its way is not settled"
             confirmed.release()
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await told.acquire()
             assert await settled() == chunk
         pipeline.close()
@@ -71,7 +71,7 @@ def test_what_was_not_confirmed_stops_the_stage_and_settles_nothing_behind_it() 
             lambda _: False,
         )  # fmt: skip
         with pytest.raises(DeliveryError):
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await stage.handle(topics.FRAMES.name, frames)
         for ask in (stage.tick, stage.settle):
             with pytest.raises(DeliveryError):

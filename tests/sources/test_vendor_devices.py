@@ -122,7 +122,7 @@ async def _heard_by_a_gateway(tmp_path: Path, url: str) -> None:
     mqtt = MqttWay(settings.gateway.mqtt, reception, reception, tmp_path / "gateway", zone_of=zones.get)
     serving = [asyncio.create_task(way.serve()) for way in (http, mqtt)]
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await asyncio.gather(http.listening.wait(), mqtt.connected.wait())
             with devices_on_air(settings, CITY, ("http", "mqtt")):
                 await due.all_heard.wait()

@@ -106,7 +106,7 @@ PICTURES = Payloads(
 
 
 async def until(what: str, condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, what
         await asyncio.sleep(0.01)
@@ -122,7 +122,7 @@ async def serving(way: Way) -> AsyncIterator[None]:
         assert not task.done(), f"{way.name} ended by itself: {task!r}"
         task.cancel()
         with suppress(asyncio.CancelledError):
-            await asyncio.wait_for(task, 10)
+            await asyncio.wait_for(task, 60)
 
 
 class HttpClient:
@@ -164,7 +164,7 @@ async def http(folder: Path, reception: Reception) -> AsyncIterator[HttpClient]:
         keys.append(StoredKey(name="all", stations=("*",), sha256=digest_of(KEY)))
     way = HttpWay(HttpSettings(port=0), reception, reception, KeyRing(folder / "keys.toml"))
     async with serving(way), aiohttp.ClientSession() as session:
-        await asyncio.wait_for(way.listening.wait(), 10)
+        await asyncio.wait_for(way.listening.wait(), 60)
         assert way.address is not None
         yield HttpClient(session, f"http://127.0.0.1:{way.address[1]}/v1/observations")
 
@@ -210,7 +210,7 @@ async def mqtt(folder: Path, reception: Reception) -> AsyncIterator[Publisher]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Client, "ack", noted)
             async with serving(way):
-                await asyncio.wait_for(way.connected.wait(), 20)
+                await asyncio.wait_for(way.connected.wait(), 60)
                 yield Publisher(device, acknowledged)
     finally:
         device.close()

@@ -81,7 +81,7 @@ def page_of(browser: Any, server: Served, path: str, **context: Any) -> Iterator
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("request", lambda one: None if _ours(one.url, server.url) else wrong.append(f"asked {one.url}"))
     page.goto(server.url + path)
-    page.wait_for_selector("main h1", state="attached", timeout=20_000)
+    page.wait_for_selector("main h1", state="attached", timeout=60_000)
     try:
         yield page
         assert wrong == []
@@ -168,13 +168,13 @@ def test_it_says_what_is_away_and_goes_on_without_being_loaded_anew(browser, tmp
         made.parts.follower.away_since = time.time()
         shows(page, "#notice", "Kafka", 15_000)
         made.parts.follower.away_since = None
-        page.wait_for_selector("#notice", state="hidden", timeout=15_000)
+        page.wait_for_selector("#notice", state="hidden", timeout=60_000)
         made.stop()
         shows(page, "#notice", "does not answer since", 20_000)
         made.show([window("a", end + 60, 99)])  # it comes while the page cannot hear it
         made.start()
         shows(page, ".stations", "99", 30_000)
-        page.wait_for_selector("#notice", state="hidden", timeout=15_000)
+        page.wait_for_selector("#notice", state="hidden", timeout=60_000)
         assert page.evaluate("window.kept") is True
         context.close()
 
@@ -199,7 +199,7 @@ def test_a_key_is_asked_for_where_one_is_due(browser, tmp_path):
         page.wait_for_selector("#key")
         page.fill("#key", key)
         page.press("#key", "Enter")
-        page.wait_for_selector(".stations li", timeout=15_000)
+        page.wait_for_selector(".stations li", timeout=60_000)
         context.close()
 
 

@@ -78,7 +78,7 @@ class _Desk:
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
@@ -188,7 +188,7 @@ def test_a_picture_that_kafka_did_not_take_is_asked_for_again() -> None:
             round_ = CameraRound([_entry(url)], desk)
             serving = asyncio.create_task(round_.serve())
             try:
-                await asyncio.wait_for(asyncio.shield(_tried(desk)), 30)
+                await asyncio.wait_for(asyncio.shield(_tried(desk)), 60)
                 desk.there = True
                 await _until(lambda: len(desk.pictures) == 1)
             finally:
