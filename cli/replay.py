@@ -119,9 +119,10 @@ def replay_alone(settings: Settings, history: Files, speed: float | None, store:
 
         for role, inputs in (
             ("vision", (topics.FRAMES,)), ("fusion", (topics.FEATURES, topics.READINGS)),
+            *([("network", (topics.ALONE,))] if pipeline.settings.network.enabled else []),
             ("sink", (topics.ESTIMATES,)),
         ):  # fmt: skip
-            final = summary.last_ms if role == "fusion" else None
+            final = summary.last_ms if role in ("fusion", "network") else None
             if not await_read(
                 pipeline.settings, role, inputs,
                 patience=_STUCK_SECONDS, final_after_ms=final, meanwhile=meanwhile,

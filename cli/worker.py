@@ -24,6 +24,7 @@ class RoleName(StrEnum):
 
     vision = "vision"
     fusion = "fusion"
+    network = "network"
     sink = "sink"
     alert = "alert"
     forecast = "forecast"
@@ -32,7 +33,9 @@ class RoleName(StrEnum):
 
 
 def worker(
-    role: Annotated[RoleName, typer.Argument(help="vision, fusion, sink, alert, forecast, gateway or web.")],
+    role: Annotated[
+        RoleName, typer.Argument(help="vision, fusion, network, sink, alert, forecast, gateway or web.")
+    ],
     web_port: Annotated[int, typer.Option(help="Port for /livez, /readyz and /metrics; 0: none.")] = 0,
     web_host: Annotated[
         str, typer.Option(help="Address they are served at; 0.0.0.0 where another machine asks for them.")
