@@ -19,7 +19,7 @@ from aqi.errors import AqiError
 from aqi.history import History
 from fusion.conclusion import Counts
 from fusion.together.learning import LEARNED, Learned
-from fusion.together.meeting import Amended, Entry, Meeting, Met, Retired
+from fusion.together.meeting import Amended, LoggedRecord, Meeting, MeetingOutput, RetiredStation
 from model.bundle.persistence import PERSISTENCE
 from schemas.alone import MARK_TYPE, Alone, Mark
 from schemas.amendment import Amendment
@@ -45,7 +45,7 @@ _LONGEST_PERIOD_MS: Final = DAY_MS
 _PORTION: Final = 2_000
 
 
-class Piece(NamedTuple):
+class StatePiece(NamedTuple):
     """A part of what is stored of a region: of how many, and its bytes."""
 
     of: int
@@ -79,7 +79,7 @@ class NetworkStage:
         for record in records:
             content = letters.read(record, lambda record=record: self._content(record))  # type: ignore[misc]
             if content is not None:
-                entries.append(Entry(record.offset, content))
+                entries.append(LoggedRecord(record.offset, content))
         letters.count(records)
         await self._io.publish(letters.out())
         loop = asyncio.get_running_loop()
@@ -94,7 +94,7 @@ class NetworkStage:
         )
         await self._publish(met)
 
-    def _content(self, record: KafkaRecord) -> Alone | Mark | Amended | Retired:
+    def _content(self, record: KafkaRecord) -> Alone | Mark | Amended | RetiredStation:
         """What a record says. Raises Refused, ValidationError."""
         headers = dict(record.headers)
         if headers.get("ce_type") == MARK_TYPE:
@@ -103,7 +103,7 @@ class NetworkStage:
             return mark
         if record.value is None:
             check_key(record, (record.key or b"").decode(errors="replace"), "station")
-            return Retired((record.key or b"").decode(), _behind(headers))
+            return RetiredStation((record.key or b"").decode(), _behind(headers))
         if is_amendment(record):
             amendment = Amendment.model_validate_json(record.value)
             check_key(record, amendment.station, "station")
@@ -124,7 +124,7 @@ class NetworkStage:
         check_alone(alone, size)
         return alone
 
-    async def _publish(self, met: Met) -> None:
+    async def _publish(self, met: MeetingOutput) -> None:
         out = []
         for estimate in met.estimates:
             body = estimate.model_dump_json().encode()
@@ -202,20 +202,20 @@ def in_pieces(region: str, data: bytes) -> dict[str, bytes]:
     """What is stored of a region, by the name of each piece."""
     parts = [data[start : start + _PIECE] for start in range(0, len(data), _PIECE)]
     return {
-        f"{region}|{number}": msgspec.msgpack.encode(Piece(len(parts), part))
+        f"{region}|{number}": msgspec.msgpack.encode(StatePiece(len(parts), part))
         for number, part in enumerate(parts)
     }
 
 
-def read_piece(name: str, data: bytes) -> Piece:
+def read_piece(name: str, data: bytes) -> StatePiece:
     """A piece of what is stored. Raises DamagedState."""
     try:
-        return msgspec.msgpack.decode(data, type=Piece)
+        return msgspec.msgpack.decode(data, type=StatePiece)
     except msgspec.MsgspecError as error:
         raise DamagedState(f"the piece {name} of a region cannot be read: {error!r}") from error
 
 
-def put_together(pieces: Mapping[str, tuple[int, Piece]]) -> dict[str, tuple[int, Learned]]:
+def put_together(pieces: Mapping[str, tuple[int, StatePiece]]) -> dict[str, tuple[int, Learned]]:
     """By region the horizon and the state of pieces; one that is not whole begins anew. Raises NewerState."""
     found = {}
     for name, (at, first) in sorted(pieces.items()):

@@ -33,7 +33,7 @@ from fusion import stored
 from fusion.assessor import Assessor
 from fusion.intake import DEFAULT_STANDARDS, check_station
 from fusion.sensors.declared import humidity_ms
-from fusion.together.meeting import Meeting, MeetingRules, Stand
+from fusion.together.meeting import Meeting, MeetingRules, MeetingStand
 from model.bundle.bundle import Bundle
 from model.bundle.runtime import Head
 from schemas.times import in_ms
@@ -262,7 +262,7 @@ class _NetworkBuilder(_Builder):
             radius_km=self.settings.network.radius_km,
         )
         io = self.io(partition, committed)
-        restored = Stand.parse(*io.start(topics.ALONE)) if committed else None
+        restored = MeetingStand.parse(*io.start(topics.ALONE)) if committed else None
         checkpoints = Checkpoints(self.names.of(topics.NETWORK_STATE), partition)
         kept = await self.compacted(topics.NETWORK_STATE, partition)
         pieces = checkpoints.load(

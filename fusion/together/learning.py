@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from aqi.history import History, HistoryState
-from fusion.together.roster import Known, Roster, Vicinity, variables_of
+from fusion.together.roster import KnownStation, Roster, Vicinity, variables_of
 from network import region as network
 from network.growing import with_members
 from network.members import Members
@@ -21,7 +21,7 @@ from schemas.times import HOUR_MS
 _MOST_SILENT: Final = 30 * 24
 
 #: By (station, pollutant) the sum of what was heard times the seconds it stood for, and these.
-Sums = Mapping[tuple[str, str], tuple[float, int]]
+HourSums = Mapping[tuple[str, str], tuple[float, int]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class LearnedState(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """`Learned` as it is stored."""
 
     air: Region
-    roster: Mapping[str, Known] = {}
+    roster: Mapping[str, KnownStation] = {}
     histories: Mapping[str, HistoryState] = {}
 
     @classmethod
@@ -58,7 +58,7 @@ class LearnedState(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 LEARNED: Final = Codec("what a region has learned", LearnedState)
 
 
-class Present(NamedTuple):
+class PresentRegion(NamedTuple):
     """A region as it is in a window: with the stations that only this window shows."""
 
     air: Region
@@ -66,17 +66,17 @@ class Present(NamedTuple):
     vicinity: Vicinity
 
 
-def present(learned: Learned, shown: Roster, radius_km: float) -> Present:
+def present(learned: Learned, shown: Roster, radius_km: float) -> PresentRegion:
     """The region with what a window shows of its stations."""
     roster = {**learned.roster, **shown}
     vicinity = Vicinity(roster, radius_km)
-    return Present(with_members(learned.air, variables_of(roster, vicinity)), roster, vicinity)
+    return PresentRegion(with_members(learned.air, variables_of(roster, vicinity)), roster, vicinity)
 
 
 def after_hour(
     learned: Learned,
     end: int,
-    sums: Sums,
+    sums: HourSums,
     shown: Roster,
     gone: frozenset[str],
     histories: Mapping[str, History],

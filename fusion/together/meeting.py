@@ -34,9 +34,9 @@ from fusion.amending import history_after
 from fusion.conclusion import Counts, doubted
 from fusion.indices import indices
 from fusion.ring import Ring
-from fusion.together.learning import LEARNED, Learned, LearnedState, Present, after_hour, present
-from fusion.together.roster import Known, known_by
-from fusion.together.witnesses import Hearing, Said, listened_to
+from fusion.together.learning import LEARNED, Learned, LearnedState, PresentRegion, after_hour, present
+from fusion.together.roster import KnownStation, known_by
+from fusion.together.witnesses import Hearing, Testimony, listened_to
 from schemas.alone import Alone, Mark
 from schemas.amendment import Amendment
 from schemas.base import from_ms, to_ms
@@ -81,21 +81,21 @@ class Amended(NamedTuple):
     amendment: Amendment
 
 
-class Retired(NamedTuple):
+class RetiredStation(NamedTuple):
     """A station that was taken out of service behind the window that ends at `end` (ms)."""
 
     station: str
     end: int
 
 
-class Entry(NamedTuple):
+class LoggedRecord(NamedTuple):
     """A record of the log, and its offset."""
 
     offset: int
-    content: Alone | Mark | Amended | Retired
+    content: Alone | Mark | Amended | RetiredStation
 
 
-class Stand(NamedTuple):
+class MeetingStand(NamedTuple):
     """Where a successor starts to read, and what it has to know of the past.
 
     `position`: offset after the last record that was taken; `done`: windows that end up to it were final and
@@ -116,7 +116,7 @@ class Stand(NamedTuple):
         )
 
     @classmethod
-    def parse(cls, offset: int, metadata: str) -> "Stand":
+    def parse(cls, offset: int, metadata: str) -> "MeetingStand":
         """Inverse of `metadata`; an empty text is a commit of another tool: only the offset counts."""
         if not metadata:
             return cls(offset, offset, BEGINNING, {})
@@ -129,7 +129,7 @@ class Stand(NamedTuple):
 
 
 @dataclass
-class Met:
+class MeetingOutput:
     """What is to be published, and how often something went wrong.
 
     `late`: estimates of final windows, published as they were. `failed`: of windows of which the region could
@@ -141,7 +141,7 @@ class Met:
     failed: list[Refused] = field(default_factory=list)
 
 
-class _Window:
+class _MeetingWindow:
     __slots__ = ("alones", "closed", "dirty", "lacking", "made", "published", "said")
 
     def __init__(self) -> None:
@@ -149,7 +149,7 @@ class _Window:
         self.published: dict[str, tuple[int, Estimate]] = {}
         #: What was made of the window last.
         self.made: dict[str, Estimate] = {}
-        self.said: tuple[Learned, dict[str, Said]] | None = None
+        self.said: tuple[Learned, dict[str, Testimony]] | None = None
         self.closed = False
         self.dirty = True
         #: Sources of stations that said nothing so far, and had not come so far when that was looked at.
@@ -160,7 +160,7 @@ class _Window:
         return sum(one.estimate.revision for one in self.alones.values())
 
 
-class _Flow:
+class _RegionFlow:
     """A region of the partition."""
 
     def __init__(self, at: int, learned: Learned) -> None:
@@ -170,11 +170,11 @@ class _Flow:
         }
         #: Of the hours that are not over: what was heard, and what was shown of stations.
         self.sums: dict[int, dict[tuple[str, str], tuple[float, int]]] = {}
-        self.shown: dict[str, Known] = {}
+        self.shown: dict[str, KnownStation] = {}
         #: By the end of final windows, their inputs.
         self.totals: dict[int, int] = {}
         #: The region as some windows show it, by what it had learned and who is shown.
-        self.present: tuple[Learned, dict[str, Known], Present] | None = None
+        self.present: tuple[Learned, dict[str, KnownStation], PresentRegion] | None = None
 
 
 class Meeting:
@@ -183,7 +183,7 @@ class Meeting:
     def __init__(
         self,
         rules: MeetingRules,
-        restored: Stand | None = None,
+        restored: MeetingStand | None = None,
         snapshots: Mapping[str, tuple[int, Learned]] | None = None,
         now: int = 0,
     ) -> None:
@@ -195,8 +195,8 @@ class Meeting:
         self._done = BEGINNING
         self._done_before = restored.done if restored else BEGINNING
         self._skip_to = self.rules.kept_since(self._done_before)
-        self._flows = {name: _Flow(at, learned) for name, (at, learned) in (snapshots or {}).items()}
-        self._windows: dict[tuple[int, str], _Window] = {}
+        self._flows = {name: _RegionFlow(at, learned) for name, (at, learned) in (snapshots or {}).items()}
+        self._windows: dict[tuple[int, str], _MeetingWindow] = {}
         self._agenda: list[tuple[int, int, int, str]] = []
         self._hours: set[tuple[int, str]] = set()
         #: By end of window the first offset of a record of it, and of changes that stand behind it.
@@ -208,9 +208,9 @@ class Meeting:
 
     # -- input ---------------------------------------------------------------------------------------------
 
-    def feed(self, entries: Iterable[Entry], position: int, now: int) -> Met:
+    def feed(self, entries: Iterable[LoggedRecord], position: int, now: int) -> MeetingOutput:
         """Take records in log order; `position`: the offset after the last record read."""
-        met = Met()
+        met = MeetingOutput()
         for offset, content in entries:
             if isinstance(content, Alone):
                 self._take(offset, content, met)
@@ -226,9 +226,9 @@ class Meeting:
         self._revise(met)
         return met
 
-    def tick(self, now: int) -> Met:
+    def tick(self, now: int) -> MeetingOutput:
         """Let processing time pass: only this can make a source idle."""
-        met = Met()
+        met = MeetingOutput()
         self._advance(now, met)
         self._revise(met)
         return met
@@ -237,7 +237,7 @@ class Meeting:
         """Whether a record was read in an earlier life."""
         return self._restored is not None and offset < self._restored.position
 
-    def _take(self, offset: int, alone: Alone, met: Met) -> None:
+    def _take(self, offset: int, alone: Alone, met: MeetingOutput) -> None:
         estimate = alone.estimate
         end = to_ms(estimate.window.end)
         if self._again(offset):
@@ -251,7 +251,7 @@ class Meeting:
         key = end, alone.region
         window = self._windows.get(key)
         if window is None:
-            window = self._windows[key] = _Window()
+            window = self._windows[key] = _MeetingWindow()
             heapq.heappush(self._agenda, (end, _CLOSE, end, alone.region))
             heapq.heappush(self._agenda, (end + self.rules.lateness, _EXPIRE, end, alone.region))
             self._plan_hour(end, alone.region)
@@ -269,7 +269,7 @@ class Meeting:
             self._hours.add((hour, region))
             heapq.heappush(self._agenda, (hour + self.rules.lateness, _HOUR, hour, region))
 
-    def _late(self, alone: Alone, end: int, met: Met) -> None:
+    def _late(self, alone: Alone, end: int, met: MeetingOutput) -> None:
         """Of a window that is final: nothing new where its source had come so far, else as it is."""
         if end <= self._marks.get(alone.source, BEGINNING):
             return
@@ -279,7 +279,7 @@ class Meeting:
         met.late += 1
         met.estimates.append(_counting(estimate, others))
 
-    def _mark(self, mark: Mark, now: int, met: Met) -> None:
+    def _mark(self, mark: Mark, now: int, met: MeetingOutput) -> None:
         if mark.source >= self.rules.sources:
             return
         self._active[mark.source] = now
@@ -297,7 +297,7 @@ class Meeting:
         heapq.heappush(self._agenda, (end + self.rules.lateness, _EXPIRE, end, amended.region))
         self._plan_hour(end, amended.region)
 
-    def _retire(self, offset: int, retired: Retired) -> None:
+    def _retire(self, offset: int, retired: RetiredStation) -> None:
         if self._again(offset) and retired.end <= self._skip_to:
             return
         end = max(retired.end, self._next_end())
@@ -324,7 +324,7 @@ class Meeting:
         active = [mark for source, mark in enumerate(marks) if now - self._active[source] < timeout]
         return min(active) if active else max(marks)
 
-    def _advance(self, now: int, met: Met) -> None:
+    def _advance(self, now: int, met: MeetingOutput) -> None:
         if self._restored is not None and self._read < self._restored.position:
             return  # what an earlier life had taken is not all there yet
         final = max(self._waited(now), self._done_before)
@@ -354,7 +354,7 @@ class Meeting:
         for flow in self._flows.values():
             flow.versions.prune(kept)
 
-    def _revise(self, met: Met) -> None:
+    def _revise(self, met: MeetingOutput) -> None:
         """What came for windows that are closed already; and sources that have come past them meanwhile."""
         for end, region in sorted(self._windows):
             window = self._windows[end, region]
@@ -368,13 +368,15 @@ class Meeting:
 
     # -- windows -------------------------------------------------------------------------------------------
 
-    def _flow(self, region: str) -> _Flow:
+    def _flow(self, region: str) -> _RegionFlow:
         flow = self._flows.get(region)
         if flow is None:
-            flow = self._flows[region] = _Flow(BEGINNING, Learned())
+            flow = self._flows[region] = _RegionFlow(BEGINNING, Learned())
         return flow
 
-    def _publish(self, end: int, region: str, window: _Window, met: Met, final: bool = False) -> None:
+    def _publish(
+        self, end: int, region: str, window: _MeetingWindow, met: MeetingOutput, final: bool = False
+    ) -> None:
         """Put out what is new of a window; of a final one also what only counts more inputs now."""
         for station, estimate in self._estimates(end, region, window, final, met).items():
             before = window.published.get(station)
@@ -387,7 +389,7 @@ class Meeting:
             met.estimates.append(estimate)
 
     def _estimates(
-        self, end: int, region: str, window: _Window, final: bool, met: Met
+        self, end: int, region: str, window: _MeetingWindow, final: bool, met: MeetingOutput
     ) -> dict[str, Estimate]:
         """The estimates of a window, by station."""
         if not window.dirty and not (
@@ -406,7 +408,7 @@ class Meeting:
         window.made = made
         return made
 
-    def _together(self, end: int, region: str, window: _Window, final: bool) -> dict[str, Estimate]:
+    def _together(self, end: int, region: str, window: _MeetingWindow, final: bool) -> dict[str, Estimate]:
         flow = self._flow(region)
         learned = flow.versions.as_of(end - self.rules.lateness).value
         now, said = self._said(end, flow, window, learned, final)
@@ -414,8 +416,8 @@ class Meeting:
         return self._assembled(end, flow, window, now, said)
 
     def _said(
-        self, end: int, flow: _Flow, window: _Window, learned: Learned, final: bool
-    ) -> tuple[Present, dict[str, Said]]:
+        self, end: int, flow: _RegionFlow, window: _MeetingWindow, learned: Learned, final: bool
+    ) -> tuple[PresentRegion, dict[str, Testimony]]:
         """What a region that has learned so much says of its stations in a window."""
         shown = {
             name: known_by(alone, learned.roster.get(name)) for name, alone in sorted(window.alones.items())
@@ -424,7 +426,7 @@ class Meeting:
         heard = {name: listened_to(alone.estimate) for name, alone in window.alones.items()}
         says = Hearing(now.air, now.vicinity, end, heard)
         window.lacking = set()
-        said: dict[str, Said] = {}
+        said: dict[str, Testimony] = {}
         for name in now.vicinity.stations:
             alone = window.alones.get(name)
             if alone is not None:
@@ -439,7 +441,7 @@ class Meeting:
                     said[name] = found
         return now, said
 
-    def _present(self, flow: _Flow, learned: Learned, shown: dict[str, Known]) -> Present:
+    def _present(self, flow: _RegionFlow, learned: Learned, shown: dict[str, KnownStation]) -> PresentRegion:
         """The region in a window; kept, for most windows show the same of it."""
         new = {
             name: known
@@ -453,7 +455,12 @@ class Meeting:
         return kept[2]
 
     def _assembled(
-        self, end: int, flow: _Flow, window: _Window, now: Present, said: Mapping[str, Said]
+        self,
+        end: int,
+        flow: _RegionFlow,
+        window: _MeetingWindow,
+        now: PresentRegion,
+        said: Mapping[str, Testimony],
     ) -> dict[str, Estimate]:
         size = self.rules.size
         counted = []
@@ -498,13 +505,13 @@ class Meeting:
             )
         return made
 
-    def _history(self, flow: _Flow, station: str, known: Known, end: int) -> History:
+    def _history(self, flow: _RegionFlow, station: str, known: KnownStation, end: int) -> History:
         ring = flow.histories.get(station)
         if ring is None:
             return History.empty(48, known.reference_celsius)
         return ring.as_of(end - self.rules.lateness).value
 
-    def _expire(self, end: int, region: str, met: Met) -> None:
+    def _expire(self, end: int, region: str, met: MeetingOutput) -> None:
         """A window is final: what is left is published, and its averages and hour take it in."""
         window = self._windows.pop((end, region), None)
         flow = self._flow(region)
@@ -521,7 +528,7 @@ class Meeting:
             if ring is not None:
                 ring.put(end, history_after(ring.latest().value, amendment))
 
-    def _learn(self, end: int, flow: _Flow, window: _Window, met: Met) -> None:
+    def _learn(self, end: int, flow: _RegionFlow, window: _MeetingWindow, met: MeetingOutput) -> None:
         """Take in a final window.
 
         By what is known now, not some time before: a successor that makes these windows again knows no more.
@@ -532,14 +539,16 @@ class Meeting:
             if self._gone.get(name, end) < end:
                 del self._gone[name]  # it speaks again
             flow.shown[name] = known_by(alone, flow.shown.get(name) or newest.roster.get(name))
-        said: dict[str, Said] | Refused
+        said: dict[str, Testimony] | Refused
         if window.said is not None and window.said[0] is newest and not window.dirty and not window.lacking:
             said = window.said[1]
         else:
             said = guarded(lambda: self._said(end, flow, window, newest, True)[1])
         if isinstance(said, Refused):
             met.failed.append(said)
-            said = {name: Said(one.estimate.pollutants, {}) for name, one in sorted(window.alones.items())}
+            said = {
+                name: Testimony(one.estimate.pollutants, {}) for name, one in sorted(window.alones.items())
+            }
         sums = flow.sums.setdefault(end_of(end, HOUR_MS), {})
         for name, found in said.items():
             known = flow.shown.get(name) or newest.roster[name]
@@ -558,7 +567,7 @@ class Meeting:
                 total, weight = sums.get((name, pollutant), (0.0, 0))
                 sums[name, pollutant] = total + one.value * seconds, weight + seconds
 
-    def _over(self, hour: int, region: str, met: Met) -> None:
+    def _over(self, hour: int, region: str, met: MeetingOutput) -> None:
         """All windows of an hour are final."""
         flow = self._flow(region)
         before = flow.versions.latest().value
@@ -581,13 +590,13 @@ class Meeting:
         """Windows that end here or earlier are final."""
         return max(self._done, self._done_before)
 
-    def settled(self) -> Stand:
+    def settled(self) -> MeetingStand:
         """Where a successor has to start. Ask only when all that was put out is confirmed."""
         position = max(self._read, self._restored.position if self._restored else 0)
         offset = min([self._read, *self._firsts.values()])
         if self._restored is not None and self._read < self._restored.position:
             return self._restored
-        return Stand(offset, position, self.done, dict(self._marks))
+        return MeetingStand(offset, position, self.done, dict(self._marks))
 
     def horizons(self) -> dict[str, int]:
         """By region, the end of the hour whose state goes with what is settled."""

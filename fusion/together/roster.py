@@ -12,7 +12,7 @@ from schemas.base import to_ms
 from schemas.parameters import POLLUTANTS
 
 
-class Known(NamedTuple):
+class KnownStation(NamedTuple):
     """What a region knows of a station.
 
     `measured`: pollutants that it has ever measured. `heard`: end of the last window with an input of its own
@@ -28,10 +28,10 @@ class Known(NamedTuple):
     bundle: str
 
 
-Roster = Mapping[str, Known]
+Roster = Mapping[str, KnownStation]
 
 
-def known_by(alone: Alone, before: Known | None) -> Known:
+def known_by(alone: Alone, before: KnownStation | None) -> KnownStation:
     """What is known of a station after one of its windows."""
     estimate = alone.estimate
     now = {name for name, one in estimate.pollutants.items() if one.kind != "imputed"}
@@ -39,7 +39,7 @@ def known_by(alone: Alone, before: Known | None) -> Known:
     place = None
     if alone.latitude is not None and alone.longitude is not None:
         place = alone.latitude, alone.longitude
-    return Known(
+    return KnownStation(
         place,
         alone.standards,
         alone.reference_celsius,

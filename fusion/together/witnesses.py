@@ -38,11 +38,11 @@ _GROWN: Final = 24.0
 _JUDGES: Final = 3
 _CONFIRMING: Final = 2
 
-Heard = Mapping[Pollutant, float]
+HeardValues = Mapping[Pollutant, float]
 
 
 @dataclass(frozen=True)
-class Said:
+class Testimony:
     """What the witnesses together say of a station in a window.
 
     `doubts`: by pollutant, in words, why it is doubted.
@@ -73,7 +73,9 @@ class Hearing:
         heard: by station, what is heard of it.
     """
 
-    def __init__(self, region: Region, vicinity: Vicinity, end: int, heard: Mapping[str, Heard]) -> None:
+    def __init__(
+        self, region: Region, vicinity: Vicinity, end: int, heard: Mapping[str, HeardValues]
+    ) -> None:
         members = region.members
         values = np.full(len(members), np.nan)
         for index, (station, name) in enumerate(members.variables):
@@ -86,7 +88,7 @@ class Hearing:
         self._vicinity = vicinity
         self._heard = heard
 
-    def said_of(self, station: str, estimate: Estimate | None) -> Said:
+    def said_of(self, station: str, estimate: Estimate | None) -> Testimony:
         """All pollutants of a station; `estimate`: by itself, None where it says nothing at all."""
         alone = {} if estimate is None else estimate.pollutants
         lost = {} if estimate is None else estimate.missing
@@ -110,7 +112,7 @@ class Hearing:
                 imputed[name] = filled
             elif own is not None:
                 imputed[name] = own
-        return Said(_in_order(measured, _possible(imputed, measured)), doubts)
+        return Testimony(_in_order(measured, _possible(imputed, measured)), doubts)
 
     def tells(self, station: str) -> bool:
         """Whether anybody near a station is heard."""

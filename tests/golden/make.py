@@ -12,7 +12,7 @@ from alerting.rules import parse
 from alerting.stored import ALERTS
 from alerting.watch import Watch
 from fusion.assessor import Assessor
-from fusion.together.meeting import Entry, Meeting, MeetingRules
+from fusion.together.meeting import LoggedRecord, Meeting, MeetingRules
 from model.bundle.bundle import Bundle
 from model.bundle.runtime import Head
 from schemas.parameters import Pollutant
@@ -58,7 +58,7 @@ def region_records() -> list[Kept]:
         meeting = Meeting(MeetingRules(size=HOUR_MS, lateness=0, sources=1))
         entries, offset = [], 0
         for content in region_log(region, number):
-            entries.append(Entry(offset, content))
+            entries.append(LoggedRecord(offset, content))
             offset += 1
         meeting.feed(entries, offset, 0)
         ((name, at),) = meeting.horizons().items()

@@ -5,7 +5,15 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from fusion.together.learning import LEARNED
-from fusion.together.meeting import Amended, Entry, Meeting, MeetingRules, Met, Retired, Stand
+from fusion.together.meeting import (
+    Amended,
+    LoggedRecord,
+    Meeting,
+    MeetingOutput,
+    MeetingRules,
+    MeetingStand,
+    RetiredStation,
+)
 from schemas.alone import Alone, Mark
 from schemas.base import from_ms, to_ms
 from schemas.estimate import Estimate, Inputs, PollutantEstimate, Window
@@ -13,7 +21,7 @@ from schemas.parameters import Pollutant
 from schemas.times import HOUR_MS
 
 START = 1_700_000_000_000 // HOUR_MS * HOUR_MS
-Content = Alone | Mark | Amended | Retired
+Content = Alone | Mark | Amended | RetiredStation
 
 
 def alone(
@@ -76,12 +84,12 @@ class Life:
 
     def __init__(self, of: MeetingRules, log: Sequence[Content]) -> None:
         self.rules = of
-        self.log = [Entry(offset, content) for offset, content in enumerate(log)]
+        self.log = [LoggedRecord(offset, content) for offset, content in enumerate(log)]
         self.meeting = Meeting(of)
         self.published: list[Estimate] = []
         self.failed = 0
         self.late = 0
-        self._kept: tuple[Stand, dict[str, tuple[int, bytes]]] = (Stand(0, 0, -(2**62), {}), {})
+        self._kept: tuple[MeetingStand, dict[str, tuple[int, bytes]]] = (MeetingStand(0, 0, -(2**62), {}), {})
 
     def run(self, upto: int, step: int = 1000) -> "Life":
         """Read on to an offset, in batches of `step`."""
@@ -95,7 +103,7 @@ class Life:
 
     _read = 0
 
-    def _tell(self, met: Met) -> None:
+    def _tell(self, met: MeetingOutput) -> None:
         self.published += met.estimates
         self.failed += len(met.failed)
         self.late += met.late
@@ -104,7 +112,7 @@ class Life:
         """What a stage stores and commits."""
         stand = self.meeting.settled()
         states = {name: (at, self.meeting.dump(name, at)) for name, at in self.meeting.horizons().items()}
-        self._kept = Stand.parse(stand.offset, stand.metadata()), states
+        self._kept = MeetingStand.parse(stand.offset, stand.metadata()), states
 
     def die(self) -> None:
         """A successor begins from what was committed."""
