@@ -20,6 +20,7 @@ from schemas.times import HOUR_MS
 from streams import metrics, topics
 from streams.accept import read_estimate, read_weather
 from streams.checkpoint import Checkpoints
+from streams.join import BEGINNING, Settled
 from streams.letters import Letters
 from streams.stage import Appended, KafkaRecord, Out, StageIo
 from streams.stations import StationBook
@@ -66,14 +67,14 @@ class ForecastStage:
         self._estimates: deque[KafkaRecord] = deque()
         self._weather: deque[KafkaRecord] = deque()
         self._weather_read = self._weather_taken = io.start(topics.WEATHER)[0]
+        #: Offset after the last estimate that was taken.
+        self._position = io.start(topics.ESTIMATES)[0]
         #: The window that waits for weather, and what it waits for.
         self._waits: tuple[int, Appended] | None = None
         #: Whether the newest hour was forecast from again, or needs no more.
         self._final = False
         #: Where checkpoints were written, and where they were committed: offsets of estimates and weather.
-        self._written: tuple[int, int] | None = None
-        self._settled: tuple[int, int] | None = None
-        self._committed: tuple[int, int] | None = None
+        self._written = self._settled = self._committed = self._position, self._weather_taken
 
     async def handle(self, topic: str, records: Sequence[KafkaRecord]) -> None:
         """Take one poll's records."""
@@ -105,6 +106,7 @@ class ForecastStage:
             if len(letters):
                 await self._io.publish(letters.out())
             self._estimates.popleft()
+            self._position = record.offset + 1
 
     async def _forecast_before(self, record: KafkaRecord, end: int) -> bool:
         """Make the forecasts that are due before a window that ends at `end`; False where it has to wait."""
@@ -175,18 +177,19 @@ class ForecastStage:
         """Nothing happens as time passes: event time is that of the estimates."""
 
     async def settle(self) -> Mapping[str, tuple[int, str]]:
-        """Where the checkpoints stand that were written last."""
-        settled = dict(self._stations.settled())
-        if self._written is not None:
-            self._settled = self._written
-            settled |= {self._topic: (self._written[0], ""), self._weather_topic: (self._written[1], "")}
-        return settled
+        """Where the checkpoints stand that were written last, and how far it has read."""
+        self._settled = estimates, weather = self._written
+        read = Settled(estimates, BEGINNING, self._position, BEGINNING)
+        return {
+            **self._stations.settled(),
+            self._topic: (estimates, read.metadata()),
+            self._weather_topic: (weather, ""),
+        }
 
     def committed(self) -> None:
         """The checkpoints written last go with the committed offsets."""
-        if self._settled is not None:
-            self._checkpoints.committed()
-            self._committed = self._settled
+        self._checkpoints.committed()
+        self._committed = self._settled
 
     def paused(self) -> set[str]:
         """Estimates, while they wait for weather; weather, while there is much of it."""

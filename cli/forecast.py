@@ -53,7 +53,14 @@ def evaluate_forecasts(
             formats=["%Y-%m-%d"], help="Forecast from this day on (UTC); what lies before is history."
         ),
     ] = None,
-    every: Annotated[int, typer.Option(min=1, max=168, help="Hours from one forecast to the next.")] = 6,
+    every: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=168,
+            help="Hours from one forecast to the next; 6, say, would see four hours of the day.",
+        ),
+    ] = 5,
     pollutant: Annotated[str, typer.Option(help="Show only this one, such as pm25.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
 ) -> None:

@@ -117,12 +117,14 @@ def replay_alone(settings: Settings, history: Files, speed: float | None, store:
             while notes:
                 say(notes.pop(0))
 
+        foretold: list[tuple[str, tuple[topics.Topic, ...]]] = [
+            ("forecast", (topics.ESTIMATES,)), ("sink", (topics.FORECASTS,)),
+        ]  # fmt: skip
         for role, inputs in (
             ("vision", (topics.FRAMES,)), ("fusion", (topics.FEATURES, topics.READINGS)),
-            *([("network", (topics.ALONE,))] if pipeline.settings.network.enabled else []),
-            ("sink", (topics.ESTIMATES,)),
+            ("sink", (topics.ESTIMATES,)), *(foretold if pipeline.settings.forecast.up else []),
         ):  # fmt: skip
-            final = summary.last_ms if role in ("fusion", "network") else None
+            final = summary.last_ms if role == "fusion" else None
             if not await_read(
                 pipeline.settings, role, inputs,
                 patience=_STUCK_SECONDS, final_after_ms=final, meanwhile=meanwhile,

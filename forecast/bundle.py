@@ -114,6 +114,8 @@ class ForecastTables:
             "spread": self.spread,
             "mix.weights": self.weights, "mix.offsets": self.offsets, "ridge.errors": self.ridge.errors,
             "trees.have": np.array(sorted(self.trees.forests), np.int64).reshape(-1, 2),
+            "near.have": np.array(sorted(self.trees.near), np.int64).reshape(-1, 2),
+            "ridge.filled": np.array(self.ridge.filled),
         }  # fmt: skip
         for told in (0, 1):
             arrays |= {
@@ -121,9 +123,10 @@ class ForecastTables:
                 f"ridge.centre.{told}": self.ridge.centre[told],
                 f"ridge.scale.{told}": self.ridge.scale[told],
             }  # fmt: skip
-        for (told, pollutant), forests in self.trees.forests.items():
-            for place, forest in enumerate(forests):
-                arrays |= forest.packed(f"trees.{told}.{pollutant}.{place}")
+        for kind, kept in (("trees", self.trees.forests), ("near", self.trees.near)):
+            for (told, pollutant), forests in kept.items():
+                for place, forest in enumerate(forests):
+                    arrays |= forest.packed(f"{kind}.{told}.{pollutant}.{place}")
         out = io.BytesIO()
         np.savez_compressed(out, allow_pickle=False, **arrays)
         return out.getvalue()
@@ -134,18 +137,25 @@ class ForecastTables:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             kept = {name: arrays[name] for name in arrays.files}
         spread = kept["spread"].astype(np.float32)
-        forests = {
-            (int(told), int(pollutant)): tuple(
-                Forest.unpacked(f"trees.{told}.{pollutant}.{place}", kept) for place in range(4)
-            )
-            for told, pollutant in kept["trees.have"]
-        }
+        forests, near = (
+            {
+                (int(told), int(pollutant)): tuple(
+                    Forest.unpacked(f"{kind}.{told}.{pollutant}.{place}", kept) for place in range(4)
+                )
+                for told, pollutant in kept.get(f"{kind}.have", ())
+            }
+            for kind in ("trees", "near")
+        )
         of_ridge = [
             (kept[f"ridge.{part}.0"], kept[f"ridge.{part}.1"]) for part in ("weights", "centre", "scale")
         ]
         return ForecastTables(
-            kept["drift"], kept["climate"].astype(np.float32), spread, Trees(forests, typical, spread),
-            Ridge(of_ridge[0], of_ridge[1], of_ridge[2], kept["ridge.errors"], typical, spread),
+            kept["drift"], kept["climate"].astype(np.float32), spread,
+            Trees(forests, typical, spread, near=near),
+            Ridge(
+                of_ridge[0], of_ridge[1], of_ridge[2], kept["ridge.errors"], typical, spread,
+                filled=bool(kept.get("ridge.filled", False)),
+            ),
             kept["mix.weights"], kept["mix.offsets"],
         )  # fmt: skip
 

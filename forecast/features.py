@@ -20,6 +20,14 @@ _P: Final = len(POLLUTANTS)
 _W: Final = len(WEATHER_CHANNELS)
 _LAGS: Final = (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 18, 21, 23, 24, 25, 36, 47, 48, 72)
 _MEANS: Final = (3, 6, 12, 24, 48, 72, 168)
+_NEAR_LAGS: Final = (0, 1, 2, 3, 6, 12, 24)
+_NEAR_MEANS: Final = (6, 24, 168)
+_FIRST_NEAR: Final = 2 + len(_LAGS) + len(_MEANS) + 4
+#: Columns of `OriginFeatures.origin` that are levels of the pollutant, here and at neighbours.
+LEVELS: Final = (
+    *range(2, _FIRST_NEAR - 2),
+    *range(_FIRST_NEAR, _FIRST_NEAR + len(_NEAR_LAGS) + len(_NEAR_MEANS)),
+)
 
 
 def lagged(series: Float32, hours: int) -> Float32:
@@ -185,8 +193,8 @@ class OriginFeatures:
         columns += [lagged(own, hours) for hours in _LAGS]
         columns += [of_own.means[hours][..., pollutant] for hours in _MEANS]
         columns += [part[..., pollutant] for part in (of_own.low, of_own.high, of_own.spread, of_own.share)]
-        columns += [lagged(near, hours) for hours in (0, 1, 2, 3, 6, 12, 24)]
-        columns += [of_near.means[hours][..., pollutant] for hours in (6, 24, 168)]
+        columns += [lagged(near, hours) for hours in _NEAR_LAGS]
+        columns += [of_near.means[hours][..., pollutant] for hours in _NEAR_MEANS]
         columns.append(self.carried[..., pollutant] - near)
         for other in range(_P):
             if other != pollutant:

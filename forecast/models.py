@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from forecast.features import Normalisation, OriginFeatures, coming, future, lagged, past
+from forecast.features import LEVELS, Normalisation, OriginFeatures, coming, future, lagged, past
 from forecast.panel import CHANNELS, HORIZON, QUANTILES, Panel
 from forecast.trees import Forest
 from schemas.arrays import Float32, Int64
@@ -26,6 +26,8 @@ LONGEST: Final = 2 * HORIZON
 #: Quantiles that trees learn; the others lie on their line from the median, this far along.
 TREE_QUANTILES: Final = (0.1, 0.5, 0.9)
 _ALONG: Final = (1.4, 1.0, 0.5)
+#: Horizons up to which trees have a set of their own, in hours.
+NEAR: Final = 3
 #: Rows of a horizon up to which trees take all horizons at once.
 _FEW_ROWS: Final = 4_096
 
@@ -239,13 +241,15 @@ class _Tabular:
 class Trees(_Tabular):
     """Boosted trees on the residual over persistence, the horizon among their columns.
 
-    `forests` has for each (told, pollutant) the mean and the `TREE_QUANTILES`.
+    `forests` has for each (told, pollutant) the mean and the `TREE_QUANTILES`; `near` the same for horizons
+    up to `NEAR`, where next to nothing is known that the last hours do not say (bundles of before have none).
     """
 
     forests: Mapping[tuple[int, int], tuple[Forest, ...]]
     typical: tuple[float, ...]
     spread: Float32
     name: str = "trees"
+    near: Mapping[tuple[int, int], tuple[Forest, ...]] = field(default_factory=dict)
 
     def changes_at(
         self, rows: Iterable[Float32], told: int, pollutant: int, horizons: Sequence[int]
@@ -254,12 +258,19 @@ class Trees(_Tabular):
         some = list(rows)
         if len(some[0]) > _FEW_ROWS:
             return super().changes_at(some, told, pollutant, horizons)
-        return np.split(self.changes(np.concatenate(some), told, pollutant, 0), len(some))
+        found: list[Float32] = []
+        for near in (True, False):
+            part = [row for row, horizon in zip(some, horizons, strict=True) if (horizon <= NEAR) == near]
+            if part:
+                together = self.changes(np.concatenate(part), told, pollutant, 1 if near else HORIZON)
+                found += np.split(together, len(part))
+        return found
 
-    def changes(self, rows: Float32, told: int, pollutant: int, _horizon: int, /) -> Float32:
-        if (told, pollutant) not in self.forests:
+    def changes(self, rows: Float32, told: int, pollutant: int, horizon: int, /) -> Float32:
+        kept = self.near if horizon <= NEAR and (told, pollutant) in self.near else self.forests
+        if (told, pollutant) not in kept:
             return np.zeros((len(rows), 8), np.float32)
-        mean, low, middle, high = (forest.predict(rows) for forest in self.forests[told, pollutant])
+        mean, low, middle, high = (forest.predict(rows) for forest in kept[told, pollutant])
         below = [middle + (low - middle) * np.float32(far) for far in _ALONG]
         above = [middle + (high - middle) * np.float32(far) for far in reversed(_ALONG)]
         return np.stack([*below, middle, *above, mean], axis=-1)
@@ -271,7 +282,8 @@ class Ridge(_Tabular):
     the air.
 
     `weights[told]` (pollutants, anchors, columns + 1, the last the constant), `centre` and `scale` [told]
-    (pollutants, columns), `errors` (2, pollutants, anchors, 7).
+    (pollutants, columns), `errors` (2, pollutants, anchors, 7). `filled`: whether an hour of which nothing is
+    known is taken to be as the last one (bundles of before took the mean).
     """
 
     weights: tuple[Float32, Float32]
@@ -281,16 +293,28 @@ class Ridge(_Tabular):
     typical: tuple[float, ...]
     spread: Float32
     name: str = "ridge"
+    filled: bool = False
 
     def changes(self, rows: Float32, told: int, pollutant: int, horizon: int, /) -> Float32:
         anchor = ANCHORS.index(horizon)
         level = ridge_level(rows, self.typical[pollutant])
+        if self.filled:
+            rows = filled(rows, self.typical[pollutant])
         mean = linear(
             standard(rows, self.centre[told][pollutant], self.scale[told][pollutant]),
             self.weights[told][pollutant, anchor],
         )
         wide = self.errors[told, pollutant, anchor] * level[:, None]
         return np.concatenate([mean[:, None] + wide, mean[:, None]], axis=-1).astype(np.float32)
+
+
+def filled(rows: Float32, typical: float) -> Float32:
+    """Levels that are unknown are as the last value, the first column; that one is `typical`."""
+    known = rows.copy()
+    known[:, 0] = np.nan_to_num(rows[:, 0], nan=typical)
+    levels = known[:, LEVELS]
+    known[:, LEVELS] = np.where(np.isnan(levels), known[:, :1], levels)
+    return known
 
 
 def standard(rows: Float32, centre: Float32, scale: Float32) -> Float32:

@@ -42,11 +42,7 @@ REPLAY = WindowSettings(
 
 
 def until(what: str, condition: Callable[[], Any], seconds: float = 60.0) -> Any:
-    """The condition's first true value; AssertionError when it does not come in time.
-
-    `seconds` are those of an idle machine; where others work beside the test it may take three times as long.
-    """
-    seconds *= 3
+    """The condition's first true value; AssertionError when it does not come in time."""
     deadline = time.monotonic() + seconds
     while True:
         value = condition()

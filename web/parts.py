@@ -25,11 +25,10 @@ class PendingMemo:
 
 
 class StreamCounter:
-    """How many streams are open, and how many there ever were."""
+    """How many streams are open."""
 
     def __init__(self) -> None:
         self.open = 0
-        self.ever = 0
 
 
 @dataclass(frozen=True)

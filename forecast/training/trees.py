@@ -10,7 +10,14 @@ from schemas.arrays import Float32
 
 
 def fit(
-    rows: Float32, target: Float32, quantile: float | None, *, trees: int, leaves: int, seed: int
+    rows: Float32,
+    target: Float32,
+    quantile: float | None,
+    *,
+    trees: int,
+    leaves: int,
+    seed: int,
+    rate: float = 0.06,
 ) -> Forest:
     """The mean of `target` (None) or its quantile, given `rows` (n, columns) with NaN where nothing is
     known.
@@ -19,7 +26,7 @@ def fit(
         {"loss": "squared_error"} if quantile is None else {"loss": "quantile", "quantile": quantile}
     )
     model = HistGradientBoostingRegressor(
-        **kind, max_iter=trees, max_leaf_nodes=leaves, learning_rate=0.06, min_samples_leaf=200,
+        **kind, max_iter=trees, max_leaf_nodes=leaves, learning_rate=rate, min_samples_leaf=200,
         l2_regularization=10.0, max_features=0.4, early_stopping=False, random_state=seed,
     )  # fmt: skip
     model.fit(rows, target)

@@ -17,10 +17,13 @@ def small_bundle() -> Path:
     """Its folder."""
     whole = ForecastBundle.load(DEFAULT_FORECAST_BUNDLE)
     tables, folder = whole.tables, Path(mkdtemp(prefix="skyfuse-forecast-"))
-    forests = {key: tuple(map(_few, some)) for key, some in tables.trees.forests.items()}
+    forests, near = (
+        {key: tuple(map(_few, some)) for key, some in kept.items()}
+        for kept in (tables.trees.forests, tables.trees.near)
+    )
     write_forecast_bundle(
         folder, "small", "1", [(entry, whole.graphs[entry.file]) for entry in whole.manifest.networks],
-        replace(tables, trees=Trees(forests, tables.trees.typical, tables.trees.spread)),
+        replace(tables, trees=Trees(forests, tables.trees.typical, tables.trees.spread, near=near)),
         whole.normalisation, whole.manifest.training,
     )  # fmt: skip
     return folder

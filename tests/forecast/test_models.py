@@ -1,16 +1,19 @@
 """The shipped bundle's models: finite, in order, the same bits in any batch, wider where less is known."""
 
+import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from forecast.bundle import DEFAULT_FORECAST_BUNDLE, ForecastBundle
+from forecast.bundle import DEFAULT_FORECAST_BUNDLE, ForecastBundle, ForecastTables
 from forecast.errors import ForecastBundleError
-from forecast.features import weather_ahead
-from forecast.models import ForecastInputs, ForecastModel
+from forecast.features import LEVELS, OriginFeatures, weather_ahead
+from forecast.models import ForecastInputs, ForecastModel, filled, rows_of
 from forecast.panel import CHANNELS, Panel
 from schemas.parameters import POLLUTANTS
+from tests.forecast.small import small_bundle
 from tests.forecast.test_features import made
 
 HORIZONS = (1, 5, 24, 72)
@@ -88,3 +91,53 @@ def test_an_altered_bundle_is_refused(tmp_path: Path) -> None:
         ForecastBundle.load(tmp_path)
     with pytest.raises(ForecastBundleError, match="no forecast bundle"):
         ForecastBundle.load(tmp_path / "nowhere")
+
+
+def test_the_first_hours_have_trees_of_their_own() -> None:
+    bundle = ForecastBundle.load(small_bundle())
+    forests = bundle.tables.trees.forests
+    swapped = {key: forests[key[0], (key[1] + 1) % len(POLLUTANTS)] for key in forests}
+    inputs, origins = ForecastInputs(made(hours=200)), np.array([199])
+    plain, other = (
+        replace(bundle.tables.trees, near=near).predict(inputs, origins, (1, 2, 3, 4, 24))
+        for near in ({}, swapped)
+    )
+    assert (plain[:, :, :3] != other[:, :, :3]).any(axis=-1).all()
+    np.testing.assert_array_equal(plain[:, :, 3:], other[:, :, 3:])
+
+
+def few_columns(inputs: ForecastInputs) -> int:
+    origin = inputs.features.origin(0)
+    return int(rows_of(inputs, 0, origin, np.array([0]), 1).shape[1])
+
+
+def test_a_line_takes_what_is_unknown_to_be_as_the_last_value() -> None:
+    columns = few_columns(ForecastInputs(made(hours=10)))
+    rows = np.full((2, columns), np.nan, np.float32)
+    rows[0, 0], rows[0, LEVELS[3]] = 7.0, 9.0
+    found = filled(rows, 30.0)
+    assert found[0, LEVELS[0]] == found[0, LEVELS[-1]] == 7.0
+    assert found[0, LEVELS[3]] == 9.0
+    assert (found[1, list(LEVELS)] == 30.0).all()
+    others = [column for column in range(1, columns) if column not in LEVELS]
+    assert np.isnan(found[:, others]).all()
+
+
+def test_levels_are_columns_that_scale_with_the_air() -> None:
+    """Twice the air gives twice the levels; ages, shares and clocks stay."""
+    panel = made(hours=200, gaps=0.0)
+    twice = replace(panel, values=panel.values * 2)
+    plain, double = (OriginFeatures(one).origin(0)[:, -1] for one in (panel, twice))
+    np.testing.assert_allclose(double[:, list(LEVELS)], 2 * plain[:, list(LEVELS)], rtol=1e-5)
+
+
+def test_a_bundle_of_before_is_read_as_it_was_made() -> None:
+    tables = ForecastBundle.load(small_bundle()).tables
+    with np.load(io.BytesIO(tables.packed())) as arrays:
+        kept = {name: arrays[name] for name in arrays.files if not name.startswith(("near.", "ridge.filled"))}
+    out = io.BytesIO()
+    np.savez_compressed(out, **kept)
+    found = ForecastTables.unpacked(out.getvalue(), tables.trees.typical)
+    assert (found.trees.near, found.ridge.filled) == ({}, False)
+    again = ForecastTables.unpacked(tables.packed(), tables.trees.typical)
+    assert again.packed() == tables.packed()

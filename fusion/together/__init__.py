@@ -1,1 +1,0 @@
-"""The stations of a region together: their windows meet, fill one another, and are learned from. Pure."""
