@@ -276,9 +276,9 @@ class HttpWay:
     async def _once(self, request: _Request, route: _Route) -> HttpAnswer:
         """The answer; that of before, where the request carries the idempotency key of one."""
         key = request.web.headers.get("Idempotency-Key")
-        if key is None:
+        if key is None or request.web.method in ("GET", "HEAD"):
             return await route.handler(request)
-        of = f"{request.scope.holder}\n{request.web.path}"
+        of = f"{request.scope.holder}\n{request.web.method} {request.web.raw_path}"
         return await self._answers.once(key, of, request.body, self._now(), lambda: route.handler(request))
 
     def _within(self, rates: Rates, name: str, whose: str) -> None:

@@ -27,7 +27,9 @@ _TURNED_AWAY: Final = {
     "400": "the query, a header or the form is wrong",
     "401": "no key, or a wrong one",
     "403": "the key is not for this station",
+    "408": "the body did not come within half a minute",
     "413": "too large",
+    "415": "a Content-Encoding, or of readings a Content-Type, that is not taken",
     "429": "too many requests; Retry-After says when to come again",
     "503": "Kafka is away; the same again after Retry-After",
 }
@@ -47,30 +49,38 @@ _ONCE: Final = _parameter(
 )  # fmt: skip
 
 
-def _answers() -> JsonObject:
+def _answers(bad: Mapping[str, str]) -> JsonObject:
     def json_of(name: str) -> JsonObject:
         return {"application/json": {"schema": {"$ref": _SCHEMAS + name}}}
 
     taken = {
         "200": {"description": "Kafka has confirmed what came of it", "content": json_of("TakenAnswer")},
         "422": {
-            "description": "nothing of it could be used: why, and where its bytes lie",
-            "content": json_of("TakenAnswer"),
+            "description": "nothing of it could be used: why, and where its bytes lie; or another body came"
+            " with this idempotency key before (`key_reused`)",
+            "content": {
+                "application/json": {
+                    "schema": {"anyOf": [{"$ref": _SCHEMAS + name} for name in ("TakenAnswer", "TurnedAway")]}
+                }
+            },
         },
     }
     away = {
-        status: {"description": why, "content": json_of("TurnedAway")} for status, why in _TURNED_AWAY.items()
+        status: {"description": why, "content": json_of("TurnedAway")}
+        for status, why in (_TURNED_AWAY | bad).items()
     }
     return dict(sorted((taken | away).items()))
 
 
-def _post(summary: str, content: JsonObject, parameters: list[JsonObject]) -> JsonObject:
+def _post(
+    summary: str, content: JsonObject, parameters: list[JsonObject], bad: Mapping[str, str] = {}
+) -> JsonObject:
     return {
         "post": {
             "summary": summary,
             "parameters": parameters,
             "requestBody": {"required": True, "content": content},
-            "responses": _answers(),
+            "responses": _answers(bad),
         }
     }
 
@@ -211,6 +221,7 @@ def document() -> JsonObject:
                 _ZONE,
                 _ONCE,
             ],
+            {"404": "there is no such adapter"},
         ),
     }
     paths |= _stations()
