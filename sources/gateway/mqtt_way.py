@@ -11,6 +11,8 @@ import asyncio
 import fcntl
 import logging
 import socket
+import ssl
+import sys
 import threading
 import time
 from collections import deque
@@ -247,7 +249,11 @@ class MqttWay:
 
     def _on_connect_fail(self, client: Client, _: Any) -> None:
         del client
-        self._log_change("no broker answers")
+        why = sys.exception()  # the client calls us where it handles it, and does not hand it over
+        if isinstance(why, ssl.SSLError):
+            self._log_change(f"TLS fails: {why}")
+        else:
+            self._log_change("no broker answers" if why is None else f"no broker answers: {why}")
 
     def _on_message(self, client: Client, _: Any, message: MQTTMessage) -> None:
         size = len(message.payload) + _MESSAGE_BYTES

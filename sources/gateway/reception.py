@@ -144,7 +144,8 @@ class Reception:
         await self._publish(prepared.records, arrival, receipt)
         for part, why in prepared.unknown.items():  # only now: what is not confirmed comes again
             self._report(part, why)
-        if uplink is not None:
+        if uplink is not None and (receipt.published or not receipt.refused):
+            # What was refused may be right the next time: by another key, or with a decoder.
             self._uplinks.note(uplink, arrival.received_at)
         return receipt
 

@@ -48,7 +48,9 @@ def uplink_of(adapter: str, body: bytes) -> str | None:
         return None
     if adapter == "chirpstack":
         given = message.get("deduplicationId")
-        return f"chirpstack {given}" if isinstance(given, str) and given and "object" in message else None
+        # Other events (a position, a line of the log) bear the id of the uplink that led to them.
+        is_uplink = "object" in message or "data" in message
+        return f"chirpstack {given}" if isinstance(given, str) and given and is_uplink else None
     ids, uplink = _part(message, "end_device_ids"), _part(message, "uplink_message")
     session, frame = uplink.get("session_key_id"), uplink.get("frm_payload")
     who = ids.get("dev_eui") or ids.get("device_id")

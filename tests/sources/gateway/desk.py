@@ -6,6 +6,7 @@ from typing import Any
 from schemas.dead_letter import DeadLetter
 from schemas.reading import Reading
 from settings.sections import GatewaySettings
+from sources.adapters.core.frame_codec import FrameCodec
 from sources.gateway.arrival import Arrival
 from sources.gateway.errors import KafkaAway
 from sources.gateway.reception import ArrivalListener, Reception
@@ -47,10 +48,12 @@ class Log:
 def desk(
     route: Callable[[Reading, Arrival], Topic] | None = None,
     listeners: Sequence[ArrivalListener] = (),
+    codec_of: Callable[[Sequence[str]], FrameCodec | None] | None = None,
     **settings: Any,
 ) -> tuple[Reception, Log]:
     log = Log()
-    return Reception(log, GatewaySettings(**settings), route=route, listeners=listeners), log
+    made = Reception(log, GatewaySettings(**settings), route=route, listeners=listeners, codec_of=codec_of)
+    return made, log
 
 
 def arrival(adapter: str, body: bytes | str, **more: Any) -> Arrival:

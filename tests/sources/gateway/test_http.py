@@ -19,12 +19,14 @@ from PIL import Image
 
 from schemas.reading import READING_EXAMPLE
 from settings.sections import HttpSettings
+from sources.codecs.shelf import CodecShelf
 from sources.gateway.http_way import HttpWay
 from sources.gateway.keys import KeyRing, StoredKey, changing_keys, digest_of, new_key, signature_of
 from sources.gateway.reception import Reception
 from sources.gateway.spool import PatientReception
 from tests.sources.gateway.desk import NOW, Log, desk
 
+GOLDEN = Path(__file__).parents[1] / "adapters" / "golden"
 KEY = new_key()
 ALL = new_key()
 SIGNING = new_key()
@@ -67,7 +69,11 @@ class Client:
 
 
 def over(
-    tmp_path: Path, work: Callable[[Client], Awaitable[None]], patient: bool = False, **settings: Any
+    tmp_path: Path,
+    work: Callable[[Client], Awaitable[None]],
+    patient: bool = False,
+    codec_of: CodecShelf | None = None,
+    **settings: Any,
 ) -> None:
     """Run `work` against a gateway's HTTP."""
     file = tmp_path / "keys.toml"
@@ -80,7 +86,7 @@ def over(
         ]
 
     async def run() -> None:
-        reception, log = desk()
+        reception, log = desk(codec_of=codec_of)
         made = HttpSettings(**{"port": 0, "rate_per_key": 1000, "rate_per_address": 1000} | settings)
         spool = PatientReception(reception, tmp_path / "spool.sqlite", 1024 * 1024) if patient else None
         way = HttpWay(made, reception, spool or reception, KeyRing(file), now=lambda: NOW / 1000)
@@ -316,6 +322,9 @@ def test_bodies_are_bounded_packed_and_unpacked(tmp_path: Path) -> None:
         )
         assert status == 200
         bomb = gzip.compress(b" " * 50_000_000)
+        many = gzip.compress(b"")  # nothing in it, two hundred times: each would be unpacked from a copy
+        status, answer, _ = await client.post("/v1/observations", many * 200, headers=gz)
+        assert (status, answer["error"]) == (400, "bad_request")
         began = time.monotonic()
         for body, headers in (
             (b" " * 5000, {}), (gzip.compress(b" " * 5000), gz), (bomb[:4000], gz),
@@ -375,6 +384,63 @@ def test_who_comes_too_often_is_told_when_to_come_again(tmp_path: Path) -> None:
     over(tmp_path, behind_a_proxy, rate_per_address=2, behind_proxy=True)
 
 
+def test_who_knows_only_the_name_of_a_signing_key_does_not_use_up_its_rate(tmp_path: Path) -> None:
+    async def work(client: Client) -> None:
+        at = NOW // 1000
+        wrong = {"X-Skyfuse-Key": "signer", "X-Skyfuse-Signature": f"t={at},v1={'0' * 64}"}
+        for _ in range(60):
+            status, _, _ = await client.post("/v1/observations", key=None, headers=wrong)
+            assert status == 401
+        right = signature_of(digest_of(SIGNING), at, "/v1/observations", READING)
+        signed = {"X-Skyfuse-Key": "signer", "X-Skyfuse-Signature": right}
+        answers = [await client.post("/v1/observations", key=None, headers=signed) for _ in range(45)]
+        assert answers[0][0] == 200
+        assert answers[-1][0] == 429  # its holder's own requests count
+
+    over(tmp_path, work, rate_per_key=2)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "key", "station"),
+    [("chirpstack", "24e124*", "park"), ("the-things-stack", "AM319*", "eui-24e124710c123456")],
+)
+def test_raw_uplinks_are_decoded_by_the_vendor_s_codec(
+    tmp_path: Path, adapter: str, key: str, station: str
+) -> None:
+    golden = GOLDEN / adapter
+    shelf = CodecShelf({key: golden / "codec.js"})
+
+    async def work(client: Client) -> None:
+        body = (golden / "codec.json").read_bytes()
+        status, answer, _ = await client.post(f"/v1/ingest/{adapter}", body)
+        assert (status, answer["stations"]) == (200, [station]), answer
+        status, answer, _ = await client.post(f"/v1/ingest/{adapter}", body)  # the server tries again
+        assert (status, answer) == (200, {"published": 0, "values": 0, "duplicate": True})
+        [record] = client.log.readings
+        [expected] = json.loads((golden / "codec.expected").read_text())["readings"]
+        told = {
+            f"main value: {one['parameter']} = {one['value']:g} {one['unit']}"
+            for one in json.loads(record.value or b"")["values"]
+        }
+        assert told == set(expected["values"])
+
+    try:
+        over(tmp_path, work, codec_of=shelf)
+    finally:
+        shelf.process.close()
+
+
+def test_what_was_refused_for_want_of_a_codec_may_come_again(tmp_path: Path) -> None:
+    async def work(client: Client) -> None:
+        body = (GOLDEN / "chirpstack" / "codec.json").read_bytes()
+        for _ in range(2):
+            status, answer, _ = await client.post("/v1/ingest/chirpstack", body)
+            assert status == 422
+            assert "duplicate" not in answer
+
+    over(tmp_path, work)
+
+
 def test_the_same_request_under_one_idempotency_key_is_taken_once(tmp_path: Path) -> None:
     async def work(client: Client) -> None:
         once = {"Idempotency-Key": "a1"}
@@ -387,8 +453,11 @@ def test_the_same_request_under_one_idempotency_key_is_taken_once(tmp_path: Path
         assert len(client.log.readings) == 1
         status, body, _ = await client.post("/v1/ingest/airgradient", POST + b" ", key=KEY, headers=once)
         assert (status, body["error"]) == (422, "key_reused")
-        status, _, _ = await client.post("/v1/ingest/airgradient?station=s", POST, key=ALL, headers=once)
-        assert status == 200  # another sender's key is another
+        for station in ("s", "t"):
+            address = f"/v1/ingest/airgradient?station={station}"
+            status, _, headers = await client.post(address, POST, key=ALL, headers=once)
+            assert status == 200  # another sender's key is another, and so is that of another address
+            assert "Idempotent-Replay" not in headers
         client.log.there = False
         later = {"Idempotency-Key": "a2"}
         status, _, _ = await client.post("/v1/ingest/airgradient", POST, key=KEY, headers=later)
@@ -396,7 +465,7 @@ def test_the_same_request_under_one_idempotency_key_is_taken_once(tmp_path: Path
         client.log.there = True
         status, _, _ = await client.post("/v1/ingest/airgradient", POST, key=KEY, headers=later)
         assert status == 200  # what was not taken may come again
-        assert len(client.log.readings) == 3
+        assert len(client.log.readings) == 4
 
     over(tmp_path, work)
 

@@ -264,6 +264,33 @@ def test_two_gateways_share_the_work(mosquitto: LocalMosquitto, tmp_path: Path) 
     assert min(len(share) for share in shares) > 20
 
 
+def test_of_two_gateways_that_do_not_share_one_takes_and_the_other_stands_by(
+    mosquitto: LocalMosquitto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sources.gateway.mqtt_way._STAND_BY_S", 0.05)
+    (one, its), (other, others) = desk(), desk()
+    device = Device(mosquitto.url)
+    timeless = json.dumps({"values": [{"parameter": "pm25", "value": 1, "unit": "ug/m3"}]})
+
+    async def work() -> None:
+        standing_by = Served(mosquitto.url, tmp_path, other)
+        async with Served(mosquitto.url, tmp_path, one):
+            task = asyncio.create_task(standing_by.way.serve())
+            for _ in range(20):
+                device.publish("skyfuse/roof/readings", timeless)
+            await until("all are there", lambda: len(its.readings) == 20)
+            assert not standing_by.way.connected.is_set()
+        await asyncio.wait_for(standing_by.way.connected.wait(), 20)
+        device.publish("skyfuse/roof/readings", timeless)
+        await until("it goes on", lambda: len(others.readings) == 1)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    over(work)
+    device.close()
+    assert (len(its.readings), len(others.readings)) == (20, 1)  # each is counted once
+
+
 def test_births_last_wills_and_what_is_kept_of_old(mosquitto: LocalMosquitto, tmp_path: Path) -> None:
     told: list[tuple[str, bool]] = []
 
