@@ -67,7 +67,7 @@ def _answers(bad: Mapping[str, str]) -> JsonObject:
     }
     away = {
         status: {"description": why, "content": json_of("TurnedAway")}
-        for status, why in (_TURNED_AWAY | bad).items()
+        for status, why in {**_TURNED_AWAY, **bad}.items()
     }
     return dict(sorted((taken | away).items()))
 
