@@ -13,13 +13,15 @@ from typing import Final, NamedTuple
 
 from agents.again import amendment_again, records_of
 from agents.features import features_items
+from agents.regions import Regions
 from aqi.flags import tests_in
 from fusion.amending import latest_time
-from fusion.assessor import Assessor
+from fusion.assessor import Assessor, amendment_in
 from schemas.base import format_time, from_ms, to_ms
 from schemas.errors import Refused
 from schemas.estimate import Estimate
 from schemas.limits import FORGOTTEN_AFTER_MS
+from schemas.station import Station
 from schemas.times import HOUR_MS
 from streams import metrics
 from streams.accept import (
@@ -33,7 +35,7 @@ from streams.accept import (
 from streams.cadences import CADENCE, dump_cadences
 from streams.census import Census
 from streams.checkpoint import Checkpoints
-from streams.join import Amend, Close, Expire, Item, Join, Output, Step, WindowView
+from streams.join import BEGINNING, Amend, Close, Expire, Item, Join, Output, Step, WindowView
 from streams.letters import Letters
 from streams.stage import KafkaRecord, Out, StageIo
 from streams.standing import Periods
@@ -104,6 +106,7 @@ class FusionStage:
         periods: Periods,
         checkpoints: FusionCheckpoints,
         executor: Executor,
+        regions: Regions | None = None,
     ) -> None:
         self._io = io
         self.join = join
@@ -113,6 +116,9 @@ class FusionStage:
         self._periods = periods
         self._checkpoints = checkpoints
         self._executor = executor
+        self._regions = regions
+        #: What is said to be final to regions: as it is committed, and as the next commit will have it.
+        self._final = self._settling = max((kept.done for kept in join.settled().values()), default=BEGINNING)
         self._topics = {"readings": io.names.of(READINGS), "features": io.names.of(FEATURES)}
         self._estimates_topic = io.names.of(ESTIMATES)
         self._bands_topic = io.names.of(CAMERA_BANDS)
@@ -204,6 +210,8 @@ class FusionStage:
             self._left |= dict.fromkeys([*self.assessor.forget(station), station + CADENCE])
             self._periods.cadences.forget([station])
             out.append(Out(self._bands_topic, station.encode(), None))
+            if self._regions is not None:
+                out += self._regions.retired(station, max(self.join.done, 0) + self.join.rules.size)
         return out
 
     def _learnable(self, view: WindowView) -> bool:
@@ -314,7 +322,8 @@ class FusionStage:
                 view = views[estimate.station, to_ms(estimate.window.end)]
                 self._refuse_window(view, Refused("estimate_too_large", reason), letters)
                 continue
-            out.append(Out(self._estimates_topic, estimate.station.encode(), body))
+            out.append(self._told(estimate, body))
+        out += self._amended(steps)
         out += letters.out()
         out += [
             Out(self._bands_topic, found.station.encode(), found.model_dump_json().encode())
@@ -322,6 +331,29 @@ class FusionStage:
         ]
         self._count(told.estimates)
         return out
+
+    def _told(self, estimate: Estimate, body: bytes) -> Out:
+        """An estimate on its way: to the region of its station, or to everybody."""
+        if self._regions is not None:
+            station = self._station_at(estimate.station, to_ms(estimate.window.start))
+            if station is not None and self._regions.has(station):
+                since = self.assessor.averaged_since(estimate.station, to_ms(estimate.window.end))
+                return self._regions.alone(estimate, station, since)
+        return Out(self._estimates_topic, estimate.station.encode(), body)
+
+    def _amended(self, steps: Sequence[Step]) -> list[Out]:
+        """Changes of the past, for the regions that keep averages of their own."""
+        out = []
+        for step in steps if self._regions is not None else ():
+            view = step.view
+            station = self._station_at(view.station, view.start) if isinstance(step, Amend) else None
+            if station is not None and self._regions is not None and self._regions.has(station):
+                out.append(self._regions.amended(amendment_in(view), station, view.end))
+        return out
+
+    def _station_at(self, name: str, time_ms: int) -> Station | None:
+        station = self._stations.get(name)
+        return None if station is None else station.at(time_ms)
 
     def _refuse_window(self, view: WindowView, refused: Refused, letters: Letters) -> None:
         """Nothing could be made of a window: each record of it is refused, once."""
@@ -383,8 +415,12 @@ class FusionStage:
             {station + CADENCE: offset for station in cadences.settled_at(offset)},
             lambda name, _: dump_cadences(cadences.settled(name.removesuffix(CADENCE))),
         )
+        if self._regions is not None and self._final > BEGINNING:
+            # What is committed: nothing of these windows will be told again, whenever this worker dies.
+            snapshots += self._regions.marks(self._final)
         if snapshots:
             await self._io.publish(snapshots)
+        self._settling = done
         return {
             **{self._topics[name]: (kept.offset, kept.metadata()) for name, kept in settled.items()},
             **self._stations.settled(),
@@ -392,6 +428,7 @@ class FusionStage:
 
     def committed(self) -> None:
         """The checkpoints written last go with what is committed."""
+        self._final = self._settling
         self._checkpoints.windows.committed()
         self._checkpoints.periods.committed()
 

@@ -20,6 +20,8 @@ from agents.away import Away, end_within
 from agents.fleet import Beside, FleetStage
 from agents.forecast import ForecastStage
 from agents.fusion import FusionCheckpoints, FusionStage
+from agents.network import NetworkStage, put_together, read_piece
+from agents.regions import Regions
 from agents.rules_file import RulesSource
 from agents.sink import Sinks, SinkStage
 from agents.vision import VisionPipeline, VisionStage
@@ -31,6 +33,7 @@ from fusion import stored
 from fusion.assessor import Assessor
 from fusion.intake import DEFAULT_STANDARDS, check_station
 from fusion.sensors.declared import humidity_ms
+from fusion.together.meeting import Meeting, MeetingRules, MeetingStand
 from model.bundle.bundle import Bundle
 from model.bundle.runtime import Head
 from schemas.times import in_ms
@@ -49,7 +52,7 @@ from streams.checkpoint import Checkpoints
 from streams.compacted import appended_since, read_all_of, read_compacted
 from streams.credentials import for_aiokafka, for_faust
 from streams.driver import AppOptions, BatchApp, WebAddress, build_app
-from streams.join import Join, Settled
+from streams.join import BEGINNING, Join, Settled
 from streams.join_rules import join_rules
 from streams.stage import Appended, Committed, Out, Stage, StageIo
 from streams.standing import Periods
@@ -58,17 +61,18 @@ from streams.web import add_pages
 
 log = logging.getLogger(__name__)
 
-Role = Literal["vision", "fusion", "sink", "alert", "forecast"]
+Role = Literal["vision", "fusion", "network", "sink", "alert", "forecast"]
 #: Python's collector, tuned to long-lived windows.
 GC_THRESHOLDS: Final = (100_000, 50, 100)
 #: From the moment when a window can be estimated to its estimate on the topic, at most.
 _ESTIMATED_IN: Final = timedelta(minutes=1)
-ROLES: Final[tuple[Role, ...]] = ("vision", "fusion", "sink", "alert", "forecast")
+ROLES: Final[tuple[Role, ...]] = ("vision", "fusion", "network", "sink", "alert", "forecast")
 
 
 def started(settings: Settings) -> tuple[Role, ...]:
-    """The roles that run where everything does: forecasts only where they are wanted."""
-    return tuple(role for role in ROLES if role != "forecast" or settings.forecast.up)
+    """The roles that run where everything does: forecasts and the network only where they are wanted."""
+    wanted = {"forecast": settings.forecast.up, "network": settings.network.enabled}
+    return tuple(role for role in ROLES if wanted.get(role, True))
 
 
 def build(role: Role, settings: Settings, web_port: int, web_host: str) -> BatchApp:
@@ -76,6 +80,7 @@ def build(role: Role, settings: Settings, web_port: int, web_host: str) -> Batch
     builder = {
         "vision": _VisionBuilder,
         "fusion": _FusionBuilder,
+        "network": _NetworkBuilder,
         "sink": _SinkBuilder,
         "alert": _AlertBuilder,
         "forecast": _ForecastBuilder,
@@ -230,6 +235,44 @@ class _FusionBuilder(_Builder):
             stations,
             Periods(self._rules.size, Cadences(by_station(cadences)), stations.get, humidity_ms),
             FusionCheckpoints(checkpoints, period_checkpoints),
+            self._executor,
+            self._regions(partition),
+        )
+
+    def _regions(self, partition: int) -> Regions | None:
+        if not self.settings.network.enabled:
+            return None
+        return Regions(self.names, self.keys, self.settings.kafka.partitions, partition)
+
+
+class _NetworkBuilder(_Builder):
+    inputs = (topics.ALONE,)
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="network")
+
+    async def open(self, partition: int, committed: Committed) -> Stage:
+        window = self.settings.window
+        rules = MeetingRules(
+            size=in_ms(window.size),
+            lateness=in_ms(window.allowed_lateness),
+            sources=self.settings.kafka.partitions,
+            idle_timeout=None if window.idle_timeout is None else in_ms(window.idle_timeout),
+            radius_km=self.settings.network.radius_km,
+        )
+        io = self.io(partition, committed)
+        restored = MeetingStand.parse(*io.start(topics.ALONE)) if committed else None
+        checkpoints = Checkpoints(self.names.of(topics.NETWORK_STATE), partition)
+        kept = await self.compacted(topics.NETWORK_STATE, partition)
+        pieces = checkpoints.load(
+            kept.values(), rules.kept_since(BEGINNING if restored is None else restored.done), read_piece
+        )
+        return NetworkStage(
+            io,
+            Meeting(rules, restored, put_together(pieces), int(time.time() * 1000)),
+            self.keys,
+            checkpoints,
             self._executor,
         )
 

@@ -47,6 +47,9 @@ class Watch:
             if self._applied is not self.rules:
                 events += self._under_new_rules()
             end = to_ms(estimate.window.end)
+            if estimate.unheard:  # its region speaks for it: time goes on, and it is silent
+                events += self._passed(end)
+                continue
             state = self._states.get(estimate.station) or StationAlerts(estimate.station)
             # First of all: an estimate that raises has then moved nothing.
             watermark, now = max(end, self._watermark), max(end, self._now)
@@ -58,6 +61,14 @@ class Watch:
             self._keep(state, after)
             events += told
         return events
+
+    def _passed(self, end: int) -> list[Alert]:
+        """A window of a station that said nothing: only time has come to its end."""
+        if end <= self._watermark:
+            return []
+        self._watermark = end
+        self._now = max(self._now, end)
+        return self._silences(None)
 
     def pass_time(self, now: int) -> list[Alert]:
         """The events when time has come to `now`, ms, and no station has said anything more.

@@ -131,6 +131,14 @@ class History:
         return replace(self, ever_measured=self.ever_measured.union(pollutants))
 
     @property
+    def first_hour(self) -> int:
+        """End of the first hour of the horizon of which anything is known (ms), 0: of none."""
+        known = np.flatnonzero((self.hours.measured_s + self.hours.imputed_s > 0).any(axis=1))
+        if not len(known):
+            return 0
+        return self.hours.end_ms - (self.horizon_hours - 1 - int(known[0])) * HOUR_MS
+
+    @property
     def ozone_hours(self) -> int:
         """Hours that there may be ozone of: those of the horizon, and the older ones that are kept."""
         return self.horizon_hours + self.older_ozone.hours

@@ -20,7 +20,7 @@ from aqi.slots import Mean
 from backfill.windows import PAST_MS, Span, hour
 from fusion.amending import hour_mean
 from fusion.conclusion import Counts, nothing_known
-from fusion.indices import indices
+from fusion.indices import indices, standards_of
 from schemas.amendment import AmendedHour, Amendment, Heard, Unheard
 from schemas.base import from_ms, to_ms
 from schemas.estimate import Estimate
@@ -145,7 +145,8 @@ class Healing:
         return end - reach(self.measured) >= self.complete_since
 
     def _anew(self, asked: Sequence[tuple[Estimate, History]]) -> Iterator[Estimate]:
-        made = indices([(self.station, history, to_ms(one.window.end)) for one, history in asked])
+        standards = standards_of(self.station)
+        made = indices([(standards, history, to_ms(one.window.end)) for one, history in asked])
         for (estimate, _), blocks in zip(asked, made, strict=True):
             if tuple(blocks) != estimate.indices:
                 yield estimate.model_copy(

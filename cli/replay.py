@@ -122,9 +122,11 @@ def replay_alone(settings: Settings, history: Files, speed: float | None, store:
         ]  # fmt: skip
         for role, inputs in (
             ("vision", (topics.FRAMES,)), ("fusion", (topics.FEATURES, topics.READINGS)),
-            ("sink", (topics.ESTIMATES,)), *(foretold if pipeline.settings.forecast.up else []),
+            *([("network", (topics.ALONE,))] if pipeline.settings.network.enabled else []),
+            ("sink", (topics.ESTIMATES,)),
+            *(foretold if pipeline.settings.forecast.up else []),
         ):  # fmt: skip
-            final = summary.last_ms if role == "fusion" else None
+            final = summary.last_ms if role in ("fusion", "network") else None
             if not await_read(
                 pipeline.settings, role, inputs,
                 patience=_STUCK_SECONDS, final_after_ms=final, meanwhile=meanwhile,

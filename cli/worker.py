@@ -1,6 +1,7 @@
 """`skyfuse worker`: one worker, until it is told to stop."""
 
 import functools
+from contextlib import nullcontext
 from enum import StrEnum
 from typing import Annotated, cast
 
@@ -14,6 +15,7 @@ from infra.stack.processes import ended_by_signals
 from infra.stores import make_room_for_live
 from settings.sections import Settings
 from streams.admin import wait_for_broker
+from streams.web import waiting_pages
 from web.serve import run_web
 
 
@@ -22,6 +24,7 @@ class RoleName(StrEnum):
 
     vision = "vision"
     fusion = "fusion"
+    network = "network"
     sink = "sink"
     alert = "alert"
     forecast = "forecast"
@@ -30,7 +33,9 @@ class RoleName(StrEnum):
 
 
 def worker(
-    role: Annotated[RoleName, typer.Argument(help="vision, fusion, sink, alert, forecast, gateway or web.")],
+    role: Annotated[
+        RoleName, typer.Argument(help="vision, fusion, network, sink, alert, forecast, gateway or web.")
+    ],
     web_port: Annotated[int, typer.Option(help="Port for /livez, /readyz and /metrics; 0: none.")] = 0,
     web_host: Annotated[
         str, typer.Option(help="Address they are served at; 0.0.0.0 where another machine asks for them.")
@@ -51,16 +56,17 @@ def worker(
             expect_free(http.host, http.port, "gateway.http.port (SKYFUSE_GATEWAY__HTTP__PORT)")
         run_gateway(settings, web_port, web_host, log_level)
         return
-    _await_broker(settings)
+    _await_broker(settings, role, web_port, web_host)
     if role is RoleName.sink:
         make_room_for_live(settings)
     run(cast(Role, role.value), settings, web_port, web_host, log_level)
 
 
-def _await_broker(settings: Settings) -> None:
+def _await_broker(settings: Settings, role: str, web_port: int, web_host: str) -> None:
     """Return when the broker is there. Told to end before that, end well: nothing was begun."""
+    pages = waiting_pages(web_host, web_port, role) if web_port else nullcontext()
     try:
-        with ended_by_signals():
+        with ended_by_signals(), pages:
             wait_for_broker(settings.kafka, functools.partial(typer.echo, err=True))
     except (SystemExit, KeyboardInterrupt):
         raise typer.Exit from None

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final, NamedTuple
 
+from aqi.history import History
 from aqi.slots import Mean
 from camera.virtual_sensor import silenced
 from fusion.learning import Air
@@ -46,10 +47,7 @@ class LeftOut(NamedTuple):
 def amended(air: Air, amendment: Amendment) -> Air:
     """What is known of the air after the change."""
     history, last, virtual, gathered = air.history, dict(air.last), dict(air.virtual), air.gathered
-    for hour in amendment.hours:
-        history = history.with_hour(
-            to_ms(hour.end), {name: _mean(mean) for name, mean in sorted(hour.means.items())}
-        )
+    history = history_after(history, amendment)
     for name, span in sorted(amendment.unheard.items()):
         since, until = to_ms(span.since), to_ms(span.until)
         if name in last and since < last[name][1] <= until:
@@ -69,6 +67,15 @@ def amended(air: Air, amendment: Amendment) -> Air:
         if name not in last or last[name][1] < at:
             last[name] = heard.value, at
     return replace(air, history=history, last=last, virtual=virtual, gathered=gathered)
+
+
+def history_after(history: History, amendment: Amendment) -> History:
+    """The averages after the change."""
+    for hour in amendment.hours:
+        history = history.with_hour(
+            to_ms(hour.end), {name: _mean(mean) for name, mean in sorted(hour.means.items())}
+        )
+    return history
 
 
 def withheld_after(

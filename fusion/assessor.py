@@ -251,6 +251,11 @@ class Assessor:
             return new_bands(view.station, air, after)
         return Conclusion(window, inferred, pollutants, history)
 
+    def averaged_since(self, station: str, end: int) -> int:
+        """End of the first hour (ms) that the averages of a station rest on in a window; 0: on none yet."""
+        ring = self._air.get(station)
+        return 0 if ring is None else ring.as_of(end - self._lateness).value.history.first_hour
+
     # -- who is known --------------------------------------------------------------------------------------
 
     def stations(self) -> dict[str, tuple[int, Collection[str]]]:

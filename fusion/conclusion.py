@@ -9,7 +9,7 @@ from aqi.slots import Mean
 from camera.far_band import BandFinder
 from camera.virtual_sensor import Prediction
 from fusion.bounds import Interval, bounded
-from fusion.indices import indices
+from fusion.indices import indices, standards_of
 from fusion.inference import Inference, tidy
 from fusion.intake import Prepared, reference
 from fusion.learning import Air, learned, virtual_estimate
@@ -201,30 +201,40 @@ class Counts(NamedTuple):
 
 def assembled(concluded: Sequence[Conclusion], bundle: str) -> list[Estimate]:
     """The estimates of windows, in their order. Indices of many at once cost a tenth of one by one."""
-    blocks = indices([(one.window.station, one.history, one.window.view.end) for one in concluded])
+    blocks = indices(
+        [(standards_of(one.window.station), one.history, one.window.view.end) for one in concluded]
+    )
     return [
-        _assembled(one, [_doubted(block, one.window.measured) for block in of_it], bundle)
+        _assembled(one, [doubted(block, one.pollutants) for block in of_it], bundle)
         for one, of_it in zip(concluded, blocks, strict=True)
     ]
 
 
-def _doubted(block: IndexBlock, measured: Mapping[str, Measured]) -> IndexBlock:
+def doubted(
+    block: IndexBlock,
+    pollutants: Mapping[Pollutant, PollutantEstimate],
+    others: Mapping[Pollutant, str] | None = None,
+) -> IndexBlock:
     """The index with the lasting doubts of what counts in it; it is not valid where it may be far too low.
 
     In the wrong unit a pollutant leads no index, and would: so any such counts. A zero that stands still may
-    be clean air, and is no reason to doubt what lies above it.
+    be clean air, and is no reason to doubt what lies above it. `others`: by pollutant, in words, what else is
+    doubted; an index that it leads is not valid.
     """
     if block.index is None:
         return block
     doubts, low = [], False
     for name, sub in block.subindices.items():
-        found = measured.get(name)
-        if found is None or found.flag != SUSPECT:
+        found = pollutants.get(name)
+        if others and name in others:
+            doubts.append(others[name])
+            low = low or sub >= block.index
+        if found is None or found.kind == "imputed" or found.qc != SUSPECT:
             continue
-        if found.tests & UNIT:
+        if found.qc_tests & UNIT:
             doubts.append(f"{name} of {found.value:.3g} ug/m3 is hardly found: is its unit right?")
             low = True
-        elif found.tests & STUCK and found.value <= 0.0:
+        elif found.qc_tests & STUCK and found.value <= 0.0:
             doubts.append(f"{name} has stood still at {found.value:g} ug/m3 for hours")
             low = low or sub >= block.index
     if not doubts:

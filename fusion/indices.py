@@ -12,18 +12,21 @@ from schemas.parameters import POLLUTANTS, Pollutant
 from schemas.station import Station
 
 
-def indices(windows: Sequence[tuple[Station | None, History, int]]) -> list[list[IndexBlock]]:
-    """Per (station, history, end of the window) the indices of its standards, the leading one first.
+def standards_of(station: Station | None) -> tuple[str, ...]:
+    """The standards of a station, or of one that nobody knows."""
+    return station.standards if station else DEFAULT_STANDARDS
+
+
+def indices(windows: Sequence[tuple[tuple[str, ...], History, int]]) -> list[list[IndexBlock]]:
+    """Per (standards, history, end of the window) the indices by them, the leading one first.
 
     All windows of a standard are assessed together; what comes out does not depend on the company.
     """
     loaded: dict[str, standards.Standard] = {}
     asked: dict[str, list[int]] = {}
     wanted = []
-    for place, (station, _, end) in enumerate(windows):
-        chosen = [
-            standards.load(name, at_ms=end) for name in (station.standards if station else DEFAULT_STANDARDS)
-        ]
+    for place, (names, _, end) in enumerate(windows):
+        chosen = [standards.load(name, at_ms=end) for name in names]
         wanted.append([standard.id for standard in chosen])
         for standard in chosen:
             loaded[standard.id] = standard

@@ -58,6 +58,8 @@ def environment(settings: Settings) -> dict[str, str]:
         "SKYFUSE_KAFKA__PREFIX": settings.kafka.prefix,
         "SKYFUSE_REDIS__URL": settings.redis.url or "off",
         "SKYFUSE_STORE": "" if settings.store is None else str(settings.store.absolute()),
+        "SKYFUSE_NETWORK__ENABLED": str(settings.network.enabled).lower(),
+        "SKYFUSE_NETWORK__RADIUS_KM": str(settings.network.radius_km),
         "SKYFUSE_RETENTION__WINDOWS": _lasting(settings.retention.windows),
         "SKYFUSE_RETENTION__HOURS": _lasting(settings.retention.hours),
         "SKYFUSE_RETENTION__DAYS": _lasting(settings.retention.days),

@@ -23,7 +23,7 @@ from network.members import Members, Silence
 from network.past import Past, age_class, observed
 from network.scale import from_log, to_log
 from network.silence import expected, kinds_of
-from network.sweep import swept, unswept
+from network.sweep import LEAST, swept, unswept
 from schemas.arrays import Bool, Float64
 from schemas.errors import ArrayError
 from schemas.times import HOUR_MS
@@ -95,6 +95,8 @@ class Estimates(NamedTuple):
         kind: `Silence` of each.
         trusted: whether the variable was heard and listened to.
         coverage: share of intervals of this kind and age that held lately.
+        neighbours, own, past: of what is silent, shares of who explains it: other stations, the station's
+            other pollutants, its own past. They sum to 1; all 0 where nobody tells anything.
     """
 
     value: Float64
@@ -103,6 +105,9 @@ class Estimates(NamedTuple):
     kind: NDArray[np.int64]
     trusted: Bool
     coverage: Float64
+    neighbours: Float64
+    own: Float64
+    past: Float64
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,6 +195,7 @@ def estimate(cell: Cell, t_ms: int, values: Float64) -> Estimates:
         t_ms: end of the hour.
         values: (d,) ug/m3, NaN where silent. Those that are heard get an estimate from the others, too.
     """
+    cell = _begun(cell, t_ms, values)
     hour = _listened(cell, t_ms, values)
     d = len(cell.members)
     silent = ~hour.trusted
@@ -210,6 +216,7 @@ def estimate(cell: Cell, t_ms: int, values: Float64) -> Estimates:
     mean = (
         mean + lasting.last[pollutants, kinds, ages] * by_last + lasting.day[pollutants, kinds, ages] * by_day
     )
+    shares = _shares(cell, weights, np.where(once, 1.0 - lasting.remains[pollutants, kinds, ages], 0.0))
     variance = variance * np.where(once, lasting.remains[pollutants, kinds, ages], 1.0)
     # What is heard: what the others say of it.
     precision = -np.diagonal(hour.conditioned)
@@ -229,7 +236,28 @@ def estimate(cell: Cell, t_ms: int, values: Float64) -> Estimates:
         kind=kinds,
         trusted=hour.trusted,
         coverage=cell.intervals.rolling[pollutants, kinds, ages],
+        neighbours=shares[0],
+        own=shares[1],
+        past=shares[2],
     )
+
+
+def _shares(cell: Cell, weights: Float64, lasting: Float64) -> Float64:
+    """(3, d) how much other stations, the own other pollutants and the own past explain of each.
+
+    What is heard explains sum_j w_j C_ij of the variance of i, which splits by j; of what it leaves, the past
+    explains `lasting`. A variable that only sharpens another one may explain less than nothing: that is 0.
+    """
+    owners = cell.members.owners
+    same = owners[:, None] == owners
+    told = weights * cell.settled.covariance
+    by_others = np.maximum(np.where(same, 0.0, told).sum(axis=1), 0.0)
+    by_own = np.maximum(np.where(same, told, 0.0).sum(axis=1), 0.0)
+    left = np.maximum(np.diagonal(cell.settled.covariance) - told.sum(axis=1), 0.0)
+    parts = np.stack([by_others, by_own, lasting * left])
+    whole = parts.sum(axis=0)
+    shares: Float64 = np.where(whole > 0.0, parts / np.where(whole > 0.0, whole, 1.0), 0.0)
+    return shares
 
 
 def learned(cell: Cell, t_ms: int, values: Float64) -> Cell:
@@ -310,7 +338,7 @@ def learned(cell: Cell, t_ms: int, values: Float64) -> Cell:
         intervals=intervals,
     )
     if _is_due(cell, t_ms):
-        return _settled(after)
+        return settled_now(after)
     after.__dict__["settled"] = cell.settled  # the same matrix: its inverse need not be computed again
     return after
 
@@ -321,7 +349,7 @@ def _is_due(cell: Cell, t_ms: int) -> bool:
     return t_ms - cell.settled_ms >= HOUR_MS * min(24.0, max(1.0, hours // 12.0))
 
 
-def _settled(cell: Cell) -> Cell:
+def settled_now(cell: Cell) -> Cell:
     """The cell with its covariance settled: with what the places let expect, less of it as it grows old."""
     members = cell.members
     pollutants = members.pollutants
@@ -359,7 +387,7 @@ def _unheard(members: Members, alike: Float64, known: Bool) -> Float64:
     inner = np.einsum("ik,jk->ij", across, weights)
     rest = np.where(~known[:, None] & ~known, kriged, 0.0)
     result: Float64 = across + across.T + inner + rest
-    own = np.sqrt(np.where(known, 1.0, np.diagonal(result)))
+    own = np.sqrt(np.where(known, 1.0, np.maximum(np.diagonal(result), LEAST)))
     result /= own[:, None] * own
     return result
 
@@ -381,6 +409,8 @@ def _with_bias(covariance: Float64, heard: Float64) -> Float64:
 
 def _begun(cell: Cell, t_ms: int, values: Float64) -> Cell:
     """The cell with a mean for those that are heard for the first time: that of the others, if any."""
+    if values.shape != (len(cell.members),):
+        raise ArrayError(f"values of a cell have shape ({len(cell.members)},), got {values.shape}")
     starting = np.isnan(cell.level) & ~np.isnan(values)
     if not starting.any():
         return cell
@@ -419,8 +449,6 @@ def _others(cell: Cell) -> Float64:
 def _listened(cell: Cell, t_ms: int, values: Float64) -> _ListenedHour:
     """The hour, with those left out that the others contradict."""
     members = cell.members
-    if values.shape != (len(members),):
-        raise ArrayError(f"values of a cell have shape ({len(members)},), got {values.shape}")
     center = _center(cell, t_ms)
     deviation = to_log(values, members.pollutants) - center
     heard = ~np.isnan(deviation)

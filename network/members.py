@@ -120,7 +120,7 @@ class Members:
 
     def nearness_of(self, variables: Int64) -> Float64:
         """(n, d) the rows of `nearness` of some variables: of a large region nobody needs all."""
-        known = np.array([place is not None for place in self.places])
+        known = np.array([place is not None for place in self.places], dtype=np.bool_)
         places = [place or Position(0.0, 0.0) for place in self.places]
         apart = distances([places[index] for index in variables.tolist()], places)
         near = np.where(known[variables][:, None] & known, NEAR * np.exp(-apart / REACH_KM), UNPLACED)

@@ -75,9 +75,14 @@ def fresh(members: Members, listening: Sequence[str] | None = None) -> Region:
         return Region(members, cells.fresh(members), (), 0, times, none)
     found = []
     for station in members.stations if listening is None else listening:
-        taken = _most_telling(members, station, members.nearness_of(_own(members, station)))
-        found.append(Listener(station, cells.fresh(_part(members, taken)), taken))
+        taken = telling_first(members, station)
+        found.append(Listener(station, cells.fresh(part_of(members, taken)), taken))
     return Region(members, None, tuple(found), 0, times, none)
+
+
+def telling_first(members: Members, station: str) -> Int64:
+    """Of a large region, the variables of a station's cell before anything was heard: by the places."""
+    return _most_telling(members, station, members.nearness_of(_own(members, station)))
 
 
 def estimate(region: Region, t_ms: int, values: Float64) -> Estimates:
@@ -88,7 +93,7 @@ def estimate(region: Region, t_ms: int, values: Float64) -> Estimates:
     nothing = np.full(d, np.nan)
     result = Estimates(
         nothing.copy(), nothing.copy(), nothing.copy(), np.zeros(d, dtype=np.int64),
-        np.zeros(d, dtype=np.bool_), nothing.copy(),
+        np.zeros(d, dtype=np.bool_), nothing.copy(), np.zeros(d), np.zeros(d), np.zeros(d),
     )  # fmt: skip
     for listener in region.listeners:
         said = cells.estimate(listener.cell, t_ms, values[listener.taken])
@@ -133,7 +138,7 @@ def _looked_around(region: Region, listener: Listener) -> Listener:
     taken = _most_telling(region.members, listener.station, likeness)
     if len(set(taken.tolist()) - set(listener.taken.tolist())) <= _CHANGED * len(taken):
         return listener
-    cell = cells.fresh(_part(region.members, taken))
+    cell = cells.fresh(part_of(region.members, taken))
     for end, row in zip(region.times.tolist(), region.kept, strict=True):
         cell = cells.learned(cell, end, row[taken].astype(np.float64))
     return Listener(listener.station, cell, taken)
@@ -198,7 +203,8 @@ def _most_telling(members: Members, station: str, likeness: Float64) -> Int64:
     return np.array(taken, dtype=np.int64)
 
 
-def _part(members: Members, taken: Int64) -> Members:
+def part_of(members: Members, taken: Int64) -> Members:
+    """The members at some places."""
     return Members(
         tuple(members.variables[index] for index in taken.tolist()),
         tuple(members.places[index] for index in taken.tolist()),

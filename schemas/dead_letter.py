@@ -15,7 +15,7 @@ class DeadLetter(Record):
     """Why and where a record was refused. The record itself is the Kafka value of aq.dlq.v1."""
 
     stage: Annotated[
-        Literal["vision", "fusion", "sink", "alert", "forecast", "gateway"],
+        Literal["vision", "fusion", "network", "sink", "alert", "forecast", "gateway"],
         Field(description="which worker refused it"),
     ]
     code: Annotated[str, Field(description="stable reason code")]

@@ -64,12 +64,15 @@ class PollutantEstimate(Record):
         str,
         Field(
             description="measured: mean; corrected: id of the correction;"
-            " imputed: what carried it: camera, last, global, or head (the network alone)"
+            " imputed: what carried it: camera, last, global, head, or network (its region)"
         ),
     ] = "mean"
     weights: Annotated[
         dict[str, float],
-        Field(description="imputed: shares of camera, last and global (the head) in the value"),
+        Field(
+            description="imputed: shares in the value of camera, last and global (the head); where a region"
+            " carries it of neighbours, own (the station's other pollutants), past and its own camera"
+        ),
     ] = {}
     coverage: Annotated[
         float | None,
@@ -207,7 +210,8 @@ class Estimate(Record):
         Field(
             ge=0, le=_LARGEST,
             description="how often it was published again although no input was added: its averages count"
-            " more of the past now, or readings of it were invalidated. Part of `revision`",
+            " more of the past now, or readings of it were invalidated; and inputs that others of its region"
+            " sent. Part of `revision`",
         ),
     ] = 0  # fmt: skip
     sides: Annotated[Sides, Field(description="sides with usable data; none: data came, but was not usable")]
@@ -222,6 +226,11 @@ class Estimate(Record):
     ]
     inputs: Inputs
     bundle: str
+
+    @property
+    def unheard(self) -> bool:
+        """Whether the station said nothing: what is there is from its region alone."""
+        return not (self.inputs.readings or self.inputs.frames or self.inputs.withheld)
 
 
 #: No air has more ug/m3, no index more points, no window more inputs; no sentence of ours is longer.

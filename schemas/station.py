@@ -117,6 +117,14 @@ class Station(Record):
     longitude: Annotated[float, Field(ge=-180, le=180, description="degrees east, WGS 84")] | None = None
     timezone: Annotated[ZoneName, Field(description="IANA zone of the station's civil time")] = "UTC"
     kind: Literal["reference", "low-cost", "camera-only", "simulated"] = "low-cost"
+    region: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$|^$",
+            description="stations that breathe one air and fill each other's gaps (docs/network.md); empty:"
+            " the region of all that have a position",
+        ),
+    ] = ""
     standards: Annotated[
         tuple[str, ...],
         AfterValidator(_distinct),

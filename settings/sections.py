@@ -234,6 +234,22 @@ class RetentionSettings(_Section):
         return self
 
 
+class NetworkSettings(_Section):
+    """The network: stations of a region that fill each other's gaps (docs/network.md)."""
+
+    enabled: Annotated[
+        bool,
+        Field(
+            description="whether estimates of stations with a position or a region go through the network"
+            " stage, which has to run then (`skyfuse worker network`)"
+        ),
+    ] = False
+    radius_km: Annotated[
+        float,
+        Field(gt=0, description="what a station never measured is filled from stations within so many km"),
+    ] = 50.0
+
+
 class AlertSettings(_Section):
     """Alerts (docs/outputs.md)."""
 
@@ -519,6 +535,7 @@ class Settings(BaseSettings):
     window: WindowSettings = WindowSettings()
     vision: VisionSettings = VisionSettings()
     retention: RetentionSettings = RetentionSettings()
+    network: NetworkSettings = NetworkSettings()
     alerts: AlertSettings = AlertSettings()
     forecast: ForecastSettings = ForecastSettings()
     gateway: GatewaySettings = GatewaySettings()

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from schemas.alert import Alert
+from schemas.alone import MARK_TYPE, Alone, Mark
 from schemas.amendment import AMENDMENT_TYPE, Amendment
 from schemas.annotation import Annotation
 from schemas.base import JsonObject, parse_time
@@ -160,6 +161,17 @@ def _messages() -> dict[str, _MessageForm]:
             ),
             key=_STATION_KEY,
         ),
+        "alone": _MessageForm(
+            "A station's estimate by itself, for its region; between workers, its form may change",
+            Alone,
+            key={"type": "string", "description": "the station id; it lies on its region's partition"},
+        ),
+        "mark": _MessageForm(
+            "How far a partition of fusion has come, sent to every partition",
+            Mark,
+            headers=_object({"ce_type": {"type": "string", "const": MARK_TYPE.decode()}}, ["ce_type"]),
+            key={"type": "null", "description": "no key: that is how it is told from data"},
+        ),
         "alert": _MessageForm(
             "One event of one alert; the newest per key counts",
             Alert,
@@ -232,6 +244,7 @@ _CONTENTS: Final[Mapping[str, tuple[str, ...]]] = {
     topics.FRAMES.name: ("frame", "punctuation"),
     topics.READINGS.name: ("reading", "punctuation", "amendment"),
     topics.FEATURES.name: ("features", "punctuation"),
+    topics.ALONE.name: ("alone", "mark", "amendment"),
     topics.ESTIMATES.name: ("estimate",),
     topics.ALERTS.name: ("alert",),
     topics.ANNOTATIONS.name: ("annotation",),
@@ -245,6 +258,7 @@ _CONTENTS: Final[Mapping[str, tuple[str, ...]]] = {
     topics.STATE.name: ("checkpoint",),
     topics.ALERT_STATE.name: ("checkpoint",),
     topics.FORECAST_STATE.name: ("checkpoint",),
+    topics.NETWORK_STATE.name: ("checkpoint",),
 }
 
 #: (who, what that is, topics it receives from, topics it sends to)
@@ -265,7 +279,20 @@ _ACTORS: Final[Sequence[tuple[str, str, tuple[Topic, ...], tuple[Topic, ...]]]] 
         "fusion",
         "joins features and readings into estimates",
         (topics.FEATURES, topics.READINGS, topics.STATIONS, topics.STATE),
-        (topics.ESTIMATES, topics.LATE, topics.DEAD_LETTERS, topics.STATE, topics.CAMERA_BANDS),
+        (
+            topics.ESTIMATES,
+            topics.ALONE,
+            topics.LATE,
+            topics.DEAD_LETTERS,
+            topics.STATE,
+            topics.CAMERA_BANDS,
+        ),
+    ),
+    (
+        "network",
+        "brings the stations of a region together, where `network.enabled` is set",
+        (topics.ALONE, topics.NETWORK_STATE),
+        (topics.ESTIMATES, topics.DEAD_LETTERS, topics.NETWORK_STATE),
     ),
     (
         "sink",

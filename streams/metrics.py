@@ -65,6 +65,15 @@ COVERAGE: Final = Histogram(
     registry=REGISTRY, buckets=(0.5, 0.7, 0.8, 0.85, 0.88, 0.9, 0.92, 0.95, 1.0),
 )  # fmt: skip
 QC_FLAGS: Final = Counter("aq_qc_flags_total", "Quality flags given", ["test", "flag"], registry=REGISTRY)
+NETWORK_WINDOWS: Final = Counter(
+    "aq_network_estimates_total",
+    "Estimates of the network stage: published; of them late; windows that it failed at; too large ones",
+    ["kind"],
+    registry=REGISTRY,
+)
+NETWORK_IMPUTED: Final = Counter(
+    "aq_network_imputed_total", "Imputed values published by the network stage", ["method"], registry=REGISTRY
+)
 DEAD_LETTERS: Final = Counter("aq_dlq_total", "Records refused", ["stage", "reason"], registry=REGISTRY)
 ARRIVALS: Final = Counter(
     "aq_gateway_arrivals_total", "Payloads and pictures that came in", ["way", "adapter", "result"],

@@ -53,6 +53,12 @@ FRAMES: Final = Topic(
 READINGS: Final = Topic("aq.readings.v1", "sensor readings", max_bytes=12 * _MIB)
 FEATURES: Final = Topic("aq.features.v1", "features of frames")
 ESTIMATES: Final = Topic("aq.estimates.v1", "estimates, every revision", retention_ms=30 * DAY_MS)
+ALONE: Final = Topic(
+    "aq.alone.v1",
+    "estimates of stations by themselves, by region, for the network stage",
+    # A little more than an estimate.
+    max_bytes=2 * _MIB,
+)
 ALERTS: Final = Topic("aq.alerts.v1", "alert events, the newest per alert counts", cleanup="compact")
 ANNOTATIONS: Final = Topic(
     "aq.annotations.v1",
@@ -96,6 +102,12 @@ FORECAST_STATE: Final = Topic(
     "aq.forecast-state.v1",
     "checkpoints of the forecasts, per station",
     cleanup="compact",
+    extra={"segment.ms": str(HOUR_MS), "min.cleanable.dirty.ratio": "0.2"},
+)
+NETWORK_STATE: Final = Topic(
+    "aq.network-state.v1",
+    "checkpoints of what regions have learned, in pieces",
+    cleanup="compact",
     max_bytes=4 * _MIB,
     extra={"segment.ms": str(HOUR_MS), "min.cleanable.dirty.ratio": "0.2"},
 )
@@ -105,6 +117,7 @@ TOPICS: Final = (
     FRAMES,
     READINGS,
     FEATURES,
+    ALONE,
     ESTIMATES,
     ALERTS,
     ANNOTATIONS,
@@ -118,6 +131,7 @@ TOPICS: Final = (
     STATE,
     ALERT_STATE,
     FORECAST_STATE,
+    NETWORK_STATE,
 )
 #: The largest record any worker has to be able to fetch or produce.
 MAX_RECORD_BYTES: Final = 14 * _MIB

@@ -1,6 +1,11 @@
 """What a worker serves: /livez, /readyz and /metrics."""
 
+import json
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import generate_latest
@@ -53,3 +58,41 @@ def not_ready(app: "BatchApp") -> list[str]:
             f"no offset could be settled for {age:.0f} s: see the log, and whether the sinks answer"
         )
     return problems
+
+
+@contextmanager
+def waiting_pages(host: str, port: int, role: str) -> Iterator[None]:
+    """Serve the pages of a worker that waits for its broker, in a thread: it is alive, and not ready.
+
+    Who asks for /livez only would end it otherwise, again and again, for what is not its doing.
+    """
+
+    class Pages(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path == "/metrics":
+                self._answer(200, "text/plain", generate_latest(metrics.REGISTRY))
+                return
+            live = self.path == "/livez"
+            said: dict[str, object] = {"status": "alive" if live else "not ready", "role": role}
+            if not live:
+                said["problems"] = ["no broker answers yet"]
+            self._answer(200 if live else 503, "application/json", json.dumps(said).encode())
+
+        def _answer(self, status: int, kind: str, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Of what is asked every few seconds nothing is said."""
+
+    with ThreadingHTTPServer((host, port), Pages) as server:
+        thread = threading.Thread(target=server.serve_forever, name="waiting-pages", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()

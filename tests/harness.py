@@ -42,7 +42,11 @@ REPLAY = WindowSettings(
 
 
 def until(what: str, condition: Callable[[], Any], seconds: float = 60.0) -> Any:
-    """The condition's first true value; AssertionError when it does not come in time."""
+    """The condition's first true value; AssertionError when it does not come in time.
+
+    `seconds` are those of an idle machine; where others work beside the test it may take three times as long.
+    """
+    seconds *= 3
     deadline = time.monotonic() + seconds
     while True:
         value = condition()

@@ -25,10 +25,11 @@ class PendingMemo:
 
 
 class StreamCounter:
-    """How many streams are open."""
+    """How many streams are open, and how many there ever were."""
 
     def __init__(self) -> None:
         self.open = 0
+        self.ever = 0
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,19 @@ from web.parts import Parts
 #: Seconds between two signs of life on a stream without events.
 PULSE_S: Final = 5.0
 _EVENTS_AT_ONCE: Final = 500
+#: With more listeners than so many each hears of news a little later than the one before it, up to so many
+#: seconds: answers to others do not wait until all of them have been told.
+_MANY: Final = 50
+_SPREAD_S: Final = 0.4
+_GOLDEN: Final = 0.618034
 
 
 async def events(parts: Parts, last_id: str | None, station: str | None) -> AsyncIterator[bytes]:
     """A stream: what was missed, then what comes. It holds a place among the events, and no more."""
     live, follower = parts.live, parts.follower
     parts.counter.open += 1
+    parts.counter.ever += 1
+    phase = _SPREAD_S * (parts.counter.ever * _GOLDEN % 1.0)
     try:
         missed = live.resume(last_id) if last_id else []
         at = live.number
@@ -47,6 +54,8 @@ async def events(parts: Parts, last_id: str | None, station: str | None) -> Asyn
             else:
                 if follower.away_since is not None:
                     yield pulse(_now(parts), follower.away_since)
+                if parts.counter.open > _MANY:
+                    await asyncio.sleep(phase)
     finally:
         parts.counter.open -= 1
 

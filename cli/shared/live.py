@@ -266,7 +266,7 @@ def _table(
             for name in layout.pollutants
         ]
         if layout.sides:
-            cells.append(Text(_SIDES[estimate.sides]))
+            cells.append(Text("neighbours" if estimate.unheard else _SIDES[estimate.sides]))
         age = age_words(now - estimate.window.end)
         when = moment_of(estimate.window.end, now, layout.sides)
         cells.append(Text(when))

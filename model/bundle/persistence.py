@@ -9,7 +9,7 @@ the errors of two hours 1 / 3 / 6 / 12 hours apart is
 For the level alone twice that time is taken: with 24 hours the interval of the 24-hour index held in 84 % of
 the hours of the day after the last reading, with 48 hours in 88 %. (With errors that never fade: 92 %.) One
 station and 150 hours say this. What the global head says of a station that it never saw has an error that
-lasts.
+lasts. What a region says of a silent sensor is taken to err as long as the level does.
 """
 
 import math
@@ -21,4 +21,5 @@ PERSISTENCE: Final = {
     "last": math.exp(-1.0 / 48.0),
     "global": math.exp(-1.0 / 48.0),
     "head": 1.0,
+    "network": math.exp(-1.0 / 48.0),
 }

@@ -6,12 +6,17 @@ from typing import Final
 from camera.sun import solar_hour, sun_elevation
 from schemas.base import from_ms
 from schemas.parameters import Parameter
-from schemas.times import DAY_MS, HOUR_MS
+from schemas.times import DAY_MS, HOUR_MS, MINUTE_MS
 from sources.simulate.city import City, SimulatedStation
 from sources.simulate.noise import key, normal, smooth, uniform
 
 #: An episode of bad air: in half of all stretches of this many days, 12 to 48 hours long.
 _EPISODE_DAYS: Final = 5
+#: Of a fire, ug/m3 of PM2.5, and since when before the city opens and for how long: the alert of a newcomer's
+#: first minutes is on its way, and opens while they look.
+_SMOKE: Final = 120.0
+_BURNS_BEFORE_MS: Final = 5 * MINUTE_MS
+_BURNS_MS: Final = 90 * MINUTE_MS
 
 
 def sun_over(city: City, time_ms: int) -> float:
@@ -43,6 +48,7 @@ def air(city: City, station: SimulatedStation, time_ms: int) -> dict[Parameter, 
     weather = math.exp(0.45 * synoptic + 0.22 * daily + flicker)
     pm25 = 18.0 * station.level * weather * mixing * episode * event * (1.0 + 0.5 * station.traffic * rush)
     pm25 += 6.0 * station.industry * math.exp(smooth(key(station.key, "plume"), hours / 2.0))
+    pm25 += _SMOKE * smoke(city, station, time_ms)
     coarse = 9.0 * math.exp(0.4 * smooth(key(station.key, "dust"), hours / 4.0))
     pm10 = 1.2 * pm25 + coarse * (1.0 + 1.5 * station.traffic * rush)
     no2 = (6.0 + 50.0 * station.traffic * (0.25 + rush)) * mixing * episode**0.3
@@ -62,6 +68,14 @@ def air(city: City, station: SimulatedStation, time_ms: int) -> dict[Parameter, 
         "relativehumidity": min(97.0, max(15.0, humidity)),
         "temperature": temperature,
     }
+
+
+def smoke(city: City, station: SimulatedStation, time_ms: int) -> float:
+    """How much smoke of a fire near by there is, 0 to 1: it began shortly before the city is first seen."""
+    if city.place.opened_ms is None or not station.smoke:
+        return 0.0
+    since = time_ms - (city.place.opened_ms - _BURNS_BEFORE_MS)
+    return min(1.0, max(0.0, since / MINUTE_MS), max(0.0, (_BURNS_MS - since) / (15 * MINUTE_MS)))
 
 
 def _rush(time_ms: int, hour: float) -> float:

@@ -50,6 +50,7 @@ class _Plan(NamedTuple):
     declared: bool = False  #: whether its record says so; else it is learned
     silent: str | None = None  #: the sensor that is silent when the city is first seen
     fouled: str | None = None  #: the one that shows several times too much
+    smoke: bool = False  #: whether something burns near by then
 
 
 #: Mixed on purpose: some stations see, some measure, some do both, and no two measure the same.
@@ -57,7 +58,9 @@ _PLANS: Final = (
     _Plan("centre", True, {"pm": _PM, "gas": _GASES, "met": _WEATHER}, 0.7, 0.1, 1.0),
     _Plan("harbour", True, {"pm": _PM, "pm-b": _PM, "met": _WEATHER}, 0.4, 0.8, 1.15, fouled="pm-b"),
     _Plan("hill", True, {}, 0.05, 0.0, 0.75),
-    _Plan("ring-road", False, {"pm": _PM, "gas": _GASES}, 1.0, 0.2, 1.1, {"gas": 300}, declared=True),
+    _Plan(
+        "ring-road", False, {"pm": _PM, "gas": _GASES}, 1.0, 0.2, 1.1, {"gas": 300}, declared=True, smoke=True
+    ),
     _Plan("park", True, {"pm": ("pm25",), "gas": ("no2", "o3")}, 0.15, 0.0, 0.85, silent="pm"),
     _Plan("school", False, {"pm": _PM}, 0.35, 0.1, 0.95, {"pm": 145}),
 )
@@ -79,6 +82,7 @@ class SimulatedStation:
     periods_ms: Mapping[str, int]  #: of sensors that speak more rarely than the others
     silent: str | None  #: the sensor that is silent when the city is first seen
     fouled: str | None  #: the one that shows several times too much then
+    smoke: bool  #: whether something burns near by then
 
     @property
     def id(self) -> str:
@@ -158,4 +162,5 @@ def _station(number: int, seed: int, place: Place) -> SimulatedStation:
         periods_ms={sensor: 1000 * seconds for sensor, seconds in plan.periods.items()},
         silent=plan.silent if lap == 0 else None,
         fouled=plan.fouled if lap == 0 else None,
+        smoke=plan.smoke and lap == 0,
     )

@@ -6,7 +6,7 @@ from typing import Final
 from camera.gate import NIGHT_ELEVATION
 from schemas.base import from_ms
 from schemas.times import HOUR_MS
-from sources.simulate.air import sun_over
+from sources.simulate.air import smoke, sun_over
 from sources.simulate.city import City
 from sources.simulate.sensors import FOULED, Fault, fault
 
@@ -39,6 +39,12 @@ def guide(city: City, now_ms: int, shown: Mapping[str, int] | None = None) -> li
         if (found := fault(city, station, sensor.sensor, ends[station.id])) is not None
         and found[1] <= ends[station.id] - _SHOWS_MS
     ][:_MOST]
+    lines += [
+        f"look at {station.id}: something burns near by; its alert opens within minutes"
+        f" (./skyfuse alerts explain {station.id})"
+        for station in city.stations
+        if station.id in ends and smoke(city, station, ends[station.id]) >= 1.0
+    ][:1]
     alone = [station.id for station in city.stations if not station.record.sensors]
     lines += [f"look at {name}: a camera alone, all it has comes from its pictures" for name in alone[:1]]
     if sun_over(city, now_ms) < NIGHT_ELEVATION and any(station.has_camera for station in city.stations):

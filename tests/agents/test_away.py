@@ -7,15 +7,19 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
 
 from agents.away import Away
 from infra.stack.broker import EmbeddedBroker
+from infra.stack.ports import free_port
 from settings.sections import KafkaSettings, Settings
 from streams import admin
 from streams.admin import create_topics
+from streams.web import waiting_pages
 from tests.harness import until
 
 REFUSED = "Unable connect to node with id 1: [Errno 111] Connect call failed ('127.0.0.1', 9092)"
@@ -76,7 +80,7 @@ def test_a_broker_that_is_not_there_yet_is_waited_for(monkeypatch: pytest.Monkey
     )
 
 
-def worker(role: str, bootstrap: str, folder: Path) -> "subprocess.Popen[bytes]":
+def worker(role: str, bootstrap: str, folder: Path, *options: str) -> "subprocess.Popen[bytes]":
     environment = os.environ | {
         "SKYFUSE_DATA_DIR": str(folder / "data"),
         "SKYFUSE_KAFKA__BOOTSTRAP": bootstrap,
@@ -84,7 +88,10 @@ def worker(role: str, bootstrap: str, folder: Path) -> "subprocess.Popen[bytes]"
     }
     with (folder / "worker.log").open("wb") as out:
         return subprocess.Popen(
-            [sys.executable, "-m", "cli.main", "worker", role], env=environment, stdout=out, stderr=out
+            [sys.executable, "-m", "cli.main", "worker", role, *options],
+            env=environment,
+            stdout=out,
+            stderr=out,
         )
 
 
@@ -128,11 +135,34 @@ def test_a_worker_that_cannot_stop_ends_all_the_same(tmp_path: Path) -> None:
     assert "ends now as a killed worker does" in ended.stdout + ended.stderr
 
 
+def asked(port: int, page: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=30) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_a_worker_that_waits_is_alive_and_not_ready() -> None:
+    """What restarts it for being dead would do so for as long as the broker is away."""
+    port = free_port()
+    with waiting_pages("127.0.0.1", port, "sink"):
+        assert asked(port, "livez") == (200, '{"status": "alive", "role": "sink"}')
+        status, said = asked(port, "readyz")
+        assert status == 503
+        assert "no broker answers yet" in said
+        assert "aq_messages_total" in asked(port, "metrics")[1]
+    with waiting_pages("127.0.0.1", port, "sink"):  # the port is free again, for the worker's own
+        assert asked(port, "livez")[0] == 200
+
+
 def test_a_worker_waits_for_a_broker_that_is_not_there_yet_and_ends_on_sigterm(tmp_path: Path) -> None:
     told = tmp_path / "worker.log"
-    running = worker("sink", "127.0.0.1:9", tmp_path)
+    port = free_port()
+    running = worker("sink", "127.0.0.1:9", tmp_path, "--web-port", str(port))
     try:
         until("what it waits for", lambda: "waiting for the broker" in told.read_text(), 60)
+        assert asked(port, "livez")[0] == 200
         assert running.poll() is None
         ends_when_told_to(running)
     finally:

@@ -29,6 +29,7 @@ from agents.alert import AlertStage
 from agents.fleet import FleetStage
 from agents.forecast import ForecastStage
 from agents.fusion import FusionCheckpoints, FusionStage
+from agents.network import NetworkStage
 from agents.sink import Sinks, SinkStage
 from agents.vision import VisionPipeline, VisionStage
 from alerting.rules import default
@@ -39,9 +40,11 @@ from fusion.assessor import Assessor
 from fusion.conclusion import conclude
 from fusion.intake import DEFAULT_STANDARDS, Prepared, check_station
 from fusion.sensors.declared import humidity_ms
+from fusion.together.meeting import Meeting, MeetingRules
 from model.bundle.bundle import DEFAULT_BUNDLE, Bundle
 from model.bundle.runtime import Head
 from schemas.alert import Alert
+from schemas.alone import MARK_TYPE, Alone, Mark
 from schemas.amendment import AMENDMENT_TYPE, Amendment
 from schemas.base import from_ms
 from schemas.dead_letter import DeadLetter
@@ -356,6 +359,7 @@ def account(fusion: Fusion, records: Sequence[Record]) -> None:
 Kinds = tuple[tuple[topics.Topic, Any], ...]
 FUSION: Kinds = ((topics.READINGS, Reading), (topics.FEATURES, Features), (topics.STATIONS, Station))
 VISION: Kinds = ((topics.FRAMES, None), (topics.STATIONS, Station), (topics.CAMERA_BANDS, CameraBands))
+TOGETHER: Kinds = ((topics.ALONE, Alone), (topics.ALONE, Mark))
 ESTIMATED: Kinds = ((topics.ESTIMATES, Estimate),)
 FORECAST: Kinds = (
     (topics.ESTIMATES, Estimate),
@@ -543,6 +547,33 @@ def check_forecast(drawn: list[list[Record]]) -> None:
         for pollutant in one.pollutants.values():
             for low, high in itertools.pairwise(pollutant.quantiles):
                 assert all(a <= b for a, b in zip(low, high, strict=True))
+
+
+def check_network(drawn: list[list[Record]]) -> None:
+    broker = Broker()
+    rules = MeetingRules(size=MINUTE, lateness=120_000, sources=1)
+    with ThreadPoolExecutor(1) as executor:
+        stage = NetworkStage(
+            StageIo(0, broker.publish, clock=lambda: NOW / 1000), Meeting(rules), Keys(1),
+            Checkpoints(topics.NETWORK_STATE.name, 0), executor,
+        )  # fmt: skip
+
+        async def run() -> None:
+            for batch in drawn:
+                await stage.handle(batch[0].topic, batch)
+                await stage.settle()
+            end = Mark(source=0, final=NOON + 10 * 3_600_000).model_dump_json().encode()
+            last = Log().record(topics.ALONE, None, end, [("ce_type", MARK_TYPE)])
+            last.offset = 10**6
+            await stage.handle(topics.ALONE.name, [last])
+            await stage.settle()
+            await stage.close()
+
+        loop().run_until_complete(run())
+    letters_of(broker, itertools.chain(*drawn))
+    for one in broker.on(topics.ESTIMATES):
+        Estimate.model_validate_json(one.value or b"")
+    assert stage.meeting.held == 0
 
 
 def check_fleet(drawn: list[list[Record]]) -> None:
@@ -961,6 +992,7 @@ def test_a_retired_station_is_forgotten_and_begins_anew_as_one_that_nobody_knows
 
 CHECKS: dict[str, tuple[Any, Any]] = {
     "fusion": (batches(FUSION, punctuated=True), check_fusion),
+    "network": (batches(TOGETHER, punctuated=False), check_network),
     "vision": (batches(VISION, punctuated=True), check_vision),
     "sink": (batches(SINK, punctuated=False), check_sink),
     "alert": (batches(ESTIMATED, punctuated=False), check_alerts),
@@ -971,7 +1003,8 @@ CHECKS: dict[str, tuple[Any, Any]] = {
 
 def property_of(stage: str, examples: int) -> None:
     strategy, check = CHECKS[stage]
-    for model in (Reading, Features, Station, CameraBands, Estimate, Amendment, Punctuation, WeatherIssue):
+    models = (Reading, Features, Station, CameraBands, Estimate, Alone, Mark, Amendment, Punctuation)
+    for model in (*models, WeatherIssue):
         strangers.pool(model, 20 if model is Punctuation else POOL)
 
     @settings(
@@ -987,7 +1020,15 @@ def property_of(stage: str, examples: int) -> None:
 
 @pytest.mark.parametrize(
     ("stage", "examples"),
-    [("fusion", 90), ("vision", 40), ("sink", 40), ("alert", 40), ("fleet", 40), ("forecast", 40)],
+    [
+        ("fusion", 90),
+        ("network", 20),
+        ("vision", 40),
+        ("sink", 40),
+        ("alert", 40),
+        ("fleet", 40),
+        ("forecast", 40),
+    ],
 )
 def test_whatever_strangers_send_no_stage_stops(stage: str, examples: int) -> None:
     property_of(stage, examples)
@@ -997,8 +1038,8 @@ def test_whatever_strangers_send_no_stage_stops(stage: str, examples: int) -> No
 @pytest.mark.parametrize(
     ("stage", "examples"),
     [
-        ("fusion", 5_000), ("vision", 1_500), ("sink", 1_500), ("alert", 2_000), ("fleet", 2_000),
-        ("forecast", 2_000),
+        ("fusion", 5_000), ("network", 1_500), ("vision", 1_500), ("sink", 1_500), ("alert", 2_000),
+        ("fleet", 2_000), ("forecast", 2_000),
     ],
 )  # fmt: skip
 def test_whatever_strangers_send_no_stage_stops_in_ten_thousand(stage: str, examples: int) -> None:

@@ -86,6 +86,6 @@ def test_camera_folder_and_device_arrive(kafka_settings: Make, tmp_path: Path) -
                 assert time.monotonic() < until, (tmp_path / "log").read_text()
         finally:
             process.terminate()
-            assert process.wait(20) == 0
+            assert process.wait(180) == 0
     assert dict(frames[0].headers)["ce_camera"] == b"mast"
     assert (folder / "done" / "may.csv").exists()

@@ -23,6 +23,7 @@ import agents
 from agents import worker
 from agents.sink import SinkStage
 from agents.vision import VisionStage
+from schemas.alone import MARK_TYPE, Mark
 from schemas.base import from_ms
 from schemas.dead_letter import DeadLetter
 from schemas.features import Punctuation
@@ -37,6 +38,7 @@ from tests.agents.test_alert_stage import city
 from tests.agents.test_boundary import CHECKS, Log, Record
 from tests.agents.test_fusion_stage import logs as fusion_logs
 from tests.forecast.small import small_bundle
+from tests.fusion.together.towns import alone
 from tests.samples import T0, estimate, measured
 
 BUILDERS = {
@@ -44,7 +46,9 @@ BUILDERS = {
     for builder in worker._Builder.__subclasses__()
 }
 #: Topics of which a stage's successor is given the newest record of each key.
-KEPT = {topics.STATE.name, topics.ALERT_STATE.name, topics.FORECAST_STATE.name}
+KEPT = {
+    topics.STATE.name, topics.ALERT_STATE.name, topics.FORECAST_STATE.name, topics.NETWORK_STATE.name,
+}  # fmt: skip
 BUSY = Punctuation(kind="busy").model_dump_json().encode()
 #: Records a poll.
 POLL = 7
@@ -144,9 +148,27 @@ def hourly() -> Polls:
     return in_polls({topics.WEATHER.name: [*weather, bad], topics.ESTIMATES.name: made})
 
 
+def together() -> Polls:
+    """Two stations of a region, of which one falls silent, and a mark after each window."""
+    log = Log()
+    made = []
+    for number in range(1, 80):
+        end = NOON + number * 60_000
+        for name, value in (("a", 10.0 + number % 7), ("b", 12.0 + number % 7)):
+            if name == "b" and number > 70:
+                continue
+            one = alone(name, end, {"pm25": value}, size=60_000)
+            body = one.model_dump_json().encode()
+            made.append(log.record(topics.ALONE, name.encode(), body, timestamp=end))
+        mark = Mark(source=0, final=end - 180_000).model_dump_json().encode()
+        made.append(log.record(topics.ALONE, None, mark, [("ce_type", MARK_TYPE)], timestamp=end))
+    return in_polls({topics.ALONE.name: [*made, log.record(topics.ALONE, b"a", b"{")]})
+
+
 #: What each stage is given to read. A new one needs its own here.
 POLLS: dict[str, Callable[[], Polls]] = {
-    "vision": frames, "fusion": readings, "sink": estimates, "alert": watched, "forecast": hourly,
+    "vision": frames, "fusion": readings, "network": together, "sink": estimates, "alert": watched,
+    "forecast": hourly,
 }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from alerting.watch import Watch
 from aqi.quality import FRESH
 from fusion.assessor import Assessor
 from fusion.stored import OF_SENSORS, SensorsState, StationState, read
+from fusion.together.learning import LEARNED
 from model.bundle.bundle import Bundle
 from model.bundle.runtime import Head
 from schemas.state import VERSION, pack
@@ -25,7 +26,7 @@ from streams.join import Close, Expire
 from tests.golden import world
 
 HERE = Path(__file__).parent
-READERS = {"stations": read, "alerts": read_alerts}
+READERS = {"stations": read, "alerts": read_alerts, "regions": lambda _, data: LEARNED.decode(data)}
 FILES = sorted(path.stem for kind in READERS for path in HERE.glob(f"{kind}-*.jsonl"))
 
 

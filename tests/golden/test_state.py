@@ -25,7 +25,11 @@ from camera.virtual_sensor import VirtualSensor
 from fusion.intake import Intake
 from fusion.learning import Air
 from fusion.stored import SENSORS, STATION, SensorsState, StationState
+from network.cell import Cell
+from network.members import Members, Position, Variable
+from network.region import Region
 from schemas.errors import DamagedState, NewerState, StateError
+from schemas.parameters import POLLUTANTS
 from schemas.state import CODECS, VERSION, Codec, pack, unpack
 
 LAYOUT = Path(__file__).parent / "layout.json"
@@ -39,9 +43,18 @@ def profile(length: int, dtype: type) -> st.SearchStrategy[Any]:
     )
 
 
+#: Of a region: distinct, each with a place or None.
+MEMBERS = st.lists(
+    st.tuples(st.text(max_size=8), st.sampled_from(POLLUTANTS), st.none() | st.builds(Position)),
+    max_size=3,
+    unique_by=lambda one: one[:2],
+).map(lambda all: Members(tuple(Variable(*one[:2]) for one in all), tuple(one[2] for one in all)))
+
 OVERRIDES: dict[tuple[type, str], st.SearchStrategy[Any]] = {
     **{(BandFinder, name): profile(ROWS, np.float64) for name in ("mean", "square", "product")},
     **{(VirtualSensor, name): profile(_LINE, np.float32) for name in ("settled", "former")},
+    (Region, "members"): MEMBERS,
+    (Cell, "members"): MEMBERS,
     (VirtualSensor, "moments"): profile((_LINE + 1) * (_LINE + 2) // 2, np.float32),
     # As many as there are ages.
     (VirtualSensor, "shadows"): st.deferred(lambda: st.tuples(*[drawn(parts(VirtualSensor)["level"])] * 3)),
@@ -138,13 +151,13 @@ def plain(value: Any) -> Any:
 
 
 def kept() -> dict[str, Codec[Any]]:
-    """The codecs of what workers store; that of `network` is stored by none yet."""
+    """The codecs of what workers store; that of `network` alone is stored by none."""
     return {name: one for name, one in CODECS.items() if not one.kind.__module__.startswith("network.")}
 
 
 def test_all_codecs_are_known() -> None:
     assert {codec.kind.__name__ for codec in kept().values()} == {
-        "StationState", "SensorsState", "StationAlerts", "CadencesState", "StationOutlook",
+        "StationState", "SensorsState", "StationAlerts", "CadencesState", "StationOutlook", "LearnedState",
     }  # fmt: skip
 
 

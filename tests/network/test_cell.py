@@ -183,7 +183,7 @@ def test_whatever_is_silent_what_is_said_is_a_concentration(seed: int, stations:
     for hour, row in enumerate(air):
         guess = estimate(cell, end(hour), row)
         there = ~np.isnan(guess.value)
-        known = {of.pollutants[k] for k in range(len(of)) if not np.isnan(cell.level[k])}
+        known = {of.pollutants[k] for k in range(len(of)) if not np.isnan([cell.level[k], row[k]]).all()}
         assert there.tolist() == [of.pollutants[k] in known for k in range(len(of))]
         assert (guess.lo[there] >= 0).all()
         assert (guess.lo[there] <= guess.value[there]).all()

@@ -1,0 +1,89 @@
+"""What fusion tells a region of its stations, where the network stage is on.
+
+A station with a place or a region speaks through its region, on the partition of the region's name; one that
+has neither speaks for itself, as without a network.
+"""
+
+from typing import Final
+
+from fusion.indices import standards_of
+from fusion.intake import reference
+from schemas.alone import MARK_TYPE, Alone, Mark
+from schemas.amendment import AMENDMENT_TYPE, Amendment
+from schemas.estimate import Estimate
+from schemas.station import Station
+from settings.names import TopicNames
+from streams.accept import Keys
+from streams.stage import Out
+from streams.topics import ALONE
+
+#: Headers of a change of the past and of a tombstone: the region, and the end of the window (ms) behind
+#: which it stands.
+REGION: Final = "x-region"
+BEHIND: Final = "x-behind"
+
+
+class Regions:
+    """Makes the records of one partition of fusion for the regions of its stations."""
+
+    def __init__(self, names: TopicNames, keys: Keys, partitions: int, source: int) -> None:
+        self._topic = names.of(ALONE)
+        self._keys = keys
+        self._partitions = partitions
+        self._source = source
+        self._marked: int | None = None
+
+    @staticmethod
+    def has(station: Station | None) -> bool:
+        """Whether a station has a region."""
+        if station is None:
+            return False
+        return bool(station.region) or (station.latitude is not None and station.longitude is not None)
+
+    def alone(self, estimate: Estimate, station: Station, averaged_since: int) -> Out:
+        """A station's estimate by itself; `averaged_since`: end (ms) of the first hour of its averages."""
+        record = Alone(
+            estimate=estimate,
+            source=self._source,
+            region=station.region,
+            latitude=station.latitude,
+            longitude=station.longitude,
+            standards=standards_of(station),
+            reference_celsius=reference(station),
+            averaged_since=averaged_since,
+        )
+        return Out(
+            self._topic, estimate.station.encode(), record.model_dump_json().encode(),
+            partition=self._keys.partition(station.region),
+        )  # fmt: skip
+
+    def amended(self, amendment: Amendment, station: Station, end: int) -> Out:
+        """A change of a station's past that stands behind the window that ends at `end` (ms)."""
+        headers: list[tuple[str, bytes | None]] = [
+            ("ce_type", AMENDMENT_TYPE),
+            (REGION, station.region.encode()),
+            (BEHIND, str(end).encode()),
+        ]
+        return Out(
+            self._topic, amendment.station.encode(), amendment.model_dump_json().encode(), headers,
+            self._keys.partition(station.region),
+        )  # fmt: skip
+
+    def retired(self, station: str, end: int) -> list[Out]:
+        """A station was retired behind the window that ends at `end` (ms): whoever knows it is told."""
+        headers: list[tuple[str, bytes | None]] = [(BEHIND, str(end).encode())]
+        return [
+            Out(self._topic, station.encode(), None, headers, partition)
+            for partition in range(self._partitions)
+        ]
+
+    def marks(self, final: int) -> list[Out]:
+        """How far this partition has come, to all regions; nothing where that was said."""
+        if self._marked is not None and final <= self._marked:
+            return []
+        self._marked = final
+        value = Mark(source=self._source, final=final).model_dump_json().encode()
+        return [
+            Out(self._topic, None, value, [("ce_type", MARK_TYPE)], partition)
+            for partition in range(self._partitions)
+        ]

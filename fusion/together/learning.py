@@ -1,0 +1,120 @@
+"""What a region has learned from its final windows, hour by hour, and what is stored of it. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
+
+from aqi.history import History, HistoryState
+from fusion.together.roster import KnownStation, Roster, Vicinity, variables_of
+from network import region as network
+from network.growing import with_members
+from network.members import Members
+from network.region import Region
+from schemas.limits import FORGOTTEN_AFTER_MS
+from schemas.state import Codec
+from schemas.times import HOUR_MS
+
+#: Hours without any window that are taken in as silent ones; after more, time just goes on.
+_MOST_SILENT: Final = 30 * 24
+
+#: By (station, pollutant) the sum of what was heard times the seconds it stood for, and these.
+HourSums = Mapping[tuple[str, str], tuple[float, int]]
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """What is known of a region after an hour; immutable.
+
+    `histories`: by station, the averages that its indices are made of, the hour included.
+    """
+
+    air: Region = field(default_factory=lambda: network.fresh(Members((), ())))
+    roster: Roster = field(default_factory=dict)
+    histories: Mapping[str, History] = field(default_factory=dict)
+
+
+class LearnedState(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """`Learned` as it is stored."""
+
+    air: Region
+    roster: Mapping[str, KnownStation] = {}
+    histories: Mapping[str, HistoryState] = {}
+
+    @classmethod
+    def of(cls, learned: Learned) -> "LearnedState":
+        """What is stored of it."""
+        histories = {name: history.to_state() for name, history in learned.histories.items()}
+        return cls(air=learned.air, roster=learned.roster, histories=histories)
+
+    def learned(self) -> Learned:
+        """Inverse of `of`."""
+        histories = {name: History.from_state(state) for name, state in self.histories.items()}
+        return Learned(self.air, self.roster, histories)
+
+
+LEARNED: Final = Codec("what a region has learned", LearnedState)
+
+
+class PresentRegion(NamedTuple):
+    """A region as it is in a window: with the stations that only this window shows."""
+
+    air: Region
+    roster: Roster
+    vicinity: Vicinity
+
+
+def present(learned: Learned, shown: Roster, radius_km: float) -> PresentRegion:
+    """The region with what a window shows of its stations."""
+    roster = {**learned.roster, **shown}
+    vicinity = Vicinity(roster, radius_km)
+    return PresentRegion(with_members(learned.air, variables_of(roster, vicinity)), roster, vicinity)
+
+
+def after_hour(
+    learned: Learned,
+    end: int,
+    sums: HourSums,
+    shown: Roster,
+    gone: frozenset[str],
+    histories: Mapping[str, History],
+    radius_km: float,
+) -> Learned:
+    """What is known after the hour that ends at `end` (ms), of which all windows are final.
+
+    `shown`: what its windows showed of stations; `gone`: stations that were retired since; `histories`: the
+    averages after it. Who was not heard for a season is forgotten.
+    """
+    roster = {
+        name: known
+        for name, known in {**learned.roster, **shown}.items()
+        if name not in gone and known.heard > end - FORGOTTEN_AFTER_MS
+    }
+    air = with_members(learned.air, variables_of(roster, Vicinity(roster, radius_km)))
+    if sums and len(air.members):
+        values = np.full(len(air.members), np.nan)
+        silent = values.copy()
+        for index, variable in enumerate(air.members.variables):
+            total, seconds = sums.get(variable, (0.0, 0))
+            if seconds:
+                values[index] = total / seconds
+        missed = range(newest(air) + HOUR_MS, end, HOUR_MS) if newest(air) else range(0)
+        if len(missed) <= _MOST_SILENT:
+            for hour in missed:
+                air = network.learned(air, hour, silent)
+        air = network.learned(air, end, values)
+    return replace(
+        learned,
+        air=air,
+        roster=roster,
+        histories={name: history for name, history in histories.items() if name in roster},
+    )
+
+
+def newest(air: Region) -> int:
+    """End of the last hour that a region took in (ms), 0: none."""
+    if air.whole is not None:
+        return air.whole.t_ms
+    return max((listener.cell.t_ms for listener in air.listeners), default=0)

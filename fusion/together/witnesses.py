@@ -1,0 +1,249 @@
+"""One estimate of all witnesses: what a station has alone, and what its region says of it. Pure.
+
+Of a silent pollutant the region knows what the neighbours, the station's other pollutants and its own past
+say (`network`); the station alone knows what its camera and its past say. A camera's value is taken in by its
+interval, as evidence whose errors may be the same: the interval of both is then no narrower than theirs.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from aqi.flags import GOOD, GROSS_RANGE, MISSING, NEIGHBOURS, RATE_OF_CHANGE, SPIKE, SUSPECT
+from fusion.bounds import Interval, bounded
+from fusion.inference import tidy
+from fusion.together.roster import Vicinity
+from network import region as network
+from network.cell import Estimates
+from network.members import Silence
+from network.region import Region
+from network.scale import OFFSETS
+from schemas.arrays import Float64
+from schemas.estimate import Estimate, MissingPollutant, PollutantEstimate
+from schemas.parameters import POLLUTANTS, Pollutant
+from schemas.times import HOUR_MS, end_of
+
+#: What an imputed value of the region is called by.
+METHOD: Final = "network"
+#: Tests that a value fails by being unlike those before it: what neighbours show too is no fault.
+_OF_CHANGE: Final = GROSS_RANGE | RATE_OF_CHANGE | SPIKE
+#: Hours that a variable was heard until the region judges it, and until it needs no word of the station's own
+#: past beside its own.
+_JUDGED: Final = 7 * 24.0
+_GROWN: Final = 24.0
+#: Others of the pollutant nearby that have to be heard for that, and for a rescue from doubt.
+_JUDGES: Final = 3
+_CONFIRMING: Final = 2
+
+HeardValues = Mapping[Pollutant, float]
+
+
+@dataclass(frozen=True)
+class Testimony:
+    """What the witnesses together say of a station in a window.
+
+    `doubts`: by pollutant, in words, why it is doubted.
+    """
+
+    pollutants: dict[Pollutant, PollutantEstimate]
+    doubts: dict[Pollutant, str]
+
+
+def listened_to(estimate: Estimate) -> dict[Pollutant, float]:
+    """What of a station the region hears: what was measured, unless it is doubted for more than a change."""
+    return {
+        name: one.value
+        for name, one in estimate.pollutants.items()
+        if one.kind != "imputed"
+        and one.covered_s != 0
+        and (one.qc != SUSPECT or not one.qc_tests & ~_OF_CHANGE)
+    }
+
+
+class Hearing:
+    """What a region says in a window.
+
+    Args:
+        region: as it had learned some time before.
+        vicinity: who is near whom, of the stations that are known now.
+        end: of the window, ms.
+        heard: by station, what is heard of it.
+    """
+
+    def __init__(
+        self, region: Region, vicinity: Vicinity, end: int, heard: Mapping[str, HeardValues]
+    ) -> None:
+        members = region.members
+        values = np.full(len(members), np.nan)
+        for index, (station, name) in enumerate(members.variables):
+            values[index] = heard.get(station, {}).get(name, math.nan)
+        # The time of the day is that of the hour: what was learned is of whole hours.
+        self._said: Estimates = network.estimate(region, end_of(end, HOUR_MS), values)
+        self._hours = hours_heard(region)
+        self._values = values
+        self._at = {(station, name): index for index, (station, name) in enumerate(members.variables)}
+        self._vicinity = vicinity
+        self._heard = heard
+
+    def said_of(self, station: str, estimate: Estimate | None) -> Testimony:
+        """All pollutants of a station; `estimate`: by itself, None where it says nothing at all."""
+        alone = {} if estimate is None else estimate.pollutants
+        lost = {} if estimate is None else estimate.missing
+        near = self._vicinity.of(station)
+        measured: dict[Pollutant, PollutantEstimate] = {}
+        imputed: dict[Pollutant, PollutantEstimate] = {}
+        doubts: dict[Pollutant, str] = {}
+        for name in POLLUTANTS:
+            own = alone.get(name)
+            index = self._at.get((station, name))
+            others = sum(name in self._heard.get(other, ()) for other in near)
+            if own is not None and own.kind != "imputed":
+                measured[name] = own
+                if index is not None and not math.isnan(self._values[index]):
+                    measured[name], doubt = self._judged(own, index, name, others)
+                    if doubt:
+                        doubts[name] = doubt
+                continue
+            filled = None if index is None else self._filled(index, name, own, lost.get(name), others)
+            if filled is not None:
+                imputed[name] = filled
+            elif own is not None:
+                imputed[name] = own
+        return Testimony(_in_order(measured, _possible(imputed, measured)), doubts)
+
+    def tells(self, station: str) -> bool:
+        """Whether anybody near a station is heard."""
+        return any(self._heard.get(other) for other in self._vicinity.of(station))
+
+    def _judged(
+        self, own: PollutantEstimate, index: int, name: Pollutant, others: int
+    ) -> tuple[PollutantEstimate, str]:
+        """A measured value beside what the others let expect of it."""
+        said = self._said
+        value, lo, hi = (float(part[index]) for part in (said.value, said.lo, said.hi))
+        if self._hours[index] < _JUDGED or math.isnan(value):
+            return own, ""
+        if not said.trusted[index]:
+            if others < _JUDGES:
+                return own, ""
+            words = (
+                f"{name} of {own.value:.3g} ug/m3 is contradicted by the neighbours, who let expect"
+                f" {value:.3g} ({lo:.3g} to {hi:.3g})"
+            )
+            doubted = {"qc": max(own.qc, SUSPECT), "qc_tests": own.qc_tests | NEIGHBOURS}
+            return own.model_copy(update=doubted), words
+        if own.qc == SUSPECT and others >= _CONFIRMING and lo <= own.value <= hi:
+            return own.model_copy(update={"qc": GOOD, "qc_tests": own.qc_tests & ~_OF_CHANGE}), ""
+        return own, ""
+
+    def _filled(
+        self,
+        index: int,
+        name: Pollutant,
+        own: PollutantEstimate | None,
+        lost: MissingPollutant | None,
+        others: int,
+    ) -> PollutantEstimate | None:
+        """What the region says of a silent pollutant, with what the station alone says; None: nothing."""
+        said = self._said
+        value, lo, hi = (float(part[index]) for part in (said.value, said.lo, said.hi))
+        if math.isnan(value) or said.kind[index] == Silence.ALL:
+            return None
+        young = self._hours[index] < _GROWN
+        if self._hours[index] == 0.0 and not others:
+            return None  # it was never measured here, and is not near
+        weights = {
+            "neighbours": float(said.neighbours[index]),
+            "own": float(said.own[index]),
+            "past": float(said.past[index]),
+        }
+        if not weights["neighbours"] and not weights["own"] and self._hours[index] > 0.0:
+            return None  # its own past is all that counts: the station knows that itself
+        if not any(weights.values()):
+            weights["neighbours"] = 1.0  # the mean of those near is all
+        method, coverage = METHOD, float(said.coverage[index])
+        if own is not None and own.lo is not None and own.hi is not None:
+            camera = own.weights.get("camera", 0.0) > 0.0
+            if camera or (young and own.method == "last"):
+                share, value, lo, hi = _together((value, lo, hi), (own.value, own.lo, own.hi), OFFSETS[name])
+                weights = {source: (1.0 - share) * weight for source, weight in weights.items()}
+                for source, weight in own.weights.items() or {own.method: 1.0}.items():
+                    mine = {"last": "past"}.get(source, source)
+                    weights[mine] = weights.get(mine, 0.0) + share * weight
+                if share > 0.5:
+                    method, coverage = own.method, own.coverage if own.coverage is not None else coverage
+        qc, tests = (own.qc, own.qc_tests) if own is not None else (MISSING, 0)
+        raw, refused = (own.raw, own.refused) if own is not None else (None, {})
+        if own is None and lost is not None:
+            qc, tests, raw, refused = lost.qc, lost.qc_tests, lost.raw, lost.refused
+        return PollutantEstimate(
+            value=tidy(value),
+            kind="imputed",
+            qc=qc,
+            qc_tests=tests,
+            lo=tidy(lo),
+            hi=tidy(hi),
+            method=method,
+            weights={source: tidy(weight) for source, weight in sorted(weights.items()) if weight > 0.0},
+            coverage=tidy(coverage),
+            raw=raw,
+            refused=refused,
+        )
+
+
+def _together(
+    region: tuple[float, float, float], own: tuple[float, float, float], offset: float
+) -> tuple[float, float, float, float]:
+    """Share of the second, value, lo and hi of two estimates with their intervals.
+
+    Each weighs by the inverse of its squared width on the log scale; what they have in common is not known,
+    so the widths are averaged, as those of errors that are the same would.
+    """
+    (value, lo, hi), (value_2, lo_2, hi_2) = (
+        tuple(math.log(offset + max(0.0, part)) for part in one) for one in (region, own)
+    )
+    wide, wide_2 = max(hi - lo, 1e-3), max(hi_2 - lo_2, 1e-3)
+    share = wide**2 / (wide**2 + wide_2**2)
+
+    def mixed(one: float, other: float) -> float:
+        return max(0.0, math.exp((1.0 - share) * one + share * other) - offset)
+
+    return share, mixed(value, value_2), mixed(lo, lo_2), mixed(hi, hi_2)
+
+
+def _possible(
+    imputed: Mapping[Pollutant, PollutantEstimate], measured: Mapping[Pollutant, PollutantEstimate]
+) -> dict[Pollutant, PollutantEstimate]:
+    """Imputed values that could be true together, and beside what is measured."""
+    intervals = {
+        name: Interval(*(one.value if end is None else end for end in (one.value, one.lo, one.hi)))
+        for name, one in imputed.items()
+    }
+    kept = bounded(intervals, {name: one.value for name, one in measured.items()})
+    return {
+        name: one
+        if kept[name] == intervals[name]
+        else one.model_copy(update=dict(zip(("value", "lo", "hi"), map(tidy, kept[name]), strict=True)))
+        for name, one in imputed.items()
+    }
+
+
+def _in_order(
+    *parts: Mapping[Pollutant, PollutantEstimate],
+) -> dict[Pollutant, PollutantEstimate]:
+    together = {name: one for part in parts for name, one in part.items()}
+    return {name: together[name] for name in POLLUTANTS if name in together}
+
+
+def hours_heard(region: Region) -> Float64:
+    """(d,) hours in which each variable of a region was heard, by the cell that speaks of it."""
+    if region.whole is not None:
+        return region.whole.heard
+    hours = np.zeros(len(region.members))
+    for listener in region.listeners:
+        own = np.array([one.station == listener.station for one in listener.cell.members.variables])
+        hours[listener.taken[own]] = listener.cell.heard[own]
+    return hours

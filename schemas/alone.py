@@ -1,0 +1,40 @@
+"""What a region hears of its stations: each one's estimate by itself, and how far event time has come."""
+
+from typing import Annotated, Final
+
+from pydantic import Field
+
+from schemas.base import Record
+from schemas.estimate import Estimate
+
+#: `ce_type` of a mark.
+MARK_TYPE: Final = b"skyfuse.mark.v1"
+
+
+class Alone(Record):
+    """A revision of a window as the station alone has it, with what the region has to know of the station.
+
+    Kafka key: the station id. Partition: that of the region's name, so that a region meets on one.
+    """
+
+    estimate: Estimate
+    source: Annotated[int, Field(ge=0, description="partition of the fusion stage that it comes from")]
+    region: Annotated[str, Field(description="its name; empty: of all stations that have a position")]
+    latitude: Annotated[float, Field(ge=-90, le=90)] | None = None
+    longitude: Annotated[float, Field(ge=-180, le=180)] | None = None
+    standards: Annotated[tuple[str, ...], Field(min_length=1, description="AQI standards, the first leads")]
+    reference_celsius: Annotated[float, Field(description="temperature at which its gases are reported")]
+    averaged_since: Annotated[
+        int, Field(description="end of the first hour that its averages rest on, ms; 0: of none")
+    ] = 0
+
+
+class Mark(Record):
+    """How far a partition of the fusion stage has come: sent to every partition of the topic, without key."""
+
+    source: Annotated[int, Field(ge=0, description="number of that partition")]
+    final: Annotated[
+        int,
+        Field(description="ms; of windows that end up to here nothing comes any more, and those that end up"
+              " to the allowed lateness after it were published"),
+    ]  # fmt: skip

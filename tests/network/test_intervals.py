@@ -1,0 +1,84 @@
+"""Intervals that hold nine times in ten: what they learn from errors."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from network.intervals import _BOUNDS, ALPHA, Intervals, checked
+from network.members import Silence
+from network.past import AGES
+from schemas.arrays import Float64
+
+D = 8
+POLLUTANTS_OF = np.array([0, 0, 0, 0, 2, 2, 2, 2])
+AGE = 2
+
+
+def errors(random: np.random.Generator, scale: float, kind: Silence = Silence.STATION) -> Float64:
+    """(kinds, d) of one kind."""
+    found = np.full((len(Silence), D), np.nan)
+    found[kind] = random.normal(0, scale, D)
+    return found
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 2.5])
+def test_nine_of_ten_hold_however_wrong_the_stated_deviation_is(scale: float) -> None:
+    random, intervals = np.random.default_rng(4), Intervals.fresh(D)
+    stated = np.ones((len(Silence), D))
+    held = []
+    for hour in range(3000):
+        error = errors(random, scale)
+        if hour >= 1000:
+            reach = np.sqrt(intervals.size) * intervals.threshold[POLLUTANTS_OF, :, AGE].T
+            held.append(np.abs(error[Silence.STATION]) <= reach[Silence.STATION])
+        intervals = checked(intervals, [(AGE, error, stated)], POLLUTANTS_OF)
+    assert np.mean(held) == pytest.approx(1 - ALPHA, abs=0.015)
+    assert intervals.size[Silence.STATION].mean() == pytest.approx(scale**2, rel=0.25)
+    assert intervals.rolling[0, Silence.STATION, AGE] == pytest.approx(1 - ALPHA, abs=0.05)
+
+
+def test_what_was_not_asked_is_not_moved() -> None:
+    before = Intervals.fresh(D)
+    after = checked(before, [(AGE, errors(np.random.default_rng(1), 9.0), np.ones((6, D)))], POLLUTANTS_OF)
+    others = [kind for kind in Silence if kind is not Silence.STATION]
+    np.testing.assert_array_equal(after.size[others], before.size[others])
+    np.testing.assert_array_equal(after.threshold[:, others], before.threshold[:, others])
+    ages = [age for age in range(len(AGES)) if age != AGE]
+    np.testing.assert_array_equal(after.threshold[:, :, ages], before.threshold[:, :, ages])
+    np.testing.assert_array_equal(after.threshold[[1, 3, 4, 5]], before.threshold[[1, 3, 4, 5]])
+    assert (after.threshold[[0, 2], Silence.STATION, AGE] > before.threshold[0, 0, AGE]).all()
+    assert (after.count[Silence.STATION] == 1).all()
+    # And what came in is as it was.
+    np.testing.assert_array_equal(before.size, Intervals.fresh(D).size)
+
+
+def test_an_hour_without_errors_changes_nothing() -> None:
+    before = Intervals.fresh(D)
+    nothing = np.full((len(Silence), D), np.nan)
+    after = checked(before, [(AGE, nothing, np.ones_like(nothing))], POLLUTANTS_OF)
+    for name in ("size", "count", "threshold", "rolling", "checked"):
+        np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
+
+
+@given(st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=60))
+def test_whatever_comes_the_bounds_hold(scores: list[float]) -> None:
+    intervals = Intervals.fresh(D)
+    for score in scores:
+        error = np.full((len(Silence), D), score)
+        intervals = checked(intervals, [(AGE, error, np.ones_like(error))], POLLUTANTS_OF)
+    assert (intervals.threshold >= _BOUNDS[0]).all()
+    assert (intervals.threshold <= _BOUNDS[1]).all()
+    assert (intervals.size > 0).all()
+    assert (intervals.size <= 25.0).all()
+    assert ((intervals.rolling >= 0) & (intervals.rolling <= 1)).all()
+
+
+def test_many_at_once_move_no_more_than_a_few() -> None:
+    """Stations miss together: a hundred misses of one hour are no hundred misses."""
+    moved = []
+    for d in (4, 100):
+        intervals, error = Intervals.fresh(d), np.full((len(Silence), d), 9.0)
+        after = checked(intervals, [(AGE, error, np.ones_like(error))], np.zeros(d, dtype=np.int64))
+        moved.append(after.threshold[0, 0, AGE])
+    assert moved[0] == moved[1] > Intervals.fresh(1).threshold[0, 0, AGE]

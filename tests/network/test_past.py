@@ -1,0 +1,94 @@
+"""A silent sensor's own past: what lasts of its difference from the others."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from network.members import Silence
+from network.past import AGES, SHADOWS, Past, ShadowAnswer, age_class, observed
+from schemas.arrays import Float64
+
+D = 40
+OF = np.zeros(D, dtype=np.int64)
+ONES = np.ones((len(Silence), D))
+
+
+def played(differences: list[Float64]) -> tuple[Past, list[list[ShadowAnswer]]]:
+    past, answers = Past.fresh(D), []
+    for hour, difference in enumerate(differences, start=1000):
+        past, asked = observed(past, hour, np.tile(difference, (len(Silence), 1)), ONES, OF)
+        answers.append(asked)
+    return past, answers
+
+
+@given(st.floats(0.0, 5000.0))
+def test_the_class_of_an_age_is_the_first_that_holds_it(hours: float) -> None:
+    wanted = next((number for number, oldest in enumerate(AGES) if hours <= oldest), len(AGES) - 1)
+    assert age_class(np.array(hours)) == wanted
+
+
+def test_shadows_are_asked_at_the_ages_that_are_theirs() -> None:
+    _, answers = played([np.zeros(D)] * 800)
+    ages = [answer.age for asked in answers for answer in asked]
+    assert min(ages) == 1
+    assert max(ages) == SHADOWS[-1][0]
+    # The youngest shadow answers every hour, one of no age apart: what is as old as it may be begins anew.
+    young = [[answer.age for answer in asked if answer.age <= SHADOWS[0][0]] for asked in answers[1:]]
+    assert young == [[hour % 24 + 1] for hour in range(len(young))]
+    for asked in answers:
+        classes = [number for answer in asked for number, (oldest, youngest) in enumerate(SHADOWS)
+                   if youngest <= answer.age <= oldest]  # fmt: skip
+        assert len(classes) == len(set(classes)) == len(asked)
+
+
+def test_a_bias_that_lasts_is_expected_whole() -> None:
+    bias = np.random.default_rng(2).normal(size=D)
+    past, answers = played([bias] * 1500)
+    # Both parts together explain it; the last difference alone would not.
+    assert (past.lasting.remains[0, 0] < 0.05).all()
+    for answer in answers[-1]:
+        np.testing.assert_allclose(answer.said[0], bias, rtol=0.1, atol=0.05)
+        np.testing.assert_allclose(answer.error, np.tile(bias, (len(Silence), 1)) - answer.said)
+
+
+def test_noise_is_not_expected_to_last() -> None:
+    random = np.random.default_rng(3)
+    past, _ = played([random.normal(size=D) for _ in range(1500)])
+    assert np.abs(past.lasting.last[0, 0]).max() < 0.1
+    assert (past.lasting.remains[0, 0] > 0.9).all()
+
+
+def test_what_forgets_itself_in_a_day_lasts_for_hours() -> None:
+    random, now, seen = np.random.default_rng(5), np.zeros(D), []
+    for _ in range(1500):
+        now = 0.95 * now + np.sqrt(1 - 0.95**2) * random.normal(size=D)
+        seen.append(now)
+    last = played(seen)[0].lasting.last[0, 0]
+    # The day's mean has a part of what is left: the last difference alone counts for less than the power.
+    for number, hours in ((0, 1), (1, 3), (3, 12)):
+        assert last[number] == pytest.approx(0.95**hours, abs=0.12)
+    assert last[0] > last[1] > last[3] > last[6] - 0.05
+
+
+def test_who_is_not_heard_neither_learns_nor_teaches() -> None:
+    random = np.random.default_rng(6)
+    differences = [random.normal(size=D) for _ in range(400)]
+    alone, _ = played(differences)
+    with_gaps = [difference.copy() for difference in differences]
+    for difference in with_gaps:
+        difference[7] = np.nan
+    gaps, _ = played(with_gaps)
+    assert np.isnan(gaps.day[:, 7]).all()
+    others = [number for number in range(D) if number != 7]
+    np.testing.assert_array_equal(gaps.day[:, others], alone.day[:, others])
+    assert np.isfinite(gaps.moments).all()
+    assert (gaps.moments[0] <= alone.moments[0]).all()
+
+
+def test_a_past_is_not_changed_by_what_follows() -> None:
+    before, _ = played([np.full(D, 0.5)] * 30)
+    kept = [before.day.copy(), before.last.copy(), before.mean.copy(), before.moments.copy()]
+    observed(before, 1030, ONES * 9, ONES, OF)
+    for array, copy in zip((before.day, before.last, before.mean, before.moments), kept, strict=True):
+        np.testing.assert_array_equal(array, copy)
