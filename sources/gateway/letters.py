@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
+from schemas.arrival_headers import ADAPTER_HEADER, PREFIX
 from schemas.base import from_ms
 from schemas.dead_letter import DeadLetter
 from sources.adapters.core.parts import Part
@@ -16,13 +17,7 @@ from streams.topics import DEAD_LETTERS
 MOST_NAMED: Final = 4
 #: In the place of an adapter's name where a picture was refused.
 _FRAME: Final = "frame"
-_PREFIX: Final = "x-gateway-"
-#: Headers that say by which adapter and from where a record came; who waits is listed by them.
-ADAPTER_HEADER: Final = f"{_PREFIX}adapter"
-ORIGIN_HEADER: Final = f"{_PREFIX}origin"
-#: Digest of the payload that a reading is of.
-RAW_HEADER: Final = f"{_PREFIX}raw"
-_RECEIVED_HEADER: Final = f"{_PREFIX}received-at"
+_RECEIVED_HEADER: Final = f"{PREFIX}received-at"
 
 
 class RefusedPayload(NamedTuple):
@@ -80,7 +75,7 @@ class RefusedPayload(NamedTuple):
     def record(self, story: DeadLetter, prefix: str) -> Out:
         """It with its story, as it is produced; `prefix`: before the names of topics."""
         about = [
-            (f"{_PREFIX}{name}", text[:1000].encode(errors="backslashreplace"))
+            (f"{PREFIX}{name}", text[:1000].encode(errors="backslashreplace"))
             for name, text in self.about.items()
             if text
         ]
@@ -96,7 +91,7 @@ def arrival_again(headers: Mapping[str, str], body: bytes) -> Arrival | Picture:
 
     Raises KeyError or ValueError where they are not complete.
     """
-    about = {name.removeprefix(_PREFIX): text for name, text in headers.items() if name.startswith(_PREFIX)}
+    about = {name.removeprefix(PREFIX): text for name, text in headers.items() if name.startswith(PREFIX)}
     received_at, origin = int(about["received-at"]), about.get("origin", "")
     if about["adapter"] == _FRAME:
         return Picture(

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from camera.errors import ImageRefused
 from camera.image import reduced
 from camera.picture_file import kind_of
+from schemas.arrival_headers import ADAPTER_HEADER, ORIGIN_HEADER, RAW_HEADER
 from schemas.base import first_error, from_ms
 from schemas.errors import Refused
 from schemas.frame import MAX_FRAME_BYTES, FrameHeader
@@ -32,7 +33,7 @@ from sources.adapters.core.source_format import Context
 from sources.adapters.core.translation import Translation, translate
 from sources.gateway.arrival import Arrival, KeyScope, Picture, Receipt
 from sources.gateway.errors import NotAllowed
-from sources.gateway.letters import ADAPTER_HEADER, MOST_NAMED, ORIGIN_HEADER, RAW_HEADER, RefusedPayload
+from sources.gateway.letters import MOST_NAMED, RefusedPayload
 from sources.gateway.uplinks import Recent, uplink_of
 from streams import metrics
 from streams.boundary import guarded

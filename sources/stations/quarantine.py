@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from kafka.errors import KafkaError
 
+from schemas.arrival_headers import ADAPTER_HEADER, ORIGIN_HEADER
 from sources.errors import StationError
-from sources.gateway.letters import ADAPTER_HEADER, ORIGIN_HEADER
 from streams.record_sender import RecordSender
 from streams.stage import Out
 from streams.to_end import read_topic
