@@ -341,8 +341,9 @@ class MqttSettings(_Section):
         str,
         Field(
             pattern=r"^[^/+#]*$",
-            description="group of several gateways that share the work; else each has all of it. Mosquitto"
-            " 2.0 forgets shared subscriptions when it restarts, and what comes before we are back",
+            description="group of several gateways that share the work; else one of each data_dir takes all"
+            " of it. Mosquitto 2.0 forgets shared subscriptions when it restarts, and what comes before we"
+            " are back",
         ),
     ] = ""
     topics: Annotated[
