@@ -78,12 +78,14 @@ def build_gateway(settings: Settings) -> Gateway:
     devices = DeviceReporter(producer, prefix)
     admission = None
     if gateway.unknown == "quarantine":
-        admission = Admission(gateway.admit, directory.__contains__, directory.read.is_set)
+        admission = Admission(
+            gateway.admit, directory.__contains__, directory.read.is_set, gateway.admit_within
+        )
     reception = Reception(
         producer,
         gateway,
         prefix,
-        route=admission,
+        admission=admission,
         listeners=[devices],
         codec_of=_codecs(gateway) if gateway.codecs else None,
     )

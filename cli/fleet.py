@@ -89,7 +89,12 @@ def stations(connection: Mapping[str, Any], prefix: str, now: int) -> list[Fleet
     shown = [*found.values(), *(FleetRow(name, None, never) for name in known if name not in found)]
     return sorted(
         shown,
-        key=lambda one: (_ORDER.index(one.condition.state), not one.condition.troubles, one.station),
+        key=lambda one: (
+            one.condition.well or one.health is None,
+            _ORDER.index(one.condition.state),
+            not one.condition.troubles,
+            one.station,
+        ),
     )
 
 

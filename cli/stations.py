@@ -24,6 +24,7 @@ from schemas.station import Station
 from settings.sections import Settings
 from sources.errors import StationError
 from sources.stations.edits import Change, differences
+from sources.stations.quarantine import Waiting
 from sources.stations.registry import StationRegistry
 
 _T = TypeVar("_T")
@@ -178,7 +179,7 @@ def waiting_command() -> None:
     console = Console(soft_wrap=True, highlight=False)
     for name, one in sorted(found.items()):
         console.print(
-            f"{name}  {counted(one.count, 'reading')}, the last {age_words(now - from_ms(one.last))} ago",
+            f"{name}  {_amount(one)}, the last {age_words(now - from_ms(one.last))} ago",
             markup=False,
         )
         console.print(f"    {', '.join(one.adapters)} from {', '.join(one.origins) or '-'}", markup=False)
@@ -186,6 +187,11 @@ def waiting_command() -> None:
     if found:
         console.print("let one in: `skyfuse stations adopt STATION`", style="dim")
         raise typer.Exit(1)
+
+
+def _amount(one: Waiting) -> str:
+    pictures = f" and {counted(one.pictures, 'picture')}" if one.pictures else ""
+    return f"{counted(one.count, 'reading')}{pictures}"
 
 
 @app.command()
@@ -200,7 +206,7 @@ def adopt(
     """
     fields = _given(name, city, lat, lon, zone, kind, standard)
     count = _registry(Settings()).adopt(station, fields)
-    Console().print(f"{station} is let in; {counted(count, 'reading')} published", highlight=False)
+    Console().print(f"{station} is let in; {counted(count, 'message')} published", highlight=False)
 
 
 @app.command()

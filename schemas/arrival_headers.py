@@ -9,3 +9,5 @@ ADAPTER_HEADER: Final = f"{PREFIX}adapter"
 ORIGIN_HEADER: Final = f"{PREFIX}origin"
 #: Digest of the payload that a reading is of.
 RAW_HEADER: Final = f"{PREFIX}raw"
+#: In the place of an adapter's name where it is a picture.
+FRAME: Final = "frame"

@@ -359,6 +359,16 @@ class MqttSettings(_Section):
     ] = 2000
 
 
+def _box(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    south, west, north, east = box
+    if not (-90 <= south < north <= 90 and -180 <= west <= 180 and -180 <= east <= 180):
+        raise ValueError("is no [south, west, north, east] in degrees, such as [45.3, 9.0, 45.6, 9.4]")
+    return box
+
+
+_Box = Annotated[tuple[float, float, float, float], AfterValidator(_box)]
+
+
 class GatewaySettings(_Section):
     """The gateway: what devices send, by HTTP and MQTT (docs/ingest.md)."""
 
@@ -397,6 +407,13 @@ class GatewaySettings(_Section):
     admit: Annotated[
         tuple[str, ...],
         Field(description="with quarantine: stations that need no record, such as school-* or one id"),
+    ] = ()
+    admit_within: Annotated[
+        tuple[_Box, ...],
+        Field(
+            description="with quarantine: boxes [south, west, north, east], degrees; who says that it"
+            " stands in one needs no record"
+        ),
     ] = ()
 
     codecs: Annotated[

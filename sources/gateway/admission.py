@@ -4,36 +4,89 @@ What waits is kept as it would have been published, in its order, for as long as
 `skyfuse stations adopt` lets a station in, and publishes what it has sent.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
 
 from schemas.reading import Reading
-from sources.gateway.arrival import Arrival, KeyScope
+from sources.adapters.core.translation import Facts
+from sources.gateway.arrival import ALL_STATIONS, Arrival, KeyScope, Picture
 from sources.gateway.errors import KafkaAway
-from streams.topics import QUARANTINE, READINGS, Topic
+from streams.topics import FRAMES, QUARANTINE, READINGS, Topic
+
+T = TypeVar("T")
+
+
+#: Stations whose place, as they state it, is remembered; and those of which a picture was kept.
+_MOST: Final = 20_000
+#: Of a station that waits a picture is kept so often, ms: nobody has asked for more of them.
+_PICTURE_EVERY_MS: Final = 60_000
 
 
 class Admission:
-    """Decides by station where a reading goes.
+    """Decides by station where a reading, or a picture, goes.
 
     Args:
         patterns: ids, and beginnings of ids with a `*` at their end, that need no record.
         known: whether a station has a record.
         ready: whether all records have been read: before that nobody can be known from a stranger.
+        within: boxes of south, west, north and east edge, degrees: who says that it stands in one needs no
+            record.
     """
 
     def __init__(
-        self, patterns: Sequence[str], known: Callable[[str], bool], ready: Callable[[], bool]
+        self,
+        patterns: Sequence[str],
+        known: Callable[[str], bool],
+        ready: Callable[[], bool],
+        within: Sequence[tuple[float, float, float, float]] = (),
     ) -> None:
         self._rule = KeyScope(tuple(patterns))
         self._known = known
         self._ready = ready
+        self._within = within
+        self._places: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._pictures: OrderedDict[str, int] = OrderedDict()
 
-    def __call__(self, reading: Reading, arrival: Arrival) -> Topic:
+    def of_reading(self, reading: Reading, arrival: Arrival, facts: Sequence[Facts] = ()) -> Topic:
         """The topic for a reading. Raises KafkaAway while the records have not been read."""
-        station = reading.station
+        for fact in facts:  # not every message says where its station stands
+            if fact.latitude is not None and fact.longitude is not None:
+                _remember(self._places, fact.station, (fact.latitude, fact.longitude))
+        named = arrival.scope is ALL_STATIONS and arrival.station == reading.station
+        return READINGS if named or self._let_in(reading.station, arrival.scope) else QUARANTINE
+
+    def of_picture(self, picture: Picture) -> Topic | None:
+        """The topic for a picture; None: it is not kept. Raises KafkaAway, as for a reading."""
+        if picture.scope is ALL_STATIONS or self._let_in(picture.station, picture.scope):
+            return FRAMES
+        last = self._pictures.get(picture.station)
+        if last is not None and 0 <= picture.received_at - last < _PICTURE_EVERY_MS:
+            return None
+        _remember(self._pictures, picture.station, picture.received_at)
+        return QUARANTINE
+
+    def _let_in(self, station: str, scope: KeyScope) -> bool:
         # A key for this very station: whoever made it knows it.
-        if station in arrival.scope.stations or self._rule.covers(station) or self._known(station):
-            return READINGS
+        if station in scope.stations or self._rule.covers(station) or self._known(station):
+            return True
+        place = self._places.get(station)
+        if place is not None and any(_is_in(place, box) for box in self._within):
+            return True
         if not self._ready():
             raise KafkaAway("the station records have not been read yet: again in a moment", 2)
-        return QUARANTINE
+        return False
+
+
+def _remember(known: OrderedDict[str, T], station: str, what: T) -> None:
+    known[station] = what
+    known.move_to_end(station)
+    while len(known) > _MOST:
+        known.popitem(last=False)
+
+
+def _is_in(place: tuple[float, float], box: tuple[float, float, float, float]) -> bool:
+    """Whether a place lies in a box, which may reach over the date line (west > east)."""
+    (latitude, longitude), (south, west, north, east) = place, box
+    over = longitude >= west or longitude <= east if west > east else west <= longitude <= east
+    return south <= latitude <= north and over

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from schemas.arrival_headers import ADAPTER_HEADER, PREFIX
+from schemas.arrival_headers import ADAPTER_HEADER, FRAME, PREFIX
 from schemas.base import from_ms
 from schemas.dead_letter import DeadLetter
 from sources.adapters.core.parts import Part
@@ -15,8 +15,6 @@ from streams.topics import DEAD_LETTERS
 
 #: Refused parts that a dead letter names; the others are counted.
 MOST_NAMED: Final = 4
-#: In the place of an adapter's name where a picture was refused.
-_FRAME: Final = "frame"
 _RECEIVED_HEADER: Final = f"{PREFIX}received-at"
 
 
@@ -49,7 +47,7 @@ class RefusedPayload(NamedTuple):
             "way": picture.way, "station": picture.station, "camera": picture.camera,
             "taken-at": str(picture.taken_at), "origin": picture.origin,
         }  # fmt: skip
-        return cls(_FRAME, picture.data, picture.received_at, picture.station, about)
+        return cls(FRAME, picture.data, picture.received_at, picture.station, about)
 
     def story(self, parts: Sequence[Part], used: bool) -> DeadLetter:
         """Why it was refused. Its id is made of when it came and of its bytes: it stood on no topic.
@@ -93,7 +91,7 @@ def arrival_again(headers: Mapping[str, str], body: bytes) -> Arrival | Picture:
     """
     about = {name.removeprefix(PREFIX): text for name, text in headers.items() if name.startswith(PREFIX)}
     received_at, origin = int(about["received-at"]), about.get("origin", "")
-    if about["adapter"] == _FRAME:
+    if about["adapter"] == FRAME:
         return Picture(
             about["station"], int(about["taken-at"]), body, received_at, about["way"], about["camera"], origin
         )

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from camera.errors import ImageRefused
 from camera.image import reduced
 from camera.picture_file import kind_of
-from schemas.arrival_headers import ADAPTER_HEADER, ORIGIN_HEADER, RAW_HEADER
+from schemas.arrival_headers import ADAPTER_HEADER, FRAME, ORIGIN_HEADER, RAW_HEADER
 from schemas.base import first_error, from_ms
 from schemas.errors import Refused
 from schemas.frame import MAX_FRAME_BYTES, FrameHeader
@@ -30,7 +30,7 @@ from sources.adapters.core.adapter import Adapter
 from sources.adapters.core.frame_codec import FrameCodec
 from sources.adapters.core.parts import Part
 from sources.adapters.core.source_format import Context
-from sources.adapters.core.translation import Translation, translate
+from sources.adapters.core.translation import Facts, Translation, translate
 from sources.gateway.arrival import Arrival, KeyScope, Picture, Receipt
 from sources.gateway.errors import NotAllowed
 from sources.gateway.letters import MOST_NAMED, RefusedPayload
@@ -38,7 +38,7 @@ from sources.gateway.uplinks import Recent, uplink_of
 from streams import metrics
 from streams.boundary import guarded
 from streams.stage import Out
-from streams.topics import FRAMES, READINGS, Topic
+from streams.topics import FRAMES, QUARANTINE, READINGS, Topic
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +69,16 @@ class ArrivalListener(Protocol):
         """A device's birth or last will."""
 
 
+class Admits(Protocol):
+    """Says which stations are let in. Both raise KafkaAway while that is not known."""
+
+    def of_reading(self, reading: Reading, arrival: Arrival, facts: Sequence[Facts] = ()) -> Topic:
+        """The topic that a reading goes to."""
+
+    def of_picture(self, picture: Picture) -> Topic | None:
+        """The topic that a picture goes to; None: it is not kept."""
+
+
 class UnknownPart(NamedTuple):
     """A place in payloads of an adapter that it does not know, without the indices of lists."""
 
@@ -91,7 +101,7 @@ class Reception:
         producer: to the broker.
         settings: of the gateway.
         prefix: before the names of topics.
-        route: the topic that a reading goes to; None: that of readings, whosever it is.
+        admission: which stations are let in; None: everybody is.
         listeners: are given all that was confirmed.
         codec_of: decoders of raw bytes, as of `Context`; None: there are none.
     """
@@ -102,14 +112,14 @@ class Reception:
         settings: GatewaySettings,
         prefix: str = "",
         *,
-        route: Callable[[Reading, Arrival], Topic] | None = None,
+        admission: Admits | None = None,
         listeners: Sequence[ArrivalListener] = (),
         codec_of: Callable[[Sequence[str]], FrameCodec | None] | None = None,
     ) -> None:
         self._producer = producer
         self._settings = settings
         self._prefix = prefix
-        self._route = route
+        self._admission = admission
         self._listeners = listeners
         self._codec_of = codec_of
         self._reported: dict[UnknownPart, None] = {}
@@ -153,8 +163,8 @@ class Reception:
     async def _take_plain(self, arrival: Arrival, plain: skyfuse_json.PlainMessage) -> Receipt:
         """A good message of ours: most of what comes, so nothing is made of it that is not needed."""
         topic = READINGS
-        if self._route is not None:
-            topic = self._route(Reading.model_validate_json(plain.data), arrival)
+        if self._admission is not None:
+            topic = self._admission.of_reading(Reading.model_validate_json(plain.data), arrival)
         receipt = Receipt(1, plain.values, (plain.station,), remarks=_waits(plain.station, topic))
         record = Out(self._prefix + topic.name, plain.station.encode(), plain.data, _headers(arrival, topic))
         await self._publish([record], arrival, receipt)
@@ -175,6 +185,7 @@ class Reception:
         """
         if not picture.scope.covers(picture.station):
             raise NotAllowed(f"{picture.scope.holder or 'this key'} is not for the station {picture.station}")
+        record: Out | None
         try:
             header, data = await self._frame(picture)
         except Refused as refused:
@@ -184,16 +195,28 @@ class Reception:
             receipt = Receipt(refused=(part,), dead_letter=story.id)
             record = payload.record(story, self._prefix)
         else:
-            record = Out(
-                self._prefix + FRAMES.name, picture.station.encode(), data,
-                header.to_headers(),
-            )  # fmt: skip
-            receipt = Receipt(published=1, stations=(picture.station,))
-        await self._producer.publish([record])
+            record, receipt = self._admitted(picture, header, data)
+        if record is not None:
+            await self._producer.publish([record])
         _arrivals(picture.way, "frame", _result(receipt)).inc()
         for listener in self._listeners:
             listener.picture_taken(picture, receipt)
         return receipt
+
+    def _admitted(self, picture: Picture, header: FrameHeader, data: bytes) -> tuple[Out | None, Receipt]:
+        """What is produced of a picture, if anything is."""
+        topic = FRAMES if self._admission is None else self._admission.of_picture(picture)
+        if topic is FRAMES:
+            record = Out(self._prefix + FRAMES.name, picture.station.encode(), data, header.to_headers())
+            return record, Receipt(published=1, stations=(picture.station,))
+        if topic is None:
+            more = "; of its pictures one a minute is kept"
+            return None, Receipt(remarks=_waits(picture.station, QUARANTINE, more))
+        sender = [(ADAPTER_HEADER, FRAME.encode()), (ORIGIN_HEADER, picture.origin.encode())]
+        record = Out(
+            self._prefix + topic.name, picture.station.encode(), data, [*header.to_headers(), *sender]
+        )
+        return record, Receipt(published=1, remarks=_waits(picture.station, topic))
 
     def link_changed(self, station: str, online: bool, at_ms: int, origin: str) -> None:
         """A device was born or its last will was read."""
@@ -221,7 +244,9 @@ class Reception:
         waiting: dict[str, Topic] = {}
         headers: dict[str, list[tuple[str, bytes | None]]] = {}
         for reading in kept:
-            topic = READINGS if self._route is None else self._route(reading, arrival)
+            topic = READINGS
+            if self._admission is not None:
+                topic = self._admission.of_reading(reading, arrival, facts)
             if topic.name not in headers:
                 headers[topic.name] = _headers(arrival, topic)
             name = self._prefix + topic.name
@@ -317,10 +342,10 @@ def _headers(arrival: Arrival, topic: Topic) -> list[tuple[str, bytes | None]]:
     return headers
 
 
-def _waits(station: str, topic: Topic) -> tuple[Part, ...]:
+def _waits(station: str, topic: Topic, more: str = "") -> tuple[Part, ...]:
     if topic is READINGS:
         return ()
-    return (Part("waits", "", f"{station} is not let in yet: `skyfuse stations adopt {station}`"),)
+    return (Part("waits", "", f"{station} is not let in yet: `skyfuse stations adopt {station}`{more}"),)
 
 
 @lru_cache(1024)

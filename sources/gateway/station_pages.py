@@ -103,7 +103,8 @@ class StationPages:
         found = await self._do(self._registry.waiting)
         rows = [
             {
-                "station": name, "readings": one.count, "first": format_time(from_ms(one.first)),
+                "station": name, "readings": one.count, "pictures": one.pictures,
+                "first": format_time(from_ms(one.first)),
                 "last": format_time(from_ms(one.last)), "adapters": list(one.adapters),
                 "origins": list(one.origins),
             }

@@ -7,12 +7,12 @@ from typing import Any, Final
 
 from kafka.errors import KafkaError
 
-from schemas.arrival_headers import ADAPTER_HEADER, ORIGIN_HEADER
+from schemas.arrival_headers import ADAPTER_HEADER, FRAME, ORIGIN_HEADER
 from sources.errors import StationError
 from streams.record_sender import RecordSender
 from streams.stage import Out
 from streams.to_end import read_topic
-from streams.topics import QUARANTINE, READINGS
+from streams.topics import FRAMES, QUARANTINE, READINGS
 
 #: Header of a record without a value: those of its key before this offset have been published.
 RELEASED: Final = "x-released-to"
@@ -27,9 +27,10 @@ _ADDRESSES: Final = 4
 
 @dataclass
 class Waiting:
-    """What waits of a station; times are the broker's, ms since 1970."""
+    """What waits of a station, pictures counted by themselves; times are the broker's, ms since 1970."""
 
     count: int = 0
+    pictures: int = 0
     first: int = 0
     last: int = 0
     adapters: dict[str, None] = field(default_factory=dict)
@@ -42,9 +43,12 @@ def waiting(connection: Mapping[str, Any], prefix: str) -> dict[str, Waiting]:
     for record in _unreleased(connection, prefix):
         station = (record.key or b"").decode(errors="replace")
         one = found.setdefault(station, Waiting(first=record.timestamp))
-        one.count += 1
         one.last = max(one.last, record.timestamp)
         headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
+        if headers.get(ADAPTER_HEADER) == FRAME:
+            one.pictures += 1
+        else:
+            one.count += 1
         for known, name in ((one.adapters, ADAPTER_HEADER), (one.origins, ORIGIN_HEADER)):
             if headers.get(name) and len(known) < _ADDRESSES:
                 known[headers[name]] = None
@@ -80,7 +84,9 @@ def release(connection: Mapping[str, Any], prefix: str, station: str) -> int:
 def _round(connection: Mapping[str, Any], prefix: str, station: str, sender: RecordSender) -> int:
     count, upto = 0, 0
     for record in _unreleased(connection, prefix, station):
-        out = Out(prefix + READINGS.name, record.key, record.value, record.headers)
+        is_picture = dict(record.headers).get(ADAPTER_HEADER) == FRAME.encode()
+        topic = FRAMES if is_picture else READINGS
+        out = Out(prefix + topic.name, record.key, record.value, record.headers)
         count, upto = count + 1, record.offset + 1
         if sender.send(out) >= _AT_ONCE:
             sender.confirm()

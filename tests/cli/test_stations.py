@@ -75,10 +75,10 @@ def test_who_waits_is_let_in_in_order_and_once(settings):
     said = run("waiting", code=1)
     assert "stranger  5 readings" in said
     assert "skyfuse-json from 10.0.0.7" in said
-    assert "5 readings published" in run("adopt", "stranger", "--name", "Stranger")
+    assert "5 messages published" in run("adopt", "stranger", "--name", "Stranger")
     got = [(record.key, record.value) for record in read_all(settings, READINGS)]
     assert got == [(b"stranger", b"%d" % number) for number in range(5)]
-    assert "0 readings published" in run("adopt", "stranger")
+    assert "0 messages published" in run("adopt", "stranger")
     said = run("waiting", code=1)
     assert "other" in said
     assert "stranger " not in said

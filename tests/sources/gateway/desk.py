@@ -4,14 +4,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from schemas.dead_letter import DeadLetter
-from schemas.reading import Reading
 from settings.sections import GatewaySettings
 from sources.adapters.core.frame_codec import FrameCodec
+from sources.gateway.admission import Admission
 from sources.gateway.arrival import Arrival
 from sources.gateway.errors import KafkaAway
 from sources.gateway.reception import ArrivalListener, Reception
 from streams.stage import Out
-from streams.topics import DEAD_LETTERS, FRAMES, READINGS, Topic
+from streams.topics import DEAD_LETTERS, FRAMES, READINGS
 
 #: 2026-08-21T10:00:00Z
 NOW = 1_787_306_400_000
@@ -46,13 +46,15 @@ class Log:
 
 
 def desk(
-    route: Callable[[Reading, Arrival], Topic] | None = None,
+    admission: Admission | None = None,
     listeners: Sequence[ArrivalListener] = (),
     codec_of: Callable[[Sequence[str]], FrameCodec | None] | None = None,
     **settings: Any,
 ) -> tuple[Reception, Log]:
     log = Log()
-    made = Reception(log, GatewaySettings(**settings), route=route, listeners=listeners, codec_of=codec_of)
+    made = Reception(
+        log, GatewaySettings(**settings), admission=admission, listeners=listeners, codec_of=codec_of
+    )
     return made, log
 
 

@@ -7,13 +7,16 @@ import pytest
 
 from schemas.base import from_ms
 from schemas.device import DeviceReport
+from schemas.reading import Reading
 from settings.sections import GatewaySettings
+from sources.adapters.core.translation import Facts
 from sources.gateway.admission import Admission
-from sources.gateway.arrival import KeyScope
+from sources.gateway.arrival import KeyScope, Picture
 from sources.gateway.devices import DeviceReporter, SourceChange
 from sources.gateway.errors import KafkaAway
 from sources.gateway.reception import Reception
-from streams.topics import DEVICES, QUARANTINE
+from streams.topics import DEVICES, QUARANTINE, READINGS
+from tests.sources.cameras.servers import picture
 from tests.sources.gateway.desk import NOW, Log, arrival, desk
 
 HOUR = 3_600_000
@@ -54,6 +57,69 @@ def test_before_the_records_are_read_nobody_is_taken_for_a_stranger():
     with pytest.raises(KafkaAway):
         take(reception, "roof")
     assert log.records == []
+
+
+BOX = (45.3, 9.0, 45.6, 9.4)
+
+
+@pytest.mark.parametrize(
+    ("place", "let_in"),
+    [((45.46, 9.19), True), ((45.3, 9.0), True), ((45.7, 9.19), False), ((45.46, 9.5), False), (None, False)],
+)
+def test_who_says_that_it_stands_in_the_region_is_let_in(place, let_in):
+    admission = Admission((), lambda _: False, lambda: True, [BOX])
+    reception, log = desk(admission)
+    body = {"SensorId": "84:f3:eb:7b:c8:ee", "DateTime": "2026/08/21T09:59:56z", "pm2_5_cf_1": 15.5}
+    plain = json.dumps(body)
+    if place is not None:
+        body |= {"lat": place[0], "lon": place[1]}
+    fleet = KeyScope(("*",))
+    asyncio.run(reception.take(arrival("purpleair", json.dumps(body), scope=fleet)))
+    asyncio.run(reception.take(arrival("purpleair", plain, scope=fleet)))  # it says so once
+    assert len(log.readings) == (2 if let_in else 0)
+    assert len(log.on(QUARANTINE.name)) == (0 if let_in else 2)
+
+
+def test_a_region_may_reach_over_the_date_line():
+    fiji = Admission((), lambda _: False, lambda: True, [(-20.0, 176.0, -15.0, -178.0)])
+    places = {"a": 177.0, "b": -179.0, "c": 0.0}
+    facts = [Facts(name, latitude=-17.0, longitude=east) for name, east in places.items()]
+    topics = []
+    for name in ("a", "b", "c"):
+        one = Reading.model_validate_json(reading(name))
+        topics.append(fiji.of_reading(one, arrival("skyfuse-json", b"", scope=KeyScope(("*",))), facts))
+    assert topics == [READINGS, READINGS, QUARANTINE]
+
+
+def test_what_the_operator_has_named_is_let_in():
+    reception, log = desk(Admission((), lambda _: False, lambda: True))
+    asyncio.run(reception.take(arrival("skyfuse-json", reading("roof"), station="roof")))
+    assert len(log.readings) == 1
+    asyncio.run(reception.take_picture(Picture("roof", NOW, picture(1), NOW, "camera")))
+    assert len(log.frames) == 1
+
+
+def test_pictures_of_strangers_wait_too_one_a_minute():
+    known: set[str] = set()
+    reception, log = desk(Admission((), known.__contains__, lambda: True))
+    fleet = KeyScope(("*",))
+
+    def send(at):
+        shot = Picture("stranger", at, picture(1), at, "http", origin="10.0.0.7", scope=fleet)
+        return asyncio.run(reception.take_picture(shot))
+
+    first, second = send(NOW), send(NOW + 30_000)
+    send(NOW + 60_000)
+    assert first.remarks[0].code == second.remarks[0].code == "waits"
+    assert (first.published, second.published) == (1, 0)
+    assert log.frames == []
+    kept = log.on(QUARANTINE.name)
+    times = [dict(one.headers)["ce_time"] for one in kept]
+    assert times == [b"2026-08-21T10:00:00Z", b"2026-08-21T10:01:00Z"]
+    assert dict(kept[0].headers)["x-gateway-adapter"] == b"frame"
+    known.add("stranger")
+    send(NOW + 61_000)
+    assert len(log.frames) == 1
 
 
 def reporter():

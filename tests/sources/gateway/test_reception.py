@@ -18,12 +18,13 @@ from schemas.frame import MAX_FRAME_BYTES
 from schemas.reading import READING_EXAMPLE, decode
 from settings.sections import GatewaySettings
 from sources.adapters import adapters
+from sources.gateway.admission import Admission
 from sources.gateway.arrival import Arrival, KeyScope, Picture, Receipt
 from sources.gateway.errors import KafkaAway, NotAllowed
 from sources.gateway.retry import take_again
 from sources.gateway.uplinks import Recent, uplink_of
 from streams.stage import Out
-from streams.topics import DEAD_LETTERS, FRAMES, READINGS, STATIONS
+from streams.topics import DEAD_LETTERS, FRAMES, QUARANTINE, READINGS
 from tests.sources.gateway.desk import NOW, Log, arrival, desk
 
 GOLDEN = Path(__file__).parents[1] / "adapters" / "golden"
@@ -208,11 +209,11 @@ def test_a_reading_may_go_elsewhere_and_listeners_hear_of_all() -> None:
         def link_changed(self, *link: object) -> None:
             heard.append(link)
 
-    reception, log = desk(lambda *_: STATIONS, [Ear()])
+    reception, log = desk(Admission((), lambda _: False, lambda: True), [Ear()])
     receipt = asyncio.run(reception.take(arrival("airgradient", POST, topic=PATH)))
     reception.link_changed("roof", False, NOW, "mqtt")
     assert heard == [receipt, ("roof", False, NOW, "mqtt")]
-    assert [record.topic for record in log.records] == [STATIONS.name]
+    assert [record.topic for record in log.records] == [QUARANTINE.name]
 
 
 @given(st.sampled_from(sorted(adapters())), st.binary(max_size=200) | st.text(max_size=100).map(str.encode))
