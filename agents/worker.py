@@ -37,7 +37,8 @@ from fusion.together.meeting import Meeting, MeetingRules, MeetingStand
 from model.bundle.bundle import Bundle
 from model.bundle.runtime import Head
 from schemas.times import in_ms
-from settings.sections import FOREVER, RetentionSettings, Settings
+from settings.sections import RetentionSettings, Settings
+from settings.values import FOREVER
 from sinks.aggregator import Aggregator
 from sinks.cache import LatestCache
 from sinks.influx import InfluxBucket, InfluxSink

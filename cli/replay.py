@@ -17,7 +17,8 @@ from datasets.layouts import Files
 from infra.connect import with_broker
 from infra.errors import StackError
 from infra.stores import new_replay_store, show_replay
-from settings.sections import FOREVER, RetentionSettings, Settings
+from settings.sections import RetentionSettings, Settings
+from settings.values import FOREVER
 from sinks.store import Store
 from sources.replay.feed import ReplayProgress, ReplaySummary, feed
 from sources.replay.outcome import RowsOutcome

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from cli.doctor import influx, store
 from cli.shared.fitting import screen
-from cli.shared.live import Drawing, Freshness, Wait, is_stale, line, picture, utc_now
+from cli.shared.live import Clocks, Drawing, Freshness, Told, Wait, is_stale, line, picture, utc_now
 from cli.shared.running import Running, running
 from cli.shared.times import age_words, zones_of
 from cli.shared.wording import counted
@@ -235,7 +235,14 @@ def _watch(
             if live is not None:
                 shown = notes[-4:]
                 live.draw(
-                    picture(estimates, freshness, stack.pipeline, hints, shown, now, stale, console, zones)
+                    picture(
+                        estimates,
+                        freshness,
+                        stack.pipeline,
+                        Told(hints, shown),
+                        Clocks(now, stale, zones),
+                        console,
+                    )
                 )
             else:
                 for text in notes + (hints if hints != told else []):

@@ -7,7 +7,8 @@ from datetime import timedelta
 
 from infra.errors import BrokerError
 from infra.stack.broker import EmbeddedBroker, has_data, running_bootstrap
-from settings.sections import FOREVER, Settings
+from settings.sections import Settings
+from settings.values import FOREVER
 
 
 def with_broker(settings: Settings) -> Settings:

@@ -10,7 +10,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from settings.sections import FOREVER, RetentionSettings
+from settings.sections import RetentionSettings
+from settings.values import FOREVER
 from sinks.pace import Pace
 
 _MIB: Final = 1024 * 1024

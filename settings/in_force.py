@@ -17,8 +17,9 @@ from typing import Any, Final, Literal, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from settings.sections import FOREVER, Settings, settings_file
+from settings.sections import Settings, settings_file
 from settings.spelling import Path, leaves, section_of, variable
+from settings.values import FOREVER
 
 _DEFAULT: Final = "default"
 _CREDENTIALS: Final = re.compile(r"(?<=://).*@")

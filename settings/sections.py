@@ -3,6 +3,9 @@
 The environment wins. Nested names are joined by two underscores: SKYFUSE_KAFKA__BOOTSTRAP=broker:9092.
 With nothing set, everything runs on this machine under `data_dir`. A name that is no setting is refused with
 the one that was probably meant: a slip must not leave a default in force unseen.
+
+Long because it is a table: whoever looks for a setting reads it from above, as in docs/settings. What values
+may be is in `settings.values`.
 """
 
 import os
@@ -12,9 +15,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -23,70 +26,21 @@ from pydantic_settings import (
 )
 
 from schemas.duration import Duration
-from schemas.secret import tidy_password, tidy_token
 from settings.errors import SettingsError
 from settings.names import TopicNames
 from settings.spelling import unknown_keys, unknown_variables
 from settings.token_file import read_token
-
-
-def _off(value: object) -> object:
-    """The word "off" for a setting that may be none: an environment variable cannot say so otherwise."""
-    return None if value == "off" else value
-
-
-def _cache_address(url: str | None) -> str | None:
-    """Refuse here what the client would refuse later, with a piece of the password in its words."""
-    if url is not None:
-        from redis import Redis
-
-        try:
-            if not url.isprintable():
-                raise ValueError
-            Redis.from_url(url).close()  # which parses it, and connects nowhere
-        except ValueError:
-            raise ValueError(
-                "is no address such as redis://:PASSWORD@cache:6379/0; inside of a password / is written"
-                " %2F, ? %3F, # %23, @ %40, [ %5B"
-            ) from None
-    return url
-
-
-def _brokers(addresses: str | None) -> str | None:
-    """Each with its port: clients differ in what they make of an address without one."""
-    if addresses is None:
-        return None
-    found = []
-    for text in addresses.split(","):
-        address = text.strip()
-        match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+)(?::([0-9]{1,5}))?", address)
-        if match is None or not 0 < int(match[2] or _KAFKA_PORT) < 65536:
-            raise ValueError(f"{address!r} is no host:port, such as broker-1:9092")
-        found.append(f"{match[1]}:{match[2] or _KAFKA_PORT}")
-    return ",".join(found)
-
-
-#: What is kept for so long is kept for ever.
-FOREVER: Final = timedelta(days=1_000_000)
-_LOOKED_BACK: Final = timedelta(days=1)
-#: Where a Kafka broker listens that was told nothing else.
-_KAFKA_PORT: Final = 9092
-
-
-def _forever(value: object) -> object:
-    """The word "forever" for a duration without end."""
-    return FOREVER if value == "forever" else value
-
-
-def _a_day_or_more(length: timedelta) -> timedelta:
-    if length < _LOOKED_BACK:
-        raise ValueError('it is shorter than a day, and alerts and `up` look back so far: "1d" or more')
-    return length
-
-
-DurationOrForever = Annotated[Duration, BeforeValidator(_forever)]
-Password = Annotated[SecretStr, AfterValidator(lambda one: SecretStr(tidy_password(one.get_secret_value())))]
-SecretToken = Annotated[SecretStr, AfterValidator(lambda one: SecretStr(tidy_token(one.get_secret_value())))]
+from settings.values import (
+    FOREVER,
+    DurationOrForever,
+    Password,
+    SecretToken,
+    a_day_or_more,
+    brokers,
+    cache_address,
+    mqtt_address,
+    none_if_off,
+)
 
 
 class _Section(BaseModel):
@@ -99,7 +53,7 @@ class KafkaSettings(_Section):
 
     bootstrap: Annotated[
         str | None,
-        AfterValidator(_brokers),
+        AfterValidator(brokers),
         Field(description="host:port of one broker or more, with commas; an embedded one if not set"),
     ] = None
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
@@ -164,8 +118,8 @@ class RedisSettings(_Section):
 
     url: Annotated[
         str | None,
-        BeforeValidator(_off),
-        AfterValidator(_cache_address),
+        BeforeValidator(none_if_off),
+        AfterValidator(cache_address),
         Field(description='"off" in a replay, whose values are not the latest', repr=False),
     ] = None
 
@@ -187,7 +141,7 @@ class WindowSettings(_Section):
     )
     idle_timeout: Annotated[
         Duration | None,
-        BeforeValidator(_off),
+        BeforeValidator(none_if_off),
         Field(description='silence after which a source holds nothing up; "off" in a replay'),
     ] = timedelta(seconds=20)
 
@@ -216,7 +170,7 @@ class RetentionSettings(_Section):
 
     windows: Annotated[
         DurationOrForever,
-        AfterValidator(_a_day_or_more),
+        AfterValidator(a_day_or_more),
         Field(description="whole windows, a day at least; hours and days stand for those before"),
     ] = timedelta(days=7)
     hours: Annotated[
@@ -273,7 +227,7 @@ class HttpSettings(_Section):
     ] = "127.0.0.1"
     port: Annotated[
         Annotated[int, Field(ge=0, le=65_535)] | None,
-        BeforeValidator(_off),
+        BeforeValidator(none_if_off),
         Field(description='"off": takes nothing by HTTP'),
     ] = 8090
     tls_cert: Annotated[Path | None, Field(description="certificate (PEM), for HTTPS")] = None
@@ -299,26 +253,12 @@ class HttpSettings(_Section):
         return self
 
 
-_MQTT_ADDRESS: Final = re.compile(r"mqtts?://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?/?")
-
-
-def _mqtt_address(url: str | None) -> str | None:
-    if not url:  # a compose file can only leave a variable empty
-        return None
-    if _MQTT_ADDRESS.fullmatch(url) is None:
-        raise ValueError(
-            "is no address such as mqtt://broker:1883, or mqtts://broker:8883 for TLS; user and password"
-            " are settings of their own"
-        )
-    return url
-
-
 class MqttSettings(_Section):
     """What the gateway takes from an MQTT broker; without `url` nothing."""
 
     url: Annotated[
         str | None,
-        AfterValidator(_mqtt_address),
+        AfterValidator(mqtt_address),
         Field(description="of the broker: mqtt://broker:1883, or mqtts://broker:8883 for TLS"),
     ] = None
     version: Annotated[Literal["5", "3.1.1"], Field(description="of MQTT")] = "5"

@@ -13,6 +13,9 @@ Several workers of one machine may write the same file: they queue for the lock.
 Space: what leaves makes free pages, which new windows fill. Where more than a tenth of the file is free, its
 end is cut off, some pages at a time. A store of before version 4 cannot do that until it was written anew
 once, which happens when everything that is over its time has left (`Store.tidy`).
+
+Long because all that is asked of the tables stands in one class, each question a few lines of SQL. The file,
+its schema, what leaves and how are modules beside it.
 """
 
 import json

@@ -3,7 +3,7 @@
     python -m streams.asyncapi > docs/asyncapi.json
 
 It describes the whole system: an operation says who performs it, since consumers in another language need
-the messages and their keys, not one program's view of them.
+the messages and their keys, not one program's view of them. Long because it is a table of all messages.
 """
 
 import json

@@ -25,6 +25,9 @@ Recovery
 that is not yet final, and of the final windows of the last `hold` ms (from which state is rebuilt). With the
 offset goes that source's watermark just before it, the position reached, and the horizon up to which windows
 are final and were delivered. The caller asks for it only after everything that was put out is confirmed.
+
+Long because the rules above hold together: what is late, what closes and what is settled follow from the same
+few numbers, and a reader should see them side by side.
 """
 
 import heapq

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import pairwise
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console, Group, RenderableType
@@ -193,26 +193,32 @@ def _layouts(estimates: Sequence[Estimate]) -> Iterator[_LiveColumns]:
         yield _LiveColumns(tuple(there[:count]))
 
 
+class Told(NamedTuple):
+    """What stands below the table: what to look at, and what happened."""
+
+    hints: Sequence[str] = ()
+    notes: Sequence[str] = ()
+
+
+class Clocks(NamedTuple):
+    """What time it is, stations whose newest window is no news any more by that, and zones of stations whose
+    clocks do not show UTC."""
+
+    now: datetime
+    stale: Collection[str] = ()
+    zones: Mapping[str, tzinfo] = {}
+
+
 def picture(
     estimates: Sequence[Estimate],
     freshness: Freshness,
     pipeline: Pipeline,
-    hints: Sequence[str],
-    notes: Sequence[str],
-    now: datetime,
-    stale: Collection[str],
+    told: Told,
+    clocks: Clocks,
     console: Console,
-    zones: Mapping[str, tzinfo] | None = None,
 ) -> RenderableType:
-    """The whole screen, as wide as `console`.
-
-    Args:
-        hints: what to look at.
-        notes: what happened.
-        stale: stations whose newest window is no news any more.
-        zones: of stations whose clocks do not show UTC.
-    """
-    zones = {} if zones is None else zones
+    """The whole screen, as wide as `console`."""
+    (hints, notes), (now, stale, zones) = told, clocks
     rows = sorted(estimates, key=lambda estimate: estimate.station)
     for layout in _layouts(rows):
         table = _table(rows, freshness, now, stale, zones, layout)

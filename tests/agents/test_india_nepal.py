@@ -14,7 +14,8 @@ from model.bundle.bundle import Bundle
 from model.evaluation.evaluate import evaluate
 from schemas.estimate import Estimate
 from schemas.parameters import Pollutant
-from settings.sections import FOREVER, RetentionSettings, Settings
+from settings.sections import RetentionSettings, Settings
+from settings.values import FOREVER
 from sources.replay.feed import feed
 from streams.admin import create_topics
 from tests.harness import REPLAY, fleet, stored, until

@@ -9,7 +9,8 @@ from backfill.report import BackfillReport
 from backfill.windows import WindowOutcome
 from cli.shared.backfilled import print_report
 from schemas.times import DAY_MS
-from settings.sections import FOREVER, RetentionSettings
+from settings.sections import RetentionSettings
+from settings.values import FOREVER
 
 NOW = 400 * DAY_MS
 

@@ -12,7 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from cli.shared.live import Drawing, Freshness, Pipeline, Wait, is_stale, line, moment_of, picture
+from cli.shared.live import (
+    Clocks,
+    Drawing,
+    Freshness,
+    Pipeline,
+    Told,
+    Wait,
+    is_stale,
+    line,
+    moment_of,
+    picture,
+)
 from cli.shared.times import age_words
 from cli.shared.wording import counted
 from cli.up import changes, expect_folder
@@ -36,7 +47,9 @@ def screen(estimates, width, stale=(), hints=()):
     console = Console(file=io.StringIO(), width=width, force_terminal=False)
     pipeline = Pipeline({})
     pipeline.read()
-    console.print(picture(estimates, Freshness(), pipeline, hints, ["a note"], NOW, stale, console))
+    console.print(
+        picture(estimates, Freshness(), pipeline, Told(hints, ["a note"]), Clocks(NOW, stale), console)
+    )
     return written(console)
 
 
@@ -71,7 +84,7 @@ def test_a_station_s_own_clock_stands_beside_utc_where_there_is_room():
     console = Console(file=io.StringIO(), width=200, force_terminal=False)
     pipeline = Pipeline({})
     pipeline.read()
-    console.print(picture(rows, Freshness(), pipeline, (), (), NOW, (), console, {"milan": zone}))
+    console.print(picture(rows, Freshness(), pipeline, Told(), Clocks(NOW, (), {"milan": zone}), console))
     milan, roof = (one for one in written(console).splitlines() if one[:5] in ("milan", "roof "))
     assert "12:00  17:30 IST" in milan
     assert "IST" not in roof
@@ -123,7 +136,7 @@ def test_grey_says_why():
         console = Console(file=io.StringIO(), width=200, force_terminal=False)
         pipeline = Pipeline({})
         pipeline.read()
-        console.print(picture([old], freshness, pipeline, (), (), NOW, {"a"}, console))
+        console.print(picture([old], freshness, pipeline, Told(), Clocks(NOW, {"a"}), console))
         return written(console)
 
     freshness.note([old], NOW)
@@ -206,7 +219,7 @@ def served(lines: str) -> str:
             server.shutdown()
             thread.join()
     console = Console(file=io.StringIO(), width=200, force_terminal=False)
-    console.print(picture([], Freshness(), pipeline, [], [], NOW, (), console))
+    console.print(picture([], Freshness(), pipeline, Told(), Clocks(NOW), console))
     return written(console)
 
 

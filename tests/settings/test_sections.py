@@ -12,8 +12,9 @@ from infra.connect import environment
 from schemas.times import DAY_MS, HOUR_MS
 from settings.errors import SettingsError
 from settings.in_force import in_force, page
-from settings.sections import FOREVER, KafkaSettings, RetentionSettings, Settings
+from settings.sections import KafkaSettings, RetentionSettings, Settings
 from settings.spelling import leaves, unknown_variables, variable
+from settings.values import FOREVER
 from sinks.retention import Retention
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
