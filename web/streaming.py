@@ -1,6 +1,7 @@
 """The stream of events to one listener: server-sent events (WHATWG HTML, 9.2)."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final
@@ -12,10 +13,10 @@ from web.parts import Parts
 #: Seconds between two signs of life on a stream without events.
 PULSE_S: Final = 5.0
 _EVENTS_AT_ONCE: Final = 500
-#: With more listeners than so many each hears of news a little later than the one before it, up to so many
-#: seconds: answers to others do not wait until all of them have been told.
+#: With more listeners than so many each has its own turn, once in so many seconds: answers to others do not
+#: wait until all of them have been told, and many events cost one writing.
 _MANY: Final = 50
-_SPREAD_S: Final = 0.4
+_TURN_S: Final = 0.8
 _GOLDEN: Final = 0.618034
 
 
@@ -24,7 +25,7 @@ async def events(parts: Parts, last_id: str | None, station: str | None) -> Asyn
     live, follower = parts.live, parts.follower
     parts.counter.open += 1
     parts.counter.ever += 1
-    phase = _SPREAD_S * (parts.counter.ever * _GOLDEN % 1.0)
+    phase = _TURN_S * (parts.counter.ever * _GOLDEN % 1.0)
     try:
         missed = live.resume(last_id) if last_id else []
         at = live.number
@@ -55,7 +56,7 @@ async def events(parts: Parts, last_id: str | None, station: str | None) -> Asyn
                 if follower.away_since is not None:
                     yield pulse(_now(parts), follower.away_since)
                 if parts.counter.open > _MANY:
-                    await asyncio.sleep(phase)
+                    await asyncio.sleep((phase - time.monotonic()) % _TURN_S)
     finally:
         parts.counter.open -= 1
 
