@@ -341,7 +341,8 @@ def _waiting(settings: Settings) -> Iterator[Check]:
         yield Check(
             "stations",
             "note",
-            f"{counted(len(found), 'station')} waiting to be let in",
+            f"{counted(len(found), 'station')} waiting to be let in: {', '.join(sorted(found)[:3])}"
+            + (" …" if len(found) > 3 else ""),
             "`skyfuse stations waiting` says who, `skyfuse stations adopt ID` lets one in",
         )
 
