@@ -45,7 +45,7 @@ from schemas.errors import SkyfuseError
 from settings.errors import SettingsError
 from settings.in_force import origin
 from settings.sections import Settings
-from settings.spelling import unknown_variables
+from settings.spelling import no_json, unknown_variables
 from streams.version import version
 
 #: Columns under which help has no panels: they would cut the names of options.
@@ -90,7 +90,7 @@ def _options(
 
 def main() -> None:
     """Entry point. An error that was foreseen is one sentence, not a traceback."""
-    for unknown in unknown_variables(Settings, list(os.environ)):
+    for unknown in unknown_variables(Settings, os.environ):
         if unknown.likely is None:  # a likely slip is refused by the settings themselves
             typer.echo(f"skyfuse: {unknown}", err=True)
     try:
@@ -102,7 +102,8 @@ def main() -> None:
         typer.echo(f"skyfuse: {error}", err=True)
         sys.exit(2)
     except NoJson as error:  # its cause quotes what was given, which may be a secret
-        typer.echo(f"skyfuse: settings: {error}: a whole section as a variable is written in JSON", err=True)
+        what = no_json(Settings, os.environ) or f"{error}: a whole section as a variable is written in JSON"
+        typer.echo(f"skyfuse: settings: {what}", err=True)
         sys.exit(2)
     except SkyfuseError as error:
         typer.echo(f"skyfuse: {error}", err=True)
@@ -113,7 +114,9 @@ def main() -> None:
         if error.title == Settings.__name__:
             place = tuple(str(part) for part in error.errors(include_url=False)[0]["loc"])
             where = f", {origin(place)}" if place else ""
-        typer.echo(f"skyfuse: settings{where}: {message} [{code}]", err=True)
+        slip = no_json(Settings, os.environ) if code in ("tuple_type", "dict_type") else None
+        told = f": {slip}" if slip else f"{where}: {message} [{code}]"
+        typer.echo(f"skyfuse: settings{told}", err=True)
         sys.exit(2)
     except OSError as error:
         if error.errno != errno.ENOSPC:

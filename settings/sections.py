@@ -511,7 +511,7 @@ class Settings(BaseSettings):
         del dotenv_settings, file_secret_settings
         # One that resembles no setting may be anybody's (a version, an image's name): the command line
         # mentions it. One that does is a slip, and a default would be in force instead of what was meant.
-        slips = [one for one in unknown_variables(settings_cls, list(os.environ)) if one.likely]
+        slips = [one for one in unknown_variables(settings_cls, os.environ) if one.likely]
         if slips:
             raise SettingsError(f"environment: {slips[0]}{_more(slips)}")
         path = settings_file()

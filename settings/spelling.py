@@ -1,10 +1,11 @@
 """Names of settings: all of them, those that nobody knows, and the one that was probably meant."""
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Final
+from typing import Any, Final, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -15,7 +16,9 @@ OTHERS: Final = frozenset({"SKYFUSE_CONFIG"})
 #: Those of the Grafana and the InfluxDB beside it, and of tests; skyfuse does not read them.
 _FOREIGN: Final = re.compile(r"^SKYFUSE_(GRAFANA|INFLUX_ADMIN|OUTAGE)_")
 #: What Kubernetes tells every container of a service that is called skyfuse, or skyfuse-something.
-_KUBERNETES: Final = re.compile(r"_SERVICE_(HOST|PORT(_.*)?)$|_PORT(_\d+_(TCP|UDP|SCTP)(_.*)?)?$")
+_KUBERNETES: Final = re.compile(r"_SERVICE_(HOST|PORT(_.*)?)$|_PORT_\d+_(TCP|UDP|SCTP)(_.*)?$")
+#: And, where it is named like a slip for a setting of a port, what stands in it.
+_KUBERNETES_PORT: Final = re.compile(r"^(tcp|udp|sctp)://", re.IGNORECASE)
 #: How alike two names are at least, of which one is taken for a slip of the other.
 _ALIKE: Final = 0.75
 
@@ -55,21 +58,49 @@ def variable(path: Path) -> str:
     return PREFIX + "__".join(path).upper()
 
 
-def unknown_variables(model: type[BaseModel], names: Sequence[str]) -> list[Unknown]:
+def unknown_variables(model: type[BaseModel], environment: Mapping[str, str]) -> list[Unknown]:
     """Of these environment variables those that begin with SKYFUSE_ and mean nothing here."""
     settings = [variable(path) for path, _ in leaves(model)]
     # A whole section may be given as JSON: SKYFUSE_KAFKA.
     sections = {PREFIX + name.upper() for name in model.model_fields}
     known = sections | {*settings, *OTHERS}
     found = []
-    for name in sorted(names):
+    for name in sorted(environment):
         upper = name.upper()
         if not upper.startswith(PREFIX) or upper in known:
             continue
         if _FOREIGN.match(upper) or _KUBERNETES.search(upper):
             continue
+        if upper.endswith("_PORT") and _KUBERNETES_PORT.match(environment[name]):
+            continue
         found.append(Unknown(name, _likely(upper.removeprefix(PREFIX), [*settings, *OTHERS])))
     return found
+
+
+def no_json(model: type[BaseModel], environment: Mapping[str, str]) -> str | None:
+    """What is wrong with the first variable that has to be JSON and is none; None where there is none such.
+
+    Says nothing of what was given: it may be a secret.
+    """
+    wanted = {
+        variable((name,)): '{"name": "value"}'
+        for name, field in model.model_fields.items()
+        if section_of(field)
+    }
+    for path, field in leaves(model):
+        kinds = {get_origin(kind) or kind for kind in (field.annotation, *get_args(field.annotation))}
+        if kinds & {tuple, list}:
+            wanted[variable(path)] = '["one", "another"]'
+        elif kinds & {dict, Mapping}:
+            wanted[variable(path)] = '{"name": "value"}'
+    for name in sorted(environment):
+        example = wanted.get(name.upper())
+        if example is not None and environment[name]:
+            try:
+                json.loads(environment[name])
+            except ValueError:
+                return f"{name} is to be written in JSON, as in {example}"
+    return None
 
 
 def unknown_keys(model: type[BaseModel], table: Mapping[str, Any]) -> list[Unknown]:
