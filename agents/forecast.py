@@ -187,9 +187,10 @@ class ForecastStage:
         }
 
     def committed(self) -> None:
-        """The checkpoints written last go with the committed offsets."""
-        self._checkpoints.committed()
-        self._committed = self._settled
+        """The checkpoints that were settled go with the committed offsets; later ones wait for their own."""
+        if self._settled != self._committed:
+            self._checkpoints.committed()
+            self._committed = self._settled
 
     def paused(self) -> set[str]:
         """Estimates, while they wait for weather; weather, while there is much of it."""

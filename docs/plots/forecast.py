@@ -57,7 +57,8 @@ def main() -> None:
     truth = np.stack([measured[:, origins + hour] for hour in range(1, HORIZON + 1)], axis=2)
     last = measured[:, origins][..., None]
     known = (np.isfinite(truth).sum(axis=2) >= _MEASURED) & np.isfinite(last[..., 0])
-    gained = np.nanmean(np.abs(last - truth), axis=2) - np.nanmean(np.abs(said[..., 3] - truth), axis=2)
+    of = known[..., None]
+    gained = np.nanmean(np.where(of, np.abs(last - truth) - np.abs(said[..., 3] - truth), 0.0), axis=2)
     missed = np.nanmean(np.where(truth > said[..., 6], truth - said[..., 6], 0.0), axis=2)
     figure, rows = plt.subplots(3, 1, figsize=(9.0, 7.2), dpi=90)
     for axes, title, merit in zip(
