@@ -87,6 +87,7 @@ async def _serve(parts: Parts, port: int, names: Sequence[str]) -> None:
     tell(parts, [window(name, begin, dice) for name in names])
     config = served_by(application(parts), "127.0.0.1", port)
     config.lifespan = "off"  # no broker is followed
+    parts.follower.read.set()
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
     turn = 0

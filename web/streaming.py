@@ -1,6 +1,7 @@
 """The stream of events to one listener: server-sent events (WHATWG HTML, 9.2)."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime
@@ -12,6 +13,8 @@ from web.parts import Parts
 
 #: Seconds between two signs of life on a stream without events.
 PULSE_S: Final = 5.0
+#: The same while the topics are being read at the start.
+_STARTING_S: Final = 1.0
 _EVENTS_AT_ONCE: Final = 500
 #: With more listeners than so many each has its own turn, once in so many seconds: answers to others do not
 #: wait until all of them have been told, and many events cost one writing.
@@ -27,6 +30,11 @@ async def events(parts: Parts, last_id: str | None, station: str | None) -> Asyn
     parts.counter.ever += 1
     phase = _TURN_S * (parts.counter.ever * _GOLDEN % 1.0)
     try:
+        while not follower.read.is_set():
+            # A server that has just started does not know yet what a listener has had.
+            yield pulse(_now(parts), follower.away_since)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(follower.read.wait(), _STARTING_S)
         missed = live.resume(last_id) if last_id else []
         at = live.number
         if isinstance(missed, Missed):

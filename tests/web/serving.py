@@ -33,7 +33,8 @@ class Served:
 
     def start(self) -> None:
         config = served_by(application(self.parts), "127.0.0.1", self.settings.web.port)
-        config.lifespan = "off"  # nothing is followed
+        config.lifespan = "off"  # nothing is followed: all there is is known
+        self.parts.follower.read.set()
         self._server = server = uvicorn.Server(config)
         loop = self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=lambda: loop.run_until_complete(server.serve()), daemon=True)
@@ -49,6 +50,10 @@ class Served:
     def _stir(self) -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self.parts.follower.stir)
+
+    def know(self) -> None:
+        """All there was at the start is read."""
+        self._loop.call_soon_threadsafe(self.parts.follower.read.set)
 
     def get(self, path: str, **headers: str) -> Any:
         named = {name.replace("_", "-"): value for name, value in headers.items()}

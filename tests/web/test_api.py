@@ -7,6 +7,8 @@ import io
 import json
 import logging
 import socket
+import threading
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,7 @@ from tests.exchange.test_cap_and_webhook import EVENTS
 from tests.samples import T0, estimate, imputed, index, measured
 from tests.web.serving import Served, served
 from web.composing import SHADES, shade
+from web.live import LiveState
 
 NOW = T0 + 3600.0 + 90
 STATIONS = (
@@ -337,6 +340,32 @@ def test_a_stream_goes_on_where_it_was(tmp_path):
         [only] = read_stream(made, f"/api/v1/stream?station={EVENTS[0].station}", 1, Last_Event_ID=id)
         assert only[1] == "alert"
         until(lambda: made.parts.counter.open == 0, "the streams to be let go")
+
+
+def test_who_comes_back_to_a_server_that_has_just_started_waits_until_it_knows_what_was_missed(tmp_path):
+    """Killed and started again, it has read nothing yet: an id of before is not one of other topics."""
+    with served(tmp_path, history("a"), STATIONS) as made:
+        made.show([estimate("a", T0 + 60 * n, 1, {"pm25": measured(9.0)}, (index(n),)) for n in (61, 62)])
+        id = made.parts.live.id
+        stream = threading.Thread(
+            target=lambda: heard.extend(read_stream(made, "/api/v1/stream", 3, Last_Event_ID=id)), daemon=True
+        )
+        heard: list[Any] = []
+        live = made.parts.live
+        fresh = LiveState(len(live.id.partition("a")[0].split(".")))
+        object.__setattr__(made.parts, "live", fresh)
+        made.parts.follower.read.clear()
+        stream.start()
+        until(lambda: made.parts.counter.open == 1, "the listener")
+        made.show(history("a"))
+        made.show([estimate("a", T0 + 60 * n, 1, {"pm25": measured(9.0)}, (index(n),)) for n in (61, 62, 63)])
+        made.know()
+        stream.join(10)
+        names = [name for _, name, _ in heard]
+        assert names[0] == "pulse"
+        assert "reset" not in names
+        shown = [data["index"]["index"] for _, name, data in heard if name == "estimate"]
+        assert shown[:1] == [63]
 
 
 def test_there_are_no_more_streams_than_allowed(tmp_path):
