@@ -94,6 +94,13 @@ class FusionCheckpoints(NamedTuple):
     periods: Checkpoints
 
 
+class _Poll(NamedTuple):
+    """Records of a topic, as they were polled together."""
+
+    topic: str
+    records: Sequence[KafkaRecord]
+
+
 class FusionStage:
     """One partition number of readings and features."""
 
@@ -138,6 +145,8 @@ class FusionStage:
         self._left: dict[str, None] = {}
         self._swept = -(2**62)
         self._published: dict[tuple[str, datetime], None] = {}
+        #: What came of a source that is to be paused, in its order.
+        self._polls: list[_Poll] = []
 
     def _now(self) -> int:
         return int(self._io.clock() * 1000)
@@ -152,6 +161,22 @@ class FusionStage:
             letters.count(records)
             await self._send([*letters.out(), *self._retire(applied.retired)], Output())
             return
+        self._polls.append(_Poll(topic, records))
+        await self._go_on()
+
+    async def _go_on(self) -> None:
+        """Take in what was polled, but for what runs too far ahead: that waits, unread.
+
+        A topic that is paused is not polled any more, but several polls of it may be on their way to us.
+        """
+        ahead = self._ahead()
+        while poll := next((one for one in self._polls if one.topic not in ahead), None):
+            self._polls.remove(poll)
+            await self._take(poll.topic, poll.records)
+            ahead = self._ahead()
+
+    async def _take(self, topic: str, records: Sequence[KafkaRecord]) -> None:
+        letters = Letters(self._io.names, "fusion")
         source = "readings" if topic == self._topics["readings"] else "features"
         output = Output()
         items: list[Item] = []
@@ -396,6 +421,7 @@ class FusionStage:
         """Let processing time pass: sources may become idle."""
         output = self.join.tick(self._now())
         await self._send([], output)
+        await self._go_on()
 
     async def settle(self) -> Mapping[str, tuple[int, str]]:
         """Write the checkpoints that go with the settled offsets, then give those offsets."""
@@ -434,6 +460,9 @@ class FusionStage:
 
     def paused(self) -> set[str]:
         """The source that runs ahead while the other one holds its windows open."""
+        return self._ahead() | {poll.topic for poll in self._polls}
+
+    def _ahead(self) -> set[str]:
         if self.join.buffered < _MAX_BUFFERED:
             return set()
         lead = _LEAD * self.join.rules.size + self.join.rules.lateness

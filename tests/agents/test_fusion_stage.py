@@ -268,6 +268,37 @@ def test_a_source_is_paused_by_the_windows_that_its_readings_fill(monkeypatch: p
     assert told == [*[set()] * 16, *[{READINGS}] * 4, set()]
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_polls_that_come_while_a_source_is_to_be_paused_wait_unread_and_change_nothing(
+    monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """They are on their way when it is paused; a worker that dies meanwhile reads them again."""
+    monkeypatch.setattr(agents.fusion, "_MAX_BUFFERED", 20)
+    monkeypatch.setattr(agents.fusion, "_LEAD", 1)
+    dice = random.Random(seed)
+
+    async def story() -> tuple[World, int]:
+        world, most = World(), 0
+        await world.start()
+        while world.at[READINGS] < len(logs()[READINGS]):
+            await world.read(READINGS, 6)
+            most = max(most, world.stage.join.buffered)
+            await world.stage.tick()
+            if dice.random() < 0.2:
+                await world.commit(torn=False)
+                await world.start()
+        assert READINGS in world.stage.paused()
+        await world.read(FEATURES, 1)
+        assert not world.stage.paused()
+        await world.commit()
+        return world, most
+
+    world, most = asyncio.run(story())
+    assert most < 80
+    assert world.last() == straight().last()
+    assert newest(world) == newest(straight())
+
+
 def newest(world: World) -> dict[str, tuple[int, bytes]]:
     found: dict[str, tuple[int, bytes]] = {}
     for kept in world.state.values():
