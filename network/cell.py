@@ -58,6 +58,10 @@ _MEDIAN: Final = 0.6745
 CLIP: Final = 3.5
 #: Conditioned covariances that are remembered until the next one settles.
 _REMEMBERED: Final = 6
+#: Of variances that no rounding has spoilt: one that is left is no larger than it was, but for so much.
+_ROUNDED: Final = 1.0 - 1e-6
+#: Variables heard of which one moves no median.
+_MANY: Final = 12
 #: Part of a cell that may be distrusted at once.
 _DISTRUSTED_PART: Final = 0.25
 
@@ -73,6 +77,7 @@ class Conditioning:
     def __init__(self, covariance: Float64, order: Sequence[int]) -> None:
         self.covariance = covariance
         self.swept = swept(covariance, order)
+        self._order = tuple(order)
         self._known: dict[bytes, Float64] = {}
 
     def given(self, heard: Bool) -> Float64:
@@ -80,10 +85,29 @@ class Conditioning:
         key = heard.tobytes()
         found = self._known.pop(key, None)
         if found is None:
-            found = unswept(self.swept, np.flatnonzero(~heard).tolist())
+            found = self._swept_on(heard)
         self._known[key] = found
         while len(self._known) > _REMEMBERED:
             del self._known[next(iter(self._known))]
+        return found
+
+    def _swept_on(self, heard: Bool) -> Float64:
+        """Undone from the one that is swept on all; anew where rounding has left no covariance."""
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            found = unswept(self.swept, np.flatnonzero(~heard).tolist())
+        own, now = np.diagonal(self.covariance), np.diagonal(found)
+        sound = np.where(heard, -now * own >= _ROUNDED, (now > 0.0) & (now * _ROUNDED <= own))
+        if np.isfinite(found).all() and sound.all():
+            return found
+        found = swept(self.covariance, [k for k in self._order if heard[k]])
+        # What is silent may be explained by all of its variance but the least part, too.
+        explained = np.where(heard, 0.0, own - np.diagonal(found))
+        most = (1.0 - LEAST) * own
+        over = explained > most
+        part = np.where(over, np.sqrt(most / np.where(over, explained, 1.0)), 1.0)
+        found = part[:, None] * found * part
+        silent = np.flatnonzero(~heard)
+        found[silent, silent] = np.clip((own - part**2 * explained)[silent], LEAST * own[silent], own[silent])
         return found
 
 
@@ -389,6 +413,7 @@ def _unheard(members: Members, alike: Float64, known: Bool) -> Float64:
     result: Float64 = across + across.T + inner + rest
     own = np.sqrt(np.where(known, 1.0, np.maximum(np.diagonal(result), LEAST)))
     result /= own[:, None] * own
+    result[~known, ~known] = 1.0  # rounding may have left less than nothing to kriging among twins
     return result
 
 
@@ -458,25 +483,30 @@ def _listened(cell: Cell, t_ms: int, values: Float64) -> _ListenedHour:
     size = np.maximum(cell.intervals.size, 1.0)
     allowed = int(_DISTRUSTED_PART * heard.sum())
     while allowed > 0:
-        worst = _most_strange(conditioned, deviation, trusted, size)
-        if not worst or len(worst) > allowed:
+        strangeness = _strangeness(conditioned, deviation, trusted, size)
+        worst = int(np.argmax(strangeness))
+        if strangeness[worst] <= DISTRUST:
             break
-        allowed -= len(worst)
-        trusted[worst] = False
-        conditioned = cell.settled.given(trusted)
+        without = trusted.copy()
+        without[worst] = False
+        rest = cell.settled.given(without)
+        # Where all are beyond what is usual, a fire say, it is not the sensors that are strange. Among few,
+        # one that lies makes the others look strange: what is usual is then seen without it.
+        few = int(trusted.sum()) < _MANY
+        seen = _strangeness(rest, deviation, without, size)[without] if few else strangeness[trusted]
+        usual = max(1.0, float(np.median(seen)) / _MEDIAN)
+        if strangeness[worst] <= DISTRUST * usual:
+            break
+        allowed -= 1
+        trusted, conditioned = without, rest
     return _ListenedHour(deviation, heard, trusted, conditioned, center)
 
 
-def _most_strange(conditioned: Float64, deviation: Float64, trusted: Bool, size: Float64) -> list[int]:
-    """The sensor that the others contradict most, if it is beyond `DISTRUST`."""
+def _strangeness(conditioned: Float64, deviation: Float64, trusted: Bool, size: Float64) -> Float64:
+    """(d,) deviations by which all others contradict each that is trusted; 0 of the others."""
     loud = trusted[:, None] & trusted
     precision = np.where(loud, -conditioned, 0.0)
     own = np.where(trusted, -np.diagonal(conditioned), 1.0)
     pull = np.einsum("ij,j->i", precision, np.where(trusted, deviation, 0.0))
-    score = np.where(trusted, np.abs(pull) / np.sqrt(own * size[Silence.SENSOR]), 0.0)
-    worst = int(np.argmax(score))
-    # Where all are beyond what is usual, a fire say, it is not the sensors that are strange.
-    usual = max(1.0, float(np.median(score[trusted])) / _MEDIAN) if trusted.any() else 1.0
-    if score[worst] <= DISTRUST * usual:
-        return []
-    return [worst]
+    score: Float64 = np.where(trusted, np.abs(pull) / np.sqrt(own * size[Silence.SENSOR]), 0.0)
+    return score

@@ -37,6 +37,8 @@ _GROWN: Final = 24.0
 #: Others of the pollutant nearby that have to be heard for that, and for a rescue from doubt.
 _JUDGES: Final = 3
 _CONFIRMING: Final = 2
+#: Intervals within which a doubted value lies that they show too.
+_CORROBORATED: Final = 2.0
 
 HeardValues = Mapping[Pollutant, float]
 
@@ -135,7 +137,7 @@ class Hearing:
             )
             doubted = {"qc": max(own.qc, SUSPECT), "qc_tests": own.qc_tests | NEIGHBOURS}
             return own.model_copy(update=doubted), words
-        if own.qc == SUSPECT and others >= _CONFIRMING and lo <= own.value <= hi:
+        if own.qc == SUSPECT and others >= _CONFIRMING and _shown(own.value, (value, lo, hi), OFFSETS[name]):
             return own.model_copy(update={"qc": GOOD, "qc_tests": own.qc_tests & ~_OF_CHANGE}), ""
         return own, ""
 
@@ -192,6 +194,13 @@ class Hearing:
             raw=raw,
             refused=refused,
         )
+
+
+def _shown(measured: float, said: tuple[float, float, float], offset: float) -> bool:
+    """Whether a measured value lies within twice the interval of what the others say, on the log scale."""
+    value, lo, hi = (math.log(offset + part) for part in said)
+    away = math.log(offset + max(0.0, measured)) - value
+    return -_CORROBORATED * (value - lo) <= away <= _CORROBORATED * (hi - value)
 
 
 def _together(

@@ -101,9 +101,9 @@ def test_kills_of_fusion_and_the_network_change_nothing(broker: EmbeddedBroker, 
         until(
             "the undisturbed run",
             lambda: workers.check() and {(one, last) for one in STATIONS} <= set(stored(calm)),
-            60,
+            150,
         )
-        until("it to be still", _still(calm), 30)
+        until("it to be still", _still(calm), 90)
     undisturbed = stored(calm)
     assert {key for key in undisturbed if key[0] == "st-2"} == {
         ("st-2", START // 1000 + number * 300) for number in range(1, windows + 1)
@@ -115,7 +115,7 @@ def test_kills_of_fusion_and_the_network_change_nothing(broker: EmbeddedBroker, 
         for number, victim in enumerate(victims):
             before = len(stored(storm))
             send(storm, log[number * size : (number + 1) * size])
-            until("some progress", lambda: len(stored(storm)) > before or number == 0, 30)  # noqa: B023
+            until("some progress", lambda: len(stored(storm)) > before or number == 0, 90)  # noqa: B023
             workers.kill(victim)
             workers.revive()
 
@@ -124,7 +124,7 @@ def test_kills_of_fusion_and_the_network_change_nothing(broker: EmbeddedBroker, 
             return stored(storm) == undisturbed
 
         try:
-            until("the disturbed run to equal the undisturbed one", finished, 60)
+            until("the disturbed run to equal the undisturbed one", finished, 150)
         except AssertionError:
             found = stored(storm)
             differing = sorted(key for key in undisturbed if found.get(key) != undisturbed[key])

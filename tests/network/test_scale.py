@@ -21,7 +21,7 @@ def test_there_and_back_is_the_same(drawn: list[tuple[float, int]]) -> None:
 def test_more_is_more(one: float, other: float, place: int) -> None:
     at = np.array([place, place])
     first, second = to_log(np.array([one, other]), at)
-    assert (first < second) == (one < other) or abs(one - other) < 1e-9 * max(one, other)
+    assert (first < second) == (one < other) or abs(one - other) < 1e-9 * max(one, other, 1.0)
 
 
 @given(st.floats(-100.0, 0.0), st.floats(-50.0, 50.0), places)
