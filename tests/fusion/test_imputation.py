@@ -202,7 +202,7 @@ def test_no_readings_and_no_picture_make_an_estimate_say_what_cannot_be(rows: li
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("error::RuntimeWarning")
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(st.lists(ROWS, min_size=1, max_size=12))
 def test_nor_do_any_of_many(rows: list[Row]) -> None:
     check(told(sequence(rows)))
