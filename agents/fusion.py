@@ -337,7 +337,7 @@ class FusionStage:
                 self._refuse_window(step.view, refused, letters)
         views = {(step.view.station, step.view.end): step.view for step in steps if isinstance(step, Close)}
         out = []
-        for estimate in told.estimates:
+        for estimate, since in zip(told.estimates, told.averaged_since, strict=True):
             body = estimate.model_dump_json().encode()
             if len(body) > ESTIMATES.max_bytes - _ROOM:
                 reason = (
@@ -347,7 +347,7 @@ class FusionStage:
                 view = views[estimate.station, to_ms(estimate.window.end)]
                 self._refuse_window(view, Refused("estimate_too_large", reason), letters)
                 continue
-            out.append(self._told(estimate, body))
+            out.append(self._told(estimate, body, since))
         out += self._amended(steps)
         out += letters.out()
         out += [
@@ -357,13 +357,12 @@ class FusionStage:
         self._count(told.estimates)
         return out
 
-    def _told(self, estimate: Estimate, body: bytes) -> Out:
+    def _told(self, estimate: Estimate, body: bytes, averaged_since: int) -> Out:
         """An estimate on its way: to the region of its station, or to everybody."""
         if self._regions is not None:
             station = self._station_at(estimate.station, to_ms(estimate.window.start))
             if station is not None and self._regions.has(station):
-                since = self.assessor.averaged_since(estimate.station, to_ms(estimate.window.end))
-                return self._regions.alone(estimate, station, since)
+                return self._regions.alone(estimate, station, averaged_since)
         return Out(self._estimates_topic, estimate.station.encode(), body)
 
     def _amended(self, steps: Sequence[Step]) -> list[Out]:

@@ -48,10 +48,12 @@ _NEVER: Final = -(2**62)
 class Assessed(NamedTuple):
     """What is to be published: estimates, and far bands of stations where one more was found.
 
+    `averaged_since`: of each estimate, the end of the first hour (ms) that its averages rest on, 0: on none.
     `failed`: steps of which nothing could be made, and why. Nothing is learned from them.
     """
 
     estimates: list[Estimate]
+    averaged_since: list[int]
     bands: list[CameraBands]
     failed: list[tuple[Step, Refused]]
 
@@ -103,6 +105,7 @@ class Assessor:
                     ring.prune(horizon)
         return Assessed(
             [estimate for part in parts for estimate in part.estimates],
+            [since for part in parts for since in part.averaged_since],
             [bands for part in parts for bands in part.bands],
             failed,
         )
@@ -150,7 +153,8 @@ class Assessor:
                 concluded.append(conclusion)
             elif conclusion is not None:
                 found.append(conclusion)
-        return Assessed(assembled(concluded, self._head.bundle.id), found, [])
+        since = [one.history.first_hour for one in concluded]
+        return Assessed(assembled(concluded, self._head.bundle.id), since, found, [])
 
     def _intake_of(self, station: str) -> Ring[Intake]:
         ring = self._intake.get(station)
@@ -250,11 +254,6 @@ class Assessor:
             ring.put(view.end, after)
             return new_bands(view.station, air, after)
         return Conclusion(window, inferred, pollutants, history)
-
-    def averaged_since(self, station: str, end: int) -> int:
-        """End of the first hour (ms) that the averages of a station rest on in a window; 0: on none yet."""
-        ring = self._air.get(station)
-        return 0 if ring is None else ring.as_of(end - self._lateness).value.history.first_hour
 
     # -- who is known --------------------------------------------------------------------------------------
 

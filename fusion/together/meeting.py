@@ -468,10 +468,10 @@ class Meeting:
         for name, found in said.items():
             known = now.roster[name]
             before = self._history(flow, name, known, end)
-            first_hours.append(before.first_hour)
             # What an estimate adds was checked as it came in.
             history = Counts.of(found.pollutants, end, size).into(before, end, size)
             counted.append((known.standards, history, end))
+            first_hours.append(history.first_hour)
         made = {}
         inputs = window.inputs
         for (name, found), blocks, first_hour in zip(
