@@ -15,6 +15,8 @@ from schemas.times import HOUR_MS
 
 #: Hours whose windows are kept one by one, the one in progress among them: in these a revision counts.
 OPEN_HOURS: Final = 3
+#: Of an hour more has to be measured, in seconds: so long may the reading before it stand in it.
+_LEAST_S: Final = 360
 _P: Final = len(POLLUTANTS)
 
 
@@ -86,8 +88,9 @@ class StationHours:
             for place in range(_P):
                 parts = sums.get((hour, place), ())
                 total = sum(seconds for _, seconds in parts)
-                mean = math.fsum(value * seconds for value, seconds in parts) / total if total else math.nan
-                new = np.float32(mean)
+                new = np.float32(np.nan)
+                if total > _LEAST_S:
+                    new = np.float32(math.fsum(value * seconds for value, seconds in parts) / total)
                 changed |= not (new == row[place] or (np.isnan(new) and np.isnan(row[place])))
                 row[place] = new
         return changed

@@ -60,7 +60,9 @@ def logs() -> tuple[list[Record], list[Record]]:
             )
         for name in "ab":
             at += dice.randint(0, 2)
-            one = estimate(name, T0 + 900 * quarter, 1, {"pm25": measured(dice.uniform(5, 80))})
+            one = estimate(
+                name, T0 + 900 * quarter, 1, {"pm25": measured(dice.uniform(5, 80), covered_s=900)}
+            )
             estimates.append(record(topics.ESTIMATES, len(estimates), at, name, one.model_dump_json()))
     return estimates, weather
 

@@ -137,7 +137,7 @@ def hourly() -> Polls:
         log.record(
             topics.ESTIMATES, name.encode(),
             estimate(
-                name, T0 + 60 * (n - late), 1 + late, {"pm25": measured(dice.uniform(0, 90))}
+                name, T0 + 60 * (n - late), 1 + late, {"pm25": measured(dice.uniform(0, 90), covered_s=600)}
             ).model_dump_json().encode(),
             timestamp=LATER + n // 60,
         )

@@ -298,6 +298,15 @@ def test_what_was_imputed_does_not_count_and_a_period_counts_where_it_began() ->
     assert hours.means[-1, 0] == 30.0
 
 
+def test_what_a_late_reading_leaves_in_the_next_hour_is_no_hour() -> None:
+    """The value of an hourly sensor stands for six minutes more, in case the next one is late."""
+    for minutes, known in ((6, False), (7, True)):
+        hours = StationHours(BEGINS - 1)
+        hours.take(window("s", 0, np.array([30.0], np.float32), (0, minutes)))
+        hours.advance(BEGINS)
+        assert np.isfinite(hours.means[-1, 0]) == known
+
+
 def test_six_digits_are_kept() -> None:
     made = six_digits(np.array([123.456789, 0.0001234567, 98765.4321, 0.0], np.float32)).tolist()
     assert made == [123.457, 0.000123, 98765.4, 0.0]
