@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from typing import cast
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -12,7 +13,7 @@ from sources.gateway.errors import KafkaAway
 from sources.gateway.producer import ConfirmedProducer
 from streams.admin import create_topics
 from streams.stage import Out
-from streams.topics import READINGS
+from streams.topics import MAX_RECORD_BYTES, READINGS
 
 pytestmark = pytest.mark.broker
 
@@ -89,6 +90,37 @@ def test_what_was_confirmed_is_there_and_a_broker_that_is_away_is_said_quickly(
 
     found = asyncio.run(run())
     assert len(set(found) - {b"1000"}) <= 210  # what was refused at once was not sent
+
+
+def test_records_that_share_a_batch_do_not_share_its_faults_and_keep_their_order(
+    restartable_broker: EmbeddedBroker,
+) -> None:
+    broker = restartable_broker
+    create_topics(settings(broker.bootstrap))
+
+    async def run() -> None:
+        producer = ConfirmedProducer(settings(broker.bootstrap).kafka, patience_s=10.0)
+        await producer.start()
+        assert await producer.reached(20)
+        bad = Out(READINGS.name, b"s", cast(bytes, "text"))
+        several = [record(number) for number in range(100, 110)]
+        told = await asyncio.gather(
+            *(producer.publish([record(number)]) for number in range(50)),
+            producer.publish([bad]),
+            producer.publish(several),
+            return_exceptions=True,
+        )
+        assert [type(one) for one in told if one is not None] == [TypeError]
+        with pytest.raises(ValueError, match="more than Kafka takes"):
+            await producer.publish([Out(READINGS.name, b"s", b"x" * MAX_RECORD_BYTES)])
+        producer._patience_s = 0.5
+        with pytest.raises(KafkaAway, match="does not know"):
+            await producer.publish([Out("no.such.topic", b"s", b"x")])
+        assert not producer.away
+        await producer.stop()
+        assert await values(broker.bootstrap) == [f"{n}".encode() for n in (*range(50), *range(100, 110))]
+
+    asyncio.run(run())
 
 
 def test_a_broker_that_comes_later_is_waited_for(restartable_broker: EmbeddedBroker) -> None:
