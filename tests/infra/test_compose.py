@@ -120,7 +120,10 @@ def test_prometheus_scrapes_every_worker(compose):
     workers = {
         name for name, s in compose["services"].items() if "--web-port" in " ".join(s.get("command", []))
     }
-    assert {target.split(":")[0] for target in job["static_configs"][0]["targets"]} == workers
+    optional = {name for name in workers if "profiles" in compose["services"][name]}
+    assert {target.split(":")[0] for target in job["static_configs"][0]["targets"]} == workers - optional
+    (asked,) = job["dns_sd_configs"]
+    assert (set(asked["names"]), asked["type"], asked["port"]) == (optional, "A", 6066)
     for name in workers:
         # Another container asks: 127.0.0.1, the default, would answer nobody.
         assert "--web-host 0.0.0.0 --web-port 6066" in " ".join(compose["services"][name]["command"]), name
