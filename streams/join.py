@@ -171,7 +171,7 @@ class Output:
 
 
 class _OpenWindow:
-    __slots__ = ("closed", "dirty", "firsts", "inputs", "size")
+    __slots__ = ("closed", "dirty", "firsts", "inputs", "published", "size")
 
     def __init__(self) -> None:
         self.inputs: dict[str, dict[tuple[Any, ...], Item]] = {}
@@ -179,6 +179,8 @@ class _OpenWindow:
         self.closed = False
         self.dirty = False
         self.size = 0
+        #: What was put out last: it expires as it is, unless it has got more since.
+        self.published: WindowView | None = None
 
 
 class _SourceProgress:
@@ -248,7 +250,7 @@ class Join:
                 # Final and delivered in an earlier life: read there already, or new and therefore late.
                 if item.offset >= known_to:
                     output.late.append((source, item))
-                elif item.reach:
+                elif item.until or item.supersedes:
                     self._cover(source, item, watermark, touched)
             elif end <= done:
                 output.late.append((source, item))
@@ -271,7 +273,7 @@ class Join:
                     if window.closed:
                         window.dirty = True
                         touched[key] = window
-                    if item.reach:
+                    if item.until or item.supersedes:
                         self._cover(source, item, watermark, touched)
                 elif known.mark != item.mark:
                     output.conflicts.append((source, item))
@@ -403,7 +405,7 @@ class Join:
                 continue
             if window.dirty:
                 self._publish(key, window, output)
-            output.steps.append(Expire(self._view(key, window)))
+            output.steps.append(Expire(window.published or self._view(key, window)))
             self._held.append((start + self.rules.size, window.firsts))
             self._count -= window.size
             del self._windows[key]
@@ -423,7 +425,8 @@ class Join:
         window.dirty = False
         # What an earlier life delivered is rebuilt for its state's sake only.
         if key[1] + self.rules.size > self._done_before:
-            output.steps.append(Close(self._view(key, window)))
+            window.published = self._view(key, window)
+            output.steps.append(Close(window.published))
 
     def _view(self, key: tuple[str, int], window: _OpenWindow) -> WindowView:
         station, start = key
@@ -433,7 +436,7 @@ class Join:
             end=start + self.rules.size,
             revision=window.size,
             inputs={
-                source: tuple(side[identity] for identity in sorted(side))
+                source: tuple(map(side.__getitem__, sorted(side)))
                 for source, side in sorted(window.inputs.items())
             },
         )
