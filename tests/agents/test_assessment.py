@@ -23,7 +23,7 @@ from fusion.learning import Air
 from model.bundle.bundle import DEFAULT_BUNDLE, EMBEDDING_SIZE, Bundle
 from model.bundle.runtime import Head
 from schemas.base import from_ms
-from schemas.estimate import Estimate
+from schemas.estimate import Estimate, FrameUse
 from schemas.features import Features, Quality
 from schemas.parameters import Pollutant
 from schemas.reading import Quantity
@@ -160,7 +160,7 @@ def from_a_camera(head: Head, end: int, history: History, pm25: float) -> tuple[
     window = Prepared(
         view=view("s0", end, {}), station=Station(station="s0", kind="camera-only"), measured={}, failed={},
         disputed={}, refused={},
-        frames=(), readings=0, humidity=None, embedding=np.zeros(128, np.float32),
+        frames=(FrameUse(camera="roof", captured_at=from_ms(end - 1000), usable=True),), readings=0, humidity=None, embedding=np.zeros(128, np.float32),
         haze=np.full(20, np.nan, np.float32), vector=np.full(6, np.nan, np.float32), hour=12.0, sight=None,
         rows=None, begins_hour=False,
     )  # fmt: skip
