@@ -30,6 +30,9 @@ _BEHIND_MS: Final = 10 * MINUTE_MS
 _LOW_PERCENT: Final = 20.0
 #: What a gateway has not reported for so long is no more asked: it reports every hour.
 _OUTDATED_MS: Final = 3 * HOUR_MS
+#: Age, in s, before which no station's window is stale; else three of its usual waits.
+_STALE_LEAST_S: Final = 15 * 60
+_STALE_WAITS: Final = 3
 
 
 class Condition(NamedTuple):
@@ -78,3 +81,8 @@ def _troubles(health: StationHealth, now: int) -> list[Trouble]:
         found.append("two_addresses")
     kinds = {one.source.partition(" ")[0] for one in failing(health, now)}
     return found + [kind for kind in _FETCHED if kind in kinds]
+
+
+def stale_after_s(wait_s: float, window_s: int) -> int:
+    """From which age on a station's newest window is no news any more, given how often it is heard."""
+    return round(max(_STALE_LEAST_S, _STALE_WAITS * max(wait_s, window_s)))

@@ -10,9 +10,6 @@ from web.documents import IndexNow, PollutantNow, StationNow
 
 #: Characters of a reason; the whole of it is in the estimate.
 _REASON = 240
-#: Age, in s, before which no station's window is stale; else three of its usual waits.
-_STALE_LEAST_S = 15 * 60
-_STALE_WAITS = 3
 
 
 def brief(estimate: Estimate) -> StationNow:
@@ -56,11 +53,6 @@ def left_out(estimate: Estimate) -> Iterator[tuple[Pollutant, str, str]]:
     for name, lost in estimate.missing.items():
         for sensor, why in lost.refused.items():
             yield name, sensor, why
-
-
-def stale_after_s(wait_s: float, window_s: int) -> int:
-    """From which age on a station's newest window is no news any more, given how often it is heard."""
-    return round(max(_STALE_LEAST_S, _STALE_WAITS * max(wait_s, window_s)))
 
 
 def measures(station: Station) -> tuple[str, ...]:

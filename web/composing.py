@@ -14,13 +14,13 @@ from alerting.station import StationAlerts
 from alerting.stored import read as read_alerts
 from aqi.standards import load
 from aqi.units import micrograms_per_ppb
-from fleet.condition import condition
+from fleet.condition import condition, stale_after_s
 from schemas.base import format_time, from_ms, to_ms
 from schemas.errors import SkyfuseError, StateError
 from schemas.parameters import GASES, POLLUTANTS, Pollutant
 from schemas.times import HOUR_MS
 from streams.version import version
-from web.brief import left_out, measures, stale_after_s
+from web.brief import left_out, measures
 from web.documents import (
     AlertsPage,
     CameraPicture,
@@ -48,7 +48,7 @@ PREFIX: Final = "/api/v1"
 SHADES: Final = ("#bfe8d9", "#f3d55b", "#ee9a3a", "#bf3a2b", "#8a2a6b", "#4a1030", "#26081a")
 _DARK_INK_UNTIL: Final = 3
 #: What takes a while to work out is kept for so long.
-_SECONDS_KEPT: Final = 5
+SECONDS_KEPT: Final = 5
 
 
 def page_of(ids: Sequence[str], after: str | None, limit: int) -> tuple[list[str], bool]:
@@ -229,7 +229,7 @@ def alert_state(live: LiveState, station: str) -> StationAlerts | None:
 
 def on_their_way(parts: Parts) -> list[tuple[str, PendingAlert]]:
     """Alerts that open, or rise, soon, by station. A thread's work with many stations; kept for a while."""
-    memo, version = parts.pending, (int(parts.now() // _SECONDS_KEPT), parts.live.alert_states_version)
+    memo, version = parts.pending, (int(parts.now() // SECONDS_KEPT), parts.live.alert_states_version)
     if memo.version is None or (memo.version[0] != version[0] and memo.version != version):
         found = []
         for station in list(parts.live.alert_states):

@@ -29,9 +29,11 @@ from settings.sections import Settings, WebSettings
 from sources.gateway.keys import KeyRing
 from streams import metrics
 from streams.version import version
-from web import api, pages
+from web import pages
 from web.access import Access
 from web.answers import Ready, problem, send
+from web.api.router import DOCUMENTS, router
+from web.composing import PREFIX
 from web.errors import RequestProblem
 from web.follow import Follower
 from web.history import StoreHistory
@@ -106,11 +108,11 @@ def application(parts: Parts) -> FastAPI:
         openapi_url=None,
         lifespan=running,
     )
-    app.include_router(api.router(parts))
+    app.include_router(router(parts))
     app.include_router(pages.router(parts))
     described = openapi(app)
 
-    @app.get(f"{api.PREFIX}/openapi.json", include_in_schema=False)
+    @app.get(f"{PREFIX}/openapi.json", include_in_schema=False)
     async def document(request: Request) -> Response:
         parts.access.check_host(request)
         return send(request, parts.ready.get("openapi", 1, lambda: to_json(described)))
@@ -128,7 +130,7 @@ def application(parts: Parts) -> FastAPI:
     @app.exception_handler(HTTPException)
     async def other(_: Request, error: HTTPException) -> Response:
         if error.status_code == 404:
-            text = f"there is no such path: {api.PREFIX}/openapi.json has them all"
+            text = f"there is no such path: {PREFIX}/openapi.json has them all"
             return problem(RequestProblem(404, "no_path", text))
         answer = problem(RequestProblem(error.status_code, "refused", str(error.detail)))
         answer.headers.update(error.headers or {})
@@ -159,7 +161,7 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         license_info=app.license_info,
     )  # fmt: skip
     _, models = models_json_schema(
-        [(one, "serialization") for one in api.DOCUMENTS], ref_template=_SCHEMAS + "{model}"
+        [(one, "serialization") for one in DOCUMENTS], ref_template=_SCHEMAS + "{model}"
     )
     components = made.setdefault("components", {})
     components["schemas"] = models["$defs"]

@@ -20,6 +20,7 @@ from cli.shared.cells import index_cell, leading, pollutant_cell
 from cli.shared.fitting import natural_width
 from cli.shared.times import age_words, local_time
 from cli.shared.wording import counted
+from fleet.condition import stale_after_s
 from schemas.base import format_time
 from schemas.estimate import Estimate
 from schemas.parameters import LABELS, POLLUTANTS, Pollutant
@@ -30,9 +31,8 @@ _SIDES: Final = {
     "sensors": "sensors",
     "none": "nothing usable",
 }
-#: No station's newest window is stale before it is so old, or so many of the station's own gaps.
-_STALE_AFTER: Final = timedelta(minutes=15)
-_GAPS: Final = 3
+#: No station's newest window is stale before it is so old.
+_STALE_AFTER: Final = timedelta(seconds=stale_after_s(0.0, 0))
 #: Old windows that follow one another no more slowly are history that is being caught up with.
 _STILL: Final = timedelta(minutes=1)
 #: A window that ended longer ago is history being caught up with: its age is no delay.
@@ -340,10 +340,9 @@ def is_stale(age: timedelta, ends: Sequence[datetime]) -> bool:
     A few of its own gaps are waited for: `ends` are those of its last windows, newest first. The longest gap
     is taken for an outage where there are others.
     """
-    if age <= _STALE_AFTER:
-        return False
     gaps = sorted((later - earlier for later, earlier in pairwise(ends)), reverse=True)
-    return age > max(_STALE_AFTER, _GAPS * gaps[1 if len(gaps) > 1 else 0] if gaps else _STALE_AFTER)
+    usual = gaps[1 if len(gaps) > 1 else 0] if gaps else timedelta()
+    return age > timedelta(seconds=stale_after_s(usual.total_seconds(), 0))
 
 
 def line(estimate: Estimate, freshness: Freshness, now: datetime) -> str:

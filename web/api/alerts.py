@@ -1,0 +1,70 @@
+"""The API's alerts: those that are, why, and those on their way."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic_core import to_json
+
+from alerting.explained import explain_worker
+from schemas.base import STATION_PATTERN, from_ms
+from web import composing
+from web.answers import document, send
+from web.api.asked import StationQuery, answers, in_thread, known, needs
+from web.documents import AlertsExplained, AlertsPage, PendingList, PendingNow, RuleNow
+from web.parts import Parts
+
+
+def add(api: APIRouter, parts: Parts) -> None:
+    """Add the paths."""
+    live = parts.live
+
+    @api.get(
+        "/alerts", responses=answers(AlertsPage), dependencies=[needs(parts, "read")],
+        summary="Alerts, the newest first",
+    )  # fmt: skip
+    async def alerts(
+        request: Request,
+        active: Annotated[bool | None, Query(description="only open ones, or those that are over")] = None,
+        station: Annotated[str | None, Query(pattern=STATION_PATTERN)] = None,
+        skip: Annotated[int, Query(ge=0, le=20_000, description="so many; `next` has it")] = 0,
+        limit: Annotated[int, Query(ge=1, le=500)] = 200,
+    ) -> Response:
+        packed = parts.ready.get(
+            ("alerts", active, station, skip, limit),
+            live.alerts_version,
+            lambda: to_json(composing.alerts_page(live, active, station, skip, limit)),
+        )
+        return send(request, packed)
+
+    @api.get(
+        "/alerts/explain", responses=answers(AlertsExplained, 404), dependencies=[needs(parts, "read")],
+        summary="Why each alert of a station is or is not open",
+    )  # fmt: skip
+    async def explain_alerts(request: Request, station: StationQuery) -> Response:
+        known(live, station)
+        state = composing.alert_state(live, station)
+        states = {} if state is None else {station: state}
+        explained = explain_worker(parts.rules(), states, list(live.alerts.values()), station)
+        made = AlertsExplained(
+            station=station,
+            rules=tuple(
+                RuleNow(rule=one.rule, open=one.open, severity=one.severity, text=one.text)
+                for one in explained
+            ),
+        )
+        return document(request, made)
+
+    @api.get(
+        "/alerts/pending", responses=answers(PendingList),
+        dependencies=[needs(parts, "read")],
+        summary="Alerts that open, or rise, soon if what is seen now lasts",
+    )  # fmt: skip
+    async def pending_alerts(request: Request) -> Response:
+        found = sorted(await in_thread(lambda: composing.on_their_way(parts)), key=lambda pair: pair[1].at)
+        made = PendingList(
+            pending=tuple(
+                PendingNow(station=station, rule=one.rule, severity=one.severity, at=from_ms(one.at))
+                for station, one in found
+            )
+        )
+        return document(request, made)

@@ -1,0 +1,59 @@
+"""The API's pictures: the newest of each camera, small."""
+
+from fastapi import APIRouter, Request, Response
+
+from web import composing
+from web.answers import document, pack, send
+from web.api.asked import CameraPath, StationPath, StationQuery, answers, in_thread, known, needs
+from web.documents import PicturesList
+from web.errors import RequestProblem
+from web.parts import Parts
+from web.pictures import SmallPicture
+
+
+def add(api: APIRouter, parts: Parts) -> None:
+    """Add the paths."""
+    live = parts.live
+
+    @api.get(
+        "/pictures", responses=answers(PicturesList, 404), dependencies=[needs(parts, "frames")],
+        summary="The newest picture of each camera of a station, small",
+    )  # fmt: skip
+    async def pictures(request: Request, station: StationQuery) -> Response:
+        known(live, station)
+        made = await in_thread(lambda: composing.pictures(parts, station))
+        return document(request, made)
+
+    @api.get(
+        "/pictures/{station}/{camera}", responses=answers(None, 404, media="image/jpeg"),
+        dependencies=[needs(parts, "frames")], summary="A camera's newest picture, small",
+        response_class=Response,
+    )  # fmt: skip
+    async def picture(request: Request, station: StationPath, camera: CameraPath) -> Response:
+        return send(request, pack(_picture(parts, station, camera).jpeg, "image/jpeg"), "private, no-cache")
+
+    @api.get(
+        "/pictures/{station}/{camera}/heat", responses=answers(None, 404, media="image/png"),
+        dependencies=[needs(parts, "frames")], response_class=Response,
+        summary="The same, with what in it raises the network's estimate (Grad-CAM)",
+    )  # fmt: skip
+    async def heat(request: Request, station: StationPath, camera: CameraPath) -> Response:
+        found = _picture(parts, station, camera)
+        current = live.latest.get(station)
+        store = parts.pictures
+        if current is None or store is None or not await in_thread(lambda: store.explains):
+            raise RequestProblem(
+                404, "no_heat", "the model bundle, or the station, has nothing to explain with"
+            )
+        estimate = current.estimate
+        made = await in_thread(lambda: store.heat(station, camera, found, estimate))
+        return send(request, pack(made, "image/png"), "private, no-cache")
+
+
+def _picture(parts: Parts, station: str, camera: str) -> SmallPicture:
+    found = None if parts.pictures is None else parts.pictures.of(station).get(camera)
+    if found is None:
+        raise RequestProblem(
+            404, "no_picture", f"there is no picture of {station}, {camera}, of the last hours"
+        )
+    return found

@@ -1,0 +1,75 @@
+"""The API's history: a series to plot, and a table to download."""
+
+from typing import Annotated, Final, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+
+from schemas.base import format_time, from_ms
+from schemas.parameters import POLLUTANTS
+from schemas.times import HOUR_MS
+from web import composing
+from web.answers import document
+from web.api.asked import MomentQuery, StationQuery, answers, in_thread, known, needs, time_of
+from web.documents import SeriesColumns
+from web.errors import RequestProblem
+from web.parts import Parts
+
+DAY_MS: Final = 24 * HOUR_MS
+#: The longest span of a series, and of a table of all windows.
+_LONGEST_MS: Final = 366 * DAY_MS
+_LONGEST_CSV_MS: Final = 31 * DAY_MS
+_Charted = Literal["index", "pm25", "pm10", "no2", "so2", "co", "o3"]
+
+
+def add(api: APIRouter, parts: Parts) -> None:
+    """Add the paths."""
+    live = parts.live
+
+    @api.get(
+        "/series", responses=answers(SeriesColumns, 404, 503), dependencies=[needs(parts, "read")],
+        summary="A pollutant or an index over time, as many points as a plot can show",
+    )  # fmt: skip
+    async def series(
+        request: Request,
+        station: StationQuery,
+        what: _Charted = "index",
+        standard: Annotated[str | None, Query(max_length=60, description="of the index")] = None,
+        since: MomentQuery = None,
+        until: MomentQuery = None,
+        points: Annotated[int, Query(ge=10, le=2000, description="at most so many")] = 600,
+    ) -> Response:
+        known(live, station)
+        start, end = span_of(parts, since, until, _LONGEST_MS)
+        made = await in_thread(lambda: composing.series(parts, station, what, standard, start, end, points))
+        return document(request, made)
+
+    @api.get(
+        "/series.csv", responses=answers(None, 404, 503, media="text/csv"),
+        dependencies=[needs(parts, "read")],
+        summary="All windows of a station, one row for each value: a table to download",
+        response_class=Response,
+    )  # fmt: skip
+    async def table(station: StationQuery, since: MomentQuery = None, until: MomentQuery = None) -> Response:
+        known(live, station)
+        start, end = span_of(parts, since, until, _LONGEST_CSV_MS)
+        rows = await in_thread(
+            lambda: {one: parts.history.concentrations(station, one, start, end) for one in POLLUTANTS}
+        )
+        name = f"{station}-{format_time(from_ms(start))[:10]}.csv"
+        return Response(
+            composing.table(station, rows),
+            headers={"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"},
+            media_type="text/csv",
+        )
+
+
+def span_of(parts: Parts, since: str | None, until: str | None, longest: int) -> tuple[int, int]:
+    end = int(parts.now() * 1000) + 60_000 if until is None else time_of("until", until)
+    start = end - DAY_MS if since is None else time_of("since", since)
+    if not start < end:
+        raise RequestProblem(422, "no_span", "since has to be earlier than until")
+    if end - start > longest:
+        raise RequestProblem(
+            422, "too_long", f"since to until is more than {longest // DAY_MS} days: ask for parts"
+        )
+    return start, end
