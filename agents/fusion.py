@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from agents.again import amendment_again, records_of
 from agents.features import features_items
+from agents.refusals import ROOM, largest, late_records, refuse_conflicts
 from agents.regions import Regions
 from aqi.flags import tests_in
 from fusion.amending import latest_time
@@ -25,7 +26,6 @@ from schemas.station import Station
 from schemas.times import HOUR_MS
 from streams import metrics
 from streams.accept import (
-    LATE_FROM,
     amendment_of,
     is_amendment,
     is_punctuation,
@@ -50,38 +50,9 @@ _MAX_BUFFERED: Final = 100_000
 _PORTION: Final = 1_000
 #: Windows by which a source runs ahead then, beside the allowed lateness.
 _LEAD: Final = 5
-#: Bytes of a record beside its key, value and headers, and of a header that is added on the way.
-_ROOM: Final = 4096
-#: Values of a record that a dead letter names.
-_NAMED: Final = 20
 #: Windows remembered to tell revisions from first estimates in the metrics.
 _REMEMBERED: Final = 10_000
 _JOINED: Final = {"both": "both", "image": "camera_only", "sensors": "sensor_only", "none": "none"}
-
-
-def _largest(estimate: Estimate) -> str:
-    """What makes an estimate large, and what would help."""
-    inputs = estimate.inputs
-    parts = {
-        f"{len(inputs.frames)} frames": (inputs.frames, "send fewer frames in a window"),
-        f"{len(inputs.withheld)} invalidations": (
-            tuple(inputs.withheld), "say them of longer times: `skyfuse invalidate --list` shows all",
-        ),
-        "what is said of its sensors": (
-            (*estimate.pollutants.values(), *estimate.missing.values()),
-            "let a station have fewer of them, with shorter ids",
-        ),
-        f"{len(estimate.indices)} indices": (estimate.indices, "declare fewer standards"),
-    }  # fmt: skip
-    sizes = {name: len(repr(part)) for name, (part, _) in parts.items()}
-    name = max(sizes, key=lambda one: sizes[one])
-    return f"most of it, some {sizes[name]} characters, is {name}: {parts[name][1]}"
-
-
-def _bytes(record: KafkaRecord) -> int:
-    """What a record takes of its topic's limit."""
-    headers = sum(len(name.encode()) + len(raw or b"") + 12 for name, raw in record.headers)
-    return len(record.key or b"") + len(record.value or b"") + headers
 
 
 class FusionCheckpoints(NamedTuple):
@@ -201,8 +172,8 @@ class FusionStage:
             position = record.offset + 1
         _extend(output, self.join.feed(source, items, position, self._now()))
         by_offset = {record.offset: record for record in records}
-        out = self._late_records(output, by_offset, letters)
-        self._refuse_conflicts(output, by_offset, made, letters)
+        out = late_records(output, self._late_topic, by_offset, letters)
+        refuse_conflicts(output, by_offset, made, letters)
         letters.count(records, punctuations)
         self._measure(source)
         await self._send(out + letters.out(), output)
@@ -275,42 +246,6 @@ class FusionStage:
         self.census.admit(amendment.station, max(min(at, record.timestamp), self.join.done), ())
         return Item(amendment.station, at, 0, (), None, amendment, record.offset)
 
-    def _late_records(
-        self, output: Output, records: Mapping[int, KafkaRecord], letters: Letters
-    ) -> list[Out]:
-        out = []
-        for offset in dict.fromkeys(item.offset for _, item in output.late):
-            record = records[offset]
-            metrics.LATE.labels(record.topic, "dropped").inc()
-            if _bytes(record) > LATE.max_bytes - _ROOM:
-                reason = f"it came after its window was final, and {LATE.name} takes {LATE.max_bytes} bytes"
-                letters.add(record, Refused("late_too_large", reason))
-                continue
-            origin = f"{record.topic}/{record.partition}/{record.offset}".encode()
-            out.append(
-                Out(self._late_topic, record.key, record.value, [*record.headers, (LATE_FROM, origin)])
-            )
-        return out
-
-    @staticmethod
-    def _refuse_conflicts(
-        output: Output,
-        records: Mapping[int, KafkaRecord],
-        made: Mapping[int, int],
-        letters: Letters,
-    ) -> None:
-        """A record is refused once, however many of its values were known with another number."""
-        against: dict[int, dict[tuple[object, ...], None]] = {}
-        for _, item in output.conflicts:
-            against.setdefault(item.offset, {})[item.identity] = None
-        for offset, identities in against.items():
-            names = ["/".join(str(part) for part in identity) for identity in identities]
-            others = f" and {len(names) - _NAMED} others" if len(names) > _NAMED else ""
-            listed = ", ".join(names[:_NAMED]) + others
-            reason = f"{listed} was sent before with another value; the first one counts"
-            used = len([item for _, item in output.conflicts if item.offset == offset]) < made[offset]
-            letters.add(records[offset], Refused("conflict", reason), used=used)
-
     async def _send(self, out: list[Out], output: Output) -> None:
         steps = [step for step in output.steps if isinstance(step, Close) or self._learnable(step.view)]
         for part, done in _portions(steps, self.join.done):
@@ -339,10 +274,10 @@ class FusionStage:
         out = []
         for estimate, since in zip(told.estimates, told.averaged_since, strict=True):
             body = estimate.model_dump_json().encode()
-            if len(body) > ESTIMATES.max_bytes - _ROOM:
+            if len(body) > ESTIMATES.max_bytes - ROOM:
                 reason = (
                     f"the estimate of this window would have {len(body)} bytes, its topic takes"
-                    f" {ESTIMATES.max_bytes}; {_largest(estimate)}"
+                    f" {ESTIMATES.max_bytes}; {largest(estimate)}"
                 )
                 view = views[estimate.station, to_ms(estimate.window.end)]
                 self._refuse_window(view, Refused("estimate_too_large", reason), letters)

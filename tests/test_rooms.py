@@ -83,7 +83,7 @@ def test_what_calls_itself_pure_is_held_to_it() -> None:
 
 def test_every_stage_and_what_it_works_with_is_held_to_reach_no_faust() -> None:
     """But for what runs a worker: itself, Faust's driver, its credentials, its pages."""
-    runs = {"agents.worker", "streams.driver", "streams.credentials", "streams.web"}
+    runs = {"agents.builders", "agents.worker", "streams.driver", "streams.credentials", "streams.web"}
     there = {name_of(file) for file, _ in modules(["agents", "streams"])} - {"agents", "streams"}
     assert there - runs == set(within("reach no Faust"))
 

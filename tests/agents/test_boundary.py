@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 
 from agents import alert as alert_stage
 from agents import fusion as fusion_stage
+from agents import refusals
 from agents.alert import AlertStage
 from agents.fleet import FleetStage
 from agents.forecast import ForecastStage
@@ -768,10 +769,10 @@ def test_an_estimate_that_its_topic_cannot_take_says_what_is_large(monkeypatch: 
     assert "is what is said of its sensors: let a station have fewer" in letter.reason
     use = FrameUse(camera="c", captured_at=from_ms(NOON), usable=True)
     crowded = estimate("a", NOON // 1000, inputs=Inputs(readings=1, frames=(use,) * 500))
-    assert "is 500 frames: send fewer frames" in fusion_stage._largest(crowded)
+    assert "is 500 frames: send fewer frames" in refusals.largest(crowded)
     said = {f"a/{number}": 1 for number in range(500)}
     crowded = estimate("a", NOON // 1000, inputs=Inputs(readings=1, withheld=said))
-    assert "is 500 invalidations: say them" in fusion_stage._largest(crowded)
+    assert "is 500 invalidations: say them" in refusals.largest(crowded)
 
 
 def test_a_punctuation_of_the_far_future_makes_nothing_late() -> None:

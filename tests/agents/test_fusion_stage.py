@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 import agents.fusion
+from agents.builders import FusionBuilder
 from agents.fusion import FusionStage
-from agents.worker import _FusionBuilder
 from schemas.amendment import AMENDMENT_TYPE, AmendedHour, Amendment
 from schemas.base import from_ms, to_ms
 from schemas.estimate import Estimate
@@ -96,7 +96,7 @@ class Died(Exception):
     """The worker was killed."""
 
 
-class World(_FusionBuilder):
+class World(FusionBuilder):
     """The broker's side of the story, and a worker that may die at every step."""
 
     def __init__(self) -> None:

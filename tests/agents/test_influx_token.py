@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from agents.worker import _waited, _waiting
+from agents.builders import _waited, _waiting
 from cli.shared.influx_setup import admin_of, initialise
 from settings.token_file import read_token
 from sinks.errors import SinkStopped

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 import agents
-from agents import worker
+from agents import builders, worker
 from agents.sink import SinkStage
 from agents.vision import VisionStage
 from schemas.alone import MARK_TYPE, Mark
@@ -42,8 +42,8 @@ from tests.fusion.together.towns import alone
 from tests.samples import T0, estimate, measured
 
 BUILDERS = {
-    builder.__name__.removeprefix("_").removesuffix("Builder").lower(): builder
-    for builder in worker._Builder.__subclasses__()
+    builder.__name__.removesuffix("Builder").lower(): builder
+    for builder in builders.StageBuilder.__subclasses__()
 }
 #: Topics of which a stage's successor is given the newest record of each key.
 KEPT = {

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agents.worker import _FusionBuilder
+from agents.builders import FusionBuilder
 from settings.sections import Settings
 from streams import topics
 from tests.harness import (
@@ -72,7 +72,7 @@ def test_a_header_whose_name_is_no_utf_8_stops_nobody_and_a_bad_station_record_e
         assert b'"good"' in again[0].value
     # A worker that starts while the bad one is the newest finds the good one as well.
     send(settings, [Sent(topics.STATIONS, b"s", b"bad")])
-    book = asyncio.run(_FusionBuilder(settings).stations(0))
+    book = asyncio.run(FusionBuilder(settings).stations(0))
     found = book.get("s")
     assert found is not None
     assert found.name == "good"

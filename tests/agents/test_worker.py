@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from agents.worker import _waiting
+from agents.builders import _waiting
 from settings.sections import WindowSettings
 from sinks.errors import SinkStopped
 from sinks.patience import Hindrance, Patience

@@ -24,7 +24,7 @@ HOUR = 60
 DAY = 24 * HOUR
 FAST = settings(max_examples=40, deadline=None)
 SILENCE = AlertRules(rule=tuple(rule for rule in default().rule if rule.id == "silence"))
-#: As `agents.worker` makes it of the default window settings.
+#: As `agents.builders` makes it of the default window settings.
 HORIZON = 665_000
 
 

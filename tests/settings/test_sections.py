@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 from typer.testing import CliRunner
 
-from agents.worker import retention_of
+from agents.builders import retention_of
 from cli import main as cli
 from infra.connect import environment
 from schemas.times import DAY_MS, HOUR_MS
