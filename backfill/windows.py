@@ -12,7 +12,7 @@ What is different from the worker, whose state of that time is gone:
 * The averages of the index are rebuilt from the published estimates of the 48 hours before.
 * A pollutant that is still imputed keeps the value it was published with, unless the virtual sensors'
   checkpoint is of that time: a state that is newer has seen what came after. A window that was never
-  published before has the network alone.
+  published before has the model alone.
 * The virtual sensors do not learn from it. (What follows for the windows after it: `backfill.healing`.)
 """
 
@@ -384,7 +384,7 @@ def _inferred(head: Head, prepared: Sequence[Prepared]) -> list[Inference | None
 def _with_published(
     made: Mapping[Pollutant, PollutantEstimate], published: Mapping[Pollutant, PollutantEstimate]
 ) -> dict[Pollutant, PollutantEstimate]:
-    """What the network alone imputes gives way to what the virtual sensor of that time had imputed."""
+    """What the model alone imputes gives way to what the virtual sensor of that time had imputed."""
     pollutants = dict(made)
     for name, before in published.items():
         now = made.get(name)

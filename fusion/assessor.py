@@ -11,7 +11,7 @@ Two rules make a re-read after a crash give the same bytes:
   A change of the past (``amend``) makes a version of its own, from the window on that it stands behind.
 
 Work is done in two passes with one batched inference between them: quality control decides which readings the
-network sees, and what the network says is needed to fill what is missing.
+model sees, and what the model says is needed to fill what is missing.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What the network says of windows, in batches, and how much each input has to do with it."""
+"""What the model says of windows, in batches, and how much each input has to do with it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ class Inference:
     shares: Mapping[str, float] = field(default_factory=dict)
 
     def output_model(self, measured: Mapping[str, float]) -> ModelOutput:
-        """The network's own say beside what is measured (ug/m3), for the record."""
+        """The model's own say beside what is measured (ug/m3), for the record."""
         output, row = self.output, self.row
         by_head = {
             name: Interval(value, value, value)

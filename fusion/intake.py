@@ -71,7 +71,7 @@ class Intake:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A window after quality control: what the network will see."""
+    """A window after quality control: what the model will see."""
 
     view: WindowView
     station: Station | None

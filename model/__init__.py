@@ -1,1 +1,3 @@
-"""The network: what a worker loads (`bundle`), how that is scored (`evaluation`) and made (`training`)."""
+"""The model, a neural network: what a worker loads (`bundle`), how it is scored (`evaluation`) and made
+(`training`).
+"""

@@ -64,7 +64,8 @@ class PollutantEstimate(Record):
         str,
         Field(
             description="measured: mean; corrected: id of the correction;"
-            " imputed: what carried it: camera, last, global, head, or network (its region)"
+            " imputed: what carried it: camera, last, global, head (the model alone), or network"
+            " (its neighbours)"
         ),
     ] = "mean"
     weights: Annotated[
@@ -118,7 +119,7 @@ class MissingPollutant(Record):
 
 
 class ModelOutput(Record):
-    """What the network alone says from the window, before anything else is blended in."""
+    """What the model alone says from the window, before anything else is blended in."""
 
     aqi: Annotated[float, Field(description="AQI points on the scale of the bundle's training data")]
     lo: Annotated[float | None, Field(description="lower end of the 90 % interval")] = None

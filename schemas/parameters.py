@@ -4,15 +4,15 @@ Names are those of OpenAQ v3. The canonical unit inside the pipeline is ug/m3 fo
 included, so that no stage has to ask; conversion happens once, where a reading is accepted.
 """
 
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 Pollutant = Literal["pm25", "pm10", "no2", "so2", "co", "o3"]
 Weather = Literal["relativehumidity", "temperature", "pressure"]
-Parameter = Literal["pm25", "pm10", "no2", "so2", "co", "o3", "relativehumidity", "temperature", "pressure"]
+Parameter = Literal[Pollutant, Weather]
 
 #: Order of the sensor vector in the model, in masks and in every array of six.
-POLLUTANTS: Final[tuple[Pollutant, ...]] = ("pm25", "pm10", "no2", "so2", "co", "o3")
-WEATHER: Final[tuple[Weather, ...]] = ("relativehumidity", "temperature", "pressure")
+POLLUTANTS: Final[tuple[Pollutant, ...]] = get_args(Pollutant)
+WEATHER: Final[tuple[Weather, ...]] = get_args(Weather)
 GASES: Final[frozenset[str]] = frozenset({"no2", "so2", "co", "o3"})
 #: As people write them.
 LABELS: Final[dict[str, str]] = {

@@ -189,7 +189,7 @@ class RetentionSettings(_Section):
 
 
 class NetworkSettings(_Section):
-    """The network: stations of a region that fill each other's gaps (docs/network.md)."""
+    """The network of stations: those of a region that fill each other's gaps (docs/network.md)."""
 
     enabled: Annotated[
         bool,

@@ -187,7 +187,7 @@ def _index(block: IndexBlock) -> str:
 
 
 def _state(estimate: Estimate) -> str:
-    """Fields of `station_state`: what the window rests on, and what the network alone said."""
+    """Fields of `station_state`: what the window rests on, and what the model alone said."""
     kinds = [pollutant.kind for pollutant in estimate.pollutants.values()]
     inputs, model = estimate.inputs, estimate.model
     frames = inputs.frames

@@ -6,13 +6,18 @@ import re
 import subprocess
 import sys
 import tomllib
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.core
 import typer.main
 
 from cli.main import app
+from cli.shared.scaffold import _MODULE
+from sources.adapters.core.source_format import Context
+from sources.adapters.core.translation import translate
 from streams.version import version
 
 ROOT = Path(__file__).parents[1]
@@ -82,3 +87,17 @@ def test_every_page_is_in_the_index():
     index = (ROOT / "docs" / "README.md").read_text()
     missing = [page.name for page in (ROOT / "docs").glob("*.md") if f"({page.name})" not in index]
     assert missing == ["README.md"]
+
+
+def test_the_adapter_of_the_tutorial_does_what_is_shown():
+    text = (ROOT / "docs" / "tutorial.md").read_text().partition("## 6.")[2]
+    [payload] = re.findall(r"```json\n(.+?)```", text, re.S)
+    [code] = re.findall(r"```python\n(.+?)```", text, re.S)
+    begun = _MODULE.partition("def _read")[0]
+    made: dict[str, Any] = {}
+    exec(begun + code, made)
+    told = translate(made["ADAPTER"], payload.encode(), Context(datetime.now(UTC)))
+    [reading] = told.readings
+    shown = [f"{one.parameter} = {one.value:g} {one.unit}" for one in reading.values]
+    assert shown == re.findall(r"(\w+ = \S+ \S+)  \[main", text)
+    assert [part.where for part in told.refused] == re.findall(r"refused: (\S+):", text)

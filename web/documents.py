@@ -336,7 +336,7 @@ class CameraPicture(Document):
     usable: bool | None
     reasons: tuple[str, ...] = ()
     image: str
-    heat: Annotated[str | None, Field(description="with what the network looked at; null: no such bundle")]
+    heat: Annotated[str | None, Field(description="with what the model looked at; null: no such bundle")]
     far_band: Annotated[
         tuple[float, float, float, float] | None, Field(description="top, bottom, left, right: fractions")
     ] = None

@@ -42,7 +42,7 @@ class SmallPicture(NamedTuple):
 
 
 class CameraPictures:
-    """The newest picture of every camera, for so many ms; with what the network looked at, on demand.
+    """The newest picture of every camera, for so many ms; with what the model looked at, on demand.
 
     `bundle`: the model's, read when the first is asked for.
     """
@@ -95,13 +95,13 @@ class CameraPictures:
 
     @property
     def explains(self) -> bool:
-        """Whether the bundle can say what the network looks at."""
+        """Whether the bundle can say what the model looks at."""
         if self._explains is None:
             self._explains = EXPLAIN_FILE in self._bundle().files
         return self._explains
 
     def heat(self, station: str, camera: str, picture: SmallPicture, estimate: Estimate) -> bytes:
-        """PNG of a picture with what raises the network's estimate laid over it: Grad-CAM.
+        """PNG of a picture with what raises the model's estimate laid over it: Grad-CAM.
 
         A thread's work: some 50 ms.
         """

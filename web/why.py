@@ -6,8 +6,8 @@ from schemas.parameters import LABELS
 _METHODS = {
     "camera": "its camera, by what it has learned beside its own sensors",
     "last": "its last measurement",
-    "global": "the network that was trained on other cities",
-    "head": "the network alone",
+    "global": "the model that was trained on other cities",
+    "head": "the model alone",
     "network": "its neighbours",
 }
 

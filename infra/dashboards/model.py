@@ -32,8 +32,8 @@ def build() -> dashboard.Dashboard:
         .with_variable(variable("parameter", "Pollutant", 'SHOW TAG VALUES FROM "aq" WITH KEY = "parameter"'))
         .with_panel(
             series(
-                "Network's AQI",
-                "What the network alone says, on the scale of its training data.",
+                "The model's AQI",
+                "What the model alone says, on the scale of its training data.",
                 INFLUX,
                 influx(
                     f"""SELECT mean("model_aqi") FROM "station_state" WHERE {STATIONS} AND "has_model" = true
@@ -45,7 +45,7 @@ def build() -> dashboard.Dashboard:
         .with_panel(
             series(
                 "Its 90 % interval",
-                "Mean width: grows when the network is unsure.",
+                "Mean width: grows when the model is unsure.",
                 INFLUX,
                 influx(
                     f"""SELECT mean("width") FROM (SELECT "model_hi" - "model_lo" AS "width"

@@ -82,16 +82,16 @@ def _index() -> Any:
     """The index over time in its standard's colours, with the band of what it rests on."""
     of = f"{_AT} AND {STANDARD}"
     panel = series(
-        "Index, NowCast, and the network alone",
+        "Index, NowCast, and the model alone",
         "The regulatory index averages over hours, and the band is the 90 % interval of what was imputed in"
-        " it; NowCast weighs the newest hours; the network's own estimate is of the window alone, on the"
+        " it; NowCast weighs the newest hours; the model's own estimate is of the window alone, on the"
         " scale of its training data. Dashed lines: where the standard's categories begin.",
         INFLUX,
         influx(f'SELECT mean("index") FROM "aqi" WHERE {of} AND "index" >= 0 {_EVERY}', "$standard"),
         influx(f'SELECT mean("nowcast") FROM "aqi" WHERE {of} AND "nowcast" >= 0 {_EVERY}', "NowCast"),
         influx(
             f'SELECT mean("model_aqi") FROM "station_state" WHERE {_AT} AND "has_model" = true {_EVERY}',
-            "network",
+            "model",
         ),
         *(
             influx(
@@ -107,7 +107,7 @@ def _index() -> Any:
         prop("custom.thresholdsStyle", {"mode": "dashed"}),
     )
     panel.override_by_name("NowCast", [colour("#3274d9")])
-    panel.override_by_name("network", [colour("#8e8e8e")])
+    panel.override_by_name("model", [colour("#8e8e8e")])
     return _band(panel)
 
 

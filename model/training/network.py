@@ -21,6 +21,7 @@ from torch.nn import functional
 from camera.haze import HAZE_SIZE
 from model.bundle.bundle import EMBEDDING_SIZE
 from model.training.backbones import BACKBONES, build_backbone
+from schemas.parameters import POLLUTANTS
 
 __all__ = [
     "AQFusionNet",
@@ -34,7 +35,7 @@ __all__ = [
     "Scaling",
 ]
 
-SENSORS: Final = 6
+SENSORS: Final = len(POLLUTANTS)
 #: AQI points per unit inside the network.
 AQI_UNIT: Final = 100.0
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from schemas.parameters import Parameter
+from schemas.parameters import GASES, POLLUTANTS, Parameter
 from schemas.station import Camera, FarBand, Sensor, Station
 from sources.simulate.noise import key, normal, uniform
 
@@ -21,8 +21,8 @@ _LAPS_OF_SCENES: Final = 8
 #: Where the renderer puts what lies kilometres away: hills and the far skyline.
 FAR_BAND: Final = FarBand(top=0.33, bottom=0.48)
 
-_PM: Final[tuple[Parameter, ...]] = ("pm25", "pm10")
-_GASES: Final[tuple[Parameter, ...]] = ("no2", "so2", "co", "o3")
+_PM: Final[tuple[Parameter, ...]] = tuple(name for name in POLLUTANTS if name not in GASES)
+_GASES: Final[tuple[Parameter, ...]] = tuple(name for name in POLLUTANTS if name in GASES)
 _WEATHER: Final[tuple[Parameter, ...]] = ("relativehumidity", "temperature")
 _NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
 

@@ -408,11 +408,11 @@ EXPECTED = {
     ("station", "$parameter", "C"): line(PM25_KIND["imputed"]),
     ("station", "$parameter", "D"): line(aq("pm25", lambda p: p.lo)),
     ("station", "$parameter", "E"): line(aq("pm25", lambda p: p.hi)),
-    ("station", "Index, NowCast, and the network alone", "A"): line(idx),
-    ("station", "Index, NowCast, and the network alone", "B"): line(lambda one: leading(one).nowcast),
-    ("station", "Index, NowCast, and the network alone", "C"): line(lambda one: one.model and one.model.aqi),
-    ("station", "Index, NowCast, and the network alone", "D"): line(lambda one: leading(one).lo),
-    ("station", "Index, NowCast, and the network alone", "E"): line(lambda one: leading(one).hi),
+    ("station", "Index, NowCast, and the model alone", "A"): line(idx),
+    ("station", "Index, NowCast, and the model alone", "B"): line(lambda one: leading(one).nowcast),
+    ("station", "Index, NowCast, and the model alone", "C"): line(lambda one: one.model and one.model.aqi),
+    ("station", "Index, NowCast, and the model alone", "D"): line(lambda one: leading(one).lo),
+    ("station", "Index, NowCast, and the model alone", "E"): line(lambda one: leading(one).hi),
     **{
         ("station", "Sub-indices", letter): line(lambda one, p=parameter: leading(one).subindices.get(p))
         for letter, parameter in zip("ABCDEF", POLLUTANTS, strict=True)
@@ -436,7 +436,7 @@ EXPECTED = {
     ("quality", "Readings that did not pass", "A"): Lines(
         each(lambda p: when(p.qc in (3, 4), p.qc)), "count"
     ),
-    ("model", "Network's AQI", "A"): Lines(lambda one: one.model and one.model.aqi),
+    ("model", "The model's AQI", "A"): Lines(lambda one: one.model and one.model.aqi),
     ("model", "Its 90 % interval", "A"): Lines(lambda one: one.model and width(one.model.lo, one.model.hi)),
     ("model", "Imputed and measured $parameter", "A"): Lines(PM25_KIND["imputed"]),
     ("model", "Imputed and measured $parameter", "B"): Lines(
@@ -599,7 +599,7 @@ def test_an_index_has_its_standards_colours():
     for name, title in (
         ("city", "Highest index now"),
         ("station", "Index"),
-        ("station", "Index, NowCast, and the network alone"),
+        ("station", "Index, NowCast, and the model alone"),
     ):
         (panel,) = [panel for panel in boards()[name]["panels"] if panel["title"] == title]
         assert panel["targets"][0]["alias"] == "$standard"

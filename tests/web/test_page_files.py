@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+from schemas.parameters import POLLUTANTS
 from web.pages import FILES, file
 
 #: Most that the page may weigh, packed, in bytes.
@@ -44,3 +45,8 @@ def test_nothing_in_the_page_names_another_host():
         if path.suffix in (".js", ".css", ".html") and "vendor" not in path.parts:
             named = set(re.findall(r"https?://[^\s\"'`$]+", path.read_text()))
             assert named <= {"http://www.w3.org/2000/svg"}, path.name
+
+
+def test_the_page_knows_every_pollutant_in_its_order():
+    [labels] = re.findall(r"export const LABELS = {(.+?)}", (FILES / "words.js").read_text())
+    assert tuple(re.findall(r"(\w+): ", labels)) == POLLUTANTS

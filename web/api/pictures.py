@@ -35,7 +35,7 @@ def add(api: APIRouter, parts: Parts) -> None:
     @api.get(
         "/pictures/{station}/{camera}/heat", responses=answers(None, 404, media="image/png"),
         dependencies=[needs(parts, "frames")], response_class=Response,
-        summary="The same, with what in it raises the network's estimate (Grad-CAM)",
+        summary="The same, with what in it raises the model's estimate (Grad-CAM)",
     )  # fmt: skip
     async def heat(request: Request, station: StationPath, camera: CameraPath) -> Response:
         found = _picture(parts, station, camera)

@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 from fastapi import APIRouter, Query, Request, Response
 
 from schemas.base import format_time, from_ms
-from schemas.parameters import POLLUTANTS
+from schemas.parameters import POLLUTANTS, Pollutant
 from schemas.times import HOUR_MS
 from web import composing
 from web.answers import document
@@ -18,7 +18,7 @@ DAY_MS: Final = 24 * HOUR_MS
 #: The longest span of a series, and of a table of all windows.
 _LONGEST_MS: Final = 366 * DAY_MS
 _LONGEST_CSV_MS: Final = 31 * DAY_MS
-_Charted = Literal["index", "pm25", "pm10", "no2", "so2", "co", "o3"]
+_Charted = Literal["index", Pollutant]
 
 
 def add(api: APIRouter, parts: Parts) -> None:

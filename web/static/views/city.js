@@ -9,7 +9,6 @@ import { ago, LABELS, moment, t } from "../words.js";
 
 const SORT_EVERY_MS = 2500;
 const AGES_EVERY_MS = 10000;
-const MAIN = ["pm25", "pm10", "o3", "no2", "so2", "co"];
 
 function rank(estimate) {
   return (isStale(estimate) ? -1e6 : 0) + (estimate.index?.index ?? -1);
@@ -51,7 +50,7 @@ export async function open(main, { go, query }) {
       made.at = one;
       const { stale } = drawn(one);
       made.element.classList.toggle("stale", stale);
-      const first = MAIN.find((name) => one.pollutants[name]);
+      const first = Object.keys(LABELS).find((name) => one.pollutants[name]);
       made.age.textContent = age(one);
       show(
         made.link,
