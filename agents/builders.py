@@ -280,6 +280,7 @@ class AlertBuilder(StageBuilder):
         start, _ = io.start(topics.ESTIMATES)
         checkpoints = Checkpoints(self.names.of(topics.ALERT_STATE), partition)
         window = self.settings.window
+        rules = join_rules(window)
         quiet = None
         if window.idle_timeout is not None:  # in a replay time is that of the data alone
             wait = window.size + window.grace + window.disorder + window.idle_timeout
@@ -297,8 +298,8 @@ class AlertBuilder(StageBuilder):
             checkpoints.load(
                 (await self.compacted(topics.ALERT_STATE, partition)).values(), start, read_alerts
             ),
-            # A window may be revised until the watermark has passed it by its grace and the allowed lateness.
-            horizon_ms=in_ms(window.size + window.grace + window.allowed_lateness),
+            # A window may be revised until it is final.
+            horizon_ms=rules.size + rules.final_after,
             quiet=quiet,
         )
         if quiet is None:
@@ -341,7 +342,6 @@ class ForecastBuilder(StageBuilder):
         kept = await self.compacted(topics.FORECAST_STATE, partition)
         start, _ = io.start(topics.ESTIMATES)
         found = checkpoints.load(kept.values(), start, read_outlook)
-        window = self.settings.window
         return ForecastStage(
             io,
             Outlook(
@@ -355,7 +355,7 @@ class ForecastBuilder(StageBuilder):
             checkpoints,
             functools.partial(self.appended_before, topics.WEATHER, partition),
             self._executor,
-            lateness_ms=in_ms(window.grace + window.allowed_lateness),
+            lateness_ms=join_rules(self.settings.window).final_after,
         )
 
 

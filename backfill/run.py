@@ -89,7 +89,7 @@ class _Run:
         self._logs = TopicLogs(settings.kafka, consumer, self._rules.size)
         self.keys = self._logs.keys
         #: So long after its end (ms) a window is final where data come.
-        self.patience_ms = self._rules.size + self._rules.grace + self._rules.lateness + _SETTLES_MS
+        self.patience_ms = self._rules.size + self._rules.final_after + _SETTLES_MS
         self._bundle = Bundle.load(settings.bundle)
         self._head = Head(self._bundle)
         self._history: FileInputs | None = None

@@ -31,14 +31,13 @@ few numbers, and a reader should see them side by side.
 """
 
 import heapq
-import json
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from schemas.times import window_end
-from streams.errors import CommitMetadataError
+from streams.commit_metadata import read_metadata, write_metadata
 
 #: Before any event time.
 BEGINNING: Final = -(2**62)
@@ -62,6 +61,11 @@ class Rules:
     def __post_init__(self) -> None:
         if self.size <= 0 or min(self.grace, self.lateness, self.hold, *self.disorder.values()) < 0:
             raise ValueError("window size must be positive; grace, lateness, disorder and hold not negative")
+
+    @property
+    def final_after(self) -> int:
+        """How long after its end (ms) a window is final: the watermark has passed it by so much."""
+        return self.grace + self.lateness
 
 
 class Item(NamedTuple):
@@ -103,22 +107,16 @@ class Settled(NamedTuple):
 
     def metadata(self) -> str:
         """The part that travels in the commit's metadata."""
-        return json.dumps({"v": 1, "wm": self.watermark, "pos": self.position, "done": self.done})
+        return write_metadata({"wm": self.watermark, "pos": self.position, "done": self.done})
 
     @classmethod
     def parse(cls, offset: int, metadata: str) -> "Settled":
         """Inverse of `metadata`; an empty text is a commit made by another tool: only the offset counts."""
         if not metadata:
             return cls(offset, BEGINNING, offset, BEGINNING)
-        try:
-            plain = json.loads(metadata)
-            if plain["v"] != 1:
-                raise CommitMetadataError(
-                    f"commit metadata version {plain['v']} is not known to this version"
-                )
-            return cls(offset, int(plain["wm"]), int(plain["pos"]), int(plain["done"]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise CommitMetadataError(f"unreadable commit metadata {metadata[:80]!r}: {error}") from error
+        return read_metadata(
+            metadata, lambda plain: cls(offset, int(plain["wm"]), int(plain["pos"]), int(plain["done"]))
+        )
 
 
 @dataclass(frozen=True)
@@ -234,7 +232,7 @@ class Join:
         state = self._sources[source]
         state.active_at = now
         size = self.rules.size
-        final_after = self.rules.grace + self.rules.lateness
+        final_after = self.rules.final_after
         disorder = self.rules.disorder[source]
         watermark = state.watermark
         done, done_before, skip_to = self._done, self._done_before, self._skip_to
@@ -293,7 +291,7 @@ class Join:
     ) -> None:
         """Make the item an input of the other windows of its period that are not final."""
         rules = self.rules
-        final_after = rules.grace + rules.lateness
+        final_after = rules.final_after
         own = item.time // rules.size * rules.size
         # Final by the source's own log, by the combined watermark, or in an earlier life.
         final = max(watermark - final_after, self._done, self._skip_to)
@@ -330,7 +328,7 @@ class Join:
         state = self._sources[source]
         state.active_at = now
         state.position = max(state.position, position)
-        size, final_after = self.rules.size, self.rules.grace + self.rules.lateness
+        size, final_after = self.rules.size, self.rules.final_after
         behind = max(state.watermark - final_after, self._done, self._skip_to, item.time)
         end = window_end(behind, size)
         self._amendments[end, item.offset] = source, item, state.watermark
@@ -380,7 +378,7 @@ class Join:
         last = max((start for _, start in self._windows), default=None)
         if newest == BEGINNING or last is None:
             return newest
-        final = last + self.rules.size + self.rules.grace + self.rules.lateness
+        final = last + self.rules.size + self.rules.final_after
         return max(newest, min(final, newest + now - max(source.active_at for source in sources)))
 
     def _advance(self, now: int, output: Output) -> None:
@@ -392,7 +390,7 @@ class Join:
         while agenda and agenda[0][0] <= combined:
             at, kind, start, station = heapq.heappop(agenda)
             if kind == _AMEND:
-                self._amended(at - self.rules.grace - self.rules.lateness, start, output)
+                self._amended(at - self.rules.final_after, start, output)
                 continue
             key = (station, start)
             window = self._windows.get(key)
@@ -409,7 +407,7 @@ class Join:
             self._held.append((start + self.rules.size, window.firsts))
             self._count -= window.size
             del self._windows[key]
-        self._done = max(self._done, combined - self.rules.grace - self.rules.lateness)
+        self._done = max(self._done, combined - self.rules.final_after)
         forget = self._done - self.rules.hold
         while self._held and self._held[0][0] <= forget:
             self._held.popleft()

@@ -23,10 +23,9 @@ been final for less than the state goes back, and publishes of them only what wa
 """
 
 import heapq
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from aqi.flags import SUSPECT
 from aqi.history import History
@@ -45,7 +44,7 @@ from schemas.estimate import Estimate, Inputs
 from schemas.estimate import Window as Span
 from schemas.times import HOUR_MS, end_of, window_end
 from streams.boundary import guarded
-from streams.errors import CommitMetadataError
+from streams.commit_metadata import read_metadata, write_metadata
 from streams.join import BEGINNING
 
 #: Estimates held in windows that are not final, until a source that is behind is not waited for.
@@ -110,22 +109,19 @@ class MeetingStand(NamedTuple):
     def metadata(self) -> str:
         """The part that travels in the commit's metadata; as that of the join, with the marks."""
         marks = {str(source): mark for source, mark in sorted(self.marks.items())}
-        return json.dumps(
-            {"v": 1, "wm": self.done, "pos": self.position, "done": self.done, "marks": marks},
-            separators=(",", ":"),
-        )
+        return write_metadata({"wm": self.done, "pos": self.position, "done": self.done, "marks": marks})
 
     @classmethod
     def parse(cls, offset: int, metadata: str) -> "MeetingStand":
         """Inverse of `metadata`; an empty text is a commit of another tool: only the offset counts."""
         if not metadata:
             return cls(offset, offset, BEGINNING, {})
-        try:
-            plain = json.loads(metadata)
+
+        def stand(plain: Mapping[str, Any]) -> "MeetingStand":
             marks = {int(source): int(mark) for source, mark in plain["marks"].items()}
             return cls(offset, int(plain["pos"]), int(plain["done"]), marks)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CommitMetadataError(f"unreadable commit metadata {metadata[:80]!r}: {error}") from error
+
+        return read_metadata(metadata, stand)
 
 
 @dataclass

@@ -18,6 +18,7 @@ from schemas.times import in_ms
 from settings.sections import WindowSettings
 from streams.accept import ORIGIN, PUNCTUATION_TYPE
 from streams.cadence import MAX_PERIOD_MS, TOLERANCE
+from streams.join_rules import join_rules
 from streams.topics import FRAMES, READINGS, STATIONS
 
 SentHeaders = list[tuple[str, bytes]]
@@ -98,10 +99,10 @@ def timeline(
     if together:
         yield _reading(together, run)
     if span is not None:
-        settled = window.grace + window.allowed_lateness + window.disorder
+        settled = join_rules(window).final_after + in_ms(window.disorder)
         stands = _STANDS_MS if now_ms is None else max(0, min(_STANDS_MS, now_ms - span[1]))
         # Two windows more: the last event's own, and one for the strict inequalities on the way.
-        yield from _watermarks(span[1] + stands + in_ms(settled) + 2 * size_ms, partitions)
+        yield from _watermarks(span[1] + stands + settled + 2 * size_ms, partitions)
 
 
 def _watermarks(at_ms: int, partitions: int) -> Iterator[Message]:
