@@ -23,7 +23,8 @@ from urllib.parse import urlsplit
 
 from schemas.alert import Alert
 from sinks.errors import SinkStopped
-from sinks.patience import Hindrance, Patience, retry_after
+from sinks.patience import Hindrance, Patience
+from streams.http_times import retry_after
 
 #: Answers by which a receiver says that this very event is unwelcome; it will not be sent again.
 REFUSED: Final = frozenset({400, 404, 405, 410, 413, 415, 422})

@@ -41,8 +41,9 @@ from schemas.base import to_ms
 from schemas.estimate import Estimate
 from schemas.secret import SecretError, tidy_token
 from sinks.errors import PointError, SinkSettingError
-from sinks.patience import Hindrance, Patience, retry_after
+from sinks.patience import Hindrance, Patience
 from sinks.points import Point, window_lines, withdrawn_lines
+from streams.http_times import retry_after
 
 T = TypeVar("T")
 

@@ -4,8 +4,6 @@ import random
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Literal
 
 from sinks.errors import SinkStopped
@@ -69,18 +67,3 @@ class Patience:
         if self.wait(backoff):
             self.on_end()
             raise SinkStopped(f"the worker stopped while this was waited for: {trouble.words}")
-
-
-def retry_after(header: str | None, now: datetime) -> float | None:
-    """Seconds that a server asks for by Retry-After (RFC 9110): a number of seconds, or a date; else None."""
-    if header is None:
-        return None
-    if header.strip().isdecimal():
-        return float(header)
-    try:
-        moment = parsedate_to_datetime(header)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - now).total_seconds())

@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from socket import AddressFamily
 from typing import Final, NamedTuple
 
@@ -22,6 +21,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from sources.errors import FetchError
+from streams.http_times import http_date, retry_after
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS: Final = 5
@@ -243,15 +243,8 @@ def _judge(answer: aiohttp.ClientResponse) -> None:
 
 
 def _retry_after(answer: aiohttp.ClientResponse) -> float | None:
-    text = answer.headers.get("Retry-After", "").strip()
-    if not text:
-        return None
-    if text.isdecimal() and len(text) < 10:
-        return min(float(text), _LONGEST_RETRY_S)
-    at = _time_of(text)
-    if at is None:
-        return None
-    return min(max(0.0, at / 1000 - datetime.now(UTC).timestamp()), _LONGEST_RETRY_S)
+    asked = retry_after(answer.headers.get("Retry-After"), datetime.now(UTC))
+    return None if asked is None else min(asked, _LONGEST_RETRY_S)
 
 
 def _short(answer: aiohttp.ClientResponse, name: str) -> str | None:
@@ -261,10 +254,5 @@ def _short(answer: aiohttp.ClientResponse, name: str) -> str | None:
 
 def _time_of(text: str | None) -> int | None:
     """ms since 1970 of an HTTP date."""
-    if text is None:
-        return None
-    try:
-        at = parsedate_to_datetime(text)
-        return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
-    except (TypeError, ValueError, OverflowError):
-        return None
+    at = http_date(text)
+    return None if at is None else round(at.timestamp() * 1000)

@@ -1,0 +1,49 @@
+"""Times in answers of servers that may be anybody's."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.http_times import http_date, retry_after
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@given(st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29)), st.integers(-1439, 1439))
+def test_a_date_is_read_in_its_zone(moment: datetime, minutes: int) -> None:
+    at = moment.replace(microsecond=0, tzinfo=timezone(timedelta(minutes=minutes)))
+    # Years of two digits are read as RFC 5322 has them, so they are written by nobody.
+    if at.year >= 1000:
+        assert http_date(format_datetime(at)) == at
+        assert retry_after(format_datetime(at), NOW) == max(0.0, (at - NOW).total_seconds())
+
+
+@given(st.text())
+def test_no_text_is_too_much(text: str) -> None:
+    asked = retry_after(text, NOW)
+    assert asked is None or asked >= 0
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, None),
+        ("", None),
+        ("soon", None),
+        ("-1", None),
+        (" 7 ", 7),
+        ("9999999999", 9999999999),
+        ("9" * 400, float("inf")),
+        ("Thu, 01 Jan 2026 00:00:20 GMT", 20),
+        ("Thu, 01 Jan 2026 00:00:20", 20),
+        ("Thu, 01 Jan 2026 00:00:20 +0001", 0),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
+        ("Fri, 01 Jan 99999999999999 00:00:00 GMT", None),  # more than a clock's integer
+        ("Fri, 01 Jan 2026 00:00:00 +9999", None),
+    ],
+)
+def test_what_a_server_asks_for(header: str | None, seconds: float | None) -> None:
+    assert retry_after(header, NOW) == seconds
