@@ -16,7 +16,7 @@ def http_date(text: str | None) -> datetime | None:
 
 
 def retry_after(header: str | None, now: datetime) -> float | None:
-    """Seconds that a server asks for by Retry-After: a number of seconds, or a date; None where it is neither.
+    """Seconds that a server asks for by Retry-After, a number of seconds or a date; None where it is neither.
 
     As the server has it, never below 0: how long is too long is for whoever waits to say.
     """

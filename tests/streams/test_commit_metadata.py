@@ -14,7 +14,7 @@ READERS: list[Callable[[int, str], object]] = [Settled.parse, MeetingStand.parse
 @pytest.mark.parametrize("read", READERS)
 @pytest.mark.parametrize("version", ["2", "0", '"1"', "null"])
 def test_another_version_is_refused_by_its_number(read: Callable[[int, str], object], version: str) -> None:
-    text = '{"v": %s, "wm": 1, "pos": 1, "done": 1, "marks": {"0": 1}}' % version
+    text = f'{{"v": {version}, "wm": 1, "pos": 1, "done": 1, "marks": {{"0": 1}}}}'
     with pytest.raises(CommitMetadataError, match=r"metadata version \w+ is not known"):
         read(7, text)
     read(7, text.replace(version, "1", 1))  # it is the version alone
