@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from aqi.flags import (
     CHANNELS,
@@ -88,16 +88,3 @@ def neighbours(value: float | None, around: Iterable[Neighbour], rule: Neighbour
         # Neighbours that agree to the last digit must not make everyone else an outlier.
         out = abs(value - mean) > max(rule.deviations * spread, rule.absolute)
     return Verdict(SUSPECT, NEIGHBOURS) if out else Verdict(GOOD, 0)
-
-
-EARTH_RADIUS_KM: Final = 6371.0088
-
-
-def distance_km(latitude: float, longitude: float, latitude_b: float, longitude_b: float) -> float:
-    """Great-circle distance between two places given in degrees (haversine)."""
-    phi, phi_b = math.radians(latitude), math.radians(latitude_b)
-    half = (
-        math.sin((phi_b - phi) / 2) ** 2
-        + math.cos(phi) * math.cos(phi_b) * math.sin(math.radians(longitude_b - longitude) / 2) ** 2
-    )
-    return 2 * EARTH_RADIUS_KM * math.asin(min(1.0, math.sqrt(half)))

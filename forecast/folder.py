@@ -16,7 +16,7 @@ from datasets.plain import read_plain
 from datasets.spool import Spool
 from datasets.tables import csv_rows
 from forecast.errors import ForecastError
-from forecast.panel import CHANNELS, Panel, dewpoint, panel_of
+from forecast.panel import CHANNELS, Panel, dewpoint, panel_of, wind_towards
 from forecast.places import place_of, regions, sun_offset
 from schemas.base import first_error
 from schemas.parameters import POLLUTANTS
@@ -114,9 +114,8 @@ def _read_weather(table: Path, latest_ms: int, found: _Sums, problems: list[str]
                 found[row["station"], ms // HOUR_MS][name].append(value)
         speed, direction = known["windspeed"], known["winddirection"]
         if isinstance(speed, float) and isinstance(direction, float):
-            towards = math.radians(direction + 180)
-            found[row["station"], ms // HOUR_MS]["wind_east"].append(speed * math.sin(towards))
-            found[row["station"], ms // HOUR_MS]["wind_north"].append(speed * math.cos(towards))
+            for name, part in zip(("wind_east", "wind_north"), wind_towards(speed, direction), strict=True):
+                found[row["station"], ms // HOUR_MS][name].append(part)
     problems.extend(map(str, spoiled))
 
 

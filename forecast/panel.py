@@ -1,5 +1,6 @@
 """A network's hours: what its stations measured and the weather around them, hour by hour."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -73,6 +74,12 @@ def dewpoint(temperature: float, humidity: float) -> float:
     """Dew point in degrees C from degrees C and % (Magnus formula of Alduchov and Eskridge 1996)."""
     gamma = np.log(max(humidity, 1.0) / 100.0) + 17.625 * temperature / (243.04 + temperature)
     return float(243.04 * gamma / (17.625 - gamma))
+
+
+def wind_towards(speed: float, direction: float) -> tuple[float, float]:
+    """The wind's parts towards east and north (m/s), of its speed and the degrees from which it blows."""
+    towards = math.radians(direction + 180)
+    return speed * math.sin(towards), speed * math.cos(towards)
 
 
 def panel_of(hours: Mapping[str, Mapping[int, Sequence[float]]], offsets: Mapping[str, float]) -> Panel:

@@ -7,11 +7,11 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from schemas.distances import distances
 from schemas.station import Station
 
 #: Longest way between two stations of one region, in km: a city and its surroundings.
 _REACH_KM: Final = 60.0
-_EARTH_KM: Final = 6371.0
 
 
 def regions(places: Sequence[tuple[float, float] | None]) -> tuple[int, ...]:
@@ -23,7 +23,7 @@ def regions(places: Sequence[tuple[float, float] | None]) -> tuple[int, ...]:
     for row in nowhere:
         found[row] = nowhere[0]
     known = [row for row, place in enumerate(places) if place is not None]
-    lat, lon = np.radians(np.array([places[row] for row in known], np.float64).reshape(-1, 2)).T
+    positions = np.array([places[row] for row in known], np.float64).reshape(-1, 2)
     left = np.ones(len(known), np.bool_)
     for first in range(len(known)):
         if not left[first]:
@@ -33,11 +33,7 @@ def regions(places: Sequence[tuple[float, float] | None]) -> tuple[int, ...]:
         while todo:
             row = todo.pop()
             found[known[row]] = known[first]
-            half = (
-                np.sin((lat - lat[row]) / 2) ** 2
-                + np.cos(lat) * np.cos(lat[row]) * np.sin((lon - lon[row]) / 2) ** 2
-            )
-            away = 2 * _EARTH_KM * np.arcsin(np.sqrt(np.clip(half, 0.0, 1.0)))
+            away = distances(positions[row : row + 1], positions)[0]
             near = np.flatnonzero(left & (away <= _REACH_KM))
             left[near] = False
             todo += near.tolist()

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from forecast.features import LOOKBACK
-from forecast.panel import HORIZON, WEATHER_CHANNELS
+from forecast.panel import HORIZON, WEATHER_CHANNELS, wind_towards
 from schemas.arrays import Float32, Int64
 from schemas.base import to_ms
 from schemas.errors import Refused
@@ -101,7 +101,6 @@ def _channels(hour: WeatherHour) -> list[float]:
     speed, direction = hour.wind_speed, hour.wind_direction
     east = north = math.nan
     if speed is not None and direction is not None:
-        towards = math.radians(direction + 180)
-        east, north = speed * math.sin(towards), speed * math.cos(towards)
+        east, north = wind_towards(speed, direction)
     known = (hour.temperature, hour.dewpoint, hour.pressure, east, north, speed, hour.rain)
     return [math.nan if one is None else one for one in known]

@@ -1,6 +1,5 @@
 """Who is in a cell: its variables, where they stand, and how alike they are taken for at first."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
@@ -9,6 +8,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from schemas.arrays import Float64, Int64
+from schemas.distances import distances
 from schemas.errors import ArrayError
 from schemas.parameters import POLLUTANTS, Pollutant
 
@@ -30,7 +30,6 @@ _ALIKE: Final = np.array(
 )
 #: Places in `POLLUTANTS` of what one optical sensor measures.
 PARTICLES: Final = (POLLUTANTS.index("pm25"), POLLUTANTS.index("pm10"))
-_EARTH_KM: Final = 6371.0
 
 
 class Silence(IntEnum):
@@ -131,15 +130,3 @@ class Members:
         """(d, d) correlation before anything is known: that of the places times that of the pollutants."""
         alike: Float64 = self.nearness * _ALIKE[self.pollutants[:, None], self.pollutants]
         return alike
-
-
-def distances(places: Sequence[Position], others: Sequence[Position] | None = None) -> Float64:
-    """(n, m) km from places to others (else among themselves), on a sphere."""
-    here = np.radians(np.array(places, dtype=np.float64).reshape(-1, 2))
-    there = here if others is None else np.radians(np.array(others, dtype=np.float64).reshape(-1, 2))
-    half = (
-        np.sin((here[:, :1] - there[:, 0]) / 2) ** 2
-        + np.cos(here[:, :1]) * np.cos(there[:, 0]) * np.sin((here[:, 1:] - there[:, 1]) / 2) ** 2
-    )
-    apart: Float64 = 2.0 * _EARTH_KM * np.arcsin(np.sqrt(np.minimum(half, 1.0)))
-    return apart

@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from network.members import Position, Variable, distances
+from network.members import Position, Variable
 from schemas.alone import Alone
 from schemas.base import to_ms
+from schemas.distances import distances
 from schemas.parameters import POLLUTANTS
 
 

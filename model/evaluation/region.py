@@ -23,9 +23,10 @@ from datasets.errors import LayoutError
 from datasets.hourly import FolderReader
 from model.evaluation.progress import Progress
 from network import region as network
-from network.members import Members, Position, Variable, distances
+from network.members import Members, Position, Variable
 from network.scale import from_log, to_log
 from schemas.arrays import Bool, Float64
+from schemas.distances import distances
 from schemas.parameters import POLLUTANTS
 from schemas.times import DAY_MS, HOUR_MS
 

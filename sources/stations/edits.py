@@ -7,9 +7,9 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
-from aqi.comparisons import distance_km
 from fusion.intake import check_station
 from schemas.base import first_error
+from schemas.distances import distances
 from schemas.errors import Refused
 from schemas.limits import VERSIONS_PER_STATION
 from schemas.station import Station
@@ -109,4 +109,4 @@ def _distance(one: Station, other: Station) -> float | None:
     assert one.longitude is not None
     assert other.latitude is not None
     assert other.longitude is not None
-    return distance_km(one.latitude, one.longitude, other.latitude, other.longitude)
+    return float(distances([(one.latitude, one.longitude)], [(other.latitude, other.longitude)])[0, 0])

@@ -12,7 +12,7 @@ from ioos_qc import qartod
 
 import aqi.flags
 from aqi import quality
-from aqi.comparisons import ChannelRule, Neighbour, channels, distance_km, neighbours
+from aqi.comparisons import ChannelRule, Neighbour, channels, neighbours
 from aqi.errors import QualityError
 from aqi.flags import (
     CHANNELS,
@@ -201,11 +201,6 @@ def test_neighbours() -> None:
     assert neighbours(381.0, dirty, rule).flag == SUSPECT
     same = [Neighbour(5.0, 600, 100.0)] * 3
     assert neighbours(101.0, same, rule).flag == GOOD
-
-
-def test_distance() -> None:
-    assert distance_km(28.6139, 77.2090, 19.0760, 72.8777) == pytest.approx(1148, abs=5)  # Delhi to Mumbai
-    assert distance_km(10.0, 179.9, 10.0, -179.9) == pytest.approx(21.9, abs=0.1)
 
 
 @given(st.lists(st.sampled_from([1, 2, 3, 4, 9]), min_size=1, max_size=6))
