@@ -42,6 +42,15 @@ LOOKBACK: Final = 1
 Integers = npt.NDArray[np.int64]
 
 
+def as_level(mean: float) -> float:
+    """A mean (ug/m3) as how much there is in the air, for who scores, learns or forecasts it: not below 0.
+
+    An instrument's noise in clean air reaches below zero and belongs into the mean, so means are published as
+    they are. But there is never less than nothing: models say none, and take logarithms of 1 + it.
+    """
+    return max(mean, 0.0)
+
+
 class Block(NamedTuple):
     """Aligned periods of S stations: arrays (rows, S, 6); the last row is the period in progress."""
 

@@ -18,6 +18,7 @@ from typing import Final, Self
 from aiokafka import ConsumerRecord
 
 from agents.fusion import FusionCheckpoints, FusionStage
+from aqi.averaging import as_level
 from datasets.errors import LayoutError, SourceError
 from datasets.events import ReadingRow
 from datasets.hourly import StationHistory
@@ -60,8 +61,7 @@ def read_folder(root: Path) -> tuple[dict[str, StationHistory], list[str]]:
     """Histories by station id, and what had to be left out, with file and line or station and time.
 
     An hour has a value of a parameter where a row is stamped in it (or ends a declared period in it), and
-    the stream has a measured value there. Values are not below 0: an instrument's noise belongs into the
-    mean, which does not.
+    the stream has a measured value there, `as_level`.
 
     Raises LayoutError where a table cannot be read or lacks a column.
     """
@@ -107,11 +107,10 @@ def _history(found: dict[str, StationHistory], station: str) -> StationHistory:
 
 
 def _hour_of(row: ReadingRow, at_ms: int, history: StationHistory | None) -> _HourKey:
-    """The hour that a row speaks of. A mean that is stamped with its end is of the hour that ends there."""
-    ends = row.ends_ms > 0
-    if row.period is None and history is not None:
-        known = history.record.sensor_of(row.sensor or "main", row.parameter)
-        ends = known is not None and known.period is not None and known.stamp == "ends"
+    """The end of the hour's window that a row is published in: a mean that is stamped with its end is of the
+    window that ends there. (A forecast counts it in the hour in which its period began: forecast.folder.)
+    """
+    ends = row.before_ms(None if history is None else history.record) > 0
     return row.station, row.parameter, (at_ms - ends) // HOUR_MS * HOUR_MS + HOUR_MS
 
 
@@ -122,10 +121,10 @@ def _take(history: StationHistory, estimate: Estimate, stamped: set[_HourKey]) -
     for name in POLLUTANTS:
         if (estimate.station, name, end) not in stamped:
             continue  # what stands for an earlier hour is no measurement of this one
-        told = estimate.pollutants.get(name)
-        if told is not None and told.kind != "imputed" and told.covered_s != 0:
-            history.means.setdefault(name, {})[end] = max(0.0, told.value)
-        said = told or estimate.missing.get(name)
+        level = estimate.pollutants.get(name)
+        if level is not None and level.kind != "imputed" and level.covered_s != 0:
+            history.means.setdefault(name, {})[end] = as_level(level.value)
+        said = level or estimate.missing.get(name)
         problems += [
             f"{estimate.station} {format_time(estimate.window.start)} {name} of {who}: {why}; left out"
             for who, why in (said.refused.items() if said is not None else ())
@@ -216,9 +215,9 @@ class _Stream:
 
     def refused(self) -> list[str]:
         """The rows that were refused, or came too late, and why."""
-        told = [f"{one.rows.text()}: {one.reason}; left out" for one in self._outcome.refused.values()]
+        refused = [f"{one.rows.text()}: {one.reason}; left out" for one in self._outcome.refused.values()]
         late = self._outcome.late
-        return [*told, f"{late.text()}: too late for their hours; left out"] if late.count else told
+        return [*refused, f"{late.text()}: too late for their hours; left out"] if late.count else refused
 
     def _again(self, out: Out) -> "ConsumerRecord[bytes, bytes]":
         return self._record(topics.DEAD_LETTERS, out.key, out.value or b"", out.headers)

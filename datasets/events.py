@@ -9,6 +9,8 @@ from zoneinfo import ZoneInfo
 from pydantic_core import PydanticCustomError
 
 from schemas.base import format_time, parse_time, to_ms
+from schemas.reading import DEFAULT_SENSOR
+from schemas.station import Station
 
 _INTEGER: Final = re.compile(r"-?\d{1,18}")
 _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -45,6 +47,15 @@ class ReadingRow:
     def ends_ms(self) -> int:
         """The declared period (ms) that lies before the stated time; 0 where there is none."""
         return 0 if self.stamp == "begins" or not isinstance(self.period, int) else self.period * 1000
+
+    def before_ms(self, record: Station | None) -> int:
+        """As `ends_ms`, by the record of the station where the row declares no period."""
+        if self.period is not None or record is None:
+            return self.ends_ms
+        known = record.sensor_of(self.sensor or DEFAULT_SENSOR, self.parameter)
+        if known is None or known.period is None or known.stamp == "begins":
+            return 0
+        return known.period * 1000
 
 
 @dataclass(frozen=True, slots=True)

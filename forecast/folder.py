@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from aqi.averaging import as_level
 from aqi.units import to_canonical
 from datasets.events import Problem, ReadingRow, event_ms
 from datasets.plain import read_plain
@@ -21,7 +22,6 @@ from forecast.places import place_of, regions, sun_offset
 from schemas.base import first_error
 from schemas.parameters import POLLUTANTS
 from schemas.reading import Value
-from schemas.station import Station
 from schemas.times import HOUR_MS
 
 #: Columns of `weather.csv` beside `station` and `time`: degrees C, degrees C, %, hPa, m/s, degrees from
@@ -53,7 +53,8 @@ def read_panel(root: Path, latest_ms: int) -> tuple[Panel, list[str]]:
             if not event.timed:
                 problems.append(f"{row.where}: {row.stated!r} is no time that can be used")
                 continue
-            at = _begins(row, records.get(row.station), event.time_ms)
+            # A mean counts in the hour in which its period began, as in the stream (forecast.hours).
+            at = event.time_ms - row.before_ms(records.get(row.station))
             known = _measured(row)
             if isinstance(known, str):
                 problems.append(f"{row.where}: {known}")
@@ -64,7 +65,9 @@ def read_panel(root: Path, latest_ms: int) -> tuple[Panel, list[str]]:
             _read_weather(table, latest_ms, found, problems)
     hours: dict[str, dict[int, list[float]]] = defaultdict(dict)
     for (station, hour), sums in sorted(found.items()):
-        hours[station][hour] = _channels({name: math.fsum(v) / len(v) for name, v in sums.items()})
+        means = {name: math.fsum(v) / len(v) for name, v in sums.items()}
+        levels = {name: as_level(mean) for name, mean in means.items() if name in POLLUTANTS}
+        hours[station][hour] = _channels(means | levels)
     seen = [hour for station in hours.values() for hour in station]
     if seen and max(seen) - min(seen) > _MOST_HOURS:
         raise ForecastError(
@@ -76,16 +79,6 @@ def read_panel(root: Path, latest_ms: int) -> tuple[Panel, list[str]]:
     return replace(panel_of(hours, offsets), regions=regions(places)), problems
 
 
-def _begins(row: ReadingRow, record: Station | None, ms: int) -> int:
-    """When the time that a value stands for began, as far as the table or the station's record says."""
-    period: int | None = row.period if isinstance(row.period, int) else None
-    stamp = row.stamp
-    sensor = record.sensor_of(row.sensor or "main", row.parameter) if record is not None else None
-    if period is None and sensor is not None:
-        period, stamp = sensor.period, sensor.stamp
-    return ms if period is None or stamp == "begins" else ms - period * 1000
-
-
 def _measured(row: ReadingRow) -> float | str:
     """The value in the unit of its channel, or why it is none."""
     try:
@@ -93,7 +86,7 @@ def _measured(row: ReadingRow) -> float | str:
     except ValidationError as error:
         return first_error(error).message
     if row.parameter in POLLUTANTS:
-        return max(to_canonical(row.parameter, value.value, row.unit, _REFERENCE_CELSIUS), 0.0)
+        return to_canonical(row.parameter, value.value, row.unit, _REFERENCE_CELSIUS)
     return value.value
 
 

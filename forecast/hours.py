@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from aqi.averaging import as_level
 from forecast.features import LOOKBACK
 from schemas.arrays import Float32
 from schemas.base import to_ms
@@ -90,7 +91,7 @@ class StationHours:
                 total = sum(seconds for _, seconds in parts)
                 new = np.float32(np.nan)
                 if total > _LEAST_S:
-                    new = np.float32(math.fsum(value * seconds for value, seconds in parts) / total)
+                    new = np.float32(as_level(math.fsum(value * seconds for value, seconds in parts) / total))
                 changed |= not (new == row[place] or (np.isnan(new) and np.isnan(row[place])))
                 row[place] = new
         return changed
@@ -106,5 +107,5 @@ def _heard(estimate: Estimate, end: int) -> HeardWindow:
         since = end - size if one.since is None else to_ms(one.since)
         covered = (end - since) // 1000 if one.covered_s is None or one.since is not None else one.covered_s
         if covered > 0:
-            hours[place], values[place], seconds[place] = since // HOUR_MS, max(one.value, 0.0), covered
+            hours[place], values[place], seconds[place] = since // HOUR_MS, one.value, covered
     return HeardWindow(estimate.revision, tuple(hours), tuple(values), tuple(seconds))

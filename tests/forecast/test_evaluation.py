@@ -14,7 +14,7 @@ from forecast.evaluation import HORIZONS, evaluate
 from forecast.folder import read_panel
 from forecast.models import Persistence
 from forecast.panel import CHANNELS, Panel
-from schemas.base import format_time
+from schemas.base import format_time, from_ms
 
 LATE = 1_900_000_000_000
 
@@ -50,6 +50,43 @@ def test_a_folder_becomes_a_panel(tmp_path: Path) -> None:
     assert of["wind_north"] == pytest.approx(0.0, abs=1e-5)
     assert len(problems) == 1
     assert "readings.csv:122" in problems[0]
+
+
+def test_noise_below_zero_belongs_into_an_hours_mean_which_is_not_below_it(tmp_path: Path) -> None:
+    begins, (first, second) = 1_700_000_400_000, ((-1, 3), (-4, 2))
+    rows = [
+        f"a,{format_time(from_ms(begins + hour * 3_600_000 + place * 60_000))},pm25,{value},ug/m3"
+        for hour, values in enumerate((first, second))
+        for place, value in enumerate(values)
+    ]
+    (tmp_path / "readings.csv").write_text("station,time,parameter,value,unit\n" + "\n".join(rows) + "\n")
+    panel, problems = read_panel(tmp_path, LATE)
+    assert problems == []
+    assert panel.values[0, :, 0].tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("table", "record", "hour"),
+    [
+        (",", {"period": 3600}, -1),  # as the station's record has it
+        (",", {"period": 3600, "stamp": "begins"}, 0),
+        ("3600,", {"period": 600}, -1),  # the row's own word goes before
+        ("600,begins", {"period": 3600}, 0),
+        (",", {}, 0),
+    ],
+)
+def test_a_mean_counts_in_the_hour_in_which_it_began(
+    tmp_path: Path, table: str, record: dict[str, object], hour: int
+) -> None:
+    begins = 1_700_000_400_000 // 3_600_000 * 3_600_000
+    head = "station,time,parameter,value,unit,period,stamp"
+    row = f"a,{format_time(from_ms(begins))},pm25,9,ug/m3,{table}"
+    (tmp_path / "readings.csv").write_text(f"{head}\n{row}\n")
+    sensor = {"sensor": "main", "parameters": ["pm25"], **record}
+    (tmp_path / "stations.json").write_text(json.dumps([{"station": "a", "sensors": [sensor]}]))
+    panel, problems = read_panel(tmp_path, LATE)
+    assert problems == []
+    assert panel.begins == begins // 3_600_000 + hour
 
 
 def test_scores_follow_their_formulas() -> None:

@@ -71,6 +71,15 @@ def window(station: str, hour: int, values: Float32, minutes: tuple[int, int] = 
     )  # fmt: skip
 
 
+def test_noise_below_zero_belongs_into_an_hours_mean_which_is_not_below_it() -> None:
+    hours = StationHours(BEGINS - 1)
+    for hour, (first, second) in enumerate(((-8.0, 4.0), (-8.0, 2.0))):
+        for minutes, value in (((0, 15), first), ((15, 60), second)):
+            hours.take(window("s0", hour, np.array([value], np.float32), minutes))
+        hours.advance(BEGINS + hour)
+    assert hours.means[-2:, 0].tolist() == [1.0, 0.0]
+
+
 def play(outlook: Outlook, values: Float32, first: int = 0, records=lambda _: None) -> list[Forecast]:
     """Two windows an hour of each station; what is published on the way."""
     told = []
