@@ -29,7 +29,8 @@ from fusion import stored
 from fusion.assessor import Assessor
 from fusion.intake import DEFAULT_STANDARDS, check_station
 from fusion.sensors.declared import humidity_ms
-from fusion.together.meeting import Meeting, MeetingRules, MeetingStand
+from fusion.together.meeting import Meeting, MeetingStand
+from fusion.together.progress import MeetingRules
 from model.bundle.bundle import Bundle
 from model.bundle.runtime import Head
 from schemas.times import in_ms

@@ -27,49 +27,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from aqi.flags import SUSPECT
-from aqi.history import History
-from fusion.amending import history_after
-from fusion.conclusion import Counts, doubted
-from fusion.indices import indices
-from fusion.ring import Ring
-from fusion.together.learning import LEARNED, Learned, LearnedState, PresentRegion, after_hour, present
-from fusion.together.roster import KnownStation, known_by
-from fusion.together.witnesses import Hearing, Testimony, listened_to
+from fusion.together.learning import LEARNED, Learned, LearnedState
+from fusion.together.progress import MeetingProgress, MeetingRules
+from fusion.together.region_flow import MeetingWindow, RegionFlow, counting
 from schemas.alone import Alone, Mark
 from schemas.amendment import Amendment
-from schemas.base import from_ms, to_ms
+from schemas.base import to_ms
 from schemas.errors import Refused
-from schemas.estimate import Estimate, Inputs
-from schemas.estimate import Window as Span
+from schemas.estimate import Estimate
 from schemas.times import HOUR_MS, end_of, window_end
-from streams.boundary import guarded
 from streams.commit_metadata import read_metadata, write_metadata
 from streams.join import BEGINNING
 
-#: Estimates held in windows that are not final, until a source that is behind is not waited for.
-MOST_HELD: Final = 100_000
 #: Final windows of a region of which is known what was published, for what comes too late.
 _REMEMBERED: Final = 3_000
 _EXPIRE, _HOUR, _CLOSE = 0, 1, 2
-
-
-@dataclass(frozen=True)
-class MeetingRules:
-    """Event-time rules, in ms: those of the join. `sources`: partitions of the fusion stage. `idle_timeout`:
-    processing time; None: all sources are waited for. `radius_km`: how far a station is near."""
-
-    size: int
-    lateness: int
-    sources: int
-    idle_timeout: int | None = None
-    radius_km: float = 50.0
-
-    def kept_since(self, done: int) -> int:
-        """The end of the last hour (ms) that is learned for all windows which may still be published, where
-        windows up to `done` are final: what is stored is of then.
-        """
-        return (done - self.lateness) // HOUR_MS * HOUR_MS if done > BEGINNING else BEGINNING
 
 
 class Amended(NamedTuple):
@@ -137,42 +109,6 @@ class MeetingOutput:
     failed: list[Refused] = field(default_factory=list)
 
 
-class _MeetingWindow:
-    __slots__ = ("alones", "closed", "dirty", "lacking", "made", "published", "said")
-
-    def __init__(self) -> None:
-        self.alones: dict[str, Alone] = {}
-        self.published: dict[str, tuple[int, Estimate]] = {}
-        #: What was made of the window last.
-        self.made: dict[str, Estimate] = {}
-        self.said: tuple[Learned, dict[str, Testimony]] | None = None
-        self.closed = False
-        self.dirty = True
-        #: Sources of stations that said nothing so far, and had not come so far when that was looked at.
-        self.lacking: set[int] = set()
-
-    @property
-    def inputs(self) -> int:
-        return sum(one.estimate.revision for one in self.alones.values())
-
-
-class _RegionFlow:
-    """A region of the partition."""
-
-    def __init__(self, at: int, learned: Learned) -> None:
-        self.versions: Ring[Learned] = Ring(at, learned)
-        self.histories: dict[str, Ring[History]] = {
-            name: Ring(at, history) for name, history in learned.histories.items()
-        }
-        #: Of the hours that are not over: what was heard, and what was shown of stations.
-        self.sums: dict[int, dict[tuple[str, str], tuple[float, int]]] = {}
-        self.shown: dict[str, KnownStation] = {}
-        #: By the end of final windows, their inputs.
-        self.totals: dict[int, int] = {}
-        #: The region as some windows show it, by what it had learned and who is shown.
-        self.present: tuple[Learned, dict[str, KnownStation], PresentRegion] | None = None
-
-
 class Meeting:
     """The regions of one partition. `snapshots`: by region, what was learned by the end of an hour."""
 
@@ -186,20 +122,18 @@ class Meeting:
         self.rules = rules
         self._restored = restored
         self._read = restored.offset if restored else 0
-        self._marks: dict[int, int] = dict(restored.marks) if restored else {}
-        self._active: dict[int, int] = dict.fromkeys(range(rules.sources), now)
-        self._done = BEGINNING
+        self._progress = MeetingProgress(rules, restored.marks if restored else {}, now)
         self._done_before = restored.done if restored else BEGINNING
         self._skip_to = self.rules.kept_since(self._done_before)
-        self._flows = {name: _RegionFlow(at, learned) for name, (at, learned) in (snapshots or {}).items()}
-        self._windows: dict[tuple[int, str], _MeetingWindow] = {}
+        self._flows = {
+            name: RegionFlow(self._progress, at, learned) for name, (at, learned) in (snapshots or {}).items()
+        }
+        self._windows: dict[tuple[int, str], MeetingWindow] = {}
         self._agenda: list[tuple[int, int, int, str]] = []
         self._hours: set[tuple[int, str]] = set()
         #: By end of window the first offset of a record of it, and of changes that stand behind it.
         self._firsts: dict[int, int] = {}
         self._amendments: dict[tuple[int, str], list[Amendment]] = {}
-        #: By station, the end of the window behind which it was retired.
-        self._gone: dict[str, int] = {}
         self._held = 0
 
     # -- input ---------------------------------------------------------------------------------------------
@@ -239,15 +173,15 @@ class Meeting:
         if self._again(offset):
             if end <= self._skip_to:
                 return
-        elif end <= max(self._done, self._done_before):
+        elif end <= max(self._progress.done, self._done_before):
             self._late(alone, end, met)
             return
-        if end <= self._done:
+        if end <= self._progress.done:
             return
         key = end, alone.region
         window = self._windows.get(key)
         if window is None:
-            window = self._windows[key] = _MeetingWindow()
+            window = self._windows[key] = MeetingWindow()
             heapq.heappush(self._agenda, (end, _CLOSE, end, alone.region))
             heapq.heappush(self._agenda, (end + self.rules.lateness, _EXPIRE, end, alone.region))
             self._plan_hour(end, alone.region)
@@ -267,20 +201,16 @@ class Meeting:
 
     def _late(self, alone: Alone, end: int, met: MeetingOutput) -> None:
         """Of a window that is final: nothing new where its source had come so far, else as it is."""
-        if end <= self._marks.get(alone.source, BEGINNING):
+        if end <= self._progress.come(alone.source):
             return
         estimate = alone.estimate
         flow = self._flows.get(alone.region)
         others = 0 if flow is None else flow.totals.get(end, 0)
         met.late += 1
-        met.estimates.append(_counting(estimate, others))
+        met.estimates.append(counting(estimate, others))
 
     def _mark(self, mark: Mark, now: int, met: MeetingOutput) -> None:
-        if mark.source >= self.rules.sources:
-            return
-        self._active[mark.source] = now
-        if mark.final > self._marks.get(mark.source, BEGINNING):
-            self._marks[mark.source] = mark.final
+        if self._progress.take(mark, now):
             self._advance(now, met)
 
     def _amend(self, offset: int, amended: Amended) -> None:
@@ -297,7 +227,7 @@ class Meeting:
         if self._again(offset) and retired.end <= self._skip_to:
             return
         end = max(retired.end, self._next_end())
-        self._gone[retired.station] = end
+        self._progress.gone[retired.station] = end
         self._firsts[end] = min(offset, self._firsts.get(end, offset))
         for name in sorted(self._flows):
             if retired.station in self._flows[name].histories:
@@ -309,24 +239,13 @@ class Meeting:
 
     # -- progress ------------------------------------------------------------------------------------------
 
-    def _waited(self, now: int) -> int:
-        """How far all sources that are waited for have come."""
-        timeout = self.rules.idle_timeout
-        marks = [self._marks.get(source, BEGINNING) for source in range(self.rules.sources)]
-        if self._held > MOST_HELD:
-            return max(marks)
-        if timeout is None:
-            return min(marks)
-        active = [mark for source, mark in enumerate(marks) if now - self._active[source] < timeout]
-        return min(active) if active else max(marks)
-
     def _advance(self, now: int, met: MeetingOutput) -> None:
         if self._restored is not None and self._read < self._restored.position:
             return  # what an earlier life had taken is not all there yet
-        final = max(self._waited(now), self._done_before)
+        final = max(self._progress.waited(self._held, now), self._done_before)
         if final == BEGINNING:
             return
-        final = max(final, self._done)
+        final = max(final, self._progress.done)
         limit = final + self.rules.lateness
         while self._agenda and self._agenda[0][0] <= limit:
             _, kind, end, region = heapq.heappop(self._agenda)
@@ -337,16 +256,17 @@ class Meeting:
                     if end > self._done_before:
                         self._publish(end, region, window, met)
             elif kind == _EXPIRE:
-                self._done = max(self._done, end)
+                self._progress.done = max(self._progress.done, end)
                 self._expire(end, region, met)
             else:
                 self._hours.discard((end, region))
-                self._over(end, region, met)
-        self._done = final
+                self._flow(region).over(end, met.failed)
+        self._progress.done = final
         kept = self.rules.kept_since(final)
         for end in [end for end in self._firsts if end <= kept]:
             del self._firsts[end]
-        self._gone = {name: end for name, end in self._gone.items() if end_of(end, HOUR_MS) > kept}
+        gone = self._progress.gone
+        self._progress.gone = {name: end for name, end in gone.items() if end_of(end, HOUR_MS) > kept}
         for flow in self._flows.values():
             flow.versions.prune(kept)
 
@@ -356,25 +276,22 @@ class Meeting:
             window = self._windows[end, region]
             if not window.closed or end <= self._done_before:
                 continue
-            if window.dirty or any(self._closed(source, end) for source in window.lacking):
+            if window.dirty or any(self._progress.closed(source, end) for source in window.lacking):
                 self._publish(end, region, window, met)
-
-    def _closed(self, source: int, end: int) -> bool:
-        return end <= self._marks.get(source, BEGINNING) + self.rules.lateness
 
     # -- windows -------------------------------------------------------------------------------------------
 
-    def _flow(self, region: str) -> _RegionFlow:
+    def _flow(self, region: str) -> RegionFlow:
         flow = self._flows.get(region)
         if flow is None:
-            flow = self._flows[region] = _RegionFlow(BEGINNING, Learned())
+            flow = self._flows[region] = RegionFlow(self._progress, BEGINNING, Learned())
         return flow
 
     def _publish(
-        self, end: int, region: str, window: _MeetingWindow, met: MeetingOutput, final: bool = False
+        self, end: int, region: str, window: MeetingWindow, met: MeetingOutput, final: bool = False
     ) -> None:
         """Put out what is new of a window; of a final one also what only counts more inputs now."""
-        for station, estimate in self._estimates(end, region, window, final, met).items():
+        for station, estimate in self._flow(region).estimates(end, window, final, met.failed).items():
             before = window.published.get(station)
             own = window.alones[station].estimate.revision if station in window.alones else 0
             if before is not None and before[0] == own:
@@ -384,129 +301,6 @@ class Meeting:
             window.published[station] = own, estimate
             met.estimates.append(estimate)
 
-    def _estimates(
-        self, end: int, region: str, window: _MeetingWindow, final: bool, met: MeetingOutput
-    ) -> dict[str, Estimate]:
-        """The estimates of a window, by station."""
-        if not window.dirty and not (
-            window.lacking and (final or any(self._closed(source, end) for source in window.lacking))
-        ):
-            return window.made
-        window.dirty = False
-        made = guarded(lambda: self._together(end, region, window, final))
-        if isinstance(made, Refused):
-            met.failed.append(made)
-            inputs = window.inputs
-            made = {
-                name: _counting(alone.estimate, inputs - alone.estimate.revision)
-                for name, alone in sorted(window.alones.items())
-            }
-        window.made = made
-        return made
-
-    def _together(self, end: int, region: str, window: _MeetingWindow, final: bool) -> dict[str, Estimate]:
-        flow = self._flow(region)
-        learned = flow.versions.as_of(end - self.rules.lateness).value
-        now, said = self._said(end, flow, window, learned, final)
-        window.said = learned, said
-        return self._assembled(end, flow, window, now, said)
-
-    def _said(
-        self, end: int, flow: _RegionFlow, window: _MeetingWindow, learned: Learned, final: bool
-    ) -> tuple[PresentRegion, dict[str, Testimony]]:
-        """What a region that has learned so much says of its stations in a window."""
-        shown = {
-            name: known_by(alone, learned.roster.get(name)) for name, alone in sorted(window.alones.items())
-        }
-        now = self._present(flow, learned, shown)
-        heard = {name: listened_to(alone.estimate) for name, alone in window.alones.items()}
-        says = Hearing(now.air, now.vicinity, end, heard)
-        window.lacking = set()
-        said: dict[str, Testimony] = {}
-        for name in now.vicinity.stations:
-            alone = window.alones.get(name)
-            if alone is not None:
-                said[name] = says.said_of(name, alone.estimate)
-            elif end < self._gone.get(name, end + 1) and says.tells(name):
-                source = now.roster[name].source
-                if not final and not self._closed(source, end):
-                    window.lacking.add(source)
-                    continue
-                found = says.said_of(name, None)
-                if found.pollutants:
-                    said[name] = found
-        return now, said
-
-    def _present(self, flow: _RegionFlow, learned: Learned, shown: dict[str, KnownStation]) -> PresentRegion:
-        """The region in a window; kept, for most windows show the same of it."""
-        new = {
-            name: known
-            for name, known in shown.items()
-            if name not in learned.roster or known._replace(heard=0) != learned.roster[name]._replace(heard=0)
-        }
-        of_stations = {name: known._replace(heard=0) for name, known in new.items()}
-        kept = flow.present
-        if kept is None or kept[0] is not learned or kept[1] != of_stations:
-            kept = flow.present = learned, of_stations, present(learned, new, self.rules.radius_km)
-        return kept[2]
-
-    def _assembled(
-        self,
-        end: int,
-        flow: _RegionFlow,
-        window: _MeetingWindow,
-        now: PresentRegion,
-        said: Mapping[str, Testimony],
-    ) -> dict[str, Estimate]:
-        size = self.rules.size
-        counted = []
-        first_hours = []
-        for name, found in said.items():
-            known = now.roster[name]
-            before = self._history(flow, name, known, end)
-            # What an estimate adds was checked as it came in.
-            history = Counts.of(found.pollutants, end, size).into(before, end, size)
-            counted.append((known.standards, history, end))
-            first_hours.append(history.first_hour)
-        made = {}
-        inputs = window.inputs
-        for (name, found), blocks, first_hour in zip(
-            said.items(), indices(counted), first_hours, strict=True
-        ):
-            alone = window.alones.get(name)
-            index = tuple(doubted(block, found.pollutants, found.doubts) for block in blocks)
-            if alone is None:
-                made[name] = Estimate(
-                    station=name,
-                    window=Span(start=from_ms(end - size), end=from_ms(end)),
-                    revision=inputs,
-                    amended=inputs,
-                    sides="none",
-                    pollutants=found.pollutants,
-                    indices=index,
-                    inputs=Inputs(readings=0),
-                    bundle=now.roster[name].bundle,
-                )
-                continue
-            estimate = _counting(alone.estimate, inputs - alone.estimate.revision)
-            missing = {one: lost for one, lost in estimate.missing.items() if one not in found.pollutants}
-            # Averages that reach back farther than the region's are the station's own still.
-            ours = not alone.averaged_since or 0 < first_hour <= alone.averaged_since
-            made[name] = estimate.model_copy(
-                update={
-                    "pollutants": found.pollutants,
-                    "missing": missing,
-                    "indices": index if ours else estimate.indices,
-                }
-            )
-        return made
-
-    def _history(self, flow: _RegionFlow, station: str, known: KnownStation, end: int) -> History:
-        ring = flow.histories.get(station)
-        if ring is None:
-            return History.empty(48, known.reference_celsius)
-        return ring.as_of(end - self.rules.lateness).value
-
     def _expire(self, end: int, region: str, met: MeetingOutput) -> None:
         """A window is final: what is left is published, and its averages and hour take it in."""
         window = self._windows.pop((end, region), None)
@@ -515,76 +309,19 @@ class Meeting:
             self._held -= len(window.alones)
             if end > self._done_before:
                 self._publish(end, region, window, met, final=True)
-            self._learn(end, flow, window, met)
+            flow.learn(end, window, met.failed)
             flow.totals[end] = window.inputs
             while len(flow.totals) > _REMEMBERED:
                 del flow.totals[next(iter(flow.totals))]
         for amendment in self._amendments.pop((end, region), ()):
-            ring = flow.histories.get(amendment.station)
-            if ring is not None:
-                ring.put(end, history_after(ring.latest().value, amendment))
-
-    def _learn(self, end: int, flow: _RegionFlow, window: _MeetingWindow, met: MeetingOutput) -> None:
-        """Take in a final window.
-
-        By what is known now, not some time before: a successor that makes these windows again knows no more.
-        """
-        size = self.rules.size
-        newest = flow.versions.latest().value
-        for name, alone in sorted(window.alones.items()):
-            if self._gone.get(name, end) < end:
-                del self._gone[name]  # it speaks again
-            flow.shown[name] = known_by(alone, flow.shown.get(name) or newest.roster.get(name))
-        said: dict[str, Testimony] | Refused
-        if window.said is not None and window.said[0] is newest and not window.dirty and not window.lacking:
-            said = window.said[1]
-        else:
-            said = guarded(lambda: self._said(end, flow, window, newest, True)[1])
-        if isinstance(said, Refused):
-            met.failed.append(said)
-            said = {
-                name: Testimony(one.estimate.pollutants, {}) for name, one in sorted(window.alones.items())
-            }
-        sums = flow.sums.setdefault(end_of(end, HOUR_MS), {})
-        for name, found in said.items():
-            known = flow.shown.get(name) or newest.roster[name]
-            ring = flow.histories.get(name)
-            if ring is None:
-                ring = flow.histories[name] = Ring(BEGINNING, History.empty(48, known.reference_celsius))
-            history, counts = ring.latest().value, Counts.of(found.pollutants, end, size)
-            after = guarded(lambda counts=counts, history=history: counts.into(history, end, size))  # type: ignore[misc]
-            if not isinstance(after, Refused):
-                ring.put(end, after)
-            ring.prune(self._done - self.rules.lateness)
-            for pollutant, one in found.pollutants.items():
-                if one.kind == "imputed" or one.covered_s == 0 or one.qc == SUSPECT:
-                    continue
-                seconds = size // 1000 if one.covered_s is None else min(one.covered_s, size // 1000)
-                total, weight = sums.get((name, pollutant), (0.0, 0))
-                sums[name, pollutant] = total + one.value * seconds, weight + seconds
-
-    def _over(self, hour: int, region: str, met: MeetingOutput) -> None:
-        """All windows of an hour are final."""
-        flow = self._flow(region)
-        before = flow.versions.latest().value
-        gone = frozenset(name for name, end in self._gone.items() if end <= hour)
-        histories = {name: ring.latest().value for name, ring in flow.histories.items()}
-        sums = flow.sums.pop(hour, {})
-        shown, flow.shown = flow.shown, {}
-        after = guarded(lambda: after_hour(before, hour, sums, shown, gone, histories, self.rules.radius_km))
-        if isinstance(after, Refused):
-            met.failed.append(after)
-            after = Learned(before.air, {**before.roster, **shown}, histories)  # of the air nothing
-        for station in flow.histories.keys() - after.histories.keys():
-            del flow.histories[station]
-        flow.versions.put(hour, after)
+            flow.amend(end, amendment)
 
     # -- what others ask -----------------------------------------------------------------------------------
 
     @property
     def done(self) -> int:
         """Windows that end here or earlier are final."""
-        return max(self._done, self._done_before)
+        return max(self._progress.done, self._done_before)
 
     def settled(self) -> MeetingStand:
         """Where a successor has to start. Ask only when all that was put out is confirmed."""
@@ -592,7 +329,7 @@ class Meeting:
         offset = min([self._read, *self._firsts.values()])
         if self._restored is not None and self._read < self._restored.position:
             return self._restored
-        return MeetingStand(offset, position, self.done, dict(self._marks))
+        return MeetingStand(offset, position, self.done, dict(self._progress.marks))
 
     def horizons(self) -> dict[str, int]:
         """By region, the end of the hour whose state goes with what is settled."""
@@ -612,10 +349,3 @@ class Meeting:
     def held(self) -> int:
         """Estimates in windows that are not final."""
         return self._held
-
-
-def _counting(estimate: Estimate, others: int) -> Estimate:
-    """An estimate whose revision counts the inputs of others, too."""
-    return estimate.model_copy(
-        update={"revision": estimate.revision + others, "amended": estimate.amended + others}
-    )

@@ -8,6 +8,8 @@
 one fusion layer 256-64 with ReLU and dropout, two linear heads (2.41, 11.27 and 4.20 M parameters with
 MobileNetV2, ResNet18 and EfficientNet-B0). `robust` adds mask bits, the hour, haze statistics, scales
 (heteroscedastic outputs), and heads on h_I alone.
+
+Long because both forms are made of the same few parts, and should be read side by side.
 """
 
 import math

@@ -41,7 +41,8 @@ from fusion.assessor import Assessor
 from fusion.conclusion import conclude
 from fusion.intake import DEFAULT_STANDARDS, Prepared, check_station
 from fusion.sensors.declared import humidity_ms
-from fusion.together.meeting import Meeting, MeetingRules
+from fusion.together.meeting import Meeting
+from fusion.together.progress import MeetingRules
 from model.bundle.bundle import DEFAULT_BUNDLE, Bundle
 from model.bundle.runtime import Head
 from schemas.alert import Alert

@@ -12,7 +12,8 @@ from alerting.rules import parse
 from alerting.stored import ALERTS
 from alerting.watch import Watch
 from fusion.assessor import Assessor
-from fusion.together.meeting import LoggedRecord, Meeting, MeetingRules
+from fusion.together.meeting import LoggedRecord, Meeting
+from fusion.together.progress import MeetingRules
 from model.bundle.bundle import Bundle
 from model.bundle.runtime import Head
 from schemas.parameters import Pollutant

@@ -10,10 +10,10 @@ from fusion.together.meeting import (
     LoggedRecord,
     Meeting,
     MeetingOutput,
-    MeetingRules,
     MeetingStand,
     RetiredStation,
 )
+from fusion.together.progress import MeetingRules
 from schemas.alone import Alone, Mark
 from schemas.base import from_ms, to_ms
 from schemas.estimate import Estimate, Inputs, PollutantEstimate, Window
