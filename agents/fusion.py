@@ -261,18 +261,18 @@ class FusionStage:
 
     async def _assess(self, steps: Sequence[Step], done: int) -> list[Out]:
         """What is to be published of some steps; those that come later are of no window before `done`."""
-        told = await asyncio.get_running_loop().run_in_executor(
+        assessed = await asyncio.get_running_loop().run_in_executor(
             self._executor, self.assessor.run, steps, done, self._stations.get
         )
         letters = Letters(self._io.names, "fusion")
-        for step, refused in told.failed:
+        for step, refused in assessed.failed:
             if isinstance(step, Amend):
                 letters.add(amendment_again(step.view, self._topics["readings"], self._io.partition), refused)
             if isinstance(step, Close):  # a window that is final was published, or refused, before
                 self._refuse_window(step.view, refused, letters)
         views = {(step.view.station, step.view.end): step.view for step in steps if isinstance(step, Close)}
         out = []
-        for estimate, since in zip(told.estimates, told.averaged_since, strict=True):
+        for estimate, since in zip(assessed.estimates, assessed.averaged_since, strict=True):
             body = estimate.model_dump_json().encode()
             if len(body) > ESTIMATES.max_bytes - ROOM:
                 reason = (
@@ -287,9 +287,9 @@ class FusionStage:
         out += letters.out()
         out += [
             Out(self._bands_topic, found.station.encode(), found.model_dump_json().encode())
-            for found in told.bands
+            for found in assessed.bands
         ]
-        self._count(told.estimates)
+        self._count(assessed.estimates)
         return out
 
     def _told(self, estimate: Estimate, body: bytes, averaged_since: int) -> Out:

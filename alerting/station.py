@@ -215,8 +215,8 @@ class StationAlerts:
         )
         if unlike and state.windows:
             now = max(state.now, state.watermark)
-            state, told = state._retell(rules, state.watermark, now, horizon, state.watermark, None)
-            events += told
+            state, news = state._retell(rules, state.watermark, now, horizon, state.watermark, None)
+            events += news
         return state, events
 
     def _without(self, rules: AlertRules) -> tuple["StationAlerts", list[Alert]]:
@@ -253,9 +253,9 @@ class StationAlerts:
     def active(self) -> int:
         """How many alerts are open, as far as the world was told."""
         return sum(
-            bool(told.entries) and told.entries[-1].event != "clear"
+            bool(alert.entries) and alert.entries[-1].event != "clear"
             for state in self.rules.values()
-            for _, told in state.told
+            for _, alert in state.told
         )
 
     def progress(self, rule: Rule) -> RuleProgress:

@@ -53,13 +53,13 @@ class Watch:
             state = self._states.get(estimate.station) or StationAlerts(estimate.station)
             # First of all: an estimate that raises has then moved nothing.
             watermark, now = max(end, self._watermark), max(end, self._now)
-            after, told = state.take(self.rules, estimate, watermark, self._horizon, now)
+            after, news = state.take(self.rules, estimate, watermark, self._horizon, now)
             if end > self._watermark:
                 self._watermark = end
                 self._now = max(self._now, end)
                 events += self._silences(estimate.station)
             self._keep(state, after)
-            events += told
+            events += news
         return events
 
     def _passed(self, end: int) -> list[Alert]:
@@ -131,9 +131,9 @@ class Watch:
         events: list[Alert] = []
         for name in sorted(self._states):
             state = self._states[name]
-            after, told = state.under(self.rules, self._horizon)
+            after, news = state.under(self.rules, self._horizon)
             self._keep(state, after)
-            events += told
+            events += news
         return events
 
     def _silences(self, but: str | None) -> list[Alert]:
@@ -148,9 +148,9 @@ class Watch:
                 again.append((due, station))
                 continue
             state = self._states[station]
-            after, told = state.advance(self.rules, self._watermark, self._horizon, self._now)
+            after, news = state.advance(self.rules, self._watermark, self._horizon, self._now)
             self._keep(state, after)
-            events += told
+            events += news
         for one in again:
             heapq.heappush(self._due, one)
         return events
