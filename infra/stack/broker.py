@@ -15,12 +15,12 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 from infra.errors import BrokerError, StackError
 from infra.stack import jars
 from infra.stack.ports import HOST, expect_loopback, free_port, is_free
-from infra.stack.processes import Child, spawn, tail
+from infra.stack.processes import Child, LocalServer, spawn, tail
 from streams.topics import MAX_RECORD_BYTES
 
 _MIB: Final = 1024 * 1024
@@ -129,27 +129,20 @@ def has_data(data_dir: Path) -> bool:
     return (data_dir / "formatted").exists()
 
 
-class EmbeddedBroker:
+class EmbeddedBroker(LocalServer):
     """One Apache Kafka under `data_dir`, on `port` (None: a free one, the same as last time if it can be).
 
     A context manager: started on entry, stopped on exit.
     """
 
     def __init__(self, data_dir: Path, port: int | None = None) -> None:
+        super().__init__()
         self.data_dir = data_dir.absolute()
         self.log = self.data_dir / "broker.log"
         self._console = self.data_dir / "console.log"
         self._wanted_port = port
         self._port: int | None = None
-        self._child: Child | None = None
         self._lock: int | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.stop()
 
     @property
     def port(self) -> int:
@@ -167,11 +160,6 @@ class EmbeddedBroker:
     def pid(self) -> int | None:
         """Process id while it runs."""
         return self._child.pid if self.running and self._child else None
-
-    @property
-    def running(self) -> bool:
-        """Whether the process is alive."""
-        return self._child is not None and self._child.poll() is None
 
     def start(self, timeout: float = 60.0, progress: Callable[[str], None] | None = None) -> None:
         """Start and wait until clients are served; `progress` is told what is being done.
@@ -221,14 +209,12 @@ class EmbeddedBroker:
 
     def stop(self, timeout: float = 30.0) -> None:
         """Stop cleanly (SIGTERM), by force after `timeout` seconds; nothing where it does not run."""
-        if self._child is not None:
-            self._child.stop(timeout)
+        super().stop(timeout)
         self._release()
 
     def kill(self) -> None:
         """kill -9, as a power cut would."""
-        if self._child is not None:
-            self._child.kill()
+        super().kill()
         self._release()
 
     def _release(self) -> None:
