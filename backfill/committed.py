@@ -22,14 +22,6 @@ _COORDINATOR_SECONDS: Final = 30.0
 _COORDINATOR_POLL_SECONDS: Final = 0.2
 
 
-def final_horizons(settings: Settings) -> dict[int, int]:
-    """Per partition, the end of the last window that the fusion worker is done with.
-
-    Empty where no fusion worker has ever committed. Raises TopicReadError, KafkaError.
-    """
-    return horizons_of(read_so_far(settings))
-
-
 def horizons_of(read: Mapping[Any, Settled]) -> dict[int, int]:
     """Per partition, the end of the last window that is final, from what was committed of its sources."""
     done: dict[int, int] = {}

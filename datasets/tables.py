@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 _PARQUET_BATCH: Final = 10_000
 #: Columns of Parquet that hold no names.
 _NO_NAMES: Final = ("time", "value", "period")
-#: What a value may come as; text is the pipeline's to refuse, with its reason.
-_NUMBERS: Final = (int, float, Decimal, str)
 #: (file and line, cells by column)
 TableRows = Iterator[tuple[str, dict[str, Any]]]
 

@@ -13,7 +13,7 @@ import pytest
 from kafka import KafkaConsumer, TopicPartition
 from typer.testing import CliRunner
 
-from backfill.committed import final_horizons
+from backfill.committed import horizons_of, read_so_far
 from backfill.report import Scope
 from backfill.run import run
 from cli.main import app
@@ -143,7 +143,7 @@ def ran(kafka_settings: Callable[..., Settings], tmp_path: Path) -> Callable[[st
             until(
                 "all windows to be final",
                 lambda: workers.check() and all(
-                    final_horizons(settings).get(p, 0) > NOON + MINUTES * 60_000 for p in range(2)
+                    horizons_of(read_so_far(settings)).get(p, 0) > NOON + MINUTES * 60_000 for p in range(2)
                 ), 90,
             )  # fmt: skip
             settle(settings)
@@ -208,7 +208,7 @@ def test_what_was_held_back_ends_up_as_if_it_had_come_in_time(
     # A table alone: every row that is not counted is named.
     mixed = tmp_path / "mixed.csv"
     known = next(csv.reader((folders["held"] / "readings.csv").read_text().splitlines()[1:]))
-    final = max(final_horizons(settings).values())
+    final = max(horizons_of(read_so_far(settings)).values())
     table(mixed, READING, [
         ("st-a", at(NOON + 1_000), "pm99", 1, "ug/m3", "main"),
         ("st-a", "2025-06-18 11:45", "pm25", 1, "ug/m3", "main"),
@@ -294,7 +294,7 @@ def test_a_window_whose_inputs_retention_has_dropped_is_left_as_it_is(
     table(
         newer,
         READING,
-        [("st-a", at(max(final_horizons(settings).values()) + 3_600_000), "pm25", 1, "ug/m3", "")],
+        [("st-a", at(max(horizons_of(read_so_far(settings)).values()) + 3_600_000), "pm25", 1, "ug/m3", "")],
     )
     told = skyfuse("backfill", newer, "--dry-run", code=1)
     assert "1 window is not final, and waiting does not make it so: nothing newer has come" in told

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from backfill.committed import final_horizons
+from backfill.committed import horizons_of, read_so_far
 from cli.main import app
 from infra.connect import environment
 from schemas.base import format_time, from_ms
@@ -66,7 +66,7 @@ def kept(settings: Settings, moment: int) -> Estimate | None:
 def final(settings: Settings, workers: Fleet, moment: int) -> None:
     until(
         "windows to be final",
-        lambda: workers.check() and final_horizons(settings).get(0, 0) >= moment, 120,
+        lambda: workers.check() and horizons_of(read_so_far(settings)).get(0, 0) >= moment, 120,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import pytest
 from kafka import TopicPartition
 from typer.testing import CliRunner
 
-from backfill.committed import final_horizons
+from backfill.committed import horizons_of, read_so_far
 from cli.main import app
 from infra.connect import environment
 from settings.sections import Settings
@@ -84,7 +84,11 @@ def test_late_data_and_a_mended_dead_letter_are_counted(
             "the late records",
             lambda: workers.check() and len(read_all(settings, topics.LATE)) == len(late) + 1, 60,
         )  # fmt: skip
-        until("their windows to be final", lambda: final_horizons(settings).get(0, 0) > NOON + 700_000, 60)
+        until(
+            "their windows to be final",
+            lambda: horizons_of(read_so_far(settings)).get(0, 0) > NOON + 700_000,
+            60,
+        )
 
         published = len(read_all(settings, topics.ESTIMATES))
         told = skyfuse("backfill", "--dry-run")
