@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 
+from camera.conformal import START
 from network.members import Silence
 from network.past import AGES
 from schemas.arrays import Float64, Int64
@@ -21,7 +22,6 @@ ALPHA: Final = 0.1
 STEP: Final = 0.02
 #: Outcomes of an hour count for no more than so many: stations miss together.
 _TOGETHER: Final = 4.0
-_START: Final = 1.7530503556925547  # as camera.conformal
 _BOUNDS: Final = (0.3, 8.0)
 #: Memory of the sizes, hours, and the weight of the belief that what is stated is right.
 _SIZE_HOURS: Final = 14 * 24.0
@@ -57,7 +57,7 @@ class Intervals:
         return cls(
             np.ones((len(Silence), d)),
             np.zeros((len(Silence), d)),
-            np.full(classes, _START),
+            np.full(classes, START),
             np.full(classes, 1.0 - ALPHA),
             np.zeros(classes),
         )

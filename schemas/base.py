@@ -37,6 +37,8 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 #: Event times before this are clock faults (1970, 2000-01-01 of a dead real-time clock …).
 _EARLIEST: Final = datetime(2000, 1, 2, tzinfo=UTC)
 EARLIEST_MS: Final = 946_771_200_000
+#: The end of the year 9999, beyond which no date is.
+LATEST_MS: Final = 253_402_300_799_999
 
 _RFC3339 = re.compile(r"^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})$")
 _NAIVE = re.compile(r"^\d{4}-\d{2}-\d{2}([Tt ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?$")

@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_vali
 from pydantic_core import PydanticCustomError, from_json, to_json
 from typing_extensions import TypedDict
 
-from schemas.base import EARLIEST_MS, DeviceId, Record, StationId, UtcTime, first_error, to_ms
+from schemas.base import EARLIEST_MS, LATEST_MS, DeviceId, Record, StationId, UtcTime, first_error, to_ms
 from schemas.errors import Refused
 from schemas.parameters import GASES, POLLUTANTS, Parameter, units_of
 
@@ -69,8 +69,6 @@ TimeSource = Annotated[
 #: The sensor of a message that names none.
 DEFAULT_SENSOR: Final = "main"
 CHANNEL_PATTERN: Final = r"^[a-z0-9_]{1,16}$"
-#: The end of the year 9999, beyond which no date is.
-_LATEST_MS: Final = 253_402_300_799_999
 
 
 class Value(Record):
@@ -241,9 +239,9 @@ def plain_reading(data: bytes) -> PlainReading | None:
 def plausible(plain: PlainReading) -> bool:
     """Whether time (in milliseconds) and values of a message of the right form are such as `accept` takes."""
     time_ms = plain["observed_at"]
-    if not isinstance(time_ms, int) or not EARLIEST_MS <= time_ms <= _LATEST_MS:
+    if not isinstance(time_ms, int) or not EARLIEST_MS <= time_ms <= LATEST_MS:
         return False
-    if not EARLIEST_MS <= plain.get("received_at", time_ms) <= _LATEST_MS:
+    if not EARLIEST_MS <= plain.get("received_at", time_ms) <= LATEST_MS:
         return False
     for value in plain["values"]:
         bounds = _BOUNDS.get((value["parameter"], value["unit"]))

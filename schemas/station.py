@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from schemas.base import DeviceId, Record, StationId, UtcTime, to_ms
+from schemas.base import STATION_PATTERN, DeviceId, Record, StationId, UtcTime, to_ms
 from schemas.limits import (
     CAMERAS_PER_STATION,
     SENSORS_PER_STATION,
@@ -120,7 +120,7 @@ class Station(Record):
     region: Annotated[
         str,
         Field(
-            pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$|^$",
+            pattern=STATION_PATTERN + "|^$",
             description="stations that breathe one air and fill each other's gaps (docs/network.md); empty:"
             " the region of all that have a position",
         ),

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from schemas.amendment import AMENDMENT_TYPE, Amendment
 from schemas.annotation import Annotation
-from schemas.base import first_error, format_time, from_ms, to_ms
+from schemas.base import LATEST_MS, first_error, format_time, from_ms, to_ms
 from schemas.dead_letter import DeadLetter
 from schemas.errors import Refused
 from schemas.estimate import Estimate, check_size
@@ -35,8 +35,6 @@ MAX_CLOSING_MS: Final = 86_400_000
 _REASON: Final = 2_000
 #: Keys whose partition is remembered.
 _KEYS: Final = 100_000
-#: The end of the year 9999, beyond which no date is.
-_LATEST_MS: Final = 253_402_300_799_999
 
 
 def is_punctuation(record: KafkaRecord) -> bool:
@@ -75,7 +73,7 @@ def dead_letter(
         topic=record.topic,
         partition=record.partition,
         offset=record.offset,
-        failed_at=from_ms(min(max(record.timestamp, 1_000_000_000_000), _LATEST_MS)),
+        failed_at=from_ms(min(max(record.timestamp, 1_000_000_000_000), LATEST_MS)),
         partly_used=partly_used,
     )
     return Out(topic, record.key, record.value, [*record.headers, *story.to_headers()])

@@ -12,7 +12,7 @@ from typing import Final
 
 from pydantic.json_schema import models_json_schema
 
-from schemas.base import JsonObject
+from schemas.base import STATION_PATTERN, JsonObject
 from schemas.reading import READING_EXAMPLE, Reading
 from schemas.station import Station
 from sources.adapters import adapters
@@ -22,7 +22,7 @@ from sources.gateway.answers import TakenAnswer, TurnedAway
 _VERSION: Final = "1.0.0"
 _SCHEMAS: Final = "#/components/schemas/"
 _CSV_EXAMPLE: Final = "station,time,parameter,value,unit\nmy-roof,2026-08-21T10:00:00Z,pm25,12.5,ug/m3\n"
-_ID: Final[JsonObject] = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"}
+_ID: Final[JsonObject] = {"type": "string", "pattern": STATION_PATTERN}
 _TURNED_AWAY: Final = {
     "400": "the query, a header or the form is wrong",
     "401": "no key, or a wrong one",
