@@ -9,7 +9,8 @@ from schemas.base import from_ms
 from schemas.estimate import Estimate
 from schemas.parameters import Pollutant
 from sinks.retention import Left
-from sinks.store import FlagCounts, Store
+from sinks.store import Store
+from sinks.store_questions import FlagCounts
 from streams.errors import StoreError
 from web.errors import RequestProblem
 from web.thinning import SeriesPoint
