@@ -1,4 +1,4 @@
-"""What is asked of the local store: windows, hours, stations, what they are made of. Each some lines of SQL."""
+"""What is asked of the local store: windows, hours, stations, what they are made of. Each a little SQL."""
 
 import logging
 from collections.abc import Iterable, Iterator
