@@ -22,12 +22,13 @@ from agents.rules_file import RulesSource
 from agents.sink import Sinks, SinkStage
 from agents.vision import VisionPipeline, VisionStage
 from alerting.stored import read as read_alerts
+from aqi.known_names import check_station
 from forecast.bundle import DEFAULT_FORECAST_BUNDLE, ForecastBundle
 from forecast.outlook import Outlook
 from forecast.stored import read_outlook
 from fusion import stored
 from fusion.assessor import Assessor
-from fusion.intake import DEFAULT_STANDARDS, check_station
+from fusion.intake import DEFAULT_STANDARDS
 from fusion.sensors.declared import humidity_ms
 from fusion.together.meeting import Meeting, MeetingStand
 from fusion.together.progress import MeetingRules

@@ -19,13 +19,13 @@ from aiokafka import ConsumerRecord
 
 from agents.fusion import FusionCheckpoints, FusionStage
 from aqi.averaging import as_level
+from aqi.known_names import check_station
 from datasets.errors import LayoutError, SourceError
 from datasets.events import ReadingRow
 from datasets.hourly import StationHistory
 from datasets.plain import read_plain
 from datasets.spool import Spool, Spooled
 from fusion.assessor import Assessor
-from fusion.intake import check_station
 from fusion.sensors.declared import humidity_ms
 from model.bundle.bundle import Bundle
 from model.bundle.runtime import Head

@@ -6,11 +6,11 @@ from typing import Any, Final, NamedTuple
 from kafka import TopicPartition
 from pydantic import ValidationError
 
+from aqi.known_names import check_station
 from backfill.annotations import read_annotations
 from backfill.files import items_of, own_window_only, source_of_file
 from backfill.healing import AmendmentsOnLog
 from backfill.windows import Source
-from fusion.intake import check_station
 from fusion.sensors.declared import humidity_ms
 from fusion.stored import OF_SENSORS, SENSORS, SensorsState
 from schemas.annotation import Annotation

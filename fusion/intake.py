@@ -7,10 +7,7 @@ from typing import Final
 import numpy as np
 
 from aqi import standards
-from aqi.correction import correction
-from aqi.errors import AqiError
-from aqi.fill_values import plain_model
-from aqi.quality_defaults import Defaults, defaults
+from aqi.quality_defaults import Defaults
 from camera import gate
 from camera.gate import GateState
 from camera.haze import HAZE_SIZE
@@ -24,7 +21,6 @@ from fusion.sensors.read import read
 from model.bundle.runtime import pool
 from schemas.arrays import Float32
 from schemas.base import from_ms
-from schemas.errors import Refused
 from schemas.estimate import FrameUse
 from schemas.features import Features
 from schemas.limits import CAMERAS_PER_STATION, FORGOTTEN_AFTER_MS, SERIES_PER_STATION
@@ -202,28 +198,6 @@ def _sight(frames: Sequence[Features], humidity: float | None) -> Sight | None:
     if all("camera_whole" in features.embeddings for features in frames):
         fallback = Sight(f"{name}/whole", pooled("camera_whole"), humidity)
     return Sight(f"{name}/{newest}", pooled("camera"), humidity, fallback)
-
-
-def check_station(station: Station) -> None:
-    """Refused where a station names a standard or a correction that does not exist, or named one."""
-    for version in station.earlier:
-        check_station(version)
-    try:
-        for name in station.standards:
-            standards.load(name, at_ms=0)
-        for sensor in station.sensors:
-            correction(sensor.correction)
-    except AqiError as error:
-        raise Refused("unknown_name", f"station {station.station}: {error}") from error
-    known = defaults().fill_values
-    for sensor in station.sensors:
-        if sensor.model and plain_model(sensor.model) not in known:
-            types = ", ".join(sorted(known.keys() - {"any"}))
-            raise Refused(
-                "unknown_name",
-                f"station {station.station}: no sensor of model {sensor.model!r} is known; known are"
-                f" {types}. Leave `model` out, and give the numbers that mean no value in `fill_values`",
-            )
 
 
 def reference(station: Station | None) -> float:

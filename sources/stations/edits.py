@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
-from fusion.intake import check_station
+from aqi.known_names import check_station
 from schemas.base import first_error
 from schemas.distances import distances
 from schemas.errors import Refused

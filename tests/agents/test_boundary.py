@@ -34,12 +34,13 @@ from agents.network import NetworkStage
 from agents.sink import Sinks, SinkStage
 from agents.vision import VisionPipeline, VisionStage
 from alerting.rules import default
+from aqi.known_names import check_station
 from forecast.bundle import DEFAULT_FORECAST_BUNDLE, ForecastBundle
 from forecast.outlook import Outlook
 from fusion import assessor
 from fusion.assessor import Assessor
 from fusion.conclusion import conclude
-from fusion.intake import DEFAULT_STANDARDS, Prepared, check_station
+from fusion.intake import DEFAULT_STANDARDS, Prepared
 from fusion.sensors.declared import humidity_ms
 from fusion.together.meeting import Meeting
 from fusion.together.progress import MeetingRules

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aqi.flags import CHANNELS, FAIL, FILL_VALUE, GOOD, PARTICLES, SPIKE, SUSPECT, UNIT, Verdict
-from fusion.intake import check_station
+from aqi.known_names import check_station
 from fusion.sensors.choice import NEAR, nearer
 from fusion.sensors.means import SensorMean, chosen
 from fusion.sensors.window import Objections

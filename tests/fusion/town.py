@@ -8,8 +8,8 @@ from typing import Any
 
 from aiokafka import ConsumerRecord
 
+from aqi.known_names import check_station
 from fusion.assessor import Assessor
-from fusion.intake import check_station
 from fusion.sensors.declared import humidity_ms
 from model.bundle.bundle import Bundle
 from model.bundle.runtime import Head

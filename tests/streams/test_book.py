@@ -7,7 +7,7 @@ from aiokafka import ConsumerRecord
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fusion.intake import check_station
+from aqi.known_names import check_station
 from schemas.station import Station
 from streams.accept import Keys
 from streams.stage import Out
