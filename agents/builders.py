@@ -40,7 +40,6 @@ from settings.values import FOREVER
 from sinks.aggregator import Aggregator
 from sinks.cache import LatestCache
 from sinks.influx import InfluxBucket, InfluxSink
-from sinks.patience import Hindrance, Patience
 from sinks.retention import Retention
 from sinks.store import Store
 from streams import metrics, topics
@@ -53,6 +52,7 @@ from streams.credentials import for_aiokafka
 from streams.driver import BatchApp
 from streams.join import BEGINNING, Join, Settled
 from streams.join_rules import join_rules
+from streams.patience import Hindrance, Patience
 from streams.stage import Appended, Committed, Out, Stage, StageIo
 from streams.standing import Periods
 from streams.stations import StationBook

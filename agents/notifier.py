@@ -16,10 +16,9 @@ from exchange.webhook import Webhook
 from schemas.alert import Alert
 from schemas.errors import Refused
 from settings.names import TopicNames
-from sinks.errors import SinkStopped
 from streams.accept import dead_letter
 from streams.boundary import guarded
-from streams.errors import DeliveryError, TopicReadError
+from streams.errors import DeliveryError, TopicReadError, WaitStopped
 from streams.record_sender import RecordSender
 from streams.stage import KafkaRecord
 from streams.topics import ALERTS, DEAD_LETTERS
@@ -76,7 +75,7 @@ def notify(
                             )
                         }
                     )
-    except SinkStopped:
+    except WaitStopped:
         tell("stopped while the receiver was away; the event will be sent again")
     except KafkaError as error:
         raise DeliveryError(f"the broker did not confirm: {error}") from error

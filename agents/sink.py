@@ -20,13 +20,14 @@ from schemas.forecast import Forecast
 from sinks.aggregator import Aggregator
 from sinks.cache import LatestCache
 from sinks.directory import Directory
-from sinks.errors import PointError, SinkStopped
+from sinks.errors import PointError
 from sinks.influx import InfluxSink, Rejection
 from sinks.points import Point, alert_point, annotation_point, forecast_points
 from sinks.store import Store
 from streams import metrics
 from streams.accept import read_annotation, read_estimate, read_forecast
 from streams.boundary import isolated
+from streams.errors import WaitStopped
 from streams.letters import Letters
 from streams.stage import KafkaRecord, StageIo
 from streams.stations import StationBook
@@ -105,7 +106,7 @@ class SinkStage:
             known = list(self._stations.all().values())
             try:
                 await loop.run_in_executor(self._executor, self._store.write_stations, known)
-            except SinkStopped:
+            except WaitStopped:
                 return
             return
         if topic == self._alerts_topic:
@@ -126,7 +127,7 @@ class SinkStage:
         metrics.SINK_POINTS.labels("all").set(len(read))
         try:
             rejected = await loop.run_in_executor(self._executor, self._write, read)
-        except SinkStopped:
+        except WaitStopped:
             return  # the worker or the assignment ends: nothing is acknowledged, it will be read again
         for refusal in rejected:
             letters.add(refusal.record, refusal.why, used=refusal.used)
@@ -151,7 +152,7 @@ class SinkStage:
             rejected = await asyncio.get_running_loop().run_in_executor(
                 self._executor, self._influx.write_points, list(newest.values())
             )
-        except SinkStopped:
+        except WaitStopped:
             return  # nothing is acknowledged, it will be read again
         _complain(rejected)
         letters.count(records)
@@ -171,7 +172,7 @@ class SinkStage:
             rejected = await asyncio.get_running_loop().run_in_executor(
                 self._executor, self._write_annotations, list(newest.values())
             )
-        except SinkStopped:
+        except WaitStopped:
             return  # nothing is acknowledged, it will be read again
         _complain(rejected)
         letters.count(records)
@@ -193,7 +194,7 @@ class SinkStage:
             rejected = await asyncio.get_running_loop().run_in_executor(
                 self._executor, self._write_forecasts, [one for one in found if one is not None]
             )
-        except SinkStopped:
+        except WaitStopped:
             return  # nothing is acknowledged, it will be read again
         _complain(rejected)
         letters.count(records)

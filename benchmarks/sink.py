@@ -49,10 +49,10 @@ from schemas.estimate import Estimate, IndexBlock, Inputs, ModelOutput, Pollutan
 from schemas.parameters import POLLUTANTS
 from sinks.aggregator import Aggregator
 from sinks.influx import BATCH_LINES, GZIP_LEVEL, InfluxBucket, InfluxSink
-from sinks.patience import Patience
 from sinks.points import window_lines
 from sinks.store import Store
 from streams.accept import Keys
+from streams.patience import Patience
 from streams.stage import Out, StageIo
 from streams.stations import StationBook
 

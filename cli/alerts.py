@@ -33,10 +33,10 @@ from schemas.alert import Alert
 from schemas.base import format_time, from_ms, to_ms
 from schemas.times import in_ms
 from settings.sections import Settings
-from sinks.patience import Patience
 from sinks.store import Store
 from streams.checkpoint import Checkpoints
 from streams.errors import TopicReadError
+from streams.patience import Patience
 from streams.to_end import read_topic
 from streams.topics import ALERT_STATE, ALERTS
 

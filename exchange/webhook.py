@@ -22,9 +22,9 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from schemas.alert import Alert
-from sinks.errors import SinkStopped
-from sinks.patience import Hindrance, Patience
+from streams.errors import WaitStopped
 from streams.http_times import retry_after
+from streams.patience import Hindrance, Patience
 
 #: Answers by which a receiver says that this very event is unwelcome; it will not be sent again.
 REFUSED: Final = frozenset({400, 404, 405, 410, 413, 415, 422})
@@ -98,7 +98,7 @@ class Webhook:
     def deliver(self, alert: Alert) -> str | None:
         """Send one event; None when it arrived, else why it was given up.
 
-        Raises SinkStopped as soon as the notifier is stopping.
+        Raises WaitStopped as soon as the notifier is stopping.
         """
         body = alert.model_dump_json().encode()
         reason = ""
@@ -142,7 +142,7 @@ class Webhook:
         while not attempt.done.wait(min(_LOOK_S, max(0.0, deadline - time.monotonic()))):
             if self.stopping.is_set():
                 attempt.give_up()
-                raise SinkStopped("the notifier stopped while it waited for the receiver's answer")
+                raise WaitStopped("the notifier stopped while it waited for the receiver's answer")
             if time.monotonic() >= deadline:
                 attempt.give_up()
                 break

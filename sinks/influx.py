@@ -41,9 +41,9 @@ from schemas.base import to_ms
 from schemas.estimate import Estimate
 from schemas.secret import SecretError, tidy_token
 from sinks.errors import PointError, SinkSettingError
-from sinks.patience import Hindrance, Patience
 from sinks.points import Point, window_lines, withdrawn_lines
 from streams.http_times import retry_after
+from streams.patience import Hindrance, Patience
 
 T = TypeVar("T")
 
@@ -163,7 +163,7 @@ class InfluxSink:
     def write(self, estimates: Sequence[Estimate]) -> list[Rejection]:
         """Write the points of the newest revision of each window among `estimates`; blocks until done.
 
-        Returns what can never be written. Raises SinkStopped if the worker stops while the server is away;
+        Returns what can never be written. Raises WaitStopped if the worker stops while the server is away;
         then nothing may be acknowledged.
         """
         newest: dict[tuple[str, int], int] = {}

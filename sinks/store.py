@@ -37,13 +37,13 @@ from schemas.times import HOUR_MS, end_of
 from sinks import retention as kept_for
 from sinks.aggregates import Period, periods_of
 from sinks.pace import Pace, pace_of
-from sinks.patience import Patience
 from sinks.retention import Retention
 from sinks.store_file import StoreFile
 from sinks.store_questions import StoreQuestions
 from sinks.store_schema import ANNOTATIONS, FORECASTS
 from sinks.tidying import Tidying, free_space
 from streams import metrics
+from streams.patience import Patience
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ class Store(StoreQuestions):
 
         An equal revision replaces the kept one (after a new bundle it may differ; otherwise it is the same
         bytes and nothing is written). Returns those that are not older than what is kept now, in order: a
-        second sink writes these. Raises SinkStopped, StoreError.
+        second sink writes these. Raises WaitStopped, StoreError.
 
         The numbers of a window that is over its time stand (`retention`): a higher revision is told, and
         among those returned, but changes nothing here.
@@ -248,7 +248,7 @@ class Store(StoreQuestions):
             return found
 
     def write_stations(self, stations: Sequence[Station]) -> None:
-        """Keep the newest record of each station. Raises SinkStopped, StoreError."""
+        """Keep the newest record of each station. Raises WaitStopped, StoreError."""
         rows = [(station.station, station.model_dump_json()) for station in stations]
         if rows:
             self._file.transact(
@@ -261,7 +261,7 @@ class Store(StoreQuestions):
             self._zones |= {station.station: station.timezone for station in stations}
 
     def write_annotations(self, annotations: Sequence[Annotation]) -> None:
-        """Keep the newest of each annotation. Raises SinkStopped, StoreError."""
+        """Keep the newest of each annotation. Raises WaitStopped, StoreError."""
         rows = [(one.id, one.station, one.model_dump_json()) for one in annotations]
         if not rows:
             return
@@ -276,7 +276,7 @@ class Store(StoreQuestions):
         self._file.transact(upsert)
 
     def write_forecasts(self, forecasts: Sequence[Forecast]) -> list[Forecast]:
-        """Keep the newest of each station; gives those that are. Raises SinkStopped, StoreError."""
+        """Keep the newest of each station; gives those that are. Raises WaitStopped, StoreError."""
         ordered = sorted(forecasts, key=lambda one: (one.issued_at, one.revision))
         newest = {one.station: one for one in ordered}
         if not newest:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from sinks import store_schema
-from sinks.patience import Hindrance, Patience
 from streams.errors import StoreError
+from streams.patience import Hindrance, Patience
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class StoreFile:
     def transact(self, change: Callable[[sqlite3.Connection], _T]) -> _T:
         """What `change` gives, done as a whole; waits while the disk is full.
 
-        Raises SinkStopped, StoreError.
+        Raises WaitStopped, StoreError.
         """
         attempt = 0
         while True:

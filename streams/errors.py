@@ -6,7 +6,8 @@ StreamError
 ├── TopicReadError        a topic is not there or cannot be read
 ├── CommitMetadataError   a committed offset carries metadata this version cannot read
 ├── DeliveryError         the broker did not confirm a record: the worker stops, nothing is settled
-└── StoreError            the local store cannot be used
+├── StoreError            the local store cannot be used
+└── WaitStopped           the worker is stopping while a server is waited for: nothing was acknowledged
 """
 
 from schemas.errors import SkyfuseError
@@ -38,3 +39,7 @@ class DeliveryError(StreamError):
 
 class StoreError(StreamError):
     """The local store cannot be used."""
+
+
+class WaitStopped(StreamError):
+    """The worker is stopping while a server is waited for: re-read the batch, do not acknowledge."""

@@ -9,10 +9,10 @@ import pytest
 from agents.builders import _waited, _waiting
 from cli.shared.influx_setup import admin_of, initialise
 from settings.token_file import read_token
-from sinks.errors import SinkStopped
 from sinks.influx import InfluxBucket, InfluxSink
-from sinks.patience import Hindrance, Patience
+from streams.errors import WaitStopped
 from streams.metrics import REGISTRY
+from streams.patience import Hindrance, Patience
 from tests.influx2 import Influx2
 from tests.samples import estimate
 
@@ -124,7 +124,7 @@ def test_a_wait_that_ends_with_the_worker_is_over():
     stopping = threading.Event()
     stopping.set()
     trouble = Hindrance("influx", "cannot be reached", "InfluxDB cannot be reached: refused")
-    with pytest.raises(SinkStopped):
+    with pytest.raises(WaitStopped):
         Patience.until(stopping, _waiting, _waited).pause(0, trouble)
     assert waits() == {}
 
@@ -142,7 +142,7 @@ def test_what_is_waited_for_is_told_in_few_words():
         nobody.bind(("127.0.0.1", 0))  # bound and not listening: every connection is refused
         url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
         sink = InfluxSink(InfluxBucket(url, "o", "b"), "t", patience)
-        with pytest.raises(SinkStopped):
+        with pytest.raises(WaitStopped):
             sink.write([estimate("s1")])
         sink.close()
     assert seen == [{("influx", "cannot be reached")}]

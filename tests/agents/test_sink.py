@@ -22,10 +22,10 @@ from schemas.dead_letter import DeadLetter
 from schemas.errors import Refused
 from schemas.estimate import Estimate, Inputs, MissingPollutant, ModelOutput
 from sinks.influx import InfluxBucket, InfluxSink
-from sinks.patience import Patience
 from sinks.retention import Retention
 from sinks.store import Store
 from streams.accept import Keys, read_estimate
+from streams.patience import Patience
 from streams.stage import Out, StageIo
 from streams.stations import StationBook
 from tests.agents.test_sink_annotations import SPIDER

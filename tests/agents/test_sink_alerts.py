@@ -13,9 +13,9 @@ from schemas.alert import SEVERITIES
 from schemas.base import parse_time, to_ms
 from schemas.dead_letter import DeadLetter
 from sinks.influx import InfluxBucket, InfluxSink
-from sinks.patience import Patience
 from sinks.store import Store
 from streams.accept import Keys
+from streams.patience import Patience
 from streams.stage import Out, StageIo
 from streams.stations import StationBook
 from tests.exchange.test_cap_and_webhook import EVENTS

@@ -7,11 +7,11 @@ import pytest
 
 from agents.builders import _waiting
 from settings.sections import WindowSettings
-from sinks.errors import SinkStopped
-from sinks.patience import Hindrance, Patience
+from streams.errors import WaitStopped
 from streams.join import Rules
 from streams.join_rules import join_rules
 from streams.metrics import REGISTRY
+from streams.patience import Hindrance, Patience
 
 AWAY = Hindrance("influx", "cannot be reached", "InfluxDB cannot be reached: refused")
 
@@ -20,7 +20,7 @@ def test_a_sink_that_waits_is_counted_for_the_alert_rules_and_said(caplog: pytes
     stopping = threading.Event()
     stopping.set()
     before = REGISTRY.get_sample_value("aq_sink_errors_total", {"sink": "influx"}) or 0.0
-    with pytest.raises(SinkStopped):
+    with pytest.raises(WaitStopped):
         Patience.until(stopping, _waiting).pause(0, AWAY)
     assert REGISTRY.get_sample_value("aq_sink_errors_total", {"sink": "influx"}) == before + 1
     assert "InfluxDB cannot be reached" in caplog.text

@@ -22,9 +22,9 @@ from cli.dlq import Dead, scan
 from cli.errors import QueryError
 from cli.shared.connection import kafka_connection
 from exchange.webhook import Webhook
-from sinks.patience import Patience
 from sinks.store import Store
 from streams.admin import create_topics
+from streams.patience import Patience
 from streams.topics import ALERTS, DEAD_LETTERS
 from tests.engines import until
 from tests.exchange.test_cap_and_webhook import EVENTS, Receiver

@@ -20,8 +20,8 @@ from exchange import cap
 from exchange.webhook import Webhook, verify
 from schemas.alert import Alert
 from schemas.station import Station
-from sinks.errors import SinkStopped
-from sinks.patience import Patience
+from streams.errors import WaitStopped
+from streams.patience import Patience
 from tests.alerting.test_machine import MINUTE, RULES, minutes
 from tests.samples import T0, estimate, imputed, index, measured
 
@@ -182,7 +182,7 @@ def test_a_receiver_that_stays_away_is_given_up(receiver):
 def test_a_notifier_that_stops_does_not_give_up(receiver):
     receiver.answers.append((503, {}))
     one = Webhook(receiver.url, b"s", Patience(wait=lambda _: True), lambda: 0.0)
-    with pytest.raises(SinkStopped):
+    with pytest.raises(WaitStopped):
         one.deliver(EVENTS[0])
 
 
@@ -217,7 +217,7 @@ def test_a_notifier_that_stops_waits_for_no_answer(dripper):
     one = hook(dripper.url, [], timeout=60, stopping=stopping)
     dripper.on_request = stopping.set
     began = time.monotonic()
-    with pytest.raises(SinkStopped):
+    with pytest.raises(WaitStopped):
         one.deliver(EVENTS[0])
     assert time.monotonic() - began < 5
 

@@ -23,9 +23,9 @@ from schemas.parameters import POLLUTANTS
 from schemas.station import Station
 from sinks.directory import Directory
 from sinks.influx import InfluxBucket, InfluxSink
-from sinks.patience import Patience
 from sinks.points import alert_point, forecast_points
 from sinks.store import Store
+from streams.patience import Patience
 from tests.engines import FaultProxy, influxdb
 from tests.samples import T0, estimate, imputed, index, measured
 

@@ -13,9 +13,9 @@ from schemas.station import Station
 from sinks.aggregates import Period, aggregate, periods_of
 from sinks.aggregator import Aggregator
 from sinks.influx import InfluxBucket, InfluxSink
-from sinks.patience import Patience
 from sinks.store import Store
 from sinks.tally import Tally
+from streams.patience import Patience
 from tests.samples import T0, estimate, estimates, imputed, index, measured
 
 MS = T0 * 1000

@@ -17,8 +17,8 @@ from infra.stack.cache import EmbeddedCache
 from schemas.estimate import Estimate
 from sinks.cache import LatestCache
 from sinks.influx import InfluxBucket, InfluxSink
-from sinks.patience import Patience
 from sinks.store import Store
+from streams.patience import Patience
 from tests.influx2 import Influx2
 from tests.samples import T0, estimate, imputed, index, measured
 from tests.sinks.lines import read

@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from schemas.base import from_ms
 from schemas.estimate import Window
 from schemas.parameters import POLLUTANTS
-from sinks.errors import SinkSettingError, SinkStopped
+from sinks.errors import SinkSettingError
 from sinks.influx import InfluxBucket, InfluxSink, on_this_machine
-from sinks.patience import Patience
 from sinks.points import Point
 from sinks.store import Store
+from streams.errors import WaitStopped
+from streams.patience import Patience
 from tests.engines import Fault, FaultProxy, influxdb
 from tests.samples import T0, estimate, estimates, imputed, index, measured
 from tests.sinks.lines import points
@@ -281,7 +282,7 @@ def test_a_server_that_takes_a_body_slowly_is_given_more_time(sink_to):
 
 def test_a_name_that_does_not_resolve_is_waited_for(sink_to):
     clock = Clockless(then=lambda count: count == 3)
-    with pytest.raises(SinkStopped):
+    with pytest.raises(WaitStopped):
         sink_to("http://influx.invalid:8086", "aq", clock).write([estimate()])
     assert "cannot be reached" in clock.reasons[0]
     assert "influx.invalid" in clock.reasons[0]
@@ -399,7 +400,7 @@ def test_a_worker_that_stops_does_not_wait(proxy, influx):
     stopping = threading.Event()
     patience = Patience.until(stopping, on_wait=lambda *_: stopping.set())
     sink = InfluxSink(InfluxBucket(through.url, "o", "b"), "t", patience)
-    with pytest.raises(SinkStopped):
+    with pytest.raises(WaitStopped):
         sink.write([estimate()])
     sink.close()
 

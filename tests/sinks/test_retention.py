@@ -18,10 +18,10 @@ from schemas.estimate import Estimate
 from schemas.station import Station
 from schemas.times import DAY_MS, HOUR_MS
 from sinks.aggregates import Period, aggregate, periods_of
-from sinks.patience import Patience
 from sinks.retention import REVISED_FOR_MS, Retention
 from sinks.store import Store
 from sinks.tally import Counted, Tally
+from streams.patience import Patience
 from tests.samples import T0, estimate, estimates, imputed, index, measured
 
 ROOT = Path(__file__).parents[2]

@@ -18,11 +18,10 @@ from hypothesis import strategies as st
 from schemas.base import from_ms
 from schemas.estimate import Estimate
 from schemas.station import Station
-from sinks.errors import SinkStopped
-from sinks.patience import Patience
 from sinks.store import Store
 from sinks.store_schema import SCHEMA_VERSION
-from streams.errors import StoreError
+from streams.errors import StoreError, WaitStopped
+from streams.patience import Patience
 from tests.samples import T0, estimate, estimates, index, measured
 from tests.sinks.lines import points
 
@@ -236,7 +235,7 @@ def test_a_worker_that_stops_does_not_wait_for_the_disk(tmp_path):
     with Store(tmp_path / "s.sqlite", patience=Patience(wait=lambda _: True)) as store:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
         try:
-            with pytest.raises(SinkStopped, match="cannot be written"):
+            with pytest.raises(WaitStopped, match="cannot be written"):
                 store.write([estimate(f"s{n}") for n in range(500)])
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sinks.errors import SinkStopped
-from sinks.patience import Hindrance, Patience
+from streams.errors import WaitStopped
+from streams.patience import Hindrance, Patience
 
 BECAUSE = Hindrance("influx", "why", "because")
 
@@ -54,6 +54,6 @@ def test_stopping_ends_the_wait():
     patience = Patience.until(
         stopping, on_wait=lambda trouble, seconds: told.append((trouble.words, seconds > 0))
     )
-    with pytest.raises(SinkStopped, match="because"):
+    with pytest.raises(WaitStopped, match="because"):
         patience.pause(20, BECAUSE)
     assert told == [("because", True)]

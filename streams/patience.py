@@ -1,4 +1,4 @@
-"""How a sink waits for an engine that is away: for ever, politely, but not longer than the worker."""
+"""How what writes to a server waits while it is away: for ever, politely, but not longer than the worker."""
 
 import random
 import threading
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sinks.errors import SinkStopped
+from streams.errors import WaitStopped
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Patience:
         """Wait before attempt number `attempt` + 1 (the first failed one is 0).
 
         `asked`: seconds the server wants (Retry-After); the wait is at least that, plus jitter.
-        Raises SinkStopped as soon as the worker is stopping.
+        Raises WaitStopped as soon as the worker is stopping.
         """
         backoff = min(self.longest, self.first * 2 ** min(attempt, 30)) * (0.5 + 0.5 * self.uniform())
         if asked is not None:
@@ -66,4 +66,4 @@ class Patience:
         self.on_wait(trouble, backoff)
         if self.wait(backoff):
             self.on_end()
-            raise SinkStopped(f"the worker stopped while this was waited for: {trouble.words}")
+            raise WaitStopped(f"the worker stopped while this was waited for: {trouble.words}")
