@@ -6,7 +6,7 @@ Alert events go into InfluxDB only, for dashboards: their own store is the compa
 import asyncio
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -138,6 +138,19 @@ class SinkStage:
         # Twice what came: so what leaves keeps up with a backlog too.
         await loop.run_in_executor(self._executor, self._store.tidy, 2 * len(read))
 
+    async def _keep(
+        self, records: Sequence[KafkaRecord], letters: Letters, write: Callable[[], list[Rejection]]
+    ) -> bool:
+        """Write what stands beside the estimates; False where the wait for a server was ended."""
+        try:
+            rejected = await asyncio.get_running_loop().run_in_executor(self._executor, write)
+        except WaitStopped:
+            return False  # nothing is acknowledged, it will be read again
+        _complain(rejected)
+        letters.count(records)
+        await self._io.publish(letters.out())
+        return True
+
     async def _take_alerts(self, records: Sequence[KafkaRecord]) -> None:
         assert self._influx is not None, "alerts are read for InfluxDB only"
         newest: dict[str, Point] = {}
@@ -148,16 +161,8 @@ class SinkStage:
             found = letters.read(record, lambda record=record: _alert_point(record))  # type: ignore[misc]
             if found is not None:
                 newest[found[0]] = found[1]
-        try:
-            rejected = await asyncio.get_running_loop().run_in_executor(
-                self._executor, self._influx.write_points, list(newest.values())
-            )
-        except WaitStopped:
-            return  # nothing is acknowledged, it will be read again
-        _complain(rejected)
-        letters.count(records)
-        await self._io.publish(letters.out())
-        self._alerts_read = records[-1].offset + 1
+        if await self._keep(records, letters, partial(self._influx.write_points, list(newest.values()))):
+            self._alerts_read = records[-1].offset + 1
 
     async def _take_annotations(self, records: Sequence[KafkaRecord]) -> None:
         newest: dict[str, Annotation] = {}
@@ -168,16 +173,8 @@ class SinkStage:
             annotation = letters.read(record, partial(read_annotation, record, self._stations.keys))
             if annotation is not None:
                 newest[annotation.id] = annotation
-        try:
-            rejected = await asyncio.get_running_loop().run_in_executor(
-                self._executor, self._write_annotations, list(newest.values())
-            )
-        except WaitStopped:
-            return  # nothing is acknowledged, it will be read again
-        _complain(rejected)
-        letters.count(records)
-        await self._io.publish(letters.out())
-        self._annotations_read = records[-1].offset + 1
+        if await self._keep(records, letters, partial(self._write_annotations, list(newest.values()))):
+            self._annotations_read = records[-1].offset + 1
 
     def _write_annotations(self, annotations: Sequence[Annotation]) -> list[Rejection]:
         self._store.write_annotations(annotations)
@@ -190,16 +187,9 @@ class SinkStage:
         found = [
             letters.read(record, partial(read_forecast, record, self._stations.keys)) for record in records
         ]
-        try:
-            rejected = await asyncio.get_running_loop().run_in_executor(
-                self._executor, self._write_forecasts, [one for one in found if one is not None]
-            )
-        except WaitStopped:
-            return  # nothing is acknowledged, it will be read again
-        _complain(rejected)
-        letters.count(records)
-        await self._io.publish(letters.out())
-        self._forecasts_read = records[-1].offset + 1
+        forecasts = [one for one in found if one is not None]
+        if await self._keep(records, letters, partial(self._write_forecasts, forecasts)):
+            self._forecasts_read = records[-1].offset + 1
 
     def _write_forecasts(self, forecasts: Sequence[Forecast]) -> list[Rejection]:
         newest = self._store.write_forecasts(forecasts)

@@ -19,6 +19,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import urllib3
 
+from infra.errors import MosquittoError
+from infra.stack.mosquitto import LocalMosquitto
+
 _DEADLINE_S = 30.0
 HTTP = urllib3.PoolManager(retries=False, timeout=10.0)
 
@@ -66,6 +69,21 @@ def server(program: str, *arguments: str, ready: str, folder: Path) -> Iterator[
             yield process
         finally:
             process.kill()
+
+
+@contextmanager
+def mosquitto_of(broker: LocalMosquitto) -> Iterator[LocalMosquitto]:
+    """A Mosquitto while it runs; where none is installed the test is skipped."""
+    try:
+        broker.start()
+    except MosquittoError as error:
+        if "not installed" not in str(error):
+            raise
+        pytest.skip("mosquitto is not installed (apt-get install mosquitto)")
+    try:
+        yield broker
+    finally:
+        broker.stop()
 
 
 @dataclass

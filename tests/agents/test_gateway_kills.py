@@ -20,7 +20,6 @@ import psutil
 import pytest
 
 from infra.connect import environment
-from infra.errors import MosquittoError
 from infra.stack.broker import EmbeddedBroker
 from infra.stack.mosquitto import LocalMosquitto
 from infra.stack.ports import free_port
@@ -28,6 +27,7 @@ from infra.stack.processes import Child, spawn
 from settings.sections import KafkaSettings, Settings
 from streams.admin import create_topics
 from streams.topics import READINGS
+from tests.engines import mosquitto_of
 from tests.harness import read_all
 
 PERIOD_S = 10.0
@@ -189,13 +189,8 @@ def _until_said(log: Path, words: str) -> None:
 @pytest.mark.broker
 @pytest.mark.engine
 def test_what_was_acknowledged_is_in_kafka_whatever_was_killed(tmp_path: Path) -> None:
-    try:
-        with LocalMosquitto(tmp_path / "probe", free_port()):
-            pass
-    except MosquittoError as error:
-        if "not installed" not in str(error):
-            raise
-        pytest.skip("mosquitto is not installed (apt-get install mosquitto)")
+    with mosquitto_of(LocalMosquitto(tmp_path / "probe", free_port())):
+        pass  # it is installed
     seen = asyncio.run(_run(tmp_path, 50, 40.0, kill_mqtt=False))
     assert seen.acknowledged == seen.sent == 200
     assert seen.lost == []

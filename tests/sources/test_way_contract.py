@@ -26,7 +26,6 @@ from paho.mqtt.client import Client
 
 import sources
 from camera.image import MAX_ORIGINAL_BYTES
-from infra.errors import MosquittoError
 from infra.stack.mosquitto import LocalMosquitto
 from infra.stack.ports import free_port
 from settings.sections import GatewaySettings, HttpSettings, MqttSettings
@@ -42,6 +41,7 @@ from sources.gateway.reception import Reception
 from sources.gateway.way import Way
 from sources.pull.schedule import PullSchedule
 from streams.stage import Out
+from tests.engines import mosquitto_of
 from tests.sources.cameras.servers import picture, served
 from tests.sources.gateway.desk import NOW, Log
 from tests.sources.gateway.test_mqtt import Device
@@ -190,13 +190,6 @@ class Publisher:
 
 @asynccontextmanager
 async def mqtt(folder: Path, reception: Reception) -> AsyncIterator[Publisher]:
-    broker = LocalMosquitto(folder / "mosquitto", free_port())
-    try:
-        broker.start()
-    except MosquittoError as error:
-        if "not installed" not in str(error):
-            raise
-        pytest.skip("mosquitto is not installed (apt-get install mosquitto)")
     acknowledged: list[int] = []
     ack = Client.ack
 
@@ -204,17 +197,17 @@ async def mqtt(folder: Path, reception: Reception) -> AsyncIterator[Publisher]:
         acknowledged.append(mid)
         return ack(client, mid, qos)
 
-    way = MqttWay(MqttSettings(url=broker.url, client_id="gw"), reception, reception, folder)
-    device = Device(broker.url)
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Client, "ack", noted)
-            async with serving(way):
-                await asyncio.wait_for(way.connected.wait(), 60)
-                yield Publisher(device, acknowledged)
-    finally:
-        device.close()
-        broker.stop()
+    with mosquitto_of(LocalMosquitto(folder / "mosquitto", free_port())) as broker:
+        way = MqttWay(MqttSettings(url=broker.url, client_id="gw"), reception, reception, folder)
+        device = Device(broker.url)
+        try:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(Client, "ack", noted)
+                async with serving(way):
+                    await asyncio.wait_for(way.connected.wait(), 60)
+                    yield Publisher(device, acknowledged)
+        finally:
+            device.close()
 
 
 class Writer:

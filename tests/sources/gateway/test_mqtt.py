@@ -11,13 +11,13 @@ import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from infra.errors import MosquittoError
 from infra.stack.mosquitto import _CONFIG, LocalMosquitto
 from infra.stack.ports import free_port
 from settings.sections import MqttSettings
 from sources.gateway.mqtt_way import MqttWay
 from sources.gateway.reception import Reception
 from sources.gateway.spool import PatientReception
+from tests.engines import mosquitto_of
 from tests.sources.gateway.desk import NOW, Log, desk
 from tests.sources.gateway.test_http import picture
 
@@ -29,15 +29,8 @@ T = TypeVar("T")
 
 @pytest.fixture
 def mosquitto(tmp_path: Path) -> Iterator[LocalMosquitto]:
-    broker = LocalMosquitto(tmp_path / "mosquitto", free_port())
-    try:
-        broker.start()
-    except MosquittoError as error:
-        if "not installed" not in str(error):
-            raise
-        pytest.skip("mosquitto is not installed (apt-get install mosquitto)")
-    yield broker
-    broker.stop()
+    with mosquitto_of(LocalMosquitto(tmp_path / "mosquitto", free_port())) as broker:
+        yield broker
 
 
 class Device:

@@ -10,7 +10,6 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from infra.errors import MosquittoError
 from infra.stack.mosquitto import _CONFIG, LocalMosquitto
 from infra.stack.ports import free_port
 from settings.sections import HttpSettings, MqttSettings
@@ -19,6 +18,7 @@ from sources.gateway.errors import CertificateFileError
 from sources.gateway.http_way import HttpWay
 from sources.gateway.keys import KeyRing, StoredKey, changing_keys, digest_of
 from sources.gateway.mqtt_way import MqttWay
+from tests.engines import mosquitto_of
 from tests.sources.gateway.desk import desk
 from tests.sources.gateway.test_http import ALL, READING
 from tests.sources.gateway.test_mqtt import Device, Served, reading, until
@@ -100,15 +100,8 @@ def guarded(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
         f"keyfile {folder}/one.key\nrequire_certificate true\n"
     )
     monkeypatch.setattr("infra.stack.mosquitto._CONFIG", more)
-    broker = LocalMosquitto(place, free_port())
-    try:
-        broker.start()
-    except MosquittoError as error:
-        if "not installed" not in str(error):
-            raise
-        pytest.skip("mosquitto is not installed (apt-get install mosquitto)")
-    yield broker
-    broker.stop()
+    with mosquitto_of(LocalMosquitto(place, free_port())) as broker:
+        yield broker
 
 
 # The client leaves a socket to the collector whose handshake has failed.
