@@ -24,6 +24,7 @@ from sources.gateway.admission import Admission
 from sources.gateway.devices import DeviceReporter, SourceChange
 from sources.gateway.directory import StationDirectory
 from sources.gateway.errors import CodecFileError
+from sources.gateway.ftp_way import FtpWay
 from sources.gateway.http_way import HttpWay
 from sources.gateway.keys import KeyRing
 from sources.gateway.mqtt_way import MqttWay
@@ -70,7 +71,7 @@ class Gateway:
 
 
 def build_gateway(settings: Settings) -> Gateway:
-    """The gateway of settings. Raises KeyFileError, TemplateError, SourceError for what is wrong in them."""
+    """The gateway of settings. Raises KeyFileError, TemplateError, SourceError, FtpMissing."""
     gateway = settings.gateway
     prefix = settings.kafka.prefix
     producer = ConfirmedProducer(settings.kafka, patience_s=gateway.patience.total_seconds())
@@ -96,10 +97,12 @@ def build_gateway(settings: Settings) -> Gateway:
     ways: list[Way] = [directory, devices]
     if patient is not None:
         ways.append(patient)
+    keys = KeyRing(settings.keys_path, complain=log.error)
+    if not len(keys) and not (gateway.http.port is None and gateway.ftp.port is None):
+        log.warning("there is no key yet, so nobody can send by HTTP or FTP: `skyfuse gateway keys add NAME`")
+    if gateway.ftp.port is not None:
+        ways.append(FtpWay(gateway.ftp, reception, keys, report=devices.source_changed))
     if gateway.http.port is not None:
-        keys = KeyRing(settings.keys_path, complain=log.error)
-        if not len(keys):
-            log.warning("there is no key yet, so nobody can send by HTTP: `skyfuse gateway keys add NAME`")
         stations = StationRegistry(client_arguments(settings.kafka), prefix)
         ways.append(
             HttpWay(

@@ -40,13 +40,19 @@ def add(
         bool,
         typer.Option("--manages", help="It may list and change the records of these stations, too."),
     ] = False,
+    short: Annotated[
+        bool,
+        typer.Option(
+            "--short", help="16 letters and digits: for cameras that take no longer password (FTP)."
+        ),
+    ] = False,
 ) -> None:
     """Make a key and print it: it is shown this once, and only its digest is kept."""
     if signed and without:
         raise typer.BadParameter("--signed and --without-key exclude each other")
     if manages and without:
         raise typer.BadParameter("--manages needs a key")
-    secret = None if without else new_key()
+    secret = None if without else new_key(short=short)
     try:
         made = StoredKey(
             name=name,

@@ -299,6 +299,30 @@ class MqttSettings(_Section):
     ] = 2000
 
 
+class FtpSettings(_Section):
+    """What the gateway takes by FTP: pictures that cameras upload. Needs the extra `ftp`."""
+
+    host: Annotated[
+        str, Field(description="address it listens at; 0.0.0.0 where cameras are on other machines")
+    ] = "127.0.0.1"
+    port: Annotated[
+        Annotated[int, Field(ge=0, le=65_535)] | None,
+        BeforeValidator(none_if_off),
+        Field(description='"off": takes nothing by FTP; 2121, or 21 where the worker may listen there'),
+    ] = None
+    passive_ports: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=65_535)], Annotated[int, Field(ge=1, le=65_535)]] | None,
+        Field(description="first and last port of transfers, to be let through a firewall; any if not set"),
+    ] = None
+    max_clients: Annotated[int, Field(ge=1, le=1000, description="connections at a time")] = 64
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "FtpSettings":
+        if self.passive_ports is not None and self.passive_ports[0] > self.passive_ports[1]:
+            raise ValueError("gateway.ftp.passive_ports: the first port is above the last one")
+        return self
+
+
 def _box(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
     south, west, north, east = box
     if not (-90 <= south < north <= 90 and -180 <= west <= 180 and -180 <= east <= 180):
@@ -310,10 +334,11 @@ _Box = Annotated[tuple[float, float, float, float], AfterValidator(_box)]
 
 
 class GatewaySettings(_Section):
-    """The gateway: what devices send, by HTTP and MQTT (docs/ingest.md)."""
+    """The gateway: what devices send, by HTTP, MQTT and FTP (docs/ingest.md)."""
 
     http: HttpSettings = HttpSettings()
     mqtt: MqttSettings = MqttSettings()
+    ftp: FtpSettings = FtpSettings()
     keys: Annotated[
         Path | None,
         Field(description="file of keys (`skyfuse gateway keys`); data_dir/gateway/keys.toml if not set"),

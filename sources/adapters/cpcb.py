@@ -36,8 +36,9 @@ def _read(payload: Node, tray: Tray) -> None:
 ADAPTER: Final = Adapter(
     name="cpcb",
     title="CPCB CAAQMS (CSV of a station)",
-    versions="portal exports since 2018 (From Date, To Date) and bulk files since 2023 (Timestamp, the"
-    " beginning; units in the names of columns). Gases without a unit in their column's name are refused",
+    versions="portal exports since 2018 (From Date, To Date; what was asked for in lines above the table) and"
+    " bulk files since 2023 (Timestamp, the beginning; units in the names of columns). Gases without a unit"
+    " in their column's name are refused",
     arrives="file",
     form="table",
     read=_read,
@@ -48,6 +49,7 @@ ADAPTER: Final = Adapter(
         "*#": "number of the line",
     },
     naive=_IST,
+    heads=("From Date", "Timestamp"),
     formats=("%d-%m-%Y %H:%M", "%d-%b-%Y %H:%M", "%d-%b-%Y - %H:%M", "%d-%m-%Y %H:%M:%S", "%d/%m/%Y %H:%M"),
     correction="the board's",
     archive=True,

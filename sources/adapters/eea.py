@@ -12,7 +12,9 @@ from sources.adapters.core.tray import Tray
 #: Codes of the agency's vocabulary of pollutants (newer tables have only these).
 _CODES: Final = {"1": "so2", "5": "pm10", "6001": "pm25", "7": "o3", "8": "no2", "10": "co"}
 #: A sampling point is of one pollutant; the station's code is in its name, in most countries.
-_STATION: Final = re.compile(r"(?<![A-Z0-9])([A-Z]{2}[0-9]{5}[A-Z]?|[A-Z]{4}[0-9]{3})(?![A-Z0-9])")
+_STATION: Final = re.compile(
+    r"(?<![A-Z0-9])([A-Z]{2}[0-9]{5}[A-Z]?|[A-Z]{2}[0-9]{4}[A-Z]|[A-Z]{4}[0-9]{3}|SP_[0-9]{8}(?=_))(?![A-Z0-9])"
+)
 _LENGTHS: Final = {"hour": 3600, "day": 86_400}
 
 

@@ -26,6 +26,8 @@ _STATIONS: Final = (
     "sensor_id",
     "site",
     "location",
+    # Of what Telegraf has from an MQTT broker, the machine that it runs on says nothing.
+    "topic",
     "host",
 )
 _UNITS: Final = ("unit", "units")

@@ -1,11 +1,14 @@
 """NGSI-LD and NGSIv2: AirQualityObserved entities (Smart Data Models), in notifications or as they are."""
 
+import re
 from typing import Final
 
 from sources.adapters.core.adapter import Adapter
 from sources.adapters.core.payload import Node
 from sources.adapters.core.tray import Tray
 from sources.adapters.core.words import is_not_carried, parameter_of
+
+_ZONE: Final = re.compile(r"(?:[Zz]|[+-][0-9]{2}:?[0-9]{2})$")
 
 
 def _read(payload: Node, tray: Tray) -> None:
@@ -18,8 +21,13 @@ def _read(payload: Node, tray: Tray) -> None:
         tray.place(device, north, east)
         observed = _value(entity["dateObserved"] or entity["dateObservedTo"])
         text = observed.peek()
-        # Older brokers give an interval.
-        common = tray.moment_of(device, f"{text}".rpartition("/")[2], observed) if text else None
+        # Older brokers give an interval, which the values stand for.
+        begin, slash, end = f"{text}".rpartition("/")
+        common = tray.moment_of(device, end, observed) if text else None
+        # What the beginning does not say of its zone, the end says.
+        zone = "" if _ZONE.search(begin) else "".join(_ZONE.findall(end))
+        since = tray.moment_of(device, begin + zone, observed) if common and slash else None
+        period_s = (common - since).total_seconds() if common and since and common > since else None
         if text is not None:
             observed.drop()
         for name, attribute in entity.items():
@@ -38,7 +46,8 @@ def _read(payload: Node, tray: Tray) -> None:
             elif at is None:
                 tray.refused_draft(device).named(name, value, unit)
             else:
-                tray.draft(device, at=at).named(name, value, unit)
+                whole = period_s if at == common else None
+                tray.draft(device, at=at, period_s=whole).named(name, value, unit)
 
 
 def _value(attribute: Node) -> Node:

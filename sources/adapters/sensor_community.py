@@ -25,7 +25,17 @@ def _read(payload: Node, tray: Tray) -> None:
     east = position.get("GPS_lon", position.get("lon", nowhere))
     tray.place(device, north, east)
     interval = next((node for name, node in pairs if name == "interval"), nowhere)
-    draft = tray.draft(device, period_s=tray.seconds(interval, 0.001))
+    # Its own web page, /data.json, says how many seconds ago that was.
+    age, period_s = payload["age"], tray.seconds(interval, 0.001)
+    if age:
+        at = tray.ago(age)
+        draft = (
+            tray.draft(device, at=at, period_s=period_s, source="server")
+            if at
+            else tray.refused_draft(device)
+        )
+    else:
+        draft = tray.draft(device, period_s=period_s)
     pin = _PINS.get(tray.context.headers.get("x-pin", ""), "")
     for name, node in pairs:
         known = field_of(name, pin)
@@ -59,7 +69,7 @@ ADAPTER: Final = Adapter(
     title="Sensor.Community airRohr (firmware push)",
     versions="NRZ-2016 to NRZ-2024. A custom API gets one message with prefixed names (SDS_P1); the community"
     " one per sensor, names without prefix, the sensor in X-PIN. Before 2018 signal has a unit",
-    arrives="POST, from the firmware's own API setting",
+    arrives="POST, from the firmware's own API setting; GET http://DEVICE/data.json",
     read=_read,
     fields=FIELDS,
     others={

@@ -7,6 +7,7 @@ GatewayError
 ├── TemplateError  a topic's template in the settings is wrong
 ├── CodecFileError a decoder that settings name cannot be used
 ├── CertificateFileError  a certificate or its key cannot be used
+├── FtpMissing     FTP is asked for, and what serves it is not installed
 ├── NotTaken       a request that was turned away, with the answer to it
 └── SpoolFull      what waits for Kafka on disk has no more room
 """
@@ -68,6 +69,10 @@ class TemplateError(GatewayError):
 
 class CodecFileError(GatewayError):
     """A decoder that settings name cannot be used."""
+
+
+class FtpMissing(GatewayError):
+    """FTP is asked for in the settings, and what serves it is not installed."""
 
 
 class CertificateFileError(GatewayError):

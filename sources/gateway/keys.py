@@ -12,6 +12,7 @@ import hmac
 import os
 import re
 import secrets
+import string
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -33,6 +34,9 @@ SIGNED_WITHIN_S: Final = 300
 #: Seconds between two looks at whether the file has changed.
 _LOOK_S: Final = 1.0
 _BEGINS: Final = "sf_"
+#: 95 bits: of a digest of it nobody makes the key either.
+_SHORT: Final = 16
+_PLAIN: Final = string.ascii_letters + string.digits
 _PATTERN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\*?|\*")
 _SIGNATURE: Final = re.compile(r"t=([0-9]{1,12}),v1=([0-9a-f]{64})")
 
@@ -84,8 +88,10 @@ def digest_of(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def new_key() -> str:
-    """A key nobody else has."""
+def new_key(*, short: bool = False) -> str:
+    """A key nobody else has; `short`: 16 letters and digits, as many cameras take no longer password."""
+    if short:
+        return "".join(secrets.choice(_PLAIN) for _ in range(_SHORT))
     return _BEGINS + secrets.token_urlsafe(32)
 
 

@@ -6,6 +6,7 @@ and the next one is.
 """
 
 import asyncio
+import ftplib
 import hashlib
 import importlib
 import inspect
@@ -28,12 +29,13 @@ import sources
 from camera.image import MAX_ORIGINAL_BYTES
 from infra.stack.mosquitto import LocalMosquitto
 from infra.stack.ports import free_port
-from settings.sections import GatewaySettings, HttpSettings, MqttSettings
+from settings.sections import FtpSettings, GatewaySettings, HttpSettings, MqttSettings
 from sources.adapters.core.translation import MAX_BYTES
 from sources.cameras.round import CameraRound
 from sources.entries import CameraEntry, FolderEntry, PullEntry
 from sources.files.watch import FolderWatch
 from sources.gateway.errors import KafkaAway
+from sources.gateway.ftp_way import FtpWay
 from sources.gateway.http_way import HttpWay
 from sources.gateway.keys import KeyRing, StoredKey, changing_keys, digest_of
 from sources.gateway.mqtt_way import MqttWay
@@ -307,11 +309,57 @@ async def cameras(folder: Path, reception: Reception) -> AsyncIterator[Server]:
             yield server
 
 
+class Uploader:
+    """A camera that uploads a picture until it hears that it is taken, or that it is none."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self._address = address
+        self._tasks: list[asyncio.Task[None]] = []
+        self._met = self._taken = 0
+
+    async def offer(self, body: bytes) -> None:
+        self._tasks.append(asyncio.create_task(self._send(body)))
+
+    async def _send(self, body: bytes) -> None:
+        reply = "451"
+        while reply.startswith("451"):  # it connects anew each time, which takes a while
+            reply = await asyncio.to_thread(self._upload, body)
+        self._taken += reply.startswith("226")
+        self._met += 1
+
+    def _upload(self, body: bytes) -> str:
+        with ftplib.FTP(timeout=60) as client:
+            client.connect(*self._address)
+            client.login("roof", KEY)
+            try:
+                return client.storbinary("STOR snapshot.jpg", io.BytesIO(body))
+            except (ftplib.Error, OSError) as error:
+                return str(error)
+
+    def met(self) -> int:
+        return self._met
+
+    def acknowledged(self) -> int:
+        return self._taken
+
+
+@asynccontextmanager
+async def ftp(folder: Path, reception: Reception) -> AsyncIterator[Uploader]:
+    with changing_keys(folder / "keys.toml") as keys:
+        keys.append(StoredKey(name="all", stations=("*",), sha256=digest_of(KEY)))
+    way = FtpWay(FtpSettings(port=0), reception, KeyRing(folder / "keys.toml"))
+    async with serving(way):
+        await asyncio.wait_for(way.listening.wait(), 60)
+        assert way.address is not None
+        yield Uploader(way.address)
+
+
 Driver = Callable[[Path, Reception], AbstractAsyncContextManager[Sender]]
 #: How each way in is served and sent to. A new one needs its own here.
 DRIVERS: dict[type, list[tuple[Driver, Payloads]]] = {
     HttpWay: [(http, READINGS)],
     MqttWay: [(mqtt, READINGS._replace(large=bytes(MAX_ORIGINAL_BYTES + 1)))],
+    FtpWay: [(ftp, PICTURES)],
     FolderWatch: [(folder_of_readings, READINGS), (folder_of_pictures, PICTURES)],
     PullSchedule: [(pull, READINGS)],
     CameraRound: [(cameras, PICTURES)],

@@ -71,6 +71,8 @@ _WRAPPERS: Final = frozenset(
 #: Of Decentlab's names, also of the older ones with blanks.
 _MASS: Final = re.compile(r"[ _]mass[ _]concentration$")
 _BATTERY_V: Final = ("battery_voltage", "Battery voltage", "BatV", "Bat_V", "Bat")
+#: Names of a time that the whole of a decoded payload is of.
+_OWN_TIME: Final = ("timestamp", "measured_at", "observed_at")
 #: Bytes of a frame; LoRaWAN carries up to 242.
 _MAX_FRAME: Final = 1024
 
@@ -128,7 +130,15 @@ def _port(raw: object) -> int:
 
 
 def take_decoded(tray: Tray, device: Device, draft: Draft, decoded: Node) -> None:
-    """The values of a decoded payload; those with a time of their own (a device's history) at that."""
+    """The values of a decoded payload; those with a time of their own (a device's history) at that.
+
+    A time of the whole payload is the device's own as well: what it has kept while out of reach is of then.
+    """
+    for key in _OWN_TIME:
+        own = decoded[key]
+        if own and not own.has_parts() and (at := tray.moment(device, own)) is not None:
+            draft = tray.draft(device, at=at, source="device")
+            break
     if decoded["valid"].peek() is False or decoded["err"].peek() not in (None, 0):
         tray.refuse("declared_invalid", decoded, "its decoder says that it is not valid")
         return

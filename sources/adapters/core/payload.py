@@ -6,7 +6,7 @@ nothing that a device sends is dropped silently, however little the adapter's au
 
 import csv
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 from schemas.errors import Refused
@@ -241,17 +241,24 @@ def parsed_json(text: str) -> JsonDocument:
 
 
 class PayloadTable(NamedTuple):
-    """Rows by the names of their columns, each at the index of its line; by index, why a line is none."""
+    """Rows by the names of their columns, each at the index of its line; by index, why a line is none.
+
+    `above`: how many lines stand before that which names the columns.
+    """
 
     rows: list[Any]
     wrong: dict[int, str]
+    above: int = 0
 
 
-def table(text: str, header: list[str] | None = None, delimiters: str = ",;\t|") -> PayloadTable:
+def table(
+    text: str, header: list[str] | None = None, heads: Sequence[str] = (), delimiters: str = ",;\t|"
+) -> PayloadTable:
     """The table in a text. Raises Refused.
 
     Args:
         header: the columns, where no line names them.
+        heads: columns of which the line of names has one; other lines may stand before it.
         delimiters: one of them is taken: that of which the header has most.
 
     A quote that is not closed in its line spoils that line, not those after it.
@@ -261,7 +268,9 @@ def table(text: str, header: list[str] | None = None, delimiters: str = ",;\t|")
     wrong: dict[int, str] = {}
     columns = header
     delimiter = delimiters[0]
-    for index, line in enumerate(lines):
+    begin = next((index for index, line in enumerate(lines) if any(head in line for head in heads)), 0)
+    above = sum(bool(line.strip()) for line in lines[:begin])
+    for index, line in enumerate(lines[begin:], begin):
         if not line.strip() or (columns is header and line.lower().startswith("sep=")):
             continue
         if columns is None or (columns is header and header is not None and index == 0):
@@ -285,4 +294,4 @@ def table(text: str, header: list[str] | None = None, delimiters: str = ",;\t|")
             wrong[index] = f"{len(cells)} cells in {len(columns)} columns"
             continue
         rows[index] = dict(zip(columns, cells, strict=False))
-    return PayloadTable(rows, wrong)
+    return PayloadTable(rows, wrong, above)

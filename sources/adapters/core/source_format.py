@@ -84,6 +84,7 @@ class SourceFormat:
         raw: its payloads hold raw bytes, which a codec decodes (`Context.codec_of`).
         formats: of times, beside ISO 8601 and numbers since 1970 (`datetime.strptime`).
         header: column names of a table whose lines do not name them.
+        heads: columns of which the line of names has one, where a table has other lines above that.
     """
 
     name: str
@@ -104,6 +105,7 @@ class SourceFormat:
     raw: bool = False
     formats: tuple[str, ...] = ()
     header: tuple[str, ...] | None = None
+    heads: tuple[str, ...] = ()
 
     def stated(self) -> dict[str, str]:
         """What it states of its source, in words, by what it is about."""

@@ -89,7 +89,10 @@ def _parsed(adapter: Adapter, data: bytes, tray: Tray) -> Node:
             return Node.root(text)
         case "table":
             header = None if adapter.header is None else list(adapter.header)
-            rows, wrong = table(text, header)
+            rows, wrong, above = table(text, header, adapter.heads)
+            if above:
+                words = f"{above} lines above the table"
+                tray.left_out.add("heading", "", f"{LINE}[1]", words)
             for index, why in wrong.items():
                 tray.refused.add("not_a_row", why, f"{LINE}[{index + 1}]", why)
             return Node.root(rows, LINE)

@@ -22,6 +22,8 @@ from sources.adapters.core.words import is_not_carried
 MAX_SWEPT: Final = 1_000_000
 MAX_PATHS: Final = 2_000
 MAX_DEPTH: Final = 24
+#: What a device has kept for longer it does not show as its newest.
+_LONGEST_AGO_S: Final = 86_400
 #: What comes so much after its moment is a backlog.
 BACKLOG: Final = timedelta(hours=1)
 #: What a device says of itself; its place has a method of its own.
@@ -178,6 +180,14 @@ class Tray(Ledger):
         if not says_nothing(raw):
             self.refused.add("not_a_period", part.path, part, f"{short(raw)} is no length of time")
         return None
+
+    def ago(self, part: Node) -> datetime | None:
+        """The moment so many seconds before the arrival, a day at most; None where it cannot be told."""
+        seconds = self.seconds(part)
+        if seconds is None or seconds > _LONGEST_AGO_S:
+            self.refused.add("not_an_age", part.path, part, "it is no number of seconds up to a day")
+            return None
+        return self.context.received_at - timedelta(seconds=round(seconds))
 
     def stamp(self, part: Node) -> Stamp:
         """Whether times begin or end their period, where the payload says so; else as the adapter does."""

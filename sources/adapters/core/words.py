@@ -62,6 +62,7 @@ _NAMES: Final[dict[str, Parameter]] = {
 #: Quantities of the air that stations often measure and no reading carries.
 NOT_CARRIED: Final[frozenset[str]] = frozenset(
     {
+        "volatileorganiccompounds", "volatileorganiccompoundsparts", "nitrogenmonoxide", "nitrousoxide",
         "co2", "carbondioxide", "eco2", "tvoc", "voc", "vocindex", "tvocindex", "noxindex", "iaq", "hcho",
         "ch2o", "formaldehyde", "no", "nox", "noy", "nh3", "ammonia", "h2s", "ch4", "benzene", "toluene",
         "bc", "blackcarbon", "noise", "light", "lightlevel", "illuminance", "uv", "uvindex", "windspeed",
@@ -107,12 +108,14 @@ def is_not_carried(name: str) -> bool:
 
 
 def _size(name: str) -> str | None:
-    """Of particles, in micrometres: 1.0 and 01 are 1, 25 and 2_5 are 2.5, 10.0 is 10."""
+    """Of particles, in micrometres: 1.0 and 01 are 1, 25, 2_5 and AirGradient's 02 are 2.5, 10.0 is 10."""
     found = _PARTICLES.fullmatch(name)
     if found is None:
         return None
     whole, tenth = found[1], found[2] or "0"
-    if len(whole) == 2 and whole[0] == "0":
+    if whole == "02" and found[2] is None:
+        whole, tenth = "2", "5"
+    elif len(whole) == 2 and whole[0] == "0":
         whole = whole[1]
     elif whole == "25" and found[2] is None:
         whole, tenth = "2", "5"
