@@ -7,7 +7,7 @@ before the time that a server has named, and never by a whole fleet of gateways 
 import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from datasets.errors import SourceError
 from sources.entries import AskedEntry
@@ -18,8 +18,6 @@ from sources.gateway.errors import KafkaAway
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-OK: Final = "ok"
 
 
 class Setback(NamedTuple):

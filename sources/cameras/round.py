@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
-from sources.asking import OK, Availability
+from sources.asking import Availability
 from sources.cameras.cadence import next_picture
 from sources.cameras.shutter import Shutter, Taken, shutter_of
 from sources.cameras.view import FROZEN_AFTER_MS, Shown, shown
 from sources.entries import CameraEntry
 from sources.errors import FetchError
 from sources.gateway.arrival import Picture
-from sources.gateway.devices import SourceChange
+from sources.gateway.devices import OK, SourceChange
 from sources.gateway.errors import KafkaAway
 from sources.gateway.way import TakesArrivals, side_by_side
 from streams import metrics

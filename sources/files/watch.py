@@ -10,13 +10,12 @@ from zoneinfo import ZoneInfo
 
 from camera.image import MAX_ORIGINAL_BYTES
 from sources.adapters.core.parts import Part
-from sources.asking import OK
 from sources.entries import CameraEntry, FolderEntry
 from sources.errors import FileRefused
 from sources.files.inbox import Claimed, Inbox
 from sources.files.unpacking import Piece, pieces
 from sources.gateway.arrival import Arrival, Picture, Receipt
-from sources.gateway.devices import SourceChange
+from sources.gateway.devices import OK, SourceChange
 from sources.gateway.errors import KafkaAway
 from sources.gateway.way import TakesArrivals, side_by_side
 from streams import metrics

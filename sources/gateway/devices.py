@@ -29,6 +29,8 @@ _AGAIN_MS: Final = HOUR_MS
 _IN_TURNS_MS: Final = HOUR_MS
 _ADDRESSES: Final = 4
 _EVERY_S: Final = 1.0
+#: The state of something asked that gives what it should.
+OK: Final = "ok"
 
 
 class _Reported:

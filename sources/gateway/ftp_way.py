@@ -15,9 +15,8 @@ from typing import Final, NamedTuple
 
 from schemas.base import is_id
 from settings.sections import FtpSettings
-from sources.asking import OK
 from sources.gateway.arrival import KeyScope, Picture, Receipt
-from sources.gateway.devices import SourceChange
+from sources.gateway.devices import OK, SourceChange
 from sources.gateway.errors import FtpMissing, KafkaAway, NotAllowed
 from sources.gateway.keys import KeyRing
 from sources.gateway.way import TakesArrivals

@@ -14,11 +14,11 @@ from zoneinfo import ZoneInfo
 
 from schemas.base import format_time, from_ms
 from sources.adapters.core.translation import MAX_BYTES
-from sources.asking import OK, Availability, Setback, asked_of
+from sources.asking import Availability, Setback, asked_of
 from sources.entries import PullEntry
 from sources.fetch import Fetcher, Known
 from sources.gateway.arrival import Arrival
-from sources.gateway.devices import SourceChange
+from sources.gateway.devices import OK, SourceChange
 from sources.gateway.way import TakesPayloads, side_by_side
 from sources.pull.cursors import Cursor, Cursors
 from sources.pull.pages import following, page_of
