@@ -2,20 +2,20 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, get_args
+from typing import Final, Literal, get_args
 
 from alerting.rules import AlertRules
 from alerting.station import StationAlerts
-from alerting.stored import ALERTS
+from alerting.stored import ALERTS, FORESEEN
 from alerting.watch import Watch
 from schemas.alert import Alert
 from schemas.errors import Refused
 from schemas.limits import STATIONS_PER_PARTITION
 from streams import metrics, topics
-from streams.accept import Keys, read_estimate
+from streams.accept import Keys, read_estimate, read_forecast
 from streams.checkpoint import Checkpoints
 from streams.letters import Letters
-from streams.stage import KafkaRecord, Out, StageIo
+from streams.stage import Committed, KafkaRecord, Out, StageIo
 
 #: Seconds that pass at most between two ticks: what is more, the machine slept, and nobody could be heard.
 _LONGEST_TICK: Final = 5.0
@@ -37,7 +37,7 @@ class Quiet:
 
 
 class AlertStage:
-    """Alerts of one partition of the estimates.
+    """Alerts of one partition of the estimates, or of the forecasts, by the rules that look at these.
 
     Events are confirmed before anything is settled; the states they left behind are checkpointed with the
     offset they belong to, so a successor tells the same events again, under the same ids, or none twice.
@@ -57,18 +57,22 @@ class AlertStage:
         *,
         horizon_ms: int,
         quiet: Quiet | None = None,
+        on: Literal["estimates", "forecasts"] = "estimates",
     ) -> None:
         self._io = io
         self._keys = keys
-        self._rules = rules
+        self._foresees = on == "forecasts"
+        self._rules = (lambda: rules().on_forecasts) if self._foresees else (lambda: rules().on_estimates)
         self._watch = Watch(
-            rules(), horizon_ms, {station: state for station, (_, state) in snapshots.items()}
+            self._rules(), horizon_ms, {station: state for station, (_, state) in snapshots.items()}
         )
         self._checkpoints = checkpoints
-        self._topic = io.names.of(topics.ESTIMATES)
+        inputs = topics.FORECASTS if self._foresees else topics.ESTIMATES
+        self._topic = io.names.of(inputs)
         self._stations_topic = io.names.of(topics.STATIONS)
-        start, passed = io.start(topics.ESTIMATES)
+        start, passed = io.start(inputs)
         self._quiet = quiet
+        self._stored_as = FORESEEN if self._foresees else ""
         #: Offset after the last estimate that was watched, and up to which states have been written.
         self._read = self._saved = start
         #: The same of the station records; None before the first.
@@ -111,15 +115,23 @@ class AlertStage:
         self._stand_still()
 
     def _watched(self, record: KafkaRecord) -> list[Alert]:
+        if self._foresees:
+            forecast = read_forecast(record, self._keys)
+            self._expect_room(forecast.station)
+            return self._watch.foresee([forecast])
         estimate = read_estimate(record, self._keys)
+        self._expect_room(estimate.station)
+        return self._watch.feed([estimate])
+
+    def _expect_room(self, station: str) -> None:
+        """Raises Refused where too many stations are watched."""
         known = self._watch.states()
-        if estimate.station not in known and len(known) >= STATIONS_PER_PARTITION:
+        if station not in known and len(known) >= STATIONS_PER_PARTITION:
             raise Refused(
                 "too_many_stations",
-                f"{STATIONS_PER_PARTITION} stations are watched on this partition, so {estimate.station} is"
+                f"{STATIONS_PER_PARTITION} stations are watched on this partition, so {station} is"
                 " not: retire those that are gone, or use more partitions",
             )
-        return self._watch.feed([estimate])
 
     async def _tell(self, events: Sequence[Alert], others: Sequence[Out] = ()) -> None:
         out: list[Out] = []
@@ -174,7 +186,8 @@ class AlertStage:
             changed = self._watch.changes()
             await self._io.publish(
                 self._checkpoints.write(
-                    dict.fromkeys(changed, self._read), lambda station, _: ALERTS.encode(changed[station])
+                    {self._stored_as + station: self._read for station in changed},
+                    lambda name, _: ALERTS.encode(changed[name.removeprefix(self._stored_as)]),
                 )
             )
             self._saved = self._read
@@ -211,3 +224,47 @@ class AlertStage:
     async def close(self) -> None:
         """The alerts of this partition are another worker's to count."""
         self._count(gone=True)
+
+
+class AlertStages:
+    """Alerts on what is and on what is to come: two logs, each with states of its own."""
+
+    def __init__(self, io: StageIo, estimates: AlertStage, forecasts: AlertStage) -> None:
+        self._stages = estimates, forecasts
+        self._forecasts_topic = io.names.of(topics.FORECASTS)
+        self._stations_topic = io.names.of(topics.STATIONS)
+
+    async def handle(self, topic: str, records: Sequence[KafkaRecord]) -> None:
+        """Take one poll's records; those of stations are for both."""
+        estimates, forecasts = self._stages
+        if topic != self._forecasts_topic:
+            await estimates.handle(topic, records)
+        if topic in (self._forecasts_topic, self._stations_topic):
+            await forecasts.handle(topic, records)
+
+    async def tick(self) -> None:
+        """Let time pass for the estimates; that of forecasts is their own."""
+        await self._stages[0].tick()
+
+    async def settle(self) -> Committed:
+        """Where both stand; station records as far as both have kept what they changed."""
+        first, second = [await stage.settle() for stage in self._stages]
+        settled = {**first, **second}
+        settled.pop(self._stations_topic, None)
+        if self._stations_topic in first and self._stations_topic in second:
+            settled[self._stations_topic] = min(first[self._stations_topic], second[self._stations_topic])
+        return settled
+
+    def committed(self) -> None:
+        """Both are committed together."""
+        for stage in self._stages:
+            stage.committed()
+
+    def paused(self) -> set[str]:
+        """Never."""
+        return set()
+
+    async def close(self) -> None:
+        """The alerts of this partition are another worker's to count."""
+        for stage in self._stages:
+            await stage.close()

@@ -12,7 +12,7 @@ from typing import Any, Final
 from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaError
 
-from agents.alert import AlertStage, Quiet
+from agents.alert import AlertStage, AlertStages, Quiet
 from agents.fleet import Beside, FleetStage
 from agents.forecast import ForecastStage
 from agents.fusion import FusionCheckpoints, FusionStage
@@ -21,6 +21,7 @@ from agents.regions import Regions
 from agents.rules_file import RulesSource
 from agents.sink import Sinks, SinkStage
 from agents.vision import VisionPipeline, VisionStage
+from alerting.stored import FORESEEN
 from alerting.stored import read as read_alerts
 from aqi.known_names import check_station
 from forecast.bundle import DEFAULT_FORECAST_BUNDLE, ForecastBundle
@@ -34,7 +35,7 @@ from fusion.together.meeting import Meeting, MeetingStand
 from fusion.together.progress import MeetingRules
 from model.bundle.bundle import Bundle
 from model.bundle.runtime import Head
-from schemas.times import in_ms
+from schemas.times import HOUR_MS, in_ms
 from settings.sections import RetentionSettings, Settings
 from settings.values import FOREVER
 from sinks.aggregator import Aggregator
@@ -266,7 +267,7 @@ class SinkBuilder(StageBuilder):
 
 
 class AlertBuilder(StageBuilder):
-    inputs: tuple[topics.Topic, ...] = (topics.ESTIMATES, topics.STATIONS)
+    inputs: tuple[topics.Topic, ...] = (topics.ESTIMATES, topics.STATIONS, topics.FORECASTS)
     #: Of the fleet's health, which is watched where time passes: a replay has none of its own.
     _fleet = (topics.READINGS, topics.FEATURES, topics.DEVICES)
 
@@ -279,8 +280,8 @@ class AlertBuilder(StageBuilder):
     async def open(self, partition: int, committed: Committed) -> Stage:
         topic = self.names.of(topics.ESTIMATES)
         io = self.io(partition, committed)
-        start, _ = io.start(topics.ESTIMATES)
-        checkpoints = Checkpoints(self.names.of(topics.ALERT_STATE), partition)
+        states = await self.compacted(topics.ALERT_STATE, partition)
+        foreseen = FORESEEN.encode()
         window = self.settings.window
         rules = join_rules(window)
         quiet = None
@@ -292,17 +293,41 @@ class AlertBuilder(StageBuilder):
                 functools.partial(self._unheard_since, partition),
                 in_ms(wait + _ESTIMATED_IN),
             )
-        alerts = AlertStage(
+        checkpoints = Checkpoints(self.names.of(topics.ALERT_STATE), partition)
+        ahead = Checkpoints(self.names.of(topics.ALERT_STATE), partition)
+        alerts = AlertStages(
             io,
-            self.keys,
-            self._rules,
-            checkpoints,
-            checkpoints.load(
-                (await self.compacted(topics.ALERT_STATE, partition)).values(), start, read_alerts
+            AlertStage(
+                io,
+                self.keys,
+                self._rules,
+                checkpoints,
+                checkpoints.load(
+                    (record for key, record in states.items() if not key.startswith(foreseen)),
+                    io.start(topics.ESTIMATES)[0],
+                    read_alerts,
+                ),
+                # A window may be revised until it is final.
+                horizon_ms=rules.size + rules.final_after,
+                quiet=quiet,
             ),
-            # A window may be revised until it is final.
-            horizon_ms=rules.size + rules.final_after,
-            quiet=quiet,
+            AlertStage(
+                io,
+                self.keys,
+                self._rules,
+                ahead,
+                {
+                    name.removeprefix(FORESEEN): state
+                    for name, state in ahead.load(
+                        (record for key, record in states.items() if key.startswith(foreseen)),
+                        io.start(topics.FORECASTS)[0],
+                        read_alerts,
+                    ).items()
+                },
+                # A forecast may be made again until the next hour's.
+                horizon_ms=HOUR_MS,
+                on="forecasts",
+            ),
         )
         if quiet is None:
             return alerts

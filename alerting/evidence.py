@@ -1,14 +1,16 @@
-"""What one window says about one rule: an interval of the rule's number, or why it says nothing."""
+"""What one window, or forecast, says about one rule: an interval of the rule's number, or why nothing."""
 
 from collections.abc import Collection
 from typing import NamedTuple
 
-from alerting.rules import STATUSES, Rule
+from alerting.rules import KINDS, STATUSES, Rule
 from aqi import standards
 from aqi.flags import TESTS
 from schemas.base import to_ms
 from schemas.estimate import Estimate, IndexBlock
+from schemas.forecast import Forecast
 from schemas.parameters import POLLUTANTS
+from schemas.times import HOUR_MS
 
 
 class Evidence(NamedTuple):
@@ -67,13 +69,47 @@ def weigh(rule: Rule, estimate: Estimate, measured: Collection[str] | None = Non
             return Evidence.exact(hit / len(frames))
         case "silence":
             raise ValueError("silence is told from the absence of estimates")
+        case "forecast" | "forecast_index":
+            raise ValueError("what is to come is told from forecasts")
+
+
+def foresee(rule: Rule, forecast: Forecast) -> Evidence | str:
+    """The evidence in a forecast for a rule about what is to come, or in words why there is none.
+
+    It is the highest value that one of the next hours, `rule.within`, reaches with `rule.probability`: of
+    each hour the quantile of level 1 - p. That some hour reaches it is at least as probable.
+    """
+    hours = rule.within // HOUR_MS
+    if rule.what == "forecast":
+        assert rule.parameter in POLLUTANTS
+        one = forecast.pollutants.get(rule.parameter)
+        if one is None:
+            return f"{rule.parameter} is not foretold at this station"
+        if one.imputed_share >= 1:
+            return f"{rule.parameter} was not measured in the last 24 hours: what is foretold is a guess"
+        return Evidence.exact(max(one.quantiles[KINDS[rule.what].chances.index(rule.probability)][:hours]))
+    edition = _edition(rule, to_ms(forecast.issued_at))
+    block = next((one for one in forecast.indices if one.standard == edition), None)
+    if block is None:
+        return f"{rule.standard} is not foretold for this station"
+    if all(one.imputed_share >= 1 for one in forecast.pollutants.values()):
+        return "no pollutant was measured in the last 24 hours: what is foretold is a guess"
+    by_chance = (block.lo, block.index, block.hi)
+    said = by_chance[KINDS[rule.what].chances.index(rule.probability)][:hours]
+    highest = max((one for one in said if one is not None), default=None)
+    return f"{rule.standard} gives no index" if highest is None else Evidence.exact(float(highest))
 
 
 def block_of(rule: Rule, estimate: Estimate) -> IndexBlock | None:
     """The index block that an index rule looks at: of an alias (`us-epa`), the edition in force then."""
-    assert rule.standard is not None
-    edition = standards.load(rule.standard, to_ms(estimate.window.end)).id
+    edition = _edition(rule, to_ms(estimate.window.end))
     return next((block for block in estimate.indices if block.standard == edition), None)
+
+
+def _edition(rule: Rule, at: int) -> str:
+    """The edition of the rule's standard that is in force at a time, ms."""
+    assert rule.standard is not None
+    return standards.load(rule.standard, at).id
 
 
 def _index(rule: Rule, estimate: Estimate) -> Evidence | str:

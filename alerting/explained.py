@@ -1,34 +1,50 @@
 """Why the alerts of a station are or are not open: for people who ask, by a command or on the page. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from alerting.machine import RuleProgress
 from alerting.rules import AlertRules, Rule
 from alerting.station import StationAlerts
+from alerting.stored import FORESEEN
 from alerting.watch import Watch
-from alerting.words import Explanation, explain, explain_told, state_of
+from alerting.words import UNFORESEEN, Explanation, explain, explain_told, state_of
 from schemas.alert import Alert, Severity
+from schemas.base import to_ms
 from schemas.estimate import Estimate
+from schemas.forecast import Forecast
 
 
 def explain_station(
-    rules: AlertRules, estimates: list[Estimate], station: str, cut: int = 0
+    rules: AlertRules,
+    estimates: list[Estimate],
+    station: str,
+    cut: int = 0,
+    forecasts: Sequence[Forecast] = (),
 ) -> list[Explanation]:
     """For each rule of `station` why its alert is or is not open, given estimates (of all stations).
 
-    `cut`: time in ms before which estimates were left out.
+    `cut`: time in ms before which estimates were left out; `forecasts`: of `station`, in order.
     """
-    watch = Watch(rules, horizon=2**53)  # nothing is folded: whatever the store has is final anyway
+    # Nothing is folded: whatever the store has is final anyway.
+    watch, ahead = Watch(rules.on_estimates, horizon=2**53), Watch(rules.on_forecasts, horizon=2**53)
     watch.feed(sorted(estimates, key=lambda one: (one.window.end, one.station)))
-    state = watch.states().get(station)
-    if state is None:
+    ahead.foresee(forecasts)
+    if station not in watch.states() and not forecasts:
         return []
-    last = state.windows[-1]
-    return [
-        explain(rule, state.progress(rule), last.evidence.get(rule.id), last.end, watch.now, cut)
-        for rule in rules.of(station)
-    ]
+    explained = []
+    for rule in rules.of(station):
+        of = ahead if rule.foretells else watch
+        state = of.states().get(station) or StationAlerts(station)
+        last = state.windows[-1] if state.windows else None
+        began = to_ms(forecasts[0].issued_at) if rule.foretells and forecasts else cut
+        explained.append(
+            explain(
+                rule, state.progress(rule), last and last.evidence.get(rule.id), last and last.end, of.now,
+                began,
+            )
+        )  # fmt: skip
+    return explained
 
 
 def explain_worker(
@@ -39,11 +55,11 @@ def explain_worker(
     Also alerts that are open by rules which are not among `rules`.
     """
     active = {one.rule: one for one in told if one.station == station and one.event in ("open", "update")}
-    state = states.get(station)
     now = max((max(one.now, one.watermark) for one in states.values()), default=0)
     explained = []
     for rule in rules.of(station):
-        words = "the alert worker knows nothing of the station"
+        state = states.get(FORESEEN + station if rule.foretells else station)
+        words = UNFORESEEN if rule.foretells else "the alert worker knows nothing of the station"
         if state is not None:
             last = state.windows[-1] if state.windows else None
             words = state_of(

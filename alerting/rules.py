@@ -22,29 +22,35 @@ from schemas.alert import SEVERITIES, Severity
 from schemas.base import STATION_PATTERN
 from schemas.duration import parse_duration
 from schemas.estimate import Status
+from schemas.forecast import FORECAST_HOURS, FORECAST_LEVELS
 from schemas.parameters import POLLUTANTS, Pollutant
-from schemas.times import in_ms
+from schemas.times import HOUR_MS, in_ms
 
-What = Literal["index", "nowcast", "concentration", "imputed_share", "flagged", "frames", "silence"]
+What = Literal[
+    "index", "nowcast", "concentration", "imputed_share", "flagged", "frames", "silence",
+    "forecast", "forecast_index",
+]  # fmt: skip
 RestsOn = Literal["measured", "lower_bound", "any"]
 #: Of an index, rising.
 STATUSES: Final[tuple[Status, ...]] = ("insufficient", "indicative", "valid")
 #: Keys that rules did not always have: they are part of a rule's digest only where they are set, so that a
 #: new version of skyfuse ends no alert of a rule that nobody changed.
-_LATER: Final = ("min_status",)
+_LATER: Final = ("min_status", "within", "probability")
 
 
 class RuleKind(NamedTuple):
     """What holds for all rules about one kind of number.
 
     `needs`: the key that such rules have, and no others; `highest`: what the number never exceeds; `unit`: a
-    share is given in per cent; `of_air`: the others are about the network that watches it.
+    share is given in per cent; `of_air`: the others are about the network that watches it; `chances`: of a
+    forecast, how probable it may have to be that the number is reached (empty: it is no forecast's).
     """
 
     needs: str | None = None
     highest: float = math.inf
     unit: Literal["", "%", "ug/m3"] = ""
     of_air: bool = False
+    chances: tuple[float, ...] = ()
 
 
 #: How a number comes out of an estimate, and what is said of it: `alerting.evidence`, `alerting.words`.
@@ -56,6 +62,11 @@ KINDS: Final[dict[What, RuleKind]] = {
     "flagged": RuleKind("tests", highest=len(POLLUTANTS)),
     "frames": RuleKind("reasons", highest=1, unit="%"),
     "silence": RuleKind(),
+    # A value that is reached with a probability of p is the quantile of level 1 - p.
+    "forecast": RuleKind(
+        "parameter", unit="ug/m3", of_air=True, chances=tuple(round(1 - q, 2) for q in FORECAST_LEVELS)
+    ),
+    "forecast_index": RuleKind("standard", of_air=True, chances=(0.95, 0.5, 0.05)),
 }
 
 
@@ -94,6 +105,8 @@ class Rule(_TomlTable):
     reasons: tuple[str, ...] = ()
     rests_on: RestsOn = "any"
     min_status: Status = "indicative"
+    within: Milliseconds = 0
+    probability: float = 0.5
     open_after: Milliseconds = 0
     clear_after: Milliseconds = 0
     max_gap: Milliseconds = 300_000
@@ -111,6 +124,7 @@ class Rule(_TomlTable):
                 raise ValueError(f'{key}: what = "{self.what}" has no use for it')
         if "min_status" in self.model_fields_set and self.what != "index":
             raise ValueError(f'min_status: what = "{self.what}" has no use for it')
+        self._foretells()
         for key, known in (("tests", tuple(TESTS)), ("reasons", tuple(REASONS))):
             unknown = [name for name in getattr(self, key) if name not in known]
             if unknown:
@@ -143,9 +157,30 @@ class Rule(_TomlTable):
                 raise ValueError("open_after: the number of windows in `enter` says it already")
         return self
 
+    def _foretells(self) -> None:
+        """ValueError where what is said of forecasts does not fit the rule's kind."""
+        chances = KINDS[self.what].chances
+        given = self.model_fields_set
+        for key in ("rests_on",) if chances else ("within", "probability"):
+            if key in given:
+                raise ValueError(f'{key}: what = "{self.what}" has no use for it')
+        if not chances:
+            return
+        if not self.within:
+            raise ValueError(f'within: what = "{self.what}" needs it')
+        if self.within % HOUR_MS or self.within > FORECAST_HOURS * HOUR_MS:
+            raise ValueError(f"within: whole hours, {FORECAST_HOURS} at most")
+        if self.probability not in chances:
+            raise ValueError(f"probability: is one of {', '.join(f'{one:g}' for one in sorted(chances))}")
+
     def is_for(self, station: str) -> bool:
         """Whether the rule watches `station`."""
         return any(fnmatch.fnmatchcase(station, pattern) for pattern in self.stations)
+
+    @property
+    def foretells(self) -> bool:
+        """Whether it looks at forecasts."""
+        return bool(KINDS[self.what].chances)
 
     @cached_property
     def digest(self) -> str:
@@ -175,6 +210,16 @@ class AlertRules(_TomlTable):
                     f"links.{name}: only {{station}}, {{rule}} and {{at}} are filled in, not {error}"
                 ) from error
         return self
+
+    @cached_property
+    def on_estimates(self) -> "AlertRules":
+        """Those that look at what is."""
+        return self.model_copy(update={"rule": tuple(one for one in self.rule if not one.foretells)})
+
+    @cached_property
+    def on_forecasts(self) -> "AlertRules":
+        """Those that look at what is to come."""
+        return self.model_copy(update={"rule": tuple(one for one in self.rule if one.foretells)})
 
     def of(self, station: str) -> tuple[Rule, ...]:
         """The rules that watch `station`."""

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
-from alerting.evidence import Evidence, weigh
+from alerting.evidence import Evidence, foresee, weigh
 from alerting.machine import Episode, RuleProgress, hear, miss, observe, patience
 from alerting.rhythm import UNHEARD, Rhythm
 from alerting.rules import AlertRules, Rule
@@ -32,7 +32,8 @@ from alerting.words import withdrawn
 from schemas.alert import Alert
 from schemas.base import format_time, from_ms, to_ms
 from schemas.estimate import Estimate
-from schemas.times import DAY_MS
+from schemas.forecast import Forecast
+from schemas.times import DAY_MS, HOUR_MS
 
 #: A station that was not heard for so long is retired: its alerts end, its state goes.
 UNHEARD_MS: Final = 30 * DAY_MS
@@ -103,11 +104,8 @@ class StationAlerts:
         window, changes nothing.
         """
         end = to_ms(estimate.window.end)
-        ends = [window.end for window in self.windows]
-        place = bisect.bisect_left(ends, end)
-        known = place < len(ends) and ends[place] == end
-        final = max(self.folded, watermark - horizon)
-        if end <= final or (known and self.windows[place].revision >= estimate.revision):
+        place, known = self._place(end)
+        if self._has(end, estimate.revision, watermark - horizon):
             return self, []
         watermark = max(self.watermark, watermark, end)
         now = max(self.now, now, watermark)
@@ -131,7 +129,7 @@ class StationAlerts:
                     rule, estimate, [name for name, last in measured.items() if end - last <= MEASURED_MS]
                 )
                 for rule in rules.of(self.station)
-                if rule.what != "silence"
+                if rule.what != "silence" and not rule.foretells
             },
             # A revision changes what was in the window, not when it was heard.
             self.windows[place].spacing if known else max(size, rhythm.usual()),
@@ -144,6 +142,41 @@ class StationAlerts:
             measured=measured,
         )
         return state._retell(rules, watermark, now, horizon, end, end)
+
+    def foresee(
+        self, rules: AlertRules, forecast: Forecast, watermark: int, horizon: int
+    ) -> tuple["StationAlerts", list[Alert]]:
+        """The state and the events after a forecast, of rules about what is to come; see `take`.
+
+        It counts as the window of the hour that was the last one known.
+        """
+        end = to_ms(forecast.issued_at)
+        if self._has(end, forecast.revision, watermark - horizon):
+            return self, []
+        place, known = self._place(end)
+        watermark = max(self.watermark, watermark, end)
+        window = KeptWindow(
+            end,
+            HOUR_MS,
+            forecast.revision,
+            {rule.id: foresee(rule, forecast) for rule in rules.of(self.station)},
+        )
+        state = replace(
+            self,
+            windows=(*self.windows[:place], window, *self.windows[place + known :]),
+            rhythm=self.rhythm.after(end, watermark),
+        )
+        return state._retell(rules, watermark, max(self.now, watermark), horizon, end, end)
+
+    def _place(self, end: int) -> tuple[int, bool]:
+        """Where the window that ends at `end` stands among those that are kept, and whether it is there."""
+        place = bisect.bisect_left(self.windows, end, key=lambda window: window.end)
+        return place, place < len(self.windows) and self.windows[place].end == end
+
+    def _has(self, end: int, revision: int, final: int) -> bool:
+        """Whether a window changes nothing: it is final, or no newer revision."""
+        place, known = self._place(end)
+        return end <= max(self.folded, final) or (known and self.windows[place].revision >= revision)
 
     def advance(
         self, rules: AlertRules, watermark: int, horizon: int, now: int = 0

@@ -1,6 +1,6 @@
 """What is stored of a station's alerts, and the readers of what earlier versions stored (`schemas.state`)."""
 
-from typing import Any
+from typing import Any, Final
 
 from alerting.station import StationAlerts
 from schemas.state import Codec
@@ -37,6 +37,8 @@ def _entries_1(entries: Any) -> Any:
     return [[event, at, since, level, _evidence_1(numbers)] for event, at, since, level, numbers in entries]
 
 
+#: Before a station's id, under which what rules about forecasts remember of it is stored: no id has a slash.
+FORESEEN: Final = "forecast/"
 ALERTS = Codec("state of a station's alerts", StationAlerts, {1: alerts_of_version_1})
 
 

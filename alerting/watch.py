@@ -17,6 +17,7 @@ from alerting.station import STRAGGLE_MS, StationAlerts
 from schemas.alert import Alert
 from schemas.base import to_ms
 from schemas.estimate import Estimate
+from schemas.forecast import Forecast
 
 
 class Watch:
@@ -48,27 +49,38 @@ class Watch:
                 events += self._under_new_rules()
             end = to_ms(estimate.window.end)
             if estimate.unheard:  # its region speaks for it: time goes on, and it is silent
-                events += self._passed(end)
+                events += self._moved(end, None)
                 continue
             state = self._states.get(estimate.station) or StationAlerts(estimate.station)
             # First of all: an estimate that raises has then moved nothing.
             watermark, now = max(end, self._watermark), max(end, self._now)
             after, news = state.take(self.rules, estimate, watermark, self._horizon, now)
-            if end > self._watermark:
-                self._watermark = end
-                self._now = max(self._now, end)
-                events += self._silences(estimate.station)
+            events += self._moved(end, estimate.station)
             self._keep(state, after)
             events += news
         return events
 
-    def _passed(self, end: int) -> list[Alert]:
-        """A window of a station that said nothing: only time has come to its end."""
+    def foresee(self, forecasts: Iterable[Forecast]) -> list[Alert]:
+        """The events that follow from `forecasts`, which continue their log; nothing else is fed then."""
+        events: list[Alert] = []
+        for forecast in forecasts:
+            if self._applied is not self.rules:
+                events += self._under_new_rules()
+            end = to_ms(forecast.issued_at)
+            state = self._states.get(forecast.station) or StationAlerts(forecast.station)
+            after, news = state.foresee(self.rules, forecast, max(end, self._watermark), self._horizon)
+            events += self._moved(end, forecast.station)
+            self._keep(state, after)
+            events += news
+        return events
+
+    def _moved(self, end: int, station: str | None) -> list[Alert]:
+        """Time has come to `end` by a window (of `station`, which tells its own in its turn)."""
         if end <= self._watermark:
             return []
         self._watermark = end
         self._now = max(self._now, end)
-        return self._silences(None)
+        return self._silences(station)
 
     def pass_time(self, now: int) -> list[Alert]:
         """The events when time has come to `now`, ms, and no station has said anything more.

@@ -1,12 +1,16 @@
 """Alerts in words, with the numbers: the reason of an event, and why an alert is or is not open now."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from alerting.evidence import Evidence
 from alerting.machine import Entry, RuleProgress, patience
 from alerting.rules import KINDS, Rule
 from schemas.alert import Alert
 from schemas.base import format_time, from_ms
+from schemas.times import HOUR_MS
+
+#: Of a station of which nothing was foretold.
+UNFORESEEN: Final = "no forecast has been seen"
 
 
 def subject(rule: Rule) -> str:
@@ -26,6 +30,12 @@ def subject(rule: Rule) -> str:
             return f"share of frames unusable ({', '.join(rule.reasons)})"
         case "silence":
             return "windows without data"
+        case "forecast" | "forecast_index":
+            what = str(rule.parameter) if rule.what == "forecast" else f"{rule.standard} index"
+            return (
+                f"{what} that an hour of the next {rule.within // HOUR_MS} reaches with a probability of"
+                f" {_short(100 * rule.probability)} %"
+            )
 
 
 def number(rule: Rule, value: float) -> str:
@@ -146,7 +156,7 @@ def state_of(
     if rule.what == "silence":
         return _silence(rule, progress, now)
     if end is None:
-        return "no window has been seen"
+        return UNFORESEEN if rule.foretells else "no window has been seen"
     return _threshold(rule, progress, latest, end)
 
 
@@ -176,7 +186,8 @@ def _silence(rule: Rule, progress: RuleProgress, now: int) -> str:
 
 def _threshold(rule: Rule, progress: RuleProgress, latest: Evidence | str | None, end: int) -> str:
     if not isinstance(latest, Evidence):
-        text = f"the last window says nothing: {latest or 'the rule is new'}"
+        said = "forecast" if rule.foretells else "window"
+        text = f"the last {said} says nothing: {latest or 'the rule is new'}"
         if progress.last is not None:
             text += f"; the last evidence is of {format_time(from_ms(progress.last))}"
         return text

@@ -19,7 +19,7 @@ from agents.notifier import notify
 from alerting.explained import explain_station, explain_worker
 from alerting.rules import AlertRules
 from alerting.station import StationAlerts
-from alerting.stored import read
+from alerting.stored import FORESEEN, read
 from alerting.words import Explanation, lasting
 from cli.errors import NotifyError, QueryError
 from cli.shared.connection import kafka_connection
@@ -145,7 +145,11 @@ def explain_command(
             unasked = f"worked out from the local store, without the alert worker: {error}"
         else:
             # Of a station that was retired, an empty state is kept for a while.
-            heard = {name for name, state in states.items() if state.rhythm.newest}
+            heard = {
+                name
+                for name, state in states.items()
+                if state.rhythm.newest and not name.startswith(FORESEEN)
+            }
             known |= heard
             if station in heard or any(one.station == station for one in told):
                 if station in heard:
@@ -163,12 +167,12 @@ def explain_command(
         own_end = next(one.window.end for one in latest if one.station == station)
         estimates = store.read(station, since=own_end - EXPLAIN_OVER)
         estimates += [one for one in latest if one.station != station and one.window.end == newest_end]
+        forecasts = store.forecasts(station)
     console.print(_ages(station, own_end, newest_end, zone), style="dim")
     if unasked:
         console.print(escape(unasked), style="dim")
-    _show(
-        console, chosen, station, explain_station(chosen, estimates, station, to_ms(own_end - EXPLAIN_OVER))
-    )
+    began = to_ms(own_end - EXPLAIN_OVER)
+    _show(console, chosen, station, explain_station(chosen, estimates, station, began, forecasts))
 
 
 def _unknown(station: str, known: Collection[str]) -> QueryError:

@@ -14,6 +14,8 @@ from schemas.station import Station
 
 NAMESPACE: Final = "urn:oasis:names:tc:emergency:cap:1.2"
 _MESSAGE: Final = {"open": "Alert", "update": "Update", "clear": "Update", "retract": "Cancel"}
+#: "Likely" is more probable than this (CAP 1.2, 3.2.2).
+_LIKELY: Final = 0.5
 _SEVERITY: Final = {
     "info": "Minor", "minor": "Minor", "moderate": "Moderate", "severe": "Severe", "extreme": "Extreme",
 }  # fmt: skip
@@ -53,9 +55,9 @@ def render(
         put(info, "category", category)
     put(info, "event", subject(rule))
     put(info, "responseType", "AllClear" if over else "Monitor")
-    put(info, "urgency", "Past" if over else "Immediate")
+    put(info, "urgency", "Past" if over else "Future" if rule.foretells else "Immediate")
     put(info, "severity", _SEVERITY[alert.severity])
-    put(info, "certainty", "Likely" if {"low", "high"} & alert.values.keys() else "Observed")
+    put(info, "certainty", _certainty(alert, rule))
     put(info, "onset", _time(alert.since.isoformat(timespec="seconds")))
     put(info, "senderName", "skyfuse")
     place = (station.name if station else "") or alert.station
@@ -75,6 +77,12 @@ def render(
         put(area, "circle", f"{station.latitude:g},{station.longitude:g} 0")
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def _certainty(alert: Alert, rule: Rule) -> str:
+    if rule.foretells:
+        return "Likely" if rule.probability > _LIKELY else "Possible"
+    return "Likely" if {"low", "high"} & alert.values.keys() else "Observed"
 
 
 def _time(text: str) -> str:

@@ -217,11 +217,11 @@ def alerts_page(
     )
 
 
-def alert_state(live: LiveState, station: str) -> StationAlerts | None:
-    """The alert worker's newest readable checkpoint of a station."""
-    for _, data in sorted(live.alert_states.get(station, {}).values(), reverse=True):
+def alert_state(live: LiveState, name: str) -> StationAlerts | None:
+    """The alert worker's newest readable checkpoint under a name: a station, or `FORESEEN` and a station."""
+    for _, data in sorted(live.alert_states.get(name, {}).values(), reverse=True):
         try:
-            return read_alerts(station, data)
+            return read_alerts(name, data)
         except StateError:
             continue
     return None
@@ -232,10 +232,10 @@ def on_their_way(parts: Parts) -> list[tuple[str, PendingAlert]]:
     memo, version = parts.pending, (int(parts.now() // SECONDS_KEPT), parts.live.alert_states_version)
     if memo.version is None or (memo.version[0] != version[0] and memo.version != version):
         found = []
-        for station in list(parts.live.alert_states):
-            state = alert_state(parts.live, station)
+        for name in list(parts.live.alert_states):
+            state = alert_state(parts.live, name)
             if state is not None:
-                found += [(station, one) for one in pending(parts.rules(), state)]
+                found += [(state.station, one) for one in pending(parts.rules(), state)]
         memo.version, memo.found = version, found
     return memo.found
 

@@ -15,6 +15,7 @@ from typing import Final, Literal, NamedTuple
 
 from pydantic_core import to_json
 
+from alerting.stored import FORESEEN
 from schemas.alert import Alert
 from schemas.base import format_time, to_ms
 from schemas.dead_letter import DeadLetter
@@ -154,6 +155,7 @@ class LiveState:
                 self.latest_version += 1
             for known in (self.health, self.alert_states, self.measured, self.first):
                 known.pop(name, None)
+            self.alert_states.pop(FORESEEN + name, None)
         elif name in self.stations or len(self.stations) < _STATIONS:
             self.stations[name] = record
 
@@ -170,7 +172,7 @@ class LiveState:
         self.alert_states_version += 1
         if state is None:
             self.alert_states.get(name, {}).pop(slot, None)
-        elif name in self.alert_states or len(self.alert_states) < _STATIONS:
+        elif name in self.alert_states or len(self.alert_states) < 2 * _STATIONS:  # with those of forecasts
             self.alert_states.setdefault(name, {})[slot] = state
 
     def letter(self, letter: DeadLetter) -> None:

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic_core import to_json
 
 from alerting.explained import explain_worker
+from alerting.stored import FORESEEN
 from schemas.base import STATION_PATTERN, from_ms
 from web import composing
 from web.answers import document, send
@@ -42,8 +43,8 @@ def add(api: APIRouter, parts: Parts) -> None:
     )  # fmt: skip
     async def explain_alerts(request: Request, station: StationQuery) -> Response:
         known(live, station)
-        state = composing.alert_state(live, station)
-        states = {} if state is None else {station: state}
+        found = {name: composing.alert_state(live, name) for name in (station, FORESEEN + station)}
+        states = {name: state for name, state in found.items() if state is not None}
         explained = explain_worker(parts.rules(), states, list(live.alerts.values()), station)
         made = AlertsExplained(
             station=station,
