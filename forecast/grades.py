@@ -9,6 +9,7 @@ from functools import cache
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aqi import standards
 from aqi.standards import Measure, Standard
@@ -34,8 +35,11 @@ class _PollutantScale:
     edges: tuple[float, ...]
 
 
-def graded(said: Float32, standard: Standard, reference_celsius: float) -> list[IndexForecast]:
-    """Of each station, from (stations, hours, pollutants, 8) in ug/m3 at `reference_celsius`.
+def graded(
+    said: Float32, leading: NDArray[np.bool_], standard: Standard, reference_celsius: float
+) -> list[IndexForecast | None]:
+    """Of each station, from (stations, hours, pollutants, 8) in ug/m3 at `reference_celsius`; `leading`
+    (stations, pollutants): those that make its index. None where the standard has none of these.
 
     The index is the highest of the pollutants', as are its ends. That no pollutant is beyond a category is as
     probable as it is of the one that is likeliest to be: they are taken to rise and fall together.
@@ -44,13 +48,17 @@ def graded(said: Float32, standard: Standard, reference_celsius: float) -> list[
     last = len(standard.categories) - 1
     below = np.ones((last, *said.shape[:2]))
     indices = np.full((3, *said.shape[:2]), np.nan)
+    has = np.zeros(said.shape[0], np.bool_)
     for scale in scales:
+        counts = leading[:, scale.column]
+        has |= counts
         quantiles = said[:, :, scale.column, :-1].astype(np.float64)
         for row, level in enumerate((_LOW, _MEDIAN, _HIGH)):
             found = scale.measure.indices(quantiles[..., level] * scale.factor)
-            indices[row] = np.fmax(indices[row], found)
+            indices[row] = np.fmax(indices[row], np.where(counts[:, None], found, np.nan))
         for category, edge in enumerate(scale.edges):
-            below[category] = np.minimum(below[category], share_below(quantiles, edge))
+            share = np.where(counts[:, None], share_below(quantiles, edge), 1.0)
+            below[category] = np.minimum(below[category], share)
     cumulative = np.concatenate([below, np.ones((1, *said.shape[:2]))])
     cumulative = np.maximum.accumulate(cumulative, axis=0)
     probabilities = np.round(np.diff(cumulative, axis=0, prepend=0.0), 4)
@@ -61,6 +69,8 @@ def graded(said: Float32, standard: Standard, reference_celsius: float) -> list[
             hi=_whole(indices[2, row]), categories=names,
             probabilities=tuple(tuple(probabilities[category, row].tolist()) for category in range(last + 1)),
         )
+        if has[row]
+        else None
         for row in range(said.shape[0])
     ]  # fmt: skip
 

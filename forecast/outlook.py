@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aqi import standards
 from forecast.features import LOOKBACK
@@ -34,6 +35,8 @@ from schemas.weather import WeatherIssue
 
 #: Hours without any window after which a station has no forecasts until it speaks again.
 _SILENT_HOURS: Final = 14 * 24
+#: A pollutant that was not measured for so long is not measured at the station any more.
+_MEASURED_HOURS: Final = 30 * 24
 #: After a longer rest of the whole partition only the newest hours have forecasts.
 MOST_HOURS_AT_ONCE: Final = 24
 _HOURS: Final = tuple(range(1, HORIZON + 1))
@@ -49,13 +52,14 @@ StationRecords = Callable[[str], Station | None]
 @dataclass(frozen=True)
 class _Said:
     """What was made of all stations: (stations, 72, pollutants, 8) as the model has it, which of them by the
-    weather to come, and persistence (stations, pollutants).
+    weather to come, persistence (stations, pollutants), and whether neighbours measure each (likewise).
     """
 
     names: Sequence[str]
     raw: Float32
     told: Sequence[bool]
     last: Float32
+    near: NDArray[np.bool_]
 
 
 class Outlook:
@@ -173,7 +177,10 @@ class Outlook:
             self.stations[name].record.say(
                 hour, raw[place, _AT_ANCHORS], published[place, _AT_ANCHORS], said.last[row]
             )
-        indices = self._indices(hour, wanted, published, records)
+        leading = np.stack(
+            [self._leading(name, hour, said.near[row]) for row, name in zip(rows, wanted, strict=True)]
+        )
+        indices = self._indices(hour, wanted, published, leading, records)
         short = six_digits(published)
         issued = from_ms((hour + 1) * HOUR_MS)
         made = []
@@ -189,6 +196,15 @@ class Outlook:
                 )
             )  # fmt: skip
         return made
+
+    def _leading(self, name: str, hour: int, near: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """(pollutants,): those that make the station's index. What is not measured there does not lead beside
+        what is, as in estimates: `near` are those that neighbours measure.
+        """
+        measured = self.stations[name].record.scored > hour - _MEASURED_HOURS
+        if measured.any():
+            return measured
+        return near if near.any() else np.ones_like(near)
 
     def _say(self, hour: int, records: StationRecords) -> _Said:
         names = self._speaking(hour)
@@ -215,12 +231,18 @@ class Outlook:
         typical = np.array(self._typical, np.float32)[:, None]
         raw = np.where(np.isfinite(raw), np.minimum(raw, _HIGHEST), typical)
         last = [inputs.features.last(place, usual)[:, -1] for place, usual in enumerate(self._typical)]
-        return _Said(names, raw, told, np.stack(last, axis=-1))
+        near = ~np.isnan(inputs.features.neighbours).all(axis=1)
+        return _Said(names, raw, told, np.stack(last, axis=-1), near)
 
     def _indices(
-        self, hour: int, wanted: Sequence[str], published: Float32, records: StationRecords
+        self,
+        hour: int,
+        wanted: Sequence[str],
+        published: Float32,
+        leading: NDArray[np.bool_],
+        records: StationRecords,
     ) -> dict[str, list[IndexForecast]]:
-        """By station, its standards in their order."""
+        """By station, its standards in their order, but those that have none of the `leading` pollutants."""
         asked: dict[tuple[str, float], list[int]] = {}
         lists: list[list[tuple[str, float]]] = []
         for place, name in enumerate(wanted):
@@ -235,14 +257,17 @@ class Outlook:
                 asked.setdefault(key, []).append(place)
         found: dict[tuple[str, float, int], IndexForecast] = {}
         for (edition, celsius), places in asked.items():
-            for place, index in zip(
-                places, graded(published[places], standards.load(edition), celsius), strict=True
-            ):
-                found[edition, celsius, place] = index
-        return {name: [found[(*key, place)] for key in lists[place]] for place, name in enumerate(wanted)}
+            made = graded(published[places], leading[places], standards.load(edition), celsius)
+            for place, index in zip(places, made, strict=True):
+                if index is not None:
+                    found[edition, celsius, place] = index
+        return {
+            name: [found[(*key, place)] for key in lists[place] if (*key, place) in found]
+            for place, name in enumerate(wanted)
+        }
 
     @staticmethod
-    def _pollutants(known: StationOutlook, said: Float32) -> dict[Pollutant, PollutantForecast]:
+    def _pollutants(known: StationOutlook, said: Float64) -> dict[Pollutant, PollutantForecast]:
         day = known.hours.means[-24:]
         guessed = np.isnan(day).mean(axis=0).tolist()
         found: dict[Pollutant, PollutantForecast] = {}

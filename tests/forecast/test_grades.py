@@ -10,6 +10,7 @@ from forecast.grades import graded, share_below
 from forecast.panel import QUANTILES
 from schemas.parameters import POLLUTANTS
 
+ALL = np.ones((1, len(POLLUTANTS)), np.bool_)
 PLAIN = [name for name in standards.available() if name not in ("cn", "us-epa")]
 
 
@@ -38,7 +39,7 @@ def test_categories_are_those_of_the_standards_own_table(name: str) -> None:
     standard = standards.load(name)
     for value in (3.0, 30.0, 90.0, 160.0, 300.0):
         said = spread([value - 0.03 + 0.01 * n for n in range(7)] + [value])
-        [found] = graded(said, standard, standard.reference_celsius)
+        [found] = graded(said, ALL, standard, standard.reference_celsius)
         assert found.categories == tuple(category.name for category in standard.categories)
         np.testing.assert_allclose(np.sum(found.probabilities, axis=0), 1.0, atol=1e-3)
         low, index, high = found.lo[0], found.index[0], found.hi[0]
@@ -53,7 +54,20 @@ def test_epa_unhealthy_begins_above_55_4() -> None:
     standard = standards.load("us-epa-2024")
     said = spread([0.0] * 8)
     said[0, :, 0] = [35, 40, 50, 55.45, 60, 70, 80, 56]
-    [found] = graded(said, standard, 25.0)
+    [found] = graded(said, ALL, standard, 25.0)
     unhealthy = sum(row[0] for name, row in zip(found.categories, found.probabilities, strict=True)
                     if name not in ("Good", "Moderate", "Unhealthy for Sensitive Groups"))  # fmt: skip
     assert unhealthy == pytest.approx(0.5, abs=0.01)
+
+
+def test_an_index_is_made_of_what_leads() -> None:
+    standard = standards.load("us-epa-2024")
+    said = np.concatenate([spread([500.0] * 8)] * 3)
+    said[:, :, 0] = 9.0  # PM2.5: at the end of "Good"
+    only = np.zeros((3, len(POLLUTANTS)), np.bool_)
+    only[0], only[1, 0] = True, True
+    whole, particles, nothing = graded(said, only, standard, 25.0)
+    assert whole.index[0] > 300  # type: ignore[union-attr]
+    assert particles.index[0] == 50  # type: ignore[union-attr]
+    assert particles.probabilities[0][0] == pytest.approx(1.0)  # type: ignore[union-attr]
+    assert nothing is None

@@ -139,6 +139,18 @@ def test_any_history_gives_a_forecast(hours: int) -> None:
     np.testing.assert_allclose(sums, 1.0, atol=1e-3)
 
 
+def test_what_a_station_does_not_measure_does_not_lead_its_index() -> None:
+    """Ozone as another city has it would be the index of a clean place with nothing but a particle sensor."""
+    values = air(1, 3)
+    values[..., :P] = np.nan
+    values[:, :, 0] = 6.0
+    one = play(fresh(0), values)[-1]
+    # Persistence: the median stays at 6 ug/m3, which is 33 by the table of 2024 (50 / 9 x 6); it was moved by
+    # what it missed.
+    assert one.indices[0].index[0] in (32, 33)
+    assert one.pollutants["pm10"].quantiles[3][0] > 54, "it would have led: 50 and more"
+
+
 def test_where_nothing_is_heard_forecasts_are_wider_not_absent() -> None:
     values = air(2, 30 + 26)
     values[0, 30:-1] = np.nan
