@@ -27,9 +27,16 @@ GC_THRESHOLDS: Final = (100_000, 50, 100)
 ROLES: Final[tuple[Role, ...]] = ("vision", "fusion", "network", "sink", "alert", "forecast")
 
 
-def started(settings: Settings) -> tuple[Role, ...]:
-    """The roles that run where everything does: forecasts and the network only where they are wanted."""
-    wanted = {"forecast": settings.forecast.up, "network": settings.network.enabled}
+def started(settings: Settings, *, replay: bool) -> tuple[Role, ...]:
+    """The roles that run where everything does: forecasts and the network only where they are wanted.
+
+    Forecasts of each hour of years that are replayed take longer than all the rest: there they are asked for.
+    """
+    forecasts = settings.forecast.up
+    wanted = {
+        "forecast": not replay if forecasts is None else forecasts,
+        "network": settings.network.enabled,
+    }
     return tuple(role for role in ROLES if wanted.get(role, True))
 
 

@@ -81,7 +81,7 @@ def _event(
         if bound != entry.evidence.value and abs(bound) != float("inf"):
             values[name] = bound
     shares = {}
-    if rule.what in ("index", "nowcast"):
+    if rule.what in ("index", "nowcast", "forecast_index"):
         assert rule.standard is not None
         shares = membership(standards.load(rule.standard, entry.at), entry.evidence.value)
     at = from_ms(entry.at)

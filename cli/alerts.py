@@ -20,7 +20,7 @@ from alerting.explained import explain_station, explain_worker
 from alerting.rules import AlertRules
 from alerting.station import StationAlerts
 from alerting.stored import FORESEEN, read
-from alerting.words import Explanation, lasting
+from alerting.words import Explanation, lasting, number, subject
 from cli.errors import NotifyError, QueryError
 from cli.shared.connection import kafka_connection
 from cli.shared.times import local_time, zones_of
@@ -123,6 +123,24 @@ def list_command(
             " be read as alerts: something else writes there, or another version of skyfuse",
             style="yellow",
         )
+
+
+@app.command("check")
+def check_command(
+    file: Annotated[
+        Path | None, typer.Argument(help="Rules file; that of the settings if not given.")
+    ] = None,
+) -> None:
+    """Say what the rules in a file watch for, or every mistake in it with its line."""
+    settings = Settings()
+    chosen = _rules(settings, file)
+    console = Console(highlight=False, soft_wrap=True)
+    for rule in chosen.rule:
+        steps = ", ".join(f"{step.severity} from {number(rule, step.enter)}" for step in rule.steps)
+        stations = "" if rule.stations == ("*",) else f"; at {', '.join(rule.stations)}"
+        console.print(f"[bold]{escape(rule.id)}[/bold]  {escape(f'{subject(rule)}: {steps}{stations}')}")
+    where = file or settings.alerts.rules or "the default set"
+    console.print(f"{escape(str(where))}: {counted(len(chosen.rule), 'rule')}, no mistake")
 
 
 @app.command("explain")

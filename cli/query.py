@@ -347,8 +347,9 @@ def _forecasts(station: str | None, format: Format, output: Path | None, path: P
     if not found:
         of = "" if station is None else f" of station {station}"
         raise QueryError(
-            f"the store has no forecast{of}: they are made each hour where a worker runs for them"
-            " (forecast.up = true, docs/forecasts.md)"
+            f"the store has no forecast{of}: they are made at the end of each hour of which something was"
+            " measured, by a worker of their own (`skyfuse up` has one, `skyfuse replay` with forecast.up ="
+            " true; docs/forecasts.md)"
         )
     if format is Format.table:
         console = screen() if output is None else Console(file=io.StringIO(), width=ANY_WIDTH)

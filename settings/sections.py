@@ -214,8 +214,11 @@ class ForecastSettings(_Section):
     """Forecasts of the next three days (docs/forecasts.md)."""
 
     up: Annotated[
-        bool, Field(description="whether `skyfuse up` and `skyfuse replay` start a worker for them")
-    ] = False
+        bool | None,
+        Field(
+            description="whether `skyfuse up` and `skyfuse replay` start a worker for them; else `up` does"
+        ),
+    ] = None
     bundle: Annotated[Path | None, Field(description="forecast bundle; the shipped one if not set")] = None
 
 

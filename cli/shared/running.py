@@ -85,7 +85,11 @@ def running(
         create_topics(settings)
         ports = {
             role: free_port()
-            for role in (*started(settings), *(["gateway"] if ways else []), *([] if replay else ["web"]))
+            for role in (
+                *started(settings, replay=replay),
+                *(["gateway"] if ways else []),
+                *([] if replay else ["web"]),
+            )
         }
         pages = {role: f"http://127.0.0.1:{port}/metrics" for role, port in ports.items()}
         settings = _shown(settings, {role: page for role, page in pages.items() if role != "web"})
