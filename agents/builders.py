@@ -359,8 +359,8 @@ class ForecastBuilder(StageBuilder):
         super().__init__(settings)
         bundle = ForecastBundle.load(settings.forecast.bundle or DEFAULT_FORECAST_BUNDLE)
         self._bundle = bundle
-        self._mix = bundle.models()[-1]
-        self.model = f"{bundle.manifest.name} {bundle.manifest.version}/{self._mix.name}"
+        self._models = bundle.models()
+        self.model = f"{bundle.manifest.name} {bundle.manifest.version}/{self._models[-1].name}"
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="forecast")
 
     async def open(self, partition: int, committed: Committed) -> Stage:
@@ -372,7 +372,7 @@ class ForecastBuilder(StageBuilder):
         return ForecastStage(
             io,
             Outlook(
-                self._mix,
+                self._models,
                 self.model,
                 self._bundle.normalisation.typical,
                 DEFAULT_STANDARDS,

@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     bundle = ForecastBundle.load(DEFAULT_FORECAST_BUNDLE)
     outlook = Outlook(
-        bundle.models()[-1], "bench", bundle.normalisation.typical, DEFAULT_STANDARDS, city(options.stations)
+        bundle.models(), "bench", bundle.normalisation.typical, DEFAULT_STANDARDS, city(options.stations)
     )
     start = time.process_time()
     made = outlook.forecast(_HOUR, record)

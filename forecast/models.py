@@ -4,7 +4,7 @@ All say concentrations in ug/m3 as (stations, origins, horizons, pollutants, 8):
 never cross, then the mean. A row is the same bits in whatever batch it is made.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -398,6 +398,22 @@ class Mix:
 
     def predict(self, inputs: ForecastInputs, origins: Origins, horizons: Sequence[int]) -> Float32:
         return self.blend([m.predict(inputs, origins, horizons) for m in self.members], inputs.told, horizons)
+
+
+def said_by_each(
+    models: Sequence[ForecastModel], inputs: ForecastInputs, origins: Origins, horizons: Sequence[int]
+) -> Iterator[Float32]:
+    """What each says, in order; a mix of models before it is made of what they said: none is asked twice."""
+    mixed = [member for model in models if isinstance(model, Mix) for member in model.members]
+    kept: dict[int, Float32] = {}
+    for model in models:
+        if isinstance(model, Mix) and all(id(member) in kept for member in model.members):
+            yield model.blend([kept[id(member)] for member in model.members], inputs.told, horizons)
+            continue
+        said = model.predict(inputs, origins, horizons)
+        if any(model is member for member in mixed):
+            kept[id(model)] = said
+        yield said
 
 
 def moved(said: Float32, offsets: Float32) -> Float32:

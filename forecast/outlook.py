@@ -13,16 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aqi import standards
+from forecast.contest import Contest
 from forecast.features import LOOKBACK
 from forecast.grades import graded
 from forecast.hours import StationHours
-from forecast.models import ANCHORS, ForecastInputs, ForecastModel, interpolated, moved
-from forecast.panel import HORIZON, WEATHER_CHANNELS, Panel
+from forecast.models import ANCHORS, ForecastInputs, ForecastModel, interpolated, moved, said_by_each
+from forecast.panel import HORIZON, QUANTILES, WEATHER_CHANNELS, Panel
 from forecast.places import place_of, regions, sun_offset
 from forecast.running import RunningRecord
 from forecast.stored import StationOutlook
 from forecast.weather import WeatherAtHand
-from schemas.arrays import Float32, Float64
+from schemas.arrays import Float32, Float64, Int64
 from schemas.base import from_ms, to_ms
 from schemas.errors import Refused
 from schemas.estimate import Estimate
@@ -41,6 +42,9 @@ _MEASURED_HOURS: Final = 30 * 24
 MOST_HOURS_AT_ONCE: Final = 24
 _HOURS: Final = tuple(range(1, HORIZON + 1))
 _AT_ANCHORS: Final = [anchor - 1 for anchor in ANCHORS]
+#: Of each of 72 hours the place of the first anchor that is not before it.
+_ANCHOR_OF_HOUR: Final = np.searchsorted(ANCHORS, np.arange(1, HORIZON + 1))
+_MEDIAN: Final = QUANTILES.index(0.5)
 _LAST: Final = np.array([LOOKBACK - 1])
 
 #: No air has more ug/m3.
@@ -52,7 +56,8 @@ StationRecords = Callable[[str], Station | None]
 @dataclass(frozen=True)
 class _Said:
     """What was made of all stations: (stations, 72, pollutants, 8) as the model has it, which of them by the
-    weather to come, persistence (stations, pollutants), and whether neighbours measure each (likewise).
+    weather to come, persistence (stations, pollutants), whether neighbours measure each (likewise), the
+    medians of all models (stations, anchors, pollutants, models), and the places of those that spoke.
     """
 
     names: Sequence[str]
@@ -60,14 +65,16 @@ class _Said:
     told: Sequence[bool]
     last: Float32
     near: NDArray[np.bool_]
+    medians: Float32
+    speakers: Int64
 
 
 class Outlook:
     """The stations of one partition.
 
     Args:
-        model: what foretells.
-        label: how it is called in forecasts.
+        models: what foretells; the last one speaks unless another does better (`forecast.contest`).
+        label: how that one is called in forecasts.
         typical: ug/m3 of each pollutant, where nothing was ever measured.
         default_standards: of stations without a record.
         stations: what is remembered, as of the hour that was forecast from last.
@@ -75,17 +82,21 @@ class Outlook:
 
     def __init__(
         self,
-        model: ForecastModel,
+        models: Sequence[ForecastModel],
         label: str,
         typical: Sequence[float],
         default_standards: Sequence[str],
         stations: Mapping[str, StationOutlook],
     ) -> None:
-        self._model = model
+        self._models = tuple(models)
+        self._names = tuple(model.name for model in models)
         self._label = label
         self._typical = typical
         self._standards = tuple(default_standards)
         self.stations = dict(stations)
+        for one in self.stations.values():
+            if one.contest.models != self._names:  # another bundle's, or of before there was a contest
+                one.contest = Contest.of(self._names)
         #: The newest hour (since 1970) that was forecast from; None: none yet.
         self.made: int | None = max((one.hours.through for one in stations.values()), default=None)
 
@@ -124,8 +135,9 @@ class Outlook:
                 )
             through = 0 if self.made is None else self.made
             known = self.stations[station] = StationOutlook(
-                station, 0, StationHours(through), WeatherAtHand(through + 1 - LOOKBACK), RunningRecord()
-            )
+                station, 0, StationHours(through), WeatherAtHand(through + 1 - LOOKBACK), RunningRecord(),
+                Contest.of(self._names),
+            )  # fmt: skip
         return known
 
     def forget(self, gone: Sequence[str]) -> None:
@@ -168,6 +180,7 @@ class Outlook:
         for name in wanted:
             known = self.stations[name]
             known.record.come(hour, known.hours.means[-1])
+            known.contest.come(hour, known.hours.means[-1])
         said = self._say(hour, records)
         rows = [said.names.index(name) for name in wanted]
         offsets = np.stack([self.stations[name].record.offsets for name in wanted])
@@ -177,6 +190,7 @@ class Outlook:
             self.stations[name].record.say(
                 hour, raw[place, _AT_ANCHORS], published[place, _AT_ANCHORS], said.last[row]
             )
+            self.stations[name].contest.say(hour, said.medians[row])
         leading = np.stack(
             [self._leading(name, hour, said.near[row]) for row, name in zip(rows, wanted, strict=True)]
         )
@@ -191,8 +205,8 @@ class Outlook:
                 Forecast(
                     station=name, issued_at=issued, revision=revision, model=self._label,
                     weather_issued_at=from_ms(at) if at else None,
-                    pollutants=self._pollutants(known, short[place]),
-                    indices=tuple(indices[name]), scores=known.record.scores(),
+                    pollutants=self._pollutants(known, short[place], said.speakers[row]),
+                    indices=tuple(indices[name]), scores=known.record.scores(known.contest.mean_errors),
                 )
             )  # fmt: skip
         return made
@@ -217,22 +231,39 @@ class Outlook:
         )  # fmt: skip
         told = [one.weather.tells() for one in known]
         raw = np.empty((len(names), HORIZON, len(POLLUTANTS), 8), np.float32)
+        medians = np.empty((len(names), len(ANCHORS), len(POLLUTANTS), len(self._models)), np.float32)
+        speakers = np.stack([one.contest.leaders() for one in known])
         inputs = ForecastInputs(panel)
         if not all(told):
-            raw[:] = self._model.predict(inputs, _LAST, _HOURS)[:, 0]
+            raw[:], medians[:] = self._ask(inputs, speakers)
         if any(told):
             coming = np.stack(
                 [one.weather.coming if has else _NOTHING for one, has in zip(known, told, strict=True)]
             )
             weather = np.concatenate([panel.values[..., len(POLLUTANTS) :], coming], axis=1)
             with_weather = ForecastInputs(panel, weather, inputs.features)
-            raw[told] = self._model.predict(with_weather, _LAST, _HOURS)[told, 0]
-        # A model that fails on what nobody thought of must not take the other stations' forecasts with it.
-        typical = np.array(self._typical, np.float32)[:, None]
-        raw = np.where(np.isfinite(raw), np.minimum(raw, _HIGHEST), typical)
+            said, middle = self._ask(with_weather, speakers)
+            raw[told], medians[told] = said[told], middle[told]
         last = [inputs.features.last(place, usual)[:, -1] for place, usual in enumerate(self._typical)]
         near = ~np.isnan(inputs.features.neighbours).all(axis=1)
-        return _Said(names, raw, told, np.stack(last, axis=-1), near)
+        return _Said(names, raw, told, np.stack(last, axis=-1), near, medians, speakers)
+
+    def _ask(self, inputs: ForecastInputs, speakers: Int64) -> tuple[Float32, Float32]:
+        """What those say who speak (stations, anchors, pollutants): (stations, 72, pollutants, 8); and the
+        medians of all (stations, anchors, pollutants, models).
+        """
+        # Between two anchors the one speaks that speaks at the later.
+        whose = speakers[:, _ANCHOR_OF_HOUR]
+        typical = np.array(self._typical, np.float32)[:, None]
+        raw = np.empty((*whose.shape, 8), np.float32)
+        medians = np.empty((*speakers.shape, len(self._models)), np.float32)
+        for place, said in enumerate(said_by_each(self._models, inputs, _LAST, _HOURS)):
+            one = said[:, 0]
+            # One that fails on what nobody thought of must not take the other stations' forecasts with it.
+            one = np.where(np.isfinite(one), np.minimum(one, _HIGHEST), typical)
+            raw = np.where((whose == place)[..., None], one, raw)
+            medians[..., place] = one[..., _MEDIAN][:, _AT_ANCHORS]
+        return raw, medians
 
     def _indices(
         self,
@@ -266,8 +297,9 @@ class Outlook:
             for place, name in enumerate(wanted)
         }
 
-    @staticmethod
-    def _pollutants(known: StationOutlook, said: Float64) -> dict[Pollutant, PollutantForecast]:
+    def _pollutants(
+        self, known: StationOutlook, said: Float64, speakers: Int64
+    ) -> dict[Pollutant, PollutantForecast]:
         day = known.hours.means[-24:]
         guessed = np.isnan(day).mean(axis=0).tolist()
         found: dict[Pollutant, PollutantForecast] = {}
@@ -276,6 +308,11 @@ class Outlook:
             found[name] = PollutantForecast(
                 mean=tuple(levels[-1]), quantiles=tuple(map(tuple, levels[:-1])),
                 imputed_share=round(guessed[column], 4),
+                models={
+                    str(anchor): self._names[speakers[at, column]]
+                    for at, anchor in enumerate(ANCHORS)
+                    if speakers[at, column] != len(self._names) - 1
+                },
             )  # fmt: skip
         return found
 

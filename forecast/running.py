@@ -5,6 +5,7 @@ places, used in turn, so that the one that comes true and the one that is made s
 """
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,15 +22,23 @@ from schemas.parameters import POLLUTANTS, Pollutant
 _P: Final = len(POLLUTANTS)
 _A: Final = len(ANCHORS)
 _Q: Final = len(QUANTILES)
-_PLACES: Final = sum(anchor + 1 for anchor in ANCHORS)
+#: Places in which what was said is kept.
+PLACES: Final = sum(anchor + 1 for anchor in ANCHORS)
 _BASES: Final = tuple(sum(before + 1 for before in ANCHORS[:place]) for place in range(_A))
 #: What is left of an hour's weight after another one: a third after a month.
-_FADES: Final = math.exp(-1 / 720)
+FADES: Final = math.exp(-1 / 720)
 #: Largest number of half precision, in which what was published is kept for scores.
-_HALF: Final = 65_000.0
+HALF: Final = 65_000.0
 _LEVELS: Final = np.array(QUANTILES)
+#: By the places of an anchor and a pollutant the mean absolute error of each model, ug/m3.
+ModelErrors = Callable[[int, int], Mapping[str, float]]
 #: Horizons whose scores are published, in hours.
 SCORED: Final = (1, 3, 6, 12, 24, 48, 72)
+
+
+def place_of_hour(place: int, hour: int) -> int:
+    """Where it is kept what was said at the end of `hour` for the anchor at `place`."""
+    return _BASES[place] + hour % (ANCHORS[place] + 1)
 
 
 @dataclass
@@ -46,9 +55,9 @@ class RunningRecord:
     """
 
     offsets: Float32 = field(default_factory=lambda: np.zeros((_A, _P, _Q), np.float32))
-    made: Int64 = field(default_factory=lambda: np.zeros(_PLACES, np.int64))
-    raw: Float32 = field(default_factory=lambda: np.zeros((_PLACES, _P, 8), np.float32))
-    published: NDArray[np.float16] = field(default_factory=lambda: np.zeros((_PLACES, _P, 8), np.float16))
+    made: Int64 = field(default_factory=lambda: np.zeros(PLACES, np.int64))
+    raw: Float32 = field(default_factory=lambda: np.zeros((PLACES, _P, 8), np.float32))
+    published: NDArray[np.float16] = field(default_factory=lambda: np.zeros((PLACES, _P, 8), np.float16))
     sums: Float64 = field(default_factory=lambda: np.zeros((_A, _P, 6)))
     scored: Int64 = field(default_factory=lambda: np.zeros(_P, np.int64))
 
@@ -61,7 +70,7 @@ class RunningRecord:
         self.scored[fresh] = hour
         learned = Calibration(self.offsets[None])
         for place, anchor in enumerate(ANCHORS):
-            at = _BASES[place] + (hour - anchor) % (anchor + 1)
+            at = place_of_hour(place, hour - anchor)
             if self.made[at] == hour - anchor:
                 learned.learn(place, self.raw[None, at], known[None])
                 self._score(place, at, known)
@@ -80,19 +89,19 @@ class RunningRecord:
             axis=1,
         )  # fmt: skip
         known = np.isfinite(y)[:, None]
-        self.sums[place] = np.where(known, self.sums[place] * _FADES + new, self.sums[place])
+        self.sums[place] = np.where(known, self.sums[place] * FADES + new, self.sums[place])
 
     def say(self, hour: int, raw: Float32, published: Float32, persistence: Float32) -> None:
         """Keep what was said at the end of `hour`: (anchors, pollutants, 8) twice, and (pollutants,)."""
-        for place, anchor in enumerate(ANCHORS):
-            at = _BASES[place] + hour % (anchor + 1)
+        for place in range(_A):
+            at = place_of_hour(place, hour)
             self.made[at] = hour
             self.raw[at] = raw[place]
             kept = np.concatenate([published[place, :, :_Q], persistence[:, None]], axis=1)
-            self.published[at] = np.minimum(kept, _HALF).astype(np.float16)
+            self.published[at] = np.minimum(kept, HALF).astype(np.float16)
 
-    def scores(self) -> dict[Pollutant, dict[str, RunningScore]]:
-        """Of the pollutants and horizons of which something has come true."""
+    def scores(self, of_models: ModelErrors) -> dict[Pollutant, dict[str, RunningScore]]:
+        """Of pollutants and horizons of which something has come true; `of_models`: how each model did."""
         found: dict[Pollutant, dict[str, RunningScore]] = {}
         for column, name in enumerate(POLLUTANTS):
             for horizon in SCORED:
@@ -103,6 +112,10 @@ class RunningRecord:
                         count=round(count, 3), mae=_short(absolute), rmse=_short(math.sqrt(square)),
                         crps=_short(crps), coverage=_short(inside),
                         skill=_short(1 - absolute / floor) if floor > 0 else 0.0,
+                        models={
+                            model: _short(error)
+                            for model, error in of_models(ANCHORS.index(horizon), column).items()
+                        },
                     )  # fmt: skip
         return found
 

@@ -1,7 +1,8 @@
 """What is stored of a station's forecasts between two hours."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from forecast.contest import Contest
 from forecast.hours import StationHours
 from forecast.running import RunningRecord
 from forecast.weather import WeatherAtHand
@@ -17,6 +18,7 @@ class StationOutlook:
     hours: StationHours
     weather: WeatherAtHand
     record: RunningRecord
+    contest: Contest = field(default_factory=Contest)
 
 
 OUTLOOKS = Codec("state of a station's forecasts", StationOutlook)
@@ -33,4 +35,9 @@ def read_outlook(_station: str, data: bytes) -> StationOutlook:
     record.published, record.sums, record.scored = (
         record.published.copy(), record.sums.copy(), record.scored.copy(),
     )  # fmt: skip
+    contest = state.contest
+    contest.made, contest.medians, contest.scored = (
+        contest.made.copy(), contest.medians.copy(), contest.scored.copy(),
+    )  # fmt: skip
+    contest.errors, contest.hours = contest.errors.copy(), contest.hours.copy()
     return state

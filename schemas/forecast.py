@@ -34,6 +34,13 @@ class PollutantForecast(Record):
             description="share of the last 24 hours of which nothing was measured, so that it is guessed",
         ),
     ]  # fmt: skip
+    models: Annotated[
+        dict[str, str],
+        Field(
+            description="who spoke where it was not the model that the forecast names: by the hours ahead up"
+            " to which (from those of the name before it)"
+        ),
+    ] = {}
 
 
 class IndexForecast(Record):
@@ -58,6 +65,10 @@ class RunningScore(Record):
     crps: Annotated[float, Field(description="twice the mean pinball of the quantiles, ug/m3")]
     coverage: Annotated[float, Field(description="share of outcomes from .05 to .95")]
     skill: Annotated[float, Field(description="1 - MAE / MAE of persistence")]
+    models: Annotated[
+        dict[str, float],
+        Field(description="MAE of each model's median before it was calibrated, ug/m3: all are scored"),
+    ] = {}
 
 
 class Forecast(Record):

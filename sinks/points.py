@@ -339,5 +339,7 @@ def forecast_points(forecast: Forecast) -> list[Point]:
     for name, scores in forecast.scores.items():
         for horizon, score in scores.items():
             tags = ("horizon", horizon), ("parameter", name), station
-            points.append(Point("forecast_score", tags, score.model_dump(), issued // 1000))
+            scored: dict[str, FieldValue] = score.model_dump(exclude={"models"})
+            scored |= {f"mae_{model}": error for model, error in score.models.items()}
+            points.append(Point("forecast_score", tags, scored, issued // 1000))
     return points

@@ -518,7 +518,7 @@ def check_forecast(drawn: list[list[Record]]) -> None:
     """Every hour has forecasts, of whoever speaks, and what cannot be used is told once."""
     broker, read = Broker(), [record for batch in drawn for record in batch]
     stations = StationBook(topics.STATIONS.name, Keys(1), check_station)
-    floor = forecasts().models()[0]
+    floor = forecasts().models()[:1]
 
     async def appended(at: int) -> Appended:
         del at

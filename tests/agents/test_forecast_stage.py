@@ -103,7 +103,7 @@ class Broker:
         return ForecastStage(
             StageIo(0, self.publish, committed=self.committed),
             Outlook(
-                self._bundle.models()[3], "m", self._bundle.normalisation.typical, ("us-epa-2024",),
+                self._bundle.models()[:4], "m", self._bundle.normalisation.typical, ("us-epa-2024",),
                 {name: state for name, (_, state) in found.items()},
             ),
             StationBook(topics.STATIONS.name, Keys(1)), checkpoints, self.appended, self._executor,

@@ -43,7 +43,7 @@ def typical() -> tuple[float, ...]:
 
 
 def fresh(model: int = -1) -> Outlook:
-    return Outlook(models()[model], "small", typical(), ("us-epa-2024",), {})
+    return Outlook([models()[model]], "small", typical(), ("us-epa-2024",), {})
 
 
 def air(stations: int, hours: int, seed: int = 1) -> Float32:
@@ -123,7 +123,7 @@ def test_a_stored_state_goes_on_with_the_same_bytes() -> None:
     first = fresh()
     before = play(first, values[:, :9])
     kept = {name: read_outlook(name, OUTLOOKS.encode(one)) for name, one in first.stations.items()}
-    after = play(Outlook(models()[-1], "small", typical(), ("us-epa-2024",), kept), values, 9)
+    after = play(Outlook([models()[-1]], "small", typical(), ("us-epa-2024",), kept), values, 9)
     assert [one.model_dump_json() for one in whole] == [one.model_dump_json() for one in [*before, *after]]
 
 

@@ -41,7 +41,10 @@ def test_an_hour_at_a_time_it_learns_what_an_evaluation_learns() -> None:
                 inside = inside * fade + (said[0] <= outcome <= said[6])
                 floor = floor * fade + abs(outcome - last[hour - anchor, column])
                 count = count * fade + 1
-        found = record.scores()[POLLUTANTS[column]][str(anchor)]
+        found = record.scores(lambda anchor, pollutant: {"ridge": anchor + pollutant})[POLLUTANTS[column]][
+            str(anchor)
+        ]
+        assert found.models == {"ridge": place + column}
         assert found.count == pytest.approx(count, abs=1e-3)
         assert found.mae == pytest.approx(total / count, rel=1e-3)
         assert found.coverage == pytest.approx(inside / count, abs=0.01)

@@ -1,0 +1,107 @@
+"""Which model speaks: at each station, for each pollutant and horizon, the one that did best there lately.
+
+All models foretell each hour, and each is scored by its median when the hour has come, whether it spoke or
+not. The last one speaks unless another has done clearly better. None ever leaves: the simple ones are the
+floor.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecast.models import ANCHORS
+from forecast.running import FADES, HALF, PLACES, place_of_hour
+from schemas.arrays import Float32, Float64, Int64
+from schemas.parameters import POLLUTANTS
+
+_P: Final = len(POLLUTANTS)
+_A: Final = len(ANCHORS)
+#: Hours, older ones counting less, from which a record says something: two weeks.
+_LEAST: Final = 14 * 24 * 0.8
+#: What another model's mean absolute error has to be of the last one's, at most. Weeks differ by more than a
+#: hundredth or two, and the best of many is always a little lucky.
+_BETTER: Final = 0.95
+
+
+@dataclass
+class Contest:
+    """Of one station.
+
+    Attributes:
+        models: their names; the last one speaks unless another does better.
+        made: (places,) hour (since 1970) at whose end it was said; 0: never.
+        medians: (places, pollutants, models) what each said, before calibration.
+        errors: (anchors, pollutants, models) faded sums of |outcome - median|.
+        hours: (anchors, pollutants) faded counts of them.
+        scored: (pollutants,) hour of the last outcome.
+    """
+
+    models: tuple[str, ...] = ()
+    made: Int64 = field(default_factory=lambda: np.zeros(PLACES, np.int64))
+    medians: NDArray[np.float16] = field(default_factory=lambda: np.zeros((PLACES, _P, 0), np.float16))
+    errors: Float64 = field(default_factory=lambda: np.zeros((_A, _P, 0)))
+    hours: Float64 = field(default_factory=lambda: np.zeros((_A, _P)))
+    scored: Int64 = field(default_factory=lambda: np.zeros(_P, np.int64))
+
+    @staticmethod
+    def of(models: Sequence[str]) -> "Contest":
+        """Nothing said yet."""
+        count = len(models)
+        return Contest(
+            tuple(models),
+            medians=np.zeros((PLACES, _P, count), np.float16),
+            errors=np.zeros((_A, _P, count)),
+        )
+
+    def come(self, hour: int, outcome: Float32) -> None:
+        """`hour` has passed with `outcome` (pollutants,), NaN where nothing was measured. It counts once."""
+        fresh = np.isfinite(outcome) & (self.scored != hour)
+        if not fresh.any():
+            return
+        self.scored[fresh] = hour
+        for place, anchor in enumerate(ANCHORS):
+            at = place_of_hour(place, hour - anchor)
+            if self.made[at] == hour - anchor:
+                missed = np.abs(self.medians[at].astype(np.float64) - outcome[:, None])
+                self.errors[place, fresh] = self.errors[place, fresh] * FADES + missed[fresh]
+                self.hours[place, fresh] = self.hours[place, fresh] * FADES + 1.0
+
+    def say(self, hour: int, medians: Float32) -> None:
+        """Keep what each said at the end of `hour`: (anchors, pollutants, models)."""
+        for place in range(_A):
+            at = place_of_hour(place, hour)
+            self.made[at] = hour
+            self.medians[at] = np.minimum(medians[place], HALF).astype(np.float16)
+
+    def mean_errors(self, anchor: int, pollutant: int) -> dict[str, float]:
+        """Each model's mean absolute error, ug/m3, by the places of an anchor and a pollutant."""
+        hours = float(self.hours[anchor, pollutant])
+        if not hours:
+            return {}
+        errors = (self.errors[anchor, pollutant] / hours).tolist()
+        return dict(zip(self.models, errors, strict=True))
+
+    def leaders(self) -> Int64:
+        """(anchors, pollutants): the place of the model that speaks."""
+        return leaders(self.errors, self.hours)
+
+
+def leaders(errors: Float64, hours: Float64) -> Int64:
+    """The place of the model that speaks (...), of sums of absolute errors (..., models) over `hours` (...).
+
+    Examples:
+        Where the last of three models errs by 10 ug/m3, one that errs by 9 speaks after two weeks:
+
+        >>> leaders(np.array([4000.0, 3600.0, 4000.0]), np.array(400.0)).item()
+        1
+        >>> leaders(np.array([40.0, 36.0, 40.0]), np.array(4.0)).item()
+        2
+    """
+    usual = errors.shape[-1] - 1
+    best = errors.argmin(axis=-1)
+    better = errors.min(axis=-1) < _BETTER * errors[..., usual]
+    found: Int64 = np.where((hours >= _LEAST) & better, best, usual)
+    return found
