@@ -19,7 +19,7 @@ from schemas.parameters import POLLUTANTS
 
 _P: Final = len(POLLUTANTS)
 _A: Final = len(ANCHORS)
-#: Hours, older ones counting less, from which a record says something: two weeks.
+#: Hours, older ones counting less, from which a record says something: those of two weeks.
 _LEAST: Final = 14 * 24 * 0.8
 #: What another model's mean absolute error has to be of the last one's, at most. Weeks differ by more than a
 #: hundredth or two, and the best of many is always a little lucky.
