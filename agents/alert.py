@@ -62,9 +62,9 @@ class AlertStage:
         self._io = io
         self._keys = keys
         self._foresees = on == "forecasts"
-        self._rules = (lambda: rules().on_forecasts) if self._foresees else (lambda: rules().on_estimates)
+        self._rules = rules
         self._watch = Watch(
-            self._rules(), horizon_ms, {station: state for station, (_, state) in snapshots.items()}
+            self._in_force(), horizon_ms, {station: state for station, (_, state) in snapshots.items()}
         )
         self._checkpoints = checkpoints
         inputs = topics.FORECASTS if self._foresees else topics.ESTIMATES
@@ -122,6 +122,10 @@ class AlertStage:
         estimate = read_estimate(record, self._keys)
         self._expect_room(estimate.station)
         return self._watch.feed([estimate])
+
+    def _in_force(self) -> AlertRules:
+        rules = self._rules()
+        return rules.on_forecasts if self._foresees else rules.on_estimates
 
     def _expect_room(self, station: str) -> None:
         """Raises Refused where too many stations are watched."""
@@ -199,7 +203,7 @@ class AlertStage:
         # Rules that have changed hold from the offset on that is committed now: a successor begins there,
         # with the new rules. Changed in between, what the old ones told would be told again by the new ones,
         # in other words under the same id and sequence.
-        self._watch.rules = self._rules()
+        self._watch.rules = self._in_force()
         self._passing = self._decided
         settled = {self._topic: (self._read, str(self._passing) if self._passing else "")}
         if self._stations_saved is not None:

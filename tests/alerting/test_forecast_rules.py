@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import pytest
 from aiokafka import ConsumerRecord
@@ -90,7 +91,9 @@ def rule(**more):
 )
 def test_the_evidence_is_the_highest_quantile_of_the_hours_to_come(more, expected):
     one = forecast(0, (6, 160.0), (13, 180.0))
-    assert foresee(rule(**more), one).value == pytest.approx(expected)
+    found = foresee(rule(**more), one)
+    assert isinstance(found, Evidence)
+    assert found.value == pytest.approx(expected)
 
 
 def test_of_an_index_it_is_the_median_or_an_end():
@@ -110,7 +113,7 @@ def test_of_an_index_it_is_the_median_or_an_end():
 
 def test_a_guess_is_no_evidence():
     high = ((1, 400.0),)
-    assert foresee(rule(), forecast(0, *high, imputed=0.9)).value == 400.0
+    assert foresee(rule(), forecast(0, *high, imputed=0.9)) == Evidence.exact(400.0)
     assert "not measured in the last 24 hours" in foresee(rule(), forecast(0, *high, imputed=1.0))
     assert "not foretold" in foresee(rule(parameter="o3"), forecast(0, *high))
 
@@ -185,7 +188,7 @@ ESTIMATES, FORECASTS, STATIONS = "aq.estimates.v1", "aq.forecasts.v1", "aq.stati
 class Kept:
     key: bytes
     value: bytes
-    headers: list
+    headers: list[tuple[str, bytes]]
 
 
 @dataclass
@@ -193,9 +196,9 @@ class Broker:
     """Two logs, the state's topic, what was told; commits that may not come."""
 
     rules: AlertRules = field(default_factory=lambda: parse(RULES, "r"))
-    told: dict = field(default_factory=dict)
-    state: dict = field(default_factory=dict)
-    committed: dict = field(default_factory=dict)
+    told: dict[tuple[str, int], set[bytes]] = field(default_factory=dict)
+    state: dict[bytes, Kept] = field(default_factory=dict)
+    committed: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     async def publish(self, out):
         for one in out:
@@ -208,7 +211,10 @@ class Broker:
     def open(self):
         io = StageIo(0, self.publish, committed=self.committed)
         both = []
-        for on, topic in (("estimates", ESTIMATES), ("forecasts", FORECASTS)):
+        lanes: tuple[tuple[Literal["estimates", "forecasts"], str], ...] = (
+            ("estimates", ESTIMATES), ("forecasts", FORECASTS),
+        )  # fmt: skip
+        for on, topic in lanes:
             checkpoints = Checkpoints("state", 0)
             start, _ = self.committed.get(topic, (0, ""))
             ahead = on == "forecasts"
@@ -226,7 +232,7 @@ class Broker:
 
 def logs(seed):
     dice = random.Random(seed)
-    made = {ESTIMATES: [], FORECASTS: []}
+    made: dict[str, list[Any]] = {ESTIMATES: [], FORECASTS: []}
     for hour in range(60):
         for name in "ab":
             peak = dice.choice((90.0, 130.0, 170.0, 280.0))

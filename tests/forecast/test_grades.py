@@ -40,6 +40,7 @@ def test_categories_are_those_of_the_standards_own_table(name: str) -> None:
     for value in (3.0, 30.0, 90.0, 160.0, 300.0):
         said = spread([value - 0.03 + 0.01 * n for n in range(7)] + [value])
         [found] = graded(said, ALL, standard, standard.reference_celsius)
+        assert found is not None
         assert found.categories == tuple(category.name for category in standard.categories)
         np.testing.assert_allclose(np.sum(found.probabilities, axis=0), 1.0, atol=1e-3)
         low, index, high = found.lo[0], found.index[0], found.hi[0]
@@ -55,6 +56,7 @@ def test_epa_unhealthy_begins_above_55_4() -> None:
     said = spread([0.0] * 8)
     said[0, :, 0] = [35, 40, 50, 55.45, 60, 70, 80, 56]
     [found] = graded(said, ALL, standard, 25.0)
+    assert found is not None
     unhealthy = sum(row[0] for name, row in zip(found.categories, found.probabilities, strict=True)
                     if name not in ("Good", "Moderate", "Unhealthy for Sensitive Groups"))  # fmt: skip
     assert unhealthy == pytest.approx(0.5, abs=0.01)
@@ -67,7 +69,8 @@ def test_an_index_is_made_of_what_leads() -> None:
     only = np.zeros((3, len(POLLUTANTS)), np.bool_)
     only[0], only[1, 0] = True, True
     whole, particles, nothing = graded(said, only, standard, 25.0)
-    assert whole.index[0] > 300  # type: ignore[union-attr]
-    assert particles.index[0] == 50  # type: ignore[union-attr]
-    assert particles.probabilities[0][0] == pytest.approx(1.0)  # type: ignore[union-attr]
     assert nothing is None
+    assert whole is not None and particles is not None  # noqa: PT018
+    assert (whole.index[0] or 0) > 300
+    assert particles.index[0] == 50
+    assert particles.probabilities[0][0] == pytest.approx(1.0)
