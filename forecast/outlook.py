@@ -245,7 +245,7 @@ class Outlook:
             said, middle = self._ask(with_weather, speakers)
             raw[told], medians[told] = said[told], middle[told]
         last = [inputs.features.last(place, usual)[:, -1] for place, usual in enumerate(self._typical)]
-        near = np.isfinite(inputs.features.neighbours).any(axis=1)
+        near = np.isfinite(inputs.features.neighbours).sum(axis=1) > 0
         return _Said(names, raw, told, np.stack(last, axis=-1), near, medians, speakers)
 
     def _ask(self, inputs: ForecastInputs, speakers: Int64) -> tuple[Float32, Float32]:

@@ -24,7 +24,7 @@ from tests.harness import Sent, fleet, punctuations, read_all, reading, send, un
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
-KILLS, PARTITIONS, HOURS = 6, 2, 36
+KILLS, PARTITIONS, HOURS = 6, 2, 24
 STATIONS = ("a", "b", "c", "d")
 ROLES = ("fusion", "forecast", "sink")
 #: A whole hour.
