@@ -318,8 +318,10 @@ def test_every_stage_is_one_of_a_role() -> None:
         for kind in vars(importlib.import_module(module.name)).values()
         if isinstance(kind, type) and kind.__module__ == module.name and methods <= set(dir(kind))
     }
-    # The fleet's runs in the alerts' worker, where time passes: test_fleet_stage kills it.
-    assert found == {f"{role.capitalize()}Stage" for role in worker.ROLES} | {"FleetStage", "Beside"}
+    # The fleet's runs in the alerts' worker, where time passes: test_fleet_stage kills it. That worker's are
+    # two, of estimates and of forecasts: test_forecast_rules kills both.
+    beside = {"FleetStage", "Beside", "AlertStages"}
+    assert found == {f"{role.capitalize()}Stage" for role in worker.ROLES} | beside
 
 
 @pytest.mark.parametrize("role", sorted(POLLS))
