@@ -99,6 +99,13 @@ class InfluxSettings(_Section):
         Path | None,
         Field(description="file with the token, read again when InfluxDB refuses it; instead of `token`"),
     ] = None
+    read_token_file: Annotated[
+        Path | None,
+        Field(
+            description="file with a token that may read (read.token of `skyfuse influx init`): then the page's"
+            " history is InfluxDB's"
+        ),
+    ] = None
 
     @model_validator(mode="after")
     def _one_token(self) -> "InfluxSettings":
@@ -417,7 +424,7 @@ class WebSettings(_Section):
     ] = ()
     title: Annotated[str, Field(max_length=80, description="what the page calls itself")] = "skyfuse"
     anonymous: Annotated[
-        tuple[Literal["read", "frames", "admin"], ...],
+        tuple[Literal["read", "frames", "write", "admin"], ...],
         Field(description="scopes that need no key; `skyfuse keys create` makes keys for the others"),
     ] = ("read",)
     cors: Annotated[

@@ -1,12 +1,14 @@
-"""The past: series and quality, from the local store, in threads of their own."""
+"""The past, in threads of its own: from the local store, and where they are in InfluxDB series from there."""
 
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
+from schemas.annotation import Annotation
 from schemas.base import from_ms
 from schemas.estimate import Estimate
+from schemas.forecast import Forecast
 from schemas.parameters import Pollutant
 from sinks.retention import Left
 from sinks.store import Store
@@ -17,6 +19,22 @@ from web.thinning import SeriesPoint
 
 _STATUS: Final = {"valid": 0, "indicative": 1, "insufficient": 2}
 _T = TypeVar("_T")
+
+
+class SeriesHistory(Protocol):
+    """Series and quality of the past. Each may raise RequestProblem: they cannot be told now."""
+
+    def concentrations(self, station: str, parameter: Pollutant, since: int, until: int) -> list[SeriesPoint]:
+        """A pollutant's windows, and what is left of those before (ms, [since, until)); oldest first."""
+
+    def indices(self, station: str, standard: str, since: int, until: int) -> list[SeriesPoint]:
+        """An index, likewise."""
+
+    def flags(self, stations: Sequence[str], since: int) -> dict[str, FlagCounts]:
+        """What the stations' windows since then (ms) were made of."""
+
+    def close(self) -> None:
+        """Let go of what is open."""
 
 
 class StoreHistory:
@@ -66,6 +84,14 @@ class StoreHistory:
             return found[0] if found else None
 
         return self._ask(read)
+
+    def forecast(self, station: str) -> Forecast | None:
+        """The newest forecast."""
+        return self._ask(lambda store: next(iter(store.forecasts(station)), None))
+
+    def annotations(self) -> list[Annotation]:
+        """What people said of the data, by station and time."""
+        return self._ask(lambda store: store.annotations())
 
     def flags(self, stations: Sequence[str], since: int) -> dict[str, FlagCounts]:
         """What the stations' windows since then (ms) were made of."""
