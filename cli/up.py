@@ -65,8 +65,8 @@ def up(
             raise typer.BadParameter("gateway.http.port is off: --with http needs one")
         expect_free(http.host, http.port, "gateway.http.port (SKYFUSE_GATEWAY__HTTP__PORT)")
     if simulate and settings.web.host == HOST and "anonymous" not in settings.web.model_fields_set:
-        # Nobody is in made-up pictures, and only this machine can ask.
-        open_to_all = settings.web.model_copy(update={"anonymous": ("read", "frames", "admin")})
+        # Nobody is in made-up pictures, nobody's station is changed, and only this machine can ask.
+        open_to_all = settings.web.model_copy(update={"anonymous": ("read", "frames", "write", "admin")})
         settings = settings.model_copy(update={"web": open_to_all})
     _run(settings, seconds, _Simulated(stations, history, every) if simulate else None, asked)
 

@@ -30,7 +30,7 @@ from infra.connect import with_broker
 from schemas.annotation import Annotation, Undone
 from schemas.base import first_error, format_time, to_ms
 from settings.sections import Settings
-from sources.sender import Sender
+from sources.annotating import new_annotation, send_annotation
 from streams import topics
 from streams.accept import Keys
 from streams.admin import create_topics
@@ -128,12 +128,10 @@ def _annotation(
         since, until = (moment(one, now) for one in (first, last))
     except QueryError as error:
         raise typer.BadParameter(str(error)) from error
-    made_at = now.replace(microsecond=now.microsecond // 1000 * 1000)
     try:
-        return Annotation(
-            id=f"{station}/{format_time(made_at)}", station=station, kind=kind,
-            sensor=sensor[0] if sensor else None, parameter=parameter,  # type: ignore[arg-type]
-            since=since, until=until, text=text, by=by, made_at=made_at,
+        return new_annotation(
+            station, now, kind=kind, sensor=sensor[0] if sensor else None, parameter=parameter,
+            since=since, until=until, text=text, by=by,
         )  # fmt: skip
     except ValidationError as error:
         raise typer.BadParameter(first_error(error).message) from error
@@ -151,11 +149,7 @@ def _act(settings: Settings, made: Annotation, dry_run: bool) -> int:
     console = Console(highlight=False, soft_wrap=True)
     if not dry_run:
         create_topics(settings)  # an installation of before has no topic of annotations
-        with Sender(settings.kafka) as sender:
-            sender.send(
-                topics.ANNOTATIONS.name, made.id.encode(), made.model_dump_json().encode(),
-                partition=Keys(settings.kafka.partitions).partition(made.station),
-            )  # fmt: skip
+        send_annotation(settings.kafka, made)
     what = "taken back" if made.undone else _NAMES[made.kind]
     console.print(escape(f"{made.id}: {what}{' (not written: --dry-run)' if dry_run else ''}"))
     if made.kind == "note":
