@@ -48,6 +48,11 @@ class Access:
                 return said
         return request.client.host if request.client else ""
 
+    def key_of(self, request: HTTPConnection) -> StoredKey | None:
+        """The key that was shown, if any is known."""
+        secret = _secret(request)
+        return None if secret is None else self._keys.shown(secret)
+
     def check(self, request: HTTPConnection, scope: ApiScope) -> StoredKey | None:
         """The key that was shown, if any, which may do what is asked. Raises RequestProblem."""
         self.check_host(request)

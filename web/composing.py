@@ -17,6 +17,7 @@ from aqi.units import micrograms_per_ppb
 from fleet.condition import condition, stale_after_s
 from schemas.base import format_time, from_ms, to_ms
 from schemas.errors import SkyfuseError, StateError
+from schemas.forecast import FORECAST_HOURS, FORECAST_LEVELS, Forecast
 from schemas.parameters import GASES, POLLUTANTS, Pollutant
 from schemas.times import HOUR_MS
 from streams.version import version
@@ -25,10 +26,14 @@ from web.documents import (
     AlertsPage,
     CameraPicture,
     CategoryShown,
+    ForecastAnswer,
+    ForecastFan,
     Health,
+    IndexFan,
     NotablesList,
     PicturesList,
     PointGeometry,
+    PollutantFan,
     QualityPage,
     SeriesColumns,
     SiteDocument,
@@ -39,6 +44,7 @@ from web.documents import (
     StationsPage,
 )
 from web.live import LiveState, is_active, shown
+from web.managing import RecordsPage
 from web.notable import notable
 from web.parts import Parts
 from web.thinning import thin
@@ -112,6 +118,14 @@ def stations_page(parts: Parts, after: str | None, limit: int) -> StationsPage:
     )
 
 
+def records_page(live: LiveState, after: str | None, limit: int) -> RecordsPage:
+    ids, more = page_of(list(live.stations), after, limit)
+    return RecordsPage(
+        records=tuple(live.stations[one] for one in ids),
+        next=link("/records", after=ids[-1], limit=limit) if more else None,
+    )
+
+
 def site(parts: Parts, ids: Sequence[str]) -> SiteDocument:
     settings = parts.settings
     return SiteDocument(
@@ -163,11 +177,11 @@ def series(
                 standard = current.estimate.indices[0].standard
             else:
                 standard = record.standards[0] if record is not None else "us-epa-2024"
-        found = parts.history.indices(station, standard, since, until)
+        found = parts.series.indices(station, standard, since, until)
         unit = "points"
     else:
         pollutant: Pollutant = next(one for one in POLLUTANTS if one == what)
-        found = parts.history.concentrations(station, pollutant, since, until)
+        found = parts.series.concentrations(station, pollutant, since, until)
         standard, unit = None, "ug/m3"
     span, spans = thin(found, most)
     columns = list(zip(*spans, strict=True)) if spans else [()] * 8
@@ -181,6 +195,38 @@ def series(
         lo=rounded(columns[3]), hi=rounded(columns[4]), least=rounded(columns[5]), most=rounded(columns[6]),
         qc=tuple(columns[7]),
     )  # fmt: skip
+
+
+def forecast(station: str, made: Forecast | None, now: int) -> ForecastAnswer:
+    """What is still to come of a forecast."""
+    if made is None or to_ms(made.issued_at) + FORECAST_HOURS * HOUR_MS <= now:
+        return ForecastAnswer(station=station, forecast=None)
+    issued = to_ms(made.issued_at)
+    shown = ForecastFan(
+        issued_at=made.issued_at, revision=made.revision, model=made.model,
+        weather_issued_at=made.weather_issued_at,
+        at=tuple(from_ms(issued + hour * HOUR_MS) for hour in range(1, FORECAST_HOURS + 1)),
+        levels=FORECAST_LEVELS,
+        pollutants={
+            name: PollutantFan(
+                mean=_tenths(one.mean), quantiles=tuple(map(_tenths, one.quantiles)),
+                imputed_share=one.imputed_share,
+            )
+            for name, one in made.pollutants.items()
+        },
+        indices=tuple(
+            IndexFan(
+                standard=one.standard, index=one.index, lo=one.lo, hi=one.hi, categories=one.categories,
+                probabilities=tuple(tuple(round(p, 3) for p in row) for row in one.probabilities),
+            )
+            for one in made.indices
+        ),
+    )  # fmt: skip
+    return ForecastAnswer(station=station, forecast=shown)
+
+
+def _tenths(hours: Sequence[float]) -> tuple[float, ...]:
+    return tuple(round(value, 1) for value in hours)
 
 
 def table(station: str, rows: dict[Pollutant, list[Any]]) -> str:
@@ -262,7 +308,7 @@ def quality_page(parts: Parts, hours: int, after: str | None, limit: int) -> Qua
     live, now = parts.live, int(parts.now() * 1000)
     ids, more = page_of(list(live.latest), after, limit)
     since = now - hours * HOUR_MS
-    counts = parts.history.flags(ids, since)
+    counts = parts.series.flags(ids, since)
     found = []
     for station in ids:
         count, health, current = counts[station], live.health.get(station), live.latest.get(station)
@@ -333,7 +379,8 @@ def health(parts: Parts) -> Health:
         problems.append("the topics are being read: what is shown may be old")
     for worker in parts.workers.health:
         if not worker.up:
-            problems.append(f"the worker {worker.role} does not answer")
+            since = "" if worker.down_since is None else f" since {format_time(worker.down_since)}"
+            problems.append(f"the worker {worker.role} does not answer{since}")
         elif worker.waits_for is not None:
             problems.append(f"the worker {worker.role} waits for {worker.waits_for}")
     return Health(

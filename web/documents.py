@@ -143,6 +143,51 @@ class SeriesColumns(Document):
     ]
 
 
+class PollutantFan(Document):
+    """One pollutant of a forecast, ug/m3; lists are by hour."""
+
+    mean: tuple[float, ...]
+    quantiles: Annotated[tuple[tuple[float, ...], ...], Field(description="by level, the hours of each")]
+    imputed_share: Annotated[
+        float, Field(description="share of the last 24 hours of which nothing was measured, 0 to 1")
+    ]
+
+
+class IndexFan(Document):
+    """The index of a forecast's hours, as if each lasted; lists are by hour."""
+
+    standard: str
+    index: Annotated[tuple[int | None, ...], Field(description="of the medians")]
+    lo: Annotated[tuple[int | None, ...], Field(description="of the .05 quantiles")]
+    hi: Annotated[tuple[int | None, ...], Field(description="of the .95 quantiles")]
+    categories: Annotated[tuple[str, ...], Field(description="keys of the standard's, the best one first")]
+    probabilities: Annotated[
+        tuple[tuple[float, ...], ...], Field(description="by category, the hours of each")
+    ]
+
+
+class ForecastFan(Document):
+    """The newest forecast of a station: the next three days as they were foretold, hour by hour."""
+
+    issued_at: Annotated[UtcTime, Field(description="end of the last hour that was known")]
+    revision: int
+    model: Annotated[str, Field(description="bundle, its version, and the model in it")]
+    weather_issued_at: Annotated[
+        UtcTime | None, Field(description="of the newest weather to come that was used; null: none was")
+    ]
+    at: Annotated[tuple[UtcTime, ...], Field(description="ends of the hours")]
+    levels: Annotated[tuple[float, ...], Field(description="of the quantiles")]
+    pollutants: dict[Pollutant, PollutantFan]
+    indices: tuple[IndexFan, ...]
+
+
+class ForecastAnswer(Document):
+    """A station's newest forecast; null where none was made, or where all its hours are over."""
+
+    station: str
+    forecast: ForecastFan | None
+
+
 class AlertNow(Document):
     """The newest event of an alert, as on the topic (docs/outputs.md)."""
 
@@ -254,6 +299,7 @@ class WorkerHealth(Document):
 
     role: str
     up: bool
+    down_since: Annotated[UtcTime | None, Field(description="since when it does not answer")] = None
     lag_messages: int = 0
     lag_s: float = 0.0
     watermark: Annotated[UtcTime | None, Field(description="the earliest of its sources")] = None

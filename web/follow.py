@@ -45,7 +45,7 @@ _TopicRecord: TypeAlias = "ConsumerRecord[bytes, bytes]"
 
 
 class Follower:
-    """Fills a `LiveState` from the topics, and before that from the cache or the store.
+    """Fills a `LiveState` from the topics, and before that from the cache and the store.
 
     Args:
         settings: of the broker, the cache and the store.
@@ -87,14 +87,15 @@ class Follower:
             watching.cancel()
 
     def _remember(self) -> None:
-        """What the cache knows, else the store: at once, without reading a topic."""
-        found = 0
+        """What the cache and the store know: at once, without reading a topic.
+
+        Both: a cache that was flushed has only the stations that have spoken since.
+        """
         if self._settings.redis.url is not None:
             cache = LatestCache(self._settings.redis.url)
             try:
                 for estimate in cache.read():
                     self._live.estimate(estimate, None)
-                    found += 1
             except (redis.RedisError, ValidationError) as error:
                 log.warning("the cache is passed over: %r", error)
             finally:
@@ -104,9 +105,8 @@ class Follower:
                 with Store(self._settings.store_path, read_only=True) as store:
                     for name, record in store.stations().items():
                         self._live.station(name, record)
-                    if not found:
-                        for estimate in store.latest():
-                            self._live.estimate(estimate, None)
+                    for estimate in store.latest():
+                        self._live.estimate(estimate, None)
             except StoreError as error:
                 log.warning("the store is passed over: %s", error)
 

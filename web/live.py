@@ -283,7 +283,29 @@ def reset(live: LiveState, missed: Missed) -> bytes:
     return b"id: %s\nevent: reset\ndata: %s\n\n" % (live.id.encode(), to_json({"why": missed.why}))
 
 
-def pulse(now_text: str, kafka_away_since: float | None) -> bytes:
-    """A sign of life: the time here, and since when Kafka is away."""
-    since = None if kafka_away_since is None else format_time(datetime.fromtimestamp(kafka_away_since, UTC))
-    return b"event: pulse\ndata: %s\n\n" % to_json({"now": now_text, "kafka_away_since": since})
+class WorkerAway(NamedTuple):
+    """A worker that does not answer, or that waits for an engine (`waits_for`), and since when."""
+
+    role: str
+    waits_for: str
+    since: datetime
+
+
+class Absent(NamedTuple):
+    """What is away: Kafka since then (s since 1970; None: it is there), and workers."""
+
+    kafka_since: float | None = None
+    workers: tuple[WorkerAway, ...] = ()
+
+
+def pulse(now_text: str, away: Absent) -> bytes:
+    """A sign of life: the time here, since when Kafka is away, and which workers do not do their work."""
+    kafka = away.kafka_since
+    since = None if kafka is None else format_time(datetime.fromtimestamp(kafka, UTC))
+    workers = [
+        {"role": one.role, "waits_for": one.waits_for, "since": format_time(one.since)}
+        for one in away.workers
+    ]
+    return b"event: pulse\ndata: %s\n\n" % to_json(
+        {"now": now_text, "kafka_away_since": since, "workers_away": workers}
+    )

@@ -25,7 +25,7 @@ _MEDIA: Final = {
     ".webmanifest": "application/manifest+json",
 }  # fmt: skip
 #: Paths that are views of the page: each has an address of its own.
-VIEWS: Final = ("/", "/stations/{station}", "/alerts", "/quality", "/pipeline")
+VIEWS: Final = ("/", "/stations/{station}", "/alerts", "/quality", "/pipeline", "/manage")
 _StationAddress = Annotated[str, PathValue(pattern=STATION_PATTERN)]
 _GREY: Final = "#6b7280"
 

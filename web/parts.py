@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 from agents.rules_file import RulesSource
 from alerting.explained import PendingAlert
+from schemas.annotation import Annotation
 from settings.sections import WebSettings
+from sources.gateway.station_pages import StationPages
 from web.access import Access
 from web.answers import Ready
 from web.follow import Follower
-from web.history import StoreHistory
-from web.live import LiveState
+from web.history import SeriesHistory, StoreHistory
+from web.live import Absent, LiveState
 from web.pictures import CameraPictures
 from web.workers import Workers
 
@@ -39,12 +41,23 @@ class Parts:
     settings: WebSettings
     live: LiveState
     follower: Follower
-    history: StoreHistory
+    #: Whole estimates, forecasts and notes.
+    store: StoreHistory
+    #: Series and quality: of InfluxDB where it may be read, else of the store.
+    series: SeriesHistory
     access: Access
     workers: Workers
     rules: RulesSource
     ready: Ready
     counter: StreamCounter
     pending: PendingMemo
+    records: StationPages
+    #: Puts an annotation on its topic; raises SourceError.
+    annotate: Callable[[Annotation], None]
     pictures: CameraPictures | None = None
     now: Callable[[], float] = time.time
+
+    @property
+    def away(self) -> Absent:
+        """What does not answer now."""
+        return Absent(self.follower.away_since, self.workers.away)

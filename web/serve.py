@@ -6,7 +6,7 @@ import logging
 import signal
 import time
 from collections.abc import AsyncIterator, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final
 
 import uvicorn
@@ -25,18 +25,25 @@ from agents.away import Away, end_within
 from agents.rules_file import RulesSource
 from model.bundle.bundle import Bundle
 from schemas.times import in_ms
-from settings.sections import Settings, WebSettings
+from settings.sections import InfluxSettings, Settings, WebSettings
+from sources.annotating import send_annotation
 from sources.gateway.keys import KeyRing
+from sources.gateway.station_pages import StationPages
+from sources.stations.registry import StationRegistry
 from streams import metrics
+from streams.admin import client_arguments
 from streams.version import version
 from web import pages
 from web.access import Access
 from web.answers import Ready, problem, send
+from web.api.asked import refusal
 from web.api.router import DOCUMENTS, router
 from web.composing import PREFIX
 from web.errors import RequestProblem
+from web.examples import EXAMPLES
 from web.follow import Follower
 from web.history import StoreHistory
+from web.influx_history import InfluxHistory
 from web.live import LiveState
 from web.parts import Parts, PendingMemo, StreamCounter
 from web.pictures import CameraPictures
@@ -62,23 +69,34 @@ _PATH: Final = 200
 def parts_of(settings: Settings) -> Parts:
     """What a server of these settings answers from. Raises KeyFileError, RulesError."""
     live = LiveState(settings.kafka.partitions)
-    shown = settings.web
+    shown, kafka = settings.web, settings.kafka
     pictures = None
     if shown.pictures:
         pictures = CameraPictures(in_ms(shown.pictures_for), cache(lambda: Bundle.load(settings.bundle)))
+    store = StoreHistory(settings.store_path)
     return Parts(
         settings=shown,
         live=live,
         follower=Follower(settings, live, None if pictures is None else pictures.take),
-        history=StoreHistory(settings.store_path),
+        store=store,
+        series=influx_history(settings.influx) or store,
         access=Access(shown, KeyRing(settings.keys_path, complain=log.error)),
         workers=Workers(shown.workers),
         rules=RulesSource.when_right(settings.alerts.rules),
         ready=Ready(),
         counter=StreamCounter(),
         pending=PendingMemo(),
+        records=StationPages(StationRegistry(client_arguments(kafka), kafka.prefix), time.time),
+        annotate=partial(send_annotation, kafka),
         pictures=pictures,
     )
+
+
+def influx_history(settings: InfluxSettings) -> InfluxHistory | None:
+    """InfluxDB's history, where one is set that may be read."""
+    if settings.url is None or settings.read_token_file is None:
+        return None
+    return InfluxHistory(settings.url, settings.bucket, settings.read_token_file)
 
 
 def application(parts: Parts) -> FastAPI:
@@ -96,7 +114,8 @@ def application(parts: Parts) -> FastAPI:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            parts.history.close()
+            parts.series.close()
+            parts.store.close()
 
     app = FastAPI(
         title="skyfuse",
@@ -175,16 +194,14 @@ def openapi(app: FastAPI) -> dict[str, Any]:
             # FastAPI's own form of a wrong parameter is not ours.
             operation["responses"] = {
                 status: answer for status, answer in operation["responses"].items() if status != "422"
-            } | {"422": _wrong()}
+            } | {"422": refusal(422)}
+            for answer in (*operation["responses"].values(), operation.get("requestBody", {})):
+                for content in answer.get("content", {}).values():
+                    # Not with the routes: FastAPI leaves out what is null, in an example too.
+                    name = content["schema"].get("$ref", "").rpartition("/")[2]
+                    if name in EXAMPLES:
+                        content["example"] = EXAMPLES[name]
     return made
-
-
-def _wrong() -> dict[str, Any]:
-    schema = {"$ref": _SCHEMAS + "ProblemDocument"}
-    return {
-        "description": "a parameter is wrong: which, and why",
-        "content": {"application/problem+json": {"schema": schema}},
-    }
 
 
 class _Door:

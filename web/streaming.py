@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from typing import Final
 
 from schemas.base import format_time
-from web.live import Missed, greeting, pulse, reset
+from web.live import Absent, Missed, greeting, pulse, reset
 from web.parts import Parts
 
-#: Seconds between two signs of life on a stream without events.
+#: Seconds between two signs of life on a stream.
 PULSE_S: Final = 5.0
 #: The same while the topics are being read at the start.
 _STARTING_S: Final = 1.0
@@ -32,7 +32,7 @@ async def events(parts: Parts, last_id: str | None, station: str | None) -> Asyn
     try:
         while not follower.read.is_set():
             # A server that has just started does not know yet what a listener has had.
-            yield pulse(_now(parts), follower.away_since)
+            yield pulse(_now(parts), parts.away)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(follower.read.wait(), _STARTING_S)
         missed = live.resume(last_id) if last_id else []
@@ -44,6 +44,7 @@ async def events(parts: Parts, last_id: str | None, station: str | None) -> Asyn
             for event in missed:
                 if station is None or event.station == station:
                     yield event.data
+        pulsed, told = time.monotonic(), Absent()
         while True:
             news = follower.news
             found = live.since(at)
@@ -55,14 +56,15 @@ async def events(parts: Parts, last_id: str | None, station: str | None) -> Asyn
                 at = found[-1].number
                 for some in _portions([e.data for e in found if station is None or e.station == station]):
                     yield some
+            # Also between events: who is never idle has to hear, too, that Kafka is back.
+            away = parts.away
+            if away != told or time.monotonic() >= pulsed + PULSE_S:
+                pulsed, told = time.monotonic(), away
+                yield pulse(_now(parts), away)
+            if found:
                 continue
-            try:
-                await asyncio.wait_for(news.wait(), PULSE_S)
-            except TimeoutError:
-                yield pulse(_now(parts), follower.away_since)
-            else:
-                if follower.away_since is not None:
-                    yield pulse(_now(parts), follower.away_since)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(news.wait(), max(0.0, pulsed + PULSE_S - time.monotonic()))
                 if parts.counter.open > _MANY:
                     await asyncio.sleep((phase - time.monotonic()) % _TURN_S)
     finally:

@@ -9,6 +9,9 @@ _METHODS = {
     "global": "the model that was trained on other cities",
     "head": "the model alone",
     "network": "its neighbours",
+    "neighbours": "its neighbours",
+    "own": "its other pollutants",
+    "past": "its own past",
 }
 
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Final
 
 import urllib3
@@ -10,10 +12,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from schemas.base import from_ms
 from web.documents import WorkerHealth
+from web.live import WorkerAway
 
 log = logging.getLogger(__name__)
 
 _EVERY_S: Final = 3.0
+#: So many looks in a row without an answer, and a worker is said to be down.
+_DOWN_AFTER: Final = 2
 _WAIT_S: Final = 2.0
 _MOST_BYTES: Final = 4 * 1024 * 1024
 _HTTP: Final = urllib3.PoolManager(retries=False, timeout=_WAIT_S)
@@ -24,10 +29,13 @@ class Workers:
 
     Args:
         urls: of their /metrics, by role.
+        now: s since 1970.
     """
 
-    def __init__(self, urls: Mapping[str, str]) -> None:
+    def __init__(self, urls: Mapping[str, str], now: Callable[[], float] = time.time) -> None:
         self._urls = {role: url for role, url in urls.items() if url.startswith(("http://", "https://"))}
+        self._now = now
+        self._missed: dict[str, tuple[int, datetime]] = {}
         self.health: tuple[WorkerHealth, ...] = ()
 
     async def serve(self) -> None:
@@ -36,8 +44,34 @@ class Workers:
             found = await asyncio.gather(
                 *(asyncio.to_thread(_read, role, url) for role, url in self._urls.items())
             )
-            self.health = tuple(found)
+            self.note(found)
             await asyncio.sleep(_EVERY_S)
+
+    def note(self, found: Sequence[WorkerHealth]) -> None:
+        """Take what one look at all of them found. One that did not answer once may only be busy."""
+        told = []
+        for one in found:
+            if one.up:
+                self._missed.pop(one.role, None)
+                told.append(one)
+                continue
+            count, since = self._missed.get(one.role, (0, from_ms(int(self._now()) * 1000)))
+            self._missed[one.role] = count + 1, since
+            before = next((known for known in self.health if known.role == one.role), None)
+            if count + 1 < _DOWN_AFTER and before is not None and before.up:
+                told.append(before)
+            else:
+                told.append(one.model_copy(update={"down_since": since}))
+        self.health = tuple(told)
+
+    @property
+    def away(self) -> tuple[WorkerAway, ...]:
+        """Those that do not answer, or wait for an engine."""
+        return tuple(
+            WorkerAway(one.role, one.waits_for or "", since)
+            for one in self.health
+            if (since := one.waits_since if one.up else one.down_since) is not None
+        )
 
 
 def _read(role: str, url: str) -> WorkerHealth:

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +17,47 @@ from schemas.station import Station
 from settings.sections import KafkaSettings, Settings, WebSettings
 from sinks.store import Store
 from sources.gateway.keys import ApiScope, StoredKey, changing_keys, digest_of, new_key
+from sources.gateway.station_pages import StationPages
+from sources.stations.edits import Change
+from sources.stations.quarantine import Waiting
+from sources.stations.registry import StationRegistry
 from tests.engines import free_port, until
+from tests.samples import T0
 from web.live import TopicPlace
 from web.parts import Parts
 from web.serve import application, parts_of, served_by
+
+
+class KeptRecords(StationRegistry):
+    """A registry without its topic: what is asked for is checked and answered as ever."""
+
+    def __init__(self, known: Sequence[Station], tell: Callable[[str, Station | None], None]) -> None:
+        super().__init__({})
+        self._known = {one.station: one for one in known}
+        self._tell = tell
+
+    def records(self) -> dict[str, Station]:
+        return dict(self._known)
+
+    def waiting(self) -> dict[str, Waiting]:
+        return (
+            {}
+            if "new" in self._known
+            else {"new": Waiting(count=3, first=1000 * T0, last=1000 * T0, adapters={"skyfuse-json": None})}
+        )
+
+    def adopt(self, station: str, fields: Mapping[str, Any]) -> int:
+        self.add({"station": station, **fields})
+        return 3
+
+    def _send(self, what: Sequence[Change | str]) -> None:
+        for one in what:
+            if isinstance(one, str):
+                self._known.pop(one, None)
+                self._tell(one, None)
+            else:
+                self._known[one.record.station] = one.record
+                self._tell(one.record.station, one.record)
 
 
 @dataclass
@@ -102,6 +139,9 @@ def served(
         store.write_stations(list(stations))
         store.write(list(estimates))
     parts = parts_of(settings)
+    kept = KeptRecords(stations, parts.live.station)
+    object.__setattr__(parts, "records", StationPages(kept, parts.now))
+    object.__setattr__(parts, "annotate", lambda _: None)
     if now is not None:
         object.__setattr__(parts, "now", lambda: now)
     for record in stations:
@@ -113,4 +153,5 @@ def served(
         yield made
     finally:
         made.stop()
-        parts.history.close()
+        parts.series.close()
+        parts.store.close()

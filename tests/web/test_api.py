@@ -11,16 +11,23 @@ import threading
 from typing import Any
 
 import pytest
+import urllib3
 
+from schemas.annotation import Undone
 from schemas.base import format_time, from_ms
+from schemas.forecast import Forecast, IndexForecast, PollutantForecast
 from schemas.station import Camera, Sensor, Station
+from sinks.store import Store
+from sources.annotating import new_annotation
 from sources.gateway.keys import SCOPES, changing_keys
 from tests.engines import until
 from tests.exchange.test_cap_and_webhook import EVENTS
 from tests.samples import T0, estimate, imputed, index, measured
 from tests.web.serving import Served, served
 from web.composing import SHADES, shade
+from web.documents import WorkerHealth
 from web.live import LiveState
+from web.workers import Workers
 
 NOW = T0 + 3600.0 + 90
 STATIONS = (
@@ -54,15 +61,23 @@ READ = (
     "/api/v1/site", "/api/v1/stations", "/api/v1/stations/a", "/api/v1/latest", "/api/v1/latest/a",
     "/api/v1/explain?station=a", "/api/v1/series?station=a", "/api/v1/series.csv?station=a", "/api/v1/alerts",
     "/api/v1/alerts/explain?station=a", "/api/v1/alerts/pending", "/api/v1/notable", "/api/v1/quality",
-    "/api/v1/health", "/badge/a.svg",
+    "/api/v1/health", "/api/v1/forecast?station=a", "/api/v1/notes?station=a", "/badge/a.svg",
 )  # fmt: skip
-#: What each path takes. Whoever adds one has to say so here.
-TABLE = dict.fromkeys(READ, "read") | {
-    "/api/v1/dead-letters": "admin",
-    "/api/v1/pictures?station=a": "frames",
-    "/api/v1/pictures/a/main": "frames",
-    "/api/v1/pictures/a/main/heat": "frames",
-    "/api/v1/stream": "read",
+#: What each operation takes. Whoever adds one has to say so here.
+TABLE = {("GET", path): "read" for path in READ} | {
+    ("GET", "/api/v1/dead-letters"): "admin",
+    ("GET", "/api/v1/pictures?station=a"): "frames",
+    ("GET", "/api/v1/pictures/a/main"): "frames",
+    ("GET", "/api/v1/pictures/a/main/heat"): "frames",
+    ("GET", "/api/v1/stream"): "read",
+    ("GET", "/api/v1/records"): "admin",
+    ("GET", "/api/v1/records/a"): "admin",
+    ("GET", "/api/v1/waiting"): "admin",
+    ("POST", "/api/v1/records"): "admin",
+    ("PATCH", "/api/v1/records/a"): "admin",
+    ("DELETE", "/api/v1/records/a"): "admin",
+    ("POST", "/api/v1/records/a/adopt"): "admin",
+    ("POST", "/api/v1/notes"): "write",
 }
 #: No key is asked for these: they have nothing of the network's in them.
 OPEN = (
@@ -71,6 +86,7 @@ OPEN = (
     "/stations/a",
     "/quality",
     "/pipeline",
+    "/manage",
     "/api/v1/openapi.json",
     "/static/icon.svg",
     "/widget/a",
@@ -80,29 +96,31 @@ OPEN = (
 @pytest.fixture(scope="module")
 def closed(tmp_path_factory):
     with served(tmp_path_factory.mktemp("closed"), history("a"), STATIONS, now=NOW, anonymous=()) as made:
+        made.parts.follower.away_since = NOW  # there is no broker
         yield made, {scope: made.key(scope) for scope in SCOPES}
 
 
-def status(server: Served, path: str, **headers: str) -> int:
+def status(server: Served, path: str, method: str = "GET", **headers: str) -> int:
     """The status of an answer, without waiting for the end of a stream."""
     with contextlib.closing(socket.create_connection(("127.0.0.1", server.settings.web.port), 5)) as line:
         named = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
-        line.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{named}\r\n".encode())
+        line.sendall(f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{named}\r\n".encode())
         return int(line.recv(4096).split()[1])
 
 
-@pytest.mark.parametrize("path", TABLE)
-def test_no_scope_does_what_is_another_s(closed, path):
+@pytest.mark.parametrize(("method", "path"), TABLE)
+def test_no_scope_does_what_is_another_s(closed, method, path):
     server, keys = closed
     until(lambda: status(server, "/api/v1/health", Authorization=f"Bearer {keys['read']}") == 200, "the keys")
-    assert status(server, path) == 401
-    assert status(server, path, Authorization="Bearer sf_wrong") == 401
-    assert status(server, path, Authorization="Basic abc") == 401
+    assert status(server, path, method) == 401
+    assert status(server, path, method, Authorization="Bearer sf_wrong") == 401
+    assert status(server, path, method, Authorization="Basic abc") == 401
     for scope, key in keys.items():
         for header in ({"Authorization": f"Bearer {key}"}, {"X_Api_Key": key}):
-            found = status(server, path, **header)
-            if scope == TABLE[path]:
-                assert found in (200, 404), (scope, found)
+            found = status(server, path, method, **header)
+            if scope == TABLE[method, path]:
+                # Of those that change something nothing is sent here but the method.
+                assert found in ((200, 404, 503) if method == "GET" else (415, 503)), (scope, found)
             else:
                 assert found == 403, (scope, found)
 
@@ -117,14 +135,17 @@ def test_the_table_has_every_path(shown):
     forms = {
         "/latest/a": "/latest/{station}",
         "/stations/a": "/stations/{station}",
+        "/records/a": "/records/{station}",
         "/a/main": "/{station}/{camera}",
     }
     named = set()
-    for path in TABLE:
+    for method, path in TABLE:
         for one, form in forms.items():
             path = path.replace(one, form)
-        named.add(path.partition("?")[0])
-    assert set(shown.json("/api/v1/openapi.json")["paths"]) == {one for one in named if "/api/" in one}
+        named.add((method.lower(), path.partition("?")[0]))
+    paths = shown.json("/api/v1/openapi.json")["paths"]
+    documented = {(method, path) for path, operations in paths.items() for method in operations}
+    assert documented == {one for one in named if "/api/" in one[1]}
 
 
 def test_a_revoked_key_is_nobody_s(closed):
@@ -382,6 +403,166 @@ def test_without_a_store_there_is_no_history_and_the_latest_all_the_same(tmp_pat
         made.settings.store_path.unlink()
         assert made.get("/api/v1/series?station=a").status == 503
         assert made.json("/api/v1/latest")["stations"]
+
+
+FORECAST = Forecast(
+    station="a", issued_at=from_ms((T0 + 3600) * 1000), revision=1, model="m",
+    pollutants={
+        "pm25": PollutantForecast(
+            mean=(9.54,) * 72, quantiles=tuple((float(level),) * 72 for level in range(7)), imputed_share=0.5
+        )
+    },
+    indices=(
+        IndexForecast(
+            standard="us-epa-2024", index=(40,) * 72, lo=(20,) * 72, hi=(90,) * 72,
+            categories=("Good", "Moderate"), probabilities=((0.75,) * 72, (0.25,) * 72),
+        ),
+    ),
+)  # fmt: skip
+
+
+def test_a_forecast_is_shown_until_its_hours_are_over(tmp_path):
+    with served(tmp_path, history("a"), STATIONS, now=NOW) as made:
+        assert made.json("/api/v1/forecast?station=a") == {"station": "a", "forecast": None}
+        with Store(made.settings.store_path) as store:
+            store.write_forecasts([FORECAST])
+        found = made.json("/api/v1/forecast?station=a")["forecast"]
+        assert found["at"][0] == format_time(from_ms((T0 + 7200) * 1000))
+        assert len(found["at"]) == 72
+        assert found["pollutants"]["pm25"]["quantiles"][3] == [3.0] * 72
+        assert (found["pollutants"]["pm25"]["imputed_share"], found["model"]) == (0.5, "m")
+        assert found["indices"][0]["probabilities"][1] == [0.25] * 72
+        object.__setattr__(made.parts, "now", lambda: T0 + 3600.0 + 72 * 3600)
+        assert made.json("/api/v1/forecast?station=a")["forecast"] is None
+
+
+def test_notes_are_read_by_all_and_do_not_say_whose_they_are(tmp_path):
+    note = new_annotation(
+        "a", from_ms(1000 * T0), kind="note", since=from_ms(1000 * T0), until=from_ms(1000 * (T0 + 60)),
+        text="barbecue", by="somebody",
+    )  # fmt: skip
+    undone = note.model_copy(update={"id": "a/2", "undone": Undone(at=note.made_at)})
+    with served(tmp_path, history("a"), STATIONS, now=NOW) as made:
+        with Store(made.settings.store_path) as store:
+            store.write_annotations([note, undone])
+        [found] = made.json("/api/v1/notes?station=a")["notes"]
+        assert (found["text"], found["kind"]) == ("barbecue", "note")
+        assert "somebody" not in str(found)
+        later = format_time(from_ms(1000 * (T0 + 61)))
+        assert made.json(f"/api/v1/notes?station=a&since={later}")["notes"] == []
+
+
+@pytest.fixture(scope="module")
+def managed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("managed")
+    with served(folder, history("a"), STATIONS, now=NOW, anonymous=("read", "write", "admin")) as made:
+        made.parts.follower.away_since = NOW
+        yield made
+
+
+JSON = {"Content-Type": "application/json"}
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+NOTE = {"station": "a", "since": "2026-01-01T00:00:00Z", "until": "2026-01-01T01:00:00Z", "text": "x"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "headers", "status", "code"),
+    [
+        ("POST", "notes", NOTE, {"Content-Type": "text/plain"}, 415, "not_json"),
+        ("POST", "notes", NOTE, JSON | {"Origin": "https://evil.example"}, 403, "other_origin"),
+        ("POST", "notes", NOTE, JSON | {"Origin": "null"}, 403, "other_origin"),
+        ("DELETE", "records/a", None, {"Origin": "https://evil.example"}, 403, "other_origin"),
+        (
+            "POST",
+            "records/a/adopt",
+            {},
+            {"Content-Type": "application/x-www-form-urlencoded"},
+            415,
+            "not_json",
+        ),
+        ("POST", "notes", NOTE | {"text": "x" * 300_000}, JSON, 413, "too_large"),
+        ("POST", "notes", NOTE | {"until": NOTE["since"]}, JSON, 422, "not_a_time_span"),
+        ("POST", "notes", {"station": "a"}, JSON, 422, "missing"),
+        ("POST", "notes", NOTE | {"station": "nobody"}, JSON, 404, "unknown_station"),
+        ("POST", "notes", NOTE, JSON, 503, "kafka_away"),
+        ("PATCH", "records/a", {"name": "x"}, JSON, 503, "kafka_away"),
+        ("GET", "waiting", None, {}, 503, "kafka_away"),
+        ("GET", "records/nobody", None, {}, 404, "unknown_station"),
+        ("PUT", "records/a", {}, JSON, 405, "refused"),
+    ],
+)
+def test_what_changes_something_is_taken_from_our_own_pages_and_in_order(
+    managed, method, path, body, headers, status, code
+):
+    """A stranger's page can have its visitor's browser send what needs no leave: forms and plain text."""
+    pool = urllib3.PoolManager(retries=False, timeout=10.0)
+    data = None if body is None else json.dumps(body)
+    answer = pool.request(method, f"{managed.url}/api/v1/{path}", body=data, headers=headers)
+    assert (answer.status, answer.json()["type"]) == (status, f"urn:skyfuse:{code}")
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_records_are_listed_with_what_counted_before(managed):
+    first = managed.json("/api/v1/records?limit=1")
+    assert [one["station"] for one in first["records"]] == ["a"]
+    assert [one["station"] for one in managed.json(first["next"])["records"]] == ["b"]
+    assert managed.json("/api/v1/records/a")["sensors"][0]["sensor"] == "x"
+
+
+def test_who_never_rests_hears_all_the_same_what_is_away(tmp_path, monkeypatch):
+    """Events come without a pause: Kafka is away, and back, and a worker is down."""
+    monkeypatch.setattr("web.streaming.PULSE_S", 0.2)
+    down = WorkerHealth(role="fusion", up=False)
+    ended = threading.Event()
+    with served(tmp_path, history("a"), STATIONS) as made:
+
+        def speak():
+            for n in range(100_000):
+                made.show([estimate("a", T0 + 3660 + 60 * n, 1, {"pm25": measured(9.0)}, (index(38),))])
+                if ended.wait(0.01):
+                    return
+
+        speaking = threading.Thread(target=speak)
+        speaking.start()
+        try:
+
+            def pulse_says(condition):
+                def look():
+                    found = read_stream(made, "/api/v1/stream", 40)
+                    return any(name == "pulse" and condition(data) for _, name, data in found)
+
+                until(look, "a pulse")
+
+            pulse_says(lambda data: data["kafka_away_since"] is None and data["workers_away"] == [])
+            made.parts.follower.away_since = T0
+            pulse_says(lambda data: data["kafka_away_since"] is not None)
+            made.parts.follower.away_since = None
+            made.parts.workers.note([down])
+            pulse_says(lambda data: [one["role"] for one in data["workers_away"]] == ["fusion"])
+        finally:
+            ended.set()
+            speaking.join()
+
+
+def test_a_worker_that_missed_one_look_is_not_said_to_be_down():
+    clock = iter(range(T0, T0 + 100))
+    workers = Workers({}, now=lambda: float(next(clock)))
+    up, down = WorkerHealth(role="sink", up=True), WorkerHealth(role="sink", up=False)
+    waits = up.model_copy(update={"waits_for": "influx: away", "waits_since": from_ms(1000 * T0)})
+
+    def roles():
+        return [one.role for one in workers.away]
+
+    workers.note([up])
+    workers.note([down])
+    assert roles() == []
+    workers.note([down])
+    assert roles() == ["sink"]
+    assert workers.away[0].since == workers.health[0].down_since == from_ms(1000 * T0)
+    workers.note([waits])
+    assert [one.waits_for for one in workers.away] == ["influx: away"]
+    workers.note([up])
+    assert roles() == []
 
 
 def test_what_is_of_use_to_look_at(shown):

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from typing import Annotated, Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 from fastapi import Depends, Path, Query, Request
 from pydantic import BaseModel
@@ -13,11 +14,14 @@ from sources.gateway.keys import ApiScope
 from web.answers import Packed
 from web.composing import PREFIX
 from web.errors import RequestProblem
+from web.examples import PROBLEMS
 from web.live import LiveState
 from web.parts import Parts
 
 #: Stations of a page.
 PAGE: Final = 1000
+#: Bytes of a body.
+_MOST_BODY: Final = 256 * 1024
 
 StationPath = Annotated[str, Path(pattern=STATION_PATTERN, description="station id")]
 CameraPath = Annotated[str, Path(pattern=STATION_PATTERN, description="camera id")]
@@ -30,11 +34,16 @@ MomentQuery = Annotated[
     str | None, Query(max_length=40, description="RFC 3339 with a zone, such as 2026-08-21T10:00:00Z")
 ]
 _T = TypeVar("_T")
+_SCHEMA: Final = "#/components/schemas/{}"
 
 _WORDS: Final = {
     401: "no key, or a wrong one, where one is due",
     403: "the key has not the scope",
+    400: "the body is no JSON object",
     404: "there is no such thing",
+    409: "there is one already",
+    413: "the body is too large",
+    415: "the body is not application/json",
     421: "the server does not go by this name",
     422: "a parameter is wrong: which, and why",
     429: "too many requests; Retry-After says when to come again",
@@ -44,27 +53,78 @@ _WORDS: Final = {
 
 def errors(*more: int) -> dict[int | str, dict[str, Any]]:
     """The documented refusals of an operation."""
-    schema = {"$ref": "#/components/schemas/ProblemDocument"}
-    return {
-        status: {"description": _WORDS[status], "content": {"application/problem+json": {"schema": schema}}}
-        for status in (401, 403, 421, 422, 429, *more)
-    }
+    return {status: refusal(status) for status in (401, 403, 421, 422, 429, *more)}
+
+
+def refusal(status: int) -> dict[str, Any]:
+    """A documented refusal."""
+    code, detail = PROBLEMS[status]
+    example = RequestProblem(status, code, detail).plain()
+    content = {"schema": {"$ref": _SCHEMA.format("ProblemDocument")}, "example": example}
+    return {"description": _WORDS[status], "content": {"application/problem+json": content}}
 
 
 def answers(
-    model: type[BaseModel] | None, *more: int, media: str = "application/json", about: str = "it"
+    model: type[BaseModel] | None, *more: int, media: str = "application/json", example: str | None = None
 ) -> dict[int | str, dict[str, Any]]:
-    """The documented answers of an operation."""
-    content: dict[str, Any] = (
-        {"schema": {"type": "string"}}
-        if model is None
-        else {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}
-    )
+    """The documented answers of an operation; `example`: of what is no JSON."""
+    content: dict[str, Any] = {"schema": {"type": "string"}} if model is None else _content(model)
+    if example is not None:
+        content["example"] = example
     return {
-        200: {"description": about, "content": {media: content}},
+        200: {"description": "it", "content": {media: content}},
         304: {"description": "it is as the client has it (If-None-Match)"},
         **errors(*more),
     }
+
+
+def changes(status: int, model: type[BaseModel] | None, *more: int) -> dict[int | str, dict[str, Any]]:
+    """The documented answers of an operation that changes something."""
+    done: dict[str, Any] = {"description": "it is done"}
+    if model is not None:
+        done["content"] = {"application/json": _content(model)}
+    return {status: done, **errors(400, 413, 415, 503, *more)}
+
+
+def taken(model: type[BaseModel], about: str) -> dict[str, Any]:
+    """The documented body of an operation."""
+    content = {"application/json": _content(model)}
+    return {"requestBody": {"description": about, "required": True, "content": content}}
+
+
+def _content(model: type[BaseModel]) -> dict[str, Any]:
+    return {"schema": {"$ref": _SCHEMA.format(model.__name__)}}
+
+
+async def body_of(request: Request, *, due: bool = True) -> bytes:
+    """The body of a request that changes something. Raises RequestProblem.
+
+    No other site's page may send it: such a page can make its visitor's browser send forms and plain text
+    without asking us, but neither JSON nor another method, and the browser says from where it comes.
+    """
+    origin = request.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc.lower() != request.headers.get("host", "").lower():
+        raise RequestProblem(403, "other_origin", "changes are taken from this server's own pages alone")
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if due and kind != "application/json":
+        raise RequestProblem(415, "not_json", "the body has to be application/json")
+    body = b""
+    async for some in request.stream():
+        body += some
+        if len(body) > _MOST_BODY:
+            raise RequestProblem(413, "too_large", f"the body has more than {_MOST_BODY} bytes")
+    return body
+
+
+def expect_broker(parts: Parts) -> None:
+    """Raises RequestProblem where it is known that the broker is away."""
+    if parts.follower.away_since is not None:
+        raise broker_away("Kafka does not answer: nothing was changed")
+
+
+def broker_away(why: str) -> RequestProblem:
+    """What is said where Kafka is away."""
+    return RequestProblem(503, "kafka_away", why, 5)
 
 
 def needs(parts: Parts, scope: ApiScope) -> Any:

@@ -5,13 +5,15 @@ from typing import Final
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from web.api import alerts, health, pictures, series, stations, stream
+from schemas.station import Station
+from web.api import alerts, health, notes, pictures, records, series, stations, stream
 from web.composing import PREFIX
 from web.documents import (
     AlertNow,
     AlertsExplained,
     AlertsPage,
     Explained,
+    ForecastAnswer,
     Health,
     LatestPage,
     LettersPage,
@@ -26,19 +28,21 @@ from web.documents import (
     StationNow,
     StationsPage,
 )
+from web.managing import Adopted, NewNote, Note, NotesList, RecordsPage, WaitingList
 from web.parts import Parts
 
 #: Models that the document has beside those that answer.
 DOCUMENTS: Final[tuple[type[BaseModel], ...]] = (
-    AlertNow, AlertsExplained, AlertsPage, Explained, Health, LatestPage, LettersPage, NotablesList,
-    PendingList, PicturesList, ProblemDocument, QualityPage, SeriesColumns, SiteDocument, StationFeature,
-    StationNow, StationsPage,
+    Adopted, AlertNow, AlertsExplained, AlertsPage, Explained, ForecastAnswer, Health, LatestPage,
+    LettersPage, NewNote, NotablesList, Note, NotesList, PendingList, PicturesList, ProblemDocument,
+    QualityPage, RecordsPage, SeriesColumns, SiteDocument, Station, StationFeature, StationNow, StationsPage,
+    WaitingList,
 )  # fmt: skip
 
 
 def router(parts: Parts) -> APIRouter:
     """All paths of the API."""
     api = APIRouter(prefix=PREFIX)
-    for subject in (stations, series, alerts, health, pictures, stream):
+    for subject in (stations, series, alerts, health, pictures, records, notes, stream):
         subject.add(api, parts)
     return api

@@ -1,4 +1,4 @@
-"""The API's history: a series to plot, and a table to download."""
+"""The API's past and future: a series to plot, a table to download, and what was foretold."""
 
 from typing import Annotated, Final, Literal
 
@@ -10,13 +10,14 @@ from schemas.times import HOUR_MS
 from web import composing
 from web.answers import document
 from web.api.asked import MomentQuery, StationQuery, answers, in_thread, known, needs, time_of
-from web.documents import SeriesColumns
+from web.documents import ForecastAnswer, SeriesColumns
 from web.errors import RequestProblem
+from web.examples import CSV_EXAMPLE
 from web.parts import Parts
 
 DAY_MS: Final = 24 * HOUR_MS
 #: The longest span of a series, and of a table of all windows.
-_LONGEST_MS: Final = 366 * DAY_MS
+LONGEST_MS: Final = 366 * DAY_MS
 _LONGEST_CSV_MS: Final = 31 * DAY_MS
 _Charted = Literal["index", Pollutant]
 
@@ -39,12 +40,12 @@ def add(api: APIRouter, parts: Parts) -> None:
         points: Annotated[int, Query(ge=10, le=2000, description="at most so many")] = 600,
     ) -> Response:
         known(live, station)
-        start, end = span_of(parts, since, until, _LONGEST_MS)
+        start, end = span_of(parts, since, until, LONGEST_MS)
         made = await in_thread(lambda: composing.series(parts, station, what, standard, start, end, points))
         return document(request, made)
 
     @api.get(
-        "/series.csv", responses=answers(None, 404, 503, media="text/csv"),
+        "/series.csv", responses=answers(None, 404, 503, media="text/csv", example=CSV_EXAMPLE),
         dependencies=[needs(parts, "read")],
         summary="All windows of a station, one row for each value: a table to download",
         response_class=Response,
@@ -53,7 +54,7 @@ def add(api: APIRouter, parts: Parts) -> None:
         known(live, station)
         start, end = span_of(parts, since, until, _LONGEST_CSV_MS)
         rows = await in_thread(
-            lambda: {one: parts.history.concentrations(station, one, start, end) for one in POLLUTANTS}
+            lambda: {one: parts.series.concentrations(station, one, start, end) for one in POLLUTANTS}
         )
         name = f"{station}-{format_time(from_ms(start))[:10]}.csv"
         return Response(
@@ -61,6 +62,15 @@ def add(api: APIRouter, parts: Parts) -> None:
             headers={"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"},
             media_type="text/csv",
         )
+
+    @api.get(
+        "/forecast", responses=answers(ForecastAnswer, 404, 503), dependencies=[needs(parts, "read")],
+        summary="The newest forecast of the next three days: quantiles, and the chance of each category",
+    )  # fmt: skip
+    async def forecast(request: Request, station: StationQuery) -> Response:
+        known(live, station)
+        found = await in_thread(lambda: parts.store.forecast(station))
+        return document(request, composing.forecast(station, found, int(parts.now() * 1000)))
 
 
 def span_of(parts: Parts, since: str | None, until: str | None, longest: int) -> tuple[int, int]:

@@ -47,7 +47,7 @@ def add(api: APIRouter, parts: Parts) -> None:
 
     @api.get(
         "/stations", responses=answers(StationsPage, media=GEOJSON), dependencies=[needs(parts, "read")],
-        summary="The stations, as GeoJSON",
+        summary="The stations, as GeoJSON", response_class=Response,
     )  # fmt: skip
     async def stations(request: Request, after: After = None, limit: Limit = PAGE) -> Response:
         packed = parts.ready.get(
@@ -60,7 +60,7 @@ def add(api: APIRouter, parts: Parts) -> None:
 
     @api.get(
         "/stations/{station}", responses=answers(StationFeature, 404, media=GEOJSON),
-        dependencies=[needs(parts, "read")], summary="One station, as GeoJSON",
+        dependencies=[needs(parts, "read")], summary="One station, as GeoJSON", response_class=Response,
     )  # fmt: skip
     async def one_station(request: Request, station: StationPath) -> Response:
         known(live, station)
@@ -102,7 +102,7 @@ def add(api: APIRouter, parts: Parts) -> None:
         else:
             moment = time_of("at", at)
             known(live, station)
-            estimate = await in_thread(lambda: parts.history.estimate(station, moment))
+            estimate = await in_thread(lambda: parts.store.estimate(station, moment))
         if estimate is None:
             raise RequestProblem(
                 404, "no_window", f"the store has no window of {station} within a day before {at}"

@@ -8,6 +8,7 @@ from fastapi.responses import StreamingResponse
 from schemas.base import STATION_PATTERN
 from web.api.asked import errors, needs
 from web.errors import RequestProblem
+from web.examples import STREAM_EXAMPLE
 from web.parts import Parts
 from web.streaming import events
 
@@ -15,7 +16,7 @@ _STREAM: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "server-sent events: hello, estimate (StationNow), alert (AlertNow), pulse, reset;"
         " with Last-Event-ID it goes on after that one",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"schema": {"type": "string"}, "example": STREAM_EXAMPLE}},
     },
     **errors(503),
 }

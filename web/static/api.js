@@ -22,10 +22,19 @@ function headers(more = {}) {
 
 /** The JSON of a path under the API; `path` may be an address that an answer named. */
 export async function get(path) {
+  return ask(path, { headers: headers({ Accept: "application/json" }), cache: "no-cache" });
+}
+
+/** Change something: POST, PATCH or DELETE with a JSON body; its answer, null where there is none. */
+export async function send(method, path, body = {}) {
+  return ask(path, { method, headers: headers({ "Content-Type": "application/json" }), body: JSON.stringify(body) });
+}
+
+async function ask(path, options) {
   const address = path.startsWith("/") ? path : `${ROOT}/${path}`;
   let answer;
   try {
-    answer = await fetch(address, { headers: headers({ Accept: "application/json" }), cache: "no-cache" });
+    answer = await fetch(address, options);
   } catch {
     throw new ApiError(0, "the server does not answer", "away");
   }
@@ -33,7 +42,7 @@ export async function get(path) {
     const problem = await answer.json().catch(() => ({}));
     throw new ApiError(answer.status, problem.detail ?? answer.statusText, (problem.type ?? "").split(":").pop());
   }
-  return answer.json();
+  return answer.status === 204 ? null : answer.json();
 }
 
 /** All pages of a list: the items under `name`. */

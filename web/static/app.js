@@ -2,8 +2,8 @@
 
 import { key } from "./api.js";
 import { h, show } from "./dom.js";
-import { now, onChange, refresh, start, state } from "./state.js";
-import { ago, LANGUAGES, language, moment, setFactors, speak, t, units } from "./words.js";
+import { may, now, onChange, refresh, start, state } from "./state.js";
+import { ago, fault, LANGUAGES, language, moment, setFactors, speak, t, units } from "./words.js";
 
 const VIEWS = [
   [/^\/$/, () => import("./views/city.js")],
@@ -11,6 +11,7 @@ const VIEWS = [
   [/^\/alerts$/, () => import("./views/alerts.js")],
   [/^\/quality$/, () => import("./views/quality.js")],
   [/^\/pipeline$/, () => import("./views/pipeline.js")],
+  [/^\/manage$/, () => import("./views/manage.js")],
 ];
 const PLACES = [["/", "nav.city"], ["/alerts", "nav.alerts"], ["/quality", "nav.quality"], ["/pipeline", "nav.pipeline"]];
 const THEME = "skyfuse-theme";
@@ -49,7 +50,7 @@ async function route(moved = false) {
       if (moved) scrollTo(0, 0);
     }
   } catch (error) {
-    if (mine === turn) show(main, h("h1", {}, t("error.title")), h("p", { class: "bad" }, error.message), keyForm());
+    if (mine === turn) show(main, h("h1", {}, t("error.title")), h("p", { class: "bad" }, fault(error)), keyForm());
   }
 }
 
@@ -63,6 +64,7 @@ export function keyForm() {
 }
 
 function head() {
+  const places = state.site && may("admin") ? [...PLACES, ["/manage", "nav.manage"]] : PLACES;
   const here = location.pathname.startsWith("/stations/") ? "/" : location.pathname;
   const open = [...state.alerts.values()].filter((one) => one.active && one.severity !== "info").length;
   const pick = (label, options, chosen, change) =>
@@ -71,7 +73,7 @@ function head() {
   show(
     document.getElementById("top"),
     h("a", { class: "brand", href: "/", "data-go": "" }, h("img", { src: "/static/icon.svg", alt: "", width: 28, height: 28 }), state.site?.title ?? "skyfuse"),
-    h("nav", { "aria-label": t("nav.label") }, PLACES.map(([address, name]) =>
+    h("nav", { "aria-label": t("nav.label") }, places.map(([address, name]) =>
       h("a", { href: address, "data-go": "", "aria-current": address === here ? "page" : null }, t(name),
         address === "/alerts" && open ? h("span", { class: "count" }, open) : null))),
     h("div", { class: "tools" },
@@ -99,6 +101,11 @@ function tell() {
   if (state.denied) lines.push(t("notice.key"));
   else if (state.lostSince && Date.now() - state.lostSince > 1500) lines.push(t("notice.lost", { since: since(state.lostSince) }));
   else if (state.kafkaSince) lines.push(t("notice.kafka", { since: since(state.kafkaSince) }));
+  if (!state.denied && !lines.length) {
+    for (const one of state.workersAway) {
+      lines.push(t(one.waits_for ? "notice.waits" : "notice.worker", { role: one.role, what: one.waits_for, since: since(new Date(one.since)) }));
+    }
+  }
   newest = null;
   for (const one of state.latest.values()) if (!newest || one.at > newest) newest = one.at;
   const behind = newest ? now() - new Date(newest) : 0;
@@ -127,10 +134,10 @@ async function boot() {
     } catch (error) {
       if (error.status === 401 || error.status === 403) {
         head();
-        show(main, h("h1", {}, t("key.title")), h("p", {}, error.message), keyForm());
+        show(main, h("h1", {}, t("key.title")), h("p", {}, fault(error)), keyForm());
         return;
       }
-      show(main, h("p", { class: "bad" }, error.message));
+      show(main, h("p", { class: "bad" }, fault(error)));
       await new Promise((wait) => setTimeout(wait, pause));
     }
   }

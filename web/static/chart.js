@@ -1,20 +1,15 @@
-// A series: measured and imputed values as lines of their own, the interval as a band (uPlot).
+// A series: measured and imputed values as lines of their own, the interval as a band; a forecast: a fan (uPlot).
 
 import { h } from "./dom.js";
 import { number, t } from "./words.js";
 
-/** The chart of a series as the API has it, in the unit of `unit`; {element, close}. */
+/** The chart of a series as the API has it, in the unit of `unit`; {element, cut, close}. */
 export async function chart(series, { unit, factor }, zone) {
-  const { default: uPlot } = await import("./vendor/uPlot.js");
-  const style = getComputedStyle(document.documentElement);
-  const colour = (name) => style.getPropertyValue(name).trim();
   const times = series.at.map((one) => new Date(one) / 1000);
   const scaled = (values) => values.map((one) => (one === null ? null : one * factor));
   const data = [times, scaled(series.lo), scaled(series.hi), scaled(series.measured), scaled(series.imputed)];
   const values = [...data[3], ...data[4]].filter((one) => one !== null);
-  const highest = Math.max(1, ...values);
-  // One wide interval shall not flatten all values: it is cut off, and the text below says so.
-  const top = Math.min(Math.max(highest, ...data[2].filter((one) => one !== null)), 2.2 * highest) * 1.08;
+  const { top, cut } = room(values, data[2]);
   const gap = series.span_s ? 3 * series.span_s : 600;
   const spread = data.map((column) => [...column]);
   for (let n = times.length - 1; n > 0; n--) {
@@ -22,30 +17,79 @@ export async function chart(series, { unit, factor }, zone) {
       spread.forEach((column, which) => column.splice(n, 0, which ? null : times[n - 1] + 1));
     }
   }
-  const element = h("div", { class: "chart", role: "img", "aria-label": summary(series, unit, factor) });
-  const line = (label, stroke, more = {}) => ({
-    label, stroke, width: 2, spanGaps: false, points: { show: times.length < 60, size: 5, fill: stroke },
-    value: (_, one) => (one === null || one === undefined ? "–" : `${number(one)} ${unit}`), ...more,
+  const points = times.length < 60;
+  const lines = [
+    end(t("chart.lo"), unit),
+    end(t("chart.hi"), unit),
+    line(t("measured"), unit, colour("--measured"), points),
+    line(t("imputed"), unit, colour("--imputed"), points, { dash: [6, 4] }),
+  ];
+  const bands = [{ series: [2, 1], fill: colour("--band") }];
+  return { ...(await drawn(spread, lines, bands, { unit, zone, top, words: summary(series, unit, factor) })), cut };
+}
+
+/** The fan of a forecast: the median between its quantiles, over the ends of the hours. */
+export async function fan(at, { unit, median, wide, half }, zone) {
+  const times = at.map((one) => new Date(one) / 1000);
+  const { top, cut } = room(median.filter((one) => one !== null), wide[1]);
+  const pairs = half ? [wide, half] : [wide];
+  const named = [["5 %", "95 %"], ["25 %", "75 %"]];
+  const lines = [
+    ...pairs.flatMap((_, n) => named[n].map((name) => end(name, unit))),
+    line(t("forecast.median"), unit, colour("--imputed"), false, { dash: [6, 4] }),
+  ];
+  const bands = pairs.map((_, n) => ({ series: [2 * n + 2, 2 * n + 1], fill: colour("--band") }));
+  const there = (values) => values.filter((one) => one !== null);
+  const words = t("forecast.summary", {
+    least: number(Math.min(...there(median))), most: number(Math.max(...there(median))), unit,
+    lo: number(Math.min(...there(wide[0]))), hi: number(Math.max(...there(wide[1]))),
   });
+  return { ...(await drawn([times, ...pairs.flat(), median], lines, bands, { unit, zone, top, words })), cut };
+}
+
+function colour(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+}
+
+/** How high an axis goes: one wide interval shall not flatten all values; `cut`: the end that is cut off. */
+function room(values, ends) {
+  const highest = Math.max(1, ...values);
+  const widest = Math.max(highest, ...ends.filter((one) => one !== null));
+  const top = Math.min(widest, 2.2 * highest) * 1.08;
+  return { top, cut: widest > top ? widest : null };
+}
+
+function line(label, unit, stroke, points, more = {}) {
+  return {
+    label, stroke, width: 2, spanGaps: false, points: { show: points, size: 5, fill: stroke },
+    value: (_, one) => (one === null || one === undefined ? "–" : `${number(one)} ${unit}`), ...more,
+  };
+}
+
+/** An end of a band, which is not drawn itself. */
+function end(label, unit) {
+  return line(label, unit, "transparent", false, { width: 0 });
+}
+
+/** A plot as wide as its place: {element, close}. */
+async function drawn(data, lines, bands, { unit, zone, top, words }) {
+  const { default: uPlot } = await import("./vendor/uPlot.js");
+  const element = h("div", { class: "chart", role: "img", "aria-label": words });
+  const axis = { stroke: colour("--dim"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line") } };
   const options = {
-    width: 600, height: 300, tzDate: (at) => uPlot.tzDate(new Date(at * 1000), zone),
+    tzDate: (at) => uPlot.tzDate(new Date(at * 1000), zone),
     scales: { y: { range: [0, top] } },
     cursor: { drag: { x: true, y: false } },
     legend: { live: true },
     axes: [
-      { stroke: colour("--dim"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line") },
-        space: 70, values: (_, all) => hours(all, zone) },
-      { stroke: colour("--dim"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line") },
-        label: unit, labelSize: 22, size: 56, values: (_, all) => all.map((one) => number(one)) },
+      { ...axis, space: 70, values: (_, all) => hours(all, zone) },
+      { ...axis, label: unit, labelSize: 22, size: 56, values: (_, all) => all.map((one) => number(one)) },
     ],
     series: [
       { value: (_, at) => (at === null ? "–" : new Date(at * 1000).toLocaleString(document.documentElement.lang, { timeZone: zone })) },
-      line(t("chart.lo"), "transparent", { width: 0, points: { show: false } }),
-      line(t("chart.hi"), "transparent", { width: 0, points: { show: false } }),
-      line(t("measured"), colour("--measured")),
-      line(t("imputed"), colour("--imputed"), { dash: [6, 4] }),
+      ...lines,
     ],
-    bands: [{ series: [2, 1], fill: colour("--band") }],
+    bands,
   };
   let plot = null;
   const observer = new ResizeObserver(() => {
@@ -53,12 +97,11 @@ export async function chart(series, { unit, factor }, zone) {
     if (!width) return;
     const height = width < 500 ? 240 : 320;
     if (plot) plot.setSize({ width, height });
-    else plot = new uPlot({ ...options, width, height }, spread, element);
+    else plot = new uPlot({ ...options, width, height }, data, element);
   });
   observer.observe(element);
   return {
     element,
-    cut: data[2].some((one) => one !== null && one > top) ? Math.max(...data[2].filter((one) => one !== null)) : null,
     close: () => {
       observer.disconnect();
       plot?.destroy();

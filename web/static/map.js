@@ -191,7 +191,8 @@ export function stationMap(open) {
       pen.moveTo(Math.round(x) + 0.5, 0);
       pen.lineTo(Math.round(x) + 0.5, height);
       pen.stroke();
-      pen.fillText(`${Math.abs(one).toFixed(digits)}° ${one < 0 ? "W" : "E"}`, x + 4, height - 24);
+      // Where the scale stands there is no room.
+      if (x < width - 190) pen.fillText(`${Math.abs(one).toFixed(digits)}° ${one < 0 ? "W" : "E"}`, x + 4, height - 24);
     }
     for (let one = Math.ceil(south / step) * step; one < north; one += step) {
       const [, y] = at(project([0, one]));

@@ -1,6 +1,6 @@
 // What is known now, and who wants to hear of it. Many events make one call: at most every 400 ms.
 
-import { all, get, listen } from "./api.js";
+import { all, get, key, listen } from "./api.js";
 
 const TELL_MS = 400;
 
@@ -12,6 +12,8 @@ export const state = {
   /** Since when the stream is broken, and Kafka away; Date or null. */
   lostSince: null,
   kafkaSince: null,
+  /** Workers that do not answer, or wait for an engine: {role, waits_for, since}. */
+  workersAway: [],
   denied: 0,
   /** Server's clock less ours, ms. */
   skew: 0,
@@ -82,6 +84,11 @@ export function look(index) {
   return standard?.categories[index.level] ?? null;
 }
 
+/** Whether it is worth while to offer what takes a scope: nobody needs a key for it, or there is one. */
+export function may(scope) {
+  return Boolean(state.site?.open_scopes.includes(scope) || key.get());
+}
+
 export function nameOf(id) {
   return state.stations.get(id)?.name || id;
 }
@@ -97,8 +104,10 @@ export function start() {
       else if (name === "pulse" || name === "hello") {
         state.skew = new Date(data.now) - Date.now();
         const since = data.kafka_away_since ? new Date(data.kafka_away_since) : null;
-        if (name === "pulse" && String(since) !== String(state.kafkaSince)) {
+        const workers = data.workers_away ?? [];
+        if (name === "pulse" && (String(since) !== String(state.kafkaSince) || JSON.stringify(workers) !== JSON.stringify(state.workersAway))) {
           state.kafkaSince = since;
+          state.workersAway = workers;
           touch("");
         }
       } else if (name === "reset") refresh().catch(() => {});

@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { h, show } from "./dom.js";
 import { mark, sides, statusWords, value, zoneOf } from "./marks.js";
 import { isStale, now, state } from "./state.js";
-import { ago, LABELS, moment, setFactors, speak, t } from "./words.js";
+import { ago, fault, LABELS, moment, setFactors, speak, t } from "./words.js";
 
 const EVERY_MS = 20000;
 const main = document.getElementById("main");
@@ -36,7 +36,7 @@ async function look() {
     }
     state.latest.set(id, await get(`latest/${id}`));
   } catch (error) {
-    if (!state.latest.has(id)) show(main, h("h1", {}, id), h("p", { class: "bad" }, error.message));
+    if (!state.latest.has(id)) show(main, h("h1", {}, id), h("p", { class: "bad" }, fault(error)));
   }
   const one = state.latest.get(id);
   if (one) fill(one);

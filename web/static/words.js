@@ -28,6 +28,17 @@ export function t(key, values = {}) {
   return text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? values[name] : whole));
 }
 
+/** A code of the server's in words of the page, where it knows any; else `otherwise`. */
+export function coded(kind, code, otherwise = code) {
+  const key = `${kind}.${code}`;
+  return words[key] ?? english[key] ?? otherwise;
+}
+
+/** What went wrong: of a code that the page knows in its language; the server's own words are English. */
+export function fault(error) {
+  return language === "en" ? error.message : coded("problem", error.code, error.message);
+}
+
 /** The locale of numbers and times: that of the browser, where it is of the chosen language. */
 function locale() {
   return (navigator.languages ?? []).find((one) => one.toLowerCase().startsWith(language)) ?? language;

@@ -4,7 +4,7 @@ import { get } from "../api.js";
 import { h, show } from "../dom.js";
 import { zoneOf } from "../marks.js";
 import { nameOf, now, onChange, state } from "../state.js";
-import { ago, moment, t } from "../words.js";
+import { ago, fault, moment, t } from "../words.js";
 
 const SEVERITIES = ["extreme", "severe", "moderate", "minor", "info"];
 
@@ -60,7 +60,7 @@ export async function open(main) {
       next = page.next;
       more.hidden = !next;
     } catch (error) {
-      if (!past.children.length) show(past, h("li", { class: "bad" }, error.message));
+      if (!past.children.length) show(past, h("li", { class: "bad" }, fault(error)));
     }
   }
 
@@ -70,7 +70,7 @@ export async function open(main) {
       const found = (await get(`alerts/explain?station=${choice.value}`)).rules;
       show(answer, found.map((one) => h("li", { class: one.open ? "open" : "" }, h("b", {}, `${one.open ? "● " : "○ "}${one.rule}`), h("span", { lang: "en" }, ` ${one.text}`))));
     } catch (error) {
-      show(answer, h("li", { class: "bad" }, error.message));
+      show(answer, h("li", { class: "bad" }, fault(error)));
     }
   }
 

@@ -4,7 +4,7 @@ import { get } from "../api.js";
 import { keyForm } from "../app.js";
 import { h, show } from "../dom.js";
 import { now } from "../state.js";
-import { ago, moment, number, t } from "../words.js";
+import { ago, coded, fault, moment, number, t } from "../words.js";
 
 export async function open(main) {
   const sums = h("div", { class: "tiles" });
@@ -41,7 +41,8 @@ export async function open(main) {
         h("thead", {}, h("tr", {}, ["pipeline.role", "pipeline.state", "pipeline.lag", "pipeline.watermark", "pipeline.waits"].map((one) => h("th", { scope: "col" }, t(one))))),
         h("tbody", {}, health.workers.map((one) => h("tr", {},
           h("th", { scope: "row" }, one.role),
-          h("td", { class: one.up ? "" : "bad" }, t(one.up ? "pipeline.up" : "pipeline.down")),
+          h("td", { class: one.up ? "" : "bad" }, t(one.up ? "pipeline.up" : "pipeline.down"),
+            one.down_since ? ` ${t("since")} ${moment(one.down_since)} (${ago(new Date(one.down_since), now())})` : ""),
           h("td", { class: "num" }, one.up ? t("pipeline.records", { count: number(one.lag_messages), seconds: number(one.lag_s) }) : "–"),
           h("td", {}, one.watermark ? `${moment(one.watermark)} (${ago(new Date(one.watermark), now())})` : "–"),
           h("td", { class: one.waits_for ? "bad" : "", lang: "en" }, one.waits_for ? `${one.waits_for}, ${ago(new Date(one.waits_since), now())}` : "–"))))));
@@ -55,16 +56,16 @@ export async function open(main) {
 
   async function fillLetters(counts) {
     const codes = Object.entries(counts).sort((a, b) => b[1] - a[1]);
-    const sum = codes.length ? h("p", {}, codes.map(([code, count]) => h("span", { class: "code" }, `${code} ${count}`))) : h("p", { class: "dim" }, t("pipeline.noletters"));
+    const sum = codes.length ? h("p", {}, codes.map(([code, count]) => h("span", { class: "code" }, `${coded("code", code)} ${count}`))) : h("p", { class: "dim" }, t("pipeline.noletters"));
     try {
       const found = (await get("dead-letters?limit=50")).letters;
       show(letters, sum, h("ul", { class: "plain" }, found.map((one) => h("li", { class: "letter" },
-        h("b", {}, one.code), h("span", { class: "dim" }, ` ${one.stage} · ${moment(one.failed_at)} (${ago(new Date(one.failed_at), now())})`),
+        h("b", {}, coded("code", one.code)), h("span", { class: "dim" }, ` ${one.stage} · ${moment(one.failed_at)} (${ago(new Date(one.failed_at), now())})`),
         one.redriven_at ? h("span", { class: "dim" }, ` · ${t("pipeline.redriven")}`) : "",
         h("p", { lang: "en" }, one.reason),
         h("code", {}, `skyfuse dlq show ${one.id}`), h("br"), h("code", {}, `skyfuse dlq redrive ${one.id}`)))));
     } catch (error) {
-      show(letters, sum, error.status === 401 || error.status === 403 ? [h("p", { class: "dim" }, t("pipeline.key")), keyForm()] : h("p", { class: "bad" }, error.message));
+      show(letters, sum, error.status === 401 || error.status === 403 ? [h("p", { class: "dim" }, t("pipeline.key")), keyForm()] : h("p", { class: "bad" }, fault(error)));
     }
   }
 

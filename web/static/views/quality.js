@@ -4,7 +4,7 @@ import { all } from "../api.js";
 import { h, show } from "../dom.js";
 import { zoneOf } from "../marks.js";
 import { nameOf } from "../state.js";
-import { moment, number, percent, t } from "../words.js";
+import { coded, fault, moment, number, percent, t } from "../words.js";
 
 const HOURS = [1, 6, 24, 48];
 
@@ -24,7 +24,7 @@ export async function open(main) {
     try {
       found = await all(`quality?hours=${hours}&limit=50`, "stations");
     } catch (error) {
-      if (!box.children.length) show(box, h("p", { class: "bad" }, error.message));
+      if (!box.children.length) show(box, h("p", { class: "bad" }, fault(error)));
       return;
     }
     if (ended) return;
@@ -55,7 +55,8 @@ function row(one) {
   return h("tr", {},
     h("th", { scope: "row" }, h("a", { href: `/stations/${one.station}`, "data-go": "" }, nameOf(one.station))),
     h("td", { class: one.state && one.state !== "online" ? "bad" : "" }, one.state ? t(`state.${one.state}`) : "–",
-      one.heard_at ? h("span", { class: "dim" }, ` ${moment(one.heard_at, zoneOf(one.station))}`) : ""),
+      one.heard_at ? h("span", { class: "dim" }, ` ${moment(one.heard_at, zoneOf(one.station))}`) : "",
+      one.troubles.map((trouble) => h("div", { class: "bad" }, coded("trouble", trouble)))),
     h("td", { class: "num" }, one.covered === null ? "–" : percent(one.covered)),
     h("td", {}, h("span", { class: "stack", "aria-hidden": "true" }, parts.map(([name, count]) => h("i", { class: name, style: { width: `${(100 * count) / whole}%` } }))), h("span", {}, words)),
     h("td", {}, flagged.length ? flagged.map(([flag, count]) => `${t(`flag.${flag}`)} ${number(count)}`).join(", ") : h("span", { class: "dim" }, t("quality.noflag"))),

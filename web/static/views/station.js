@@ -3,9 +3,11 @@
 import { get, picture } from "../api.js";
 import { chart, flagLegend, timeline } from "../chart.js";
 import { h, show } from "../dom.js";
+import { forecastCard } from "./forecast.js";
+import { notesCard } from "./notes.js";
 import { mark, shapeOf, sides, statusWords, value, zoneOf } from "../marks.js";
 import { isStale, look, nameOf, now, onChange, state } from "../state.js";
-import { adviceOf, ago, LABELS, moment, number, percent, t, unitOf } from "../words.js";
+import { adviceOf, ago, coded, fault, LABELS, moment, number, percent, t, unitOf } from "../words.js";
 
 const RANGES = { "6h": 6, "24h": 24, "7d": 168, "30d": 720 };
 
@@ -24,16 +26,20 @@ export async function open(main, { id, query }) {
   const plotted = h("div", {});
   const below = h("div", {});
   const choices = h("div", { class: "choices" });
+  const forecast = forecastCard(id, zone);
+  const notes = notesCard(id, zone);
   const camerasBox = h("section", { class: "card", hidden: true }, h("h2", {}, t("station.camera")), cameras);
   show(
     main, head,
     h("section", { class: "card wide" }, choices, plotted, below),
+    forecast.element,
     h("div", { class: "cards" },
       h("section", { class: "card broad" }, h("h2", {}, t("station.pollutants")), table),
       h("section", { class: "card" }, h("h2", {}, t("station.subindices")), bars),
       camerasBox,
       h("section", { class: "card" }, h("h2", {}, t("station.why")), why),
       h("section", { class: "card" }, h("h2", {}, t("station.alerts")), rules),
+      notes.element,
       h("section", { class: "card" }, h("h2", {}, t("station.share")), share(id))),
   );
 
@@ -104,7 +110,7 @@ export async function open(main, { id, query }) {
       fillBars(estimate);
       show(why, lines.map((one) => h("li", {}, one)));
     } catch (error) {
-      if (!why.children.length) show(why, h("li", { class: "bad" }, error.message));
+      if (!why.children.length) show(why, h("li", { class: "bad" }, fault(error)));
     }
     try {
       const found = (await get(`alerts/explain?station=${id}`)).rules;
@@ -131,7 +137,7 @@ export async function open(main, { id, query }) {
         await load();
         made.push(h("figure", {}, h("div", { class: "frame" }, image, band),
           h("figcaption", {}, h("b", {}, one.camera), ` · ${moment(one.at, zone)} (${ago(new Date(one.at), now())})`,
-            one.usable === false ? h("span", { class: "bad" }, ` · ${t("camera.unusable")}: ${one.reasons.join(", ")}`) : "",
+            one.usable === false ? h("span", { class: "bad" }, ` · ${t("camera.unusable")}: ${one.reasons.map((reason) => coded("reason", reason)).join(", ")}`) : "",
             band ? h("span", { class: "dim" }, ` · ${t("camera.band")}`) : ""),
           one.heat ? h("button", { type: "button", "aria-pressed": "false", onclick: async (event) => {
             heat = !heat;
@@ -151,11 +157,12 @@ export async function open(main, { id, query }) {
   async function fillPlot() {
     const mine = `${what} ${range}`;
     const since = new Date(now() - RANGES[range] * 3600000).toISOString().slice(0, 19);
+    notes.fill(`${since}Z`);
     let made;
     try {
       made = await get(`series?station=${id}&what=${what}&since=${since}Z&points=500`);
     } catch (error) {
-      if (!plot) show(plotted, h("p", { class: "bad" }, error.message));
+      if (!plot) show(plotted, h("p", { class: "bad" }, fault(error)));
       return;
     }
     if (ended || mine !== `${what} ${range}`) return;
@@ -182,7 +189,7 @@ export async function open(main, { id, query }) {
   }
 
   function choose() {
-    const button = (name, text, chosen, pick) => h("button", { type: "button", "aria-pressed": String(chosen), onclick: () => { pick(); choose(); fillPlot(); } }, text);
+    const button = (name, text, chosen, pick) => h("button", { type: "button", "aria-pressed": String(chosen), onclick: () => { pick(); choose(); fillPlot(); forecast.fill(what); } }, text);
     show(
       choices,
       h("div", { role: "group", "aria-label": t("station.what") }, ["index", ...Object.keys(LABELS)].map((name) => button(name, name === "index" ? "AQI" : LABELS[name], what === name, () => { what = name; }))),
@@ -196,6 +203,7 @@ export async function open(main, { id, query }) {
   explain();
   fillCameras();
   fillPlot();
+  forecast.fill(what);
   const stop = onChange((ids) => {
     fillHead();
     if (ids.has(id)) {
@@ -205,6 +213,7 @@ export async function open(main, { id, query }) {
   });
   const ages = setInterval(fillHead, 10000);
   const pictures = setInterval(fillCameras, 30000);
+  const foretold = setInterval(() => forecast.fill(what), 60000);
   return {
     title: nameOf(id),
     close: () => {
@@ -212,6 +221,8 @@ export async function open(main, { id, query }) {
       stop();
       clearInterval(ages);
       clearInterval(pictures);
+      clearInterval(foretold);
+      forecast.close();
       plot?.close();
     },
   };

@@ -1,0 +1,131 @@
+// The next three days of a station: a fan of quantiles, and how likely each category is.
+
+import { get } from "../api.js";
+import { fan } from "../chart.js";
+import { h, show } from "../dom.js";
+import { now, state } from "../state.js";
+import { ago, categoryName, moment, number, percent, t, unitOf } from "../words.js";
+
+const HOUR_MS = 3600000;
+/** From this age on a forecast is old: a new one is made every hour. */
+const OLD_MS = 2.5 * HOUR_MS;
+const TABLE = [1, 3, 6, 9, 12, 18, 24, 36, 48, 60, 72];
+/** Hours of a column of chances. */
+const STEP = 3;
+
+/** A card that is hidden while there is no forecast: {element, fill(what), close()}. */
+export function forecastCard(id, zone) {
+  const plotted = h("div", {});
+  const below = h("div", {});
+  const element = h("section", { class: "card wide", hidden: true }, h("h2", {}, t("forecast.title")), plotted, below);
+  let plot = null;
+  let shown = "";
+  let ended = false;
+
+  function hide() {
+    element.hidden = true;
+    shown = "";
+    plot?.close();
+    plot = null;
+  }
+
+  async function fill(what) {
+    let made;
+    try {
+      made = (await get(`forecast?station=${id}`)).forecast;
+    } catch {
+      return; // the notice says what is away; what was there stays
+    }
+    const curves = made && curvesOf(made, what);
+    if (ended) return;
+    if (!curves) return hide();
+    const version = `${what} ${made.issued_at} ${made.revision} ${document.documentElement.lang}`;
+    if (version !== shown) {
+      const before = plot;
+      const next = await fan(made.at, curves, zone);
+      if (ended) return next.close();
+      plot = next;
+      shown = version;
+      show(plotted, plot.element);
+      before?.close();
+    }
+    element.hidden = false;
+    show(below, words(made, curves), chances(made, zone), asTable(made, curves, zone));
+  }
+
+  function words(made, curves) {
+    const age = now() - new Date(made.issued_at);
+    return [
+      h("p", { class: age > OLD_MS ? "bad" : "dim" },
+        t("forecast.made", { at: moment(made.issued_at, zone), ago: ago(new Date(made.issued_at), now()), model: made.model }), " ",
+        t(made.weather_issued_at ? "forecast.weather" : "forecast.noweather"), age > OLD_MS ? ` ${t("forecast.old")}` : ""),
+      curves.imputed_share > 0.005 ? h("p", { class: "imputed" }, t("forecast.imputed", { share: percent(curves.imputed_share) })) : null,
+    ];
+  }
+
+  return {
+    element,
+    fill,
+    close: () => {
+      ended = true;
+      hide();
+    },
+  };
+}
+
+/** What is drawn of a pollutant, or of the index: {unit, median, wide: [lo, hi], half: [lo, hi] | null}. */
+function curvesOf(made, what) {
+  if (what === "index") {
+    const one = made.indices[0];
+    if (!one || one.index.every((value) => value === null)) return null;
+    const shares = Object.values(made.pollutants).map((each) => each.imputed_share);
+    return { unit: t("points"), median: one.index, wide: [one.lo, one.hi], half: null, imputed_share: Math.max(0, ...shares) };
+  }
+  const one = made.pollutants[what];
+  if (!one) return null;
+  const { unit, factor } = unitOf(what);
+  const at = (level) => one.quantiles[made.levels.indexOf(level)].map((value) => value * factor);
+  return { unit, median: at(0.5), wide: [at(0.05), at(0.95)], half: [at(0.25), at(0.75)], imputed_share: one.imputed_share };
+}
+
+function categoriesOf(block) {
+  const standard = state.site?.standards.find((one) => one.id === block.standard);
+  return block.categories.map((name, level) => standard?.categories[level] ?? { shade: "var(--dim)", ink: "#fff", name: { en: name } });
+}
+
+/** The chances as columns of three hours, the best category at the bottom. */
+function chances(made, zone) {
+  const block = made.indices[0];
+  if (!block) return null;
+  const categories = categoriesOf(block);
+  const columns = [];
+  for (let begin = 0; begin < made.at.length; begin += STEP) {
+    const mean = block.probabilities.map((row) => row.slice(begin, begin + STEP).reduce((sum, one) => sum + one, 0) / Math.min(STEP, row.length - begin));
+    columns.push(h("span", { class: "column", title: `${moment(made.at[Math.min(begin + STEP, made.at.length) - 1], zone)}: ${said(mean, categories)}` },
+      mean.map((share, level) => (share > 0.004 ? h("i", { style: { height: `${100 * share}%`, background: categories[level].shade } }) : null))));
+  }
+  return [
+    h("h3", {}, t("forecast.chances")),
+    h("div", { class: "chances", "aria-hidden": "true" }, columns),
+    h("p", { class: "legend" }, categories.map((one) => h("span", {}, h("i", { style: { background: one.shade } }), categoryName(one)))),
+  ];
+}
+
+function said(shares, categories) {
+  const best = shares.indexOf(Math.max(...shares));
+  return `${categoryName(categories[best])} ${percent(shares[best])}`;
+}
+
+function asTable(made, curves, zone) {
+  const block = made.indices[0];
+  const categories = block ? categoriesOf(block) : [];
+  const hours = TABLE.filter((hour) => hour <= made.at.length && curves.median[hour - 1] !== null);
+  return h("details", {}, h("summary", {}, t("forecast.table")),
+    h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": t("forecast.title") }, h("table", {},
+      h("thead", {}, h("tr", {}, [t("forecast.hour"), `${t("forecast.median")}, ${curves.unit}`, t("forecast.wide"), ...(block ? [t("forecast.likeliest")] : [])].map((one) => h("th", { scope: "col" }, one)))),
+      h("tbody", {}, hours.map((hour) => h("tr", {},
+        h("th", { scope: "row" }, `+${hour} h · ${moment(made.at[hour - 1], zone)}`),
+        h("td", { class: "num" }, `~${number(curves.median[hour - 1])}`),
+        h("td", { class: "num" }, `${number(curves.wide[0][hour - 1])}–${number(curves.wide[1][hour - 1])}`),
+        block ? h("td", {}, said(block.probabilities.map((row) => row[hour - 1]), categories)) : null))))));
+}
