@@ -102,8 +102,8 @@ class InfluxSettings(_Section):
     read_token_file: Annotated[
         Path | None,
         Field(
-            description="file with a token that may read (read.token of `skyfuse influx init`): then the page's"
-            " history is InfluxDB's"
+            description="file with a token that may read (read.token of `skyfuse influx init`): then the"
+            " page's history is InfluxDB's"
         ),
     ] = None
 
