@@ -6,11 +6,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 from urllib.parse import urlencode
 
 import redis
@@ -26,6 +25,7 @@ from rich.text import Text
 
 from agents import rules_file
 from alerting.errors import RulesError
+from cli.shared.checks import Check, State, as_up_runs_it, network_stage
 from cli.shared.fitting import screen
 from cli.shared.wording import counted
 from infra.connect import with_broker
@@ -44,11 +44,10 @@ from sinks.influx import server_of
 from sinks.store import Store
 from sources.errors import StationError
 from sources.stations.registry import StationRegistry
-from streams.admin import admin_client, check_topics, client_arguments
+from streams.admin import admin_client, check_topics, client_arguments, taking_part
 from streams.errors import StoreError, StreamError
 from streams.topics import READINGS
 
-State = Literal["ok", "note", "bad"]
 _MARKS: Final[dict[State, tuple[str, str]]] = {
     "ok": ("✔", "green"),
     "note": ("!", "yellow"),
@@ -62,16 +61,6 @@ _LOCK: Final = Path(__file__).resolve().parent.parent / "requirements" / "run.lo
 _EARLIEST: Final = datetime(2026, 8, 1, tzinfo=UTC)
 _CLOCK_BAD_S: Final = 5.0
 _TIMEOUT_S: Final = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One finding."""
-
-    what: str
-    state: State
-    found: str
-    mend: str = ""
 
 
 def examine(settings: Settings, free_of: Free = free_space) -> Iterator[Check]:
@@ -282,6 +271,7 @@ def jar_files() -> Check:
 
 def broker(settings: Settings) -> Iterator[Check]:
     """The broker, its topics, and its clock."""
+    given = settings
     try:
         settings = with_broker(settings)
     except BrokerError:
@@ -319,6 +309,7 @@ def broker(settings: Settings) -> Iterator[Check]:
     if not problems:
         yield Check("topics", "ok", "as in the table")
         yield from _waiting(settings)
+        yield from _network(settings, given)
     elif all("does not exist" in problem for problem in problems):
         yield Check(
             "topics",
@@ -345,6 +336,18 @@ def _waiting(settings: Settings) -> Iterator[Check]:
             + (" …" if len(found) > 3 else ""),
             "`skyfuse stations waiting` says who, `skyfuse stations adopt ID` lets one in",
         )
+
+
+def _network(settings: Settings, given: Settings) -> Iterator[Check]:
+    """Whether the network stage takes part; `given`: the settings before the embedded broker was found."""
+    names = {role: settings.kafka.names.group(role) for role in ("fusion", "network")}
+    try:
+        found = taking_part(settings.kafka, list(names.values()))
+    except StreamError as error:
+        yield Check("network stage", "note", "who takes part cannot be told", str(error))
+        return
+    members = {role: found[name] for role, name in names.items()}
+    yield network_stage(as_up_runs_it(given).network.enabled, members)
 
 
 def _newest_ms(client: object, settings: Settings) -> int:

@@ -6,6 +6,7 @@ CommandError
 ├── DeadLetterError  a dead letter is not there, cannot be read, or could not be sent back
 ├── ScaffoldError    an adapter's files cannot be made here
 ├── InfluxInitError  an InfluxDB cannot be set up
+├── RegionError      a region that was asked for is not there
 └── NotifyError      alerts cannot be passed on
 """
 
@@ -34,6 +35,10 @@ class ScaffoldError(CommandError):
 
 class InfluxInitError(CommandError):
     """An InfluxDB cannot be set up."""
+
+
+class RegionError(CommandError):
+    """A region that was asked for is not there."""
 
 
 class NotifyError(CommandError):

@@ -29,6 +29,7 @@ from cli import (
     influx,
     invalidate,
     keys,
+    network,
     query,
     replay,
     share,
@@ -69,7 +70,7 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
 for name, command in _COMMANDS.items():
     app.command(name)(command)
 app.command("bench", context_settings=bench.CONTEXT)(bench.bench)
-for group in (dlq, alerts, influx, stations, adapters, gateway, keys, forecast, weather):
+for group in (dlq, alerts, influx, stations, adapters, gateway, keys, network, forecast, weather):
     app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
 
 

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from cli.doctor import influx, store
+from cli.shared.checks import as_up_runs_it
 from cli.shared.fitting import screen
 from cli.shared.live import Clocks, Drawing, Freshness, Told, Wait, is_stale, line, picture, utc_now
 from cli.shared.running import Running, running
@@ -58,7 +59,7 @@ def up(
 ) -> None:
     """Run everything on this machine and show it live."""
     asked = device_ways(ways)
-    settings = Settings()
+    settings = as_up_runs_it(Settings())
     http = settings.gateway.http
     if "http" in asked:
         if http.port is None:

@@ -2,7 +2,7 @@
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -160,6 +160,16 @@ def check_topics(settings: Settings) -> list[str]:
             )
         problems += _differences(topic, name, {key: entry["value"] for key, entry in configs[name].items()})
     return problems
+
+
+def taking_part(kafka: KafkaSettings, groups: Sequence[str]) -> dict[str, int]:
+    """How many workers take part in each consumer group now. Raises TopicError."""
+    with admin_client(kafka) as client:
+        try:
+            found = client.describe_groups(list(groups))
+        except KafkaError as error:
+            raise TopicError(f"cannot describe the consumer groups at {kafka.bootstrap}: {error}") from error
+    return {name: len(found.get(name, {}).get("members", ())) for name in groups}
 
 
 def _differences(topic: Topic, name: str, found: dict[str, str | None]) -> list[str]:

@@ -31,6 +31,8 @@ _SIDES: Final = {
     "sensors": "sensors",
     "none": "nothing usable",
 }
+#: Share of a value from which on neighbours are named beside what the station itself sent.
+_TELLING: Final = 0.05
 #: No station's newest window is stale before it is so old.
 _STALE_AFTER: Final = timedelta(seconds=stale_after_s(0.0, 0))
 #: Old windows that follow one another no more slowly are history that is being caught up with.
@@ -272,7 +274,7 @@ def _table(
             for name in layout.pollutants
         ]
         if layout.sides:
-            cells.append(Text("neighbours" if estimate.unheard else _SIDES[estimate.sides]))
+            cells.append(Text(_witnesses(estimate)))
         age = age_words(now - estimate.window.end)
         when = moment_of(estimate.window.end, now, layout.sides)
         cells.append(Text(when))
@@ -285,6 +287,19 @@ def _table(
             cells = [Text(cell.plain, "bright_black") for cell in cells]
         table.add_row(Text(estimate.station, "bright_black" if old else ""), *cells)
     return table
+
+
+def told_by_neighbours(estimate: Estimate) -> bool:
+    """Whether neighbours carry any of a window's values."""
+    return any(one.weights.get("neighbours", 0.0) >= _TELLING for one in estimate.pollutants.values())
+
+
+def _witnesses(estimate: Estimate) -> str:
+    """What a window's values are from: its own camera and sensors, and the neighbours."""
+    if estimate.unheard:
+        return "neighbours"
+    sides = _SIDES[estimate.sides]
+    return f"{sides} + neighbours" if told_by_neighbours(estimate) else sides
 
 
 class Drawing:
@@ -358,10 +373,11 @@ def line(estimate: Estimate, freshness: Freshness, now: datetime) -> str:
         for name, value in estimate.pollutants.items()
     )
     late = "" if delay is None else f" delay={delay:.0f}s"
+    others = "+neighbours" if told_by_neighbours(estimate) else ""
     end = estimate.window.end
     when = f"{end:%H:%M:%SZ}" if end.date() == now.date() else format_time(end)
     old = f" ({age_words(now - end)} old)" if now - end > _STALE_AFTER else ""
-    return f"{when}{old} {estimate.station}: AQI {index} {values} from={estimate.sides}{late}"
+    return f"{when}{old} {estimate.station}: AQI {index} {values} from={estimate.sides}{others}{late}"
 
 
 def utc_now() -> datetime:

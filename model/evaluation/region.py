@@ -5,8 +5,10 @@ the network hears nothing of them, learns nothing from them, and what it says is
 One outage follows the other, so that each sensor and station takes its turn. Nothing is shuffled, nothing is
 fitted on later hours. Rivals know all that was measured before the outage began, and what is heard in it.
 
-Where two or more sensors are silent at once in "one sensor" (a quarter of the stations has one each, so that
-there are enough hours to count), that makes it harder for the network, not easier.
+Where several sensors are silent at once in "one sensor" (half of the stations have one each, as a rule no
+two the same pollutant, so that there are enough hours to count), that makes it harder for the network, not
+easier. With fewer hours chance decides: at eight stations of Beijing one hour of fireworks is a tenth of all
+squared errors of a year.
 """
 
 import math
@@ -206,7 +208,8 @@ def _silences(members: Members, tested: Sequence[str]) -> dict[str, _OutageKind]
         mask[list(variables)] = True
         return mask
 
-    at_once = max(1, len(members.stations) // 4) if len(pollutants) > 1 else max(1, len(tested) // 8)
+    half = min(len(pollutants), len(members.stations) // 2)
+    at_once = max(1, len(members.stations) // 4, half) if len(pollutants) > 1 else max(1, len(tested) // 8)
     found = {
         "one sensor": _OutageKind(
             len(queue) // at_once,

@@ -28,6 +28,7 @@ from cli.shared.times import age_words
 from cli.shared.wording import counted
 from cli.up import changes, expect_folder
 from infra.errors import StackError
+from schemas.estimate import Inputs
 from schemas.parameters import POLLUTANTS
 from tests.samples import T0, estimate, imputed, index, measured
 
@@ -120,6 +121,25 @@ def test_another_day_has_its_date_and_stale_says_its_age():
     assert "2022-01-02T12:00:00Z (3 y old) old: " in line(
         full("old", at(timedelta(days=1460))), Freshness(), NOW
     )
+
+
+def test_neighbours_that_carry_a_value_are_named():
+    """Of a station that sent a picture alone, and of one that said nothing at all."""
+    own = imputed(40.0, 10.0, 90.0)
+    told = own.model_copy(update={"method": "network", "weights": {"neighbours": 0.7, "past": 0.3}})
+    hill = estimate("hill", at(timedelta(seconds=50)), 1, {"pm25": told}, sides="image")
+    gone = estimate(
+        "gone", at(timedelta(seconds=50)), 1, {"pm25": told}, sides="none", inputs=Inputs(readings=0)
+    )
+    alone = estimate("roof", at(timedelta(seconds=50)), 1, {"pm25": own}, sides="image")
+    rows = {row.split()[0]: row for row in screen([hill, gone, alone], 200).splitlines() if row.split()}
+    assert "camera + neighbours" in rows["hill"]
+    assert "neighbours" in rows["gone"]
+    assert "camera" not in rows["gone"]
+    assert "neighbours" not in rows["roof"]
+    assert "from=image+neighbours" in line(hill, Freshness(), NOW)
+    assert "from=image" in line(alone, Freshness(), NOW)
+    assert "neighbours" not in line(alone, Freshness(), NOW)
 
 
 def test_just_after_midnight_a_narrow_table_shows_the_time_of_yesterday_s_window():

@@ -1,0 +1,56 @@
+"""What `skyfuse doctor` finds, and whether the network stage takes part where it has to."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from cli.shared.wording import counted
+from settings.sections import Settings
+
+State = Literal["ok", "note", "bad"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding."""
+
+    what: str
+    state: State
+    found: str
+    mend: str = ""
+
+
+def as_up_runs_it(settings: Settings) -> Settings:
+    """Settings as `skyfuse up` runs them: with the network stage, unless they say no or name a broker.
+
+    Beside a broker of one's own other workers may run, which would have to be told, too.
+    """
+    if settings.kafka.bootstrap is not None or "enabled" in settings.network.model_fields_set:
+        return settings
+    return settings.model_copy(update={"network": settings.network.model_copy(update={"enabled": True})})
+
+
+def network_stage(enabled: bool, members: Mapping[str, int]) -> Check:
+    """Whether a worker `network` takes part where, and only where, estimates go through it.
+
+    `members`: by role, workers that take part now.
+    """
+    working, fusing = members.get("network", 0), members.get("fusion", 0)
+    if enabled and fusing and not working:
+        return Check(
+            "network stage", "bad", "network.enabled is set, and no worker `network` takes part",
+            "stations with a place or a region publish nothing until one does: start `skyfuse worker network`"
+            " (compose: --profile network), or set network.enabled to false for all workers",
+        )  # fmt: skip
+    if working and not enabled:
+        return Check(
+            "network stage", "bad",
+            f"{counted(working, 'worker')} `network` takes part, but network.enabled is not set here",
+            "where fusion has the same settings nothing comes to it, and stations fill no gaps of each other:"
+            " set network.enabled (SKYFUSE_NETWORK__ENABLED=true) for all workers, or end it",
+        )  # fmt: skip
+    if not enabled:
+        return Check("network stage", "ok", "off: each station speaks for itself (network.enabled)")
+    if not working:
+        return Check("network stage", "ok", "on; no worker runs now")
+    return Check("network stage", "ok", f"on, {counted(working, 'worker')}")

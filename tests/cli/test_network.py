@@ -1,0 +1,107 @@
+"""`skyfuse network show`: which state counts, what is shown of it, and in how many columns."""
+
+import io
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from agents.network import in_pieces
+from cli.errors import RegionError
+from cli.network import plain_region, show_region, show_regions, stored_regions
+from fusion.together.learning import LEARNED, Learned, LearnedState
+from network import region as network
+from network.listening import listening
+from streams.checkpoint import AT
+from tests.network.cities import city, end, members
+
+
+def learned(hours: int, stations: int = 4) -> Learned:
+    of = members(stations)
+    region = network.fresh(of)
+    for hour, row in enumerate(city(of, hours + 1)):
+        if hour:
+            row[0] = np.nan
+            region = network.learned(region, end(hour), row)
+    return Learned(region)
+
+
+def records(region: str, at: int, of: Learned, slot: int) -> list[Any]:
+    pieces = in_pieces(region, LEARNED.encode(LearnedState.of(of)))
+    return [
+        SimpleNamespace(key=f"{name}#{slot}".encode(), headers=[(AT, str(at).encode())], value=data)
+        for name, data in pieces.items()
+    ]
+
+
+def test_of_what_is_stored_the_newest_counts_that_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agents.network._PIECE", 4_000)
+    old, new = learned(5), learned(6)
+    first, second = records("", end(5), old, 0), records("", end(6), new, 1)
+    assert len(first) > 2
+    assert {name: at for name, (at, _) in stored_regions(first + second).items()} == {"": end(6)}
+    half = stored_regions(first + second[:-1])
+    assert half[""][0] == end(5)
+    assert half[""][1].air.whole is not None
+    broken = SimpleNamespace(key=first[0].key, headers=first[0].headers, value=b"nonsense")
+    strange = SimpleNamespace(key=b"what#0", headers=[], value=b"")
+    assert stored_regions([broken, strange, *first[1:]]) == {}
+    two = stored_regions([*first, *records("a|b#c", end(6), new, 0)])
+    assert list(two) == ["", "a|b#c"]
+
+
+def shown(columns: int, region: str | None, stations: int = 4) -> str:
+    output = io.StringIO()
+    console = Console(file=output, width=columns)
+    regions = {"": (end(30), learned(30, stations)), "hills": (end(20), learned(20))}
+    if region is None:
+        show_regions(regions, console)
+    else:
+        show_region(region, regions, console)
+    return output.getvalue()
+
+
+@pytest.mark.parametrize("region", [None, "", "hills"])
+def test_eighty_columns_hold_it(region: str | None) -> None:
+    text = shown(80, region, stations=9)
+    assert max(len(line) for line in text.splitlines()) <= 80
+    if region is None:
+        assert "(no name)" in text
+        assert "hills" in text
+        return
+    rows = [line for line in text.splitlines() if "PM2.5" in line]
+    assert len(rows) == (9 if region == "" else 4)
+    assert "never" in rows[0]
+    assert all("%" in row for row in rows)
+    assert "s001" in text
+
+
+def test_a_wide_screen_names_more() -> None:
+    assert shown(200, "", 9).count("s00") > shown(80, "", 9).count("s00")
+
+
+def test_for_programs_all_shares_are_there() -> None:
+    of = learned(30)
+    told = plain_region("hills", end(30), of, listening(of.air))
+    json.dumps(told, allow_nan=False)
+    assert told["region"] == "hills"
+    assert len(told["sensors"]) == len(of.air.members)
+    first = told["sensors"][0]
+    assert (first["station"], first["pollutant"], first["hours"], first["heard"]) == (
+        "s000",
+        "pm25",
+        0,
+        False,
+    )
+    for one in told["sensors"]:
+        assert sum(one["neighbours"].values()) + one["own"] + one["past"] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_a_region_that_is_not_there_is_said_with_those_that_are() -> None:
+    with pytest.raises(RegionError, match=r"'valley'.*'hills'"):
+        shown(80, "valley")
+    with pytest.raises(RegionError, match=r"network\.enabled"):
+        show_region("valley", {}, Console(file=io.StringIO()))
