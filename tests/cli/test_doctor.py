@@ -17,7 +17,6 @@ import redis
 from rich.console import Console
 
 from cli.doctor import (
-    Check,
     alert_rules,
     bundle,
     cache,
@@ -29,6 +28,7 @@ from cli.doctor import (
     packages,
     store,
 )  # fmt: skip
+from cli.shared.checks import Check
 from infra.room import LEAST
 from infra.stack import jars
 from infra.stack.broker import EmbeddedBroker, lock_of
