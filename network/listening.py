@@ -14,10 +14,12 @@ from network.members import Variable
 from network.past import age_class
 from network.region import Region
 from network.silence import kinds_of
-from schemas.times import DAY_MS
+from schemas.times import HOUR_MS
 
 #: Hours of silence that the part of the own past is given for: it is more after one, and less after weeks.
 SILENT_HOURS: Final = 24
+#: Who was not heard for so long before the region's newest hour tells nobody anything.
+_LATELY_MS: Final = 3 * HOUR_MS
 
 
 class Listening(NamedTuple):
@@ -26,7 +28,7 @@ class Listening(NamedTuple):
     Attributes:
         variable: the sensor.
         hours: in which it was heard so far.
-        heard: whether it was, in the day before the region's newest hour.
+        heard: whether it was, in the last three hours of the region.
         neighbours: share of each other station, the largest first; stations that tell nothing are left out.
         own, past: shares of the station's other pollutants, and of the sensor's own past once it has been
             silent for `SILENT_HOURS`. All shares sum to 1, or to 0 where nobody tells anything.
@@ -56,7 +58,7 @@ def listening(region: Region) -> list[Listening]:
 
 def _of_cell(cell: Cell, wanted: range | list[int]) -> list[Listening]:
     members = cell.members
-    heard = (cell.last_ms > 0) & (cell.t_ms - cell.last_ms < DAY_MS)
+    heard = (cell.last_ms > 0) & (cell.t_ms - cell.last_ms < _LATELY_MS)
     covariance = cell.settled.covariance
     conditioned = cell.settled.given(heard)
     kinds, age = kinds_of(members, heard), age_class(np.array(float(SILENT_HOURS)))

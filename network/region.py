@@ -19,7 +19,7 @@ from network.cell import Cell, Estimates
 from network.members import Members
 from network.scale import to_log
 from schemas.arrays import Float64, Int64
-from schemas.times import DAY_MS
+from schemas.times import DAY_MS, HOUR_MS
 
 #: Variables up to which a region is one cell: some fifty stations of six pollutants.
 WHOLE: Final = 300
@@ -33,6 +33,8 @@ AROUND: Final = 192
 _PRIOR_HOURS: Final = 48.0
 #: Ages in days at which a station looks around; then every 16 days.
 _LOOKS: Final = (2, 4, 8, 16)
+#: Hours in which nobody is heard that are taken in as silent ones; after more, time just goes on.
+_MOST_SILENT: Final = 30 * 24
 #: Part of a cell that has to be found better elsewhere before it changes.
 _CHANGED: Final = 0.1
 
@@ -122,6 +124,27 @@ def learned(region: Region, t_ms: int, values: Float64) -> Region:
         listener = replace(listener, cell=cell)
         after.append(_looked_around(region, listener) if looking else listener)
     return replace(region, listeners=tuple(after))
+
+
+def learned_with_silence(region: Region, t_ms: int, values: Float64) -> Region:
+    """As `learned`, after the hours since the newest one in which nobody was heard at all.
+
+    They are taken in as silent ones; after more than 30 days of that, time just goes on.
+    """
+    before = newest(region)
+    missed = range(before + HOUR_MS, t_ms, HOUR_MS) if before else range(0)
+    if len(missed) <= _MOST_SILENT:
+        silent = np.full(len(region.members), np.nan)
+        for hour in missed:
+            region = learned(region, hour, silent)
+    return learned(region, t_ms, values)
+
+
+def newest(region: Region) -> int:
+    """End of the last hour that a region took in (ms), 0: none."""
+    if region.whole is not None:
+        return region.whole.t_ms
+    return max((listener.cell.t_ms for listener in region.listeners), default=0)
 
 
 def _is_look(region: Region, t_ms: int) -> bool:

@@ -13,6 +13,7 @@ from backfill.hourly import read_folder
 from cli.shared.fitting import fitting, screen
 from cli.shared.training import bars, tell_left_out
 from datasets.errors import LayoutError
+from fusion.together.witnesses import possible_in_region
 from model.evaluation.region import NEW_PLACES, RIVALS, Outcome, evaluate_region, read_region
 from schemas.parameters import LABELS
 
@@ -21,7 +22,9 @@ def evaluate_network(folder: Path, outages: Sequence[int], as_json: bool) -> Non
     """Score the network on a folder and say how it did. Raises LayoutError."""
     data, problems = read_region(folder, read_folder)
     with bars(Console(stderr=True, quiet=as_json)) as progress:
-        outcomes = evaluate_region(data, outages=outages, new_places=NEW_PLACES, progress=progress)
+        outcomes = evaluate_region(
+            data, outages=outages, new_places=NEW_PLACES, possible=possible_in_region, progress=progress
+        )
     if not any(outcome.values for outcome in outcomes):
         raise LayoutError(f"{folder}: too few hours to learn from and to score")
     if as_json:

@@ -15,10 +15,6 @@ from network.members import Members
 from network.region import Region
 from schemas.limits import FORGOTTEN_AFTER_MS
 from schemas.state import Codec
-from schemas.times import HOUR_MS
-
-#: Hours without any window that are taken in as silent ones; after more, time just goes on.
-_MOST_SILENT: Final = 30 * 24
 
 #: By (station, pollutant) the sum of what was heard times the seconds it stood for, and these.
 HourSums = Mapping[tuple[str, str], tuple[float, int]]
@@ -95,26 +91,14 @@ def after_hour(
     air = with_members(learned.air, variables_of(roster, Vicinity(roster, radius_km)))
     if sums and len(air.members):
         values = np.full(len(air.members), np.nan)
-        silent = values.copy()
         for index, variable in enumerate(air.members.variables):
             total, seconds = sums.get(variable, (0.0, 0))
             if seconds:
                 values[index] = total / seconds
-        missed = range(newest(air) + HOUR_MS, end, HOUR_MS) if newest(air) else range(0)
-        if len(missed) <= _MOST_SILENT:
-            for hour in missed:
-                air = network.learned(air, hour, silent)
-        air = network.learned(air, end, values)
+        air = network.learned_with_silence(air, end, values)
     return replace(
         learned,
         air=air,
         roster=roster,
         histories={name: history for name, history in histories.items() if name in roster},
     )
-
-
-def newest(air: Region) -> int:
-    """End of the last hour that a region took in (ms), 0: none."""
-    if air.whole is not None:
-        return air.whole.t_ms
-    return max((listener.cell.t_ms for listener in air.listeners), default=0)

@@ -18,7 +18,7 @@ from fusion.inference import tidy
 from fusion.together.roster import Vicinity
 from network import region as network
 from network.cell import Estimates
-from network.members import Silence
+from network.members import Members, Silence
 from network.region import Region
 from network.scale import OFFSETS
 from schemas.arrays import Float64
@@ -238,6 +238,24 @@ def _possible(
         else one.model_copy(update=dict(zip(("value", "lo", "hi"), map(tidy, kept[name]), strict=True)))
         for name, one in imputed.items()
     }
+
+
+def possible_in_region(members: Members, said: Estimates, heard: Float64) -> Estimates:
+    """What a region says of what is silent, as it could be true together and beside what is heard (d,)."""
+    value, lo, hi = said.value.copy(), said.lo.copy(), said.hi.copy()
+    for row in members.table.tolist():
+        own = {name: index for name, index in zip(POLLUTANTS, row, strict=True) if index >= 0}
+        measured: dict[str, float] = {
+            name: float(heard[at]) for name, at in own.items() if not math.isnan(heard[at])
+        }
+        imputed = {
+            name: Interval(float(value[at]), float(lo[at]), float(hi[at]))
+            for name, at in own.items()
+            if name not in measured and not math.isnan(value[at])
+        }
+        for name, kept in bounded(imputed, measured).items():
+            value[own[name]], lo[own[name]], hi[own[name]] = kept
+    return said._replace(value=value, lo=lo, hi=hi)
 
 
 def _in_order(

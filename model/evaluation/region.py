@@ -25,6 +25,7 @@ from datasets.errors import LayoutError
 from datasets.hourly import FolderReader
 from model.evaluation.progress import Progress
 from network import region as network
+from network.cell import Estimates
 from network.members import Members, Position, Variable
 from network.scale import from_log, to_log
 from schemas.arrays import Bool, Float64
@@ -70,6 +71,10 @@ class RegionHours:
     members: Members
     times: NDArray[np.int64]
     values: Float64
+
+
+#: Estimates of members, possible beside what is heard of them (d,).
+PossibleValues = Callable[[Members, Estimates, Float64], Estimates]
 
 
 class Outcome(NamedTuple):
@@ -144,6 +149,7 @@ def evaluate_region(
     new_places: Sequence[int] = NEW_PLACES,
     silences: Sequence[str] | None = None,
     start: int | None = None,
+    possible: PossibleValues = lambda _members, said, _heard: said,
     progress: Progress = lambda *_: None,
 ) -> list[Outcome]:
     """Replay a region once for each kind and length of outage.
@@ -154,6 +160,7 @@ def evaluate_region(
         new_places: hours of own data of a new place.
         silences: kinds of outage, by name; None: all that the region can have.
         start: number of the first hour that is scored; None: after two fifths, at most 90 days.
+        possible: makes what is said possible beside what is heard, as the stream does.
         progress: told (what, done, in all).
     """
     hours = len(data.times)
@@ -165,7 +172,7 @@ def evaluate_region(
             for length in outages:
                 if length <= hours - begin:
                     outcomes += _replayed(
-                        data, name, length, _rotating(kind, data, begin, length), begin, tested, progress
+                        data, name, length, _rotating(kind, data, begin, length), begin, possible, progress
                     )
     for age in new_places:
         columns = _new_places(data.members, tested)
@@ -173,7 +180,7 @@ def evaluate_region(
             mask = np.zeros(data.values.shape, dtype=np.bool_)
             mask[:, columns] = True
             mask[begin - age : begin, columns] = False
-            outcomes += _replayed(data, "new place", age, mask, begin, tested, progress)
+            outcomes += _replayed(data, "new place", age, mask, begin, possible, progress)
     return outcomes
 
 
@@ -283,11 +290,12 @@ def _replayed(
     length: int,
     mask: Bool,
     begin: int,
-    tested: Sequence[str],
+    possible: PossibleValues,
     progress: Progress,
 ) -> list[Outcome]:
     """One replay with a mask of who is silent."""
     members = data.members
+    tested = _tested(members)
     is_tested = np.array([one.station in tested for one in members.variables])
     region = network.fresh(members, tested)
     rivals = _Rivals(data, mask)
@@ -296,7 +304,7 @@ def _replayed(
         values = np.where(mask[number], np.nan, data.values[number])
         scored = np.flatnonzero(mask[number] & is_tested & ~np.isnan(data.values[number]))
         if number >= begin and len(scored):
-            said = network.estimate(region, end, values)
+            said = possible(members, network.estimate(region, end, values), values)
             rows.extend(
                 _Row(
                     number, variable, float(data.values[number, variable]), float(said.value[variable]),
@@ -305,7 +313,7 @@ def _replayed(
                 for variable in scored.tolist()
             )  # fmt: skip
         if not np.isnan(values).all():
-            region = network.learned(region, end, values)
+            region = network.learned_with_silence(region, end, values)
         progress(f"{name}, {length} h", number + 1, len(data.times))
     return list(_outcomes(members, name, length, rows))
 

@@ -18,7 +18,7 @@ def grown(stations: int, hours: int) -> tuple[Region, np.ndarray]:
     of = members(stations)
     air = city(of, hours)
     air[:, 4] = np.nan  # never heard
-    air[-30:, 7] = np.nan  # silent for more than a day
+    air[-4:, 7] = np.nan  # silent for some hours
     region = network.fresh(of)
     for hour in range(1, hours):
         region = network.learned(region, end(hour), air[hour])
@@ -49,7 +49,7 @@ def test_the_shares_are_those_of_an_estimate_after_a_day_of_silence() -> None:
         assert one.variable.station not in one.neighbours
 
 
-def test_what_was_not_heard_for_a_day_tells_nobody_anything() -> None:
+def test_what_was_not_heard_lately_tells_nobody_anything() -> None:
     region, _ = grown(4, 200)
     found = listening(region)
     assert [one.heard for one in found] == [index not in (4, 7) for index in range(len(found))]

@@ -6,7 +6,7 @@ import pytest
 from network import region as network
 from network.members import Members, Position, Variable
 from network.stored import REGION
-from tests.network.cities import city, end
+from tests.network.cities import city, end, members
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +49,24 @@ def test_what_is_kept_of_a_large_region_is_bounded(
         region = network.learned(region, end(hour), air[hour])
     assert region.kept.shape == (10, 320)
     assert region.times.tolist() == [end(hour) for hour in range(20, 30)]
+
+
+def test_hours_in_which_nobody_spoke_are_silent_ones_up_to_a_month() -> None:
+    of = members(3, ("pm25",))
+    air = city(of, 20)
+    region = network.fresh(of)
+    assert network.newest(region) == 0
+    for hour in range(1, 10):
+        region = network.learned_with_silence(region, end(hour), air[hour])
+    nobody = np.full(3, np.nan)
+    stepwise = region
+    for hour in (10, 11, 12):
+        stepwise = network.learned(stepwise, end(hour), nobody)
+    stepwise = network.learned(stepwise, end(13), air[13])
+    after = network.learned_with_silence(region, end(13), air[13])
+    assert REGION.encode(after) == REGION.encode(stepwise)
+    assert network.newest(after) == end(13)
+    far = end(10 + 30 * 24 + 1)
+    assert REGION.encode(network.learned_with_silence(region, far, air[13])) == REGION.encode(
+        network.learned(region, far, air[13])
+    )

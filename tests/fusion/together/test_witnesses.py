@@ -5,6 +5,9 @@ import pytest
 
 from aqi.flags import GOOD, NEIGHBOURS, RATE_OF_CHANGE, STUCK, SUSPECT
 from fusion.together.meeting import RetiredStation
+from fusion.together.witnesses import possible_in_region
+from network.cell import Estimates
+from network.members import Members, Variable
 from schemas.alone import Alone
 from schemas.base import to_ms
 from schemas.estimate import Estimate
@@ -164,3 +167,18 @@ def test_every_estimate_has_one_end(calm: Life) -> None:
     assert {to_ms(one.window.end) for one in made.values()} == set(ends(HOURS))
     assert len(made) == len(NAMES) * HOURS
     assert np.isfinite([one.pollutants["pm25"].value for one in made.values()]).all()
+
+
+def test_what_the_judge_has_a_region_say_is_possible_beside_what_is_heard() -> None:
+    of = Members(tuple(Variable("a", name) for name in ("pm25", "pm10", "no2")), (None,) * 3)
+    numbers = np.zeros(3, dtype=np.int64)
+    share = np.zeros(3)
+    said = Estimates(
+        np.array([60.0, 50.0, -1.0]), np.array([30.0, 40.0, -9.0]), np.array([90.0, 70.0, 9.0]),
+        numbers, np.zeros(3, dtype=np.bool_), share, share, share, share,
+    )  # fmt: skip
+    beside = possible_in_region(of, said, np.array([np.nan, 45.0, np.nan]))
+    assert beside.value.tolist() == [45.0, 50.0, 0.0], "what is heard keeps what the others say of it"
+    assert beside.hi.tolist() == [45.0, 70.0, 9.0]
+    assert beside.lo.tolist()[1:] == [40.0, 0.0]
+    assert said.value[0] == 60.0

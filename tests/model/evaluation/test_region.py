@@ -80,6 +80,16 @@ def test_the_truth_of_an_outage_reaches_nobody() -> None:
         assert two.skills[name][0] == pytest.approx(1000.0, abs=100.0)
 
 
+def test_what_is_said_is_made_possible_first() -> None:
+    """Of the estimates the judge scores those that the stream would publish."""
+    of = members(3, ("pm25",))
+    [found] = evaluate_region(
+        hours_of(of, city(of, 60)), outages=(6,), new_places=(), silences=["one sensor"], start=40,
+        possible=lambda _, said, heard: said._replace(value=np.where(np.isnan(heard), 5000.0, said.value)),
+    )  # fmt: skip
+    assert found.skills["network"][0] > 4000.0
+
+
 def write_layout(folder: Path, data: RegionHours) -> None:
     """As the plain layout has it: a mean is stamped where its hour begins."""
     with (folder / "readings.csv").open("w", newline="") as stream:
