@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
+from agents.telling import alert_record
 from alerting.rules import AlertRules
 from alerting.station import StationAlerts
 from alerting.stored import ALERTS, FORESEEN
@@ -138,17 +139,8 @@ class AlertStage:
             )
 
     async def _tell(self, events: Sequence[Alert], others: Sequence[Out] = ()) -> None:
-        out: list[Out] = []
         topic = self._io.names.of(topics.ALERTS)
-        for event in events:
-            # The estimates' partition, not that of the id: compaction then sees a station's events in order.
-            out.append(
-                Out(
-                    topic, event.id.encode(), event.model_dump_json().encode(),
-                    partition=self._io.partition,
-                )
-            )  # fmt: skip
-            metrics.ALERT_TRANSITIONS.labels(event.event).inc()
+        out = [alert_record(topic, event, self._io.partition) for event in events]
         await self._io.publish([*out, *others])
 
     async def tick(self) -> None:

@@ -334,7 +334,7 @@ class AlertBuilder(StageBuilder):
         kept = await self.compacted(topics.FLEET, partition)
         return Beside(
             alerts,
-            FleetStage(io, self.keys, (record.value for record in kept.values())),
+            FleetStage(io, self.keys, (record.value for record in kept.values()), self._rules),
             [self.names.of(topic) for topic in self._fleet],
             self.names.of(topics.STATIONS),
         )

@@ -5,19 +5,23 @@ fall silent also while a sink stands still.
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
-from fleet.condition import STATES, TROUBLES, Condition, FleetState, condition
+from agents.telling import alert_record
+from alerting.rules import AlertRules
+from alerting.troubles import ended, judge, under
+from fleet.condition import STATES, Condition, FleetState, clock_is_off, condition
 from fleet.station import Member
+from schemas.alert import Alert
 from schemas.base import StationId, parse_time, to_ms
 from schemas.device import DeviceReport
 from schemas.errors import Refused
-from schemas.health import StationHealth
+from schemas.health import TROUBLES, StationHealth, Trouble
 from schemas.limits import FORGOTTEN_AFTER_MS, STATIONS_PER_PARTITION
 from schemas.times import DAY_MS
 from streams import metrics, topics
@@ -34,6 +38,8 @@ _COUNTED_S: Final = 10.0
 _OLD_MS: Final = DAY_MS
 #: And one from so far ahead, where producers give the topic's times, would never fall silent.
 _AHEAD_MS: Final = DAY_MS
+#: What readings tell of.
+_CLOCK: Final[tuple[Trouble, ...]] = ("clock",)
 _MALFORMED: Final = (
     msgspec.MsgspecError,
     PydanticCustomError,
@@ -72,11 +78,24 @@ class FleetStage:
 
     Each record says up to which offset it counts, so what is read again after a crash changes nothing;
     offsets are committed after the records are confirmed. What cannot be read is the fusion stage's to tell.
+
+    Alerts of a station's troubles are told as the records come that show them, before the station's record,
+    which says where the rules stand: what is read again tells the same. Of a clock readings tell, of all else
+    what devices and gateways report.
     """
 
-    def __init__(self, io: StageIo, keys: Keys, restored: Iterable[bytes]) -> None:
+    def __init__(
+        self,
+        io: StageIo,
+        keys: Keys,
+        restored: Iterable[bytes],
+        rules: Callable[[], AlertRules] = AlertRules,
+    ) -> None:
         self._io = io
         self._keys = keys
+        self._rules_now = rules
+        self._rules = AlertRules()
+        self._events: list[Alert] = []
         self._topics = {
             io.names.of(topic): kind
             for kind, topic in (
@@ -99,6 +118,7 @@ class FleetStage:
         self._told_at = self._counted_at = 0.0
         self._states: dict[FleetState, int] = dict.fromkeys(STATES, 0)
         self._troubled: set[tuple[str, str]] = set()
+        self._open = 0
 
     async def handle(self, topic: str, records: Sequence[KafkaRecord]) -> None:
         """Take one poll's records."""
@@ -107,9 +127,11 @@ class FleetStage:
             await self._retire(records)
             return
         now = int(self._io.clock() * 1000)
+        self._take_rules()
         for record in records:
             if now - _OLD_MS <= record.timestamp <= now + _AHEAD_MS and record.value is not None:
                 self._take(kind, record)
+        await self._tell()
         self._read[topic] = records[-1].offset + 1
 
     def _take(self, kind: str, record: KafkaRecord) -> None:
@@ -128,6 +150,7 @@ class FleetStage:
                     own = None if spoken.time_source is None else spoken.time_source == "device"
                     if member := self._member(kind, record, spoken.station):
                         member.take_reading(arrived, stamp, end=end, own=own)
+                        self._judge(member, _CLOCK, _of_clock(member), record.timestamp)
                 case "features":
                     if member := self._member(kind, record, _pictured.decode(value).station):
                         member.take_picture(record.timestamp)
@@ -135,6 +158,9 @@ class FleetStage:
                     report = DeviceReport.model_validate_json(value)
                     if member := self._member(kind, record, report.station):
                         member.take_report(report)
+                        said = _said(report)
+                        there = condition(member.health(), record.timestamp).troubles if said else ()
+                        self._judge(member, said, there, record.timestamp)
         except _MALFORMED:
             return
 
@@ -159,22 +185,49 @@ class FleetStage:
         self._changed[station] = None
         return member
 
+    def _judge(self, member: Member, said: Collection[Trouble], there: Collection[Trouble], at: int) -> None:
+        if self._rules.rule and said:
+            member.alerts, events = judge(self._rules, member.station, member.alerts, said, there, at)
+            self._events += events
+
+    def _take_rules(self) -> None:
+        """Rules that have changed: alerts of those that are gone end, at every station."""
+        rules = self._rules_now()
+        if rules is self._rules:
+            return
+        self._rules = rules
+        for member in self._members.values():
+            kept, events = under(rules, member.station, member.alerts)
+            if len(kept) < len(member.alerts):
+                member.alerts = kept
+                self._changed[member.station] = None
+                self._events += events
+
+    async def _tell(self) -> None:
+        events, self._events = self._events, []
+        if events:
+            topic = self._io.names.of(topics.ALERTS)
+            await self._io.publish([alert_record(topic, event, self._io.partition) for event in events])
+
     async def _retire(self, records: Sequence[KafkaRecord]) -> None:
         """Stations whose records were taken back, and have not spoken since, leave the fleet."""
-        gone = []
+        gone = {}
         for record in records:
             station = (record.key or b"").decode(errors="replace")
             member = self._members.get(station)
             if record.value is None and member is not None and member.last_arrival <= record.timestamp:
-                gone.append(station)
+                gone[station] = record.timestamp
         await self._forget(gone)
 
-    async def _forget(self, gone: Sequence[str]) -> None:
-        for station in gone:
-            self._members.pop(station, None)
+    async def _forget(self, gone: Mapping[str, int]) -> None:
+        """They leave; their alerts end at the time given, ms."""
+        for station, at in gone.items():
+            member = self._members.pop(station)
+            self._events += ended(station, member.alerts, at)
             self._changed.pop(station, None)
+        await self._tell()
         topic = self._io.names.of(topics.FLEET)
-        await self._io.publish([Out(topic, station.encode(), None) for station in dict.fromkeys(gone)])
+        await self._io.publish([Out(topic, station.encode(), None) for station in gone])
 
     async def tick(self) -> None:
         """Count the states as time passes; who was not heard for a season leaves."""
@@ -183,8 +236,14 @@ class FleetStage:
             return
         self._counted_at = now
         ms = int(now * 1000)
+        self._take_rules()
+        await self._tell()
         await self._forget(
-            [one.station for one in self._members.values() if one.last_arrival < ms - FORGOTTEN_AFTER_MS]
+            {
+                one.station: one.last_arrival + FORGOTTEN_AFTER_MS
+                for one in self._members.values()
+                if one.last_arrival < ms - FORGOTTEN_AFTER_MS
+            }
         )
         self._count({name: condition(one.health(), ms) for name, one in self._members.items()})
 
@@ -208,6 +267,13 @@ class FleetStage:
         for new in troubled - self._troubled:
             metrics.FLEET_UNWELL.labels(*new).set(1)
         self._states, self._troubled = states, troubled
+        open_now = sum(
+            alert.opened_ms is not None
+            for station in conditions
+            for alert in self._members[station].alerts.values()
+        )
+        metrics.ALERTS.labels("open").inc(open_now - self._open)
+        self._open = open_now
 
     async def settle(self) -> Mapping[str, tuple[int, str]]:
         """What has changed is told every few seconds; offsets go up to there."""
@@ -234,6 +300,20 @@ class FleetStage:
     async def close(self) -> None:
         """The stations of this partition are another worker's to count."""
         self._count({})
+
+
+def _of_clock(member: Member) -> Collection[Trouble]:
+    offset = member.clock_offset
+    off = clock_is_off(None if offset is None else offset / 1000, member.period / 1000)
+    return _CLOCK if off else ()
+
+
+def _said(report: DeviceReport) -> Collection[Trouble]:
+    """The troubles that a report says something of."""
+    if report.source is not None:
+        kind = report.source.source.partition(" ")[0]
+        return (kind,) if kind in ("camera", "pull") else ()  # type: ignore[return-value]
+    return () if report.online is not None else ("battery", "two_addresses")
 
 
 class Beside:

@@ -71,6 +71,8 @@ def weigh(rule: Rule, estimate: Estimate, measured: Collection[str] | None = Non
             raise ValueError("silence is told from the absence of estimates")
         case "forecast" | "forecast_index":
             raise ValueError("what is to come is told from forecasts")
+        case "trouble":
+            raise ValueError("troubles are told from the fleet's health")
 
 
 def foresee(rule: Rule, forecast: Forecast) -> Evidence | str:

@@ -1,7 +1,7 @@
 """Why the alerts of a station are or are not open: for people who ask, by a command or on the page. Pure."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from alerting.machine import RuleProgress
 from alerting.rules import AlertRules, Rule
@@ -13,6 +13,9 @@ from schemas.alert import Alert, Severity
 from schemas.base import to_ms
 from schemas.estimate import Estimate
 from schemas.forecast import Forecast
+
+#: Of rules about what is wrong with a station itself.
+_WATCHED: Final = "the fleet is watched for it (skyfuse fleet)"
 
 
 def explain_station(
@@ -44,7 +47,8 @@ def explain_station(
                 began,
             )
         )  # fmt: skip
-    return explained
+    others = f"not told by estimates: {_WATCHED}"
+    return explained + [Explanation(rule.id, False, "", others) for rule in rules.of_fleet(station)]
 
 
 def explain_worker(
@@ -66,6 +70,9 @@ def explain_worker(
                 rule, state.progress(rule), last and last.evidence.get(rule.id), last and last.end, now
             )
         explained.append(explain_told(rule.id, active.pop(rule.id, None), words))
+    explained += [
+        explain_told(rule.id, active.pop(rule.id, None), _WATCHED) for rule in rules.of_fleet(station)
+    ]
     others = "the rules here have no such rule for this station"
     return explained + [explain_told(name, one, others) for name, one in sorted(active.items())]
 

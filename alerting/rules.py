@@ -23,19 +23,20 @@ from schemas.base import STATION_PATTERN
 from schemas.duration import parse_duration
 from schemas.estimate import Status
 from schemas.forecast import FORECAST_HOURS, FORECAST_LEVELS
+from schemas.health import Trouble
 from schemas.parameters import POLLUTANTS, Pollutant
 from schemas.times import HOUR_MS, in_ms
 
 What = Literal[
     "index", "nowcast", "concentration", "imputed_share", "flagged", "frames", "silence",
-    "forecast", "forecast_index",
+    "forecast", "forecast_index", "trouble",
 ]  # fmt: skip
 RestsOn = Literal["measured", "lower_bound", "any"]
 #: Of an index, rising.
 STATUSES: Final[tuple[Status, ...]] = ("insufficient", "indicative", "valid")
 #: Keys that rules did not always have: they are part of a rule's digest only where they are set, so that a
 #: new version of skyfuse ends no alert of a rule that nobody changed.
-_LATER: Final = ("min_status", "within", "probability")
+_LATER: Final = ("min_status", "within", "probability", "trouble")
 
 
 class RuleKind(NamedTuple):
@@ -43,7 +44,8 @@ class RuleKind(NamedTuple):
 
     `needs`: the key that such rules have, and no others; `highest`: what the number never exceeds; `unit`: a
     share is given in per cent; `of_air`: the others are about the network that watches it; `chances`: of a
-    forecast, how probable it may have to be that the number is reached (empty: it is no forecast's).
+    forecast, how probable it may have to be that the number is reached (empty: it is no forecast's);
+    `of_fleet`: it goes by the fleet's health (`alerting.troubles`), and by no estimate.
     """
 
     needs: str | None = None
@@ -51,6 +53,7 @@ class RuleKind(NamedTuple):
     unit: Literal["", "%", "ug/m3"] = ""
     of_air: bool = False
     chances: tuple[float, ...] = ()
+    of_fleet: bool = False
 
 
 #: How a number comes out of an estimate, and what is said of it: `alerting.evidence`, `alerting.words`.
@@ -67,6 +70,7 @@ KINDS: Final[dict[What, RuleKind]] = {
         "parameter", unit="ug/m3", of_air=True, chances=tuple(round(1 - q, 2) for q in FORECAST_LEVELS)
     ),
     "forecast_index": RuleKind("standard", of_air=True, chances=(0.95, 0.5, 0.05)),
+    "trouble": RuleKind("trouble", highest=1, of_fleet=True),
 }
 
 
@@ -103,6 +107,7 @@ class Rule(_TomlTable):
     parameter: Pollutant | None = None
     tests: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
+    trouble: Trouble | None = None
     rests_on: RestsOn = "any"
     min_status: Status = "indicative"
     within: Milliseconds = 0
@@ -116,7 +121,7 @@ class Rule(_TomlTable):
     @model_validator(mode="after")
     def _agrees(self) -> "Rule":
         needed = KINDS[self.what].needs
-        for key in ("standard", "parameter", "tests", "reasons"):
+        for key in ("standard", "parameter", "tests", "reasons", "trouble"):
             given = bool(getattr(self, key))
             if key == needed and not given:
                 raise ValueError(f'{key}: what = "{self.what}" needs it')
@@ -155,6 +160,12 @@ class Rule(_TomlTable):
                 raise ValueError("steps: silence counts whole windows, 1 or more")
             if self.open_after:
                 raise ValueError("open_after: the number of windows in `enter` says it already")
+        if self.what == "trouble":
+            if len(self.steps) > 1 or self.steps[0].enter != 1 or self.steps[0].left_below != 1:
+                raise ValueError("steps: a trouble is there or not: one step, with enter = 1")
+            for key in ("max_gap", "rests_on"):
+                if key in self.model_fields_set:
+                    raise ValueError(f'{key}: what = "trouble" has no use for it')
         return self
 
     def _foretells(self) -> None:
@@ -222,8 +233,12 @@ class AlertRules(_TomlTable):
         return self.model_copy(update={"rule": tuple(one for one in self.rule if one.foretells)})
 
     def of(self, station: str) -> tuple[Rule, ...]:
-        """The rules that watch `station`."""
-        return tuple(rule for rule in self.rule if rule.is_for(station))
+        """The rules that watch the estimates of `station`, and what is foretold of it."""
+        return tuple(rule for rule in self.rule if rule.is_for(station) and not KINDS[rule.what].of_fleet)
+
+    def of_fleet(self, station: str) -> tuple[Rule, ...]:
+        """The rules that watch how `station` itself fares."""
+        return tuple(rule for rule in self.rule if rule.is_for(station) and KINDS[rule.what].of_fleet)
 
 
 def default() -> AlertRules:

@@ -1,5 +1,6 @@
 """Alerts in words, with the numbers: the reason of an event, and why an alert is or is not open now."""
 
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from alerting.evidence import Evidence
@@ -7,10 +8,19 @@ from alerting.machine import Entry, RuleProgress, patience
 from alerting.rules import KINDS, Rule
 from schemas.alert import Alert
 from schemas.base import format_time, from_ms
+from schemas.health import Trouble
 from schemas.times import HOUR_MS
 
 #: Of a station of which nothing was foretold.
 UNFORESEEN: Final = "no forecast has been seen"
+#: A trouble that is there, and one that is gone.
+_TROUBLES: Final[Mapping[Trouble, tuple[str, str]]] = {
+    "clock": ("its clock is off, or its way here long", "its clock is right again"),
+    "battery": ("its battery is low", "its battery is charged again"),
+    "two_addresses": ("two addresses send for it in turns", "one address sends for it again"),
+    "camera": ("a camera of it gives nothing, or nothing new", "its cameras give pictures again"),
+    "pull": ("an address that is asked for it gives nothing", "the addresses asked for it answer again"),
+}
 
 
 def subject(rule: Rule) -> str:
@@ -36,6 +46,9 @@ def subject(rule: Rule) -> str:
                 f"{what} that an hour of the next {rule.within // HOUR_MS} reaches with a probability of"
                 f" {_short(100 * rule.probability)} %"
             )
+        case "trouble":
+            assert rule.trouble is not None
+            return _TROUBLES[rule.trouble][0]
 
 
 def number(rule: Rule, value: float) -> str:
@@ -91,6 +104,9 @@ def reason_of(rule: Rule, entry: Entry, *, lowered: bool, revised: bool) -> str:
         if entry.event == "clear":
             return f"{after}data has been coming again {since}"
         return f"{after}no data for {_windows(entry.evidence.value)}, {since}"
+    if rule.what == "trouble":
+        assert rule.trouble is not None
+        return f"{_TROUBLES[rule.trouble][entry.event == 'clear']} {since} (skyfuse fleet)"
     what = f"{subject(rule)} is {seen(rule, entry.evidence)}"
     if entry.event == "clear":
         return f"{after}{what}, below {number(rule, step.left_below)} {since}"

@@ -16,11 +16,11 @@ from cli.shared.fitting import fitting, screen
 from cli.shared.live import utc_now
 from cli.shared.times import age_words
 from cli.shared.wording import counted
-from fleet.condition import STATES, Condition, FleetState, Trouble, condition, failing
+from fleet.condition import STATES, Condition, FleetState, condition, failing
 from fleet.station import expected, received
 from infra.connect import broker_at_hand
 from schemas.base import format_time, to_ms
-from schemas.health import StationHealth
+from schemas.health import StationHealth, Trouble
 from settings.sections import Settings
 from streams.stations import note_station
 from streams.to_end import read_topic
@@ -106,7 +106,7 @@ def plain(one: FleetRow, now: int) -> dict[str, Any]:
         return base
     kept = health.model_dump(
         mode="json",
-        exclude={"station", "gaps_ms", "leads_ms", "open_ms", "stamp_gaps_ms", "hours", "offsets"},
+        exclude={"station", "gaps_ms", "leads_ms", "open_ms", "stamp_gaps_ms", "hours", "offsets", "alerts"},
     )
     return base | kept | {
         "received_24h": received(dict(health.hours), now), "expected_24h": expected(health, now)

@@ -32,10 +32,11 @@ from schemas.reading import READING_EXAMPLE
 from settings.sections import Settings
 from sinks.store import Store
 from sources.simulate.city import MOST_STATIONS, City
+from sources.simulate.devices import devices_key
 from sources.simulate.feed import FRAME_PERIOD_S
 from sources.simulate.guide import guide
 from sources.simulate.place import settle
-from sources.simulate.vendors import DeviceWay, records_of
+from sources.simulate.vendors import DeviceWay, records_of, vendor_devices
 from streams.errors import StoreError
 from streams.topics import READINGS
 
@@ -96,6 +97,11 @@ def _run(
         settings, lambda text: console.print(f"skyfuse: {text}", style="dim"), notes.append, ways=ways
     ) as stack:
         settings = stack.settings
+        city = None
+        if simulated is not None:
+            city = settle(settings.data_dir, to_ms(utc_now()), simulated.stations)
+            if "http" in ways:  # before the gateway looks, which would say that there is none
+                devices_key(settings, vendor_devices(city, ("http",)))
         stack.start_workers()
         reached = influx(settings)
         if reached.state != "ok":
@@ -110,14 +116,12 @@ def _run(
         console.print(f"skyfuse: {page_of(settings)}", highlight=False)
         for text in ways_in(settings, ways):
             console.print(f"skyfuse: {text}", highlight=False, soft_wrap=True, markup=False)
-        city = None
-        if simulated is None:
+        if simulated is None or city is None:
             console.print(
                 f"skyfuse: {first_message(settings)}", highlight=False, soft_wrap=True, markup=False
             )
         else:
             console.print(f"skyfuse: simulating {counted(simulated.stations, 'station')}", style="dim")
-            city = settle(settings.data_dir, to_ms(utc_now()), simulated.stations)
             if ways:
                 names = ", ".join(sorted(one.station for one in records_of(city, ways)))
                 console.print(

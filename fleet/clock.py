@@ -7,6 +7,11 @@ from typing import Final
 ARRIVALS: Final = 32
 #: Of fewer no offset is given.
 LEAST: Final = 3
+#: So many arrivals have to say about the same of a clock ...
+_ALIKE: Final = 2
+#: ... within so long (ms), or such a share of how far it is off.
+_WITHIN_MS: Final = 60_000
+_WITHIN_SHARE: Final = 0.1
 #: What comes within so long came together, ms: of a backlog only the newest row shows the clock.
 TOGETHER_MS: Final = 5_000
 
@@ -19,11 +24,17 @@ def clock_offset_ms(skews: Sequence[int]) -> int | None:
     quartile is taken, which a quarter of wild stamps does not move, nor three quarters of slow deliveries.
     What a clock is behind and what every delivery takes look the same.
 
+    A backlog that is sent as fast as it goes looks like a clock that gains hours in seconds: no arrival
+    agrees with another, and nothing is said of the clock.
+
     Examples:
         >>> clock_offset_ms([-900, -1_000, -60_000, -950])  # one came late
         -950
         >>> clock_offset_ms([-900, -1_000])
+        >>> clock_offset_ms([-3_600_000, -2_400_000, -960_000])  # an hour of history, caught up with
     """
     if len(skews) < LEAST:
         return None
-    return sorted(skews)[(3 * len(skews) + 3) // 4 - 1]
+    offset = sorted(skews)[(3 * len(skews) + 3) // 4 - 1]
+    within = max(_WITHIN_MS, _WITHIN_SHARE * abs(offset))
+    return offset if sum(abs(one - offset) <= within for one in skews) >= _ALIKE else None

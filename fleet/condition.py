@@ -4,15 +4,12 @@ from typing import Final, Literal, NamedTuple, get_args
 
 from schemas.base import to_ms
 from schemas.device import SourceState
-from schemas.health import StationHealth
+from schemas.health import StationHealth, Trouble
 from schemas.times import HOUR_MS, MINUTE_MS
 
 #: `offline`: its last will was read. `unheard`: it has a record, and never spoke.
 FleetState = Literal["online", "late", "silent", "offline", "unheard"]
 STATES: Final[tuple[FleetState, ...]] = get_args(FleetState)
-#: `camera`, `pull`: one that a gateway asks for it gives nothing, or nothing new.
-Trouble = Literal["clock", "battery", "two_addresses", "camera", "pull"]
-TROUBLES: Final[tuple[Trouble, ...]] = get_args(Trouble)
 
 #: The first word of what is fetched, which says of which kind it is.
 _FETCHED: Final[tuple[Trouble, ...]] = ("camera", "pull")
@@ -71,9 +68,7 @@ def _state(health: StationHealth, now: int) -> FleetState:
 
 def _troubles(health: StationHealth, now: int) -> list[Trouble]:
     found: list[Trouble] = []
-    offset = health.clock_offset_s
-    behind = max(_BEHIND_MS, round(2000 * health.period_s))
-    if offset is not None and not -behind <= offset * 1000 <= _AHEAD_MS:
+    if clock_is_off(health.clock_offset_s, health.period_s):
         found.append("clock")
     if health.battery_percent is not None and health.battery_percent < _LOW_PERCENT:
         found.append("battery")
@@ -81,6 +76,12 @@ def _troubles(health: StationHealth, now: int) -> list[Trouble]:
         found.append("two_addresses")
     kinds = {one.source.partition(" ")[0] for one in failing(health, now)}
     return found + [kind for kind in _FETCHED if kind in kinds]
+
+
+def clock_is_off(offset_s: float | None, period_s: float) -> bool:
+    """Whether a clock that is so far ahead (negative: behind) is wrong; None: nobody knows how far."""
+    behind = max(_BEHIND_MS, round(2000 * period_s))
+    return offset_s is not None and not -behind <= offset_s * 1000 <= _AHEAD_MS
 
 
 def stale_after_s(wait_s: float, window_s: int) -> int:

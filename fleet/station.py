@@ -8,7 +8,7 @@ from typing import Final
 from fleet.clock import ARRIVALS, TOGETHER_MS, clock_offset_ms
 from schemas.base import from_ms, to_ms
 from schemas.device import DeviceReport, SourceState
-from schemas.health import StationHealth
+from schemas.health import StationHealth, TroubleAlert
 from schemas.limits import SOURCES_PER_STATION
 from schemas.times import DAY_MS, HOUR_MS
 
@@ -29,6 +29,7 @@ class Member:
     each of the last arrivals, its newest stamp minus the moment when it came (`fleet.clock`). `open_at`,
     `open_skew`: of the arrival that may still be under way. `hours`: how many stamps came, by hour.
     `read_to`: by kind of record, the offset of the topic before which all counts. `sources`: by name.
+    `alerts`: by rule.
     `unheard`: nothing came yet, and `last_arrival` and `first` are those of the first record of it.
     """
 
@@ -51,6 +52,7 @@ class Member:
     origins: tuple[str, ...] = ()
     sources: dict[str, SourceState] = field(default_factory=dict)
     unheard: bool = False
+    alerts: dict[str, TroubleAlert] = field(default_factory=dict)
 
     def take_reading(
         self, arrived: int, stamp: int, *, end: int | None = None, own: bool | None = None
@@ -132,6 +134,11 @@ class Member:
             self.skews if self.open_skew is None else (*self.skews, self.open_skew)[-ARRIVALS:]
         )
 
+    @property
+    def period(self) -> int:
+        """How far apart its stamps usually are, ms; 0 while nobody knows."""
+        return _usual(self.stamp_gaps)
+
     def health(self) -> StationHealth:
         """It as a record."""
         offset = self.clock_offset
@@ -141,7 +148,7 @@ class Member:
             first_at=from_ms(self.first),
             observed_at=None if self.observed is None else from_ms(self.observed),
             wait_s=_usual(self.gaps) / 1000,
-            period_s=_usual(self.stamp_gaps) / 1000,
+            period_s=self.period / 1000,
             clock_offset_s=None if offset is None else offset / 1000,
             battery_percent=self.battery_percent,
             battery_volts=self.battery_volts,
@@ -159,6 +166,7 @@ class Member:
             offsets=dict(sorted(self.read_to.items())),
             sources=tuple(self.sources.values()),
             unheard=self.unheard,
+            alerts=tuple(self.alerts[rule] for rule in sorted(self.alerts)),
         )
 
     @classmethod
@@ -185,6 +193,7 @@ class Member:
             health.origins,
             {one.source: one for one in health.sources},
             health.unheard,
+            {one.rule: one for one in health.alerts},
         )
 
 

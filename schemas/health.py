@@ -1,12 +1,34 @@
 """How a station fares, as the compacted topic aq.fleet.v1 has it."""
 
-from typing import Annotated
+from typing import Annotated, Final, Literal, get_args
 
 from pydantic import Field
 
 from schemas.base import Record, StationId, UtcTime
 from schemas.device import DeviceText, SourceState
 from schemas.limits import SOURCES_PER_STATION
+
+#: What is wrong with a station itself. `camera`, `pull`: one that a gateway asks for it gives nothing, or
+#: nothing new.
+Trouble = Literal["clock", "battery", "two_addresses", "camera", "pull"]
+TROUBLES: Final[tuple[Trouble, ...]] = get_args(Trouble)
+
+
+class TroubleAlert(Record):
+    """Where an alert rule about a trouble stands at a station; without this it has nothing to say.
+
+    Times in ms since 1970, the broker's, of records that say something of the trouble.
+    """
+
+    rule: str
+    digest: Annotated[str, Field(description="of the rule that stands so")]
+    above_ms: Annotated[
+        int | None, Field(description="since when the trouble is there; null: it is gone")
+    ] = None
+    below_ms: Annotated[int | None, Field(description="since when it is gone; null: it is there")] = None
+    last_ms: Annotated[int, Field(description="when something was said of it last")]
+    opened_ms: Annotated[int | None, Field(description="when the alert opened; null: it is not open")] = None
+    since_ms: Annotated[int | None, Field(description="since when the trouble was there then")] = None
 
 
 class StationHealth(Record):
@@ -63,3 +85,6 @@ class StationHealth(Record):
     unheard: Annotated[
         bool, Field(description="nothing of it ever came: only what is fetched of it is known")
     ] = False
+    alerts: Annotated[
+        tuple[TroubleAlert, ...], Field(description="where alert rules about its troubles stand")
+    ] = ()

@@ -29,6 +29,8 @@ _MOST_REDIRECTS: Final = 5
 _LONGEST_RETRY_S: Final = 86_400.0
 #: IPv6 addresses that stand for an IPv4 address behind a translator (RFC 6052).
 _TRANSLATED: Final = ipaddress.ip_network("64:ff9b::/96")
+#: Of protocols between machines of one network (RFC 6890); Python calls some of them global.
+_PROTOCOLS: Final = ipaddress.ip_network("192.0.0.0/24")
 #: In words, what a status means for who set up the entry.
 _STATUS: Final[Mapping[int, tuple[str, str]]] = {
     401: ("unauthorized", "user name or password are wrong (401)"),
@@ -89,8 +91,10 @@ def is_public(address: str) -> bool:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
         if inner is not None:
             return is_public(str(inner))
-        if ip.teredo is not None:
+        if ip.teredo is not None or ip.is_site_local:
             return False
+    elif ip in _PROTOCOLS:
+        return False
     return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
 

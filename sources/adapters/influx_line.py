@@ -26,10 +26,9 @@ _STATIONS: Final = (
     "sensor_id",
     "site",
     "location",
-    # Of what Telegraf has from an MQTT broker, the machine that it runs on says nothing.
-    "topic",
-    "host",
 )
+#: And where nothing else does: of what Telegraf has from a broker, the machine that it runs on says nothing.
+_COLLECTORS: Final = ("topic", "host")
 _UNITS: Final = ("unit", "units")
 
 
@@ -49,7 +48,8 @@ def _read(payload: Node, tray: Tray) -> None:
         measurement = head[0]
         plain = {key: _plain(text) for key, text in fields.items()}
         node.put({"tags": tagged, "fields": plain, "time": found["time"]})
-        device = tray.device(next((_name(tagged[key]) for key in _STATIONS if tagged.get(key)), ""))
+        tags = _STATIONS if tray.context.station else (*_STATIONS, *_COLLECTORS)
+        device = tray.device(next((_name(tagged[key]) for key in tags if tagged.get(key)), ""))
         draft = tray.draft(device, node["time"] if found["time"] else None, now=True)
         unit = next((tagged[key] for key in _UNITS if key in tagged), "")
         quantity = tagged.get("parameter") or tagged.get("pollutant") or _name(measurement)
@@ -86,8 +86,8 @@ ADAPTER: Final = Adapter(
     name="influx-line",
     title="InfluxDB line protocol",
     versions="1 to 3, with plain names of quantities, and those of airRohr and AirGradient. A station is"
-    " named by a tag (station, device_id … host), a quantity by its field, its measurement or the tag"
-    " parameter. Times in seconds to nanoseconds, told apart by their size",
+    " named by a tag (station, device_id …; topic or host, where nothing else says it), a quantity by its"
+    " field, its measurement or the tag parameter. Times in seconds to nanoseconds, told apart by their size",
     arrives="POST /write, /api/v2/write; MQTT; files",
     form="text",
     read=_read,

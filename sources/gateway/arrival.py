@@ -28,6 +28,8 @@ class KeyScope:
     keyless: bool = False
     #: The stations whose records they may list and change.
     managed: tuple[str, ...] = ()
+    #: Whether somebody has made it for these stations, and so knows them; a topic names whatever it likes.
+    vouched: bool = True
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:

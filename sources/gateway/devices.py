@@ -9,9 +9,9 @@ from typing import Final, NamedTuple
 
 from pydantic import ValidationError
 
-from schemas.base import from_ms
+from schemas.base import from_ms, to_ms
 from schemas.device import DeviceReport, SourceState
-from schemas.times import HOUR_MS
+from schemas.times import HOUR_MS, MINUTE_MS
 from sources.adapters.core.translation import Facts
 from sources.gateway.arrival import Arrival, Picture, Receipt
 from sources.gateway.errors import KafkaAway
@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 _MOST: Final = 20_000
 #: What has not changed is reported again after so long, ms.
 _AGAIN_MS: Final = HOUR_MS
+#: And what is not well so often: alert rules see by it that it lasts.
+_UNWELL_AGAIN_MS: Final = 10 * MINUTE_MS
 #: Addresses that send for a station in turns within this time (ms) are two devices.
 _IN_TURNS_MS: Final = HOUR_MS
 _ADDRESSES: Final = 4
@@ -88,7 +90,7 @@ class DeviceReporter:
         self._now = now
         self._pending: dict[tuple[str, bool | None, str], DeviceReport] = {}
         self._sources: dict[tuple[str, str], SourceState] = {}
-        self._again_at = now()
+        self._look_again_ms = 0
 
     def taken(self, arrival: Arrival, receipt: Receipt) -> None:
         """A payload arrived."""
@@ -142,15 +144,24 @@ class DeviceReporter:
         self._put(lambda: DeviceReport(station=change.station, at=at, source=state))
 
     def report_again(self) -> None:
-        """Report, once an hour, what is still asked: of other sources nobody knows whether they are."""
-        now = self._now()
-        if (now - self._again_at) * 1000 < _AGAIN_MS:
+        """Report, once an hour, what is still asked: of other sources nobody knows whether they are. What is
+        not well is reported every ten minutes.
+        """
+        now_ms = round(self._now() * 1000)
+        if now_ms < self._look_again_ms:
             return
-        self._again_at = now
-        at = from_ms(round(now * 1000))
-        for (station, _), state in self._sources.items():
-            again = state.model_copy(update={"reported_at": at})
-            self._put(lambda station=station, again=again: DeviceReport(station=station, at=at, source=again))  # type: ignore[misc]
+        self._look_again_ms = now_ms + _UNWELL_AGAIN_MS
+        for key, state in self._sources.items():
+            age = now_ms - to_ms(state.reported_at)
+            if age >= (_AGAIN_MS if state.well else _UNWELL_AGAIN_MS):
+                again = state.model_copy(update={"reported_at": from_ms(now_ms)})
+                self._sources[key] = again
+                station = key[0]
+                self._put(
+                    lambda station=station, again=again: DeviceReport(  # type: ignore[misc]
+                        station=station, at=again.reported_at, source=again
+                    )
+                )
 
     def _of(self, station: str) -> _Reported:
         one = self._stations.get(station)

@@ -180,7 +180,7 @@ class HttpWay:
             )
             greeting.add(connection)
             connection.greeted = lambda: greeting.discard(connection)
-            loop.call_later(_SILENT_S, silent, connection)
+            connection.silence = loop.call_later(_SILENT_S, silent, connection)
             return connection
 
         assert settings.port is not None
@@ -395,6 +395,14 @@ class _Connection(web.RequestHandler):
     spoke = False
     #: Called when it is open: with TLS, when both sides have shaken hands.
     greeted: Callable[[], None]
+    #: Closes it; while it is to come, it holds what the connection has.
+    silence: asyncio.TimerHandle
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """It is closed, and holds nothing any more, however many come and go."""
+        self.silence.cancel()
+        del self.greeted
+        super().connection_lost(exc)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It is open."""

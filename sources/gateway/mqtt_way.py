@@ -17,7 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TextIO
 from urllib.parse import urlsplit
@@ -356,10 +356,11 @@ class MqttWay:
             await self._reception.take_picture(self._picture(message, match))
             return
         takes = self._reception if message.qos else self._patient
+        scope = self._scope if station is None else _scope_of(station, self._scope.holder)
         await takes.take(
             Arrival(
                 match.kind, message.payload, message.received_at, self.name, message.topic,
-                self._scope.holder, station, self._scope, {}, "broker",
+                self._scope.holder, station, scope, {}, "broker",
                 None if station is None else self._zone_of(station),
             )
         )  # fmt: skip
@@ -370,6 +371,12 @@ class MqttWay:
             match.station, message.received_at, message.payload, message.received_at, self.name,
             match.camera, self._scope.holder, self._scope,
         )  # fmt: skip
+
+
+@lru_cache(20_000)
+def _scope_of(station: str, holder: str) -> KeyScope:
+    """What a topic may speak for that names a station: this one, whatever its messages say."""
+    return KeyScope((station,), f"{holder}, by a topic of {station},", vouched=False)
 
 
 def _locked(file: Path) -> TextIO | None:

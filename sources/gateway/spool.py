@@ -106,6 +106,7 @@ def _rest(one: Arrival) -> str:
         {
             "way": one.way, "topic": one.topic, "origin": one.origin, "station": one.station,
             "stations": one.scope.stations, "holder": one.scope.holder, "keyless": one.scope.keyless,
+            "vouched": one.scope.vouched,
             "headers": dict(one.headers), "receiver": one.receiver,
             "zone": None if one.zone is None else str(one.zone),
         }
@@ -117,7 +118,10 @@ def _arrival(adapter: str, body: bytes, received_at: int, rest: str) -> Arrival:
     receiver: Literal["broker", "server"] = stored["receiver"]
     return Arrival(
         adapter, body, received_at, stored["way"], stored["topic"], stored["origin"], stored["station"],
-        KeyScope(tuple(stored["stations"]), stored["holder"], stored["keyless"]), stored["headers"], receiver,
+        KeyScope(
+            tuple(stored["stations"]), stored["holder"], stored["keyless"],
+            vouched=stored.get("vouched", True),
+        ), stored["headers"], receiver,
         None if stored["zone"] is None else ZoneInfo(stored["zone"]),
     )  # fmt: skip
 

@@ -16,6 +16,7 @@ from aqi import standards
 from aqi.flags import FLAT_LINE, SPIKE
 from schemas.base import from_ms
 from schemas.estimate import FrameUse, Inputs
+from schemas.health import TROUBLES
 from tests.samples import T0, estimate, imputed, index, measured
 
 GOOD = """\
@@ -49,7 +50,9 @@ def test_the_default_set_is_valid_and_covers_air_and_network():
         "frames",
         "imputed_share",
     }
-    assert all(rule.open_after or rule.what == "silence" for rule in rules.rule)
+    # What is said of a trouble holds until something else is said: it may need no dwell.
+    assert all(rule.open_after or rule.what in ("silence", "trouble") for rule in rules.rule)
+    assert {rule.trouble for rule in rules.of_fleet("a")} == set(TROUBLES)
     assert all(
         step.left_below < step.enter for rule in rules.rule if rule.what == "index" for step in rule.steps
     )
@@ -79,6 +82,16 @@ def test_the_default_set_is_valid_and_covers_air_and_network():
         ('what = "silence"\nsteps = [{ severity = "minor", enter = 10 }]',
          'what = "flagged"\ntests = ["spike"]\nsteps = [{ severity = "minor", enter = 7 }]', 18, "0 and 6"),
         ('what = "silence"', 'what = "silence"\nmin_status = "valid"', 17, "min_status: what = "),
+        ('what = "silence"\nsteps = [{ severity = "minor", enter = 10 }]',
+         'what = "trouble"\ntrouble = "clock"\nsteps = [{ severity = "minor", enter = 0.5 }]', 18,
+         "one step, with"),
+        ('what = "silence"\nsteps = [{ severity = "minor", enter = 10 }]',
+         'what = "trouble"\ntrouble = "late"\nsteps = [{ severity = "minor", enter = 1 }]', 17,
+         "should be 'clock'"),
+        ('what = "silence"\nsteps = [{ severity = "minor", enter = 10 }]',
+         'what = "trouble"\ntrouble = "pull"\nmax_gap = "1h"\nsteps = [{ severity = "info", enter = 1 }]', 18,
+         "max_gap: what ="),
+        ('what = "silence"', 'what = "silence"\ntrouble = "clock"', 17, "has no use for it"),
         ('/s/{station}', '/s/{city}', 2, "only {station}"),
         ('id = "two"', 'identity = "two"', 15, "identity: no such key here; there are id, what,"),
         ('id = "two"', "id = two", 15, "not TOML"),

@@ -33,3 +33,11 @@ def test_most_deliveries_may_be_slow(true: int, quick: int, count: int, data: st
 
 def test_of_few_nothing_is_said() -> None:
     assert clock_offset_ms([5] * (LEAST - 1)) is None
+
+
+def test_history_that_is_caught_up_with_says_nothing_of_the_clock() -> None:
+    """An hour of it in twenty seconds, as `up` begins, and then the present."""
+    caught_up = [-3_600_000, -2_500_000, -1_700_000, -960_000, -400_000]
+    assert [clock_offset_ms(caught_up[:count]) for count in range(3, 6)] == [None] * 3
+    assert clock_offset_ms([*caught_up, -800, -700]) == -800
+    assert clock_offset_ms([-960_000, -958_000, -961_000]) == -958_000  # as late each time

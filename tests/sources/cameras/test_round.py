@@ -93,7 +93,7 @@ def _entry(url: str, name: str = "mast", **more: object) -> CameraEntry:
 def test_faults_are_states_that_end_and_no_camera_stops_another(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     wrong = True
-    count = 0
+    count = asked = 0
     news: list[SourceChange] = []
 
     async def good(_: web.Request) -> web.Response:
@@ -104,17 +104,24 @@ def test_faults_are_states_that_end_and_no_camera_stops_another(caplog: pytest.L
     async def flaky(_: web.Request) -> web.Response:
         return web.Response(status=401) if wrong else web.Response(body=picture(-count % 1000 + 5000))
 
+    async def tired(_: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        return web.Response(status=429, headers={"Retry-After": "3600"})
+
     async def run() -> None:
         nonlocal wrong
         app = web.Application()
         app.router.add_get("/good", good)
         app.router.add_get("/flaky", flaky)
+        app.router.add_get("/tired", tired)
         async with served(app) as url:
             desk = _Desk()
             cameras = [
                 _entry(f"{url}/good"),
                 _entry(f"{url}/flaky", "yard", username=USER, password=PASSWORD, crop=[0, 0.2, 1, 0.6]),
                 _entry("http://127.0.0.1:9/", "dead"),
+                _entry(f"{url}/tired", "tired"),
             ]
             round_ = CameraRound(cameras, desk, report=news.append)
             serving = asyncio.create_task(round_.serve())
@@ -124,8 +131,10 @@ def test_faults_are_states_that_end_and_no_camera_stops_another(caplog: pytest.L
                 await _until(lambda: round_.states["roof/dead"].word == "unreachable")
                 wrong = False
                 await _until(lambda: round_.states["roof/yard"].word == "ok")
+                await _until(lambda: count >= 4 and asked > 0)  # a second apart
             finally:
                 serving.cancel()
+            assert asked == 1, "it is let be for as long as it has said"
             of_yard = [one for one in desk.pictures if one.camera == "yard"]
             assert of_yard[0].crop is not None
             assert of_yard[0].crop.bottom == 0.6

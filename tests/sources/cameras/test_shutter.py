@@ -311,7 +311,8 @@ def test_no_redirect_leads_into_a_private_network_or_takes_the_password_along(
 @pytest.mark.parametrize(
     "address",
     ["::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::", "fe80::1%eth0", "fd00::1", "0.0.0.0", "100.64.0.1",
-     "192.168.1.1", "172.16.0.1", "224.0.0.1", "255.255.255.255", "::", "no address", ""],
+     "192.168.1.1", "172.16.0.1", "224.0.0.1", "255.255.255.255", "::", "no address", "",
+     "fec0::1", "192.0.0.8"],
 )  # fmt: skip
 def test_addresses_that_are_not_for_anybody(address: str) -> None:
     assert not is_public(address)

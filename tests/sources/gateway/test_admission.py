@@ -99,6 +99,14 @@ def test_what_the_operator_has_named_is_let_in():
     assert len(log.frames) == 1
 
 
+@pytest.mark.parametrize("vouched", [True, False])
+def test_a_key_of_its_own_knows_a_station_and_a_topic_does_not(vouched):
+    reception, log = desk(Admission((), lambda _: False, lambda: True))
+    scope = KeyScope(("roof",), vouched=vouched)
+    asyncio.run(reception.take(arrival("skyfuse-json", reading("roof"), scope=scope)))
+    assert (len(log.readings), len(log.on(QUARANTINE.name))) == ((1, 0) if vouched else (0, 1))
+
+
 def test_pictures_of_strangers_wait_too_one_a_minute():
     known: set[str] = set()
     reception, log = desk(Admission((), known.__contains__, lambda: True))

@@ -2,12 +2,14 @@
 
 import asyncio
 import base64
+import gc
 import gzip
 import io
 import json
 import logging
 import socket
 import time
+import weakref
 import zlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -20,7 +22,7 @@ from PIL import Image
 from schemas.reading import READING_EXAMPLE
 from settings.sections import HttpSettings
 from sources.codecs.shelf import CodecShelf
-from sources.gateway.http_way import HttpWay
+from sources.gateway.http_way import HttpWay, _Connection
 from sources.gateway.keys import KeyRing, StoredKey, changing_keys, digest_of, new_key, signature_of
 from sources.gateway.reception import Reception
 from sources.gateway.spool import PatientReception
@@ -511,6 +513,30 @@ def test_clients_beyond_the_bound_are_closed_and_silent_ones_make_room(
         assert loop is not None
 
     over(tmp_path, work, max_clients=3)
+
+
+def test_connections_that_come_and_go_leave_nothing_behind(tmp_path: Path) -> None:
+    async def work(client: Client) -> None:
+        assert client.way.address is not None
+        made: list[weakref.ref[_Connection]] = []
+        known = _Connection.connection_made
+
+        def noted(self: _Connection, transport: asyncio.BaseTransport) -> None:
+            made.append(weakref.ref(self))
+            known(self, transport)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_Connection, "connection_made", noted)
+            for _ in range(30):
+                _, writer = await asyncio.open_connection(*client.way.address)
+                writer.close()
+                await writer.wait_closed()
+            async with asyncio.timeout(15):  # less than a connection may be silent
+                while len(made) < 30 or any(one() is not None for one in made):
+                    gc.collect()
+                    await asyncio.sleep(0.05)
+
+    over(tmp_path, work)
 
 
 def test_no_key_is_logged_or_stored(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -120,7 +120,8 @@ def test_payloads_become_records_by_topic(
             device.publish("tele/yard/SENSOR", '{"Time":"2026-08-21T09:59:30Z","SDS0X1":{"PM2.5":7.1}}')
             device.publish("skyfuse/roof/ingest/airgradient", '{"pm02":', qos=1)
             device.publish("nobody/wants/this", "x")
-            await until("all are there", lambda: len(log.records) == 4)
+            device.publish("skyfuse/roof/readings", reading(2, station="hill"))
+            await until("all are there", lambda: len(log.records) == 5)
 
     over(work)
     device.close()
@@ -129,8 +130,10 @@ def test_payloads_become_records_by_topic(
     assert set(told) == {b"roof", b"airgradient-84fce602549c", b"yard"}
     assert told[b"airgradient-84fce602549c"]["time_source"] == "broker"
     assert told[b"yard"]["time_source"] == "device"
-    [(story, value)] = log.letters
-    assert (story.code, value) == ("not_json", b'{"pm02":')
+    assert {story.code: value for story, value in log.letters} == {
+        "not_json": b'{"pm02":',
+        "not_yours": reading(2, station="hill").encode(),  # a topic speaks for its own station
+    }
 
 
 @pytest.mark.parametrize("version", VERSIONS)

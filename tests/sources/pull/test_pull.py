@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from aiohttp import web
@@ -124,8 +125,11 @@ async def _pulling(
     clock: Callable[[], float],
     reception: object,
     report: Callable[[SourceChange], None] = lambda _: None,
+    zone_of: Callable[[str], ZoneInfo | None] = lambda _: None,
 ) -> AsyncIterator[PullSchedule]:
-    schedule = PullSchedule([entry], reception, file, clock=clock, report=report)  # type: ignore[arg-type]
+    schedule = PullSchedule(
+        [entry], reception, file, clock=clock, report=report, zone_of=zone_of  # type: ignore[arg-type]
+    )  # fmt: skip
     serving = asyncio.create_task(schedule.serve())
     try:
         yield schedule
@@ -201,6 +205,31 @@ def test_a_server_that_has_had_enough_is_let_be_after_a_restart_too(
             async with _pulling(entry, tmp_path / "p.sqlite", lambda: now + 61, reception) as schedule:
                 await _until(lambda: schedule.states["cloud"].word == "ok")
         assert "(429)" in caplog.text
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(("zone", "at"), [(None, "10:00"), ("Asia/Kathmandu", "06:15")])
+def test_local_times_are_in_the_zone_of_the_entry_or_else_of_its_station(
+    tmp_path: Path, zone: str | None, at: str
+) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response({"Time": "2026-08-21T12:00:00", "SDS0X1": {"PM2.5": 7.1, "PM10": 9.8}})
+
+    async def run() -> None:
+        reception, log = desk()
+        app = web.Application()
+        app.router.add_get("/cm", answer)
+        async with served(app) as url:
+            more = {} if zone is None else {"zone": zone}
+            entry = _entry(f"{url}/cm", adapter="tasmota", station="roof", **more)
+            zones = {"roof": ZoneInfo("Europe/Rome")}
+            async with _pulling(
+                entry, tmp_path / "p.sqlite", lambda: NOW / 1000, reception, zone_of=zones.get
+            ):
+                await _until(lambda: bool(log.readings))
+        [first, *_] = log.readings
+        assert json.loads(first.value or b"")["observed_at"] == to_ms(parse_time(f"2026-08-21T{at}:00Z"))
 
     asyncio.run(run())
 

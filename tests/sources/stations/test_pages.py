@@ -8,12 +8,14 @@ from typing import Any
 
 import aiohttp
 import pytest
+from jsonschema import Draft202012Validator
 from kafka import KafkaProducer
 
 from schemas.station import Station
 from settings.sections import HttpSettings, Settings
 from sources.gateway.http_way import HttpWay
 from sources.gateway.keys import KeyRing, StoredKey, changing_keys, digest_of, new_key
+from sources.gateway.openapi import document
 from sources.stations.registry import StationRegistry
 from streams.admin import client_arguments, create_topics
 from streams.topics import QUARANTINE, READINGS, STATIONS
@@ -24,6 +26,24 @@ MANAGER, SENDER, ADMIN, READER = new_key(), new_key(), new_key(), new_key()
 #: Nobody listens there, so whatever answers has asked nobody.
 DEAD = StationRegistry({"bootstrap_servers": "127.0.0.1:9", "api_version_auto_timeout_ms": 500})
 Call = Callable[..., Awaitable[tuple[int, Any]]]
+
+
+OPENAPI = document()
+
+
+def in_the_document(method: str, path: str, status: int, said: object) -> None:
+    """Whether docs/openapi.json has that answer to that request."""
+    parts = path.partition("?")[0].split("/")
+    if len(parts) > 3 and parts[3] != "import":
+        parts[3] = "{station}"
+    answers = OPENAPI["paths"]["/".join(parts)][method.lower()]["responses"]
+    assert f"{status}" in answers, (method, path, status)
+    content = answers[f"{status}"].get("content")
+    if content is None:
+        assert said is None
+    else:
+        schema = {**content["application/json"]["schema"], "components": OPENAPI["components"]}
+        Draft202012Validator(schema).validate(said)
 
 
 def over(tmp_path: Path, registry: StationRegistry, work: Callable[[Call], Awaitable[None]]) -> None:
@@ -62,7 +82,10 @@ def over(tmp_path: Path, registry: StationRegistry, work: Callable[[Call], Await
                     data = body if isinstance(body, bytes | None) else json.dumps(body)
                     async with session.request(method, url + path, data=data, headers=headers) as answer:
                         text = await answer.read()
-                        return answer.status, json.loads(text) if text else None
+                        said = json.loads(text) if text else None
+                    if answer.status != 405:
+                        in_the_document(method, path, answer.status, said)
+                    return answer.status, said
 
                 await work(call)
         finally:
