@@ -17,7 +17,7 @@ from schemas.alert import Alert
 from schemas.health import Trouble, TroubleAlert
 
 
-class Judged(NamedTuple):
+class TroubleNews(NamedTuple):
     """Where the rules stand after a record, by id, and what is told of it."""
 
     alerts: dict[str, TroubleAlert]
@@ -31,7 +31,7 @@ def judge(
     said: Collection[Trouble],
     there: Collection[Trouble],
     at: int,
-) -> Judged:
+) -> TroubleNews:
     """Where the rules stand after a record of `station` that came to the broker at `at`, ms.
 
     Args:
@@ -72,16 +72,16 @@ def judge(
                 opened_ms=None if open_now is None else open_now.at,
                 since_ms=None if open_now is None else open_now.since,
             )  # fmt: skip
-    return Judged(after, events)
+    return TroubleNews(after, events)
 
 
-def under(rules: AlertRules, station: str, alerts: Mapping[str, TroubleAlert]) -> Judged:
+def under(rules: AlertRules, station: str, alerts: Mapping[str, TroubleAlert]) -> TroubleNews:
     """Where the rules stand when `rules` are in force from now on: alerts of others end."""
     digests = {rule.id: rule.digest for rule in rules.of_fleet(station)}
     gone = [one for one in alerts.values() if digests.get(one.rule) != one.digest]
     kept = {name: one for name, one in alerts.items() if digests.get(name) == one.digest}
     events = [event for one in gone for event in _ended(station, one, one.last_ms, withdrawn(one.rule))]
-    return Judged(kept, events)
+    return TroubleNews(kept, events)
 
 
 def ended(station: str, alerts: Mapping[str, TroubleAlert], at: int) -> list[Alert]:
