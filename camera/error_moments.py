@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from camera.readout import ReadoutValue
 from schemas.times import HOUR_MS
@@ -14,6 +14,7 @@ __all__ = [
     "START_CAMERA",
     "STRAIN",
     "ErrorMoments",
+    "HeadMoments",
     "learned",
     "low",
     "memory",
@@ -50,12 +51,29 @@ _WALK_HOURS: Final = (0.5, 3.0)
 #: Error of a sensor's hourly mean against the air at the window asked for: a share, and ug/m3.
 _SENSOR_SHARE: Final = 0.05
 _SENSOR_FLOOR: Final = 1.0
+#: Sets of inputs of the head of which moments are kept; the one longest unused makes room.
+_SETS_OF_INPUTS: Final = 8
+
+
+class HeadMoments(NamedTuple):
+    """How what the head says of a concentration, shown these inputs, went with the sensor (log)."""
+
+    shown: str
+    count: float
+    mean: float
+    var: float
+    cov: float
+    level: float
+    level_var: float
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorMoments:
     """Running moments behind the filter's variances; `strain`: mean square of the camera's last errors over
     their variance.
+
+    The head errs otherwise when it is shown other inputs, so what is counted of it is by these: the
+    `global_…` are of those in `global_shown`, and `heads` has the others, the most recently used last.
     """
 
     mean: float
@@ -75,6 +93,34 @@ class ErrorMoments:
     lowest: float = math.inf
     highest: float = -math.inf
     strain: float = 1.0
+    global_shown: str = ""
+    heads: tuple[HeadMoments, ...] = ()
+
+    def of_head(self, shown: str) -> "ErrorMoments":
+        """With the `global_…` of the head as it is shown these inputs.
+
+        What an earlier version counted was of whatever the head was shown, and counts no more.
+        """
+        if shown == self.global_shown:
+            return self
+        mine = HeadMoments(
+            self.global_shown, self.global_count, self.global_mean, self.global_var, self.global_cov,
+            self.global_level, self.global_level_var,
+        )  # fmt: skip
+        fresh = HeadMoments(shown, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        wanted = next((one for one in self.heads if one.shown == shown), fresh)
+        others = (*(one for one in self.heads if one.shown != shown), *([mine] if mine.shown else []))
+        return replace(
+            self,
+            global_shown=shown,
+            global_count=wanted.count,
+            global_mean=wanted.mean,
+            global_var=wanted.var,
+            global_cov=wanted.cov,
+            global_level=wanted.level,
+            global_level_var=wanted.level_var,
+            heads=others[1 - _SETS_OF_INPUTS :],
+        )
 
 
 def learned(

@@ -55,6 +55,8 @@ _AGES: Final[tuple[tuple[float, float], ...]] = ((0.0, 3.0), (3.0, 24.0), (24.0,
 _YOUNG_HOURS: Final = 3.0
 #: Hours after which the settled readout is replaced.
 _SETTLED_HOURS: Final = 24.0
+#: How old the mean of an hour is at its end.
+_MEAN_AGE_HOURS: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,8 @@ def update(
     camera: Sight | None = None,
     measured: float | None = None,
     global_estimate: float | None = None,
+    closing: tuple[float, int] | None = None,
+    shown: str = "",
 ) -> VirtualSensor | None:
     """Take in one hour.
 
@@ -143,6 +147,9 @@ def update(
         camera: mean camera vector over the hour's usable frames, None without one.
         measured: mean over the hour's good sensor values, ug/m3, None without one.
         global_estimate: what the global head says for the hour without this sensor, ug/m3.
+        closing: where `measured` is a mean over several windows, the value of the last of them, ug/m3, and
+            its time (ms): a sensor that falls silent was there last, not at its mean.
+        shown: what the head had to say that from, as a name: what it is worth is learned for each by itself.
 
     Returns:
         The new state; None while there has been no measurement to start from.
@@ -165,6 +172,8 @@ def update(
     early = _observed(state, camera, settled=True)
     overall = None if global_estimate is None else math.log1p(max(global_estimate, 0.0))
 
+    if overall is not None:
+        state = replace(state, errors=state.errors.of_head(shown))
     level = advanced(state.level, t_ms, state.errors)
     shadows = [advanced(shadow, t_ms, state.errors) for shadow in state.shadows]
     level = with_global(with_camera(level, seen, state.errors), overall, state.errors)
@@ -184,9 +193,11 @@ def update(
     for shadow, (youngest, oldest) in zip(shadows, _AGES, strict=True):
         age = (t_ms - shadow.sensor_ms) / HOUR_MS
         if youngest < age <= oldest:
-            conformal = conformal.after(_condition(shadow), abs(value - shadow.x) / deviation(shadow))
+            conformal = conformal.after(_condition(shadow, shown), abs(value - shadow.x) / deviation(shadow))
     errors = learned(state.errors, t_ms, value, early, overall)
     level = with_sensor(level, value, t_ms)
+    if closing is not None:
+        level = _closed(level, *closing, state.errors)
     shadows = [
         level if (t_ms - shadow.sensor_ms) / HOUR_MS >= oldest else shadow
         for shadow, (_, oldest) in zip(shadows, _AGES, strict=True)
@@ -217,6 +228,15 @@ def update(
     )
 
 
+def _closed(level: FilteredLevel, value: float, at_ms: int, errors: ErrorMoments) -> FilteredLevel:
+    """The level at the end of an hour that it knows the mean of, which is of half an hour before, after the
+    hour's last value.
+    """
+    older = replace(level, pxx=level.pxx + errors.walk * _MEAN_AGE_HOURS)
+    heard = with_sensor(older, math.log1p(max(value, 0.0)), at_ms)
+    return replace(heard, pxx=heard.pxx + errors.walk * (level.t_ms - at_ms) / HOUR_MS)
+
+
 def silenced(state: VirtualSensor, since_ms: int, until_ms: int) -> VirtualSensor | None:
     """The state as if the sensor had been silent in (since_ms, until_ms], where it was heard last then.
 
@@ -240,6 +260,7 @@ def predict(
     camera: Sight | None = None,
     last: tuple[float, int] | None = None,
     global_estimate: float | None = None,
+    shown: str = "",
 ) -> Prediction | None:
     """Estimate the concentration at a window that has no (good) value of its own.
 
@@ -249,6 +270,7 @@ def predict(
         camera: camera vector of the window, None without a usable frame.
         last: last measured value (ug/m3) and its time (ms), if one came after the state's hour.
         global_estimate: what the global head says for the window, ug/m3.
+        shown: what it had to say that from, as in `update`.
 
     Returns:
         The estimate, or None when nothing supports one: no usable picture and neither a measurement nor
@@ -278,15 +300,15 @@ def predict(
         camera.check()
     level = with_camera(level, _observed(state, camera), state.errors)
     if global_estimate is not None:
-        level = with_global(level, math.log1p(max(global_estimate, 0.0)), state.errors)
+        level = with_global(level, math.log1p(max(global_estimate, 0.0)), state.errors.of_head(shown))
     heard = max(
         (at for at in (level.sensor_ms, level.camera_ms, level.overall_ms) if not math.isnan(at)),
         default=-math.inf,
     )
     if (t_ms - heard) / HOUR_MS > _AGES[-1][1]:
         return None
-    tracker = state.conformal.of(_condition(level))
-    half = _threshold(state.conformal, level) * deviation(level)
+    tracker = state.conformal.of(_condition(level, shown))
+    half = _threshold(state.conformal, level, shown) * deviation(level)
     weights = {"camera": level.camera, "last": level.last, "global": level.overall}
     return Prediction(
         value=_concentration(level.x),
@@ -369,30 +391,32 @@ def _observed(state: VirtualSensor, camera: Sight | None, settled: bool = False)
     return ReadoutValue(within(value, state.errors), 1.0 + leverage, state.pairs >= MIN_PAIRS)
 
 
-def _threshold(conformal: Conformal, level: FilteredLevel) -> float:
+def _threshold(conformal: Conformal, level: FilteredLevel, shown: str) -> float:
     """Factor on the deviation.
 
     Without a picture errors grow faster in the first hours of a silence than the filter's variance does: the
     factor that holds over a day held for 82 to 87 % of hours 4 to 12 (PM2.5 of Milan and three stations of
     Beijing). So the larger factor of the first hours fades into it over the day: 87 to 93 %.
     """
-    own = conformal.of(_condition(level)).threshold
+    own = conformal.of(_condition(level, shown)).threshold
     day, age = _AGES[1][1], _age(level)
     if _sees(level) or not _YOUNG_HOURS < age < day:
         return own
-    young = conformal.of(_named(level, _YOUNG_HOURS)).threshold
+    young = conformal.of(_named(level, _YOUNG_HOURS, shown)).threshold
     return own + max(0.0, young - own) * (day - age) / (day - _YOUNG_HOURS)
 
 
-def _condition(level: FilteredLevel) -> str:
-    """Condition for the conformal tracker: age of the last measurement, and whether the camera saw the
-    hour.
+def _condition(level: FilteredLevel, shown: str) -> str:
+    """Condition for the conformal tracker: age of the last measurement, whether the camera saw the hour, and
+    what the head was shown, where it was heard.
     """
-    return _named(level, next((oldest for _, oldest in _AGES if _age(level) <= oldest), _AGES[-1][1]))
+    age = _age(level)
+    return _named(level, next((oldest for _, oldest in _AGES if age <= oldest), _AGES[-1][1]), shown)
 
 
-def _named(level: FilteredLevel, span: float) -> str:
-    return f"{'camera' if _sees(level) else 'blind'} {span:.0f}h"
+def _named(level: FilteredLevel, span: float, shown: str) -> str:
+    heard = f" {shown}" if shown and level.overall_ms == level.t_ms else ""
+    return f"{'camera' if _sees(level) else 'blind'}{heard} {span:.0f}h"
 
 
 def _age(level: FilteredLevel) -> float:

@@ -24,9 +24,9 @@ import numpy as np
 from aqi.quality_defaults import defaults
 from fusion.amending import amended, not_withheld, withheld_after
 from fusion.conclusion import Conclusion, Counts, assembled, conclude, learn, new_bands, nothing_known
-from fusion.inference import ROWS_A_RUN, Inference, infer, predict
+from fusion.inference import ROWS_A_RUN, Inference, infer, predict, said_of
 from fusion.intake import Intake, Prepared, take_in
-from fusion.learning import Air
+from fusion.learning import Air, HeadSaid
 from fusion.ring import Ring
 from fusion.stored import OF_SENSORS, SENSORS, STATION, SensorsState, StationState
 from model.bundle.runtime import Head
@@ -209,9 +209,11 @@ class Assessor:
                     inferred[index] = one
         return inferred
 
-    def _infer_without(self, finals: Sequence[bool], prepared: Sequence[Prepared]) -> list[dict[str, float]]:
+    def _infer_without(
+        self, finals: Sequence[bool], prepared: Sequence[Prepared]
+    ) -> list[dict[str, HeadSaid]]:
         """For final windows that begin an hour: the head on each measured pollutant without its sensor."""
-        without: list[dict[str, float]] = [{} for _ in prepared]
+        without: list[dict[str, HeadSaid]] = [{} for _ in prepared]
         rows = []
         for index, (final, window) in enumerate(zip(finals, prepared, strict=True)):
             if not final or not window.begins_hour:
@@ -225,16 +227,16 @@ class Assessor:
             part = rows[start : start + ROWS_A_RUN]
             output = predict(self._head, [window for *_, window in part])
             for row, (index, column, name, _) in enumerate(part):
-                value = output.concentration(row, column)
-                if value is not None:
-                    without[index][name] = value
+                said = said_of(output, row, column)
+                if said is not None:
+                    without[index][name] = said
         return without
 
     def _conclude(
         self,
         window: Prepared,
         inferred: "Inference | None",
-        without: Mapping[str, float],
+        without: Mapping[str, HeadSaid],
         *,
         final: bool,
     ) -> Conclusion | CameraBands | None:

@@ -12,7 +12,7 @@ from fusion.bounds import Interval, bounded
 from fusion.indices import indices, standards_of
 from fusion.inference import Inference, tidy
 from fusion.intake import Prepared, reference
-from fusion.learning import Air, learned, virtual_estimate
+from fusion.learning import Air, HeadSaid, learned, virtual_estimate
 from fusion.sensors.choice import nearer
 from fusion.sensors.measured import Disputed, Measured
 from model.bundle.persistence import PERSISTENCE
@@ -42,8 +42,9 @@ def conclude(window: Prepared, inferred: Inference | None, air: Air) -> dict[Pol
     """Measured where there is a usable measurement, otherwise imputed.
 
     Where the station has ever measured the pollutant, its virtual sensor imputes: camera, last measurement
-    and global head, each by its recent errors. Otherwise the global head alone, where it speaks and has the
-    pollutant's trust; what nobody knows is left out. Imputed values are `bounded`.
+    and global head, each by its recent errors; before there are any, the last measurement. Otherwise the
+    global head alone, where it speaks and has the pollutant's trust; what nobody knows is left out. Imputed
+    values are `bounded`.
     """
     pollutants: dict[Pollutant, PollutantEstimate] = {}
     imputed: dict[Pollutant, Interval] = {}
@@ -53,7 +54,7 @@ def conclude(window: Prepared, inferred: Inference | None, air: Air) -> dict[Pol
     for index, name in enumerate(POLLUTANTS):
         if name in usable:
             continue
-        by_head = None if inferred is None else inferred.output.concentration(inferred.row, index)
+        by_head = None if inferred is None else inferred.said(index)
         own = virtual_estimate(air, name, window.view.end, window.sight, by_head)
         supported = settled(window.disputed.get(name), own, refused[name])
         if supported is not None:
@@ -66,7 +67,7 @@ def conclude(window: Prepared, inferred: Inference | None, air: Air) -> dict[Pol
                 inferred.output.sensors_lo[inferred.row, index],
                 inferred.output.sensors_hi[inferred.row, index],
             )
-            imputed[name] = Interval(by_head, float(lo), float(hi))
+            imputed[name] = Interval(by_head.value, float(lo), float(hi))
             grounds[name] = _Basis("head", {}, None)
     possible = bounded(imputed, _values(usable))
     for name in POLLUTANTS:
@@ -275,7 +276,7 @@ def nothing_known(station: Station | None) -> Air:
     return Air(History.empty(48, reference(station)))
 
 
-def learn(air: Air, window: Prepared, inferred: Inference | None, without: Mapping[str, float]) -> Air:
+def learn(air: Air, window: Prepared, inferred: Inference | None, without: Mapping[str, HeadSaid]) -> Air:
     """What is known after a final window.
 
     Of readings that only stand over it was learned when they were heard: without a picture of its own such a
@@ -287,9 +288,9 @@ def learn(air: Air, window: Prepared, inferred: Inference | None, without: Mappi
     by_head = dict(without)
     if inferred is not None:
         for index, name in enumerate(POLLUTANTS):
-            value = inferred.output.concentration(inferred.row, index)
-            if name not in window.measured and value is not None:
-                by_head[name] = value
+            said = inferred.said(index)
+            if name not in window.measured and said is not None:
+                by_head[name] = said
     # What quality control doubts (a stuck value, a jump) is published, but nothing is learned from it.
     # A small negative value is noise about clean air; the level that is learned is a concentration.
     measured = {

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fusion.bounds import Interval, bounded
 from fusion.intake import Prepared
+from fusion.learning import HeadSaid
 from model.bundle.bundle import EMBEDDING_SIZE
 from model.bundle.runtime import Head, HeadOutput
 from model.bundle.shapley import PLAYERS, shapley_shares
@@ -29,6 +30,10 @@ class Inference:
     #: Shapley shares of the readings and the image in the AQI, by name; those without an effect left out.
     shares: Mapping[str, float] = field(default_factory=dict)
 
+    def said(self, index: int) -> HeadSaid | None:
+        """What the head says of the pollutant at that place in `POLLUTANTS`."""
+        return said_of(self.output, self.row, index)
+
     def output_model(self, measured: Mapping[str, float]) -> ModelOutput:
         """The model's own say beside what is measured (ug/m3), for the record."""
         output, row = self.output, self.row
@@ -44,6 +49,12 @@ class Inference:
             sensors={name: tidy(one.value) for name, one in bounded(by_head, measured).items()},
             shares={name: share for name, share in self.shares.items() if share},
         )
+
+
+def said_of(output: HeadOutput, row: int, index: int) -> HeadSaid | None:
+    """What a row of the head's output says of the pollutant at that place in `POLLUTANTS`."""
+    value = output.concentration(row, index)
+    return None if value is None else HeadSaid(value, output.shown(row))
 
 
 def infer(head: Head, windows: Sequence[Prepared], explain: bool) -> list[Inference | None]:

@@ -3,7 +3,8 @@
 Virtual sensors move once an hour: the means of an hour's final windows are gathered, and taken in when the
 first final window of a later hour comes, as of the last window of their own hour. (A station that reports at
 the start of each hour was heard then, not at its end: its last value is as old as that.) An estimate of a
-later hour does not wait for that: it takes in for itself what was gathered before its hour.
+later hour does not wait for that: it takes in for itself what was gathered before its hour. In the first hour
+of a sensor nothing is gathered: its last value is all that is known, and it is held.
 """
 
 from collections.abc import Mapping
@@ -22,6 +23,13 @@ from schemas.times import HOUR_MS, end_of
 
 #: Cameras of a station whose rows are remembered.
 _FINDERS: Final = 8
+
+
+class HeadSaid(NamedTuple):
+    """What the global head says of a pollutant (ug/m3), and which inputs it was shown."""
+
+    value: float
+    shown: str
 
 
 class Rows(NamedTuple):
@@ -53,6 +61,8 @@ class Gathered:
     measured: Mapping[str, tuple[float, int]] = field(default_factory=dict)
     told: Mapping[str, float] = field(default_factory=dict)
     rows: RowSums | None = None
+    #: What the head was shown for what it told.
+    shown: Mapping[str, str] = field(default_factory=dict)
 
     def with_window(
         self,
@@ -60,14 +70,21 @@ class Gathered:
         sight: Sight | None,
         rows: Rows | None,
         measured: Mapping[str, float],
-        told: Mapping[str, float],
+        told: Mapping[str, HeadSaid],
     ) -> "Gathered":
         """The sums with one more window. What the head told counts from the first window that has it."""
         sums = dict(self.measured)
         for name, value in measured.items():
             total, count = sums.get(name, (0.0, 0))
             sums[name] = total + value, count + 1
-        after = replace(self, through=end, measured=sums, told={**told, **self.told})
+        fresh_told = {name: said for name, said in told.items() if name not in self.told}
+        after = replace(
+            self,
+            through=end,
+            measured=sums,
+            told={**{name: said.value for name, said in fresh_told.items()}, **self.told},
+            shown={**{name: said.shown for name, said in fresh_told.items()}, **self.shown},
+        )
         if rows is not None:
             before = self.rows if self.rows is not None and self.rows.camera == rows.camera else None
             after = replace(
@@ -126,7 +143,7 @@ def learned(
     sight: Sight | None,
     rows: Rows | None,
     measured: Mapping[str, float],
-    by_head: Mapping[str, float],
+    by_head: Mapping[str, HeadSaid],
 ) -> Air:
     """What is known after the final window that ends at `end` (ms).
 
@@ -137,7 +154,7 @@ def learned(
     gathered, virtual, virtual_at = air.gathered, air.virtual, air.virtual_at
     finders = air.finders
     if gathered is not None and gathered.end != hour:
-        moved = _moved(virtual, gathered)
+        moved = _moved(air, gathered)
         if moved:
             virtual, virtual_at = {**virtual, **moved}, end
         # Where PM2.5 was measured its virtual sensor has moved too: what is found is never dumped too late.
@@ -149,33 +166,46 @@ def learned(
 
 
 def virtual_estimate(
-    air: Air, name: str, end: int, sight: Sight | None, by_head: float | None
+    air: Air, name: str, end: int, sight: Sight | None, by_head: HeadSaid | None
 ) -> Prediction | None:
     """The virtual sensor's estimate; None where the pollutant was never measured, or all is too old."""
-    state = air.virtual.get(name)
+    state, last = air.virtual.get(name), air.last.get(name)
     gathered = air.gathered
     if gathered is not None and gathered.end < end_of(end, HOUR_MS):
-        state = _moved_one(state, name, gathered, gathered.sight())
+        state = _moved_one(state, name, gathered, gathered.sight(), last)
+    if state is None and last is not None:
+        value, at = last
+        state = update(None, at, None, value)
     if state is None:
         return None
-    return predict(state, end, sight, air.last.get(name), by_head)
+    value, shown = (None, "") if by_head is None else by_head
+    return predict(state, end, sight, last, value, shown)
 
 
-def _moved(virtual: Mapping[str, VirtualSensor], hour: Gathered) -> dict[str, VirtualSensor]:
+def _moved(air: Air, hour: Gathered) -> dict[str, VirtualSensor]:
     sight = hour.sight()
     moved = {}
-    for name in sorted({*virtual, *hour.measured}):
-        after = _moved_one(virtual.get(name), name, hour, sight)
+    for name in sorted({*air.virtual, *hour.measured}):
+        after = _moved_one(air.virtual.get(name), name, hour, sight, air.last.get(name))
         if after is not None:
             moved[name] = after
     return moved
 
 
 def _moved_one(
-    state: VirtualSensor | None, name: str, hour: Gathered, sight: Sight | None
+    state: VirtualSensor | None,
+    name: str,
+    hour: Gathered,
+    sight: Sight | None,
+    last: tuple[float, int] | None,
 ) -> VirtualSensor | None:
     total, count = hour.measured.get(name, (0.0, 0))
-    return update(state, hour.through, sight, total / count if count else None, hour.told.get(name))
+    closing = (
+        last if count > 1 and last is not None and hour.end - HOUR_MS < last[1] <= hour.through else None
+    )
+    measured = total / count if count else None
+    told, shown = hour.told.get(name), hour.shown.get(name, "")
+    return update(state, hour.through, sight, measured, told, closing, shown)
 
 
 def _sought(finders: Mapping[str, BandFinder], hour: Gathered) -> Mapping[str, BandFinder]:

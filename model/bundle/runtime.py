@@ -79,6 +79,11 @@ class HeadOutput(NamedTuple):
         """Whether the head says anything of this row."""
         return not bool(np.isnan(self.aqi[row]))
 
+    def shown(self, row: int) -> str:
+        """What the head used of this row, by name; empty where it is silent."""
+        pattern = int(self.pattern[row])
+        return PATTERNS[pattern] if pattern >= 0 else ""
+
     def concentration(self, row: int, parameter: int) -> float | None:
         """One estimate in ug/m3; None where the bundle has none."""
         value = float(self.sensors[row, parameter])

@@ -175,7 +175,9 @@ def score(
     states: dict[int, VirtualSensor] = {}
     state: VirtualSensor | None = None
     for hour in hours:
-        state = virtual.update(state, hour.end_ms, hour.sight, hour.measured, hour.global_estimate)
+        state = virtual.update(
+            state, hour.end_ms, hour.sight, hour.measured, hour.global_estimate, shown=hour.shown
+        )
         if state is not None:
             states[hour.end_ms] = state
     replayed = UndisturbedRun(hours, hours if during is None else during, states, pollutant)

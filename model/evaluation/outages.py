@@ -90,13 +90,16 @@ class UndisturbedRun:
         for end in sorted({*ahead, *indexed}):
             between = self._seen.get(end)
             sight, overall = (between.sight, between.global_estimate) if between else (None, None)
+            shown = between.shown if between else ""
             if end in indexed:
-                silence.impute(end, virtual.predict(silence.state, end, sight, None, overall))
+                silence.impute(end, virtual.predict(silence.state, end, sight, None, overall, shown))
             if between is not None:
-                moved = virtual.update(silence.state, end, sight, None, overall)
+                moved = virtual.update(silence.state, end, sight, None, overall, shown=shown)
                 assert moved is not None  # only a start without a measurement gives None
                 silence.state = moved
-        estimate = virtual.predict(silence.state, hour.end_ms, hour.sight, None, hour.global_estimate)
+        estimate = virtual.predict(
+            silence.state, hour.end_ms, hour.sight, None, hour.global_estimate, hour.shown
+        )
         imputed = silence.imputed if estimate is None else {**silence.imputed, hour.end_ms: estimate}
         assert hour.measured is not None
         return OutageHour(

@@ -36,6 +36,8 @@ class Hour(NamedTuple):
     sight: Sight | None
     global_estimate: float | None
     measured: float | None
+    #: What the head was shown for its estimate.
+    shown: str = ""
 
 
 class PlayedHours(NamedTuple):
@@ -107,8 +109,8 @@ def hours_of(
             humidity = data.humidity.get(end)
             fallback = None if band is None else Sight(layout(None), pool(wholes), humidity)
             sight = Sight(layout(band), pool(vectors), humidity, fallback)
-        overall = _global(head, pollutant, data, end, embeddings, statistics)
-        hours.append(Hour(end, sight, overall, measured.get(end)))
+        overall, shown = _global(head, pollutant, data, end, embeddings, statistics)
+        hours.append(Hour(end, sight, overall, measured.get(end), shown))
         pm25 = data.readings.get("pm25", {}).get(end)
         if rows and pm25 is not None and (find_band or data.far_band is None):
             finder = bands.observe(finder, pool(rows), pm25)
@@ -123,8 +125,9 @@ def _global(
     end_ms: int,
     embeddings: Sequence[NDArray[np.float32]],
     statistics: Sequence[NDArray[np.float32]],
-) -> float | None:
-    """The global head's value of the pollutant for an hour, from the pictures and the other sensors.
+) -> tuple[float | None, str]:
+    """The global head's value of the pollutant for an hour, from the pictures and the other sensors, and what
+    of these it used.
 
     None where it has none.
     """
@@ -133,10 +136,10 @@ def _global(
         if name != pollutant:
             sensors[0, index] = data.readings.get(name, {}).get(end_ms, math.nan)
     if not embeddings and np.isnan(sensors).all():
-        return None
+        return None, ""
     longitude = None if data.position is None else data.position[1]
     hour = np.array([solar_hour(from_ms(end_ms - HOUR_MS), longitude)], dtype=np.float32)
     embedding = pool(embeddings) if embeddings else np.zeros(EMBEDDING_SIZE, np.float32)
     haze_ = pool(statistics) if statistics else np.full(HAZE_SIZE, np.nan, np.float32)
     output = head.predict(embedding[None], np.array([bool(embeddings)]), sensors, haze_[None], hour)
-    return output.concentration(0, POLLUTANTS.index(pollutant))
+    return output.concentration(0, POLLUTANTS.index(pollutant)), output.shown(0)

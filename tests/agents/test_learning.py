@@ -9,7 +9,7 @@ from camera import virtual_sensor
 from camera.sight import Sight
 from fusion.assessor import Assessor
 from fusion.conclusion import means
-from fusion.learning import Air, learned, virtual_estimate
+from fusion.learning import Air, HeadSaid, learned, virtual_estimate
 from model.bundle.bundle import Bundle
 from model.bundle.persistence import PERSISTENCE
 from model.bundle.runtime import Head
@@ -32,13 +32,15 @@ def test_a_station_heard_once_an_hour_is_as_old_as_that(minute: int) -> None:
         end = hour - HOUR + minute * MINUTE
         sight = Sight("main/whole", vector) if day else None
         silent = number > 24 * 10 and number % 48 < 20
-        said = virtual_estimate(air, "pm25", end, sight, 12.0)
+        said = virtual_estimate(air, "pm25", end, sight, HeadSaid(12.0, "pm10"))
         if state is None:
             assert said is None
         elif silent:
-            assert said == virtual_sensor.predict(state, end, sight, None, 12.0)
-        air = learned(air, end, sight, None, {} if silent else {"pm25": value}, {"pm25": 12.0})
-        state = virtual_sensor.update(state, end, sight, None if silent else value, 12.0)
+            assert said == virtual_sensor.predict(state, end, sight, None, 12.0, "pm10")
+        air = learned(
+            air, end, sight, None, {} if silent else {"pm25": value}, {"pm25": HeadSaid(12.0, "pm10")}
+        )
+        state = virtual_sensor.update(state, end, sight, None if silent else value, 12.0, shown="pm10")
 
 
 def test_nothing_is_learned_from_a_stuck_sensor() -> None:

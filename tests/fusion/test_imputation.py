@@ -161,6 +161,19 @@ def test_a_value_that_the_sensor_lost_is_kept_by_what_the_station_learned() -> N
     check(estimate)
 
 
+def test_in_its_first_hour_a_silent_sensor_is_held_not_guessed_by_the_head() -> None:
+    """From a PM10 of 90 the head would say more than twice what the sensor had read."""
+    minutes = [view(NOON + minute * MINUTE, {"pm25": 20.0, "pm10": 90.0}) for minute in range(1, 41)]
+    estimate = told([*minutes, view(NOON + 41 * MINUTE, {"pm10": 90.0})])
+    assert estimate.model is not None
+    assert estimate.model.sensors["pm25"] > 40.0
+    fine = estimate.pollutants["pm25"]
+    assert (fine.method, fine.value) == ("last", pytest.approx(20.0))
+    assert fine.lo is not None
+    assert fine.hi is not None
+    assert 15.0 < fine.lo < 20.0 < fine.hi < 26.0
+
+
 #: In reach of the limits, and usual.
 READINGS = st.fixed_dictionaries(
     {},

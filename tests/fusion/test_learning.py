@@ -1,4 +1,4 @@
-"""What an estimate takes in of the hour that it lies in: nothing, until that hour is over."""
+"""What an estimate takes in of the hour that it lies in: the last value; the rest once that hour is over."""
 
 from dataclasses import replace
 
@@ -37,7 +37,7 @@ def test_the_hour_in_progress_is_not_taken_in_and_one_that_is_over_is() -> None:
 
 
 def test_virtual_sensors_move_once_an_hour_by_its_mean() -> None:
-    """At the first window of a later hour, as of the last window of their own."""
+    """At the first window of a later hour, as of the last window of their own; it ends at its last value."""
     known = air([20.0] * 4, 1, 30.0)
     virtual, end = known.virtual, MIDNIGHT + 5 * HOUR_MS
     for minute in range(2, 61):
@@ -45,5 +45,5 @@ def test_virtual_sensors_move_once_an_hour_by_its_mean() -> None:
         known = learned(known, end - HOUR_MS + minute * MINUTE, None, None, {"pm25": value}, {})
         assert known.virtual is virtual
     known = learned(known, end + MINUTE, None, None, {"pm25": 900.0}, {})
-    assert pack(known.virtual["pm25"]) == pack(update(virtual["pm25"], end, None, 40.0))
+    assert pack(known.virtual["pm25"]) == pack(update(virtual["pm25"], end, None, 40.0, closing=(50.0, end)))
     assert known.virtual_at == end + MINUTE

@@ -128,12 +128,14 @@ def test_the_index_rests_on_what_was_read_and_imputed(made: OnlineData, bundle: 
                 mean = Mean(readings[now.end_ms], 3600)
             else:
                 assert state is not None
-                guess = virtual.predict(state, now.end_ms, now.sight, None, now.global_estimate)
+                guess = virtual.predict(state, now.end_ms, now.sight, None, now.global_estimate, now.shown)
                 assert guess is not None
                 lasts = PERSISTENCE[guess.method]
                 mean = Mean(guess.value, 0, 3600, guess.value - guess.lo, guess.hi - guess.value, lasts)
             said = said.with_hour(now.end_ms, {"pm25": mean})
-            state = virtual.update(state, now.end_ms, now.sight, measured, now.global_estimate)
+            state = virtual.update(
+                state, now.end_ms, now.sight, measured, now.global_estimate, shown=now.shown
+            )
         one, other = (assess(standard, history, hour.end_ms).nowcast for history in (said, true))
         assert one is not None
         assert other is not None
@@ -219,11 +221,13 @@ def test_for_good_is_what_the_sensor_s_silence_gives_hour_by_hour(made: OnlineDa
     for hour in hours:
         if hour.end_ms > since and hour.sight is not None:
             assert state is not None
-            guess = virtual.predict(state, hour.end_ms, hour.sight, None, hour.global_estimate)
+            guess = virtual.predict(state, hour.end_ms, hour.sight, None, hour.global_estimate, hour.shown)
             assert guess is not None
             expected[hour.end_ms] = guess.value
         measured = hour.measured if hour.end_ms <= since else None
-        state = virtual.update(state, hour.end_ms, hour.sight, measured, hour.global_estimate)
+        state = virtual.update(
+            state, hour.end_ms, hour.sight, measured, hour.global_estimate, shown=hour.shown
+        )
     assert {row[0]: row[2] for row in report.outcomes[-1].series} == pytest.approx(expected, rel=1e-9)
 
 
