@@ -105,7 +105,7 @@ class RegionFlow:
         }
         now = self._present(learned, shown)
         heard = {name: listened_to(alone.estimate) for name, alone in window.alones.items()}
-        says = Hearing(now.air, now.vicinity, end, heard)
+        says = Hearing(now.air, now.vicinity, end, self.rules.size, heard)
         window.lacking = set()
         said: dict[str, Testimony] = {}
         for name in now.vicinity.stations:

@@ -72,13 +72,16 @@ class Hearing:
         region: as it had learned some time before.
         vicinity: who is near whom, of the stations that are known now.
         end: of the window, ms.
+        size: of the window, ms.
         heard: by station, what is heard of it.
     """
 
     def __init__(
-        self, region: Region, vicinity: Vicinity, end: int, heard: Mapping[str, HeardValues]
+        self, region: Region, vicinity: Vicinity, end: int, size: int, heard: Mapping[str, HeardValues]
     ) -> None:
         members = region.members
+        # A region knows whole hours: of what a sensor read within the last one, its station knows more.
+        self._within_hours = size < HOUR_MS
         values = np.full(len(members), np.nan)
         for index, (station, name) in enumerate(members.variables):
             values[index] = heard.get(station, {}).get(name, math.nan)
@@ -169,7 +172,7 @@ class Hearing:
         method, coverage = METHOD, float(said.coverage[index])
         if own is not None and own.lo is not None and own.hi is not None:
             camera = own.weights.get("camera", 0.0) > 0.0
-            if camera or (young and own.method == "last"):
+            if camera or ((young or self._within_hours) and own.method == "last"):
                 share, value, lo, hi = _together((value, lo, hi), (own.value, own.lo, own.hi), OFFSETS[name])
                 weights = {source: (1.0 - share) * weight for source, weight in weights.items()}
                 for source, weight in own.weights.items() or {own.method: 1.0}.items():

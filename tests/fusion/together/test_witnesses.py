@@ -162,6 +162,34 @@ def test_a_camera_is_one_more_witness_and_its_past_is_not() -> None:
     assert sum(mixed.weights.values()) == pytest.approx(1.0, abs=1e-5)
 
 
+def test_within_an_hour_a_sensor_s_last_value_is_a_witness_too() -> None:
+    """A region knows whole hours; what was read ten minutes ago tells more, and a day ago next to nothing."""
+    size, hours = 10 * 60_000, 26
+    truth, last = air(3, hours, seed=2), START + hours * HOUR_MS
+    found = {}
+    for wide in (1.1, 3.0):
+        log: list[Content] = []
+        for end in range(START + size, last + 1, size):
+            row = truth[(end - START - 1) // HOUR_MS].tolist()
+            for number, name in enumerate("abc"):
+                if name == "c" and end == last:
+                    held = row[2] * 2.0
+                    imputed = {"pm25": (held, held / wide, held * wide)}
+                    one = alone(name, end, {}, size=size, imputed=imputed, place=place(number))
+                else:
+                    one = alone(name, end, {"pm25": row[number]}, size=size, place=place(number))
+                log.append(one)
+            log += marks(end)
+        life = Life(rules(size=size), log).run(len(log))
+        found[wide] = life.estimates()["c", last].pollutants["pm25"]
+    held = 2.0 * float(truth[-1, 2])
+    assert found[1.1].method == "last"
+    assert found[1.1].value == pytest.approx(held, rel=0.25)
+    assert found[1.1].weights["past"] > 0.5
+    assert found[3.0].method == "network"
+    assert found[3.0].value < 0.75 * held
+
+
 def test_every_estimate_has_one_end(calm: Life) -> None:
     made = calm.estimates()
     assert {to_ms(one.window.end) for one in made.values()} == set(ends(HOURS))
