@@ -59,7 +59,7 @@ class HeadMoments(NamedTuple):
     """How what the head says of a concentration, shown these inputs, went with the sensor (log)."""
 
     shown: str
-    count: float
+    compared: float
     mean: float
     var: float
     cov: float
@@ -113,7 +113,7 @@ class ErrorMoments:
         return replace(
             self,
             global_shown=shown,
-            global_count=wanted.count,
+            global_count=wanted.compared,
             global_mean=wanted.mean,
             global_var=wanted.var,
             global_cov=wanted.cov,

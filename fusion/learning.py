@@ -174,12 +174,13 @@ def virtual_estimate(
     if gathered is not None and gathered.end < end_of(end, HOUR_MS):
         state = _moved_one(state, name, gathered, gathered.sight(), last)
     if state is None and last is not None:
-        value, at = last
-        state = update(None, at, None, value)
+        heard, at = last
+        state = update(None, at, None, heard)
     if state is None:
         return None
-    value, shown = (None, "") if by_head is None else by_head
-    return predict(state, end, sight, last, value, shown)
+    if by_head is None:
+        return predict(state, end, sight, last)
+    return predict(state, end, sight, last, *by_head)
 
 
 def _moved(air: Air, hour: Gathered) -> dict[str, VirtualSensor]:

@@ -168,7 +168,8 @@ def test_in_its_first_hour_a_silent_sensor_is_held_not_guessed_by_the_head() -> 
     assert estimate.model is not None
     assert estimate.model.sensors["pm25"] > 40.0
     fine = estimate.pollutants["pm25"]
-    assert (fine.method, fine.value) == ("last", pytest.approx(20.0))
+    assert fine.method == "last"
+    assert fine.value == pytest.approx(20.0)
     assert fine.lo is not None
     assert fine.hi is not None
     assert 15.0 < fine.lo < 20.0 < fine.hi < 26.0

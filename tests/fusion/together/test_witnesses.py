@@ -174,8 +174,8 @@ def test_within_an_hour_a_sensor_s_last_value_is_a_witness_too() -> None:
             for number, name in enumerate("abc"):
                 if name == "c" and end == last:
                     held = row[2] * 2.0
-                    imputed = {"pm25": (held, held / wide, held * wide)}
-                    one = alone(name, end, {}, size=size, imputed=imputed, place=place(number))
+                    said = (held, held / wide, held * wide)
+                    one = alone(name, end, {}, size=size, imputed={"pm25": said}, place=place(number))
                 else:
                     one = alone(name, end, {"pm25": row[number]}, size=size, place=place(number))
                 log.append(one)
