@@ -12,7 +12,8 @@ What is different from the worker, whose state of that time is gone:
 * The averages of the index are rebuilt from the published estimates of the 48 hours before.
 * A pollutant that is still imputed keeps the value it was published with, unless the virtual sensors'
   checkpoint is of that time: a state that is newer has seen what came after. A window that was never
-  published before has the model alone.
+  published before has the model alone. In the first hour of a sensor there is no such state: its last value
+  is known.
 * The virtual sensors do not learn from it. (What follows for the windows after it: `backfill.healing`.)
 """
 
@@ -26,7 +27,7 @@ from aqi.quality_defaults import defaults
 from camera.virtual_sensor import VirtualSensor
 from fusion.amending import LeftOut, WhatCounts, not_withheld
 from fusion.assessor import StationOf
-from fusion.conclusion import Conclusion, Counts, assembled, conclude, nothing_known
+from fusion.conclusion import Conclusion, Counts, assembled, conclude, nothing_known, taught
 from fusion.inference import Inference, infer
 from fusion.intake import Intake, Prepared, take_in
 from fusion.learning import Air
@@ -253,7 +254,7 @@ class Backfill:
         `checkpoints`: per station the virtual sensors' snapshots (horizon, state) that there are.
         """
         rewrite = {outcome.key: outcome for outcome in outcomes if outcome.verdict == "rewrite"}
-        prepared = self._take_in(rewrite, lateness_ms, station_of, head.bundle.encoder)
+        prepared, lessons = self._take_in(rewrite, lateness_ms, station_of, head.bundle.encoder)
         inferred = _inferred(head, prepared)
         concluded = []
         for station, group in groupby(
@@ -261,11 +262,15 @@ class Backfill:
         ):
             snapshots = [(at, sensors.virtual) for at, sensors in checkpoints.get(station, ())]
             memory = _Memory(
-                nothing_known(station_of(station)), self._size, self._past.get(station, {}), snapshots
+                nothing_known(station_of(station)),
+                self._size,
+                self._past.get(station, {}),
+                snapshots,
+                lessons.get(station, {}),
             )
             for window, one in group:
                 end = window.view.end
-                air = memory.as_of(min(end - lateness_ms, end - 1))
+                air = memory.as_of(min(end - lateness_ms, end - 1), hour(end))
                 before = self._published.get((station, end))
                 pollutants = _with_published(
                     conclude(window, one, air), before.estimate.pollutants if before else {}
@@ -281,9 +286,11 @@ class Backfill:
 
     def _take_in(
         self, rewrite: Collection[Key], lateness_ms: int, station_of: StationOf, encoder: str
-    ) -> list[Prepared]:
+    ) -> tuple[list[Prepared], dict[str, dict[int, Mapping[str, float]]]]:
+        """The windows to rewrite; and by station and end, what was learned from those before them."""
         limits = defaults()
         prepared = []
+        lessons: dict[str, dict[int, Mapping[str, float]]] = {}
         for station, at in sorted({(station, hour(end)) for station, end in rewrite}):
             record = station_of(station)
             versions: list[tuple[int, Intake]] = [(at - 2 * HOUR_MS, Intake())]
@@ -297,8 +304,10 @@ class Backfill:
                     intake = next((kept for when, kept in reversed(versions) if when <= horizon), Intake())
                     made = take_in(view, counted, intake, limits, encoder)[0]
                     prepared.append(replace(made, withheld=withheld, idle=False))
-                versions.append((end, take_in(view, counted, versions[-1][1], limits, encoder)[1]))
-        return prepared
+                final, after = take_in(view, counted, versions[-1][1], limits, encoder)
+                lessons.setdefault(station, {})[end] = taught(final)
+                versions.append((end, after))
+        return prepared, lessons
 
     def _view(self, station: str, end: int, window: _WindowInputs) -> WindowView:
         return WindowView(
@@ -342,20 +351,27 @@ class _Memory:
         size: int,
         past: Mapping[int, tuple[int, Counts]],
         snapshots: Sequence[tuple[int, Mapping[str, VirtualSensor]]],
+        lessons: Mapping[int, Mapping[str, float]],
     ) -> None:
         self._air = fresh
         self._size = size
         self._counts = {end: counts for end, (_, counts) in past.items()}
         self._snapshots = snapshots
+        self._lessons = lessons
         self._reached = -(2**62)
+        #: By pollutant, the hour in which it was measured first.
+        self._first: dict[str, int] = {}
 
-    def as_of(self, horizon: int) -> Air:
-        """Horizons come in order of time."""
+    def as_of(self, horizon: int, wanted: int) -> Air:
+        """Horizons come in order of time; `wanted`: end (ms) of the hour that an estimate is made in."""
         history, last = self._air.history, dict(self._air.last)
         for end in sorted(end for end in self._counts if self._reached < end <= horizon):
             counts = self._counts[end]
             history = counts.into(history, end, self._size)
-            last |= {name: (mean.value, end) for name, mean in counts.added.items() if mean.measured_s}
+            measured = {name: (mean.value, end) for name, mean in counts.added.items() if mean.measured_s}
+            last |= measured
+            for name in measured:
+                self._first.setdefault(name, hour(end))
         self._reached = max(self._reached, horizon)
         self._air = replace(self._air, history=history, last=last)
         at, newest = max(
@@ -364,7 +380,15 @@ class _Memory:
             default=(0, self._air.virtual),
         )
         known = history.having_measured(newest)
-        return replace(self._air, history=known, virtual=newest, virtual_at=at)
+        # What was measured in an earlier hour has a virtual sensor, which without a snapshot is not known.
+        held = {name: one for name, one in last.items() if name in newest}
+        for end in sorted(end for end in self._lessons if wanted - HOUR_MS < end <= horizon):
+            held |= {
+                name: (value, end)
+                for name, value in self._lessons[end].items()
+                if name not in newest and self._first.get(name, wanted) == wanted
+            }
+        return replace(self._air, history=known, last=held, virtual=newest, virtual_at=at)
 
     def put(self, end: int, counts: Counts) -> None:
         """A window has been made again."""

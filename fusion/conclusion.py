@@ -282,8 +282,7 @@ def learn(air: Air, window: Prepared, inferred: Inference | None, without: Mappi
     Of readings that only stand over it was learned when they were heard: without a picture of its own such a
     window teaches nothing, and with one no more than what the picture shows.
     """
-    nothing_heard = 0 < window.standing == window.readings
-    if nothing_heard and not window.frames:
+    if _only_stands(window) and not window.frames:
         return air
     by_head = dict(without)
     if inferred is not None:
@@ -291,14 +290,23 @@ def learn(air: Air, window: Prepared, inferred: Inference | None, without: Mappi
             said = inferred.said(index)
             if name not in window.measured and said is not None:
                 by_head[name] = said
+    return learned(air, window.view.end, window.sight, window.rows, taught(window), by_head)
+
+
+def taught(window: Prepared) -> dict[str, float]:
+    """What of a final window's measured values (ug/m3) is learned from."""
     # What quality control doubts (a stuck value, a jump) is published, but nothing is learned from it.
     # A small negative value is noise about clean air; the level that is learned is a concentration.
-    measured = {
+    return {
         name: max(0.0, found.value)
         for name, found in window.measured.items()
-        if found.flag != SUSPECT and not nothing_heard
+        if found.flag != SUSPECT and not _only_stands(window)
     }
-    return learned(air, window.view.end, window.sight, window.rows, measured, by_head)
+
+
+def _only_stands(window: Prepared) -> bool:
+    """Whether all of a window's readings were heard in another one."""
+    return 0 < window.standing == window.readings
 
 
 def new_bands(station: str, before: Air, after: Air) -> CameraBands | None:
