@@ -120,8 +120,19 @@ def test_late_data_count_as_if_they_had_come_in_time(
     made = work.remake(outcomes, head, LATENESS, STATIONS.get, {})
 
     assert {(e.station, to_ms(e.window.end)) for e in made} == wanted
+    # What other windows held of a silent sensor was its last value as it was known then: it stays as it was.
+    others = {
+        key
+        for estimate in published
+        if (key := (estimate.station, estimate.window.end)) in as_if
+        and (estimate.station, to_ms(estimate.window.end)) not in wanted
+        and estimate.pollutants != as_if[key].pollutants
+    }
     for estimate in made:
-        assert estimate.model_dump_json() == as_if[estimate.station, estimate.window.end].model_dump_json()
+        same = as_if[estimate.station, estimate.window.end]
+        if any(station == estimate.station and end < estimate.window.end for station, end in others):
+            estimate, same = (one.model_copy(update={"indices": ()}) for one in (estimate, same))
+        assert estimate.model_dump_json() == same.model_dump_json()
 
     again = Backfill(wanted, SIZE)
     for _, one in feeds:
