@@ -120,7 +120,7 @@ def test_late_data_count_as_if_they_had_come_in_time(
     made = work.remake(outcomes, head, LATENESS, STATIONS.get, {})
 
     assert {(e.station, to_ms(e.window.end)) for e in made} == wanted
-    # The worker's averages have what its final windows held of a silent sensor; rebuilt ones what was published.
+    # The worker's averages have what final windows held of a silent sensor; rebuilt ones what was published.
     held = {
         (station, end)
         for (station, end), estimate in as_if.items()
