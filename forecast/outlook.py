@@ -260,7 +260,7 @@ class Outlook:
         for place, said in enumerate(said_by_each(self._models, inputs, _LAST, _HOURS)):
             one = said[:, 0]
             # One that fails on what nobody thought of must not take the other stations' forecasts with it.
-            one = np.where(np.isfinite(one), np.minimum(one, _HIGHEST), typical)
+            one = np.where(np.isfinite(one), np.clip(one, np.float32(0.0), _HIGHEST), typical)
             raw = np.where((whose == place)[..., None], one, raw)
             medians[..., place] = one[..., _MEDIAN][:, _AT_ANCHORS]
         return raw, medians

@@ -1,5 +1,7 @@
 """Forecasts in the stream: what an evaluation says, from whatever there is, and nothing of the future."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from forecast.bundle import ForecastBundle
 from forecast.calibration import calibrated
 from forecast.hours import OPEN_HOURS, StationHours
-from forecast.models import ForecastInputs, ForecastModel
+from forecast.models import ForecastInputs, ForecastModel, Origins
 from forecast.outlook import Outlook, six_digits
 from forecast.panel import CHANNELS, Panel
 from forecast.stored import OUTLOOKS, read_outlook
@@ -180,6 +182,41 @@ def test_what_comes_late_is_forecast_from_once_more() -> None:
     outlook.take(window("s0", 28, values[0, 28], (15, 60), revision=1))
     outlook.take(window("s0", 28 - OPEN_HOURS, late, revision=9))
     assert outlook.again(lambda _: None) == []
+
+
+@dataclass(frozen=True)
+class Wild:
+    """A model without order or measure."""
+
+    said: Float32
+    name: str = "wild"
+
+    def predict(self, inputs: ForecastInputs, origins: Origins, horizons: Sequence[int]) -> Float32:
+        return np.broadcast_to(
+            self.said, (len(inputs.panel.stations), len(origins), len(horizons), P, 8)
+        ).copy()
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.floats(allow_nan=True, width=32), min_size=8, max_size=8),
+    st.lists(st.floats(-3, 3), min_size=7, max_size=7),
+)
+def test_quantiles_never_cross_whatever_a_model_says_and_calibration_learned(
+    said: list[float], moved_by: list[float]
+) -> None:
+    outlook = Outlook([Wild(np.array(said, np.float32))], "wild", typical(), ("us-epa-2024",), {})
+    play(outlook, air(1, 2))
+    outlook.stations["s0"].record.offsets[:] = np.array(moved_by, np.float32)
+    [one] = outlook.forecast(BEGINS + 1, lambda _: None)
+    for pollutant in one.pollutants.values():
+        rows = np.array(pollutant.quantiles)
+        assert np.isfinite(rows).all()
+        assert (np.diff(rows, axis=0) >= 0).all()
+        assert (rows >= 0).all()
+    [index] = one.indices
+    assert all((low or 0) <= (high or 0) for low, high in zip(index.lo, index.hi, strict=True))
+    np.testing.assert_allclose(np.sum(index.probabilities, axis=0), 1.0, atol=1e-3)
 
 
 def issue(at: int, since: int, hours: int, temperature: float = 5.0, station: str = "s0") -> WeatherIssue:
