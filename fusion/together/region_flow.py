@@ -6,7 +6,6 @@ lateness before it ended, so they are the same whenever they are made.
 
 from collections.abc import Mapping
 
-from aqi.flags import SUSPECT
 from aqi.history import History
 from fusion.amending import history_after
 from fusion.conclusion import Counts, doubted
@@ -223,12 +222,15 @@ class RegionFlow:
             if not isinstance(after, Refused):
                 ring.put(end, after)
             ring.prune(self._progress.done - self.rules.lateness)
-            for pollutant, one in found.pollutants.items():
-                if one.kind == "imputed" or one.covered_s == 0 or one.qc == SUSPECT:
-                    continue
-                seconds = size // 1000 if one.covered_s is None else min(one.covered_s, size // 1000)
+        # What was heard teaches, doubted by its neighbours or not: the region itself lets what is strange to
+        # it teach little, and one that stays so, say after a repair, must not be a stranger for ever.
+        for name, alone in sorted(window.alones.items()):
+            pollutants = alone.estimate.pollutants
+            for pollutant, value in listened_to(alone.estimate).items():
+                covered = pollutants[pollutant].covered_s
+                seconds = size // 1000 if covered is None else min(covered, size // 1000)
                 total, weight = sums.get((name, pollutant), (0.0, 0))
-                sums[name, pollutant] = total + one.value * seconds, weight + seconds
+                sums[name, pollutant] = total + value * seconds, weight + seconds
 
     def over(self, hour: int, failed: list[Refused]) -> None:
         """All windows of an hour are final."""

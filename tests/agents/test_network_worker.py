@@ -1,15 +1,32 @@
-"""The network stage behind the broker: killed workers leave the series as if nothing had happened."""
+"""The network stage behind the broker: what it says is what the offline judge says of the same hours, and
+killed workers leave the series as if nothing had happened.
+"""
 
+import csv
+import json
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from itertools import cycle, islice
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from backfill.hourly import read_folder
+from cli import doctor
+from cli.main import app
+from fusion.together.witnesses import possible_in_region
+from infra.connect import environment
 from infra.stack.broker import EmbeddedBroker
+from model.evaluation.region import read_region
+from network import region as network
+from schemas.base import format_time, from_ms
+from schemas.parameters import Pollutant
 from schemas.station import Station
 from schemas.times import HOUR_MS
 from settings.sections import KafkaSettings, NetworkSettings, Settings, WindowSettings
@@ -20,15 +37,47 @@ pytestmark = [pytest.mark.broker]
 
 PARTITIONS = 2
 START = 1_750_240_800_000
-MINUTES = 130
+HOURS = 48
 RULES = WindowSettings(
-    size=timedelta(minutes=5),
+    size=timedelta(hours=1),
     grace=timedelta(seconds=5),
-    allowed_lateness=timedelta(minutes=10),
+    allowed_lateness=timedelta(minutes=30),
     disorder=timedelta(seconds=10),
     idle_timeout=None,
 )
 STATIONS = ("st-0", "st-1", "st-2", "st-3", "alone")
+#: From then on one station is silent.
+SILENT_FROM = 30
+#: Hours that a sensor was heard until nothing of the station's own past is beside what the region says.
+GROWN = 24
+
+
+class Reading(NamedTuple):
+    """What a station measured, and whether anybody hears of it."""
+
+    at: int
+    station: str
+    values: dict[Pollutant, float]
+    hidden: frozenset[Pollutant]
+
+
+def truth() -> list[Reading]:
+    """Five a hour of four stations of a town, of which one never measures CO and another falls silent, and of
+    one far from any."""
+    dice = random.Random(1)
+    found = []
+    for minute in range(0, HOURS * 60, 12):
+        shared = 40 + 15 * math.sin(minute / 200) + 8 * math.sin(minute / 61)
+        for number, name in enumerate(STATIONS):
+            level = shared * (1 + 0.1 * number) + dice.uniform(-2, 2)
+            values: dict[Pollutant, float] = {
+                "pm25": round(level, 2), "co": round(15 * level + 100 + dice.uniform(-30, 30), 1)
+            }  # fmt: skip
+            hidden: set[Pollutant] = {"co"} if name == "st-1" else set()
+            if name == "st-2" and minute >= SILENT_FROM * 60:
+                hidden |= {"pm25", "co"}
+            found.append(Reading(START + minute * 60_000, name, values, frozenset(hidden)))
+    return found
 
 
 def progress(at: int) -> list[Sent]:
@@ -39,63 +88,86 @@ def progress(at: int) -> list[Sent]:
     ]
 
 
+def placed(name: str) -> Station:
+    number = STATIONS.index(name)
+    there = name != "alone"
+    return Station(
+        station=name, latitude=45.0 + 0.02 * number if there else None, longitude=9.0 if there else None
+    )
+
+
 def records() -> list[Sent]:
-    """Four stations of a town, of which one never measures CO and another falls silent, and one far from
-    any; some readings come late.
-    """
-    dice = random.Random(1)
+    """What is heard of it; some comes late."""
+    dice = random.Random(2)
     sent: list[tuple[int, Sent]] = []
-    for number, name in enumerate(STATIONS):
-        for minute in range(0, MINUTES, 2):
-            at = START + minute * 60_000 + number * 1000
-            level = 40 + 15 * math.sin(minute / 25) + dice.uniform(-2, 2)
-            values = {"pm25": round(level, 2), "co": round(15 * level + 100, 1)}
-            if name == "st-1":
-                del values["co"]
-            if name == "st-2" and minute > 70:
-                continue
-            late = 400_000 if dice.random() < 0.05 else 0
-            sent.append((at + late, reading(name, at, values)))
-    for minute in range(0, MINUTES, 10):
-        at = START + minute * 60_000
+    for one in truth():
+        heard = {str(name): value for name, value in one.values.items() if name not in one.hidden}
+        if heard:
+            late = 1_500_000 if dice.random() < 0.05 else 0
+            sent.append((one.at + late, reading(one.station, one.at, heard)))
+    for hour in range(HOURS):
+        at = START + hour * HOUR_MS
         sent += [(at, one) for one in progress(at) if one.topic == topics.FEATURES]
     sent.sort(key=lambda pair: pair[0])
-    placed = [
-        Sent(
-            topics.STATIONS, name.encode(),
-            Station(
-                station=name,
-                latitude=None if name == "alone" else 45.0 + 0.02 * number,
-                longitude=None if name == "alone" else 9.0,
-            ).model_dump_json().encode(),
-        )
-        for number, name in enumerate(STATIONS)
-    ]  # fmt: skip
     return [
-        *placed,
+        *(Sent(topics.STATIONS, name.encode(), placed(name).model_dump_json().encode()) for name in STATIONS),
         *progress(START),
         *(record for _, record in sent),
-        *progress(START + MINUTES * 60_000 + 2 * HOUR_MS),
+        *progress(START + HOURS * HOUR_MS + 2 * HOUR_MS),
     ]
 
 
-def test_kills_of_fusion_and_the_network_change_nothing(broker: EmbeddedBroker, tmp_path: Path) -> None:
+def said_offline(folder: Path) -> dict[tuple[str, int, Pollutant], tuple[float, float, float]]:
+    """What `skyfuse evaluate --network` has the region say of what is hidden, by the end of the hour (s)."""
+    with (folder / "readings.csv").open("w", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["station", "time", "parameter", "value", "unit"])
+        for one in truth():
+            if one.station != "alone":
+                for name, value in one.values.items():
+                    rows.writerow([one.station, format_time(from_ms(one.at)), name, value, "ug/m3"])
+    with (folder / "stations.csv").open("w", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["station", "latitude", "longitude"])
+        rows.writerows([name, placed(name).latitude, placed(name).longitude] for name in STATIONS[:-1])
+    data, problems = read_region(folder, read_folder)
+    assert problems == []
+    assert data.values.shape == (HOURS, 8)
+    silent = [
+        one.station == "st-2" or one == ("st-1", "co") for one in data.members.variables
+    ]  # fmt: skip
+    never = [one == ("st-1", "co") for one in data.members.variables]
+    region = network.fresh(data.members)
+    found: dict[tuple[str, int, Pollutant], tuple[float, float, float]] = {}
+    for hour, (end, row) in enumerate(zip(data.times.tolist(), data.values, strict=True)):
+        row = np.where(silent if hour >= SILENT_FROM else never, np.nan, row)
+        said = possible_in_region(data.members, network.estimate(region, end, row), row)
+        for index in np.flatnonzero(np.isnan(row)):
+            station, name = data.members.variables[index]
+            found[station, end // 1000, name] = tuple(float(part[index]) for part in said[:3])  # type: ignore[assignment]
+        region = network.learned_with_silence(region, end, row)
+    return found
+
+
+def settings_of(broker: EmbeddedBroker, folder: Path, name: str) -> Settings:
+    return Settings(
+        data_dir=folder / name,
+        kafka=KafkaSettings(bootstrap=broker.bootstrap, prefix=f"{name}.", partitions=PARTITIONS),
+        window=RULES,
+        network=NetworkSettings(enabled=True),
+    )
+
+
+@pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.slow)])
+def test_it_says_what_the_judge_says_and_kills_change_nothing(
+    broker: EmbeddedBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kills: int
+) -> None:
     log = records()
     roles = ("fusion", "network", "sink")
-
-    def settings(name: str) -> Settings:
-        return Settings(
-            data_dir=tmp_path / name,
-            kafka=KafkaSettings(bootstrap=broker.bootstrap, prefix=f"{name}.", partitions=PARTITIONS),
-            window=RULES,
-            network=NetworkSettings(enabled=True),
-        )
-
-    windows = MINUTES // 5
-    last = START // 1000 + windows * 300
+    last = START // 1000 + HOURS * 3600
     for name in ("calm", "storm"):
         (tmp_path / f"{name}-logs").mkdir()
-    calm = settings("net-calm")
+    calm = settings_of(broker, tmp_path, f"net-calm-{kills}")
     with fleet(calm, tmp_path / "calm-logs", roles) as workers:
         send(calm, log)
         until(
@@ -104,15 +176,29 @@ def test_kills_of_fusion_and_the_network_change_nothing(broker: EmbeddedBroker, 
             150,
         )
         until("it to be still", _still(calm), 90)
+        takes_part = {one.what: one for one in doctor.broker(calm)}["network stage"]
+        assert (takes_part.state, takes_part.found) == ("ok", "on, 1 worker")
+        off = calm.model_copy(update={"network": NetworkSettings(enabled=False)})
+        assert {one.what: one.state for one in doctor.broker(off)}["network stage"] == "bad"
     undisturbed = stored(calm)
     assert {key for key in undisturbed if key[0] == "st-2"} == {
-        ("st-2", START // 1000 + number * 300) for number in range(1, windows + 1)
+        ("st-2", START // 1000 + number * 3600) for number in range(1, HOURS + 1)
     }
-    storm = settings("net-storm")
-    victims = ["network", "fusion", "network"]
-    size = -(-len(log) // len(victims))
+    compared = 0
+    for (station, end, name), expected in said_offline(tmp_path).items():
+        found = undisturbed[station, end].pollutants[name]
+        if end > START // 1000 + GROWN * 3600:
+            assert (found.kind, found.method) == ("imputed", "network")
+            assert [found.value, found.lo, found.hi] == pytest.approx(expected, rel=1e-6)
+            compared += 1
+    assert compared == 2 * (HOURS - SILENT_FROM) + HOURS - GROWN
+    told = listening_to(calm, monkeypatch)
+    assert set(told["st-1", "co"]) == {"st-0", "st-3"}, "who is silent tells nothing"
+
+    storm = settings_of(broker, tmp_path, f"net-storm-{kills}")
+    size = -(-len(log) // kills)
     with fleet(storm, tmp_path / "storm-logs", roles) as workers:
-        for number, victim in enumerate(victims):
+        for number, victim in enumerate(islice(cycle(("network", "fusion", "network", "sink")), kills)):
             before = len(stored(storm))
             send(storm, log[number * size : (number + 1) * size])
             until("some progress", lambda: len(stored(storm)) > before or number == 0, 90)  # noqa: B023
@@ -126,24 +212,33 @@ def test_kills_of_fusion_and_the_network_change_nothing(broker: EmbeddedBroker, 
         try:
             until("the disturbed run to equal the undisturbed one", finished, 150)
         except AssertionError:
-            found = stored(storm)
-            differing = sorted(key for key in undisturbed if found.get(key) != undisturbed[key])
+            found_now = stored(storm)
+            differing = sorted(key for key in undisturbed if found_now.get(key) != undisturbed[key])
             for key in differing[:2]:
                 print(
                     undisturbed[key].model_dump_json(),
-                    key in found and found[key].model_dump_json(),
+                    key in found_now and found_now[key].model_dump_json(),
                     sep="\n",
                 )
             raise AssertionError(f"{len(differing)} differ: {differing[:5]}") from None
     silent = undisturbed["st-2", last]
     assert silent.unheard
-    assert silent.pollutants["pm25"].method == "network"
     never = undisturbed["st-1", last].pollutants["co"]
-    assert never.kind == "imputed"
     assert never.weights["neighbours"] > 0.3
-    truth = undisturbed["st-0", last].pollutants["co"].value
-    assert abs(never.value - truth) < 0.3 * truth
     assert "network" not in {one.method for one in undisturbed["alone", last].pollutants.values()}
+
+
+def listening_to(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> Mapping[tuple[str, str], Mapping[str, float]]:
+    """What `skyfuse network show` says: by station and pollutant the stations that would tell of it."""
+    for name, value in environment(settings).items():
+        monkeypatch.setenv(name, value)
+    said = CliRunner().invoke(app, ["network", "show", "", "--json"])
+    assert said.exit_code == 0, said.output
+    return {
+        (one["station"], one["pollutant"]): one["neighbours"] for one in json.loads(said.stdout)["sensors"]
+    }
 
 
 def _still(settings: Settings) -> Callable[[], bool]:
