@@ -46,7 +46,9 @@ def guide(city: City, now_ms: int, shown: Mapping[str, int] | None = None) -> li
         if station.id in ends and smoke(city, station, ends[station.id]) >= 1.0
     ][:1]
     alone = [station.id for station in city.stations if not station.record.sensors]
-    lines += [f"look at {name}: a camera alone, all it has comes from its pictures" for name in alone[:1]]
+    lines += [
+        f"look at {name}: a camera alone, it has what pictures and neighbours tell" for name in alone[:1]
+    ]
     if sun_over(city, now_ms) < NIGHT_ELEVATION and any(station.has_camera for station in city.stations):
         lines.append(
             f"it is night over the simulated city: its cameras see nothing until {_morning(city, now_ms)} UTC"

@@ -318,7 +318,7 @@ def test_at_first_one_sensor_is_silent_one_lies_one_station_is_a_camera_and_a_li
                 if minutes <= 70
                 else []
             ),
-            "look at hill: a camera alone, all it has comes from its pictures",
+            "look at hill: a camera alone, it has what pictures and neighbours tell",
         ]
 
     # While history is sent the table shows a time at which they worked, or in which it does not show yet.
@@ -334,7 +334,9 @@ def test_at_first_one_sensor_is_silent_one_lies_one_station_is_a_camera_and_a_li
     )  # fmt: skip
     assert "park" not in told(silent + 3 * MINUTE_MS)
 
-    assert guide(city, _NOON_MS, {}) == ["look at hill: a camera alone, all it has comes from its pictures"]
+    assert guide(city, _NOON_MS, {}) == [
+        "look at hill: a camera alone, it has what pictures and neighbours tell"
+    ]
     # Both worked before: what stands in, and what is trusted, rests on that.
     assert {v.sensor for v in measured(city, stations["park"], _NOON_MS - 30 * MINUTE_MS)} == {"pm", "gas"}
     assert fault(city, stations["harbour"], "pm-b", _NOON_MS - 50 * MINUTE_MS) is None
