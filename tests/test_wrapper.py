@@ -119,16 +119,26 @@ _TOOL = """\
 #!/bin/sh
 echo "$(basename "$0") $*"
 case "$*" in
-*"pytest -m not broker"*) echo beside >"$0.goes-on" ;;
-*"pytest -m broker"*) read -r _ <"$0.goes-on"; exit "$BROKER_TESTS" ;;
+*"-m pytest"*)
+    case "${COVERAGE_FILE##*/}" in
+    .coverage.2) share=2; goes_on=3 ;;
+    .coverage.3) share=3; goes_on=1 ;;
+    *) share=1; goes_on=2 ;;
+    esac
+    # Each lets the next one go on: one after the other, they never end.
+    [ $share = 1 ] && echo beside >"$0.$goes_on"
+    read -r _ <"$0.$share"
+    [ $share = 1 ] || echo beside >"$0.$goes_on"
+    [ $share != "$FAILS" ]
+    ;;
 esac
 """
 
 
 @pytest.mark.parametrize(("options", "more"), [((), ""), (("--fast",), " and not slow")])
-@pytest.mark.parametrize("code", [0, 1])
-def test_tests_with_a_broker_run_beside_the_others_and_count_as_much(
-    checkout: Path, code: int, options: tuple[str, ...], more: str
+@pytest.mark.parametrize("fails", ["none", "1", "2", "3"])
+def test_tests_run_in_three_processes_at_once_and_each_counts(
+    checkout: Path, fails: str, options: tuple[str, ...], more: str
 ) -> None:
     tools = checkout / ".venv" / "bin"
     (checkout / ".venv" / "skyfuse").mkdir(parents=True)
@@ -139,19 +149,23 @@ def test_tests_with_a_broker_run_beside_the_others_and_count_as_much(
     for name in ("python", "ruff", "mypy", "lint-imports", "mkdocs"):
         (tools / name).write_text(_TOOL)
         (tools / name).chmod(0o755)
-    # The tests with a broker go on when those without one have come: one after the other, they never end.
-    os.mkfifo(tools / "python.goes-on")
+    for share in (1, 2, 3):
+        os.mkfifo(tools / f"python.{share}")
     done = subprocess.run(
-        [checkout / "skyfuse", "test", *options], env=_environment(BROKER_TESTS=str(code)), text=True,
+        [checkout / "skyfuse", "test", *options], env=_environment(FAILS=fails), text=True,
         capture_output=True, timeout=300,
     )  # fmt: skip
-    assert done.returncode == code
+    assert done.returncode == (fails != "none")
     lines = done.stdout.splitlines()
-    assert lines[-1] == ("FAILED: tests with a broker" if code else "All checks passed.")
-    said = lines.index(f"python -m coverage run -m pytest -m broker{more}")
-    assert said == 1 + lines.index("== tests with a broker")
-    assert f"python -m coverage run -m pytest -m not broker{more}" in lines
-    assert any(line.startswith("python -m coverage combine") for line in lines)
+    assert lines[-1] == ("All checks passed." if fails == "none" else f"FAILED: tests ({fails} of 3)")
+    told = [lines[1 + lines.index(f"== tests ({share} of 3)")] for share in (1, 2, 3)]
+    call = re.compile(r"python -m coverage run -m pytest -p tests\.portions --portions (\S+)(.*)")
+    calls = [call.fullmatch(one) for one in told]
+    assert len({one[1] for one in calls if one}) == 1
+    chosen = " -m not slow" if more else ""
+    assert [one and one[2] for one in calls] == [f" -m not broker{more}", chosen, chosen]
+    combined = [line.rpartition(".")[2] for line in lines if line.startswith("python -m coverage combine")]
+    assert combined == ["2", "3"]
 
 
 def test_a_disk_without_room_is_said_with_how_much_is_needed(checkout: Path) -> None:

@@ -20,6 +20,7 @@ from settings.sections import KafkaSettings, Settings
 from streams import admin
 from streams.admin import create_topics
 from streams.web import waiting_pages
+from tests.busy import stretched
 from tests.harness import until
 
 REFUSED = "Unable connect to node with id 1: [Errno 111] Connect call failed ('127.0.0.1', 9092)"
@@ -98,8 +99,9 @@ def worker(role: str, bootstrap: str, folder: Path, *options: str) -> "subproces
 def ends_when_told_to(running: "subprocess.Popen[bytes]") -> None:
     asked = time.monotonic()
     running.send_signal(signal.SIGTERM)
-    assert running.wait(timeout=30) == 0
-    assert time.monotonic() - asked < 10.0
+    assert running.wait(timeout=120) == 0
+    took = time.monotonic() - asked
+    assert took < stretched(10.0)
 
 
 STUCK = """
@@ -129,7 +131,7 @@ def test_a_worker_that_cannot_stop_ends_all_the_same(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     ended = subprocess.run(
         [sys.executable, "-c", STUCK],
-        capture_output=True, text=True, timeout=60, cwd=root, env=os.environ | {"HOME": str(tmp_path)},
+        capture_output=True, text=True, timeout=300, cwd=root, env=os.environ | {"HOME": str(tmp_path)},
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     assert "ends now as a killed worker does" in ended.stdout + ended.stderr
@@ -137,7 +139,7 @@ def test_a_worker_that_cannot_stop_ends_all_the_same(tmp_path: Path) -> None:
 
 def asked(port: int, page: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=30) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=60) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()

@@ -20,6 +20,7 @@ from settings.sections import KafkaSettings, Settings
 from sources.gateway.keys import StoredKey, changing_keys, digest_of
 from streams.admin import create_topics
 from streams.topics import READINGS
+from tests.busy import stretched
 from tests.harness import read_all, until
 
 pytestmark = pytest.mark.broker
@@ -65,7 +66,7 @@ def send(port: int, minute: int) -> int:
 
 def ready(web: int) -> int:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{web}/readyz", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{web}/readyz", timeout=20) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         error.close()
@@ -97,8 +98,9 @@ def test_everything_acknowledged_is_there_after_kafka_was_away(
         restartable_broker.kill()
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(12) == 0
-        assert time.monotonic() - began < 10.5
+        assert process.wait(120) == 0
+        took = time.monotonic() - began
+        assert took < stretched(10.5)
         restartable_broker.start()
     found = {json.loads(record.value)["observed_at"] for record in read_all(settings, READINGS)}
     assert {1_787_306_400_000 + minute * 60_000 for minute in taken} <= found

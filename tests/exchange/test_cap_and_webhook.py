@@ -23,6 +23,7 @@ from schemas.station import Station
 from streams.errors import WaitStopped
 from streams.patience import Patience
 from tests.alerting.test_machine import MINUTE, RULES, minutes
+from tests.busy import stretched
 from tests.samples import T0, estimate, imputed, index, measured
 
 NS = {"cap": cap.NAMESPACE}
@@ -199,7 +200,8 @@ def test_a_receiver_that_drips_its_answer_is_given_up_in_time(dripper, dripped):
     one = hook(dripper.url, waits, attempts=2, timeout=0.4)
     began = time.monotonic()
     reason = one.deliver(EVENTS[0])
-    assert time.monotonic() - began < 5
+    took = time.monotonic() - began
+    assert took < stretched(5.0)
     if dripped == "body":  # its status is an answer
         assert reason.startswith("given up after 2 attempts: the receiver answers 503: ")
     else:
@@ -219,7 +221,8 @@ def test_a_notifier_that_stops_waits_for_no_answer(dripper):
     began = time.monotonic()
     with pytest.raises(WaitStopped):
         one.deliver(EVENTS[0])
-    assert time.monotonic() - began < 5
+    took = time.monotonic() - began
+    assert took < stretched(5.0)
 
 
 class Dripper:

@@ -22,6 +22,7 @@ from infra.stack.processes import Child, spawn
 from settings.sections import KafkaSettings, RedisSettings, Settings, WebSettings
 from streams.admin import create_topics
 from streams.topics import ESTIMATES
+from tests.busy import stretched
 from tests.engines import free_port, until
 from tests.harness import Sent, send
 from tests.samples import estimate, index, measured
@@ -75,7 +76,7 @@ class WebWorker(Worker):
     def json(self, path: str) -> Any:
         try:
             answer = urllib3.request(
-                "GET", f"http://127.0.0.1:{self.settings.web.port}/api/v1/{path}", retries=False, timeout=2
+                "GET", f"http://127.0.0.1:{self.settings.web.port}/api/v1/{path}", retries=False, timeout=10
             )
         except urllib3.exceptions.HTTPError:
             return None
@@ -208,7 +209,8 @@ def test_what_is_killed_is_named_and_costs_neither_a_listener_nor_the_open_page_
     began = time.monotonic()
     send(settings, [sent(1)])
     until(lambda: len(listener.ends()) == 1, "an estimate in the stream")
-    assert time.monotonic() - began < 2.0
+    took = time.monotonic() - began
+    assert took < stretched(2.0)
 
     until(lambda: worker.health()["status"] == "ok", "the sink to answer", 60)
     worker.sink.kill()

@@ -12,6 +12,7 @@ from schemas.alert import Alert
 from schemas.base import from_ms
 from schemas.station import Camera, Sensor, Station
 from sinks.store import Store
+from tests.busy import stretched
 from tests.engines import until
 from tests.samples import estimate, imputed, index, measured
 from tests.web.serving import Served, served
@@ -80,6 +81,7 @@ def page_of(browser: Any, server: Served, path: str, **context: Any) -> Iterator
     """An open page. At the end: it asked nobody but us, and nothing went wrong in it."""
     made = browser.new_context(**({"viewport": {"width": 1280, "height": 800}, "locale": "en-GB"} | context))
     wrong: list[str] = []
+    made.set_default_timeout(120_000)
     page = made.new_page()
     page.on("console", lambda said: wrong.append(said.text) if said.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: wrong.append(str(error)))
@@ -93,7 +95,7 @@ def page_of(browser: Any, server: Served, path: str, **context: Any) -> Iterator
         made.close()
 
 
-def shows(page: Any, selector: str, text: str, within_ms: int = 10_000) -> None:
+def shows(page: Any, selector: str, text: str, within_ms: int = 60_000) -> None:
     """Return when it does. (What waits for a condition in JavaScript would need the policy's leave.)"""
     page.locator(selector, has_text=text).first.wait_for(timeout=within_ms)
 
@@ -175,8 +177,9 @@ def test_a_new_estimate_and_an_alert_are_in_the_open_page_within_two_seconds(bro
         until(lambda: shown.parts.counter.open > 0, "the page to listen")
         began = time.monotonic()
         shown.show([window("b", now_s() + 60, 277)])
-        shows(page, ".stations", "277", 5000)
-        assert time.monotonic() - began < 2.0
+        shows(page, ".stations", "277")
+        took = time.monotonic() - began
+        assert took < stretched(2.0)
         shows(page, ".stations li:first-child", "277")
         at = from_ms(now_s() * 1000)
         shown.tell(
@@ -186,7 +189,7 @@ def test_a_new_estimate_and_an_alert_are_in_the_open_page_within_two_seconds(bro
             )
         )  # fmt: skip
         page.click("text=Alerts")
-        shows(page, "main", "index is 277", 5000)
+        shows(page, "main", "index is 277")
         assert page.url.endswith("/alerts")
         page.go_back()
         page.wait_for_selector(".stations li")
@@ -197,7 +200,7 @@ def test_a_revision_that_is_older_is_not_shown(browser, shown):
     with page_of(browser, shown, "/") as page:
         until(lambda: shown.parts.counter.open > 0, "the page to listen")
         shown.show([window("c", end, 66, revision=5), window("c", end, 44, revision=4), window("a", end, 33)])
-        shows(page, ".stations", "33", 5000)
+        shows(page, ".stations", "33")
         assert "66" in page.text_content(".stations")
         assert "44" not in page.text_content(".stations")
 

@@ -41,7 +41,7 @@ def test_each_command_of_the_page_is_taken(tmp_path: Path) -> None:
         way = HttpWay(HttpSettings(port=0), reception, reception, KeyRing(file))
         serving = asyncio.create_task(way.serve())
         try:
-            await asyncio.wait_for(way.listening.wait(), 5)
+            await asyncio.wait_for(way.listening.wait(), 60)
             assert way.address is not None
             for command in commands():
                 here = command.replace("127.0.0.1:8090", f"127.0.0.1:{way.address[1]}")
@@ -49,7 +49,7 @@ def test_each_command_of_the_page_is_taken(tmp_path: Path) -> None:
                     here, cwd=tmp_path, env={"KEY": KEY, "PATH": "/usr/bin:/bin"},
                     stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
                 )  # fmt: skip
-                said, _ = await asyncio.wait_for(process.communicate(), 30)
+                said, _ = await asyncio.wait_for(process.communicate(), 120)
                 answer = json.loads(said)
                 assert (answer.get("published"), answer.get("refused")) == (1, None), (command, answer)
         finally:

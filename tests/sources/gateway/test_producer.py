@@ -14,6 +14,7 @@ from sources.gateway.producer import ConfirmedProducer
 from streams.admin import create_topics
 from streams.stage import Out
 from streams.topics import MAX_RECORD_BYTES, READINGS
+from tests.busy import stretched
 
 pytestmark = pytest.mark.broker
 
@@ -63,13 +64,15 @@ def test_what_was_confirmed_is_there_and_a_broker_that_is_away_is_said_quickly(
         began = time.monotonic()
         with pytest.raises(KafkaAway):
             await producer.publish([record(1000)])
-        assert 1.5 < time.monotonic() - began < 5
+        took = time.monotonic() - began
+        assert 1.5 < took < stretched(5.0)
         began = time.monotonic()
         for number in range(1001, 1100):  # nobody waits in line for a dead broker
             with pytest.raises(KafkaAway) as raised:
                 await producer.publish([record(number)])
             assert raised.value.retry_after_s > 0
-        assert time.monotonic() - began < 1
+        took = time.monotonic() - began
+        assert took < stretched(1.0)
 
         broker.start()
         deadline = time.monotonic() + 60

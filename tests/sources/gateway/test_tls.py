@@ -57,7 +57,7 @@ def test_readings_come_over_https(folder: Path, tmp_path: Path, monkeypatch: pyt
         )
         way = HttpWay(settings, reception, reception, KeyRing(tmp_path / "keys.toml"))
         serving = asyncio.create_task(way.serve())
-        await asyncio.wait_for(way.listening.wait(), 5)
+        await asyncio.wait_for(way.listening.wait(), 60)
         assert way.address is not None
         url = f"https://localhost:{way.address[1]}/v1/observations"
         headers = {"Authorization": f"Bearer {ALL}", "Content-Type": "application/json"}
@@ -65,8 +65,8 @@ def test_readings_come_over_https(folder: Path, tmp_path: Path, monkeypatch: pyt
             # Who never begins to shake hands holds a place, and not for long.
             idle = [await asyncio.open_connection(*way.address) for _ in range(5)]
             full = await asyncio.open_connection(*way.address)
-            assert await asyncio.wait_for(full[0].read(), 5) == b""
-            await asyncio.wait_for(asyncio.gather(*(reader.read() for reader, _ in idle)), 5)
+            assert await asyncio.wait_for(full[0].read(), 60) == b""
+            await asyncio.wait_for(asyncio.gather(*(reader.read() for reader, _ in idle)), 60)
             async with aiohttp.ClientSession() as session:
                 known = ssl.create_default_context(cafile=folder / "ca.pem")
                 async with session.post(url, data=READING, headers=headers, ssl=known) as answer:
