@@ -1,9 +1,9 @@
 """How large the local store gets, and how long its users wait, with retention and without.
 
-Minutes of some stations, as the sink writes them (polls of 2,000 estimates, each followed by what the sink
-tidies up), day after day in event time, as fast as they can be written. The estimates are costly ones: all
-six pollutants, two standards, a model output. Beside it a reader asks again and again for the newest window
-of each station and for one station's last hour.
+Windows of some stations (minutes, or longer ones: --window-minutes), as the sink writes them (polls of 2,000
+estimates, each followed by what the sink tidies up), day after day in event time, as fast as they can be
+written. The estimates are costly ones: all six pollutants, two standards, a model output. Beside it a reader
+asks again and again for the newest window of each station and for one station's last hour.
 
 Baseline: the same store without retention, of which two days are written (--baseline-days), since it grows by
 the same amount each day. Sizes grow with the number of stations; what 1,000 take is worked out from these.
@@ -35,14 +35,15 @@ _DAY_MS: Final = 86_400_000
 _POLL: Final = 2_000
 
 
-def minutes(stations: int, days: int) -> Iterator[list[Estimate]]:
-    """Polls of a city's minutes; values repeat every hour, which no one here looks at."""
-    hour = estimates(stations, 60)
+def polls(stations: int, days: int, minutes: int) -> Iterator[list[Estimate]]:
+    """Polls of a city's windows of `minutes`; values repeat after a while, which no one here looks at."""
+    repeat, size = max(4, 3000 // stations), 60_000 * minutes
+    some = estimates(stations, repeat)
     made = (
-        one.model_copy(update={"window": Window(start=from_ms(start), end=from_ms(start + 60_000))})
-        for minute in range(days * 1440)
-        for start in (_START_MS + 60_000 * minute,)
-        for one in hour[minute % 60 * stations : (minute % 60 + 1) * stations]
+        one.model_copy(update={"window": Window(start=from_ms(start), end=from_ms(start + size))})
+        for number in range(days * 1440 // minutes)
+        for start in (_START_MS + size * number,)
+        for one in some[number % repeat * stations : (number % repeat + 1) * stations]
     )
     while poll := list(itertools.islice(made, _POLL)):
         yield poll
@@ -88,8 +89,8 @@ class Found(NamedTuple):
     reader_longest_s: float
 
 
-def run(folder: Path, stations: int, days: int, retention: Retention | None) -> Found:
-    """Fill one store."""
+def run(folder: Path, stations: int, days: int, minutes: int, retention: Retention | None) -> Found:
+    """Fill one store with windows of `minutes`."""
     path = folder / "store.sqlite"
     worst_write = worst_tidy = 0.0
     written = 0
@@ -100,7 +101,7 @@ def run(folder: Path, stations: int, days: int, retention: Retention | None) -> 
         Store(path, retention=retention, clock=lambda: clock) as store,
         Reader(path, f"station-{stations // 2:04}") as reader,
     ):
-        for poll in minutes(stations, days):
+        for poll in polls(stations, days, minutes):
             at = time.perf_counter()
             store.write(poll)
             done = time.perf_counter()
@@ -108,7 +109,7 @@ def run(folder: Path, stations: int, days: int, retention: Retention | None) -> 
             worst_write = max(worst_write, done - at)
             worst_tidy = max(worst_tidy, time.perf_counter() - done)
             written += len(poll)
-            if written // (stations * 1440) > len(sizes):
+            if written // (stations * 1440 // minutes) > len(sizes):
                 sizes.append(path.stat().st_size)
                 kept = "with" if retention else "without"
                 print(f"day {len(sizes):3} {kept} retention: {sizes[-1] / 1e6:9.1f} MB", flush=True)
@@ -125,10 +126,13 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bench store", description=__doc__)
     parser.add_argument("--stations", type=int, default=50)
     parser.add_argument("--days", type=int, default=30)
+    parser.add_argument("--window-minutes", type=int, default=1, help="must divide a day")
     parser.add_argument("--baseline-days", type=int, default=2)
     parser.add_argument("--folder", type=Path, help="where the stores are made; a temporary folder otherwise")
     arguments = parser.parse_args(argv)
-    stations, days = arguments.stations, arguments.days
+    stations, days, minutes = arguments.stations, arguments.days, arguments.window_minutes
+    if 1440 % minutes:
+        parser.error("--window-minutes must divide a day")
     kept = RetentionSettings()
     whole = kept.windows.days
     retention = Retention(windows=whole * _DAY_MS, hours=kept.hours.days * _DAY_MS)
@@ -136,17 +140,17 @@ def main(argv: list[str] | None = None) -> int:
         bare, found = Path(folder) / "without", Path(folder) / "with"
         bare.mkdir()
         found.mkdir()
-        grows = run(bare, stations, arguments.baseline_days, None)
-        stays = run(found, stations, days, retention)
+        grows = run(bare, stations, arguments.baseline_days, minutes, None)
+        stays = run(found, stations, days, minutes, retention)
     for name in ("windows_per_s", "longest_write_s", "longest_tidy_s", "reader_p50_s", "reader_longest_s"):
         print(f"{name:18} {getattr(stays, name):10.4f}   without retention {getattr(grows, name):10.4f}")
-    window = grows.sizes[-1] / (len(grows.sizes) * stations * 1440)
+    window = grows.sizes[-1] / grows.windows
     print(f"a window takes {window:.0f} bytes")
     if days > whole + 3:
         # Once windows leave at the rate at which they come, the file grows by hours and days.
         growth = (stays.sizes[-1] - stays.sizes[whole + 1]) / ((days - whole - 2) * stations)
         print(f"a station's hours and day take {growth:.0f} bytes a day")
-    largest, baseline = max(stays.sizes), window * stations * 1440 * days
+    largest, baseline = max(stays.sizes), window * stays.windows
     print(
         f"1,000 stations x {days} days: {largest / stations * 1000 / 1e9:.1f} GB; without retention"
         f" {baseline / stations * 1000 / 1e9:.1f} GB"
