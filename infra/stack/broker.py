@@ -27,6 +27,8 @@ _MIB: Final = 1024 * 1024
 #: Below this much free disk Kafka would soon stop by itself, with less to say.
 _LEAST_FREE: Final = 256 * _MIB
 _PORT_TRIES: Final = 3
+#: Five seconds on an idle machine: eight of the processor, of which a busy one gives it little.
+_PATIENCE_S: Final = 300.0
 #: What marks the lines of a log that say why a broker did not start.
 _TELLING: Final = (" ERROR ", " FATAL ", "rror:", "Exception: ")
 _PORT_TAKEN: Final = "Address already in use"
@@ -161,7 +163,7 @@ class EmbeddedBroker(LocalServer):
         """Process id while it runs."""
         return self._child.pid if self.running and self._child else None
 
-    def start(self, timeout: float = 60.0, progress: Callable[[str], None] | None = None) -> None:
+    def start(self, timeout: float = _PATIENCE_S, progress: Callable[[str], None] | None = None) -> None:
         """Start and wait until clients are served; `progress` is told what is being done.
 
         Raises BrokerError: no Java, jars cannot be fetched, port in use, disk full, folder in use by another

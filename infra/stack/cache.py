@@ -11,7 +11,7 @@ import redis
 
 from infra.errors import CacheError, StackError
 from infra.stack.ports import HOST, expect_loopback, free_port, is_free
-from infra.stack.processes import LocalServer, spawn, tail
+from infra.stack.processes import PATIENCE_S, LocalServer, spawn, tail
 
 _MAX_MEMORY: Final = "64mb"
 
@@ -33,7 +33,7 @@ class EmbeddedCache(LocalServer):
             raise CacheError("the embedded cache has no port yet: start it first")
         return f"redis://{HOST}:{self._port}/0"
 
-    def start(self, timeout: float = 15.0) -> None:
+    def start(self, timeout: float = PATIENCE_S) -> None:
         """Start and wait until it answers. Raises CacheError."""
         if self.running:
             return

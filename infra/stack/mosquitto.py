@@ -9,7 +9,7 @@ from typing import Final
 
 from infra.errors import MosquittoError, StackError
 from infra.stack.ports import HOST, expect_loopback, free_port, is_free
-from infra.stack.processes import LocalServer, spawn, tail
+from infra.stack.processes import PATIENCE_S, LocalServer, spawn, tail
 
 #: MQTT's own.
 PORT: Final = 1883
@@ -50,7 +50,7 @@ class LocalMosquitto(LocalServer):
             raise MosquittoError("Mosquitto has no port yet: start it first")
         return f"mqtt://{HOST}:{self._port}"
 
-    def start(self, timeout: float = 15.0) -> None:
+    def start(self, timeout: float = PATIENCE_S) -> None:
         """Start and wait until it takes connections. Raises MosquittoError."""
         program = shutil.which("mosquitto") or shutil.which(_SBIN)
         if program is None:

@@ -140,6 +140,11 @@ def ended_by_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+#: How long a server may take until it answers, s. On an idle machine it is a second; one that gets little of
+#: a busy machine is slow, not broken. One that ends is told of at once.
+PATIENCE_S: Final = 120.0
+
+
 class LocalServer:
     """A server of this machine's own: started on entry, stopped on exit. Its `start` sets `_child`."""
 
@@ -158,7 +163,7 @@ class LocalServer:
         """Whether the process is alive."""
         return self._child is not None and self._child.poll() is None
 
-    def start(self, timeout: float = 15.0) -> None:
+    def start(self, timeout: float = PATIENCE_S) -> None:
         """Start and wait until it answers, for so many seconds."""
         raise NotImplementedError
 
