@@ -36,9 +36,9 @@ def free_port() -> int:
 def until(condition: Callable[[], Any], what: str, deadline_s: float = _DEADLINE_S) -> Any:
     """The first truthy result of `condition`; fails the test when there is none in time.
 
-    `deadline_s` is that of an idle machine; where others work beside the test it may take three times that.
+    `deadline_s` is that of an idle machine; where others work beside the test it may take six times that.
     """
-    deadline_s *= 3
+    deadline_s *= 6
     end = time.monotonic() + deadline_s
     while True:
         result = condition()

@@ -44,9 +44,9 @@ REPLAY = WindowSettings(
 def until(what: str, condition: Callable[[], Any], seconds: float = 60.0) -> Any:
     """The condition's first true value; AssertionError when it does not come in time.
 
-    `seconds` are those of an idle machine; where others work beside the test it may take three times as long.
+    `seconds` are those of an idle machine; where others work beside the test it may take six times as long.
     """
-    seconds *= 3
+    seconds *= 6
     deadline = time.monotonic() + seconds
     while True:
         value = condition()
@@ -153,7 +153,7 @@ def send(
             )  # fmt: skip
             on_sent(index)
         for future in futures:
-            future.get(timeout=60)
+            future.get(timeout=300)
     finally:
         producer.close()
 

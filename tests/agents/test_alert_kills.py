@@ -107,7 +107,7 @@ def test_kills_change_no_event(
                     settings.kafka.prefix + ESTIMATES.name, key=one.station.encode(),
                     value=one.model_dump_json().encode(), partition=keys.partition(one.station),
                 )  # fmt: skip
-            producer.flush(30)
+            producer.flush(300)
             # Killed after some more events, however long they take, or at any moment: while it starts, or
             # waits for the dead one's partitions.
             before, some, moment = len(told()), dice.randint(1, 10), dice.uniform(0.2, 3.0)

@@ -52,7 +52,7 @@ def produce(settings, events):
         value = event if isinstance(event, bytes) else event.model_dump_json().encode()
         key = b"k" if isinstance(event, bytes) else event.id.encode()
         producer.send(settings.kafka.prefix + ALERTS.name, key=key, value=value, partition=0)
-    producer.flush(30)
+    producer.flush(300)
     producer.close()
 
 
@@ -320,7 +320,7 @@ def test_a_killed_notifiers_successor_goes_on_in_seconds_and_ends_when_asked(pub
             # Of 45 s, kafka-python's own session time-out, 6 are left; the rest is the start of a process.
             until(lambda: len(receiver.got) > len(EVENTS) + 5, "the event that came meanwhile", 25)
             second.send_signal(signal.SIGINT)
-            second.wait(60)
+            second.wait(300)
         finally:
             second.kill()
     receiver.server.shutdown()

@@ -16,7 +16,7 @@ from infra.errors import StackError
 from infra.stack.cache import EmbeddedCache
 from infra.stack.processes import Child, ProcessStatus, Supervisor, spawn, tail
 
-_PATIENCE = 20.0
+_PATIENCE = 120.0
 _FOREVER = "import signal; signal.pause()"
 #: Ends only by force: ignores SIGTERM, and has a child of its own in its group.
 _STUBBORN = (

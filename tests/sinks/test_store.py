@@ -198,7 +198,7 @@ def test_two_workers_write_one_file(tmp_path):
     workers = [
         subprocess.Popen([sys.executable, "-c", script, str(path), name], cwd=ROOT) for name in ("a", "b")
     ]
-    assert [worker.wait(60) for worker in workers] == [0, 0]
+    assert [worker.wait(300) for worker in workers] == [0, 0]
     with Store(path, read_only=True) as store:
         assert len(store.read("a")) == len(store.read("b")) == 40
         assert {one.revision for one in store.read()} == {2}

@@ -57,7 +57,7 @@ class Worker:
 
     def stop(self) -> None:
         assert self._child is not None
-        assert self._child.stop(10.0) == 0, self._log.read_text()[-2000:]
+        assert self._child.stop(120.0) == 0, self._log.read_text()[-2000:]
 
 
 class WebWorker(Worker):

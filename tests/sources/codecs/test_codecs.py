@@ -116,7 +116,7 @@ def test_a_process_that_somebody_ended_is_started_again() -> None:
     assert decoded(process, source).data == {"a": 85}
     (child,) = set(psutil.Process().children()) - before
     child.kill()
-    child.wait(60)
+    child.wait(300)
     assert decoded(process, source).data == {"a": 85}
     process.close()
 

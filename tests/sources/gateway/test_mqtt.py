@@ -276,7 +276,7 @@ def test_of_two_gateways_that_do_not_share_one_takes_and_the_other_stands_by(
                 device.publish("skyfuse/roof/readings", timeless)
             await until("all are there", lambda: len(its.readings) == 20)
             assert not standing_by.way.connected.is_set()
-        await asyncio.wait_for(standing_by.way.connected.wait(), 20)
+        await asyncio.wait_for(standing_by.way.connected.wait(), 120)
         device.publish("skyfuse/roof/readings", timeless)
         await until("it goes on", lambda: len(others.readings) == 1)
         task.cancel()
