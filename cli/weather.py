@@ -61,7 +61,9 @@ def send_weather(
 @app.command("fetch")
 def fetch_weather(
     station: _Stations = None,
-    url: Annotated[str, typer.Option(help="Of a service that answers in Open-Meteo's form.")] = OPEN_METEO,
+    url: Annotated[
+        str, typer.Option(help="Of a service that answers in Open-Meteo's form.", show_default="its own")
+    ] = OPEN_METEO,
     every: Annotated[str, typer.Option(help="Again after this long (10m or more); once if not given.")] = "",
     local: Annotated[bool, typer.Option(help="The address may be one of a private network.")] = False,
 ) -> None:

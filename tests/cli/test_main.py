@@ -1,7 +1,9 @@
 """The command line calls itself by its name, and wrong use is a sentence and exit code 2."""
 
+import json
 import subprocess
 import sys
+from functools import cache
 
 import pytest
 from typer.testing import CliRunner
@@ -19,27 +21,56 @@ def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("command", [(), ("replay",), ("dlq", "list")])
-def test_help_says_skyfuse(command: tuple[str, ...]) -> None:
-    told = run(*command, "--help").stdout
-    assert f"Usage: {' '.join(('skyfuse', *command))} " in told
-    assert "cli.main" not in told
+_ALL_HELP = """
+import io, json, sys
+from contextlib import redirect_stdout
+import typer
+from cli.main import app
+
+def told(path):
+    with redirect_stdout(io.StringIO()) as out:
+        app([*path, "--help"], prog_name="skyfuse", standalone_mode=False)
+    return out.getvalue()
+
+def below(command, path):
+    yield " ".join(path), told(path)
+    for name, one in getattr(command, "commands", {}).items():
+        yield from below(one, (*path, name))
+
+json.dump(dict(below(typer.main.get_command(app), ())), sys.stdout)
+"""
 
 
-@pytest.mark.parametrize("command", [("evaluate",), ("dlq", "redrive")])
-def test_help_cuts_no_name_on_a_narrow_terminal(command: tuple[str, ...]) -> None:
-    told = run(*command, "--help", COLUMNS="50").stdout
-    assert "…" not in told
-    assert {"evaluate": "--predictions", "dlq": "--set-header"}[command[0]] in told
-    assert all(len(line) <= 50 for line in told.splitlines())
+@cache
+def helps(columns: int) -> dict[str, str]:
+    """What each command says of itself on a screen of so many columns."""
+    done = subprocess.run(
+        [sys.executable, "-c", _ALL_HELP],
+        env={"PATH": "/usr/bin:/bin", "SKYFUSE_CONFIG": "", "COLUMNS": str(columns)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found: dict[str, str] = json.loads(done.stdout)
+    assert len(found) > 50
+    return found
 
 
-@pytest.mark.parametrize("command", [("aqi",), ("influx", "init")])
-def test_help_in_panels_cuts_no_long_name(command: tuple[str, ...]) -> None:
-    told = run(*command, "--help", COLUMNS="80").stdout
-    assert "…" not in told
-    assert all(len(line) <= 80 for line in told.splitlines())
-    assert {"aqi": "PARAMETER[_AVERAGING]=VALUE[UNIT]", "influx": ADMIN_PASSWORD}[command[0]] in told
+def test_help_says_skyfuse() -> None:
+    for command, told in helps(80).items():
+        assert f"Usage: {' '.join(('skyfuse', *command.split()))} " in told
+    assert "Usage: skyfuse " in run("--help").stdout
+    assert "cli.main" not in run("--help").stdout
+
+
+@pytest.mark.parametrize("columns", [50, 80])
+def test_help_cuts_nothing_on_a_narrow_terminal(columns: int) -> None:
+    for command, told in helps(columns).items():
+        assert "…" not in told, command
+        wide = [line for line in told.splitlines() if len(line) > columns]
+        assert all("|" in line for line in wide), command  # a list of choices is not broken
+    assert "--predictions" in helps(columns)["evaluate"]
+    assert "--set-header" in helps(columns)["dlq redrive"]
+    assert "PARAMETER[_AVERAGING]=VALUE[UNIT]" in helps(columns)["aqi"]
+    assert ADMIN_PASSWORD in helps(columns)["influx init"]
 
 
 def test_a_full_disk_is_a_sentence() -> None:
