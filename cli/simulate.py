@@ -3,10 +3,11 @@
 import threading
 import time
 from contextlib import ExitStack
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
+from cli.shared.options import ForOption, parsed_seconds
 from cli.shared.wording import counted
 from infra.connect import with_broker
 from infra.stack.processes import ended_by_signals
@@ -18,7 +19,15 @@ from sources.simulate.place import settle
 from sources.simulate.vendors import DEVICE_WAYS, DeviceWay, records_of
 
 #: Of the option `--every`.
-EVERY: Final = "Seconds between two pictures of a camera, 1 or more; 0: no pictures."
+EveryOption = Annotated[
+    float,
+    typer.Option(
+        parser=parsed_seconds,
+        metavar="SPAN",
+        show_default=f"{FRAME_PERIOD_S:.0f}s",
+        help="Between two pictures of a camera, 1s or more: 60s, 5m. 0: no pictures.",
+    ),
+]
 
 
 def device_ways(text: str) -> tuple[DeviceWay, ...]:
@@ -37,10 +46,8 @@ def simulate(
         float | None,
         typer.Option(min=1, help="How fast the history goes by; as fast as it can if not given."),
     ] = None,
-    seconds: Annotated[
-        float | None, typer.Option("--for", min=0.1, help="End after so many seconds.")
-    ] = None,
-    every: Annotated[float, typer.Option(min=0, help=EVERY)] = FRAME_PERIOD_S,
+    seconds: ForOption = None,
+    every: EveryOption = FRAME_PERIOD_S,
     ways: Annotated[
         str,
         typer.Option(

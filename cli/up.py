@@ -17,10 +17,11 @@ from cli.doctor import influx, store
 from cli.shared.checks import as_up_runs_it
 from cli.shared.fitting import screen
 from cli.shared.live import Clocks, Drawing, Freshness, Told, Wait, is_stale, line, picture, utc_now
+from cli.shared.options import ForOption
 from cli.shared.running import Running, running
 from cli.shared.times import age_words, zones_of
 from cli.shared.wording import counted
-from cli.simulate import EVERY, device_ways
+from cli.simulate import EveryOption, device_ways
 from infra.connect import environment
 from infra.errors import StackError
 from infra.room import Rooms
@@ -45,12 +46,10 @@ _REMEMBERED: Final = 360
 
 
 def up(
-    seconds: Annotated[
-        float | None, typer.Option("--for", min=1, help="End by itself after so many seconds.")
-    ] = None,
+    seconds: ForOption = None,
     stations: Annotated[int, typer.Option(min=1, max=MOST_STATIONS, help="Simulated stations.")] = 6,
     history: Annotated[int, typer.Option(min=0, help="Minutes of simulated past to begin with.")] = 60,
-    every: Annotated[float, typer.Option(min=0, help=EVERY)] = FRAME_PERIOD_S,
+    every: EveryOption = FRAME_PERIOD_S,
     simulate: Annotated[
         bool, typer.Option(help="Feed it with the simulated city; --no-simulate: only with what you send.")
     ] = True,

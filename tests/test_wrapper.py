@@ -159,7 +159,9 @@ def test_tests_run_in_three_processes_at_once_and_each_counts(
     lines = done.stdout.splitlines()
     assert lines[-1] == ("All checks passed." if fails == "none" else f"FAILED: tests ({fails} of 3)")
     told = [lines[1 + lines.index(f"== tests ({share} of 3)")] for share in (1, 2, 3)]
-    call = re.compile(r"python -m coverage run -m pytest -p tests\.portions --portions (\S+)(.*)")
+    call = re.compile(
+        r"python -m coverage run -m pytest -p tests\.first_second -p tests\.portions --portions (\S+)(.*)"
+    )
     calls = [call.fullmatch(one) for one in told]
     assert len({one[1] for one in calls if one}) == 1
     chosen = " -m not slow" if more else ""

@@ -8,6 +8,7 @@ import typer
 from pydantic_core import PydanticCustomError
 
 from schemas.base import is_id
+from schemas.duration import parse_duration
 from schemas.zone import zone_of_name
 
 
@@ -33,6 +34,25 @@ def parsed_station(text: str) -> str:
     return text
 
 
+def parsed_seconds(text: str | float) -> float:
+    """A duration that was given, s. Raises BadParameter."""
+    try:
+        return parse_duration(text).total_seconds()
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _parsed_span(text: str | float) -> float:
+    seconds = parsed_seconds(text)
+    if not seconds:
+        raise typer.BadParameter("no time at all")
+    return seconds
+
+
+ForOption = Annotated[
+    float | None,
+    typer.Option("--for", parser=_parsed_span, metavar="SPAN", help="End by itself after so long: 90s, 5m."),
+]
 TimezoneOption = Annotated[
     ZoneInfo | None,
     typer.Option(

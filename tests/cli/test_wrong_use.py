@@ -58,3 +58,15 @@ def test_annotations_say_how_they_are_used(
     assert words in told
     assert "message:" not in told
     assert not data.exists()
+
+
+def test_how_long_is_written_as_in_the_settings(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[object, ...]] = []
+    monkeypatch.setattr("cli.up._run", lambda _, seconds, city, __: asked.append((seconds, city.every)))
+    for spans in (["--for", "1h30m", "--every", "5m"], ["--for", "90", "--every", "0"], []):
+        assert CliRunner().invoke(app, ["up", *spans]).exit_code == 0
+    assert asked == [(5400.0, 300.0), (90.0, 0.0), (None, 60.0)]
+    for wrong in (["--for", "soon"], ["--for", "0"], ["--every", "-3"]):
+        assert CliRunner().invoke(app, ["up", *wrong]).exit_code == 2
+    assert len(asked) == 3
+    assert not data.exists()
