@@ -7,8 +7,9 @@ one may not.
 """
 
 from collections.abc import Iterable, Iterator
-from itertools import chain, pairwise
+from itertools import pairwise
 from pathlib import Path
+from typing import cast
 from urllib.parse import quote
 
 import pytest
@@ -32,13 +33,17 @@ def _is_slow(item: pytest.Item) -> bool:
     return item.get_closest_marker("slow") is not None
 
 
-def _taken(session: pytest.Session, folder: Path) -> Iterator[pytest.Item]:
+def _taken(session: pytest.Session, folder: Path) -> Iterator[tuple[pytest.Item, pytest.Item]]:
+    """Each test, with what follows it in its portion.
+
+    Behind a portion only what is the session's own stays set up: the next is not taken before it is done.
+    """
     for name, items in _in_order(session.items):
         try:
             (folder / quote(name, safe="")).touch(exist_ok=False)
         except FileExistsError:
             continue  # another process has it
-        yield from items
+        yield from pairwise([*items, cast(pytest.Item, session)])
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -46,8 +51,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     """pytest's own loop, over what is taken on the way."""
     if session.testsfailed or session.config.option.collectonly:
         return None  # pytest's loop says that a module cannot be read, and runs nothing
-    for item, following in pairwise(chain(_taken(session, session.config.getoption("portions")), [None])):
-        assert item is not None
+    for item, following in _taken(session, session.config.getoption("portions")):
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
         if session.shouldfail:
             raise session.Failed(session.shouldfail)

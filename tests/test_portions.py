@@ -1,5 +1,6 @@
 """The tests shared out among processes: each is run by one of them."""
 
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -74,4 +75,7 @@ def test_each_test_runs_once_in_one_of_the_processes(tmp_path: Path) -> None:
     wanted |= {f"test_{number} {what}": 2 for number in range(6) for what in ("begins", "ends")}
     assert ran == wanted | {"test_5 fails": 1}
     assert sorted(process.returncode for process in processes) == [0, 1], said
-    assert (tests / "ran").read_text().splitlines()[:2] == ["test_0 begins", "test_0 broker"]
+    # Those with a broker first, of the others those that are slow.
+    order = re.findall(r"^test_(\d)\.py", said[0], re.M)
+    assert order[:6] == list("012345")
+    assert set(order[6:7]) <= {"1", "4"}
