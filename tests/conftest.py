@@ -5,7 +5,9 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
+from hypothesis import HealthCheck
 
 from infra.stack.broker import EmbeddedBroker
 from settings.sections import KafkaSettings, Settings
@@ -13,6 +15,10 @@ from streams.admin import admin_client
 from tests.engines import FaultProxy, Influx1, Victoria, influxdb, victoria_metrics
 
 _numbers = itertools.count()
+
+# On a busy machine an example takes longer, and is no worse.
+hypothesis.settings.register_profile("skyfuse", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis.settings.load_profile("skyfuse")
 
 
 @pytest.fixture(scope="session")

@@ -91,7 +91,11 @@ def expected(kept):
     }
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=10,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(st.lists(st.lists(estimates(), max_size=5), max_size=3))
 def test_influx_holds_the_last_revision_whole(influx_server, batches):
     """A revision replaces every field of its points, also those that went from a value to missing."""

@@ -128,7 +128,11 @@ def check(out: HeadOutput, head: Head) -> None:
         assert value[0] <= value[1]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(rows=st.integers(0, 40), seed=st.integers(0, 2**32 - 1))
 def test_every_row_with_any_input_gets_a_finite_ordered_estimate(head: Head, rows: int, seed: int) -> None:
     out = Inputs(rows, seed).predict(head)
@@ -146,7 +150,11 @@ READINGS = [
 
 
 @pytest.mark.filterwarnings("error")
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(st.lists(st.tuples(st.tuples(*READINGS), SIZES, SIZES, st.integers(0, 2**32 - 1)), max_size=4))
 def test_no_readings_within_the_limits_and_no_picture_make_the_head_say_what_cannot_be(
     head: Head, rows: list[tuple[tuple[float | None, ...], float, float, int]]
