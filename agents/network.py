@@ -7,9 +7,9 @@ that fit their topic.
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -29,7 +29,7 @@ from schemas.estimate import check_size
 from schemas.times import DAY_MS
 from streams import metrics
 from streams.accept import MAX_CLOSING_MS, Keys, check_key, is_amendment
-from streams.checkpoint import Checkpoints
+from streams.checkpoint import AT, Checkpoints
 from streams.letters import Letters
 from streams.stage import KafkaRecord, Out, StageIo
 from streams.topics import ALONE, ESTIMATES, NETWORK_STATE
@@ -43,6 +43,8 @@ _ROOM: Final = 4096
 _LONGEST_PERIOD_MS: Final = DAY_MS
 #: Entries that are worked on at a time: what they make is published before the next.
 _PORTION: Final = 2_000
+#: By region the horizon (ms) of what it has learned, and that.
+StoredRegions = Mapping[str, tuple[int, Learned]]
 
 
 class StatePiece(NamedTuple):
@@ -231,6 +233,38 @@ def put_together(pieces: Mapping[str, tuple[int, StatePiece]]) -> dict[str, tupl
         except DamagedState as error:
             metrics.STATE_DAMAGED.labels(NETWORK_STATE.name).inc()
             log.error("what region %r has learned cannot be read, it begins anew: %s", region, error)
+    return found
+
+
+def stored_regions(records: Iterable[Any]) -> StoredRegions:
+    """Of the state's records (kafka-python's), by region the newest horizon that is whole, and what it says.
+
+    A stage that writes at this moment has stored a part of the next horizon: that does not count yet.
+    Raises NewerState.
+    """
+    newest_by_key: dict[bytes, Any] = {}
+    for record in records:
+        newest_by_key[record.key] = record
+    pieces: dict[str, dict[int, dict[str, tuple[int, StatePiece]]]] = {}
+    for record in newest_by_key.values():
+        name, _, _slot = record.key.decode(errors="replace").rpartition("#")
+        try:
+            at = int(dict(record.headers)[AT])
+            piece = read_piece(name, record.value)
+        except (KeyError, ValueError, TypeError, DamagedState):
+            continue  # the stage itself says so loudly
+        region = name.rpartition("|")[0]
+        pieces.setdefault(region, {}).setdefault(at, {})[name] = at, piece
+    found: dict[str, tuple[int, Learned]] = {}
+    for region, by_horizon in sorted(pieces.items()):
+        for _at, there in sorted(by_horizon.items(), reverse=True):
+            first = there.get(f"{region}|0")
+            if first is None or len(there) < first[1].of:
+                continue
+            whole = put_together(there)
+            if region in whole:
+                found[region] = whole[region]
+                break
     return found
 
 

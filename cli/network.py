@@ -1,7 +1,7 @@
 """`skyfuse network`: the regions of stations that fill one another's gaps, and who listens to whom."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Final
 
 import typer
@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from agents.network import StatePiece, put_together, read_piece
+from agents.network import StoredRegions, stored_regions
 from cli.errors import RegionError
 from cli.shared.connection import kafka_connection
 from cli.shared.fitting import fitting, screen
@@ -18,10 +18,8 @@ from fusion.together.learning import Learned
 from infra.connect import broker_at_hand
 from network.listening import SILENT_HOURS, Listening, listening
 from schemas.base import format_time, from_ms
-from schemas.errors import DamagedState
 from schemas.parameters import LABELS
 from settings.sections import Settings
-from streams.checkpoint import AT
 from streams.to_end import read_topic
 from streams.topics import NETWORK_STATE
 
@@ -37,8 +35,6 @@ _NOTHING: Final = (
 )
 #: Most stations that are named beside a sensor.
 _NAMED: Final = 6
-
-StoredRegions = Mapping[str, tuple[int, Learned]]
 
 
 @app.callback()
@@ -65,38 +61,6 @@ def show(
         show_regions(regions, screen())
     else:
         show_region(region, regions, screen())
-
-
-def stored_regions(records: Iterable[Any]) -> StoredRegions:
-    """Of the state's records (kafka-python's), by region the newest horizon that is whole, and what it says.
-
-    A stage that writes at this moment has stored a part of the next horizon: that does not count yet.
-    Raises NewerState.
-    """
-    newest_by_key: dict[bytes, Any] = {}
-    for record in records:
-        newest_by_key[record.key] = record
-    pieces: dict[str, dict[int, dict[str, tuple[int, StatePiece]]]] = {}
-    for record in newest_by_key.values():
-        name, _, _slot = record.key.decode(errors="replace").rpartition("#")
-        try:
-            at = int(dict(record.headers)[AT])
-            piece = read_piece(name, record.value)
-        except (KeyError, ValueError, TypeError, DamagedState):
-            continue  # the stage itself says so loudly
-        region = name.rpartition("|")[0]
-        pieces.setdefault(region, {}).setdefault(at, {})[name] = at, piece
-    found: dict[str, tuple[int, Learned]] = {}
-    for region, by_horizon in sorted(pieces.items()):
-        for _at, there in sorted(by_horizon.items(), reverse=True):
-            first = there.get(f"{region}|0")
-            if first is None or len(there) < first[1].of:
-                continue
-            whole = put_together(there)
-            if region in whole:
-                found[region] = whole[region]
-                break
-    return found
 
 
 def show_regions(regions: StoredRegions, console: Console) -> None:

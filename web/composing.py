@@ -15,6 +15,7 @@ from alerting.stored import read as read_alerts
 from aqi.standards import load
 from aqi.units import micrograms_per_ppb
 from fleet.condition import condition, stale_after_s
+from network.listening import Listening
 from schemas.base import format_time, from_ms, to_ms
 from schemas.errors import SkyfuseError, StateError
 from schemas.forecast import FORECAST_HOURS, FORECAST_LEVELS, Forecast
@@ -30,11 +31,13 @@ from web.documents import (
     ForecastFan,
     Health,
     IndexFan,
+    ListeningAnswer,
     NotablesList,
     PicturesList,
     PointGeometry,
     PollutantFan,
     QualityPage,
+    SensorListening,
     SeriesColumns,
     SiteDocument,
     StandardShown,
@@ -284,6 +287,23 @@ def on_their_way(parts: Parts) -> list[tuple[str, PendingAlert]]:
                 found += [(state.station, one) for one in pending(parts.rules(), state)]
         memo.version, memo.found = version, found
     return memo.found
+
+
+def whom_it_hears(station: str, found: Sequence[Listening]) -> ListeningAnswer:
+    return ListeningAnswer(
+        station=station,
+        sensors=tuple(
+            SensorListening(
+                pollutant=one.variable.pollutant,
+                neighbours={
+                    name: round(share, 3) for name, share in one.neighbours.items() if share >= 0.005
+                },
+                own=round(one.own, 3),
+                past=round(one.past, 3),
+            )
+            for one in found
+        ),
+    )
 
 
 def to_look_at(parts: Parts) -> NotablesList:

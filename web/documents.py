@@ -252,6 +252,22 @@ class Explained(Document):
 _ESTIMATE: dict[str, Any] = {"type": "object", "description": Estimate.__doc__ or ""}
 
 
+class SensorListening(Document):
+    """Who would stand in for a pollutant at a station, were it silent for a day: shares, 0 to 1, of all 1."""
+
+    pollutant: Pollutant
+    neighbours: Annotated[dict[str, float], Field(description="of other stations, the largest first")]
+    own: Annotated[float, Field(description="of the station's other pollutants")]
+    past: Annotated[float, Field(description="of the pollutant's own past here")]
+
+
+class ListeningAnswer(Document):
+    """Whom a station listens to, as its region has learned; empty where no network's stage runs."""
+
+    station: str
+    sensors: tuple[SensorListening, ...]
+
+
 class Notable(Document):
     """Something to look at."""
 

@@ -100,6 +100,12 @@ _ALL: Final[tuple[BaseModel, ...]] = (
     ),
     docs.ForecastAnswer(station=_STATION, forecast=_FORECAST),
     docs.Explained(estimate=_ESTIMATE.model_dump(mode="json"), why=sentences(_ESTIMATE)),
+    docs.ListeningAnswer(
+        station=_STATION,
+        sensors=(
+            docs.SensorListening(pollutant="pm25", neighbours={"park": 0.7}, own=0.2, past=0.1),
+        ),
+    ),
     docs.AlertsPage(alerts=(_ALERT,), next=None),
     docs.AlertsExplained(
         station=_STATION,

@@ -14,6 +14,7 @@ from web.answers import Ready
 from web.follow import Follower
 from web.history import SeriesHistory, StoreHistory
 from web.live import Absent, LiveState
+from web.neighbours import Neighbours
 from web.pictures import CameraPictures
 from web.workers import Workers
 
@@ -51,6 +52,7 @@ class Parts:
     ready: Ready
     counter: StreamCounter
     pending: PendingMemo
+    neighbours: Neighbours
     records: StationPages
     #: Puts an annotation on its topic; raises SourceError.
     annotate: Callable[[Annotation], None]

@@ -32,6 +32,8 @@ from sources.gateway.station_pages import StationPages
 from sources.stations.registry import StationRegistry
 from streams import metrics
 from streams.admin import client_arguments
+from streams.to_end import read_topic
+from streams.topics import NETWORK_STATE
 from streams.version import version
 from web import pages
 from web.access import Access
@@ -45,6 +47,7 @@ from web.follow import Follower
 from web.history import StoreHistory
 from web.influx_history import InfluxHistory
 from web.live import LiveState
+from web.neighbours import Neighbours
 from web.parts import Parts, PendingMemo, StreamCounter
 from web.pictures import CameraPictures
 from web.workers import Workers
@@ -74,6 +77,7 @@ def parts_of(settings: Settings) -> Parts:
     if shown.pictures:
         pictures = CameraPictures(in_ms(shown.pictures_for), cache(lambda: Bundle.load(settings.bundle)))
     store = StoreHistory(settings.store_path)
+    learned = partial(read_topic, client_arguments(kafka), kafka.names.of(NETWORK_STATE))
     return Parts(
         settings=shown,
         live=live,
@@ -86,6 +90,7 @@ def parts_of(settings: Settings) -> Parts:
         ready=Ready(),
         counter=StreamCounter(),
         pending=PendingMemo(),
+        neighbours=Neighbours(learned if settings.network.enabled else None),
         records=StationPages(StationRegistry(client_arguments(kafka), kafka.prefix), time.time),
         annotate=partial(send_annotation, kafka),
         pictures=pictures,

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from agents.network import in_pieces
+from agents.network import in_pieces, stored_regions
 from cli.errors import RegionError
-from cli.network import plain_region, show_region, show_regions, stored_regions
+from cli.network import plain_region, show_region, show_regions
 from fusion.together.learning import LEARNED, Learned, LearnedState
 from network import region as network
 from network.listening import listening

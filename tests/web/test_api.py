@@ -16,17 +16,22 @@ import urllib3
 from schemas.annotation import Undone
 from schemas.base import format_time, from_ms
 from schemas.forecast import Forecast, IndexForecast, PollutantForecast
+from schemas.parameters import POLLUTANTS
 from schemas.station import Camera, Sensor, Station
 from sinks.store import Store
 from sources.annotating import new_annotation
 from sources.gateway.keys import SCOPES, changing_keys
+from streams.errors import TopicReadError
+from tests.cli.test_network import learned, records
 from tests.engines import until
 from tests.exchange.test_cap_and_webhook import EVENTS
+from tests.network.cities import end
 from tests.samples import T0, estimate, imputed, index, measured
 from tests.web.serving import Served, served
 from web.composing import SHADES, shade
 from web.documents import WorkerHealth
 from web.live import LiveState
+from web.neighbours import Neighbours
 from web.workers import Workers
 
 NOW = T0 + 3600.0 + 90
@@ -61,7 +66,8 @@ READ = (
     "/api/v1/site", "/api/v1/stations", "/api/v1/stations/a", "/api/v1/latest", "/api/v1/latest/a",
     "/api/v1/explain?station=a", "/api/v1/series?station=a", "/api/v1/series.csv?station=a", "/api/v1/alerts",
     "/api/v1/alerts/explain?station=a", "/api/v1/alerts/pending", "/api/v1/notable", "/api/v1/quality",
-    "/api/v1/health", "/api/v1/forecast?station=a", "/api/v1/notes?station=a", "/badge/a.svg",
+    "/api/v1/health", "/api/v1/forecast?station=a", "/api/v1/listening?station=a",
+    "/api/v1/notes?station=a", "/badge/a.svg",
 )  # fmt: skip
 #: What each operation takes. Whoever adds one has to say so here.
 TABLE = {("GET", path): "read" for path in READ} | {
@@ -434,6 +440,36 @@ def test_a_forecast_is_shown_until_its_hours_are_over(tmp_path):
         assert found["indices"][0]["probabilities"][1] == [0.25] * 72
         object.__setattr__(made.parts, "now", lambda: T0 + 3600.0 + 72 * 3600)
         assert made.json("/api/v1/forecast?station=a")["forecast"] is None
+
+
+def test_whom_a_station_listens_to_is_told_by_name_and_looked_up_again_where_it_could_not_be_read(tmp_path):
+    region = learned(30)
+    name = region.air.members.stations[0]
+    clock = [0.0]
+    answers: list[Any] = [TopicReadError("away"), records("", end(30), region, 0)]
+
+    def read():
+        found = answers.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    with served(tmp_path, (), [Station(station=name)], now=NOW) as made:
+        asked = f"/api/v1/listening?station={name}"
+        assert made.json(asked)["sensors"] == [], "no network's stage runs"
+        object.__setattr__(made.parts, "neighbours", Neighbours(read, lambda: clock[0]))
+        assert made.json(asked)["sensors"] == []
+        assert made.json(asked)["sensors"] == [], "it is not tried again at once"
+        clock[0] = 60.0
+        found = made.json(asked)["sensors"]
+        assert {one["pollutant"] for one in found} <= set(POLLUTANTS)
+        assert found
+        for one in found:
+            assert name not in one["neighbours"]
+            assert set(one["neighbours"]) <= set(region.air.members.stations)
+            whole = sum(one["neighbours"].values()) + one["own"] + one["past"]
+            assert whole == pytest.approx(1.0, abs=0.05)
+        assert made.json(asked)["sensors"] == found, "it is kept: there is no third answer"
 
 
 def test_notes_are_read_by_all_and_do_not_say_whose_they_are(tmp_path):

@@ -17,6 +17,7 @@ from web.documents import (
     Health,
     LatestPage,
     LettersPage,
+    ListeningAnswer,
     NotablesList,
     PendingList,
     PicturesList,
@@ -34,9 +35,9 @@ from web.parts import Parts
 #: Models that the document has beside those that answer.
 DOCUMENTS: Final[tuple[type[BaseModel], ...]] = (
     Adopted, AlertNow, AlertsExplained, AlertsPage, Explained, ForecastAnswer, Health, LatestPage,
-    LettersPage, NewNote, NotablesList, Note, NotesList, PendingList, PicturesList, ProblemDocument,
-    QualityPage, RecordsPage, SeriesColumns, SiteDocument, Station, StationFeature, StationNow, StationsPage,
-    WaitingList,
+    LettersPage, ListeningAnswer, NewNote, NotablesList, Note, NotesList, PendingList, PicturesList,
+    ProblemDocument, QualityPage, RecordsPage, SeriesColumns, SiteDocument, Station, StationFeature,
+    StationNow, StationsPage, WaitingList,
 )  # fmt: skip
 
 

@@ -21,7 +21,15 @@ from web.api.asked import (
     unknown,
 )
 from web.composing import SECONDS_KEPT
-from web.documents import Explained, LatestPage, SiteDocument, StationFeature, StationNow, StationsPage
+from web.documents import (
+    Explained,
+    LatestPage,
+    ListeningAnswer,
+    SiteDocument,
+    StationFeature,
+    StationNow,
+    StationsPage,
+)
 from web.errors import RequestProblem
 from web.parts import Parts
 from web.why import sentences
@@ -109,3 +117,12 @@ def add(api: APIRouter, parts: Parts) -> None:
             )
         made = Explained(estimate=estimate.model_dump(mode="json"), why=sentences(estimate))
         return document(request, made)
+
+    @api.get(
+        "/listening", responses=answers(ListeningAnswer, 404), dependencies=[needs(parts, "read")],
+        summary="Whom a station listens to where its own sensors are silent",
+    )  # fmt: skip
+    async def listens(request: Request, station: StationQuery) -> Response:
+        known(live, station)
+        found = await in_thread(lambda: parts.neighbours.of(station))
+        return document(request, composing.whom_it_hears(station, found))

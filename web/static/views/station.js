@@ -9,6 +9,8 @@ import { mark, shapeOf, sides, statusWords, value, zoneOf } from "../marks.js";
 import { isStale, look, nameOf, now, onChange, state } from "../state.js";
 import { adviceOf, ago, coded, fault, LABELS, moment, number, percent, t, unitOf } from "../words.js";
 
+/** Neighbours that are named. */
+const NAMED = 4;
 const RANGES = { "6h": 6, "24h": 24, "7d": 168, "30d": 720 };
 
 export async function open(main, { id, query }) {
@@ -81,7 +83,7 @@ export async function open(main, { id, query }) {
         }
         return h("tr", {}, h("th", { scope: "row" }, LABELS[name]), h("td", { class: "num" }, value(name, one)),
           h("td", {}, t(`kind.${one.kind}`)), h("td", {}, t(`flag.${one.qc}`)),
-          h("td", {}, one.kind === "imputed" ? carried(one) : one.sensors.join(", "), refused(one.refused)));
+          h("td", {}, one.kind === "imputed" ? carried(one, listening?.get(name)) : one.sensors.join(", "), refused(one.refused)));
       }))));
   }
 
@@ -102,9 +104,17 @@ export async function open(main, { id, query }) {
     }
   }
 
+  /** Whom it listens to, by pollutant: it changes once an hour, and is of use where others carry a value. */
+  let listening = null;
+
   async function explain() {
     try {
       const { estimate, why: lines } = await get(`explain?station=${id}`);
+      if (ended) return;
+      if (!listening && Object.values(estimate.pollutants).some((one) => one.weights?.neighbours)) {
+        const found = await get(`listening?station=${id}`).catch(() => null);
+        if (found) listening = new Map(found.sensors.map((one) => [one.pollutant, one.neighbours]));
+      }
       if (ended) return;
       fillTable(estimate);
       fillBars(estimate);
@@ -228,10 +238,12 @@ export async function open(main, { id, query }) {
   };
 }
 
-function carried(one) {
+/** Who carried an imputed value, in shares; of the neighbours those by name that it listens to most. */
+function carried(one, neighbours) {
   const shares = Object.entries(one.weights ?? {}).filter(([, share]) => share > 0.005).sort((a, b) => b[1] - a[1]);
   if (!shares.length) return t(`method.${one.method}`);
-  return shares.map(([name, share]) => `${percent(share)} ${t(`method.${name}`)}`).join(", ");
+  const named = Object.keys(neighbours ?? {}).slice(0, NAMED).map((id) => nameOf(id));
+  return shares.map(([name, share]) => `${percent(share)} ${t(`method.${name}`)}${name === "neighbours" && named.length ? ` (${named.join(", ")})` : ""}`).join(", ");
 }
 
 function refused(all) {
