@@ -34,8 +34,10 @@ read_any_name()
 log = logging.getLogger(__name__)
 
 _RETRY_S: Final = 2.0
-#: Seconds between two looks at whether the broker takes connections.
+#: Seconds between two looks at whether the broker answers.
 _DIAL_S: Final = 2.0
+#: Seconds that it has to answer a question in.
+_ANSWER_S: Final = 8.0
 #: Records of a partition that are read again at the start, for listeners that come back.
 _BACK: Final = 2_000
 #: Dead letters and pictures likewise: one may have megabytes.
@@ -60,6 +62,8 @@ class Follower:
         self._live = live
         self._pictures = pictures
         self._names = {settings.kafka.names.of(topic): topic for topic in self._topics()}
+        #: Whom the broker is asked through, and for the end of what.
+        self._asks: tuple[AIOKafkaConsumer, TopicPartition] | None = None
         #: Since when the broker is away, s since 1970; None: it is there.
         self.away_since: float | None = None
         #: Set, and made anew, with every news.
@@ -111,14 +115,16 @@ class Follower:
                 log.warning("the store is passed over: %s", error)
 
     async def _watch(self) -> None:
-        """Whether the broker takes connections: its client waits without a word while it does not."""
+        """Whether the broker answers: its client waits without a word while it does not."""
         while True:
+            looked = time.time()
             try:
                 await asyncio.to_thread(dial, self._settings.kafka)
-            except TopicError as error:
+                await self._ask()
+            except (TopicError, KafkaError, TimeoutError) as error:
                 if self.away_since is None:
-                    self.away_since = time.time()
-                    log.warning("the broker is away: %s", error)
+                    self.away_since = looked
+                    log.warning("the broker is away: %r", error)
                     self.stir()
             else:
                 if self.away_since is not None:
@@ -126,6 +132,12 @@ class Follower:
                     self.away_since = None
                     self.stir()
             await asyncio.sleep(_DIAL_S)
+
+    async def _ask(self) -> None:
+        """Raises TimeoutError where the broker takes connections and does not answer: it hangs."""
+        if self._asks is not None:
+            consumer, place = self._asks
+            await asyncio.wait_for(consumer.end_offsets([place]), _ANSWER_S)
 
     async def _follow(self) -> None:
         kafka = self._settings.kafka
@@ -142,6 +154,7 @@ class Follower:
                 TopicPartition(name, number) for name in self._names for number in range(kafka.partitions)
             ]
             consumer.assign(places)
+            self._asks = consumer, places[0]
             ends = await consumer.end_offsets(places)
             begins = await consumer.beginning_offsets(places)
             for place in places:
@@ -160,6 +173,7 @@ class Follower:
                     self.read.set()
                     self.stir()
         finally:
+            self._asks = None
             with contextlib.suppress(KafkaError):
                 await consumer.stop()
 

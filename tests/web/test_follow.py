@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import urllib3
 
@@ -225,6 +226,13 @@ def test_what_is_killed_is_named_and_costs_neither_a_listener_nor_the_open_page_
     until(lambda: len(listener.ends()) >= 3, "what came meanwhile", 60)
     worker.sink.start()
     notice(page, "")
+
+    # One that hangs takes connections, and answers none.
+    java = psutil.Process(restartable_broker.pid)
+    java.suspend()
+    until(lambda: worker.health()["kafka"] == "away", "the page to say that the broker hangs", 30)
+    java.resume()
+    until(lambda: worker.health()["kafka"] == "ok", "the broker to answer again", 60)
 
     restartable_broker.kill()
     until(lambda: worker.health()["kafka"] == "away", "the page to say that the broker is away", 30)
