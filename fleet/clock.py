@@ -7,7 +7,7 @@ from typing import Final
 ARRIVALS: Final = 32
 #: Of fewer no offset is given.
 LEAST: Final = 3
-#: So many arrivals have to say about the same of a clock ...
+#: So many arrivals, and a quarter of them, have to say about the same of a clock ...
 _ALIKE: Final = 2
 #: ... within so long (ms), or such a share of how far it is off.
 _WITHIN_MS: Final = 60_000
@@ -24,8 +24,8 @@ def clock_offset_ms(skews: Sequence[int]) -> int | None:
     quartile is taken, which a quarter of wild stamps does not move, nor three quarters of slow deliveries.
     What a clock is behind and what every delivery takes look the same.
 
-    A backlog that is sent as fast as it goes looks like a clock that gains hours in seconds: no arrival
-    agrees with another, and nothing is said of the clock.
+    A backlog that is sent as fast as it goes looks like a clock that gains hours in minutes: too few arrivals
+    agree with each other, and nothing is said of the clock.
 
     Examples:
         >>> clock_offset_ms([-900, -1_000, -60_000, -950])  # one came late
@@ -37,4 +37,5 @@ def clock_offset_ms(skews: Sequence[int]) -> int | None:
         return None
     offset = sorted(skews)[(3 * len(skews) + 3) // 4 - 1]
     within = max(_WITHIN_MS, _WITHIN_SHARE * abs(offset))
-    return offset if sum(abs(one - offset) <= within for one in skews) >= _ALIKE else None
+    alike = sum(abs(one - offset) <= within for one in skews)
+    return offset if alike >= max(_ALIKE, len(skews) // 4) else None

@@ -40,4 +40,6 @@ def test_history_that_is_caught_up_with_says_nothing_of_the_clock() -> None:
     caught_up = [-3_600_000, -2_500_000, -1_700_000, -960_000, -400_000]
     assert [clock_offset_ms(caught_up[:count]) for count in range(3, 6)] == [None] * 3
     assert clock_offset_ms([*caught_up, -800, -700]) == -800
+    # And an hour in five minutes, an arrival every five seconds.
+    assert clock_offset_ms([-3_600_000 + number * 59_000 for number in range(60)][:-ARRIVALS:-1]) is None
     assert clock_offset_ms([-960_000, -958_000, -961_000]) == -958_000  # as late each time

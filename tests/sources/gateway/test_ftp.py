@@ -69,7 +69,11 @@ def frames(broker: Log) -> list[FrameHeader]:
     return [accept_header(one.headers) for one in broker.frames]
 
 
-def test_what_a_camera_uploads_is_a_frame_of_its_station(tmp_path: Path) -> None:
+def test_what_a_camera_uploads_is_a_frame_of_its_station(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(1)
+
     def work(client: Callable[..., ftplib.FTP]) -> None:
         with client() as roof:
             roof.mkd("2026-08-21")  # as cameras do
@@ -83,6 +87,8 @@ def test_what_a_camera_uploads_is_a_frame_of_its_station(tmp_path: Path) -> None
             assert upload(hill, data=picture(2)).startswith("226")
 
     broker, reports = over(tmp_path, work)
+    assert ROOF not in caplog.text
+    assert HILLS not in caplog.text
     [roof, hill, later] = frames(broker)
     assert (roof.station, roof.camera, roof.time.timestamp() * 1000) == ("roof", "main", NOW)
     assert (hill.station, hill.camera) == (later.station, later.camera) == ("hill-3", "east")
