@@ -2,7 +2,7 @@
 
 import { h, s } from "./dom.js";
 import { isStale, look, state } from "./state.js";
-import { categoryName, concentration, t } from "./words.js";
+import { amount, categoryName, concentration, t } from "./words.js";
 
 export const GREY = { shade: "#6b7280", ink: "#ffffff" };
 
@@ -55,7 +55,7 @@ export function value(name, one, brief = false) {
   if (!one) return h("span", { class: "dim" }, "–");
   const text = concentration(name, one.value);
   if (one.kind !== "imputed") return h("span", {}, text, one.kind === "corrected" ? "*" : "");
-  const spread = one.lo === undefined || one.lo === null ? "" : ` (${concentration(name, one.lo).split(" ")[0]}–${concentration(name, one.hi).split(" ")[0]})`;
+  const spread = one.lo === undefined || one.lo === null ? "" : ` (${amount(name, one.lo)}–${amount(name, one.hi)})`;
   return h("span", { class: "imputed", title: t("imputed.title") }, `~${text}`, brief ? "" : spread);
 }
 

@@ -98,9 +98,13 @@ export function unitOf(name) {
   return inPpb(name) ? { unit: "ppb", factor: 1 / perPpb[name] } : { unit: "µg/m³", factor: 1 };
 }
 
+/** The number of a concentration in that unit. */
+export function amount(name, value) {
+  return number(value * unitOf(name).factor);
+}
+
 export function concentration(name, value) {
-  const { unit, factor } = unitOf(name);
-  return `${number(value * factor)} ${unit}`;
+  return `${amount(name, value)}\u00a0${unitOf(name).unit}`;
 }
 
 /** The name of a category: in the page's language, in the standard's own file, or in English. */
