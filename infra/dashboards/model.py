@@ -103,11 +103,15 @@ def build() -> dashboard.Dashboard:
         .with_panel(
             series(
                 "Imputed by method",
-                "Values per second.",
+                "Values per second: by stations themselves, and what the network stage published instead.",
                 PROMETHEUS,
                 prom(
                     "sum by (parameter, method) (rate(aq_imputed_values_total[$__rate_interval]))",
                     "{{parameter}} {{method}}",
+                ),
+                prom(
+                    "sum by (method) (rate(aq_network_imputed_total[$__rate_interval]))",
+                    "network stage: {{method}}",
                 ),
             ).unit(PER_SECOND)
         )
