@@ -8,19 +8,23 @@ from typing import Any, Literal
 
 import pytest
 from aiokafka import ConsumerRecord
+from typer.testing import CliRunner
 
 from agents.alert import AlertStage, AlertStages
+from agents.worker import started
 from alerting.errors import RulesError
 from alerting.evidence import Evidence, foresee
 from alerting.explained import explain_station, explain_worker, pending
 from alerting.rules import AlertRules, Rule, parse
 from alerting.stored import FORESEEN, read
 from alerting.watch import Watch
+from cli.alerts import app
 from exchange import cap
 from schemas.alert import Alert
 from schemas.base import from_ms
 from schemas.forecast import FORECAST_HOURS, Forecast, IndexForecast, PollutantForecast
 from schemas.times import HOUR_MS
+from settings.sections import ForecastSettings, Settings
 from streams.accept import Keys
 from streams.checkpoint import Checkpoints
 from streams.stage import StageIo
@@ -302,3 +306,27 @@ def test_station_records_are_settled_once_both_have_kept_what_they_changed():
     first, second = asyncio.run(run())
     assert STATIONS not in first, "what the forecasts' states forgot is not written yet"
     assert second[STATIONS] == (5, "")
+
+
+def test_a_rules_file_is_checked_by_a_command(tmp_path, monkeypatch):
+    monkeypatch.setenv("SKYFUSE_CONFIG", "")
+    file = tmp_path / "rules.toml"
+    file.write_text(RULES)
+    checked = CliRunner(env={"COLUMNS": "250"}).invoke(app, ["check", str(file)])
+    assert checked.exit_code == 0
+    first, _, last = checked.stdout.splitlines()
+    assert first.startswith(
+        "pm25-to-come  pm25 that an hour of the next 12 reaches with a probability of 50 %"
+    )
+    assert first.endswith("minor from 150 ug/m3, severe from 250 ug/m3")
+    assert last == f"{file}: 2 rules, no mistake"
+    file.write_text(RULES.replace('within = "12h"\n', ""))
+    wrong = CliRunner().invoke(app, ["check", str(file)])
+    assert isinstance(wrong.exception, RulesError)
+    assert f'{file}:2: within: what = "forecast" needs it' in str(wrong.exception)
+
+
+def test_up_makes_forecasts_and_a_replay_where_it_is_asked_to():
+    asked = {up: Settings(forecast=ForecastSettings(up=up)) for up in (None, True, False)}
+    assert [up for up, one in asked.items() if "forecast" in started(one, replay=False)] == [None, True]
+    assert [up for up, one in asked.items() if "forecast" in started(one, replay=True)] == [True]
