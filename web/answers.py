@@ -63,9 +63,11 @@ def _takes_gzip(accepted: str) -> bool:
     return False
 
 
-def document(request: Request, made: BaseModel, headers: Mapping[str, str] | None = None) -> Response:
+def document(
+    request: Request, made: BaseModel, headers: Mapping[str, str] | None = None, media: str = JSON
+) -> Response:
     """An answer that is made anew each time."""
-    return send(request, pack(to_json(made), JSON, 1), headers=headers)
+    return send(request, pack(to_json(made), media, 1), headers=headers)
 
 
 def problem(error: RequestProblem) -> Response:

@@ -72,7 +72,7 @@ def add(api: APIRouter, parts: Parts) -> None:
     )  # fmt: skip
     async def one_station(request: Request, station: StationPath) -> Response:
         known(live, station)
-        return document(request, composing.feature(parts, station))
+        return document(request, composing.feature(parts, station), media=GEOJSON)
 
     @api.get(
         "/latest", responses=answers(LatestPage), dependencies=[needs(parts, "read")],
