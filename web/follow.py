@@ -78,7 +78,7 @@ class Follower:
 
     async def serve(self) -> None:
         """Follow until cancelled; while the broker is away, what is known stays."""
-        await asyncio.to_thread(self._remember)
+        await asyncio.to_thread(self.remember)
         watching = asyncio.create_task(self._watch(), name="watches the broker")
         try:
             while True:
@@ -90,7 +90,7 @@ class Follower:
         finally:
             watching.cancel()
 
-    def _remember(self) -> None:
+    def remember(self) -> None:
         """What the cache and the store know: at once, without reading a topic.
 
         Both: a cache that was flushed has only the stations that have spoken since.

@@ -3,9 +3,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infra.stack.cache import EmbeddedCache
+from settings.sections import KafkaSettings, RedisSettings, Settings
+from sinks.cache import LatestCache
+from sinks.store import Store
 from tests.exchange.test_cap_and_webhook import EVENTS
 from tests.samples import T0, estimate, imputed, index, measured
 from web import live as module
+from web.follow import Follower
 from web.live import Event, LiveState, Missed, TopicPlace
 
 
@@ -109,3 +114,24 @@ def test_closed_alerts_leave_before_open_ones(monkeypatch):
         live.alert(EVENTS[0].model_copy(update={"id": f"s/r/{n}", "event": over}), TopicPlace("alert", 0, n))
     assert {one.event for one in live.alerts.values()} == {"open"}
     assert len(live.alerts) == 3
+
+
+def test_a_cache_that_was_flushed_hides_no_station_that_has_not_spoken_since(tmp_path):
+    old = [estimate(name, T0 + 60, 1, {"pm25": measured(5.0)}, (index(40),)) for name in ("s1", "s2")]
+    newer = estimate("s1", T0 + 120, 1, {"pm25": measured(6.0)}, (index(41),))
+    with EmbeddedCache(tmp_path / "cache") as server:
+        settings = Settings(
+            data_dir=tmp_path / "data", kafka=KafkaSettings(bootstrap="127.0.0.1:1"),
+            redis=RedisSettings(url=server.url),
+        )  # fmt: skip
+        with Store(settings.store_path) as store:
+            store.write(old)
+        cache = LatestCache(server.url)
+        cache.write([newer])
+        cache.close()
+        live = LiveState(1)
+        Follower(settings, live).remember()
+    assert {name: one.end_ms for name, one in live.latest.items()} == {
+        "s1": 1000 * (T0 + 120),
+        "s2": 1000 * (T0 + 60),
+    }
