@@ -136,7 +136,11 @@ def check_command(
     chosen = _rules(settings, file)
     console = Console(highlight=False, soft_wrap=True)
     for rule in chosen.rule:
-        steps = ", ".join(f"{step.severity} from {number(rule, step.enter)}" for step in rule.steps)
+        steps = ", ".join(
+            # A trouble is there or not: it has no number.
+            step.severity if rule.trouble else f"{step.severity} from {number(rule, step.enter)}"
+            for step in rule.steps
+        )
         stations = "" if rule.stations == ("*",) else f"; at {', '.join(rule.stations)}"
         console.print(f"[bold]{escape(rule.id)}[/bold]  {escape(f'{subject(rule)}: {steps}{stations}')}")
     where = file or settings.alerts.rules or "the default set"
