@@ -35,6 +35,7 @@ from cli import (
     share,
     simulate,
     stations,
+    synthesize,
     topics,
     train,
     up,
@@ -66,6 +67,7 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "aqi": aqi.aqi_command, "doctor": doctor.doctor_command,
     "config": config.config, "topics": topics.topics, "train": train.train_command,
     "evaluate": evaluate.evaluate_command, "export": export.export_command,
+    "synthesize": synthesize.synthesize,
 }  # fmt: skip
 for name, command in _COMMANDS.items():
     app.command(name)(command)
