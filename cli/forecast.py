@@ -3,24 +3,31 @@
 import json
 import os
 import time
+from dataclasses import asdict
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from cli.shared.fitting import fitting, screen
+from cli.shared.forecast_report import forecast_report
 from cli.shared.training import bars, tell_left_out
 from datasets.provenance import Provenance
 from forecast.bundle import DEFAULT_FORECAST_BUNDLE, ForecastBundle
 from forecast.errors import ForecastError
-from forecast.evaluation import ForecastScore, evaluate
+from forecast.evaluation import ForecastScore, erring, evaluate
+from forecast.explanation import dependences, explained, sentence
+from forecast.features import weather_ahead
 from forecast.folder import read_panel
+from forecast.models import ANCHORS, ForecastInputs
 from forecast.panel import Panel
+from schemas.arrays import Float32
 from schemas.parameters import LABELS
 
 app = typer.Typer(
@@ -28,6 +35,10 @@ app = typer.Typer(
 )
 #: Rows that ride together in a network when a folder is scored: the stream takes them one by one.
 _BATCH: Final = 256
+#: Hours ahead whose dependence a report shows, from so many origins, on so many columns.
+_DEPENDENCE_HOURS: Final = (6, 24)
+_DEPENDENCE_ORIGINS: Final = 40
+_COLUMNS: Final = 8
 
 
 class KnownWeather(StrEnum):
@@ -35,6 +46,15 @@ class KnownWeather(StrEnum):
 
     none = "none"
     observed = "observed"
+    erring = "erring"
+
+
+_TOLD: Final = {
+    KnownWeather.observed: "The weather to come is the observed one: a perfect forecast of it, which nobody"
+    " has.",
+    KnownWeather.erring: "The weather to come is the observed one with made errors, of the size that"
+    " forecasts a day or two ahead have.",
+}  # fmt: skip
 
 
 @app.command("evaluate")
@@ -44,7 +64,8 @@ def evaluate_forecasts(
     weather: Annotated[
         KnownWeather,
         typer.Option(
-            help="Weather to come: none, or as it was observed, which stands in for a perfect forecast."
+            help="Weather to come: none; as it was observed, which stands in for a perfect forecast; or that"
+            " with errors of a real forecast's size."
         ),
     ] = KnownWeather.none,
     start: Annotated[
@@ -62,18 +83,42 @@ def evaluate_forecasts(
         ),
     ] = 5,
     pollutant: Annotated[str, typer.Option(help="Show only this one, such as pm25.")] = "",
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write a page of Markdown, with what forecasts depend on (--pollutant, or pm25)."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
 ) -> None:
     """Score every model from one origin after another, with what was known there and nothing else."""
     if pollutant and pollutant not in LABELS:
         raise typer.BadParameter(f"{pollutant!r} is none of {', '.join(LABELS)}", param_hint="--pollutant")
-    loaded = ForecastBundle.load(DEFAULT_FORECAST_BUNDLE if bundle == "default" else Path(bundle))
+    loaded = _bundle(bundle)
     panel, problems = _read(folder)
-    begins = panel.begins if start is None else int(start.replace(tzinfo=UTC).timestamp()) // 3600
-    told = weather == KnownWeather.observed
+    begins = panel.begins if start is None else _hour(start)
+    ahead = _to_come(panel, weather)
     with bars(Console(stderr=True, quiet=as_json)) as progress:
-        scores = evaluate(panel, loaded.models(_BATCH), begins, every, told, progress)
+        scores = evaluate(panel, loaded.models(_BATCH), begins, every, ahead, progress)
     scores = [score for score in scores if not pollutant or score.pollutant == pollutant]
+    if report is not None:
+        title = f"{loaded.manifest.name} {loaded.manifest.version} on {folder.name}"
+        origins = np.linspace(max(begins - panel.begins, 0), panel.hours - 1, _DEPENDENCE_ORIGINS).astype(
+            np.int64
+        )
+        shown = pollutant or "pm25"
+        depends = {
+            (shown, hours): dependences(
+                loaded.mix(),
+                ForecastInputs(panel, ahead),
+                origins,
+                list(LABELS).index(shown),
+                hours,
+                _COLUMNS,
+            )
+            for hours in _DEPENDENCE_HOURS
+        }
+        report.write_text(forecast_report(title, scores, depends))
     if as_json:
         heading = {
             "bundle": loaded.manifest.name,
@@ -89,11 +134,8 @@ def evaluate_forecasts(
         " ug/m3; RMSE of the mean, MAE of the median, [where 90 % of weeks drawn anew lie]",
         highlight=False, soft_wrap=True, markup=False,
     )  # fmt: skip
-    if told:
-        console.print(
-            "The weather to come is the observed one: a perfect forecast of it, which nobody has.",
-            soft_wrap=True,
-        )
+    if ahead is not None:
+        console.print(_TOLD[weather], soft_wrap=True)
     if known:
         console.print(
             f"Trained on {', '.join(map(escape, known))}, too: those are no stations that it never saw.",
@@ -127,6 +169,67 @@ def _table(scores: list[ForecastScore], intervals: bool) -> Table:
     return table
 
 
+@app.command("explain")
+def explain_forecast(
+    folder: Annotated[Path, typer.Argument(help="Folder in the plain layout; docs/data-layout.md.")],
+    station: Annotated[str, typer.Argument(help="One of its stations.")],
+    at: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%dT%H:%M", "%Y-%m-%d"],
+            help="When the forecast is made (UTC, a full hour); the end of the folder's hours unless given.",
+        ),
+    ] = None,
+    pollutant: Annotated[str, typer.Option(help="Such as pm25.")] = "pm25",
+    ahead: Annotated[int, typer.Option(help=f"Hours ahead: {', '.join(map(str, ANCHORS))}.")] = 12,
+    weather: Annotated[
+        KnownWeather, typer.Option(help="Weather to come, as in evaluate.")
+    ] = KnownWeather.none,
+    bundle: Annotated[str, typer.Option(help="Forecast bundle, or 'default'.")] = "default",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
+) -> None:
+    """Say why a forecast is what it is: what each thing that was known adds to its mean."""
+    if pollutant not in LABELS:
+        raise typer.BadParameter(f"{pollutant!r} is none of {', '.join(LABELS)}", param_hint="--pollutant")
+    if ahead not in ANCHORS:
+        raise typer.BadParameter(f"{ahead} is none of {', '.join(map(str, ANCHORS))}", param_hint="--ahead")
+    loaded = _bundle(bundle)
+    panel, problems = _read(folder)
+    if station not in panel.stations:
+        raise ForecastError(f"{folder} has no station {station!r}: it has {', '.join(panel.stations)}")
+    origin = panel.hours - 1 if at is None else _hour(at) - panel.begins - 1
+    if not 0 <= origin < panel.hours:
+        raise ForecastError(
+            f"{folder} has no hour that ends then: from {_stated(panel.begins + 1)} to"
+            f" {_stated(panel.begins + panel.hours)}"
+        )
+    mix = loaded.mix(_BATCH)
+    inputs = ForecastInputs(panel, _to_come(panel, weather))
+    found = explained(
+        mix, inputs, panel.stations.index(station), origin, list(LABELS).index(pollutant), ahead
+    )
+    if as_json:
+        typer.echo(json.dumps({"station": station, **asdict(found), "words": sentence(found)}))
+        return
+    console = screen()
+    console.print(
+        f"{LABELS[pollutant]} at {station}, {ahead} h after {_stated(panel.begins + origin + 1)}:"
+        f" {found.mean:.4g} ug/m3 after {found.last:.4g}, {sentence(found)}",
+        highlight=False, soft_wrap=True, markup=False,
+    )  # fmt: skip
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("what was known")
+    table.add_column("ug/m3", justify="right", no_wrap=True)
+    table.add_row("last value", f"{found.last:.2f}")
+    table.add_row("change in an average hour", f"{found.usual:+.2f}")
+    for subject, by in sorted(found.shares.items(), key=lambda item: -abs(item[1])):
+        if abs(by) >= 0.005:
+            table.add_row(subject, f"{by:+.2f}")
+    table.add_row("networks and the rest, not shared out", f"{found.unshared:+.2f}")
+    console.print(table)
+    tell_left_out(problems)
+
+
 @app.command("train")
 def train_forecasts(
     folder: Annotated[Path, typer.Argument(help="Folder in the plain layout; a year or more is worth it.")],
@@ -147,6 +250,7 @@ def train_forecasts(
     try:
         from forecast.training import run
         from forecast.training.fitting import NetworkConfig
+        from forecast.training.tables import TablesPlan
     except ImportError as error:
         raise ForecastError(
             f"training needs the `train` extra ({error.name} is not installed):"
@@ -154,13 +258,13 @@ def train_forecasts(
         ) from error
     panel, problems = _read(folder)
     if until is not None:
-        panel = panel.between(panel.begins, int(until.replace(tzinfo=UTC).timestamp()) // 3600)
+        panel = panel.between(panel.begins, _hour(until))
     plan = run.TrainingPlan(
         networks=(
             NetworkConfig("cnn-lstm", epochs=epochs),
             NetworkConfig("cnn-lstm-attention", epochs=epochs, seed=1),
         ),
-        jobs=min(os.cpu_count() or 1, 4),
+        tabular=TablesPlan(jobs=min(os.cpu_count() or 1, 4)),
     )  # fmt: skip
     with bars(Console(stderr=True)) as progress:
         manifest = run.train(
@@ -172,6 +276,27 @@ def train_forecasts(
         f"{output}: {', '.join(manifest.training.learned)}; score it on what was held back:"
         f" skyfuse forecast evaluate HELD_BACK --bundle {output}"
     )
+
+
+def _hour(when: datetime) -> int:
+    """Hours since 1970."""
+    return int(when.replace(tzinfo=UTC).timestamp()) // 3600
+
+
+def _stated(hour: int) -> str:
+    return f"{datetime.fromtimestamp(hour * 3600, UTC):%Y-%m-%dT%H:%MZ}"
+
+
+def _bundle(named: str) -> ForecastBundle:
+    return ForecastBundle.load(DEFAULT_FORECAST_BUNDLE if named == "default" else Path(named))
+
+
+def _to_come(panel: Panel, weather: KnownWeather) -> Float32 | None:
+    """The weather to come, (stations, hours + 72, channels)."""
+    if weather == KnownWeather.none:
+        return None
+    observed = weather_ahead(panel)
+    return erring(observed) if weather == KnownWeather.erring else observed
 
 
 def _read(folder: Path) -> tuple[Panel, list[str]]:

@@ -22,17 +22,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from forecast.errors import ForecastBundleError
 from forecast.features import Normalisation
+from forecast.mix import MIXED, Mix
 from forecast.models import (
     ANCHORS,
     Climatology,
     ForecastModel,
-    Mix,
     NetworkModel,
     Persistence,
     Ridge,
     SeasonalNaive,
     Trees,
-)  # fmt: skip
+)
 from forecast.panel import HORIZON, QUANTILES, WEATHER_CHANNELS
 from forecast.trees import Forest
 from schemas.arrays import Float32
@@ -156,8 +156,13 @@ class ForecastTables:
                 of_ridge[0], of_ridge[1], of_ridge[2], kept["ridge.errors"], typical, spread,
                 filled=bool(kept.get("ridge.filled", False)),
             ),
-            kept["mix.weights"], kept["mix.offsets"],
+            _three(kept["mix.weights"]), kept["mix.offsets"],
         )  # fmt: skip
+
+
+def _three(weights: Float32) -> Float32:
+    """The weights of a mix; bundles of before have the same for mean, median and widths."""
+    return np.repeat(weights[..., None], len(MIXED), axis=-1) if weights.ndim == 4 else weights
 
 
 @dataclass(frozen=True)
@@ -185,11 +190,19 @@ class ForecastBundle:
             )
             for entry in self.manifest.networks
         ]
+        persistence = Persistence(tables.drift, typical)
+        # Bundles of before have no weight for persistence, which is the last member.
+        mixed = [*members, persistence][: tables.weights.shape[3]]
         return [
-            Persistence(tables.drift, typical), SeasonalNaive(tables.drift, typical),
-            Climatology(tables.climate),
-            *members, Mix(tuple(members), tables.weights, tables.offsets),
+            persistence, SeasonalNaive(tables.drift, typical), Climatology(tables.climate),
+            *members, Mix(tuple(mixed), tables.weights, tables.offsets),
         ]  # fmt: skip
+
+    def mix(self, batch: int = 1) -> Mix:
+        """The last of `models`."""
+        *_, last = self.models(batch)
+        assert isinstance(last, Mix)
+        return last
 
     @staticmethod
     def load(folder: Path) -> "ForecastBundle":

@@ -4,29 +4,37 @@ All is computed element by element in a fixed order, so that an hour's features 
 they are made with the hours around it, for one station or for a thousand.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from forecast.panel import CARRIED, CHANNELS, HORIZON, WEATHER_CHANNELS, Panel
-from schemas.arrays import Float32
+from schemas.arrays import Float32, Int64
 from schemas.parameters import POLLUTANTS
 
 #: Hours of history that features look back on. A shorter history makes them NaN, not absent.
 LOOKBACK: Final = 168
 _P: Final = len(POLLUTANTS)
 _W: Final = len(WEATHER_CHANNELS)
-_LAGS: Final = (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 18, 21, 23, 24, 25, 36, 47, 48, 72)
-_MEANS: Final = (3, 6, 12, 24, 48, 72, 168)
-_NEAR_LAGS: Final = (0, 1, 2, 3, 6, 12, 24)
-_NEAR_MEANS: Final = (6, 24, 168)
-_FIRST_NEAR: Final = 2 + len(_LAGS) + len(_MEANS) + 4
+#: Hours back of a pollutant's own lags and means, and of its neighbours'.
+LAGS: Final = (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 18, 21, 23, 24, 25, 36, 47, 48, 72)
+MEANS: Final = (3, 6, 12, 24, 48, 72, 168)
+NEAR_LAGS: Final = (0, 1, 2, 3, 6, 12, 24)
+NEAR_MEANS: Final = (6, 24, 168)
+_FIRST_NEAR: Final = 2 + len(LAGS) + len(MEANS) + 4
+#: Of the weather what is told as it moves: dew point, pressure, wind. (Heat follows the clock.)
+MOVES: Final = (1, 2, 3, 4, 5)
+#: Where in a row of trees and ridge the weather to come stands, if it is told.
+TOLD: Final = slice(
+    _FIRST_NEAR + len(NEAR_LAGS) + len(NEAR_MEANS) + 1 + 3 * (_P - 1) + 3 * _W + 6 + 5 + 8,
+    _FIRST_NEAR + len(NEAR_LAGS) + len(NEAR_MEANS) + 1 + 3 * (_P - 1) + 6 * _W + 6 + 5 + 8,
+)
 #: Columns of `OriginFeatures.origin` that are levels of the pollutant, here and at neighbours.
 LEVELS: Final = (
     *range(2, _FIRST_NEAR - 2),
-    *range(_FIRST_NEAR, _FIRST_NEAR + len(_NEAR_LAGS) + len(_NEAR_MEANS)),
+    *range(_FIRST_NEAR, _FIRST_NEAR + len(NEAR_LAGS) + len(NEAR_MEANS)),
 )
 
 
@@ -44,6 +52,11 @@ def lagged(series: Float32, hours: int) -> Float32:
     else:
         moved[:] = series
     return moved
+
+
+def picked(series: Float32, origins: Int64, back: int = 0) -> Float32:
+    """`series` (stations, hours) as it was `back` hours before `origins`; NaN before its first hour."""
+    return np.where(origins >= back, series[:, np.maximum(origins - back, 0)], np.float32(np.nan))
 
 
 def carried(series: Float32, most: int = CARRIED) -> Float32:
@@ -93,16 +106,35 @@ def neighbours(series: Float32) -> Float32:
     return median
 
 
-def _in_regions(series: Float32, regions: Sequence[int]) -> Float32:
-    """`neighbours` within each region; one region where none is named."""
+def outermost(series: Float32) -> Float32:
+    """Lowest and highest of the other stations: (2, stations, hours, ...); NaN where none measured."""
+    low, high = (np.full_like(series, np.nan) for _ in range(2))
+    if len(series) > 1:
+        # The second is what is left to whoever is the first.
+        for found, first, second in (
+            (low, *_two_least(series)),
+            (high, *(-two for two in _two_least(-series))),
+        ):
+            found[:] = np.where(series == first, second, first)
+    return np.stack([low, high])
+
+
+def _two_least(series: Float32) -> tuple[Float32, Float32]:
+    """The least two over the stations, NaN where there are not so many."""
+    ordered = np.sort(series, axis=0)
+    return ordered[0], ordered[1]
+
+
+def _in_regions(of: Callable[[Float32], Float32], series: Float32, regions: Sequence[int]) -> Float32:
+    """`of` (a station's row from the others') within each region; one region where none is named."""
     if len(set(regions)) < 2:
-        return neighbours(series)
-    median = np.full_like(series, np.nan)
-    of_row = np.array(regions)
-    for region in sorted(set(regions)):
-        rows = np.flatnonzero(of_row == region)
-        median[rows] = neighbours(series[rows])
-    return median
+        return of(series)
+    rows_of = [np.flatnonzero(np.array(regions) == region) for region in sorted(set(regions))]
+    parts = [of(series[rows]) for rows in rows_of]
+    # The stations are the axis before the hours, whatever stands in front.
+    axis = parts[0].ndim - series.ndim
+    found: Float32 = np.take(np.concatenate(parts, axis), np.argsort(np.concatenate(rows_of)), axis)
+    return found
 
 
 @dataclass(frozen=True)
@@ -124,7 +156,7 @@ def windows(series: Float32) -> Trailing:
     low, high = np.full(series.shape, np.inf, np.float32), np.full(series.shape, -np.inf, np.float32)
     means: dict[int, Float32] = {}
     spread = share = np.zeros(series.shape, np.float32)
-    for hours in range(max(_MEANS)):
+    for hours in range(max(MEANS)):
         then = lagged(series, hours)
         known = ~np.isnan(then)
         total += np.where(known, then, 0.0)
@@ -132,7 +164,7 @@ def windows(series: Float32) -> Trailing:
         if hours < 24:
             squares += np.where(known, then.astype(np.float64) ** 2, 0.0)
             low, high = np.fmin(low, then), np.fmax(high, then)
-        if hours + 1 in _MEANS:
+        if hours + 1 in MEANS:
             with np.errstate(invalid="ignore", divide="ignore"):
                 means[hours + 1] = (total / count).astype(np.float32)
                 if hours + 1 == 24:
@@ -160,6 +192,17 @@ def clock(panel: Panel, ahead: int = 0) -> Float32:
     ).astype(np.float32)
 
 
+class _Around(NamedTuple):
+    """What the other stations measured: the lowest and the highest of them (2, stations, hours, pollutants),
+    the median, lowest and highest of how each changed within the hour, and the median of their weather.
+    """
+
+    levels: Float32
+    change: Float32
+    changes: Float32
+    weather: Float32
+
+
 class OriginFeatures:
     """Rows for trees and ridge of one pollutant: (stations, hours, columns), whatever the horizon."""
 
@@ -169,13 +212,15 @@ class OriginFeatures:
         self.weather = panel.values[..., _P:]
         self.carried = carried(self.pollutants)
         self.ages = ages(self.pollutants)
-        self.neighbours = _in_regions(self.pollutants, panel.regions)
+        self.neighbours = _in_regions(neighbours, self.pollutants, panel.regions)
+        self._sky = carried(self.weather, 3)
         self._of_all = windows(self.pollutants)
         self._of_weather = windows(self.weather)
         self._of_neighbours = windows(self.neighbours)
         # The same for every pollutant, or model, that asks.
         self._clocks: dict[int, Float32] = {}
         self._nearby: Float32 | None = None
+        self._around: _Around | None = None
 
     def last(self, pollutant: int, otherwise: float) -> Float32:
         """What persistence says: the last value, else the neighbours', else `otherwise`."""
@@ -185,48 +230,98 @@ class OriginFeatures:
         last = np.where(np.isnan(last), self._nearby[..., pollutant], last)
         return np.where(np.isnan(last), np.float32(otherwise), last)
 
-    def origin(self, pollutant: int) -> Float32:
-        """What is known when an hour has passed: (stations, hours, columns)."""
+    def origin(self, pollutant: int, origins: Int64) -> Float32:
+        """What is known when an hour has passed: (stations, origins, columns)."""
         own, near = self.pollutants[..., pollutant], self.neighbours[..., pollutant]
         of_own, of_near = self._of_all, self._of_neighbours
-        columns = [self.carried[..., pollutant], self.ages[..., pollutant]]
-        columns += [lagged(own, hours) for hours in _LAGS]
-        columns += [of_own.means[hours][..., pollutant] for hours in _MEANS]
-        columns += [part[..., pollutant] for part in (of_own.low, of_own.high, of_own.spread, of_own.share)]
-        columns += [lagged(near, hours) for hours in _NEAR_LAGS]
-        columns += [of_near.means[hours][..., pollutant] for hours in _NEAR_MEANS]
-        columns.append(self.carried[..., pollutant] - near)
+        last = picked(self.carried[..., pollutant], origins)
+        columns = [last, picked(self.ages[..., pollutant], origins)]
+        columns += [picked(own, origins, hours) for hours in LAGS]
+        columns += [picked(of_own.means[hours][..., pollutant], origins) for hours in MEANS]
+        columns += [
+            picked(part[..., pollutant], origins)
+            for part in (of_own.low, of_own.high, of_own.spread, of_own.share)
+        ]
+        columns += [picked(near, origins, hours) for hours in NEAR_LAGS]
+        columns += [picked(of_near.means[hours][..., pollutant], origins) for hours in NEAR_MEANS]
+        columns.append(last - picked(near, origins))
         for other in range(_P):
             if other != pollutant:
                 columns += [
-                    self.carried[..., other],
-                    of_own.means[24][..., other],
-                    self.neighbours[..., other],
+                    picked(self.carried[..., other], origins),
+                    picked(of_own.means[24][..., other], origins),
+                    picked(self.neighbours[..., other], origins),
                 ]
         for channel in range(_W):
-            now = carried(self.weather[..., channel], 3)
+            sky = self._sky[..., channel]
+            now = picked(sky, origins)
             columns += [
                 now,
-                self._of_weather.means[6][..., channel],
-                self._of_weather.means[24][..., channel],
+                picked(self._of_weather.means[6][..., channel], origins),
+                picked(self._of_weather.means[24][..., channel], origins),
             ]
             if channel < 3:
-                columns += [now - lagged(now, 3), now - lagged(now, 24)]
-        columns += list(np.moveaxis(clock(self.panel), -1, 0))
+                columns += [now - picked(sky, origins, back) for back in (3, 24)]
+        columns += list(np.moveaxis(self._clock(0)[:, origins], -1, 0))
         return np.stack(columns, axis=-1)
 
-    def ahead(self, pollutant: int, horizon: int, coming: Float32 | None) -> Float32:
-        """What depends on the horizon: (stations, hours, columns). `coming` is what `coming` made of the
+    def ahead(self, pollutant: int, origins: Int64, horizon: int, coming: Float32 | None) -> Float32:
+        """What depends on the horizon: (stations, origins, columns). `coming` is what `coming` made of the
         weather for this horizon; None: nothing is known of it, and it has no columns.
         """
-        own = self.pollutants[..., pollutant]
-        back = -horizon % 24
-        columns = [np.full(own.shape, horizon, np.float32), lagged(own, back), lagged(own, back + 24)]
-        if horizon not in self._clocks:
-            self._clocks[horizon] = clock(self.panel, horizon)
-        columns += list(np.moveaxis(self._clocks[horizon], -1, 0))
+        own, back = self.pollutants[..., pollutant], -horizon % 24
+        columns = [picked(own, origins, back), picked(own, origins, back + 24)]
+        columns.insert(0, np.full(columns[0].shape, horizon, np.float32))
+        columns += list(np.moveaxis(self._clock(horizon)[:, origins], -1, 0))
         known = np.stack(columns, axis=-1)
-        return known if coming is None else np.concatenate([known, coming], axis=-1)
+        return known if coming is None else np.concatenate([known, coming[:, origins]], axis=-1)
+
+    def shifts(self, pollutant: int, origins: Int64) -> Float32:
+        """How the air moved in the last hours, here and around: (stations, origins, columns).
+
+        A front comes to one station after the other: the outermost of them tell it first.
+        """
+        around = self._others()
+        own, near = self.pollutants[..., pollutant], self.neighbours[..., pollutant]
+        last = picked(self.carried[..., pollutant], origins)
+        columns = [last - picked(own, origins, back) for back in (1, 2, 3, 6)]
+        columns += [picked(own, origins, 1) - picked(own, origins, 2)]
+        columns += [last - picked(self._of_all.means[hours][..., pollutant], origins) for hours in (3, 12)]
+        columns += [picked(near, origins) - picked(near, origins, back) for back in (1, 2, 3)]
+        columns += [picked(around.change[..., pollutant], origins)]
+        columns += [picked(side[..., pollutant], origins) - last for side in around.levels]
+        columns += [picked(side[..., pollutant], origins) for side in around.changes]
+        for other in range(_P):
+            if other != pollutant:
+                here, there = (
+                    [picked(series[..., other], origins, back) for back in (0, 1, 3)]
+                    for series in (self.pollutants, self.neighbours)
+                )
+                columns += [here[0] - here[1], here[0] - here[2], here[0] - there[0], there[0] - there[1]]
+        for channel in MOVES:
+            here, there = (
+                [picked(series[..., channel], origins, back) for back in (0, 1, 3)]
+                for series in (self.weather, around.weather)
+            )
+            columns += [here[0] - here[1], there[0], there[0] - there[1], there[0] - there[2]]
+        return np.stack(columns, axis=-1)
+
+    def _clock(self, ahead: int) -> Float32:
+        if ahead not in self._clocks:
+            self._clocks[ahead] = clock(self.panel, ahead)
+        return self._clocks[ahead]
+
+    def _others(self) -> _Around:
+        if self._around is None:
+            regions = self.panel.regions
+            change = self.pollutants - lagged(self.pollutants, 1)
+            self._around = _Around(
+                _in_regions(outermost, self.pollutants, regions),
+                _in_regions(neighbours, change, regions),
+                _in_regions(outermost, change, regions),
+                _in_regions(neighbours, self.weather, regions),
+            )
+        return self._around
 
 
 def coming(weather: Float32, hours: int, horizons: Sequence[int]) -> dict[int, Float32]:

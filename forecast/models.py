@@ -4,7 +4,7 @@ All say concentrations in ug/m3 as (stations, origins, horizons, pollutants, 8):
 never cross, then the mean. A row is the same bits in whatever batch it is made.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from forecast.features import LEVELS, Normalisation, OriginFeatures, coming, future, lagged, past
+from forecast.features import LEVELS, TOLD, Normalisation, OriginFeatures, coming, future, lagged, past
 from forecast.panel import CHANNELS, HORIZON, QUANTILES, Panel
 from forecast.trees import Forest
 from schemas.arrays import Float32, Int64
@@ -183,15 +183,23 @@ def interpolated(at_anchors: Float32, horizons: Sequence[int], axis: int) -> Flo
     )
 
 
-def rows_of(
-    inputs: ForecastInputs, pollutant: int, origin: Float32, origins: Origins, horizon: int
-) -> Float32:
-    """The rows of trees and ridge: (stations * origins, columns); `origin` is
-    `OriginFeatures.origin(pollutant)`.
+class PollutantRows:
+    """The rows of trees and ridge of one pollutant from some origins.
+
+    How the air moved comes last: bundles that were made before it was asked have the columns before it.
     """
-    ahead = inputs.features.ahead(pollutant, horizon, inputs.coming(horizon))[:, origins]
-    rows = np.concatenate([origin[:, origins], ahead], axis=-1)
-    return rows.reshape(-1, rows.shape[-1])
+
+    def __init__(self, inputs: ForecastInputs, pollutant: int, origins: Origins) -> None:
+        self._inputs, self._pollutant, self._origins = inputs, pollutant, origins
+        self._origin = inputs.features.origin(pollutant, origins)
+        self._shifts = inputs.features.shifts(pollutant, origins)
+
+    def at(self, horizon: int) -> Float32:
+        """(stations * origins, columns)."""
+        coming = self._inputs.coming(horizon)
+        ahead = self._inputs.features.ahead(self._pollutant, self._origins, horizon, coming)
+        rows = np.concatenate([self._origin, ahead, self._shifts], axis=-1)
+        return rows.reshape(-1, rows.shape[-1])
 
 
 class _Tabular:
@@ -220,8 +228,8 @@ class _Tabular:
         out = np.empty((stations, len(origins), len(horizons), _P, 8), np.float32)
         for pollutant in range(_P):
             last = inputs.features.last(pollutant, self.typical[pollutant])[:, origins]
-            origin = inputs.features.origin(pollutant)
-            rows = (rows_of(inputs, pollutant, origin, origins, horizon) for horizon in needed)
+            of_pollutant = PollutantRows(inputs, pollutant, origins)
+            rows = (of_pollutant.at(horizon) for horizon in needed)
             at_anchors = np.stack(
                 [
                     change.reshape(stations, len(origins), 8) * self.spread[horizon - 1, pollutant]
@@ -237,12 +245,20 @@ class _Tabular:
         return ordered(out)
 
 
+class Serving(NamedTuple):
+    """The mean and the `TREE_QUANTILES`, and whether they do not see the weather to come that is told."""
+
+    forests: tuple[Forest, ...]
+    blind: bool
+
+
 @dataclass(frozen=True)
 class Trees(_Tabular):
     """Boosted trees on the residual over persistence, the horizon among their columns.
 
     `forests` has for each (told, pollutant) the mean and the `TREE_QUANTILES`; `near` the same for horizons
-    up to `NEAR`, where next to nothing is known that the last hours do not say (bundles of before have none).
+    up to `NEAR` (bundles of before have none). There the weather to come tells next to nothing that the last
+    hours do not: (1, pollutant) is missing, and what serves is (0, pollutant), which does not see it.
     """
 
     forests: Mapping[tuple[int, int], tuple[Forest, ...]]
@@ -250,6 +266,16 @@ class Trees(_Tabular):
     spread: Float32
     name: str = "trees"
     near: Mapping[tuple[int, int], tuple[Forest, ...]] = field(default_factory=dict)
+
+    def of(self, told: int, pollutant: int, horizon: int) -> Serving | None:
+        """What serves there; None: none was learned."""
+        for kept, key in (
+            *(((self.near, (told, pollutant)), (self.near, (0, pollutant))) if horizon <= NEAR else ()),
+            (self.forests, (told, pollutant)),
+        ):
+            if key in kept:
+                return Serving(kept[key], key[0] < told)
+        return None
 
     def changes_at(
         self, rows: Iterable[Float32], told: int, pollutant: int, horizons: Sequence[int]
@@ -267,10 +293,12 @@ class Trees(_Tabular):
         return found
 
     def changes(self, rows: Float32, told: int, pollutant: int, horizon: int, /) -> Float32:
-        kept = self.near if horizon <= NEAR and (told, pollutant) in self.near else self.forests
-        if (told, pollutant) not in kept:
+        serving = self.of(told, pollutant, horizon)
+        if serving is None:
             return np.zeros((len(rows), 8), np.float32)
-        mean, low, middle, high = (forest.predict(rows) for forest in kept[told, pollutant])
+        if serving.blind:
+            rows = np.delete(rows, TOLD, axis=1)
+        mean, low, middle, high = (forest.predict(rows) for forest in serving.forests)
         below = [middle + (low - middle) * np.float32(far) for far in _ALONG]
         above = [middle + (high - middle) * np.float32(far) for far in reversed(_ALONG)]
         return np.stack([*below, middle, *above, mean], axis=-1)
@@ -298,6 +326,7 @@ class Ridge(_Tabular):
     def changes(self, rows: Float32, told: int, pollutant: int, horizon: int, /) -> Float32:
         anchor = ANCHORS.index(horizon)
         level = ridge_level(rows, self.typical[pollutant])
+        rows = rows[:, : self.centre[told].shape[1]]
         if self.filled:
             rows = filled(rows, self.typical[pollutant])
         mean = linear(
@@ -373,47 +402,6 @@ class NetworkModel:
         shape = (len(panel.stations), hours, len(CHANNELS))
         earlier = replace(panel, begins=panel.begins - hours, values=np.full(shape, np.nan, np.float32))
         return past(OriginFeatures(earlier), self._by)
-
-
-@dataclass(frozen=True)
-class Mix:
-    """The others' quantiles, averaged with weights (2, pollutants, anchors, members) that weeks held back
-    chose, and moved by `offsets` (2, pollutants, anchors, 7), in widths from .05 to .95, so that they held
-    there.
-    """
-
-    members: tuple[ForecastModel, ...]
-    weights: Float32
-    offsets: Float32
-    name: str = "mix"
-
-    def blend(self, said: Sequence[Float32], told: int, horizons: Sequence[int]) -> Float32:
-        """The members' forecasts as one."""
-        weights = interpolated(self.weights[told], horizons, 1).transpose(1, 0, 2)
-        offsets = interpolated(self.offsets[told], horizons, 1).transpose(1, 0, 2)
-        total = np.zeros_like(said[0])
-        for place, member in enumerate(said):
-            total += member * weights[..., place, None]
-        return moved(total, offsets)
-
-    def predict(self, inputs: ForecastInputs, origins: Origins, horizons: Sequence[int]) -> Float32:
-        return self.blend([m.predict(inputs, origins, horizons) for m in self.members], inputs.told, horizons)
-
-
-def said_by_each(
-    models: Sequence[ForecastModel], inputs: ForecastInputs, origins: Origins, horizons: Sequence[int]
-) -> Iterator[Float32]:
-    """What each says, in order; a mix of models before it is made of what they said: none is asked twice."""
-    mixed = [member for model in models if isinstance(model, Mix) for member in model.members]
-    kept: dict[int, Float32] = {}
-    for model in models:
-        if isinstance(model, Mix) and all(id(member) in kept for member in model.members):
-            yield model.blend([kept[id(member)] for member in model.members], inputs.told, horizons)
-            continue
-        said = model.predict(inputs, origins, horizons)
-        if any(model is member for member in mixed):
-            kept[id(model)] = said
-        yield said
 
 
 def moved(said: Float32, offsets: Float32) -> Float32:

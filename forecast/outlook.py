@@ -17,7 +17,8 @@ from forecast.contest import Contest
 from forecast.features import LOOKBACK
 from forecast.grades import graded
 from forecast.hours import StationHours
-from forecast.models import ANCHORS, ForecastInputs, ForecastModel, interpolated, moved, said_by_each
+from forecast.mix import said_by_each
+from forecast.models import ANCHORS, ForecastInputs, ForecastModel, interpolated, moved
 from forecast.panel import HORIZON, QUANTILES, WEATHER_CHANNELS, Panel
 from forecast.places import place_of, regions, sun_offset
 from forecast.running import RunningRecord

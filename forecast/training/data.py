@@ -19,10 +19,15 @@ CHECKED_WEEK = 7
 
 @dataclass(frozen=True)
 class Copy:
-    """One view of the same hours: what a model is shown, and which rows of the truth belong to it."""
+    """One view of the same hours: what a model is shown, and which rows of the truth belong to it.
+
+    `share`: of all rows that trees are shown, those of this view. `whole`: it has no gaps but its own.
+    """
 
     shown: Panel
     rows: NDArray[np.int64]
+    share: float
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,9 +55,17 @@ def material(panel: Panel, seed: int) -> Material:
     """Everything that trees, ridge and networks are fitted to."""
     random = np.random.default_rng(seed)
     everybody = np.arange(len(panel.stations))
-    copies = [Copy(panel, everybody), Copy(_with_gaps(panel, random), everybody)]
+    halves = [np.sort(half) for half in np.array_split(random.permutation(everybody), 2) if len(half)]
+    copies = [Copy(panel, everybody, 0.45, whole=True), Copy(_with_gaps(panel, random), everybody, 0.15)]
     holed = _with_gaps(panel, random)
-    copies += [Copy(_alone(holed, row), everybody[row : row + 1]) for row in range(len(everybody))]
+    copies += [
+        Copy(_some(holed, everybody[row : row + 1]), everybody[row : row + 1], 0.1 / len(everybody))
+        for row in range(len(everybody))
+    ]
+    # As many neighbours as half the network: what a smaller one has.
+    copies += [
+        Copy(_some(panel, half), half, 0.3 * len(half) / len(everybody), whole=True) for half in halves
+    ]
     nothing = np.full((len(panel.stations), HORIZON, _P), np.nan, np.float32)
     truth = np.concatenate([panel.values[..., :_P], nothing], axis=1)
     week = (panel.begins + np.arange(panel.hours)) // 168
@@ -80,10 +93,8 @@ def material(panel: Panel, seed: int) -> Material:
     return Material(panel, tuple(copies), truth, origins[clean], checks, by, spread)
 
 
-def _alone(panel: Panel, row: int) -> Panel:
-    return Panel(
-        panel.stations[row : row + 1], panel.begins, panel.offsets[row : row + 1], panel.values[row : row + 1]
-    )
+def _some(panel: Panel, rows: NDArray[np.int64]) -> Panel:
+    return panel.only([panel.stations[row] for row in rows])
 
 
 def _with_gaps(panel: Panel, random: np.random.Generator) -> Panel:

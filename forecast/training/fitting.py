@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import onnx
 import torch
 
 from forecast.features import FUTURE, PAST, OriginFeatures, future, past
@@ -155,4 +156,20 @@ def exported(model: Network) -> bytes:
     """The network as ONNX: past (n, window, columns), future (n, 72, columns) -> quantiles and mean."""
     example = (torch.zeros(2, model.window, PAST), torch.zeros(2, HORIZON, FUTURE))
     axes = {name: {0: "rows"} for name in ("past", "future", "change")}
-    return onnx_graph(model.to("cpu"), example, ["past", "future"], ["change"], axes)
+    return halved(onnx_graph(model.to("cpu"), example, ["past", "future"], ["change"], axes))
+
+
+def halved(graph: bytes) -> bytes:
+    """A graph whose weights are kept in half precision: the runtime widens them once, when it is loaded."""
+    model = onnx.load_from_string(graph)
+    casts = []
+    for weights in model.graph.initializer:
+        if weights.data_type == onnx.TensorProto.FLOAT and len(weights.dims) > 1:
+            values = onnx.numpy_helper.to_array(weights).astype(np.float16)
+            name = weights.name
+            weights.CopyFrom(onnx.numpy_helper.from_array(values, f"{name}.half"))
+            casts.append(onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT))
+    for cast in reversed(casts):
+        model.graph.node.insert(0, cast)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())

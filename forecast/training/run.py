@@ -1,6 +1,6 @@
 """A training from a network's hours to a bundle."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from forecast.bundle import (
     write_forecast_bundle,
 )
 from forecast.errors import ForecastError
-from forecast.models import ForecastModel, NetworkModel
+from forecast.models import ForecastModel, NetworkModel, Persistence
 from forecast.panel import Panel
 from forecast.training import fitting, tables
 from forecast.training.data import CHECKED_WEEK, material
@@ -29,18 +29,14 @@ _LEAST_HOURS = 168 * (CHECKED_WEEK + 2)
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """How much is spent: networks; rows, trees and leaves of the boosted trees; processes at a time."""
+    """How much is spent: networks, tables, and hours from one origin that chooses the mix to the next."""
 
     networks: tuple[fitting.NetworkConfig, ...] = (
         fitting.NetworkConfig("cnn-lstm"),
         fitting.NetworkConfig("cnn-lstm-attention", seed=1),
     )
-    rows: int = 10_000
-    trees: int = 250
-    leaves: int = 31
-    seed: int = 0
-    every: int = 6
-    jobs: int = 1
+    tabular: tables.TablesPlan = field(default_factory=tables.TablesPlan)
+    every: int = 7
 
 
 def train(
@@ -61,18 +57,10 @@ def train(
     ]
     if not known:
         raise ForecastError("no pollutant has values for half of the least time to train on")
-    learned = material(panel, plan.seed)
+    learned = material(panel, plan.tabular.seed)
     if not len(learned.learns) or not len(learned.checks):
         raise ForecastError("no week is left to learn from and to check with: give a longer time")
-    trees, ridge = tables.tabular(
-        learned,
-        progress,
-        each=plan.rows,
-        trees=plan.trees,
-        leaves=plan.leaves,
-        seed=plan.seed,
-        jobs=plan.jobs,
-    )
+    trees, ridge = tables.tabular(learned, plan.tabular, progress)
     by, device = learned.normalisation, "cuda" if torch.cuda.is_available() else "cpu"
     kept = fitting.store(learned, device)
     networks: list[tuple[NetworkEntry, bytes]] = []
@@ -83,9 +71,10 @@ def train(
         entry = NetworkEntry(name=config.kind, file=f"{config.kind}.onnx", window=config.window)
         networks.append((entry, graph))
         members.append(NetworkModel(config.kind, graph, config.window, by, learned.spread, batch=256))
-    mix = tables.mixed(learned, members, plan.every, progress)
+    drift = tables.drift(panel)
+    mix = tables.mixed(learned, [*members, Persistence(drift, by.typical)], plan.every, progress)
     packed = ForecastTables(
-        tables.drift(panel),
+        drift,
         tables.climate(panel).table,
         learned.spread,
         trees,

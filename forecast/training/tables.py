@@ -2,12 +2,17 @@
 widths.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Final, NamedTuple
 
 import numpy as np
 from joblib import Parallel, delayed
+from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+from forecast.mix import MIXED, Mix, weighed
 from forecast.models import (
     ANCHORS,
     LONGEST,
@@ -16,15 +21,14 @@ from forecast.models import (
     Climatology,
     ForecastInputs,
     ForecastModel,
-    Mix,
+    PollutantRows,
     Ridge,
     Trees,
     filled,
     month_and_hour,
     ridge_level,
-    rows_of,
     standard,
-)  # fmt: skip
+)
 from forecast.panel import QUANTILES, Panel
 from forecast.training.data import Material, known_weather
 from forecast.training.trees import fit
@@ -34,6 +38,10 @@ from schemas.arrays import Float32
 from schemas.parameters import POLLUTANTS
 
 _P = len(POLLUTANTS)
+_MEDIAN: Final = QUANTILES.index(0.5)
+_LEVELS: Final = np.array(QUANTILES)
+#: Rows from which trees are worth it.
+_FEW: Final = 1000
 
 
 def drift(panel: Panel) -> Float32:
@@ -87,22 +95,27 @@ class TrainingRows:
         for _, without, with_it in self._inputs:
             with_it._features = without.features
 
+    @property
+    def typical(self) -> tuple[float, ...]:
+        """ug/m3 of each pollutant."""
+        return self._material.normalisation.typical
+
     def draw(
-        self, pollutant: int, told: int, each: int, *, whole: bool = False
+        self, pollutant: int, told: int, each: int, anchors: Sequence[int], *, whole: bool = False
     ) -> dict[int, tuple[Float32, Float32]]:
         """About `each` rows for every anchor: rows and targets. `whole`: of hours without made gaps alone."""
-        random = np.random.default_rng((self._seed, pollutant, told))
-        drawn: dict[int, tuple[list[Float32], list[Float32]]] = {anchor: ([], []) for anchor in ANCHORS}
-        some = self._inputs[:1] if whole else self._inputs
-        stations = sum(len(copy.rows) for copy, *_ in some)
+        random = np.random.default_rng((self._seed, pollutant, told, *anchors))
+        drawn: dict[int, tuple[list[Float32], list[Float32]]] = {anchor: ([], []) for anchor in anchors}
+        some = [one for one in self._inputs if one[0].whole or not whole]
+        shares = sum(copy.share for copy, *_ in some)
         for copy, *both in some:
             inputs = both[told]
-            origin = inputs.features.origin(pollutant)
             last = inputs.features.last(pollutant, self._material.normalisation.typical[pollutant])
-            for anchor in ANCHORS:
-                count = min(max(each // stations, 1), len(self._material.learns))
+            wanted = max(round(each * copy.share / shares / len(copy.rows)), 1)
+            count = min(wanted, len(self._material.learns))
+            for anchor in anchors:
                 origins = np.sort(random.choice(self._material.learns, count, replace=False))
-                rows = rows_of(inputs, pollutant, origin, origins, anchor)
+                rows = PollutantRows(inputs, pollutant, origins).at(anchor)
                 truth = self._material.target(copy.rows, origins, anchor, pollutant)
                 target = ((truth - last[:, origins]) / self._material.spread[anchor - 1, pollutant]).reshape(
                     -1
@@ -113,64 +126,105 @@ class TrainingRows:
         return {anchor: (np.concatenate(a), np.concatenate(b)) for anchor, (a, b) in drawn.items()}
 
 
-def tabular(
-    material: Material, progress: Progress, *, each: int, trees: int, leaves: int, seed: int, jobs: int
-) -> tuple[Trees, Ridge]:
+@dataclass(frozen=True)
+class TablesPlan:
+    """How much trees and ridge are shown: rows of each anchor; trees, leaves; fits at a time.
+
+    For the first hours it is three times as many rows and a third of the trees: there is little to be seen
+    in much noise.
+    """
+
+    rows: int = 10_000
+    trees: int = 250
+    leaves: int = 31
+    seed: int = 0
+    jobs: int = 1
+
+
+class RidgeTables(NamedTuple):
+    """Weights (anchors, columns + 1), centre and scale (columns,), errors (anchors, 7) of a pollutant."""
+
+    weights: Float32
+    centre: Float32
+    scale: Float32
+    errors: Float32
+
+
+class PollutantTables(NamedTuple):
+    """What was learned of one pollutant, without or with the weather to come; no trees where it was hardly
+    ever measured, and none for the first hours with the weather to come.
+    """
+
+    ridge: RidgeTables
+    far: tuple[Forest, ...]
+    near: tuple[Forest, ...]
+
+
+def tabular(material: Material, plan: TablesPlan, progress: Progress) -> tuple[Trees, Ridge]:
     """Trees and ridge for each pollutant, without and with the weather to come."""
-    by, spread = material.normalisation, material.spread
-    rows = TrainingRows(material, seed)
-    forests: dict[tuple[int, int], tuple[Forest, ...]] = {}
-    near: dict[tuple[int, int], tuple[Forest, ...]] = {}
-    per_told: list[tuple[Float32, Float32, Float32]] = []
-    errors = np.zeros((2, _P, len(ANCHORS), 7), np.float32)
-    step, steps = 0, 2 * _P
+    rows = TrainingRows(material, plan.seed)
+    found: dict[tuple[int, int], PollutantTables] = {}
     for told in (0, 1):
-        weights: list[Float32] = []
-        centres: list[Float32] = []
-        scales: list[Float32] = []
         for pollutant in range(_P):
-            # A line cannot bend where something is missing: with made gaps it erred by a tenth more without.
-            of_ridge = ridge_tables(
-                rows.draw(pollutant, told, each, whole=True), by.typical[pollutant], errors[told, pollutant]
-            )
-            for kept, table in zip((weights, centres, scales), of_ridge, strict=True):
-                kept.append(table)
-            drawn = rows.draw(pollutant, told, each)
-            for held, some, many, rate in (
-                (forests, drawn, trees, 0.06),
-                (near, {anchor: drawn[anchor] for anchor in drawn if anchor <= NEAR}, trees // 4, 0.12),
-            ):
-                every = np.concatenate([part[0] for part in some.values()])
-                targets = np.concatenate([part[1] for part in some.values()])
-                if len(targets) >= 1000:
-                    held[told, pollutant] = tuple(
-                        Parallel(n_jobs=jobs)(
-                            delayed(fit)(
-                                every, targets, level, trees=many, leaves=leaves, seed=seed, rate=rate
-                            )
-                            for level in (None, *TREE_QUANTILES)
-                        )
-                    )
-            step += 1
-            progress("trees", step, steps)
-        per_told.append((np.stack(weights), np.stack(centres), np.stack(scales)))
-    without, with_it = per_told
-    ridge = Ridge(
-        (without[0], with_it[0]),
-        (without[1], with_it[1]),
-        (without[2], with_it[2]),
-        errors,
-        by.typical,
-        spread,
-        filled=True,
+            found[told, pollutant] = of_pollutant(rows, pollutant, told, plan)
+            progress("trees", len(found), 2 * _P)
+    return assembled(found, material)
+
+
+def of_pollutant(rows: "TrainingRows", pollutant: int, told: int, plan: TablesPlan) -> PollutantTables:
+    """Ridge and trees of one pollutant."""
+    # A line cannot bend where something is missing: with made gaps it erred by a tenth more without.
+    of_ridge = ridge_tables(
+        rows.draw(pollutant, told, 2 * plan.rows, ANCHORS, whole=True), rows.typical[pollutant]
     )
-    return Trees(forests, by.typical, spread, near=near), ridge
+    far = rows.draw(pollutant, told, plan.rows, [anchor for anchor in ANCHORS if anchor > NEAR])
+    return PollutantTables(
+        of_ridge,
+        _forests(far, plan, plan.trees, 0.06),
+        () if told else near_forests(rows, pollutant, plan),
+    )
 
 
-def ridge_tables(
-    drawn: Mapping[int, tuple[Float32, Float32]], typical: float, errors: Float32
-) -> tuple[Float32, Float32, Float32]:
-    """Weights (anchors, columns + 1), centre and scale of a pollutant; `errors` (anchors, 7) is filled."""
+def near_forests(rows: "TrainingRows", pollutant: int, plan: TablesPlan) -> tuple[Forest, ...]:
+    """For horizons up to `NEAR`, without the weather to come."""
+    drawn = rows.draw(pollutant, 0, 3 * plan.rows, [anchor for anchor in ANCHORS if anchor <= NEAR])
+    return _forests(drawn, plan, plan.trees // 3, 0.12)
+
+
+def _forests(
+    drawn: Mapping[int, tuple[Float32, Float32]], plan: TablesPlan, trees: int, rate: float
+) -> tuple[Forest, ...]:
+    """The mean and the `TREE_QUANTILES`."""
+    every = np.concatenate([rows for rows, _ in drawn.values()])
+    targets = np.concatenate([target for _, target in drawn.values()])
+    if len(targets) < _FEW:
+        return ()
+    return tuple(
+        Parallel(n_jobs=plan.jobs)(
+            delayed(fit)(every, targets, level, trees=trees, leaves=plan.leaves, seed=plan.seed, rate=rate)
+            for level in (None, *TREE_QUANTILES)
+        )
+    )
+
+
+def assembled(found: Mapping[tuple[int, int], PollutantTables], material: Material) -> tuple[Trees, Ridge]:
+    """The models, from what was learned of each (told, pollutant)."""
+    by, spread = material.normalisation, material.spread
+    weights, centre, scale, errors = (
+        [np.stack([getattr(found[told, p].ridge, part) for p in range(_P)]) for told in (0, 1)]
+        for part in RidgeTables._fields
+    )
+    ridge = Ridge(
+        (weights[0], weights[1]), (centre[0], centre[1]), (scale[0], scale[1]), np.stack(errors),
+        by.typical, spread, filled=True,
+    )  # fmt: skip
+    far = {key: one.far for key, one in found.items() if one.far}
+    near = {key: one.near for key, one in found.items() if one.near}
+    return Trees(far, by.typical, spread, near=near), ridge
+
+
+def ridge_tables(drawn: Mapping[int, tuple[Float32, Float32]], typical: float) -> RidgeTables:
+    """Of a pollutant, from the rows and targets of each anchor."""
     some = {anchor: (filled(rows, typical), target) for anchor, (rows, target) in drawn.items()}
     every = np.concatenate([rows for rows, _ in some.values()])
     columns = every.shape[1]
@@ -180,10 +234,11 @@ def ridge_tables(
     centre: Float32 = np.nan_to_num(middle).astype(np.float32)
     scale: Float32 = (np.nan_to_num(around) + 1e-3).astype(np.float32)
     table = np.zeros((len(ANCHORS), columns + 1), np.float32)
+    errors = np.zeros((len(ANCHORS), len(QUANTILES)), np.float32)
     for place, (rows, target) in enumerate(some.values()):
         if len(target) >= 50:
             table[place], errors[place] = _ridge(rows, target, centre, scale, typical)
-    return table, centre, scale
+    return RidgeTables(table, centre, scale, errors)
 
 
 def _ridge(
@@ -200,39 +255,82 @@ def _ridge(
 
 
 def mixed(material: Material, members: Sequence[ForecastModel], every: int, progress: Progress) -> Mix:
-    """Weights and widths by the weeks that check: of the network as it is, and with its gaps."""
+    """Weights and widths by the weeks that check: of half the network as it is, and of all with gaps.
+
+    The last member is persistence.
+    """
     origins = material.checks[::every]
-    weights = np.zeros((2, _P, len(ANCHORS), len(members)), np.float32)
+    weights = np.zeros((2, _P, len(ANCHORS), len(members), len(MIXED)), np.float32)
     offsets = np.zeros((2, _P, len(ANCHORS), 7), np.float32)
+    shown = [copy for place, copy in enumerate(material.copies) if place == 1 or (place > 1 and copy.whole)]
     for told in (0, 1):
         said, truth = [], []
-        for copy in material.copies[:2]:
+        for copy in shown:
             inputs = ForecastInputs(copy.shown, known_weather(copy, material.panel) if told else None)
             said.append([member.predict(inputs, origins, ANCHORS) for member in members])
             truth.append(
                 np.stack([material.truth[copy.rows][:, origins + anchor] for anchor in ANCHORS], axis=2)
             )
-        # The network as it is weighs the most by far in what people see: the gaps only keep the mix from
-        # breaking.
         every_member = np.stack([np.concatenate(parts) for parts in zip(*said, strict=True)], axis=-2)
         every_truth = np.concatenate(truth)
         for pollutant in range(_P):
             for place in range(len(ANCHORS)):
                 known = np.isfinite(every_truth[:, :, place, pollutant])
                 if known.sum() < 50:
-                    weights[told, pollutant, place] = 1 / len(members)
+                    weights[told, pollutant, place, :-1] = 1 / max(len(members) - 1, 1)
                     continue
-                y = every_truth[:, :, place, pollutant][known]
-                means = every_member[:, :, place, pollutant][known]
-                found, _ = nnls(means[..., 7].astype(np.float64), y.astype(np.float64))
-                # A fifth of the way to equal weights: few weeks choose, and they choose too sharply.
-                share = found / max(found.sum(), 1e-9)
-                share = 0.8 * share + 0.2 / len(members)
+                y = every_truth[:, :, place, pollutant][known].astype(np.float64)
+                each = every_member[:, :, place, pollutant][known]
+                share = shares(each.astype(np.float64), y)
                 weights[told, pollutant, place] = share
-                blend = np.einsum("nmq,m->nq", means, share).astype(np.float32)
+                parts = [weighed(each[:, m], weights[told, pollutant, place, m]) for m in range(len(members))]
+                blend = np.sum(parts, axis=0)
                 width = np.maximum(blend[:, 6] - blend[:, 0], 1e-3)
                 offsets[told, pollutant, place] = [
                     np.quantile((y - blend[:, q]) / width, level) for q, level in enumerate(QUANTILES)
                 ]
         progress("mix", told + 1, 2)
     return Mix(tuple(members), weights, np.clip(offsets, -0.5, 0.5))
+
+
+def shares(said: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weights (members, `MIXED`) from what members said (n, members, 8) and what came (n,)."""
+    members = said.shape[1]
+    # A tenth of the way to equal weights, persistence apart: few weeks choose, and they choose too sharply.
+    even = np.full(members, 1 / max(members - 1, 1))
+    even[-1] = 0.0
+
+    def tempered(found: NDArray[np.float64]) -> NDArray[np.float64]:
+        return 0.9 * found + 0.1 * even
+
+    found, _ = nnls(said[..., 7], y)
+    mean = tempered(found / found.sum() if found.sum() > 0 else even)
+    median = tempered(_least(lambda share: np.abs(said[..., _MEDIAN] @ share - y).mean(), mean))
+    middle = said[..., _MEDIAN] @ median
+    around = said[..., :7] - said[..., _MEDIAN, None]
+
+    def pinball(share: NDArray[np.float64]) -> float:
+        miss = (y - middle)[:, None] - np.einsum("nmq,m->nq", around, share)
+        return float(np.maximum(_LEVELS * miss, (_LEVELS - 1) * miss).mean())
+
+    return np.stack([mean, median, tempered(_least(pinball, median))], axis=-1)
+
+
+def _least(loss: Callable[[NDArray[np.float64]], float], start: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Shares that sum to 1, better than `start`: weight is handed from one to another while that helps."""
+    share, best = start.copy(), loss(start)
+    for step in (0.2, 0.05):
+        better = True
+        while better:
+            better = False
+            for one, other in permutations(range(len(share)), 2):
+                given = min(step, share[one])
+                if given < 1e-9:
+                    continue
+                tried = share.copy()
+                tried[one] -= given
+                tried[other] += given
+                found = loss(tried)
+                if found < best - 1e-9:
+                    share, best, better = tried, found, True
+    return share

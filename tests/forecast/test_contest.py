@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from forecast import contest
 from forecast.bundle import ForecastBundle
 from forecast.contest import Contest, leaders
-from forecast.models import ANCHORS, ForecastInputs, Mix, said_by_each
+from forecast.mix import Mix, said_by_each
+from forecast.models import ANCHORS, ForecastInputs
 from forecast.outlook import Outlook
 from forecast.panel import CHANNELS, Panel
 from forecast.stored import OUTLOOKS, read_outlook

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from forecast.evaluation import HORIZONS, evaluate
+from forecast.evaluation import HORIZONS, erring, evaluate
 from forecast.folder import read_panel
 from forecast.models import Persistence
 from forecast.panel import CHANNELS, Panel
@@ -93,7 +93,7 @@ def test_scores_follow_their_formulas() -> None:
     values = np.full((1, 600, len(CHANNELS)), np.nan, np.float32)
     values[0, :, 0] = np.arange(600) % 2 * 10
     floor = Persistence(np.zeros((144, 6, 8), np.float32), (1.0,) * 6)
-    scores = evaluate(Panel(("s",), 0, (0.0,), values), [floor], 0, 1, False, lambda *_: None)
+    scores = evaluate(Panel(("s",), 0, (0.0,), values), [floor], 0, 1, None, lambda *_: None)
     by = {score.horizon: score for score in scores}
     assert set(by) == set(HORIZONS)
     assert by[1].mae.value == pytest.approx(10)
@@ -118,3 +118,24 @@ def test_the_command_scores_every_model(tmp_path: Path) -> None:
         app, ["forecast", "evaluate", str(tmp_path), "--every", "48", "--weather", "observed"]
     )
     assert "perfect forecast" in shown.stdout
+    erring_too = CliRunner().invoke(
+        app, ["forecast", "evaluate", str(tmp_path), "--every", "48", "--weather", "erring"]
+    )
+    assert "made errors" in erring_too.stdout
+
+
+def test_a_forecast_of_the_weather_errs_as_much_as_real_ones_for_hours_and_for_all_stations() -> None:
+    weather = np.zeros((2, 20_000, 7), np.float32)
+    weather[..., 5:] = 10.0
+    weather[1, 5] = np.nan
+    found = erring(weather)
+    assert np.isnan(found[1, 5]).all()
+    assert np.isfinite(np.delete(found, 5, axis=1)).all()
+    off = np.delete(found - weather, 5, axis=1)
+    for channel, size in enumerate((2.0, 2.5, 1.5, 1.2, 1.2)):
+        assert off[..., channel].std() == pytest.approx(size, rel=0.15)
+        assert off[..., channel].mean() == pytest.approx(0, abs=0.3)
+        assert np.corrcoef(off[0, 1:, channel], off[0, :-1, channel])[0, 1] > 0.9
+    np.testing.assert_array_equal(off[0], off[1])
+    assert (found[0, :, 6] == 0).mean() == pytest.approx(0.3, abs=0.05)
+    np.testing.assert_array_equal(erring(weather), found)

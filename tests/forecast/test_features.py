@@ -1,17 +1,22 @@
 """Features: the same bits whatever is around a row, and nothing of the future in them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from forecast.columns import columns
 from forecast.features import (
+    TOLD,
     Normalisation,
     OriginFeatures,
     carried,
     coming,
     future,
     neighbours,
+    outermost,
     past,
     weather_ahead,
 )
@@ -32,8 +37,10 @@ def made(stations: int = 3, hours: int = 260, seed: int = 0, gaps: float = 0.2) 
 def all_of(panel: Panel, hour: int) -> list[Float32]:
     features = OriginFeatures(panel)
     by = Normalisation((30.0,) * P, (10.0,) * 7, (5.0,) * 7)
-    rows = [features.origin(p)[:, hour] for p in range(P)]
-    rows += [features.ahead(p, horizon, None)[:, hour] for p in range(P) for horizon in (1, 5, 24, 72)]
+    at = np.array([hour])
+    rows = [features.origin(p, at) for p in range(P)]
+    rows += [features.ahead(p, at, horizon, None) for p in range(P) for horizon in (1, 5, 24, 72)]
+    rows += [features.shifts(p, at) for p in range(P)]
     rows += [features.last(p, 1.0)[:, hour] for p in range(P)]
     return [*rows, past(features, by)[:, hour], future(panel, None, by)[:, hour + 1 : hour + 1 + HORIZON]]
 
@@ -75,6 +82,65 @@ def test_neighbours_are_the_median_of_the_others(stations: int, seed: int) -> No
             known = known[np.isfinite(known)]
             want = np.median(known) if len(known) else np.nan
             assert found[(row, *place)] == pytest.approx(want, nan_ok=True)
+
+
+@given(st.integers(1, 6), st.integers(0, 1000))
+@settings(max_examples=30, deadline=None)
+def test_the_outermost_are_the_lowest_and_highest_of_the_others(stations: int, seed: int) -> None:
+    series = np.round(made(stations, 12, seed, 0.4).values[..., :2] / 20).astype(np.float32)  # ties
+    found = outermost(series)
+    for row in range(stations):
+        others = np.delete(series, row, axis=0)
+        for place in np.ndindex(12, 2):
+            known = others[(slice(None), *place)]
+            known = known[np.isfinite(known)]
+            want = (known.min(), known.max()) if len(known) else (np.nan, np.nan)
+            assert found[(slice(None), row, *place)].tolist() == pytest.approx(want, nan_ok=True)
+
+
+def test_stations_far_apart_are_no_neighbours() -> None:
+    """Regions that are mixed in the panel give what each of them gives alone."""
+    panel = made(5, 60)
+    regions, at = (0, 7, 0, 7, 3), np.array([50])
+    together = OriginFeatures(replace(panel, regions=regions))
+    for region in set(regions):
+        rows = [row for row, own in enumerate(regions) if own == region]
+        alone = OriginFeatures(panel.only([panel.stations[row] for row in rows]))
+        for pollutant in range(P):
+            np.testing.assert_array_equal(together.shifts(pollutant, at)[rows], alone.shifts(pollutant, at))
+            np.testing.assert_array_equal(together.origin(pollutant, at)[rows], alone.origin(pollutant, at))
+
+
+def test_shifts_are_what_they_are_called() -> None:
+    panel = made(3, 60, gaps=0.0)
+    columns_ = [column.name for column in columns(0)]
+    shifts = OriginFeatures(panel).shifts(0, np.array([40]))[:, 0]
+    first = len(columns_) - shifts.shape[1]
+    own, air = panel.values[:, :, 0], panel.values[:, :, :P]
+
+    def of(name: str) -> Float32:
+        return shifts[:, columns_.index(name, first) - first]
+
+    np.testing.assert_allclose(of("change in 3 h"), own[:, 40] - own[:, 37], rtol=1e-5)
+    np.testing.assert_allclose(of("change in the hour before"), own[:, 39] - own[:, 38], rtol=1e-5)
+    lowest = np.array([np.delete(own[:, 40], row).min() - own[row, 40] for row in range(3)])
+    np.testing.assert_allclose(of("lowest neighbour: beside here"), lowest, rtol=1e-5)
+    change = own[:, 40] - own[:, 39]
+    highest = [np.delete(change, row).max() for row in range(3)]
+    np.testing.assert_allclose(of("highest neighbour: change in 1 h"), highest, rtol=1e-5)
+    np.testing.assert_allclose(
+        of("other pollutant 2: change in 3 h"), air[:, 40, 2] - air[:, 37, 2], rtol=1e-4
+    )
+    wind = panel.values[:, :, CHANNELS.index("wind_speed")]
+    near = np.array([[np.median(np.delete(wind[:, h], row)) for h in (40, 37)] for row in range(3)])
+    np.testing.assert_allclose(
+        of("neighbours' wind_speed, change in 3 h"), near[:, 0] - near[:, 1], rtol=1e-4
+    )
+
+
+def test_the_weather_to_come_stands_where_it_is_said_to() -> None:
+    assert all("to come" in column.subject for column in columns(1)[TOLD])
+    assert (*columns(1)[: TOLD.start], *columns(1)[TOLD.stop :]) == columns(0)
 
 
 def test_carried_forgets() -> None:

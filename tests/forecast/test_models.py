@@ -9,8 +9,9 @@ import pytest
 
 from forecast.bundle import DEFAULT_FORECAST_BUNDLE, ForecastBundle, ForecastTables
 from forecast.errors import ForecastBundleError
-from forecast.features import LEVELS, OriginFeatures, weather_ahead
-from forecast.models import ForecastInputs, ForecastModel, filled, rows_of
+from forecast.features import LEVELS, TOLD, OriginFeatures, weather_ahead
+from forecast.mix import weighed
+from forecast.models import ForecastInputs, ForecastModel, PollutantRows, filled
 from forecast.panel import CHANNELS, Panel
 from schemas.parameters import POLLUTANTS
 from tests.forecast.small import small_bundle
@@ -107,8 +108,7 @@ def test_the_first_hours_have_trees_of_their_own() -> None:
 
 
 def few_columns(inputs: ForecastInputs) -> int:
-    origin = inputs.features.origin(0)
-    return int(rows_of(inputs, 0, origin, np.array([0]), 1).shape[1])
+    return int(PollutantRows(inputs, 0, np.array([0])).at(1).shape[1])
 
 
 def test_a_line_takes_what_is_unknown_to_be_as_the_last_value() -> None:
@@ -127,7 +127,7 @@ def test_levels_are_columns_that_scale_with_the_air() -> None:
     """Twice the air gives twice the levels; ages, shares and clocks stay."""
     panel = made(hours=200, gaps=0.0)
     twice = replace(panel, values=panel.values * 2)
-    plain, double = (OriginFeatures(one).origin(0)[:, -1] for one in (panel, twice))
+    plain, double = (OriginFeatures(one).origin(0, np.array([199]))[:, 0] for one in (panel, twice))
     np.testing.assert_allclose(double[:, list(LEVELS)], 2 * plain[:, list(LEVELS)], rtol=1e-5)
 
 
@@ -135,9 +135,40 @@ def test_a_bundle_of_before_is_read_as_it_was_made() -> None:
     tables = ForecastBundle.load(small_bundle()).tables
     with np.load(io.BytesIO(tables.packed())) as arrays:
         kept = {name: arrays[name] for name in arrays.files if not name.startswith(("near.", "ridge.filled"))}
+        # One weight for each of ridge, trees and network, whatever it is for.
+        kept["mix.weights"] = kept["mix.weights"][:, :, :, :3, 0]
     out = io.BytesIO()
     np.savez_compressed(out, **kept)
     found = ForecastTables.unpacked(out.getvalue(), tables.trees.typical)
     assert (found.trees.near, found.ridge.filled) == ({}, False)
+    np.testing.assert_array_equal(found.weights, np.repeat(tables.weights[:, :, :, :3, :1], 3, axis=-1))
     again = ForecastTables.unpacked(tables.packed(), tables.trees.typical)
     assert again.packed() == tables.packed()
+
+
+def test_a_mix_has_weights_of_their_own_for_mean_median_and_widths() -> None:
+    one = np.array([1, 2, 3, 4, 5, 6, 7, 10], np.float32)
+    other = np.array([0, 10, 20, 30, 40, 50, 60, 70], np.float32)
+    shares = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5]], np.float32)
+    blend = np.sum([weighed(said, by) for said, by in zip((one, other), shares, strict=True)], axis=0)
+    wide = [
+        (a + b) / 2 for a, b in zip((-3, -2, -1, 0, 1, 2, 3), (-30, -20, -10, 0, 10, 20, 30), strict=True)
+    ]
+    assert blend.tolist() == [*(30 + far for far in wide), 10]
+
+
+def test_the_first_hours_do_not_see_the_weather_to_come() -> None:
+    trees = ForecastBundle.load(small_bundle()).tables.trees
+    panel, origins = made(hours=230, gaps=0.0), np.array([150])
+    # All ask a column that stands behind the weather to come.
+    near = {
+        (0, pollutant): tuple(
+            replace(forest, feature=np.full_like(forest.feature, TOLD.stop + 3))
+            for forest in trees.forests[0, pollutant]
+        )
+        for pollutant in range(len(POLLUTANTS))
+    }
+    both = [ForecastInputs(panel), ForecastInputs(panel, weather_ahead(panel))]
+    blind, told = (replace(trees, near=near).predict(inputs, origins, (1, 2, 3, 4)) for inputs in both)
+    np.testing.assert_array_equal(blind[:, :, :3], told[:, :, :3])
+    assert (blind[:, :, 3] != told[:, :, 3]).any()

@@ -29,10 +29,11 @@ def panel() -> Panel:
 def test_a_network_s_hours_become_a_bundle(panel: Panel, tmp_path: Path) -> None:
     from forecast.training import run
     from forecast.training.fitting import NetworkConfig
+    from forecast.training.tables import TablesPlan
 
     small = NetworkConfig("cnn-lstm-attention", window=24, width=8, epochs=2, batches=2, batch=16)
     plan = run.TrainingPlan(
-        networks=(replace(small, kind="cnn-lstm"), small), rows=400, trees=5, leaves=8, every=24
+        networks=(replace(small, kind="cnn-lstm"), small), tabular=TablesPlan(400, 5, 8), every=24
     )
     told: dict[str, int] = {}
     run.train(
@@ -69,3 +70,43 @@ def test_too_short_a_time_is_refused_in_words(tmp_path: Path) -> None:
 
     with pytest.raises(ForecastError, match="too few to train on"):
         run.train(made(1, 200), tmp_path, "x", "1", Provenance("x", "x"), run.TrainingPlan(), lambda *_: None)
+
+
+def test_a_median_may_lean_on_another_member_than_the_mean() -> None:
+    """Most hours are as the one before, a few are not: persistence, the last, has the median of that."""
+    from forecast.training.tables import shares
+
+    random = np.random.default_rng(0)
+    y = np.where(random.random(2000) < 0.3, 130.0, 100.0)
+    said = np.empty((2000, 3, 8))
+    said[:, 0] = 109 + random.normal(0, 1, 2000)[:, None]  # the mean
+    said[:, 1] = 60 + random.normal(0, 1, 2000)[:, None]
+    said[:, 2] = 100
+    said[:, :, :7] += np.array([-15, -10, -5, 0, 5, 10, 15])
+    found = shares(said, y)
+    assert found.shape == (3, 3)
+    np.testing.assert_allclose(found.sum(axis=0), 1)
+    assert (found >= 0).all()
+    assert found[0, 0] > 0.8
+    assert found[2, 1] > 0.8
+
+
+def test_weights_in_half_precision_say_nearly_the_same() -> None:
+    import onnxruntime as ort
+    import torch
+
+    from forecast.features import FUTURE, PAST
+    from forecast.training.fitting import exported
+    from forecast.training.network import Network
+
+    torch.manual_seed(0)
+    model = Network("cnn-lstm-attention", 24, 16, 0.0).eval()
+    past, future = torch.randn(3, 24, PAST), torch.randn(3, 72, FUTURE)
+    with torch.no_grad():
+        want = model(past, future).numpy()
+    graph = exported(model)
+    weights = sum(one.numel() for one in model.parameters())
+    assert len(graph) < 3.2 * weights
+    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    found = session.run(["change"], {"past": past.numpy(), "future": future.numpy()})[0]
+    np.testing.assert_allclose(found, want, atol=0.02)

@@ -1,0 +1,278 @@
+"""Why a forecast says what it says: how much each thing that was known moves its mean. Pure.
+
+Shapley values beside an average hour of the training: what is shared out is the difference between the
+forecast and what the same model says of that hour. Exact, for trees (every leaf by itself, as in
+interventional TreeSHAP; Lundberg et al. 2020, Nature Machine Intelligence 2:56) and for the ridge, which is
+linear. What a neural network adds to a mix is not shared out, and is named as what is left.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from math import factorial
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecast.columns import Subject, columns
+from forecast.features import TOLD
+from forecast.mix import Mix
+from forecast.models import ANCHORS, ForecastInputs, PollutantRows, Ridge, Trees, filled, standard
+from forecast.trees import Forest
+from schemas.arrays import Float32, Float64, Int64
+from schemas.parameters import POLLUTANTS
+
+#: Shares smaller than this part of the largest one are not spoken of.
+_SMALL: Final = 0.15
+#: Things that a sentence names at most.
+_NAMED: Final = 3
+
+
+#: Quantiles of a column at which its dependence is shown.
+_SHOWN_AT: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+@dataclass(frozen=True)
+class ForecastExplanation:
+    """Of the mean of one pollutant so many hours ahead, all in ug/m3.
+
+    `last` is the last value, `usual` the change that is foretold in an average hour of the training, `shares`
+    what each subject adds to it here, `unshared` what no share was made of (neural networks, widths, zero as
+    the floor): last + usual + all shares + unshared = mean.
+    """
+
+    pollutant: str
+    horizon: int
+    last: float
+    mean: float
+    usual: float
+    shares: Mapping[Subject, float]
+    unshared: float
+
+
+def explained(
+    mix: Mix, inputs: ForecastInputs, station: int, origin: int, pollutant: int, horizon: int
+) -> ForecastExplanation:
+    """Of the forecast of `mix` for one station (its row) from the end of the hour `origin` of the panel.
+    `horizon` is one of `ANCHORS`.
+    """
+    at = np.array([origin])
+    mean = float(mix.predict(inputs, at, (horizon,))[station, 0, 0, pollutant, -1])
+    row = PollutantRows(inputs, pollutant, at).at(horizon)[station : station + 1]
+    told = inputs.told
+    (values,), usual = _shared(mix, row, told, pollutant, horizon)
+    last = float(inputs.features.last(pollutant, _ridge(mix).typical[pollutant])[station, origin])
+    shares: dict[Subject, float] = {}
+    for column, value in zip(columns(told), values.tolist(), strict=True):
+        shares[column.subject] = shares.get(column.subject, 0.0) + value
+    left = mean - last - usual - float(values.sum())
+    return ForecastExplanation(POLLUTANTS[pollutant], horizon, last, mean, usual, shares, left)
+
+
+def _ridge(mix: Mix) -> Ridge:
+    return next(member for member in mix.members if isinstance(member, Ridge))
+
+
+def _shared(mix: Mix, rows: Float32, told: int, pollutant: int, horizon: int) -> tuple[Float64, float]:
+    """What each column of `rows` adds to the mix by its trees and ridge (rows, columns), and what these say
+    of an average hour: the ridge's centre.
+    """
+    weights = mix.weights[told, pollutant, ANCHORS.index(horizon), :, 0]
+    average = _ridge(mix).centre[told][pollutant]
+    values, usual = np.zeros(rows.shape), 0.0
+    for weight, member in zip(weights.tolist(), mix.members, strict=True):
+        if isinstance(member, Ridge):
+            found, base = of_ridge(member, rows, told, pollutant, horizon)
+        elif isinstance(member, Trees):
+            found, base = of_trees(member, rows, told, pollutant, horizon, average)
+        else:
+            continue
+        values[:, : found.shape[1]] += weight * found
+        usual += weight * base
+    return values, usual
+
+
+@dataclass(frozen=True)
+class Dependence:
+    """How a forecast's change (ug/m3) goes with one column, everything else as it was: `values` are the
+    column's at its quantiles .05 .25 .5 .75 .95, `changes` the mean change there; `weight` how much the
+    column moves forecasts on average (the mean size of its Shapley value).
+    """
+
+    column: str
+    weight: float
+    values: tuple[float, ...]
+    changes: tuple[float, ...]
+
+
+def dependences(
+    mix: Mix, inputs: ForecastInputs, origins: Int64, pollutant: int, horizon: int, most: int
+) -> list[Dependence]:
+    """Partial dependence (Friedman 2001) of what trees and ridge say in `mix`, on the `most` columns that
+    weigh most, from all stations at `origins`.
+    """
+    told = inputs.told
+    rows = PollutantRows(inputs, pollutant, origins).at(horizon)
+    weights = mix.weights[told, pollutant, ANCHORS.index(horizon), :, 0].tolist()
+
+    def change(some: Float32) -> float:
+        total = 0.0
+        for weight, member in zip(weights, mix.members, strict=True):
+            if isinstance(member, Ridge | Trees):
+                said = member.changes(some, told, pollutant, horizon)[:, -1]
+                total += weight * float(said.mean()) * float(member.spread[horizon - 1, pollutant])
+        return total
+
+    moved = np.abs(_shared(mix, rows, told, pollutant, horizon)[0]).mean(axis=0)
+    made = []
+    for column in np.argsort(-moved, kind="stable")[:most].tolist():
+        known = rows[np.isfinite(rows[:, column]), column]
+        if not len(known):
+            continue
+        at = np.quantile(known, _SHOWN_AT).astype(np.float32)
+        changes = []
+        for value in at:
+            altered = rows.copy()
+            altered[:, column] = value
+            changes.append(change(altered))
+        made.append(
+            Dependence(
+                columns(told)[column].name, float(moved[column]), tuple(map(float, at)), tuple(changes)
+            )
+        )
+    return made
+
+
+def of_ridge(ridge: Ridge, rows: Float32, told: int, pollutant: int, horizon: int) -> tuple[Float64, float]:
+    """Values (rows, columns), and what it says of the average hour."""
+    centre, scale = ridge.centre[told][pollutant], ridge.scale[told][pollutant]
+    rows = rows[:, : len(centre)]
+    known = filled(rows, ridge.typical[pollutant]) if ridge.filled else rows
+    weights = ridge.weights[told][pollutant, ANCHORS.index(horizon)].astype(np.float64)
+    spread = float(ridge.spread[horizon - 1, pollutant])
+    return standard(known, centre, scale) * weights[:-1] * spread, float(weights[-1]) * spread
+
+
+def of_trees(
+    trees: Trees, rows: Float32, told: int, pollutant: int, horizon: int, average: Float32
+) -> tuple[Float64, float]:
+    """Values (rows, columns) beside `average` (columns,), and what the trees say of that."""
+    serving = trees.of(told, pollutant, horizon)
+    values = np.zeros(rows.shape)
+    if serving is None:
+        return values, 0.0
+    beside = np.full(rows.shape[1], np.nan, np.float32)
+    beside[: len(average)] = average
+    # How far ahead it is asked is no reason.
+    asked = [column.subject for column in columns(told)].index("horizon")
+    beside[asked] = rows[0, asked]
+    seen = np.arange(rows.shape[1])
+    if serving.blind:
+        seen = np.delete(seen, TOLD)
+    forest = serving.forests[0]
+    spread = float(trees.spread[horizon - 1, pollutant])
+    values[:, seen] = shapley(forest, rows[:, seen], beside[seen]) * spread
+    return values, float(forest.predict(beside[None, seen])[0]) * spread
+
+
+@dataclass(frozen=True)
+class _Paths:
+    """All paths of a forest: nodes on the way to each leaf, whether it goes left there, sorted by leaf and
+    column; `groups` begins a (leaf, column), `leaf` and `column` say which.
+    """
+
+    node: Int64
+    left: NDArray[np.bool_]
+    groups: Int64
+    leaf: Int64
+    column: Int64
+    value: Float64
+
+
+def _paths(forest: Forest) -> _Paths:
+    found: list[tuple[int, int, int, bool]] = []
+    values: list[float] = []
+
+    def walk(node: int, way: tuple[tuple[int, bool], ...]) -> None:
+        if forest.left[node] == node:
+            found.extend((len(values), int(forest.feature[at]), at, left) for at, left in way)
+            values.append(float(forest.value[node]))
+            return
+        walk(int(forest.left[node]), (*way, (node, True)))
+        walk(int(forest.right[node]), (*way, (node, False)))
+
+    for root in forest.roots.tolist():
+        walk(root, ())
+    found.sort(key=lambda one: one[:2])
+    leaf, column, node, left = (np.array(part) for part in zip(*found, strict=True))
+    new = np.concatenate([[True], (np.diff(leaf) != 0) | (np.diff(column) != 0)])
+    groups = np.flatnonzero(new)
+    return _Paths(node, left, groups, leaf[groups], column[groups], np.array(values))
+
+
+@cache
+def _weights(most: int) -> tuple[Float64, Float64]:
+    """How much of a leaf's value goes to each column that this row alone passes, and that the other alone
+    does, by how many there are of either.
+    """
+    here, there = np.zeros((most + 1, most + 1)), np.zeros((most + 1, most + 1))
+    for own in range(most + 1):
+        for other in range(most + 1):
+            every = factorial(own + other)
+            if own:
+                here[own, other] = factorial(own - 1) * factorial(other) / every
+            if other:
+                there[own, other] = factorial(own) * factorial(other - 1) / every
+    return here, there
+
+
+def shapley(forest: Forest, rows: Float32, beside: Float32) -> Float64:
+    """Exact Shapley values (rows, columns) against `beside` (columns,): they sum to the difference."""
+    found = np.zeros(rows.shape)
+    if not len(forest.roots) or (forest.left[forest.roots] == forest.roots).all():
+        return found
+    paths = _paths(forest)
+    leaves = len(paths.value)
+
+    def passes(one: Float32) -> NDArray[np.bool_]:
+        seen = one[forest.feature]
+        goes_left = np.where(np.isnan(seen), forest.missing_left, seen <= forest.threshold)
+        return np.logical_and.reduceat(goes_left[paths.node] == paths.left, paths.groups)
+
+    there = passes(beside)
+    for place, row in enumerate(rows):
+        here = passes(row)
+        own = np.bincount(paths.leaf, here & ~there, leaves).astype(np.int64)
+        other = np.bincount(paths.leaf, there & ~here, leaves).astype(np.int64)
+        never = np.bincount(paths.leaf, ~here & ~there, leaves) > 0
+        gives, takes = _weights(int(max(own.max(), other.max())))
+        value = np.where(never, 0.0, paths.value)
+        share = np.where(here & ~there, (value * gives[own, other])[paths.leaf], 0.0)
+        share -= np.where(there & ~here, (value * takes[own, other])[paths.leaf], 0.0)
+        found[place] = np.bincount(paths.column, share, rows.shape[1])
+    return found
+
+
+_WORDS: Final[Mapping[Subject, str]] = {
+    "own": "what it was here in the last days", "neighbours": "the neighbours",
+    "others": "the other pollutants", "wind": "the wind now", "heat": "warmth and damp",
+    "pressure": "the pressure", "rain": "rain now", "clock": "the time of day and year",
+    "horizon": "how far ahead it is", "wind to come": "the wind to come",
+    "heat to come": "warmth and damp to come", "pressure to come": "the pressure to come",
+    "rain to come": "rain to come",
+}  # fmt: skip
+
+
+def sentence(one: ForecastExplanation) -> str:
+    """In words: which way, and what moves it most."""
+    change = one.mean - one.last
+    steady = abs(change) < 0.05 * max(one.last, 1.0)
+    head = "about as now" if steady else f"{'rising' if change > 0 else 'falling'} by {abs(change):.3g} ug/m3"
+    return f"{head}: {', '.join(f'{words} {by:+.3g}' for words, by in _most(one)) or 'nothing stands out'}"
+
+
+def _most(one: ForecastExplanation) -> Iterable[tuple[str, float]]:
+    order = sorted(one.shares.items(), key=lambda item: -abs(item[1]))
+    largest = abs(order[0][1]) if order else 0.0
+    return [(_WORDS[subject], by) for subject, by in order[:_NAMED] if abs(by) > _SMALL * largest]
