@@ -195,6 +195,22 @@ def test_a_new_estimate_and_an_alert_are_in_the_open_page_within_two_seconds(bro
         page.wait_for_selector(".stations li")
 
 
+def test_what_comes_while_the_page_begins_to_listen_is_shown(browser, tmp_path):
+    end = now_s()
+    with served(tmp_path, [window("a", end, 50)], stations(1)) as made:
+        context = browser.new_context(locale="en-GB")
+        page = context.new_page()
+
+        def late(route):
+            made.show([window("a", end + 60, 277)])  # after `latest` was asked for, before there is a stream
+            route.continue_()
+
+        page.route("**/api/v1/stream", late)
+        page.goto(made.url)
+        shows(page, ".stations", "277")
+        context.close()
+
+
 def test_a_revision_that_is_older_is_not_shown(browser, shown):
     end = now_s() + 120
     with page_of(browser, shown, "/") as page:

@@ -110,7 +110,9 @@ export function start() {
           state.workersAway = workers;
           touch("");
         }
-      } else if (name === "reset") refresh().catch(() => {});
+      }
+      // From here on nothing is missed; what came between the first look and this is.
+      if (name === "hello" || name === "reset") refresh().catch(() => {});
     },
     (open, status) => {
       state.denied = status === 401 || status === 403 ? status : 0;

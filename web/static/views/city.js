@@ -70,8 +70,15 @@ export async function open(main, { go, query }) {
 
   let order = "";
   let sorted = 0;
+  let later = null;
   function sort(forced = false) {
-    if (!forced && Date.now() - sorted < SORT_EVERY_MS) return;
+    const wait = SORT_EVERY_MS - (Date.now() - sorted);
+    if (!forced && wait > 0) {
+      later ??= setTimeout(() => sort(true), wait);
+      return;
+    }
+    clearTimeout(later);
+    later = null;
     sorted = Date.now();
     const wanted = search.value.trim().toLowerCase();
     const ids = [...state.latest.keys()]
@@ -156,6 +163,7 @@ export async function open(main, { go, query }) {
     title: t("nav.city"),
     close: () => {
       ended();
+      clearTimeout(later);
       clearInterval(ages);
       clearInterval(looking);
       map.close();
