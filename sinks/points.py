@@ -340,6 +340,9 @@ def forecast_points(forecast: Forecast) -> list[Point]:
         for horizon, score in scores.items():
             tags = ("horizon", horizon), ("parameter", name), station
             scored: dict[str, FieldValue] = score.model_dump(exclude={"models"})
-            scored |= {f"mae_{model}": error for model, error in score.models.items()}
+            # A field's name has no spaces, and InfluxQL wants none of its operators in it.
+            scored |= {
+                f"mae_{re.sub('[^a-z0-9]', '_', model)}": error for model, error in score.models.items()
+            }
             points.append(Point("forecast_score", tags, scored, issued // 1000))
     return points

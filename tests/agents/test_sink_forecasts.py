@@ -4,6 +4,7 @@ import asyncio
 import csv
 import io
 import json
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 from agents.sink import Sinks, SinkStage
 from cli.errors import QueryError
 from cli.query import query
+from forecast.outlook import Outlook
 from schemas.base import to_ms
 from schemas.dead_letter import DeadLetter
 from schemas.forecast import Forecast
@@ -23,7 +25,7 @@ from sinks.store import Store
 from streams.accept import Keys
 from streams.stage import StageIo
 from streams.stations import StationBook
-from tests.forecast.test_outlook import air, fresh, play
+from tests.forecast.test_outlook import air, models, play, typical
 
 TOPIC = "aq.forecasts.v1"
 APP = typer.Typer()
@@ -32,7 +34,8 @@ APP.command()(query)
 
 @pytest.fixture(scope="module")
 def told() -> list[Forecast]:
-    return play(fresh(0), air(2, 4))
+    outlook = Outlook(models()[:3], "small", typical(), ("us-epa-2024",), {})
+    return play(outlook, air(2, 4))
 
 
 def records(values):
@@ -99,4 +102,5 @@ def test_points_lie_at_the_ends_of_their_hours(told):
     assert mine[4].fields["hours_ahead"] == 5
     for point in points:
         assert point.line()
+        assert all(re.fullmatch("[a-z0-9_]+", name) for name in point.fields), "InfluxDB refuses the others"
     assert {point.measurement for point in points} == {"forecast", "forecast_index", "forecast_score"}
