@@ -1,4 +1,4 @@
-"""Shares the tests out among processes that run side by side: `pytest -p tests.portions --portions FOLDER`.
+"""Shares the tests out among processes that run side by side: `pytest -p tests.portions --portions=FOLDER`.
 
 Each process collects the tests, and takes a portion whenever it has done with one: the tests of a module,
 those with a broker apart from the others. What is taken is a file in the folder, which all name, so that
@@ -16,6 +16,7 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """Written with `=`: pytest looks for its settings before it knows the option, and by a folder of tests."""
     parser.addoption("--portions", type=Path, required=True, help="an empty folder that all processes name")
 
 

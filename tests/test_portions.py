@@ -64,12 +64,13 @@ def test_each_test_runs_once_in_one_of_the_processes(tmp_path: Path) -> None:
     for number in range(6):
         more = _MEETS * (number in (1, 4)) + _FAILS * (number == 5)
         (tests / f"test_{number}.py").write_text(_MODULE + more)
-    command = [sys.executable, "-m", "pytest", "-p", "tests.portions", "--portions", str(portions)]
+    command = [sys.executable, "-m", "pytest", "-p", "tests.portions", f"--portions={portions}"]
     processes = [
         subprocess.Popen([*command, *choice], cwd=tests, text=True, stdout=subprocess.PIPE)
         for choice in ([], ["-m", "not broker"])
     ]
     said = [process.communicate(timeout=900)[0] for process in processes]
+    assert all("configfile: pytest.ini" in one for one in said)
     ran = Counter((tests / "ran").read_text().splitlines())
     wanted = {f"test_{number} {what}": 1 for number in range(6) for what in ("broker", 0, 1, 2)}
     wanted |= {f"test_{number} {what}": 2 for number in range(6) for what in ("begins", "ends")}

@@ -160,7 +160,7 @@ def test_tests_run_in_three_processes_at_once_and_each_counts(
     assert lines[-1] == ("All checks passed." if fails == "none" else f"FAILED: tests ({fails} of 3)")
     told = [lines[1 + lines.index(f"== tests ({share} of 3)")] for share in (1, 2, 3)]
     call = re.compile(
-        r"python -m coverage run -m pytest -p tests\.first_second -p tests\.portions --portions (\S+)(.*)"
+        r"python -m coverage run -m pytest -p tests\.first_second -p tests\.portions --portions=(\S+)(.*)"
     )
     calls = [call.fullmatch(one) for one in told]
     assert len({one[1] for one in calls if one}) == 1
