@@ -16,7 +16,7 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Written with `=`: pytest looks for its settings before it knows the option, and by a folder of tests."""
+    """Written with `=`: pytest looks for its settings before it knows the option, and near a path."""
     parser.addoption("--portions", type=Path, required=True, help="an empty folder that all processes name")
 
 
