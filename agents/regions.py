@@ -50,6 +50,7 @@ class Regions:
             longitude=station.longitude,
             standards=standards_of(station),
             reference_celsius=reference(station),
+            reference=station.kind == "reference",
             averaged_since=averaged_since,
         )
         return Out(

@@ -59,6 +59,11 @@ def weigh(rule: Rule, estimate: Estimate, measured: Collection[str] | None = Non
             if not read:
                 return "no sensor was read"
             return Evidence.exact(float(sum(bool(tests & mask) for tests in read)))
+        case "drift":
+            if estimate.drift is None:
+                return "no region watches its sensors"
+            shares = [1.0 if one.kind == "stuck" else abs(one.share) for one in estimate.drift.values()]
+            return Evidence.exact(max(shares, default=0.0))
         case "frames":
             frames = estimate.inputs.frames
             if not frames:

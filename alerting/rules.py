@@ -28,7 +28,7 @@ from schemas.parameters import POLLUTANTS, Pollutant
 from schemas.times import HOUR_MS, in_ms
 
 What = Literal[
-    "index", "nowcast", "concentration", "imputed_share", "flagged", "frames", "silence",
+    "index", "nowcast", "concentration", "imputed_share", "flagged", "drift", "frames", "silence",
     "forecast", "forecast_index", "trouble",
 ]  # fmt: skip
 RestsOn = Literal["measured", "lower_bound", "any"]
@@ -63,6 +63,7 @@ KINDS: Final[dict[What, RuleKind]] = {
     "concentration": RuleKind("parameter", unit="ug/m3", of_air=True),
     "imputed_share": RuleKind(highest=1, unit="%"),
     "flagged": RuleKind("tests", highest=len(POLLUTANTS)),
+    "drift": RuleKind(unit="%"),
     "frames": RuleKind("reasons", highest=1, unit="%"),
     "silence": RuleKind(),
     # A value that is reached with a probability of p is the quantile of level 1 - p.

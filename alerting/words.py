@@ -36,6 +36,8 @@ def subject(rule: Rule) -> str:
             return "share of pollutants imputed"
         case "flagged":
             return f"number of pollutants that fail {' or '.join(rule.tests)}"
+        case "drift":
+            return "how far a sensor is off its neighbours"
         case "frames":
             return f"share of frames unusable ({', '.join(rule.reasons)})"
         case "silence":

@@ -81,6 +81,14 @@ def linear(slope: float, offset: float) -> Correction:
     )
 
 
+def line_of(id: str) -> tuple[float, float] | None:
+    """Slope and offset (ug/m3) of the correction that `id` names; None where it is no straight line."""
+    if id == IDENTITY.id:
+        return 1.0, 0.0
+    found = _LINEAR.fullmatch(id)
+    return None if found is None else (float(found[1]), float(found[2]))
+
+
 def correction(id: str) -> Correction:
     """The correction that `id` names: `identity`, `barkjohn-2021` or `linear:slope=1.05,offset=-2.0`."""
     if id == IDENTITY.id:

@@ -21,6 +21,7 @@ FILL_VALUE: Final = 512
 PARTICLES: Final = 1024
 UNIT: Final = 2048
 ZERO: Final = 4096
+DRIFT: Final = 8192
 
 #: Bit of each test, by name.
 TESTS: Final[dict[str, int]] = {
@@ -37,6 +38,7 @@ TESTS: Final[dict[str, int]] = {
     "particles": PARTICLES,
     "unit": UNIT,
     "zero": ZERO,
+    "drift": DRIFT,
 }
 
 

@@ -7,6 +7,7 @@ CommandError
 ├── ScaffoldError    an adapter's files cannot be made here
 ├── InfluxInitError  an InfluxDB cannot be set up
 ├── RegionError      a region that was asked for is not there
+├── CalibrationError a correction cannot be suggested or accepted
 └── NotifyError      alerts cannot be passed on
 """
 
@@ -39,6 +40,10 @@ class InfluxInitError(CommandError):
 
 class RegionError(CommandError):
     """A region that was asked for is not there."""
+
+
+class CalibrationError(CommandError):
+    """A correction cannot be suggested or accepted."""
 
 
 class NotifyError(CommandError):

@@ -14,6 +14,7 @@ from rich.table import Table
 from backfill.hourly import read_folder
 from cli.errors import QueryError
 from cli.shared.evaluating import evaluate_network
+from cli.shared.evaluating_drift import evaluate_drift_watch
 from cli.shared.fitting import fitting, screen
 from cli.shared.training import TrainingLayout, bars, layout_of, tell_left_out
 from cli.shared.wording import counted
@@ -66,6 +67,9 @@ def evaluate_command(
         list[int] | None,
         typer.Option(min=1, help="--network: length of the made outages in hours; may be given often."),
     ] = None,
+    drift: Annotated[
+        bool, typer.Option("--drift", help="--network: make faults, and see when the drift watch names them.")
+    ] = False,
     standard: Annotated[
         str | None,
         typer.Option(help="AQI standard of the truth, computed from the readings; else the stated AQI."),
@@ -76,10 +80,13 @@ def evaluate_command(
     if network is not None:
         if bundle is not None:
             raise typer.BadParameter("--network takes its folder only: skyfuse evaluate --network FOLDER")
+        if drift:
+            evaluate_drift_watch(network, as_json)
+            return
         evaluate_network(network, outage or list(OUTAGES), as_json)
         return
-    if outage:
-        raise typer.BadParameter("--outage goes with --network")
+    if outage or drift:
+        raise typer.BadParameter("--outage and --drift go with --network")
     if bundle is None or folder is None:
         raise typer.BadParameter("name a bundle and a folder: skyfuse evaluate default FOLDER")
     loaded = Bundle.load(DEFAULT_BUNDLE if str(bundle) == "default" else bundle)

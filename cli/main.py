@@ -18,6 +18,7 @@ from cli import (
     aqi,
     backfill,
     bench,
+    calibration,
     config,
     dlq,
     doctor,
@@ -72,7 +73,19 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
 for name, command in _COMMANDS.items():
     app.command(name)(command)
 app.command("bench", context_settings=bench.CONTEXT)(bench.bench)
-for group in (dlq, alerts, influx, stations, adapters, gateway, keys, network, forecast, weather):
+for group in (
+    dlq,
+    alerts,
+    influx,
+    stations,
+    adapters,
+    gateway,
+    keys,
+    network,
+    forecast,
+    weather,
+    calibration,
+):
     app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
 
 

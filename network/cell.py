@@ -65,6 +65,8 @@ class Estimates(NamedTuple):
         coverage: share of intervals of this kind and age that held lately.
         neighbours, own, past: of what is silent, shares of who explains it: other stations, the station's
             other pollutants, its own past. They sum to 1; all 0 where nobody tells anything.
+        others: what all others let expect of it, silent or heard, without its own past, ug/m3.
+        spread: standard deviation of that on the log scale.
     """
 
     value: Float64
@@ -76,6 +78,8 @@ class Estimates(NamedTuple):
     neighbours: Float64
     own: Float64
     past: Float64
+    others: Float64
+    spread: Float64
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,6 +173,7 @@ def estimate(cell: Cell, t_ms: int, values: Float64) -> Estimates:
     silent = ~hour.trusted
     mean = np.einsum("ij,j->i", hour.conditioned, np.where(hour.trusted, hour.deviation, 0.0))
     variance = np.diagonal(hour.conditioned).copy()
+    told, unexplained = mean, variance
     kinds = kinds_of(cell.members, hour.trusted)
     age = (t_ms - cell.last_ms) / HOUR_MS
     ages = age_class(np.maximum(age, 1.0))
@@ -192,8 +197,10 @@ def estimate(cell: Cell, t_ms: int, values: Float64) -> Estimates:
     pull = -np.einsum(
         "ij,j->i", np.where(loud[:, None] & loud, hour.conditioned, 0.0), np.where(loud, hour.deviation, 0.0)
     )
-    mean = np.where(loud, hour.deviation - pull / np.where(loud, precision, 1.0), mean)
-    variance = np.where(loud, 1.0 / np.where(loud, precision, 1.0), variance)
+    by_others = np.where(loud, hour.deviation - pull / np.where(loud, precision, 1.0), told)
+    left_by_others = np.where(loud, 1.0 / np.where(loud, precision, 1.0), unexplained)
+    mean = np.where(loud, by_others, mean)
+    variance = np.where(loud, left_by_others, variance)
     deviation = np.sqrt(variance * cell.intervals.size[kinds, rows])
     reach = cell.intervals.threshold[pollutants, kinds, ages] * deviation
     center = hour.center + mean
@@ -207,6 +214,8 @@ def estimate(cell: Cell, t_ms: int, values: Float64) -> Estimates:
         neighbours=shares[0],
         own=shares[1],
         past=shares[2],
+        others=from_log(hour.center + by_others, pollutants),
+        spread=np.sqrt(left_by_others),
     )
 
 

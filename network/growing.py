@@ -4,7 +4,7 @@ What is known of the others stays. A cell with a variable that was never heard s
 expect, so it makes no difference whether that variable was there from the beginning.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -38,6 +38,20 @@ def with_members(region: Region, places: Mapping[Variable, Position | None]) -> 
     return _large(region, members, sources)
 
 
+def begun_anew(region: Region, variables: Container[Variable]) -> Region:
+    """The region with some variables as ones never heard, such as a sensor that was taken for another."""
+
+    def of_cell(cell: Cell) -> Cell:
+        sources = [_NEW if one in variables else index for index, one in enumerate(cell.members.variables)]
+        return rearranged(cell, cell.members, np.array(sources, dtype=np.int64))
+
+    return replace(
+        region,
+        whole=None if region.whole is None else of_cell(region.whole),
+        listeners=tuple(replace(one, cell=of_cell(one.cell)) for one in region.listeners),
+    )
+
+
 def _large(region: Region, members: Members, sources: Int64) -> Region:
     """A region in which each station listens for itself."""
     where = {variable: index for index, variable in enumerate(members.variables)}
@@ -69,7 +83,7 @@ def _large(region: Region, members: Members, sources: Int64) -> Region:
 
 def rearranged(cell: Cell, members: Members, sources: Int64) -> Cell:
     """The cell with other members; `sources`: (d,) which variable of the cell each was, -1: none."""
-    if members == cell.members:
+    if members == cell.members and (sources != _NEW).all():
         return cell
     if not len(cell.members):
         return cells.fresh(members)

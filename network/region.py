@@ -96,6 +96,7 @@ def estimate(region: Region, t_ms: int, values: Float64) -> Estimates:
     result = Estimates(
         nothing.copy(), nothing.copy(), nothing.copy(), np.zeros(d, dtype=np.int64),
         np.zeros(d, dtype=np.bool_), nothing.copy(), np.zeros(d), np.zeros(d), np.zeros(d),
+        nothing.copy(), nothing.copy(),
     )  # fmt: skip
     for listener in region.listeners:
         said = cells.estimate(listener.cell, t_ms, values[listener.taken])

@@ -26,6 +26,11 @@ def to_log(values: Float64, pollutants: NDArray[np.int64]) -> Float64:
     return logs
 
 
+def offsets_of(pollutants: NDArray[np.int64]) -> Float64:
+    """(d,) ug/m3, the offset of each; `pollutants` as for `to_log`."""
+    return _BY_INDEX[pollutants]
+
+
 def from_log(logs: Float64, pollutants: NDArray[np.int64]) -> Float64:
     """Inverse of `to_log`, ug/m3, not below 0."""
     values: Float64 = np.maximum(np.exp(np.minimum(logs, 14.0)) - _BY_INDEX[pollutants], 0.0)

@@ -24,6 +24,9 @@ class Alone(Record):
     longitude: Annotated[float, Field(ge=-180, le=180)] | None = None
     standards: Annotated[tuple[str, ...], Field(min_length=1, description="AQI standards, the first leads")]
     reference_celsius: Annotated[float, Field(description="temperature at which its gases are reported")]
+    reference: Annotated[bool, Field(description="a reference station: its neighbours do not doubt it")] = (
+        False
+    )
     averaged_since: Annotated[
         int, Field(description="end of the first hour that its averages rest on, ms; 0: of none")
     ] = 0

@@ -118,6 +118,26 @@ class MissingPollutant(Record):
     refused: Annotated[dict[str, str], Field(description="what was left out, and why, in words")] = {}
 
 
+DriftKind = Literal["slide", "step", "scale", "offset", "unit", "stuck"]
+
+
+class SensorDrift(Record):
+    """How a sensor has left its neighbours, by what they let expect of it day by day (docs/network.md)."""
+
+    kind: Annotated[
+        DriftKind,
+        Field(
+            description="slide: day by day; at once: step (by a factor or a constant), scale (a factor),"
+            " offset (a constant), unit (the factor between two units); stuck: at one value"
+        ),
+    ]
+    since: Annotated[UtcTime, Field(description="about when it began")]
+    share: Annotated[
+        float, Field(description="by how much it reads too much now, as a share; below 0: too little")
+    ]
+    reason: Annotated[str, Field(description="the same in words")]
+
+
 class ModelOutput(Record):
     """What the model alone says from the window, before anything else is blended in."""
 
@@ -222,6 +242,12 @@ class Estimate(Record):
         Field(description="pollutants that were measured in vain: no value, and none that could be imputed"),
     ] = {}
     model: ModelOutput | None = None
+    drift: Annotated[
+        dict[Pollutant, SensorDrift] | None,
+        Field(
+            description="measured pollutants whose sensor has left its neighbours; None: nobody watches it"
+        ),
+    ] = None
     indices: Annotated[
         tuple[IndexBlock, ...], Field(description="the station's standards, the leading one first")
     ]
@@ -261,6 +287,9 @@ def check_size(estimate: Estimate) -> None:
         _at_most(_CONCENTRATION, name, raw=lost.raw)
         _at_most(_INPUTS, name, n=lost.n, qc=lost.qc, qc_tests=lost.qc_tests)
         _short(_WORDS, name, [*lost.refused, *lost.refused.values()])
+    for name, departure in (estimate.drift or {}).items():
+        _at_most(_CONCENTRATION, name, drift=departure.share)
+        _short(_WORDS, name, [departure.reason])
     for block in estimate.indices:
         _short(_NAME, "indices", [block.standard, block.category or ""])
         _short(_WORDS, "indices", [block.reason, block.nowcast_reason])

@@ -10,26 +10,44 @@ import numpy as np
 from aqi.history import History, HistoryState
 from fusion.together.roster import KnownStation, Roster, Vicinity, variables_of
 from network import region as network
-from network.growing import with_members
+from network.drift import DriftWatch, outstood, watched, watching
+from network.growing import begun_anew, with_members
 from network.members import Members
 from network.region import Region
+from schemas.arrays import Float64
 from schemas.limits import FORGOTTEN_AFTER_MS
 from schemas.state import Codec
 
-#: By (station, pollutant) the sum of what was heard times the seconds it stood for, and these.
-HourSums = Mapping[tuple[str, str], tuple[float, int]]
+#: By (station, pollutant) the sum of values times the seconds they stood for, and these.
+ValueSums = dict[tuple[str, str], tuple[float, int]]
+
+
+@dataclass(frozen=True)
+class HourSums:
+    """Of an hour, what is listened to, and all that was read: who is doubted is watched all the same."""
+
+    heard: ValueSums = field(default_factory=dict)
+    read: ValueSums = field(default_factory=dict)
+
+    @staticmethod
+    def add(sums: ValueSums, variable: tuple[str, str], value: float, seconds: int) -> None:
+        """Count a value in that stood for some seconds."""
+        total, weight = sums.get(variable, (0.0, 0))
+        sums[variable] = total + value * seconds, weight + seconds
 
 
 @dataclass(frozen=True, eq=False)
 class Learned:
     """What is known of a region after an hour; immutable.
 
-    `histories`: by station, the averages that its indices are made of, the hour included.
+    `histories`: by station, the averages that its indices are made of, the hour included. `drift`: the watch
+    over its sensors.
     """
 
     air: Region = field(default_factory=lambda: network.fresh(Members((), ())))
     roster: Roster = field(default_factory=dict)
     histories: Mapping[str, History] = field(default_factory=dict)
+    drift: DriftWatch = field(default_factory=DriftWatch)
 
 
 class LearnedState(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -38,17 +56,18 @@ class LearnedState(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     air: Region
     roster: Mapping[str, KnownStation] = {}
     histories: Mapping[str, HistoryState] = {}
+    drift: DriftWatch = msgspec.field(default_factory=DriftWatch)
 
     @classmethod
     def of(cls, learned: Learned) -> "LearnedState":
         """What is stored of it."""
         histories = {name: history.to_state() for name, history in learned.histories.items()}
-        return cls(air=learned.air, roster=learned.roster, histories=histories)
+        return cls(air=learned.air, roster=learned.roster, histories=histories, drift=learned.drift)
 
     def learned(self) -> Learned:
         """Inverse of `of`."""
         histories = {name: History.from_state(state) for name, state in self.histories.items()}
-        return Learned(self.air, self.roster, histories)
+        return Learned(self.air, self.roster, histories, self.drift)
 
 
 LEARNED: Final = Codec("what a region has learned", LearnedState)
@@ -89,16 +108,29 @@ def after_hour(
         if name not in gone and known.heard > end - FORGOTTEN_AFTER_MS
     }
     air = with_members(learned.air, variables_of(roster, Vicinity(roster, radius_km)))
-    if sums and len(air.members):
-        values = np.full(len(air.members), np.nan)
-        for index, variable in enumerate(air.members.variables):
-            total, seconds = sums.get(variable, (0.0, 0))
-            if seconds:
-                values[index] = total / seconds
+    out = outstood(learned.drift)
+    air = begun_anew(air, out) if out else air
+    drift = watching(learned.drift, air.members.variables)
+    if sums.read and len(air.members):
+        values = _means(sums.heard, air.members)
+        said = network.estimate(air, end, values)
+        exempt = {name for name, known in roster.items() if known.reference}
+        drift = watched(drift, end, _means(sums.read, air.members), said.others, said.spread, exempt)
         air = network.learned_with_silence(air, end, values)
     return replace(
         learned,
         air=air,
+        drift=drift,
         roster=roster,
         histories={name: history for name, history in histories.items() if name in roster},
     )
+
+
+def _means(sums: ValueSums, members: Members) -> Float64:
+    """(d,) the means of an hour, NaN where there is none."""
+    values = np.full(len(members), np.nan)
+    for index, variable in enumerate(members.variables):
+        total, seconds = sums.get(variable, (0.0, 0))
+        if seconds:
+            values[index] = total / seconds
+    return values

@@ -11,10 +11,11 @@ from fusion.amending import history_after
 from fusion.conclusion import Counts, doubted
 from fusion.indices import indices
 from fusion.ring import Ring
-from fusion.together.learning import Learned, PresentRegion, after_hour, present
+from fusion.together.learning import HourSums, Learned, PresentRegion, after_hour, present
 from fusion.together.progress import MeetingProgress
 from fusion.together.roster import KnownStation, known_by
 from fusion.together.witnesses import Hearing, Testimony, listened_to
+from network.drift import departed
 from schemas.alone import Alone
 from schemas.amendment import Amendment
 from schemas.base import from_ms
@@ -62,7 +63,7 @@ class RegionFlow:
             name: Ring(at, history) for name, history in learned.histories.items()
         }
         #: Of the hours that are not over: what was heard, and what was shown of stations.
-        self.sums: dict[int, dict[tuple[str, str], tuple[float, int]]] = {}
+        self.sums: dict[int, HourSums] = {}
         self.shown: dict[str, KnownStation] = {}
         #: By the end of final windows, their inputs.
         self.totals: dict[int, int] = {}
@@ -103,8 +104,11 @@ class RegionFlow:
             name: known_by(alone, learned.roster.get(name)) for name, alone in sorted(window.alones.items())
         }
         now = self._present(learned, shown)
-        heard = {name: listened_to(alone.estimate) for name, alone in window.alones.items()}
-        says = Hearing(now.air, now.vicinity, end, self.rules.size, heard)
+        heard = {
+            name: listened_to(alone.estimate, departed(learned.drift, name))
+            for name, alone in window.alones.items()
+        }
+        says = Hearing(now, end, self.rules.size, heard, learned.drift)
         window.lacking = set()
         said: dict[str, Testimony] = {}
         for name in now.vicinity.stations:
@@ -180,6 +184,7 @@ class RegionFlow:
                     "pollutants": found.pollutants,
                     "missing": missing,
                     "indices": index if ours else estimate.indices,
+                    "drift": found.drift,
                 }
             )
         return made
@@ -211,7 +216,7 @@ class RegionFlow:
             said = {
                 name: Testimony(one.estimate.pollutants, {}) for name, one in sorted(window.alones.items())
             }
-        sums = self.sums.setdefault(end_of(end, HOUR_MS), {})
+        sums = self.sums.setdefault(end_of(end, HOUR_MS), HourSums())
         for name, found in said.items():
             known = self.shown.get(name) or newest.roster[name]
             ring = self.histories.get(name)
@@ -223,26 +228,30 @@ class RegionFlow:
                 ring.put(end, after)
             ring.prune(self._progress.done - self.rules.lateness)
         # What was heard teaches, doubted by its neighbours or not: the region itself lets what is strange to
-        # it teach little, and one that stays so, say after a repair, must not be a stranger for ever.
+        # it teach little, and one that stays so, say after a repair, must not be a stranger for ever. Who has
+        # left its neighbours teaches nothing, and is watched as all are.
         for name, alone in sorted(window.alones.items()):
-            pollutants = alone.estimate.pollutants
-            for pollutant, value in listened_to(alone.estimate).items():
-                covered = pollutants[pollutant].covered_s
-                seconds = size // 1000 if covered is None else min(covered, size // 1000)
-                total, weight = sums.get((name, pollutant), (0.0, 0))
-                sums[name, pollutant] = total + value * seconds, weight + seconds
+            heard = listened_to(alone.estimate, departed(newest.drift, name))
+            for pollutant, one in alone.estimate.pollutants.items():
+                if one.kind == "imputed" or one.covered_s == 0:
+                    continue
+                seconds = size // 1000 if one.covered_s is None else min(one.covered_s, size // 1000)
+                HourSums.add(sums.read, (name, pollutant), one.value, seconds)
+                if pollutant in heard:
+                    HourSums.add(sums.heard, (name, pollutant), one.value, seconds)
 
     def over(self, hour: int, failed: list[Refused]) -> None:
         """All windows of an hour are final."""
         before = self.versions.latest().value
         gone = frozenset(name for name, end in self._progress.gone.items() if end <= hour)
         histories = {name: ring.latest().value for name, ring in self.histories.items()}
-        sums = self.sums.pop(hour, {})
+        sums = self.sums.pop(hour, HourSums())
         shown, self.shown = self.shown, {}
         after = guarded(lambda: after_hour(before, hour, sums, shown, gone, histories, self.rules.radius_km))
         if isinstance(after, Refused):
             failed.append(after)
-            after = Learned(before.air, {**before.roster, **shown}, histories)  # of the air nothing
+            # Of the air nothing.
+            after = Learned(before.air, {**before.roster, **shown}, histories, before.drift)
         for station in self.histories.keys() - after.histories.keys():
             del self.histories[station]
         self.versions.put(hour, after)

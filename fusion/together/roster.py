@@ -18,6 +18,7 @@ class KnownStation(NamedTuple):
 
     `measured`: pollutants that it has ever measured. `heard`: end of the last window with an input of its own
     (ms). `source`: partition of the fusion stage that it comes from. `bundle`: of its newest estimate.
+    `reference`: it is never doubted by others.
     """
 
     place: tuple[float, float] | None
@@ -27,6 +28,7 @@ class KnownStation(NamedTuple):
     heard: int
     source: int
     bundle: str
+    reference: bool = False
 
 
 Roster = Mapping[str, KnownStation]
@@ -48,6 +50,7 @@ def known_by(alone: Alone, before: KnownStation | None) -> KnownStation:
         max(to_ms(estimate.window.end), 0 if before is None else before.heard),
         alone.source,
         estimate.bundle,
+        alone.reference,
     )
 
 

@@ -6,23 +6,25 @@ interval, as evidence whose errors may be the same: the interval of both is then
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
-from aqi.flags import GOOD, GROSS_RANGE, MISSING, NEIGHBOURS, RATE_OF_CHANGE, SPIKE, SUSPECT
+from aqi.flags import DRIFT, GOOD, GROSS_RANGE, MISSING, NEIGHBOURS, RATE_OF_CHANGE, SPIKE, SUSPECT
 from fusion.bounds import Interval, bounded
 from fusion.inference import tidy
-from fusion.together.roster import Vicinity
+from fusion.together.departures import drift_of
+from fusion.together.learning import PresentRegion
 from network import region as network
 from network.cell import Estimates
+from network.drift import DriftWatch, departed
 from network.members import Members, Silence
 from network.region import Region
 from network.scale import OFFSETS
 from schemas.arrays import Float64
-from schemas.estimate import Estimate, MissingPollutant, PollutantEstimate
+from schemas.estimate import Estimate, MissingPollutant, PollutantEstimate, SensorDrift
 from schemas.parameters import POLLUTANTS, Pollutant
 from schemas.times import HOUR_MS, end_of
 
@@ -47,20 +49,26 @@ HeardValues = Mapping[Pollutant, float]
 class Testimony:
     """What the witnesses together say of a station in a window.
 
-    `doubts`: by pollutant, in words, why it is doubted.
+    `doubts`: by pollutant, in words, why it is doubted. `drift`: by pollutant, how its sensor has left its
+    neighbours.
     """
 
     pollutants: dict[Pollutant, PollutantEstimate]
     doubts: dict[Pollutant, str]
+    drift: dict[Pollutant, SensorDrift] = field(default_factory=dict)
 
 
-def listened_to(estimate: Estimate) -> dict[Pollutant, float]:
-    """What of a station the region hears: what was measured, unless it is doubted for more than a change."""
+def listened_to(estimate: Estimate, departed: Container[str] = ()) -> dict[Pollutant, float]:
+    """What of a station the region hears: what was measured, unless it is doubted for more than a change.
+
+    `departed`: pollutants whose sensors have left their neighbours.
+    """
     return {
         name: one.value
         for name, one in estimate.pollutants.items()
         if one.kind != "imputed"
         and one.covered_s != 0
+        and name not in departed
         and (one.qc != SUSPECT or not one.qc_tests & ~_OF_CHANGE)
     }
 
@@ -69,16 +77,22 @@ class Hearing:
     """What a region says in a window.
 
     Args:
-        region: as it had learned some time before.
-        vicinity: who is near whom, of the stations that are known now.
+        present: the region as it had learned some time before, with the stations that are known now.
         end: of the window, ms.
         size: of the window, ms.
         heard: by station, what is heard of it.
+        drift: who has left its neighbours.
     """
 
     def __init__(
-        self, region: Region, vicinity: Vicinity, end: int, size: int, heard: Mapping[str, HeardValues]
+        self,
+        present: PresentRegion,
+        end: int,
+        size: int,
+        heard: Mapping[str, HeardValues],
+        drift: DriftWatch,
     ) -> None:
+        region, vicinity = present.air, present.vicinity
         members = region.members
         # A region knows whole hours: of what a sensor read within the last one, its station knows more.
         self._within_hours = size < HOUR_MS
@@ -92,6 +106,8 @@ class Hearing:
         self._at = {(station, name): index for index, (station, name) in enumerate(members.variables)}
         self._vicinity = vicinity
         self._heard = heard
+        self._references = {name for name, known in present.roster.items() if known.reference}
+        self._drift = drift
 
     def said_of(self, station: str, estimate: Estimate | None) -> Testimony:
         """All pollutants of a station; `estimate`: by itself, None where it says nothing at all."""
@@ -101,13 +117,23 @@ class Hearing:
         measured: dict[Pollutant, PollutantEstimate] = {}
         imputed: dict[Pollutant, PollutantEstimate] = {}
         doubts: dict[Pollutant, str] = {}
+        left = {} if station in self._references else departed(self._drift, station)
+        drift: dict[Pollutant, SensorDrift] = {name: drift_of(one, name) for name, one in left.items()}
         for name in POLLUTANTS:
             own = alone.get(name)
             index = self._at.get((station, name))
             others = sum(name in self._heard.get(other, ()) for other in near)
             if own is not None and own.kind != "imputed":
                 measured[name] = own
-                if index is not None and not math.isnan(self._values[index]):
+                if name in left:
+                    doubts[name] = drift[name].reason
+                    doubted = {"qc": max(own.qc, SUSPECT), "qc_tests": own.qc_tests | DRIFT}
+                    measured[name] = own.model_copy(update=doubted)
+                elif (
+                    index is not None
+                    and not math.isnan(self._values[index])
+                    and station not in self._references
+                ):
                     measured[name], doubt = self._judged(own, index, name, others)
                     if doubt:
                         doubts[name] = doubt
@@ -117,7 +143,7 @@ class Hearing:
                 imputed[name] = filled
             elif own is not None:
                 imputed[name] = own
-        return Testimony(_in_order(measured, _possible(imputed, measured)), doubts)
+        return Testimony(_in_order(measured, _possible(imputed, measured)), doubts, drift)
 
     def tells(self, station: str) -> bool:
         """Whether anybody near a station is heard."""
