@@ -203,7 +203,7 @@ def test_what_the_judge_has_a_region_say_is_possible_beside_what_is_heard() -> N
     share = np.zeros(3)
     said = Estimates(
         np.array([60.0, 50.0, -1.0]), np.array([30.0, 40.0, -9.0]), np.array([90.0, 70.0, 9.0]),
-        numbers, np.zeros(3, dtype=np.bool_), share, share, share, share,
+        numbers, np.zeros(3, dtype=np.bool_), share, share, share, share, share, share,
     )  # fmt: skip
     beside = possible_in_region(of, said, np.array([np.nan, 45.0, np.nan]))
     assert beside.value.tolist() == [45.0, 50.0, 0.0], "what is heard keeps what the others say of it"
