@@ -77,18 +77,19 @@ def test_a_median_may_lean_on_another_member_than_the_mean() -> None:
     from forecast.training.tables import shares
 
     random = np.random.default_rng(0)
-    y = np.where(random.random(2000) < 0.3, 130.0, 100.0)
+    base = random.uniform(20, 200, 2000)
+    y = base + np.where(random.random(2000) < 0.3, 30.0, 0.0)
     said = np.empty((2000, 3, 8))
-    said[:, 0] = 109 + random.normal(0, 1, 2000)[:, None]  # the mean
-    said[:, 1] = 60 + random.normal(0, 1, 2000)[:, None]
-    said[:, 2] = 100
+    said[:, 0] = (base + 9 + random.normal(0, 1, 2000))[:, None]  # the mean
+    said[:, 1] = (0.5 * base + random.normal(0, 1, 2000))[:, None]
+    said[:, 2] = base[:, None]
     said[:, :, :7] += np.array([-15, -10, -5, 0, 5, 10, 15])
     found = shares(said, y)
     assert found.shape == (3, 3)
     np.testing.assert_allclose(found.sum(axis=0), 1)
     assert (found >= 0).all()
     assert found[0, 0] > 0.8
-    assert found[2, 1] > 0.8
+    assert found[2, 1] > found[2, 0] + 0.3
 
 
 def test_weights_in_half_precision_say_nearly_the_same() -> None:
@@ -106,7 +107,7 @@ def test_weights_in_half_precision_say_nearly_the_same() -> None:
         want = model(past, future).numpy()
     graph = exported(model)
     weights = sum(one.numel() for one in model.parameters())
-    assert len(graph) < 3.2 * weights
+    assert len(graph) < 3.8 * weights
     session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
     found = session.run(["change"], {"past": past.numpy(), "future": future.numpy()})[0]
     np.testing.assert_allclose(found, want, atol=0.02)
