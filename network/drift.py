@@ -59,6 +59,7 @@ _SETTLING: Final = 21
 _NAMED_PART: Final = 0.5
 #: Days that a departure stands; who is not gone far, and is not put right by then, begins anew as it is.
 _STANDING: Final = 45
+#: Share from which a sensor is gone far: its values are untrue whatever the weather does.
 _FAR_GONE: Final = 0.5
 
 
@@ -82,6 +83,12 @@ class Departure(NamedTuple):
     share: float
     per_day: float
     offset: float
+
+    @property
+    def far(self) -> bool:
+        """Whether it has gone so far that nobody has to wonder. Who is a little off may be right: of those
+        that are named for less, some are not at fault (docs/network.md)."""
+        return self.kind in ("unit", "stuck") or abs(self.share) >= _FAR_GONE
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,8 +148,7 @@ def outstood(watch: DriftWatch) -> frozenset[Variable]:
         for variable in watch.variables
         if (known := watch.departures.get(key_of(variable))) is not None
         and watch.day - known.named > _STANDING
-        and known.kind not in ("unit", "stuck")
-        and abs(known.share) < _FAR_GONE
+        and not known.far
     )
 
 

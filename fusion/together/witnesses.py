@@ -125,7 +125,7 @@ class Hearing:
             others = sum(name in self._heard.get(other, ()) for other in near)
             if own is not None and own.kind != "imputed":
                 measured[name] = own
-                if name in left:
+                if name in left and left[name].far:
                     doubts[name] = drift[name].reason
                     doubted = {"qc": max(own.qc, SUSPECT), "qc_tests": own.qc_tests | DRIFT}
                     measured[name] = own.model_copy(update=doubted)
