@@ -16,7 +16,7 @@ _METHODS = {
 
 
 def sentences(estimate: Estimate) -> tuple[str, ...]:
-    """What an estimate rests on: its sides, who carried what was imputed, what was left out, drift, the index."""
+    """What an estimate rests on: its sides, who carried what was imputed, what was left out, the index."""
     told = []
     frames = estimate.inputs.frames
     usable = sum(frame.usable for frame in frames)
@@ -31,8 +31,10 @@ def sentences(estimate: Estimate) -> tuple[str, ...]:
             told.append(f"{LABELS[name]} was not measured: {_carried(one)}.")
         for sensor, why in one.refused.items():
             told.append(f"{LABELS[name]}: {sensor} was left out: {why}")
-    for left in (estimate.drift or {}).values():
-        told.append(f"The drift watch says: {left.reason}. Its neighbours do not listen to it.")
+    told.extend(
+        f"The drift watch says: {left.reason}. Its neighbours do not listen to it."
+        for left in (estimate.drift or {}).values()
+    )
     for name, lost in estimate.missing.items():
         for sensor, why in lost.refused.items():
             told.append(f"{LABELS[name]} is missing: {sensor} was left out: {why}")
