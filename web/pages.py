@@ -30,14 +30,24 @@ _StationAddress = Annotated[str, PathValue(pattern=STATION_PATTERN)]
 _GREY: Final = "#6b7280"
 
 
-@cache
 def file(name: str) -> Packed | None:
-    """A file of the page; None where there is none of that name."""
-    found = (FILES / name).resolve()
-    media = _MEDIA.get(found.suffix)
-    if media is None or not found.is_relative_to(FILES) or not found.is_file():
-        return None
-    return pack(found.read_bytes(), media, 9)
+    """A file of the page; None where there is none of that name.
+
+    What strangers ask for is looked up among the names there are: nothing is opened, or kept, by another.
+    """
+    return _packed(name) if name in _names() else None
+
+
+@cache
+def _names() -> frozenset[str]:
+    found = (path for path in FILES.rglob("*") if path.suffix in _MEDIA and path.is_file())
+    return frozenset(path.relative_to(FILES).as_posix() for path in found)
+
+
+@cache
+def _packed(name: str) -> Packed:
+    path = FILES / name
+    return pack(path.read_bytes(), _MEDIA[path.suffix], 9)
 
 
 def policy(settings: WebSettings, path: str) -> str:

@@ -28,6 +28,7 @@ from tests.exchange.test_cap_and_webhook import EVENTS
 from tests.network.cities import end
 from tests.samples import T0, estimate, imputed, index, measured
 from tests.web.serving import Served, served
+from web import pages
 from web.composing import SHADES, shade
 from web.documents import WorkerHealth
 from web.live import LiveState
@@ -245,6 +246,8 @@ def test_a_table_to_download(shown):
         ("/static/../serve.py", 404, "no_path"),
         ("/static/%2e%2e/serve.py", 404, "no_file"),
         ("/static/..%2f..%2fpyproject.toml", 404, "no_file"),
+        ("/static/%00.js", 404, "no_file"),
+        (f"/static/{'a' * 300}.js", 404, "no_file"),
     ],
 )
 def test_errors_are_problems_with_a_code(shown, path, status, code):
@@ -255,6 +258,14 @@ def test_errors_are_problems_with_a_code(shown, path, status, code):
     assert body["type"] == f"urn:skyfuse:{code}"
     assert body["status"] == status
     assert len(body["detail"]) > 10
+
+
+def test_names_that_strangers_make_up_are_not_kept():
+    kept = pages._packed.cache_info().currsize
+    for n in range(50):
+        assert pages.file(f"made-up-{n}.js") is None
+    assert pages.file("app.js") is pages.file("app.js") is not None
+    assert pages._packed.cache_info().currsize <= kept + 1
 
 
 @pytest.mark.parametrize("path", [*READ, *OPEN])
@@ -507,6 +518,7 @@ NOTE = {"station": "a", "since": "2026-01-01T00:00:00Z", "until": "2026-01-01T01
         ("POST", "notes", NOTE, {"Content-Type": "text/plain"}, 415, "not_json"),
         ("POST", "notes", NOTE, JSON | {"Origin": "https://evil.example"}, 403, "other_origin"),
         ("POST", "notes", NOTE, JSON | {"Origin": "null"}, 403, "other_origin"),
+        ("POST", "notes", NOTE, JSON | {"Origin": "http://["}, 403, "other_origin"),
         ("DELETE", "records/a", None, {"Origin": "https://evil.example"}, 403, "other_origin"),
         (
             "POST",

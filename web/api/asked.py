@@ -103,7 +103,7 @@ async def body_of(request: Request, *, due: bool = True) -> bytes:
     without asking us, but neither JSON nor another method, and the browser says from where it comes.
     """
     origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc.lower() != request.headers.get("host", "").lower():
+    if origin is not None and _netloc(origin) != request.headers.get("host", "").lower():
         raise RequestProblem(403, "other_origin", "changes are taken from this server's own pages alone")
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if due and kind != "application/json":
@@ -114,6 +114,14 @@ async def body_of(request: Request, *, due: bool = True) -> bytes:
         if len(body) > _MOST_BODY:
             raise RequestProblem(413, "too_large", f"the body has more than {_MOST_BODY} bytes")
     return body
+
+
+def _netloc(origin: str) -> str | None:
+    """Host and port of an origin; None where it is none."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
 
 
 def expect_broker(parts: Parts) -> None:
