@@ -271,9 +271,9 @@ class ListeningAnswer(Document):
 class Notable(Document):
     """Something to look at."""
 
-    what: Literal["lying", "silent", "camera_only", "pending", "alert", "stale"]
+    what: Literal["lying", "drift", "silent", "camera_only", "pending", "alert", "stale"]
     station: str
-    detail: Annotated[str, Field(description="a sensor, or a rule")] = ""
+    detail: Annotated[str, Field(description="a sensor, a rule, or a pollutant whose sensor drifts")] = ""
     text: str
     at: UtcTime | None = None
 

@@ -120,7 +120,7 @@ _ALL: Final[tuple[BaseModel, ...]] = (
         notable=(
             docs.Notable(
                 what="silent", station=_STATION, detail="pm-b", at=_AT,
-                text="harbour: the sensor pm-b is silent; its neighbours stand in for PM2.5",
+                text="harbour: the sensor pm-b is silent: PM2.5 from its neighbours, by 70%",
             ),
         )
     ),

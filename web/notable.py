@@ -5,20 +5,22 @@ from typing import Final
 
 from alerting.explained import PendingAlert
 from schemas.alert import SEVERITIES, Alert
-from schemas.base import from_ms, to_ms
+from schemas.base import format_time, from_ms, to_ms
 from schemas.estimate import Estimate
 from schemas.parameters import LABELS, POLLUTANTS
 from schemas.station import Station
 from schemas.times import MINUTE_MS
 from web.brief import left_out
 from web.documents import Notable
+from web.why import mainly
 
 #: Of each kind, so many are told.
 _EACH: Final = 3
 #: A sensor is silent when nothing came of it for so long (ms), and for so many of its declared periods.
 _SILENT_MS: Final = 10 * MINUTE_MS
 _SILENT_PERIODS: Final = 3
-_BY: Final = {"camera": "its camera stands in", "last": "its last value stands in"}
+#: Of the shares in a value, those that a picture has told; what a sensor's own past tells is of neither.
+_OF_PICTURES: Final = ("camera", "global", "head")
 #: Characters of a reason that fit on a line.
 _REASON: Final = 160
 
@@ -31,7 +33,7 @@ def notable(
     stale: Callable[[str], bool],
     measured: Callable[[str, str], int],
 ) -> list[Notable]:
-    """Sensors that lie or are silent, stations of a camera alone, alerts and those about to open.
+    """Sensors that lie, drift or are silent, stations of a camera alone, alerts and those about to open.
 
     Args:
         latest: each station's newest window.
@@ -43,9 +45,10 @@ def notable(
             first one that is known.
     """
     fresh = {name: one for name, one in latest.items() if not stale(name)}
-    if not fresh:  # all are behind: the pipeline is, and the page says so
-        fresh = dict(latest)
     found: list[Notable] = []
+    if latest and not fresh:  # all are behind: the pipeline is; what stood out then is told after that
+        found.append(_all_behind(latest))
+        fresh = dict(latest)
     found += _active(alerts, fresh)[:_EACH]
     found += [
         Notable(
@@ -54,20 +57,16 @@ def notable(
         )
         for station, one in sorted(pending, key=lambda pair: pair[1].at)[:_EACH]
     ]  # fmt: skip
-    lying, silent, alone = [], [], []
+    lying, drifting, silent, alone = [], [], [], []
     for name, estimate in sorted(fresh.items()):
         record = stations.get(name)
         lying += _lying(estimate)[:1]
+        drifting += _drifting(estimate)[:1]
         if record is not None and record.sensors:
             silent += _silent(estimate, record, measured)[:1]
         elif record is not None and record.cameras and estimate.sides == "image":
-            alone.append(
-                Notable(
-                    what="camera_only", station=name,
-                    text=f"{name} has a camera alone: all it tells comes from its pictures",
-                )
-            )  # fmt: skip
-    found += lying[:_EACH] + silent[:_EACH] + alone[:_EACH]
+            alone.append(Notable(what="camera_only", station=name, text=_of_a_camera(estimate)))
+    found += lying[:_EACH] + drifting[:_EACH] + silent[:_EACH] + alone[:_EACH]
     old = sorted(name for name in latest if name not in fresh)
     found += [
         Notable(
@@ -77,6 +76,34 @@ def notable(
         for name in old[:_EACH]
     ]  # fmt: skip
     return found
+
+
+def _all_behind(latest: Mapping[str, Estimate]) -> Notable:
+    newest = max(latest.values(), key=lambda one: (one.window.end, one.station))
+    return Notable(
+        what="stale", station=newest.station, at=newest.window.end,
+        text=f"no station has anything new: the newest window there is, {newest.station}'s,"
+        f" ended at {format_time(newest.window.end)}",
+    )  # fmt: skip
+
+
+def _of_a_camera(estimate: Estimate) -> str:
+    """Where what a station without sensors tells comes from: not always from its pictures."""
+    sources = {
+        source
+        for one in estimate.pollutants.values()
+        if one.kind == "imputed"
+        for source in ({name for name, share in one.weights.items() if share > 0} or {one.method})
+    }
+    pictures = not sources.isdisjoint(_OF_PICTURES)
+    neighbours = not sources.isdisjoint(("neighbours", "network"))
+    if not neighbours:
+        told = "all it tells comes from its pictures"
+    elif pictures:
+        told = "what it tells comes from its pictures and from its neighbours"
+    else:
+        told = "its values come from its neighbours alone"
+    return f"{estimate.station} has a camera alone: {told}"
 
 
 def _active(alerts: Mapping[str, Alert], fresh: Mapping[str, Estimate]) -> list[Notable]:
@@ -102,6 +129,16 @@ def _lying(estimate: Estimate) -> list[Notable]:
     ]  # fmt: skip
 
 
+def _drifting(estimate: Estimate) -> list[Notable]:
+    return [
+        Notable(
+            what="drift", station=estimate.station, detail=name, at=one.since,
+            text=f"{estimate.station}: {one.reason[:_REASON]}",
+        )
+        for name, one in (estimate.drift or {}).items()
+    ]  # fmt: skip
+
+
 def _silent(estimate: Estimate, record: Station, measured: Callable[[str, str], int]) -> list[Notable]:
     """Sensors of which nothing came for long, although their record says that they measure."""
     found = []
@@ -120,12 +157,14 @@ def _silent(estimate: Estimate, record: Station, measured: Callable[[str, str], 
         last = max(measured(estimate.station, name) for name in missed)
         if end - last < max(_SILENT_MS, _SILENT_PERIODS * 1000 * (sensor.period or 0)):
             continue
-        by = _BY.get(estimate.pollutants[missed[0]].method, "an estimate stands in")
-        what = ", ".join(LABELS[name] for name in missed)
+        told: dict[str, list[str]] = {}
+        for name in missed:
+            told.setdefault(mainly(estimate.pollutants[name]), []).append(LABELS[name])
+        whence = "; ".join(f"{', '.join(names)} from {by}" for by, names in told.items())
         found.append(
             Notable(
                 what="silent", station=estimate.station, detail=sensor.sensor, at=from_ms(last),
-                text=f"{estimate.station}: the sensor {sensor.sensor} is silent; {by} for {what}",
+                text=f"{estimate.station}: the sensor {sensor.sensor} is silent: {whence}",
             )
         )  # fmt: skip
     return found

@@ -1,9 +1,11 @@
 """What an estimate rests on, in sentences. Pure."""
 
+from typing import Final
+
 from schemas.estimate import Estimate, PollutantEstimate
 from schemas.parameters import LABELS
 
-_METHODS = {
+_METHODS: Final = {
     "camera": "its camera, by what it has learned beside its own sensors",
     "last": "its last measurement",
     "global": "the model that was trained on other cities",
@@ -48,10 +50,25 @@ def sentences(estimate: Estimate) -> tuple[str, ...]:
     return tuple(told)
 
 
-def _carried(one: PollutantEstimate) -> str:
+def carriers(one: PollutantEstimate) -> tuple[tuple[float, str], ...]:
+    """Who carries an imputed value: shares, the greatest first, and their names in words; empty: not told."""
     shares = sorted(((share, name) for name, share in one.weights.items() if share > 0), reverse=True)
-    if not shares:
+    return tuple((share, _METHODS.get(name, name)) for share, name in shares)
+
+
+def mainly(one: PollutantEstimate) -> str:
+    """Who carries most of an imputed value, and how much of it where others do, too."""
+    found = carriers(one)
+    if not found:
+        return _METHODS.get(one.method, one.method)
+    share, words = found[0]
+    return words if len(found) == 1 else f"{words}, by {share:.0%}"
+
+
+def _carried(one: PollutantEstimate) -> str:
+    found = carriers(one)
+    if not found:
         return f"{_METHODS.get(one.method, one.method)} stands in for it"
-    words = ", ".join(f"{share:.0%} {_METHODS.get(name, name)}" for share, name in shares)
+    words = ", ".join(f"{share:.0%} {name}" for share, name in found)
     held = "" if one.coverage is None else f"; lately {one.coverage:.0%} of such intervals held"
     return f"{words} stand in for it{held}"
