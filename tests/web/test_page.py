@@ -72,7 +72,10 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         tmp_path_factory.mktemp("page"), past, stations(3), anonymous=("read", "frames", "write", "admin")
     ) as made:
         with Store(made.settings.store_path) as store:
-            store.write_forecasts([FORECAST.model_copy(update={"issued_at": from_ms(1000 * end)})])
+            levels = tuple((float(value),) * 72 for value in (0, 1, 2, 3, 4, 5, 30))
+            wide = FORECAST.pollutants["pm25"].model_copy(update={"quantiles": levels})
+            update = {"issued_at": from_ms(1000 * end), "pollutants": {"pm25": wide}}
+            store.write_forecasts([FORECAST.model_copy(update=update)])
         yield made
 
 
@@ -134,7 +137,10 @@ def test_the_next_three_days_are_shown_where_they_were_foretold(browser, shown):
     with page_of(browser, shown, "/stations/a?what=pm25") as page:
         shows(page, "section", "The next three days")
         page.locator("section", has_text="The next three days").locator("canvas").wait_for()
-        shows(page, "section", "of the last day was not measured")
+        shows(page, ".little", "of the last day was not measured")
+        assert "little of the station's own data" in page.text_content(".little")
+        shows(page, ".legend", "50 % interval")
+        shows(page, "section", "The interval goes up to 30")  # its median is 3
         page.click("summary:has-text('As a table')")
         shows(page, "details td", "Good 75%")
         page.click("button:has-text('SO')")
@@ -193,6 +199,37 @@ def test_a_new_estimate_and_an_alert_are_in_the_open_page_within_two_seconds(bro
         assert page.url.endswith("/alerts")
         page.go_back()
         page.wait_for_selector(".stations li")
+
+
+def test_an_old_alert_is_open_behind_many_that_closed_and_goes_where_it_closes(browser, tmp_path):
+    end = now_s()
+
+    def alert(n: int, event: Any, sequence: int = 0) -> Alert:
+        at = from_ms(1000 * (end - 86400 + 60 * n))
+        return Alert(
+            id=f"a/us-aqi/{at:%Y-%m-%dT%H:%M:%SZ}", sequence=sequence, event=event, station="a",
+            rule="us-aqi", severity="severe", at=at, since=at, reason=f"reason {n}",
+        )  # fmt: skip
+
+    hours = [window("a", end - 60 * n, 50) for n in (*range(60), *range(240, 300))]
+    with served(tmp_path, hours[::-1], stations(1)) as made:
+        for one in [alert(0, "open"), *(alert(n, "clear", 1) for n in range(1, 211))]:
+            made.tell(one)
+        with page_of(browser, made, "/alerts") as page:
+            opened = page.locator("section", has_text="Open").first
+            shows(page, "section:has(h2:text-is('Open'))", "reason 0")
+            shows(page, "#top .count", "1")
+            until(lambda: made.parts.counter.open > 0, "the page to listen")
+            made.tell(alert(0, "clear", 1))
+            opened.locator("li", has_text="No alert is open").wait_for()
+            page.locator("#top .count").wait_for(state="detached")
+        with page_of(browser, made, "/stations/a?what=pm25") as page:
+            page.locator(".strip .nodata").wait_for()
+            pieces = page.eval_on_selector_all(
+                ".strip span", "all => all.map(one => [one.title, parseFloat(one.style.width)])"
+            )
+            assert [title for title, _ in pieces] == ["good", "no data", "good"]
+            assert [width for _, width in pieces] == pytest.approx([19.8, 60.2, 20.1], abs=0.3)
 
 
 def test_what_comes_while_the_page_begins_to_listen_is_shown(browser, tmp_path):

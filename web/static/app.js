@@ -63,10 +63,15 @@ export function keyForm() {
   );
 }
 
+/** Open alerts that the badge counts. */
+function countOpen() {
+  return [...state.alerts.values()].filter((one) => one.severity !== "info").length;
+}
+
 function head() {
   const places = state.site && may("admin") ? [...PLACES, ["/manage", "nav.manage"]] : PLACES;
   const here = location.pathname.startsWith("/stations/") ? "/" : location.pathname;
-  const open = [...state.alerts.values()].filter((one) => one.active && one.severity !== "info").length;
+  const open = countOpen();
   const pick = (label, options, chosen, change) =>
     h("select", { "aria-label": label, onchange: (event) => change(event.target.value) },
       Object.entries(options).map(([value, text]) => h("option", { value, selected: value === chosen }, text)));
@@ -149,9 +154,11 @@ async function boot() {
   tell();
   let shown = "";
   onChange(() => {
-    const open = [...state.alerts.values()].filter((one) => one.active).length;
-    if (String(open) !== shown && !document.activeElement?.closest?.("#top")) head();
-    shown = String(open);
+    const open = String(countOpen());
+    // Who is choosing something up there is not disturbed; it is drawn with the next change.
+    if (open === shown || document.activeElement?.closest?.("#top")) return;
+    shown = open;
+    head();
   });
   await route();
 }

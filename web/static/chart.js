@@ -1,7 +1,7 @@
 // A series: measured and imputed values as lines of their own, the interval as a band; a forecast: a fan (uPlot).
 
 import { h } from "./dom.js";
-import { number, t } from "./words.js";
+import { number, percent, t } from "./words.js";
 
 /** The chart of a series as the API has it, in the unit of `unit`; {element, cut, close}. */
 export async function chart(series, { unit, factor }, zone) {
@@ -10,7 +10,7 @@ export async function chart(series, { unit, factor }, zone) {
   const data = [times, scaled(series.lo), scaled(series.hi), scaled(series.measured), scaled(series.imputed)];
   const values = [...data[3], ...data[4]].filter((one) => one !== null);
   const { top, cut } = room(values, data[2]);
-  const gap = series.span_s ? 3 * series.span_s : 600;
+  const gap = gapOf(series, times);
   const spread = data.map((column) => [...column]);
   for (let n = times.length - 1; n > 0; n--) {
     if (times[n] - times[n - 1] > gap) {
@@ -45,6 +45,17 @@ export async function fan(at, { unit, median, wide, half }, zone) {
     lo: number(Math.min(...there(wide[0]))), hi: number(Math.max(...there(wide[1]))),
   });
   return { ...(await drawn([times, ...pairs.flat(), median], lines, bands, { unit, zone, top, words })), cut };
+}
+
+/** From how many seconds on nothing came between two points, whose times are in s. */
+function gapOf(series, times) {
+  return series.span_s ? 3 * series.span_s : Math.max(600, 3 * stepOf(times));
+}
+
+/** Seconds from a point to the next, as they mostly are. */
+function stepOf(times) {
+  const steps = times.slice(1).map((one, n) => one - times[n]).sort((a, b) => a - b);
+  return steps[steps.length >> 1] ?? 0;
 }
 
 function colour(name) {
@@ -134,29 +145,37 @@ function summary(series, unit, factor) {
   });
 }
 
-const FLAGS = { 1: "flag1", 2: "flag2", 3: "flag3", 4: "flag4", 9: "flag9" };
+const FLAGS = { 1: "flag1", 2: "flag2", 3: "flag3", 4: "flag4", 9: "flag9", none: "nodata" };
 
-/** Quality flags over time as a strip: neighbours that are alike are one piece. */
+/** Quality flags over time as a strip: neighbours that are alike are one piece, and so is a time without data. */
 export function timeline(series) {
   const strip = h("div", { class: "strip", role: "img" });
-  const times = series.at.map((one) => +new Date(one));
-  if (times.length < 2) return strip;
-  const whole = times[times.length - 1] - times[0] || 1;
-  const counts = {};
-  let start = 0;
-  for (let n = 0; n < times.length; n++) {
-    const flag = series.qc[n] ?? 9;
-    counts[flag] = (counts[flag] ?? 0) + 1;
-    if (n + 1 < times.length && (series.qc[n + 1] ?? 9) === flag) continue;
-    const begin = start ? times[start - 1] : times[0];
-    const share = (100 * (times[n] - begin)) / whole;
-    if (share > 0) strip.append(h("span", { class: FLAGS[flag] ?? "flag9", style: { width: `${share}%` }, title: t(`flag.${flag}`) }));
-    start = n + 1;
+  const times = series.at.map((one) => +new Date(one) / 1000);
+  const whole = times[times.length - 1] - times[0];
+  if (!(whole > 0)) return strip;
+  const [gap, step] = [gapOf(series, times), series.span_s || stepOf(times)];
+  const pieces = [];
+  const piece = (flag, seconds) => {
+    const last = pieces[pieces.length - 1];
+    if (last?.flag === flag) last.seconds += seconds;
+    else pieces.push({ flag, seconds });
+  };
+  // A point stands for the time before it: for as long as a step, where nothing came for longer.
+  for (let n = 1; n < times.length; n++) {
+    const passed = times[n] - times[n - 1];
+    const empty = passed > gap ? passed - step : 0;
+    if (empty) piece("none", empty);
+    piece(series.qc[n] ?? 9, passed - empty);
   }
-  strip.setAttribute("aria-label", Object.entries(counts).map(([flag, count]) => `${t(`flag.${flag}`)}: ${count}`).join(", "));
+  const sums = {};
+  for (const { flag, seconds } of pieces) {
+    sums[flag] = (sums[flag] ?? 0) + seconds / whole;
+    strip.append(h("span", { class: FLAGS[flag] ?? "flag9", style: { width: `${(100 * seconds) / whole}%` }, title: t(`flag.${flag}`) }));
+  }
+  strip.setAttribute("aria-label", Object.entries(sums).map(([flag, share]) => `${t(`flag.${flag}`)}: ${percent(share)}`).join(", "));
   return strip;
 }
 
 export function flagLegend() {
-  return h("p", { class: "legend" }, [1, 2, 3, 4, 9].map((flag) => h("span", {}, h("i", { class: FLAGS[flag] }), t(`flag.${flag}`))));
+  return h("p", { class: "legend" }, Object.entries(FLAGS).map(([flag, name]) => h("span", {}, h("i", { class: name }), t(`flag.${flag}`))));
 }

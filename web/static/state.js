@@ -8,7 +8,7 @@ export const state = {
   site: null,
   stations: new Map(), // id -> {properties, place: [longitude, latitude] | null}
   latest: new Map(), // id -> the newest window in brief
-  alerts: new Map(), // id -> alert
+  alerts: new Map(), // id -> alert that is open
   /** Since when the stream is broken, and Kafka away; Date or null. */
   lostSince: null,
   kafkaSince: null,
@@ -52,22 +52,44 @@ function take(estimate) {
   touch(estimate.station);
 }
 
+/** Alerts that closed lately, id -> sequence: an older answer of the server's shall not open them again. */
+const over = new Map();
+const MOST_OVER = 1000;
+
 function takeAlert(alert) {
-  const known = state.alerts.get(alert.id);
-  if (known && known.sequence > alert.sequence) return;
-  state.alerts.set(alert.id, alert);
+  const sequence = state.alerts.get(alert.id)?.sequence ?? over.get(alert.id) ?? -1;
+  if (sequence > alert.sequence) return;
+  over.delete(alert.id);
+  if (alert.active) state.alerts.set(alert.id, alert);
+  else {
+    state.alerts.delete(alert.id);
+    over.set(alert.id, alert.sequence);
+    if (over.size > MOST_OVER) over.delete(over.keys().next().value);
+  }
   touch(alert.station);
 }
 
+/** All that are open; those that were so before these were asked for, and are not among them, have closed. */
+function takeOpenAlerts(found, before) {
+  const open = new Set(found.map((one) => one.id));
+  for (const [id, one] of before) {
+    if (open.has(id) || state.alerts.get(id) !== one) continue;
+    state.alerts.delete(id);
+    touch(one.station);
+  }
+  found.forEach(takeAlert);
+}
+
 export async function refresh() {
+  const before = [...state.alerts];
   const [site, stations, latest, alerts] = await Promise.all([
-    get("site"), all("stations", "features"), all("latest", "stations"), get("alerts?limit=200"),
+    get("site"), all("stations", "features"), all("latest", "stations"), all("alerts?active=true&limit=500", "alerts"),
   ]);
   state.site = site;
   state.stations = new Map(stations.map((one) => [one.id, { ...one.properties, place: one.geometry?.coordinates ?? null }]));
   for (const id of [...state.latest.keys()]) if (!state.stations.has(id)) state.latest.delete(id);
   latest.forEach(take);
-  alerts.alerts.forEach(takeAlert);
+  takeOpenAlerts(alerts, before);
   touch("");
 }
 

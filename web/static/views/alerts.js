@@ -10,10 +10,11 @@ const SEVERITIES = ["extreme", "severe", "moderate", "minor", "info"];
 
 function item(one) {
   const zone = zoneOf(one.station);
+  const at = one.active ? one.since : one.at;
   return h("li", { class: `alert ${one.severity}` },
     h("span", { class: "severity" }, t(`severity.${one.severity}`)),
     h("a", { href: `/stations/${one.station}`, "data-go": "" }, nameOf(one.station)),
-    h("span", { class: "dim" }, ` ${one.rule} · ${one.active ? t("since") : t(`event.${one.event}`)} ${moment(one.active ? one.since : one.at, zone)} (${ago(new Date(one.active ? one.since : one.at), now())})`),
+    h("span", { class: "dim" }, ` ${one.rule} · ${one.active ? t("since", { at: moment(at, zone) }) : `${t(`event.${one.event}`)} ${moment(at, zone)}`} (${ago(new Date(at), now())})`),
     h("p", { lang: "en" }, one.reason));
 }
 
@@ -36,7 +37,7 @@ export async function open(main) {
   let next = null;
 
   function fill() {
-    const found = [...state.alerts.values()].filter((one) => one.active)
+    const found = [...state.alerts.values()]
       .sort((a, b) => SEVERITIES.indexOf(a.severity) - SEVERITIES.indexOf(b.severity) || b.since.localeCompare(a.since));
     show(active, found.length ? found.map(item) : h("li", { class: "dim" }, t("alerts.none")));
   }
@@ -46,7 +47,7 @@ export async function open(main) {
       const found = (await get("alerts/pending")).pending;
       show(soon, found.length ? found.map((one) => h("li", {}, h("span", { class: "severity" }, t(`severity.${one.severity}`)),
         h("a", { href: `/stations/${one.station}`, "data-go": "" }, nameOf(one.station)),
-        h("span", {}, ` ${one.rule} · ${t("look.at")} ${moment(one.at, zoneOf(one.station))}`))) : h("li", { class: "dim" }, t("alerts.nosoon")));
+        h("span", {}, ` ${one.rule} · ${t("look.at", { at: moment(one.at, zoneOf(one.station)) })}`))) : h("li", { class: "dim" }, t("alerts.nosoon")));
     } catch {
       // The notice says that the server is away.
     }

@@ -127,7 +127,7 @@ export async function open(main, { go, query }) {
       show(hints, shown.map((one) => h("li", { class: one.what },
         h("a", { href: one.what === "alert" || one.what === "pending" ? "/alerts" : `/stations/${one.station}`, "data-go": "" },
           h("b", {}, t(`look.${one.what}`)), " ", h("span", { lang: "en" }, one.text),
-          one.at && one.what !== "stale" ? h("span", { class: "dim" }, ` · ${one.what === "pending" ? t("look.at") : t("since")} ${moment(one.at, zoneOf(one.station))}`) : null))));
+          one.at && one.what !== "stale" ? h("span", { class: "dim" }, ` · ${t(one.what === "pending" ? "look.at" : "since", { at: moment(one.at, zoneOf(one.station)) })}`) : null))));
       if (!shown.length) show(hints, h("li", {}, t("look.nothing")));
     } catch {
       // What was there stays; the notice says that the server is away.

@@ -10,14 +10,17 @@ const HOUR_MS = 3600000;
 /** From this age on a forecast is old: a new one is made every hour. */
 const OLD_MS = 2.5 * HOUR_MS;
 const TABLE = [1, 3, 6, 9, 12, 18, 24, 36, 48, 60, 72];
+/** From this share of guessed input on it is said before all else. */
+const MOSTLY_GUESSED = 0.5;
 /** Hours of a column of chances. */
 const STEP = 3;
 
 /** A card that is hidden while there is no forecast: {element, fill(what), close()}. */
 export function forecastCard(id, zone) {
+  const above = h("div", {});
   const plotted = h("div", {});
   const below = h("div", {});
-  const element = h("section", { class: "card wide", hidden: true }, h("h2", {}, t("forecast.title")), plotted, below);
+  const element = h("section", { class: "card wide", hidden: true }, h("h2", {}, t("forecast.title")), above, plotted, below);
   let plot = null;
   let shown = "";
   let ended = false;
@@ -50,7 +53,8 @@ export function forecastCard(id, zone) {
       before?.close();
     }
     element.hidden = false;
-    show(below, words(made, curves), chances(made, zone), asTable(made, curves, zone));
+    show(above, curves.imputed_share >= MOSTLY_GUESSED ? h("p", { class: "little" }, t("forecast.little"), " ", guessed(curves)) : null);
+    show(below, legend(curves, plot.cut), words(made, curves), chances(made, zone), asTable(made, curves, zone));
   }
 
   function words(made, curves) {
@@ -59,7 +63,7 @@ export function forecastCard(id, zone) {
       h("p", { class: age > OLD_MS ? "bad" : "dim" },
         t("forecast.made", { at: moment(made.issued_at, zone), ago: ago(new Date(made.issued_at), now()), model: made.model }), " ",
         t(made.weather_issued_at ? "forecast.weather" : "forecast.noweather"), age > OLD_MS ? ` ${t("forecast.old")}` : ""),
-      curves.imputed_share > 0.005 ? h("p", { class: "imputed" }, t("forecast.imputed", { share: percent(curves.imputed_share) })) : null,
+      curves.imputed_share > 0.005 && curves.imputed_share < MOSTLY_GUESSED ? h("p", {}, guessed(curves)) : null,
     ];
   }
 
@@ -71,6 +75,19 @@ export function forecastCard(id, zone) {
       hide();
     },
   };
+}
+
+function guessed(curves) {
+  return h("span", { class: "imputed" }, t("forecast.imputed", { share: percent(curves.imputed_share) }));
+}
+
+/** What the bands are, and how far they go where they are cut off. */
+function legend(curves, cut) {
+  const sign = (name, text) => h("span", {}, h("i", { class: name }), text);
+  return [
+    h("p", { class: "legend" }, sign("median", t("forecast.median")), curves.half ? sign("half", t("forecast.half")) : null, sign("wide", t("forecast.wide"))),
+    cut !== null ? h("p", { class: "dim" }, t("chart.cut", { value: number(cut), unit: curves.unit })) : null,
+  ];
 }
 
 /** What is drawn of a pollutant, or of the index: {unit, median, wide: [lo, hi], half: [lo, hi] | null}. */

@@ -42,7 +42,7 @@ export async function open(main) {
         h("tbody", {}, health.workers.map((one) => h("tr", {},
           h("th", { scope: "row" }, one.role),
           h("td", { class: one.up ? "" : "bad" }, t(one.up ? "pipeline.up" : "pipeline.down"),
-            one.down_since ? ` ${t("since")} ${moment(one.down_since)} (${ago(new Date(one.down_since), now())})` : ""),
+            one.down_since ? ` ${t("since", { at: moment(one.down_since) })} (${ago(new Date(one.down_since), now())})` : ""),
           h("td", { class: "num" }, one.up ? t("pipeline.records", { count: number(one.lag_messages), seconds: number(one.lag_s) }) : "–"),
           h("td", {}, one.watermark ? `${moment(one.watermark)} (${ago(new Date(one.watermark), now())})` : "–"),
           h("td", { class: one.waits_for ? "bad" : "", lang: "en" }, one.waits_for ? `${one.waits_for}, ${ago(new Date(one.waits_since), now())}` : "–"))))));
