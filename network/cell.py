@@ -62,7 +62,7 @@ class Estimates(NamedTuple):
         value, lo, hi: estimate and 90 % interval of what the sensor would read.
         kind: `Silence` of each.
         trusted: whether the variable was heard and listened to.
-        coverage: share of intervals of this kind and age that held lately.
+        coverage: share of intervals of this kind and age that held lately; NaN while too few were checked.
         neighbours, own, past: of what is silent, shares of who explains it: other stations, the station's
             other pollutants, its own past. They sum to 1; all 0 where nobody tells anything.
         others: what all others let expect of it, silent or heard, without its own past, ug/m3.
@@ -210,7 +210,7 @@ def estimate(cell: Cell, t_ms: int, values: Float64) -> Estimates:
         hi=from_log(center + reach, pollutants),
         kind=kinds,
         trusted=hour.trusted,
-        coverage=cell.intervals.rolling[pollutants, kinds, ages],
+        coverage=cell.intervals.held[pollutants, kinds, ages],
         neighbours=shares[0],
         own=shares[1],
         past=shares[2],

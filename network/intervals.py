@@ -28,6 +28,8 @@ _SIZE_HOURS: Final = 14 * 24.0
 _SIZE_PRIOR: Final = 24.0
 #: Memory of the share of intervals that held, in outcomes.
 _ROLLING: Final = 500.0
+#: Intervals checked from which the share of them that held is told: fewer say nothing of nine in ten.
+_TOLD_FROM: Final = 30.0
 #: Squared score beyond which an error says no more about the size.
 _EXTREME: Final = 25.0
 
@@ -40,7 +42,7 @@ class Intervals:
         size: (kinds, d) mean squared error over what is stated.
         count: (kinds, d) errors that it rests on.
         threshold: (pollutants, kinds, ages) score within which nine of ten lie.
-        rolling: the same, share of intervals that held, over about the last 500.
+        rolling: the same, share of intervals that held, over about the last 500; what is meant, before any.
         checked: the same, how many were.
     """
 
@@ -49,6 +51,11 @@ class Intervals:
     threshold: Float64
     rolling: Float64
     checked: Float64
+
+    @property
+    def held(self) -> Float64:
+        """(pollutants, kinds, ages) share of intervals that held lately; NaN while too few were checked."""
+        return np.where(self.checked >= _TOLD_FROM, self.rolling, np.nan)
 
     @classmethod
     def fresh(cls, d: int) -> "Intervals":

@@ -195,7 +195,8 @@ class Hearing:
             return None  # its own past is all that counts: the station knows that itself
         if not any(weights.values()):
             weights["neighbours"] = 1.0  # the mean of those near is all
-        method, coverage = METHOD, float(said.coverage[index])
+        method, held = METHOD, float(said.coverage[index])
+        coverage = None if math.isnan(held) else held
         if own is not None and own.lo is not None and own.hi is not None:
             camera = own.weights.get("camera", 0.0) > 0.0
             if camera or ((young or self._within_hours) and own.method == "last"):
@@ -205,7 +206,7 @@ class Hearing:
                     mine = {"last": "past"}.get(source, source)
                     weights[mine] = weights.get(mine, 0.0) + share * weight
                 if share > 0.5:
-                    method, coverage = own.method, own.coverage if own.coverage is not None else coverage
+                    method, coverage = own.method, own.coverage
         qc, tests = (own.qc, own.qc_tests) if own is not None else (MISSING, 0)
         raw, refused = (own.raw, own.refused) if own is not None else (None, {})
         if own is None and lost is not None:
@@ -219,7 +220,7 @@ class Hearing:
             hi=tidy(hi),
             method=method,
             weights={source: tidy(weight) for source, weight in sorted(weights.items()) if weight > 0.0},
-            coverage=tidy(coverage),
+            coverage=None if coverage is None else tidy(coverage),
             raw=raw,
             refused=refused,
         )

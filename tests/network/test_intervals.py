@@ -38,6 +38,19 @@ def test_nine_of_ten_hold_however_wrong_the_stated_deviation_is(scale: float) ->
     assert intervals.rolling[0, Silence.STATION, AGE] == pytest.approx(1 - ALPHA, abs=0.05)
 
 
+def test_what_held_is_told_where_enough_were_checked_and_of_these_alone() -> None:
+    random, intervals = np.random.default_rng(6), Intervals.fresh(D)
+    assert np.isnan(intervals.held).all()
+    for _ in range(8):  # four variables of a pollutant each time
+        assert np.isnan(intervals.held[0, Silence.STATION, AGE])
+        intervals = checked(
+            intervals, [(AGE, errors(random, 1.0), np.ones((len(Silence), D)))], POLLUTANTS_OF
+        )
+    held = np.argwhere(~np.isnan(intervals.held)).tolist()
+    assert held == [[0, Silence.STATION, AGE], [2, Silence.STATION, AGE]]
+    assert intervals.held[0, Silence.STATION, AGE] == intervals.rolling[0, Silence.STATION, AGE]
+
+
 def test_what_was_not_asked_is_not_moved() -> None:
     before = Intervals.fresh(D)
     after = checked(before, [(AGE, errors(np.random.default_rng(1), 9.0), np.ones((6, D)))], POLLUTANTS_OF)

@@ -47,7 +47,7 @@ def at(life: Life, station: str, hour: int = HOURS) -> Estimate:
 
 @pytest.fixture(scope="module")
 def calm() -> Life:
-    return lived({("e", hour): None for hour in range(190, HOURS + 1)})
+    return lived({("e", hour): None for hour in (4, *range(190, HOURS + 1))})
 
 
 def test_a_station_that_says_nothing_has_windows_of_its_neighbours(calm: Life) -> None:
@@ -63,6 +63,16 @@ def test_a_station_that_says_nothing_has_windows_of_its_neighbours(calm: Life) -
     assert found.lo <= truth[-1, 4] <= found.hi
     assert abs(found.value - truth[-1, 4]) < 0.25 * truth[-1, 4]
     assert silent.indices[0].imputed_share > 0
+
+
+def test_how_many_intervals_held_is_told_when_some_were_checked(calm: Life) -> None:
+    """And not the nine in ten that are meant, before that."""
+    early, late = (at(calm, "e", hour).pollutants["pm25"] for hour in (4, HOURS))
+    assert (early.kind, early.weights["neighbours"] > 0.0) == ("imputed", True)
+    assert early.coverage is None
+    assert late.coverage is not None
+    assert 0.7 < late.coverage < 1.0
+    assert late.coverage != 0.9
 
 
 def test_a_liar_moves_its_neighbours_by_no_more_than_their_interval(calm: Life) -> None:
