@@ -292,7 +292,9 @@ def test_what_a_station_sends_is_never_read_as_html(browser, tmp_path):
 
 
 def test_a_key_is_asked_for_where_one_is_due(browser, tmp_path):
-    with served(tmp_path, [window("a", now_s(), 50)], stations(1), anonymous=()) as made:
+    with served(
+        tmp_path, [window("b", now_s() - 60 * n, 50) for n in (1, 0)], stations(2), anonymous=()
+    ) as made:
         key = made.key("read")
         until(lambda: made.get("/api/v1/health", X_Api_Key=key).status == 200, "the key")
         context = browser.new_context(locale="en-GB")
@@ -302,6 +304,50 @@ def test_a_key_is_asked_for_where_one_is_due(browser, tmp_path):
         page.fill("#key", key)
         page.press("#key", "Enter")
         page.wait_for_selector(".stations li", timeout=60_000)
+        page.goto(made.url + "/stations/b?what=pm25")
+        shows(page, "section", "Your key may not see pictures")
+        shows(page, "section", "Reading takes a key here")
+        assert page.locator("#embed").count() == 0
+        with page.expect_download() as download:
+            page.click("text=Download as CSV")
+        assert download.value.suggested_filename.startswith("b-")
+        assert download.value.path().read_text().startswith("station,")
+        context.close()
+
+
+#: What makes a page believe that it is an hour later than it is.
+FAST_CLOCK = """
+const Real = Date;
+window.Date = class extends Real {
+  constructor(...given) { given.length ? super(...given) : super(Real.now() + 3600000); }
+  static now() { return Real.now() + 3600000; }
+};
+"""
+
+
+def test_the_widget_fits_its_frame_goes_by_the_servers_clock_and_calls_nothing_old_valid(browser, tmp_path):
+    record = stations(2)[1].model_copy(update={"name": "Place of a rather long name by the river"})
+    past = [window("a", now_s(), 120), window("b", now_s() - 2 * 86400, 120)]
+    with served(tmp_path, past, [stations(1)[0], record], anonymous=("read", "frames")) as made:
+        with page_of(browser, made, "/stations/b") as page:
+            shows(page, ".head .lead", "AQI 120 · was: Unhealthy for Sensitive Groups")
+            shows(page, ".head", "nothing new since")
+            assert "valid" not in page.text_content(".head .lead")
+            frame = page.input_value("#embed")
+        width, height = (int(frame.split(f'{name}="')[1].split('"')[0]) for name in ("width", "height"))
+        context = browser.new_context(locale="de-DE", viewport={"width": width, "height": height})
+        context.add_init_script(FAST_CLOCK)
+        page = context.new_page()
+        for name, said in (("b", "war: "), ("a", "vor ")):
+            page.goto(f"{made.url}/widget/{name}")
+            shows(page, "main", said)
+            sides = "[document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
+            needed = page.evaluate(sides)
+            assert needed[0] <= width, name
+            assert needed[1] <= height, name
+        assert "nichts Neues" not in page.text_content("main"), "it goes by the visitor's clock"
+        page.goto(f"{made.url}/?lang=ne")
+        shows(page, ".stations", "अघि")
         context.close()
 
 

@@ -32,7 +32,9 @@ def _weight(path: Path) -> int:
 def test_every_language_has_the_words_and_their_places():
     english = json.loads((FILES / "words" / "en.json").read_text())
     for path in (FILES / "words").glob("*.json"):
-        words = json.loads(path.read_text())
+        pairs = json.loads(path.read_text(), object_pairs_hook=list)
+        words = dict(pairs)
+        assert len(words) == len(pairs), f"a word stands twice in {path.name}"
         others = {key for key in words if not key.startswith(("category.", "advice."))}
         assert others == set(english), path.name
         for key in others:

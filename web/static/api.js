@@ -1,5 +1,10 @@
 // Asking the API, and listening to its stream. A key, where one is needed, is kept for this tab alone.
 
+/** The server's clock less this device's, ms: the device's own may be wrong. */
+export const clock = { skew: 0 };
+/** The Date of an answer is in whole seconds, and as old as its way: smaller differences tell nothing. */
+const COARSE_MS = 3000;
+
 const ROOT = "/api/v1";
 const KEY = "skyfuse-key";
 
@@ -31,7 +36,12 @@ export async function send(method, path, body = {}) {
 }
 
 async function ask(path, options) {
-  const address = path.startsWith("/") ? path : `${ROOT}/${path}`;
+  const answer = await fetched(path.startsWith("/") ? path : `${ROOT}/${path}`, options);
+  return answer.status === 204 ? null : answer.json();
+}
+
+/** The answer where it is a good one. Throws ApiError. */
+async function fetched(address, options) {
   let answer;
   try {
     answer = await fetch(address, options);
@@ -42,7 +52,9 @@ async function ask(path, options) {
     const problem = await answer.json().catch(() => ({}));
     throw new ApiError(answer.status, problem.detail ?? answer.statusText, (problem.type ?? "").split(":").pop());
   }
-  return answer.status === 204 ? null : answer.json();
+  const skew = new Date(answer.headers.get("date") ?? NaN) - Date.now();
+  if (Math.abs(skew - clock.skew) > COARSE_MS) clock.skew = skew;
+  return answer;
 }
 
 /** All pages of a list: the items under `name`. */
@@ -56,10 +68,9 @@ export async function all(path, name) {
   return found;
 }
 
-/** An object URL of a picture that may need a key. */
-export async function picture(path) {
-  const answer = await fetch(path, { headers: headers() });
-  if (!answer.ok) throw new ApiError(answer.status, answer.statusText, "");
+/** An object URL of a file that may need a key. Throws ApiError. */
+export async function objectUrl(path) {
+  const answer = await fetched(path, { headers: headers() });
   return URL.createObjectURL(await answer.blob());
 }
 

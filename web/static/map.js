@@ -2,7 +2,7 @@
 // What it shows stands in the list beside it too, for those who cannot see it.
 
 import { h } from "./dom.js";
-import { drawn, OUTLINES } from "./marks.js";
+import { drawn, OUTLINES, statusWords } from "./marks.js";
 import { nameOf, state } from "./state.js";
 import { t } from "./words.js";
 
@@ -313,7 +313,7 @@ export function stationMap(open) {
     canvas.style.cursor = spot ? "pointer" : "grab";
     tip.hidden = !spot;
     if (spot) {
-      tip.textContent = `${nameOf(spot.id)}: AQI ${spot.estimate.index?.index ?? "–"} (${t(`status.${spot.estimate.index?.status ?? "insufficient"}`)})`;
+      tip.textContent = `${nameOf(spot.id)}: AQI ${spot.estimate.index?.index ?? "–"} (${statusWords(spot.estimate)})`;
       tip.style.left = `${Math.min(spot.at[0] + 14, width - 200)}px`;
       tip.style.top = `${spot.at[1] - 34}px`;
     }

@@ -27,7 +27,7 @@ export function drawn(estimate) {
   const category = stale ? null : look(index);
   const { shade, ink } = category ?? GREY;
   const number = index?.index === null || index?.index === undefined ? "–" : String(index.index);
-  return { shape: shapeOf(estimate), shade, ink, number, dashed: index?.status !== "valid", stale, category };
+  return { shape: shapeOf(estimate), shade, ink, number, dashed: stale || index?.status !== "valid", stale, category };
 }
 
 /** The mark as SVG; its words stand beside it, so it is hidden from screen readers. */
@@ -42,11 +42,12 @@ export function mark(estimate, size = 40) {
   return s("svg", { width: size, height: size, viewBox: "-20 -20 40 40", "aria-hidden": "true", class: "mark" }, form, text);
 }
 
-/** Category and status in words, always beside the number. */
+/** Category and status in words, always beside the number; of a stale station only what it was. */
 export function statusWords(estimate) {
   const index = estimate.index;
   if (!index || index.index === null || index.index === undefined) return t("status.none");
   const category = look(index);
+  if (isStale(estimate)) return t("stale.was", { what: category ? categoryName(category) : t(`status.${index.status}`) });
   return `${category ? categoryName(category) : ""}, ${t(`status.${index.status}`)}`;
 }
 

@@ -1,6 +1,6 @@
 // What is known now, and who wants to hear of it. Many events make one call: at most every 400 ms.
 
-import { all, get, key, listen } from "./api.js";
+import { all, clock, get, key, listen } from "./api.js";
 
 const TELL_MS = 400;
 
@@ -15,8 +15,6 @@ export const state = {
   /** Workers that do not answer, or wait for an engine: {role, waits_for, since}. */
   workersAway: [],
   denied: 0,
-  /** Server's clock less ours, ms. */
-  skew: 0,
   /** When the last event came. */
   heardAt: null,
 };
@@ -42,7 +40,7 @@ function touch(id) {
 }
 
 export function now() {
-  return new Date(Date.now() + state.skew);
+  return new Date(Date.now() + clock.skew);
 }
 
 function take(estimate) {
@@ -124,7 +122,7 @@ export function start() {
         take(data);
       } else if (name === "alert") takeAlert(data);
       else if (name === "pulse" || name === "hello") {
-        state.skew = new Date(data.now) - Date.now();
+        clock.skew = new Date(data.now) - Date.now();
         const since = data.kafka_away_since ? new Date(data.kafka_away_since) : null;
         const workers = data.workers_away ?? [];
         if (name === "pulse" && (String(since) !== String(state.kafkaSince) || JSON.stringify(workers) !== JSON.stringify(state.workersAway))) {

@@ -18,7 +18,7 @@ function fill(one) {
   show(
     main,
     h("h1", {}, name),
-    h("div", { class: "widgetrow" }, mark(one, 72),
+    h("div", { class: "widgetrow" }, mark(one, 64),
       h("div", {}, h("p", { class: "lead" }, h("strong", {}, `AQI ${one.index?.index ?? "–"}`), ` ${statusWords(one)}`),
         h("p", {}, first ? [`${LABELS[first]} `, value(first, one.pollutants[first])] : "", h("span", { class: "dim" }, ` · ${sides(one)}`)),
         h("p", { class: stale ? "bad" : "dim" }, stale ? t("stale.since", { since: moment(one.at, zoneOf(id)) }) : ago(new Date(one.at), now()), " · ",

@@ -1,5 +1,7 @@
 // The page's words, numbers, ages and units, in the language that was chosen or that the browser asks for.
 
+import { clock } from "./api.js";
+
 export const LANGUAGES = { en: "English", de: "Deutsch", es: "Español", hi: "हिन्दी", ne: "नेपाली", zh: "中文" };
 const CHOSEN = "skyfuse-language";
 const UNITS = "skyfuse-units";
@@ -57,18 +59,23 @@ export function percent(share) {
 /** How long ago a moment was: "3 min ago". */
 export function ago(moment, now) {
   const seconds = Math.max(0, Math.round((now - moment) / 1000));
-  const form = new Intl.RelativeTimeFormat(locale(), { style: "short", numeric: "always" });
-  if (seconds < 90) return form.format(-seconds, "second");
-  if (seconds < 5400) return form.format(-Math.round(seconds / 60), "minute");
-  if (seconds < 129600) return form.format(-Math.round(seconds / 3600), "hour");
-  return form.format(-Math.round(seconds / 86400), "day");
+  if (seconds < 90) return before(seconds, "second");
+  if (seconds < 5400) return before(Math.round(seconds / 60), "minute");
+  if (seconds < 129600) return before(Math.round(seconds / 3600), "hour");
+  return before(Math.round(seconds / 86400), "day");
+}
+
+/** The browser's own words where it has the language; browsers come without some. */
+function before(count, unit) {
+  if (!Intl.RelativeTimeFormat.supportedLocalesOf(language).length) return t(`ago.${unit}`, { count: number(count) });
+  return new Intl.RelativeTimeFormat(locale(), { style: "short", numeric: "always" }).format(-count, unit);
 }
 
 /** A moment in a station's zone, with its date where that is not today's. */
 export function moment(value, zone = "UTC", full = false) {
   const at = new Date(value);
   const day = new Intl.DateTimeFormat("en-CA", { timeZone: zone, dateStyle: "short" });
-  const today = !full && day.format(at) === day.format(new Date());
+  const today = !full && day.format(at) === day.format(new Date(Date.now() + clock.skew));
   return new Intl.DateTimeFormat(locale(), {
     timeZone: zone, hour: "2-digit", minute: "2-digit", timeZoneName: "short",
     ...(today ? {} : { year: "numeric", month: "short", day: "numeric" }),
@@ -113,8 +120,9 @@ export function categoryName(category) {
   return category.name[language] ?? words[key] ?? category.name.en;
 }
 
+/** What to do in a category, and the language in which it is there: {text, lang}. */
 export function adviceOf(category) {
-  const key = `advice.${category.key}`;
-  return category.advice[language] ?? words[key] ?? category.advice.en;
+  const text = category.advice[language];
+  return text ? { text, lang: language } : { text: category.advice.en, lang: "en" };
 }
 

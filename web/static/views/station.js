@@ -1,6 +1,6 @@
 // Station: its series, what each value rests on, and why its index is what it is.
 
-import { get, picture } from "../api.js";
+import { get, key, objectUrl } from "../api.js";
 import { chart, flagLegend, timeline } from "../chart.js";
 import { h, show } from "../dom.js";
 import { forecastCard } from "./forecast.js";
@@ -65,7 +65,7 @@ export async function open(main, { id, query }) {
         h("p", { class: stale ? "bad" : "dim" }, stale ? t("stale.since", { since: moment(one.at, zone) }) : ago(new Date(one.at), now()),
           ` · ${t(`shape.${shapeOf(one)}`)} · ${sides(one)}`,
           one.index?.dominant?.length ? ` · ${t("station.dominant", { names: one.index.dominant.map((name) => LABELS[name]).join(", ") })}` : ""),
-        category && !stale && one.index.status !== "insufficient" ? h("p", {}, adviceOf(category)) : null,
+        category && !stale && one.index.status !== "insufficient" ? advice(category) : null,
         one.index?.reason ? h("details", {}, h("summary", {}, t("station.notvalid", { status: t(`status.${one.index.status}`) })), h("p", { lang: "en", class: "dim" }, one.index.reason)) : null),
     );
   }
@@ -106,6 +106,10 @@ export async function open(main, { id, query }) {
 
   /** Whom it listens to, by pollutant: it changes once an hour, and is of use where others carry a value. */
   let listening = null;
+  /** Points that the pictures add to the model's own estimate; null where it is not told. */
+  let imageShare = null;
+  /** Cameras of which is shown what the model looks at. */
+  const heated = new Set();
 
   async function explain() {
     try {
@@ -116,6 +120,7 @@ export async function open(main, { id, query }) {
         if (found) listening = new Map(found.sensors.map((one) => [one.pollutant, one.neighbours]));
       }
       if (ended) return;
+      imageShare = estimate.model?.shares?.image ?? null;
       fillTable(estimate);
       fillBars(estimate);
       show(why, lines.map((one) => h("li", {}, one)));
@@ -138,28 +143,35 @@ export async function open(main, { id, query }) {
       camerasBox.hidden = false;
       const made = [];
       for (const one of found) {
-        let heat = false;
+        let heat = heated.has(one.camera);
         const image = h("img", { alt: t("camera.alt", { camera: one.camera, station: nameOf(id) }), width: 224 });
         const band = one.far_band ? h("i", { class: "band", style: {
           top: `${100 * one.far_band[0]}%`, height: `${100 * (one.far_band[1] - one.far_band[0])}%`,
           left: `${100 * one.far_band[2]}%`, width: `${100 * (one.far_band[3] - one.far_band[2])}%` } }) : null;
-        const load = async () => { image.src = await picture(heat ? one.heat : one.image); };
+        const lowers = h("span", { class: "dim", hidden: true }, t("camera.lowers"));
+        const load = async () => {
+          image.src = await objectUrl(heat && one.heat ? one.heat : one.image);
+          // What is marked is what raises the estimate: of a picture that lowers it there may be nothing.
+          lowers.hidden = !(heat && imageShare !== null && imageShare <= 0);
+        };
         await load();
         made.push(h("figure", {}, h("div", { class: "frame" }, image, band),
           h("figcaption", {}, h("b", {}, one.camera), ` · ${moment(one.at, zone)} (${ago(new Date(one.at), now())})`,
             one.usable === false ? h("span", { class: "bad" }, ` · ${t("camera.unusable")}: ${one.reasons.map((reason) => coded("reason", reason)).join(", ")}`) : "",
             band ? h("span", { class: "dim" }, ` · ${t("camera.band")}`) : ""),
-          one.heat ? h("button", { type: "button", "aria-pressed": "false", onclick: async (event) => {
+          one.heat ? h("button", { type: "button", "aria-pressed": String(heat), onclick: async (event) => {
             heat = !heat;
+            if (heat) heated.add(one.camera);
+            else heated.delete(one.camera);
             event.target.setAttribute("aria-pressed", String(heat));
             await load();
-          } }, t("camera.heat")) : null));
+          } }, t("camera.heat")) : null, lowers));
       }
       if (!ended) show(cameras, made, h("p", { class: "dim" }, t("camera.privacy")));
     } catch (error) {
-      if (!ended && error.status === 401) {
+      if (!ended && (error.status === 401 || error.status === 403)) {
         camerasBox.hidden = false;
-        show(cameras, h("p", { class: "dim" }, t("camera.key")));
+        show(cameras, h("p", { class: "dim" }, t(error.status === 401 ? "camera.key" : "camera.denied")));
       }
     }
   }
@@ -194,8 +206,26 @@ export async function open(main, { id, query }) {
       plot.cut !== null ? h("p", { class: "dim" }, t("chart.cut", { value: number(plot.cut), unit: unit.unit })) : null,
       made.span_s ? h("p", { class: "dim" }, t("chart.span", { minutes: number(made.span_s / 60) })) : null,
       what === "index" ? null : [h("h3", {}, t("station.timeline")), timeline(made), flagLegend()],
-      h("p", { class: "dim" }, h("a", { href: `/api/v1/series.csv?station=${id}&since=${since}Z`, download: "" }, t("station.csv"))),
+      h("p", { class: "dim" }, csvLink(`/api/v1/series.csv?station=${id}&since=${since}Z`, `${id}-${since.slice(0, 10)}.csv`)),
     );
+  }
+
+  /** A link asks without a key: where there is one, the file is fetched with it. */
+  function csvLink(path, name) {
+    const said = h("span", { class: "bad", role: "status" });
+    const link = h("a", { href: path, download: name, onclick: async (event) => {
+      if (!key.get()) return;
+      event.preventDefault();
+      show(said);
+      try {
+        const address = await objectUrl(path);
+        h("a", { href: address, download: name }).click();
+        setTimeout(() => URL.revokeObjectURL(address), 60000);
+      } catch (error) {
+        show(said, ` ${fault(error)}`);
+      }
+    } }, t("station.csv"));
+    return [link, said];
   }
 
   function choose() {
@@ -251,8 +281,14 @@ function refused(all) {
   return found.length ? h("span", { class: "bad", lang: "en" }, ` ${found.map(([sensor, why]) => `${sensor}: ${why}`).join("; ")}`) : "";
 }
 
+function advice(category) {
+  const { text, lang } = adviceOf(category);
+  return h("p", { lang }, text);
+}
+
 function share(id) {
-  const frame = `<iframe src="${location.origin}/widget/${id}" width="320" height="150" title="${nameOf(id).replace(/"/g, "&quot;")}"></iframe>`;
+  if (!state.site.open_scopes.includes("read")) return h("p", { class: "dim" }, t("share.closed"));
+  const frame = `<iframe src="${location.origin}/widget/${id}" width="320" height="170" title="${nameOf(id).replace(/"/g, "&quot;")}"></iframe>`;
   return [
     h("p", {}, h("img", { src: `/badge/${id}.svg`, alt: t("share.badge"), height: 22 })),
     h("label", { for: "embed" }, t("share.frame")),
