@@ -213,7 +213,7 @@ def test_combining_is_qartod_precedence(given_flags: list[int]) -> None:
 def test_names_of_tests() -> None:
     assert aqi.flags.tests_in(GROSS_RANGE | SPIKE) == ("gross_range", "spike")
     bits = list(TESTS.values())
-    assert bits == [1 << place for place in range(13)]
+    assert bits == [1 << place for place in range(14)]
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,8 @@ MAY_BE_SILENT = {
     "aq_sink_errors_total", "aq_dlq_total", "aq_late_events_total", "aq_qc_flags_total",
     # Of the fleet, which a replay has none of.
     "aq_fleet_stations", "aq_fleet_troubles", "aq_fleet_unwell",
+    # Of a network, which makes estimates where `network.enabled` is set.
+    "aq_network_imputed_total",
 }  # fmt: skip
 QUERIES = [
     *((f"{board}: {title} {ref}", target["expr"]) for board, title, ref, target in targets("prometheus")),
