@@ -16,7 +16,7 @@ def brief(estimate: Estimate) -> StationNow:
     """The station's newest window in brief."""
     block = estimate.indices[0] if estimate.indices else None
     imputed = sum(one.kind == "imputed" for one in estimate.pollutants.values())
-    refused = {sensor: why[:_REASON] for _, sensor, why in left_out(estimate)}
+    refused = refusals(estimate, _REASON)
     return StationNow(
         station=estimate.station,
         at=estimate.window.end,
@@ -53,6 +53,12 @@ def left_out(estimate: Estimate) -> Iterator[tuple[Pollutant, str, str]]:
     for name, lost in estimate.missing.items():
         for sensor, why in lost.refused.items():
             yield name, sensor, why
+
+
+def refusals(estimate: Estimate, longest: int | None = None) -> dict[str, str]:
+    """Why each sensor was left out, by pollutant and sensor: one may be left out of several, each for its own
+    reason. `longest`: characters of a reason."""
+    return {f"{name}/{sensor}": why[:longest] for name, sensor, why in left_out(estimate)}
 
 
 def measures(station: Station) -> tuple[str, ...]:

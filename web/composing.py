@@ -22,7 +22,7 @@ from schemas.forecast import FORECAST_HOURS, FORECAST_LEVELS, Forecast
 from schemas.parameters import GASES, POLLUTANTS, Pollutant
 from schemas.times import HOUR_MS
 from streams.version import version
-from web.brief import left_out, measures
+from web.brief import measures, refusals
 from web.documents import (
     AlertsPage,
     CameraPicture,
@@ -348,7 +348,7 @@ def quality_page(parts: Parts, hours: int, after: str | None, limit: int) -> Qua
                 imputed=count.imputed,
                 missing=count.missing,
                 flags={str(flag): number for flag, number in sorted(count.measured.items())},
-                refused={} if current is None else {one: why for _, one, why in left_out(current.estimate)},
+                refused={} if current is None else refusals(current.estimate),
                 state=None if fares is None else fares.state,
                 troubles=() if fares is None else fares.troubles,
                 clock_offset_s=None if health is None else health.clock_offset_s,

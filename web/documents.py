@@ -62,7 +62,8 @@ class StationNow(Document):
     pollutants: dict[Pollutant, PollutantNow]
     missing: Annotated[tuple[Pollutant, ...], Field(description="measured in vain, and not imputed")] = ()
     refused: Annotated[
-        dict[str, str], Field(description="sensors that were left out of the window, each with the reason")
+        dict[str, str],
+        Field(description="what was left out of the window and why, by pollutant/sensor: pm25/pm-b"),
     ] = {}
     measured: Annotated[int, Field(description="pollutants measured or corrected, a count")]
     imputed: Annotated[int, Field(description="pollutants imputed, a count")]
@@ -294,7 +295,9 @@ class StationQuality(Document):
     imputed: int
     missing: int
     flags: Annotated[dict[str, int], Field(description="measured values by QARTOD flag, counts")]
-    refused: Annotated[dict[str, str], Field(description="sensors left out of the newest window, and why")]
+    refused: Annotated[
+        dict[str, str], Field(description="left out of the newest window, and why: by pollutant/sensor")
+    ]
     state: str | None = None
     troubles: tuple[str, ...] = ()
     clock_offset_s: float | None = None

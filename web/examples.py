@@ -129,8 +129,8 @@ _ALL: Final[tuple[BaseModel, ...]] = (
         stations=(
             docs.StationQuality(
                 station=_STATION, windows=358, covered=0.994, measured=1200, imputed=590, missing=0,
-                flags={"1": 1180, "3": 20}, refused={"pm-b": "it shows 4 times too much"}, state="online",
-                heard_at=_AT,
+                flags={"1": 1180, "3": 20}, refused={"pm25/pm-b": "it shows 4 times too much"},
+                state="online", heard_at=_AT,
             ),
         ),
         next=None,

@@ -1,8 +1,10 @@
 """What the API answers to those who manage stations and write notes, as models."""
 
+import unicodedata
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from schemas.annotation import Annotation
 from schemas.base import DeviceId, StationId, UtcTime
@@ -43,13 +45,22 @@ class Adopted(Document):
     published: int
 
 
+def _words(text: str) -> str:
+    """A text that somebody can read. Lines may be several."""
+    if not text.strip():
+        raise PydanticCustomError("blank", "there are only blanks in it")
+    if any(unicodedata.category(one) == "Cc" and one not in "\n\r\t" for one in text):
+        raise PydanticCustomError("control_characters", "there are control characters in it")
+    return text
+
+
 class NewNote(Document):
     """A note to put beside a station's data: it changes no value."""
 
     station: StationId
     since: UtcTime
     until: Annotated[UtcTime, Field(description="later than `since`")]
-    text: Annotated[str, Field(min_length=1, max_length=1000)]
+    text: Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_words)]
     sensor: Annotated[DeviceId | None, Field(description="null: all of the station's")] = None
     parameter: Annotated[Parameter | None, Field(description="null: all that it measures")] = None
 

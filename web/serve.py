@@ -241,7 +241,10 @@ class _Door:
             await send(message)
 
         try:
-            await self._app(scope, receive, answer)
+            if scope["method"] == "HEAD":
+                await self._head(scope, receive, answer)
+            else:
+                await self._app(scope, receive, answer)
         finally:
             log.info(
                 "%s %r %d in %.0f ms",
@@ -250,6 +253,28 @@ class _Door:
                 status,
                 1000 * (time.monotonic() - began),
             )
+
+    async def _head(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with what comes before the body of a GET; the body is not waited for."""
+        begun = asyncio.Event()
+
+        async def answer(message: Message) -> None:
+            if message["type"] != "http.response.body":
+                await send(message)
+            elif not begun.is_set():
+                begun.set()
+                await send({"type": "http.response.body", "body": b""})
+
+        working = asyncio.ensure_future(self._app({**scope, "method": "GET"}, receive, answer))
+        waiting = asyncio.ensure_future(begun.wait())
+        try:
+            await asyncio.wait([working, waiting], return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                working.result()
+        finally:
+            working.cancel()
+            waiting.cancel()
+            await asyncio.gather(working, waiting, return_exceptions=True)
 
 
 def run_web(settings: Settings, web_port: int, web_host: str, loglevel: str = "INFO") -> None:

@@ -42,6 +42,7 @@ STATIONS = (
         sensors=(Sensor(sensor="x", parameters=("pm25",)),),
     ),
     Station(station="b", cameras=(Camera(camera="main"),)),
+    Station(station="c"),
 )  # fmt: skip
 
 
@@ -196,7 +197,8 @@ def test_pages_lead_to_the_next(shown):
     assert first["features"][0]["geometry"] == {"type": "Point", "coordinates": [-2.5, 1.5]}
     second = shown.json(first["next"])
     assert second["features"][0]["geometry"] is None
-    assert second["next"] is None
+    third = shown.json(second["next"])
+    assert ([one["id"] for one in third["features"]], third["next"]) == (["c"], None)
 
 
 def test_a_series_keeps_measured_and_imputed_apart(shown):
@@ -242,6 +244,10 @@ def test_a_table_to_download(shown):
         ("/api/v1/series", 422, "wrong_parameter"),
         ("/api/v1/latest?limit=0", 422, "wrong_parameter"),
         ("/api/v1/latest?after=../etc", 422, "wrong_parameter"),
+        ("/api/v1/series?station=a&standard=nonsense", 422, "unknown_standard"),
+        ("/api/v1/latest/c", 404, "no_estimate"),
+        ("/api/v1/explain?station=c", 404, "no_estimate"),
+        ("/api/v1/explain?station=nobody", 404, "unknown_station"),
         ("/api/v1/nothing", 404, "no_path"),
         ("/static/../serve.py", 404, "no_path"),
         ("/static/%2e%2e/serve.py", 404, "no_file"),
@@ -258,6 +264,21 @@ def test_errors_are_problems_with_a_code(shown, path, status, code):
     assert body["type"] == f"urn:skyfuse:{code}"
     assert body["status"] == status
     assert len(body["detail"]) > 10
+
+
+@pytest.mark.parametrize("path", [*READ, *OPEN, "/api/v1/stream", "/api/v1/latest/c"])
+def test_a_head_is_what_comes_before_the_body(shown, path):
+    pool = urllib3.PoolManager(retries=False, timeout=5.0)
+    head = pool.request("HEAD", shown.url + path)
+    assert head.data == b""
+    if path == "/api/v1/stream":
+        until(lambda: shown.parts.counter.open == 0, "the stream that nobody reads to end")
+        assert (head.status, head.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+        return
+    whole = shown.get(path)
+    assert head.status == whole.status
+    assert head.headers["content-type"] == whole.headers["content-type"]
+    assert head.headers.get("etag") == whole.headers.get("etag")
 
 
 def test_names_that_strangers_make_up_are_not_kept():
@@ -532,6 +553,10 @@ NOTE = {"station": "a", "since": "2026-01-01T00:00:00Z", "until": "2026-01-01T01
         ("POST", "notes", NOTE | {"until": NOTE["since"]}, JSON, 422, "not_a_time_span"),
         ("POST", "notes", {"station": "a"}, JSON, 422, "missing"),
         ("POST", "notes", NOTE | {"station": "nobody"}, JSON, 404, "unknown_station"),
+        ("POST", "notes", NOTE | {"text": " \n\u3000"}, JSON, 422, "blank"),
+        ("POST", "notes", NOTE | {"text": "a\u0000b"}, JSON, 422, "control_characters"),
+        ("POST", "notes", NOTE | {"text": "a\u0085b"}, JSON, 422, "control_characters"),
+        ("POST", "notes", NOTE | {"text": "two\nlines"}, JSON, 503, "kafka_away"),
         ("POST", "notes", NOTE, JSON, 503, "kafka_away"),
         ("PATCH", "records/a", {"name": "x"}, JSON, 503, "kafka_away"),
         ("GET", "waiting", None, {}, 503, "kafka_away"),

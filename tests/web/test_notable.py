@@ -11,6 +11,7 @@ from schemas.base import format_time, from_ms
 from schemas.estimate import Estimate
 from schemas.station import Camera, Sensor, Station
 from tests.samples import T0, estimate, imputed
+from web.brief import brief
 from web.documents import Notable
 from web.notable import notable
 
@@ -66,6 +67,13 @@ def test_where_nothing_is_fresh_that_is_said_first() -> None:
     [found] = look(*calm, stale=("town",))
     assert (found.what, found.station) == ("stale", "town")
     assert look() == []
+
+
+def test_a_sensor_left_out_of_two_pollutants_has_two_reasons() -> None:
+    one = imputed(9.0, 2.0, 20.0, refused={"pm": "stuck"})
+    two = imputed(9.0, 2.0, 20.0, refused={"pm": "too much"})
+    made = brief(estimate("park", pollutants={"pm25": one, "pm10": two}))
+    assert made.refused == {"pm25/pm": "stuck", "pm10/pm": "too much"}
 
 
 def test_a_sensor_that_drifts_is_something_to_look_at() -> None:

@@ -168,6 +168,17 @@ def unknown(station: str) -> RequestProblem:
     )
 
 
+def without_estimate(live: LiveState, station: str) -> RequestProblem:
+    """What is said of a station without a window: nobody knows it, or nothing came of it yet."""
+    if station not in live.stations:
+        return unknown(station)
+    return RequestProblem(
+        404,
+        "no_estimate",
+        f"there is no estimate of {station} yet: it has a record, and no window has closed",
+    )
+
+
 def known(live: LiveState, station: str) -> None:
     """Raises RequestProblem where nobody knows the station."""
     if station not in live.latest and station not in live.stations:

@@ -41,6 +41,8 @@ def add(api: APIRouter, parts: Parts) -> None:
     ) -> Response:
         known(live, station)
         start, end = span_of(parts, since, until, LONGEST_MS)
+        if standard is not None and composing.standard_shown(standard) is None:
+            raise RequestProblem(422, "unknown_standard", f"standard: nobody knows one called {standard!r}")
         made = await in_thread(lambda: composing.series(parts, station, what, standard, start, end, points))
         return document(request, made)
 

@@ -18,7 +18,7 @@ from web.api.asked import (
     known,
     needs,
     time_of,
-    unknown,
+    without_estimate,
 )
 from web.composing import SECONDS_KEPT
 from web.documents import (
@@ -91,7 +91,7 @@ def add(api: APIRouter, parts: Parts) -> None:
     async def latest_of(request: Request, station: StationPath) -> Response:
         current = live.latest.get(station)
         if current is None:
-            raise unknown(station)
+            raise without_estimate(live, station)
         packed = parts.ready.get(
             ("latest of", station), (current.end_ms, current.estimate.revision), lambda: current.body
         )
@@ -105,7 +105,7 @@ def add(api: APIRouter, parts: Parts) -> None:
         if at is None:
             current = live.latest.get(station)
             if current is None:
-                raise unknown(station)
+                raise without_estimate(live, station)
             estimate: Estimate | None = current.estimate
         else:
             moment = time_of("at", at)
