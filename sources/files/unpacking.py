@@ -12,7 +12,7 @@ import lzma
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import IO, Any, Final, NamedTuple
 
@@ -29,6 +29,15 @@ _ROWS: Final = 20_000
 _CUT_AT: Final = MAX_BYTES // 2
 #: It is read from its end, and so all of it is held.
 _MOST_PARQUET: Final = 128 * 1024 * 1024
+_MOST_COLUMNS: Final = 1000
+#: Rows of Parquet that are decoded at a time; fewer where a text may stand for the one before it: those are
+#: longer than what the file says of itself, and are decoded before their length is known.
+_DECODED_ROWS: Final = 1000
+_DECODED_DELTAS: Final = 64
+#: In the cells of lists and objects.
+_NOT_READ: Final = "a list or object"
+#: No number or time has more signs.
+_LONGEST_NUMBER: Final = 80
 _PACKED: Final = (".zip", ".gz")
 #: What zipfile and gzip raise over damaged files; some of it by chance.
 _DAMAGE: Final = (
@@ -72,8 +81,12 @@ class _Budget:
         self._left = min(MOST_BYTES, max(_MUCH, _MOST_TIMES * packed))
 
     def spend(self, size: int) -> None:
+        self.expect(size)
         self._left -= size
-        if self._left < 0:
+
+    def expect(self, size: int) -> None:
+        """Whether so much may still come."""
+        if size > self._left:
             raise FileRefused("bomb", "it unpacks to far more than a file of this size should")
 
 
@@ -105,9 +118,9 @@ def _of(file: IO[bytes], name: str, where: str, budget: _Budget, adapter: str | 
         inner = name[: -len(kind)]
         _no_more_packing(inner)
         with gzip.open(file) as plain:
-            yield from _plain(_buffered(plain, budget), inner, where, adapter)
+            yield from _plain(_buffered(plain, budget), inner, where, adapter, budget)
     else:
-        yield from _plain(_buffered(file, budget), name, where, adapter)
+        yield from _plain(_buffered(file, budget), name, where, adapter, budget)
 
 
 def _buffered(file: Any, budget: _Budget) -> io.BufferedReader:
@@ -129,13 +142,11 @@ def _zipped(file: IO[bytes], where: str, budget: _Budget, adapter: str | None) -
             with archive.open(member) as plain:
                 if path.suffix.lower() == ".gz":
                     with gzip.open(plain) as inner:
-                        yield from _plain(
-                            _buffered(inner, budget), path.name[:-3], f"{where}/{member.filename}", adapter
-                        )
+                        place = f"{where}/{member.filename}"
+                        yield from _plain(_buffered(inner, budget), path.name[:-3], place, adapter, budget)
                 else:
-                    yield from _plain(
-                        _buffered(plain, budget), path.name, f"{where}/{member.filename}", adapter
-                    )
+                    place = f"{where}/{member.filename}"
+                    yield from _plain(_buffered(plain, budget), path.name, place, adapter, budget)
 
 
 def _expect_inside(name: str) -> None:
@@ -151,12 +162,14 @@ def _no_more_packing(name: str, *, gz: bool = True) -> None:
         raise FileRefused("packed_twice", f"a packed file in a packed one: {ascii(name)[:80]}")
 
 
-def _plain(file: io.BufferedReader, name: str, where: str, adapter: str | None) -> Iterator[Piece]:
+def _plain(
+    file: io.BufferedReader, name: str, where: str, adapter: str | None, budget: _Budget
+) -> Iterator[Piece]:
     kind = PurePosixPath(name).suffix.lower()
     if kind == ".parquet":
         if adapter not in (None, "skyfuse-csv"):
             raise FileRefused("not_known", f"Parquet is read as skyfuse's own table only, not by {adapter}")
-        yield from _parquet(file, where)
+        yield from _parquet(file, where, budget)
         return
     known = adapter or _OWN.get(kind)
     if known is None:
@@ -232,7 +245,7 @@ def _line(file: io.BufferedReader, where: str) -> bytes:
     return line
 
 
-def _parquet(file: io.BufferedReader, where: str) -> Iterator[Piece]:
+def _parquet(file: io.BufferedReader, where: str, budget: _Budget) -> Iterator[Piece]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -240,25 +253,120 @@ def _parquet(file: io.BufferedReader, where: str) -> Iterator[Piece]:
     if len(data) > _MOST_PARQUET:
         raise FileRefused("too_large", f"Parquet of more than {_MOST_PARQUET} bytes: part it")
     try:
-        with pq.ParquetFile(pa.BufferReader(data)) as table:
-            stated = sum(
-                table.metadata.row_group(number).total_byte_size
-                for number in range(table.metadata.num_row_groups)
+        with pq.ParquetFile(pa.BufferReader(data)) as closed:
+            metadata, schema = closed.metadata, closed.schema_arrow
+        if len(set(schema.names)) < len(schema.names):
+            raise FileRefused("damaged", "two of its columns have one name: which one counts?")
+        if metadata.num_columns > _MOST_COLUMNS:
+            raise FileRefused("bomb", f"it has {metadata.num_columns} columns: more than {_MOST_COLUMNS}")
+        groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+        # What it says of itself: that its texts are kept once, however often they stand, it does not say.
+        budget.expect(sum(group.total_byte_size for group in groups))
+        deltas = {
+            group.column(number).path_in_schema
+            for group in groups
+            for number in range(group.num_columns)
+            if "DELTA_BYTE_ARRAY" in group.column(number).encodings
+        }
+        flat = [field.name for field in schema if not pa.types.is_nested(field.type)]
+        # A text is kept once for all rows that have it.
+        texts = [field.name for field in schema if _is_text(field.type) and field.name not in deltas]
+        with pq.ParquetFile(pa.BufferReader(data), read_dictionary=texts) as table:
+            batches = table.iter_batches(
+                _DECODED_DELTAS if deltas else _DECODED_ROWS,
+                columns=None if len(flat) == len(schema) else flat,
             )
-            if stated > MOST_BYTES:
-                raise FileRefused("bomb", f"it unpacks to {stated} bytes")
-            begun = 1
-            for batch in table.iter_batches(_ROWS):
-                output = io.StringIO()
-                writer = csv.writer(output)
-                writer.writerow(batch.schema.names)
-                columns = [column.to_pylist() for column in batch.columns]
-                writer.writerows([_cell(value) for value in row] for row in zip(*columns, strict=True))
-                place = f"{where}:{begun}-{begun + batch.num_rows - 1}"
-                yield Piece(place, "skyfuse-csv", output.getvalue().encode(errors="replace"))
-                begun += batch.num_rows
+            yield from _tables(batches, schema.names, where, budget)
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise FileRefused("damaged", f"it cannot be read as Parquet: {error!s:.200}") from error
+
+
+def _tables(batches: Iterable[Any], names: Sequence[str], where: str, budget: _Budget) -> Iterator[Piece]:
+    """Batches as tables of text. What is longer than it may be is known before text is made of it.
+
+    A column of lists or objects is in no batch: its cells say that they are such, and are refused by name.
+    """
+    first = _Lines()
+    csv.writer(first).writerow(names)
+    lines = _Lines(first)
+    writer = csv.writer(lines)
+    begun = ended = 1
+    for batch in batches:
+        columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+        sizes = [_text_size(column) for column in batch.columns]
+        budget.spend(sum(total for total, _ in sizes) + batch.num_rows * (len(names) + 1))
+        longest = sum(most for _, most in sizes) + len(names) + 1
+        if longest > _CUT_AT:
+            raise FileRefused("too_large", f"{where} has a row of more than {_CUT_AT} bytes")
+        step = _CUT_AT // longest
+        for begin in range(0, batch.num_rows, step):
+            rows = min(step, batch.num_rows - begin)
+            by_name = {name: column.slice(begin, rows).to_pylist() for name, column in columns.items()}
+            cells = [by_name.get(name) or [_NOT_READ] * rows for name in names]
+            for row in zip(*cells, strict=True):
+                writer.writerow([_cell(value) for value in row])
+                if lines.size > MAX_BYTES:  # by its quotation marks, which are doubled
+                    raise FileRefused("too_large", f"{where} has a row of more than {_CUT_AT} bytes")
+                ended += 1
+                if lines.rows >= _ROWS or lines.size >= _CUT_AT:
+                    yield Piece(f"{where}:{begun}-{ended - 1}", "skyfuse-csv", lines.body())
+                    lines = _Lines(first)
+                    writer, begun = csv.writer(lines), ended
+    if lines.rows or ended == 1:
+        place = f"{where}:{begun}-{ended - 1}" if lines.rows else where
+        yield Piece(place, "skyfuse-csv", lines.body())
+
+
+class _Lines:
+    """What csv writes to: rows as bytes, after the line that names the columns."""
+
+    def __init__(self, first: "_Lines | None" = None) -> None:
+        self._lines = [] if first is None else [first.body()]
+        self.size = sum(map(len, self._lines))
+        self.rows = 0
+
+    def write(self, text: str) -> None:
+        """One row."""
+        line = text.encode(errors="replace")
+        self._lines.append(line)
+        self.size += len(line)
+        self.rows += 1
+
+    def body(self) -> bytes:
+        """All of it."""
+        return b"".join(self._lines)
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return any(
+        test(kind)
+        for test in (
+            pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary
+        )
+    )  # fmt: skip
+
+
+def _text_size(column: Any) -> tuple[int, int]:
+    """Bytes of a column's cells, of all and of the longest, without making text of any."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = column.type
+    if pa.types.is_dictionary(kind) and (
+        _is_text(kind.value_type) or pa.types.is_fixed_size_binary(kind.value_type)
+    ):
+        lengths = pc.binary_length(column.dictionary).take(column.indices)
+    elif _is_text(kind) or pa.types.is_fixed_size_binary(kind):
+        lengths = pc.binary_length(column)
+    elif pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+        raise FileRefused("damaged", "it cannot be read as Parquet: its texts are kept as views")
+    else:
+        return _LONGEST_NUMBER * len(column), _LONGEST_NUMBER
+    # In 64 bits: of 32 a few thousand long cells are more than there is room for.
+    lengths = lengths.cast(pa.int64())
+    return pc.sum(lengths).as_py() or 0, pc.max(lengths).as_py() or 0
 
 
 def _cell(value: Any) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
+from camera.image import MAX_ORIGINAL_BYTES
 from schemas.arrival_headers import ADAPTER_HEADER, FRAME, PREFIX
 from schemas.base import from_ms
 from schemas.dead_letter import DeadLetter
@@ -15,7 +16,11 @@ from streams.topics import DEAD_LETTERS
 
 #: Refused parts that a dead letter names; the others are counted.
 MOST_NAMED: Final = 4
+#: Bytes of a payload that are kept; a record has room for them, and for the story.
+MOST_BYTES: Final = MAX_ORIGINAL_BYTES
 _RECEIVED_HEADER: Final = f"{PREFIX}received-at"
+#: How many bytes there were, where some were not kept.
+_CUT_HEADER: Final = f"{PREFIX}cut"
 
 
 class RefusedPayload(NamedTuple):
@@ -81,15 +86,20 @@ class RefusedPayload(NamedTuple):
             (ADAPTER_HEADER, self.adapter.encode()), (_RECEIVED_HEADER, str(self.received_at).encode())
         ]  # fmt: skip
         key = None if self.station is None else self.station.encode(errors="replace")
-        return Out(prefix + DEAD_LETTERS.name, key, self.body, [*about, *story.to_headers()])
+        if len(self.body) > MOST_BYTES:
+            about.append((_CUT_HEADER, str(len(self.body)).encode()))
+        return Out(prefix + DEAD_LETTERS.name, key, self.body[:MOST_BYTES], [*about, *story.to_headers()])
 
 
 def arrival_again(headers: Mapping[str, str], body: bytes) -> Arrival | Picture:
     """What a dead letter was made of, by its headers without those of its story.
 
-    Raises KeyError or ValueError where they are not complete.
+    Raises KeyError or ValueError where they are not complete, or the body is not: half of it may say another
+    thing than all of it.
     """
     about = {name.removeprefix(PREFIX): text for name, text in headers.items() if name.startswith(PREFIX)}
+    if "cut" in about:
+        raise ValueError(f"it had {about['cut']} bytes, of which the first {len(body)} were kept")
     received_at, origin = int(about["received-at"]), about.get("origin", "")
     if about["adapter"] == FRAME:
         return Picture(

@@ -6,6 +6,7 @@ import io
 import zipfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -149,6 +150,83 @@ def test_bombs_are_refused() -> None:
     assert _code(_zip(*((f"{number}.json", b"{}") for number in range(1001))), "a.zip") == "bomb"
     assert _code(_zip(("b.zip", _zip(("a.csv", b"x")))), "a.zip") == "packed_twice"
     assert _code(gzip.compress(_zip(("a.csv", b"x"))), "a.zip.gz") == "packed_twice"
+
+
+def _parquet(columns: dict[str, Any], **how: Any) -> bytes:
+    output = io.BytesIO()
+    pq.write_table(pa.table(columns), output, compression="zstd", **how)
+    return output.getvalue()
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"use_dictionary": True},
+        {"use_dictionary": True, "store_schema": False},
+        {"use_dictionary": False, "column_encoding": {"unit": "PLAIN"}},
+        {"use_dictionary": False, "column_encoding": {"unit": "DELTA_BYTE_ARRAY"}},
+    ],
+)
+def test_a_text_that_is_kept_once_for_many_rows_is_a_bomb_by_what_it_unpacks_to(how: dict[str, Any]) -> None:
+    rows, text = 20_000, "u" * 40_960
+    data = _parquet({"unit": pa.repeat(text, 1).take(pa.array([0] * rows))}, **how)
+    pool = pa.default_memory_pool()
+    before, made = pool.bytes_allocated(), 0
+    pile = pieces(io.BytesIO(data), "a.parquet", len(data), None)
+
+    def unpack() -> None:
+        nonlocal made
+        for piece in pile:
+            made += len(piece.body)
+            assert len(piece.body) <= MAX_BYTES
+            assert pool.bytes_allocated() - before < 100_000_000
+
+    with pytest.raises(FileRefused) as caught:
+        unpack()
+    assert caught.value.code == "bomb"
+    assert made <= 16 * 1024 * 1024
+
+
+def test_rows_without_text_are_counted_too_and_lists_are_not_read() -> None:
+    rows = 3_000_000
+    assert (
+        _code(_parquet({"a": pa.nulls(rows, pa.int8()), "b": pa.nulls(rows, pa.int8())}), "a.parquet")
+        == "bomb"
+    )
+    lists = pa.repeat(pa.scalar(["u" * 40_960] * 10), 10)
+    [piece] = _pieces(_parquet({"time": ["x"] * 10, "more": lists}), "a.parquet")
+    assert piece.body.decode().splitlines()[:2] == ["time,more", "x,a list or object"]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.text(st.characters(codec="utf-8", exclude_characters="\r\0")), st.none() | st.integers(0, 9)
+        )
+    ),
+    st.sampled_from(["PLAIN", "DELTA_BYTE_ARRAY", None]),
+    st.integers(1, 5),
+)
+def test_every_row_of_parquet_is_in_one_piece(
+    rows: Sequence[tuple[str, int | None]], encoding: str | None, most: int
+) -> None:
+    how: dict[str, Any] = {}
+    if encoding is not None:
+        how = {"use_dictionary": False, "column_encoding": {"a": encoding}}
+    columns = {
+        "a": pa.array([a for a, _ in rows], pa.string()), "b": pa.array([b for _, b in rows], pa.int64())
+    }  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(unpacking, "_ROWS", most)
+        patch.setattr(unpacking, "_DECODED_ROWS", 2)
+        patch.setattr(unpacking, "_DECODED_DELTAS", 3)
+        patch.setattr(unpacking, "_CUT_AT", 1000)
+        found = [
+            list(csv.reader(io.StringIO(one.body.decode(), newline="")))
+            for one in _pieces(_parquet(columns, **how), "a.parquet")
+        ]
+    assert all(head == ["a", "b"] and len(body) <= most for head, *body in found)
+    assert [row for _, *body in found for row in body] == [[a, "" if b is None else str(b)] for a, b in rows]
 
 
 @given(st.binary(max_size=200), st.sampled_from(["a.zip", "a.csv.gz", "a.parquet", "a.json", "a.csv"]))

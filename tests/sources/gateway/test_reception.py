@@ -21,10 +21,11 @@ from sources.adapters import adapters
 from sources.gateway.admission import Admission
 from sources.gateway.arrival import Arrival, KeyScope, Picture, Receipt
 from sources.gateway.errors import KafkaAway, NotAllowed
+from sources.gateway.letters import arrival_again
 from sources.gateway.retry import take_again
 from sources.gateway.uplinks import Recent, uplink_of
 from streams.stage import Out
-from streams.topics import DEAD_LETTERS, FRAMES, QUARANTINE, READINGS
+from streams.topics import DEAD_LETTERS, FRAMES, MAX_RECORD_BYTES, QUARANTINE, READINGS
 from tests.sources.gateway.desk import NOW, Log, arrival, desk
 
 GOLDEN = Path(__file__).parents[1] / "adapters" / "golden"
@@ -88,6 +89,21 @@ def test_good_values_beside_a_bad_one_are_used() -> None:
     assert story.partly_used
     assert receipt.published == 1
     assert len(log.readings) == 1
+
+
+def test_a_letter_fits_into_a_record_and_what_was_cut_is_not_taken_for_all_of_it() -> None:
+    reception, log = desk()
+    body = b'{"station": "' + b"u" * (MAX_RECORD_BYTES + 1)
+    receipt = asyncio.run(reception.take(arrival("skyfuse-json", body, way="file")))
+    assert receipt.refused[0].code == "too_large"
+    [letter] = log.on(DEAD_LETTERS.name)
+    size = len(letter.value or b"") + sum(len(name) + len(raw or b"") for name, raw in letter.headers)
+    assert size < MAX_RECORD_BYTES - 1024
+    assert (letter.value or b"") == body[: len(letter.value or b"")]
+    headers = {name: (raw or b"").decode() for name, raw in letter.headers if not name.startswith("x-dlq-")}
+    assert headers["x-gateway-cut"] == str(len(body))
+    with pytest.raises(ValueError, match="of which the first"):
+        arrival_again(headers, letter.value or b"")
 
 
 def test_two_letters_of_one_millisecond_have_different_ids() -> None:
