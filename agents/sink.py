@@ -192,10 +192,12 @@ class SinkStage:
             self._forecasts_read = records[-1].offset + 1
 
     def _write_forecasts(self, forecasts: Sequence[Forecast]) -> list[Rejection]:
-        newest = self._store.write_forecasts(forecasts)
+        # An older one has the hours until the next in InfluxDB, and its scores: also where many are read
+        # together after a rest, or again after a crash.
+        told = self._store.write_forecasts(forecasts)
         if self._influx is None:
             return []
-        return self._influx.write_points([point for one in newest for point in forecast_points(one)])
+        return self._influx.write_points([point for one in told for point in forecast_points(*one)])
 
     def _write(self, read: Sequence[_Read]) -> list[_RefusedRecord]:
         """Write to every sink; gives the records that were refused, and whether they are used in part."""

@@ -305,8 +305,10 @@ def annotation_point(annotation: Annotation) -> Point:
     )  # fmt: skip
 
 
-def forecast_points(forecast: Forecast) -> list[Point]:
+def forecast_points(forecast: Forecast, until: int | None = None) -> list[Point]:
     """The next 72 hours at the ends of the hours that they speak of, and how earlier forecasts came out.
+
+    `until` (ms): of hours that end later a newer forecast has spoken, so this one has no points of them.
 
     A newer forecast overwrites the hours of the one before: what has passed shows what was said an hour
     before, and what comes the newest.
@@ -319,7 +321,10 @@ def forecast_points(forecast: Forecast) -> list[Point]:
     }
     points = []
     for hour in range(FORECAST_HOURS):
-        at = (issued + (hour + 1) * HOUR_MS) // 1000
+        end = issued + (hour + 1) * HOUR_MS
+        if until is not None and end > until:
+            break
+        at = end // 1000
         for name, one in forecast.pollutants.items():
             fields: dict[str, FieldValue] = {
                 label: one.quantiles[level][hour] for level, label in enumerate(_QUANTILE_NAMES)

@@ -55,6 +55,16 @@ class _Kept(NamedTuple):
     counts: bool
 
 
+class ToldForecast(NamedTuple):
+    """A forecast, and when the next newer one was issued (ms), which speaks of all hours after it.
+
+    `until` is None where it is the newest.
+    """
+
+    forecast: Forecast
+    until: int | None
+
+
 class Withdrawn(NamedTuple):
     """An estimate without an index by standards by which an earlier revision had one."""
 
@@ -275,30 +285,36 @@ class Store(StoreQuestions):
 
         self._file.transact(upsert)
 
-    def write_forecasts(self, forecasts: Sequence[Forecast]) -> list[Forecast]:
-        """Keep the newest of each station; gives those that are. Raises WaitStopped, StoreError."""
-        ordered = sorted(forecasts, key=lambda one: (one.issued_at, one.revision))
+    def write_forecasts(self, forecasts: Sequence[Forecast]) -> list[ToldForecast]:
+        """Keep the newest of each station; gives all, older ones first. Raises WaitStopped, StoreError."""
+        ordered = sorted(forecasts, key=_rank)
         newest = {one.station: one for one in ordered}
         if not newest:
             return []
 
-        def upsert(db: sqlite3.Connection) -> list[Forecast]:
+        def upsert(db: sqlite3.Connection) -> dict[str, tuple[int, int]]:
             db.execute(FORECASTS)
-            kept = []
+            kept = {}
             for one in newest.values():
-                rank = to_ms(one.issued_at), one.revision
                 before = db.execute(
                     "SELECT issued, revision FROM forecast WHERE station = ?", (one.station,)
                 ).fetchone()
-                if before is None or rank >= before:
+                if before is None or _rank(one) >= before:
                     db.execute(
                         "INSERT OR REPLACE INTO forecast VALUES (?, ?, ?, ?)",
-                        (one.station, *rank, one.model_dump_json()),
+                        (one.station, *_rank(one), one.model_dump_json()),
                     )
-                    kept.append(one)
+                kept[one.station] = before or _rank(one)
             return kept
 
-        return self._file.transact(upsert)
+        newer = {station: [rank] for station, rank in self._file.transact(upsert).items()}
+        told = []
+        for one in reversed(ordered):
+            ranks = newer[one.station]
+            later = [issued for issued, revision in ranks if (issued, revision) > _rank(one)]
+            told.append(ToldForecast(one, min(later, default=None)))
+            ranks.append(_rank(one))
+        return told[::-1]
 
     def pace(self) -> Pace:
         """How fast the store grows, judged by its newest day."""
@@ -312,6 +328,10 @@ class Store(StoreQuestions):
                     "DELETE FROM due WHERE kind = ? AND station = ? AND start = ? AND stop = ?", periods
                 )
             )
+
+
+def _rank(forecast: Forecast) -> tuple[int, int]:
+    return to_ms(forecast.issued_at), forecast.revision
 
 
 def _note_withdrawn(db: sqlite3.Connection, station: str, end: int, before: str, now: Estimate) -> None:

@@ -7,10 +7,14 @@ import json
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import typer
 from aiokafka import ConsumerRecord
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from agents.sink import Sinks, SinkStage
@@ -25,6 +29,7 @@ from sinks.store import Store
 from streams.accept import Keys
 from streams.stage import StageIo
 from streams.stations import StationBook
+from tests.agents.test_sink_alerts import Sink
 from tests.forecast.test_outlook import air, models, play, typical
 
 TOPIC = "aq.forecasts.v1"
@@ -88,6 +93,62 @@ def test_the_store_keeps_the_newest_of_each(tmp_path, told, monkeypatch):
     assert "PM2.5" in table
     nobody = CliRunner().invoke(APP, ["nobody", "--forecast"])
     assert isinstance(nobody.exception, QueryError)
+
+
+@given(data=st.data())
+@settings(max_examples=10, deadline=None)
+def test_what_influxdb_has_in_the_end_hangs_on_no_batch_and_no_crash(told, data):
+    """However the log is cut into batches, and from wherever it is read again: as told one by one."""
+    told = [*told, told[-1].model_copy(update={"revision": 2, "model": "again"})]
+    logged = [*told, *told[data.draw(st.integers(0, len(told))) :]]
+
+    def series(batches):
+        found: dict[tuple[str, tuple[tuple[str, str], ...], int], dict[str, object]] = {}
+        with TemporaryDirectory() as folder, Store(Path(folder) / "store.sqlite") as store:
+            for batch in batches:
+                for one in store.write_forecasts(batch):
+                    for point in forecast_points(*one):
+                        found.setdefault((point.measurement, point.tags, point.time), {}).update(point.fields)
+            return found, store.forecasts()
+
+    batches, begin = [], 0
+    while begin < len(logged):
+        end = data.draw(st.integers(begin + 1, len(logged)))
+        batches.append(logged[begin:end])
+        # A worker that dies before it has acknowledged leaves the batch to a successor, who cuts it anew.
+        begin = end if len(batches) > 5 else data.draw(st.sampled_from([begin, end]))
+    assert series(batches) == series([[one] for one in told])
+
+
+def test_what_is_read_again_says_nothing_of_the_hours_after_a_newer_one(tmp_path, told):
+    newest = {one.station: to_ms(one.issued_at) for one in told}
+    with Store(tmp_path / "store.sqlite") as store:
+        store.write_forecasts(told)
+        again = store.write_forecasts(told[:2])
+    assert {one.forecast.station: one.until for one in again} == newest
+    for one in again:
+        times = {1000 * point.time for point in forecast_points(*one) if point.measurement == "forecast"}
+        assert max(times) == newest[one.forecast.station]
+
+
+@pytest.mark.engine
+def test_a_rest_leaves_no_gap_in_influxdb(tmp_path, told, influx, proxy):
+    """All is read together: an hour has what was said just before it, and a forecast has its scores."""
+    sink = Sink(proxy(influx.url, influx1=True).url, influx.database, tmp_path, [])
+    try:
+        asyncio.run(sink.stage.handle(TOPIC, records(told)))
+    finally:
+        sink.close()
+    mine = [one for one in told if one.station == "s1"]
+    of = "WHERE station = 's1' AND parameter = 'pm25'"
+    issued = [to_ms(one.issued_at) for one in mine]
+    rows = influx.rows(f"SELECT issued_at FROM forecast {of}")
+    assert [row["issued_at"] for row in rows] == [*issued[:-1], *[issued[-1]] * 72]
+    scored = influx.rows(f"SELECT mae FROM forecast_score {of} AND horizon = '1'")
+    assert [row["time"] * 1000 for row in scored] == [
+        to_ms(one.issued_at) for one in mine if "1" in one.scores.get("pm25", {})
+    ]
+    assert len(scored) > 1
 
 
 def test_points_lie_at_the_ends_of_their_hours(told):
