@@ -16,7 +16,7 @@ from rich.console import Console
 from cli.doctor import influx, store
 from cli.shared.checks import as_up_runs_it
 from cli.shared.fitting import screen
-from cli.shared.live import Clocks, Drawing, Freshness, Told, Wait, is_stale, line, picture, utc_now
+from cli.shared.live import Clocks, Drawing, Freshness, Pipeline, Told, Wait, is_stale, line, picture, utc_now
 from cli.shared.options import ForOption
 from cli.shared.running import Running, running
 from cli.shared.times import age_words, zones_of
@@ -43,6 +43,8 @@ from streams.topics import READINGS
 
 #: Windows that tell how often a station speaks: six hours of minutes.
 _REMEMBERED: Final = 360
+#: Seconds that a gateway is waited for: a broker of one's own may be away.
+_READY_S: Final = 30.0
 
 
 def up(
@@ -113,8 +115,6 @@ def _run(
             notes.append(f"the local store, {kept.found}: {kept.mend}")
         console.print(address_of(settings), highlight=False)
         console.print(f"skyfuse: {page_of(settings)}", highlight=False)
-        for text in ways_in(settings, ways):
-            console.print(f"skyfuse: {text}", highlight=False, soft_wrap=True, markup=False)
         if simulated is None or city is None:
             console.print(
                 f"skyfuse: {first_message(settings)}", highlight=False, soft_wrap=True, markup=False
@@ -136,6 +136,12 @@ def _run(
                 environment(settings),
             )  # fmt: skip
         try:
+            if ways:
+                patience = _READY_S if seconds is None else min(_READY_S, seconds)
+                if not takes(stack.pipeline, ways, time.monotonic() + patience):
+                    notes.append(f"the gateway takes nothing yet: see {settings.data_dir / 'log'}")
+                for text in ways_in(settings, ways):
+                    console.print(f"skyfuse: {text}", highlight=False, soft_wrap=True, markup=False)
             _watch(console, stack, city, notes, started, seconds)
         except (KeyboardInterrupt, SystemExit):
             console.print("skyfuse: ending", style="dim")
@@ -159,6 +165,20 @@ def _show_page(settings: Settings) -> None:
 def address_of(settings: Settings) -> str:
     """Where producers and consumers of one's own find the broker."""
     return f"skyfuse: Kafka is at {settings.kafka.bootstrap}"
+
+
+def takes(pipeline: Pipeline, ways: Collection[str], deadline: float) -> bool:
+    """Whether the gateway takes what comes by all of `ways`; waited for until `deadline` (monotonic).
+
+    What devices publish before it has subscribed, an MQTT broker acknowledges and gives to nobody.
+    """
+    while True:
+        pipeline.read()
+        if pipeline.takes.issuperset(ways):
+            return True
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.2)
 
 
 def ways_in(settings: Settings, ways: Collection[str]) -> list[str]:

@@ -79,6 +79,9 @@ ARRIVALS: Final = Counter(
     "aq_gateway_arrivals_total", "Payloads and pictures that came in", ["way", "adapter", "result"],
     registry=REGISTRY,
 )  # fmt: skip  # result: used, partly_used, refused, duplicate, spooled
+TAKES: Final = Gauge(
+    "aq_gateway_takes", "1 while the gateway takes what comes by this way", ["way"], registry=REGISTRY
+)
 SPOOLED: Final = Gauge("aq_gateway_spooled", "Payloads that wait on disk for Kafka", registry=REGISTRY)
 TURNED_AWAY: Final = Counter(
     "aq_gateway_turned_away_total", "Requests and messages that were not taken", ["way", "why"],

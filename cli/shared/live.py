@@ -79,6 +79,7 @@ class Pipeline:
     away: tuple[str, ...] = ()
     rules_refused: bool = False
     waits: tuple[Wait, ...] = ()
+    takes: frozenset[str] = frozenset()
 
     def read(self) -> None:
         """Read every worker once."""
@@ -86,6 +87,7 @@ class Pipeline:
         lag = 0.0
         away = []
         waits = []
+        takes = set()
         for role, url in self.urls.items():
             try:
                 with urllib.request.urlopen(url, timeout=1.0) as answer:
@@ -100,7 +102,10 @@ class Pipeline:
                         lag = max(lag, sample.value)
                     elif sample.name == "aq_sink_waits_since_seconds":
                         waits.append(Wait(sample.labels["sink"], sample.labels["why"], sample.value))
+                    elif sample.name == "aq_gateway_takes" and sample.value:
+                        takes.add(sample.labels["way"])
         self.waits = tuple(waits)
+        self.takes = frozenset(takes)
         self.away = tuple(away)
         self.lag_seconds = lag
         self.dead_letters = int(totals.get("aq_dlq_total", 0))

@@ -5,9 +5,11 @@ from typing import Final
 
 from schemas.errors import Refused
 from sources.adapters.core.adapter import Adapter
+from sources.adapters.core.cells import number_of
+from sources.adapters.core.draft import Draft
 from sources.adapters.core.payload import Node, parsed_json
 from sources.adapters.core.tray import Tray
-from sources.adapters.core.words import is_not_carried, parameter_of
+from sources.adapters.core.words import is_not_carried, parameter_of, without_unit
 
 _TOPIC: Final = re.compile(r"sensor/([^/]+)/([^/]+)$")
 #: Device classes that are not named like the quantity.
@@ -28,8 +30,7 @@ def _read(payload: Node, tray: Tray) -> None:
         tray.leave("no_reading", payload, f"{found[2]} of an entity")
         return
     station, quantity = _parts(found[1])
-    if not tray.draft(tray.device(station)).named(quantity, payload.called(found[1])):
-        tray.other(quantity, payload)
+    _value(tray, tray.draft(tray.device(station)), quantity, payload.called(found[1]), "")
 
 
 def _state(tray: Tray, state: Node) -> None:
@@ -41,8 +42,22 @@ def _state(tray: Tray, state: Node) -> None:
     device, unit = tray.device(station), attributes["unit_of_measurement"].text()
     if kind == "battery":
         tray.fact(device, "battery_percent", state["state"])
-    elif not tray.draft(device, stated).named(quantity, state["state"].called(entity), unit):
-        tray.other(quantity, state["state"].called(entity))
+    else:
+        _value(tray, tray.draft(device, stated), quantity, state["state"].called(entity), unit)
+
+
+def _value(tray: Tray, draft: Draft, quantity: str, node: Node, unit: str) -> None:
+    """A state; an installation has temperatures in the unit of its own system, Fahrenheit in some."""
+    told = unit or without_unit(quantity)[1]
+    base = quantity if unit else without_unit(quantity)[0]
+    if not told and parameter_of(base) == "temperature" and number_of(node.peek()) is not None:
+        why = (
+            "a temperature without a unit may be in °C or °F: send states with their attributes"
+            " (mqtt_eventstream, GET /api/states), or end the entity's name in _c or _f"
+        )
+        tray.refuse("no_unit", node, why)
+    elif not draft.named(quantity, node, unit):
+        tray.other(quantity, node)
 
 
 def _parts(name: str) -> tuple[str, str]:
@@ -50,7 +65,9 @@ def _parts(name: str) -> tuple[str, str]:
     words = name.split("_")
     for begin in range(1, len(words)):
         quantity = "_".join(words[begin:])
-        if parameter_of(quantity) or is_not_carried(quantity):
+        base, unit = without_unit(quantity)
+        in_name = unit and parameter_of(base) == "temperature"
+        if in_name or parameter_of(quantity) or is_not_carried(quantity):
             return "_".join(words[:begin]), quantity
     return name, name
 
@@ -59,7 +76,7 @@ ADAPTER: Final = Adapter(
     name="home-assistant",
     title="Home Assistant",
     versions="2023.1 to 2026. The entity's name ends in the quantity where no device_class says it;"
-    " statestream sends a bare state, without unit or time",
+    " statestream sends a bare state, without unit or time: a temperature's unit ends its name (_c, _f)",
     arrives="MQTT homeassistant/sensor/OBJECT/state (mqtt_statestream), mqtt_eventstream; GET /api/states",
     form="text",
     read=_read,

@@ -8,8 +8,10 @@ from sources.adapters.core.payload import Node
 from sources.adapters.core.source_format import FAHRENHEIT, Field
 from sources.adapters.core.tray import Tray
 
+#: What no sensor measured: no air has it.
+_NONE: Final = (-1.0,)
 #: A dead Plantower repeats the end of its range.
-_END: Final = (5000.0,)
+_END: Final = (*_NONE, 5000.0)
 
 
 def _read(payload: Node, tray: Tray) -> None:
@@ -43,11 +45,11 @@ ADAPTER: Final = Adapter(
         "pm10_0_cf_1": Field("pm10", "ug/m3", "cf_1", missing=_END),
         "pm10_0_atm": Field("pm10", "ug/m3", "atm", missing=_END),
         "current_temp_f": Field("temperature", "Cel", "value", "main", *FAHRENHEIT),
-        "current_humidity": Field("relativehumidity", "%"),
-        "pressure": Field("pressure", "hPa"),
+        "current_humidity": Field("relativehumidity", "%", missing=_NONE),
+        "pressure": Field("pressure", "hPa", missing=_NONE),
         "current_temp_f_680": Field("temperature", "Cel", "value", "bme680", *FAHRENHEIT),
-        "current_humidity_680": Field("relativehumidity", "%", "value", "bme680"),
-        "pressure_680": Field("pressure", "hPa", "value", "bme680"),
+        "current_humidity_680": Field("relativehumidity", "%", "value", "bme680", missing=_NONE),
+        "pressure_680": Field("pressure", "hPa", "value", "bme680", missing=_NONE),
     },
     others={
         "pm1_0_*": "PM1", "p_*_um*": "particle counts", "pm2.5_aqi*": "index", "p25aqic*": "colour",

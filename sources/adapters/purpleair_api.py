@@ -9,6 +9,8 @@ from sources.adapters.core.source_format import FAHRENHEIT, Field
 from sources.adapters.core.tray import Tray
 
 _NONE: Final = Node.root(None)
+#: What no sensor measured: no air has it.
+_MISSING: Final = (-1.0,)
 #: Fields of which the API says that they are in atm for a sensor outside and in cf_1 for one inside; in a
 #: sensor's own answer they are in its statistics, too.
 _BY_PLACE: Final = ("pm2.5", "pm10.0")
@@ -114,16 +116,16 @@ ADAPTER: Final = Adapter(
     arrives="GET https://api.purpleair.com/v1/sensors?fields=…",
     read=_read,
     fields={
-        "pm2.5_cf_1": Field("pm25", "ug/m3", "cf_1"),
-        "pm2.5_atm": Field("pm25", "ug/m3", "atm"),
-        "pm2.5_alt": Field("pm25", "ug/m3", "alt"),
-        "pm10.0_cf_1": Field("pm10", "ug/m3", "cf_1"),
-        "pm10.0_atm": Field("pm10", "ug/m3", "atm"),
-        "pm2.5": Field("pm25", "ug/m3"),
-        "pm10.0": Field("pm10", "ug/m3"),
+        "pm2.5_cf_1": Field("pm25", "ug/m3", "cf_1", missing=_MISSING),
+        "pm2.5_atm": Field("pm25", "ug/m3", "atm", missing=_MISSING),
+        "pm2.5_alt": Field("pm25", "ug/m3", "alt", missing=_MISSING),
+        "pm10.0_cf_1": Field("pm10", "ug/m3", "cf_1", missing=_MISSING),
+        "pm10.0_atm": Field("pm10", "ug/m3", "atm", missing=_MISSING),
+        "pm2.5": Field("pm25", "ug/m3", missing=_MISSING),
+        "pm10.0": Field("pm10", "ug/m3", missing=_MISSING),
         "temperature": Field("temperature", "Cel", "value", "main", *FAHRENHEIT),
-        "humidity": Field("relativehumidity", "%"),
-        "pressure": Field("pressure", "hPa"),
+        "humidity": Field("relativehumidity", "%", missing=_MISSING),
+        "pressure": Field("pressure", "hPa", missing=_MISSING),
     },
     others={
         "pm10.0_*": "other means", "pm1.0*": "PM1",

@@ -18,7 +18,12 @@ def _read(payload: Node, tray: Tray) -> None:
     sender = f"esp8266-{chip}" if chip else tray.context.headers.get("x-sensor", "")
     device = tray.device(sender)
     tray.fact(device, "firmware", payload["software_version"])
-    pairs = [(pair["value_type"].text(), pair["value"]) for pair in payload["sensordatavalues"].each()]
+    entries = list(payload["sensordatavalues"].each())
+    pairs = [(pair["value_type"].text(), pair["value"]) for pair in entries]
+    for entry, (name, node) in zip(entries, pairs, strict=True):
+        if not node:
+            what = "a value" if entry.is_object() else "an object with value_type and value"
+            tray.refuse("no_value", entry.called(name) if name else entry, f"{what} is due here")
     position = {name: node for name, node in pairs if name in ("GPS_lat", "GPS_lon", "lat", "lon")}
     nowhere = Node.root(None)
     north = position.get("GPS_lat", position.get("lat", nowhere))
@@ -57,11 +62,12 @@ def field_of(name: str, pin: str = "") -> Field | None:
 #: Values by the names of the network's sensors, in its firmware and in its archive.
 FIELDS: Final = {
     # A fan that stands still gives the ends of the SDS011's ranges.
-    "P1": Field("pm10", "ug/m3", missing=(1999.0, 1999.9)),
-    "P2": Field("pm25", "ug/m3", missing=(999.0, 999.9)),
+    # -1 is what the firmware begins with: nothing was measured.
+    "P1": Field("pm10", "ug/m3", missing=(-1.0, 1999.0, 1999.9)),
+    "P2": Field("pm25", "ug/m3", missing=(-1.0, 999.0, 999.9)),
     "temperature": Field("temperature", "Cel"),
-    "humidity": Field("relativehumidity", "%"),
-    "pressure": Field("pressure", "hPa", factor=0.01),
+    "humidity": Field("relativehumidity", "%", missing=(-1.0,)),
+    "pressure": Field("pressure", "hPa", factor=0.01, missing=(-1.0,)),
 }
 
 ADAPTER: Final = Adapter(

@@ -3,7 +3,7 @@
 from typing import Final
 
 from sources.adapters.core.adapter import Adapter
-from sources.adapters.core.lorawan import FIELDS, OTHERS, take_normalized, take_raw
+from sources.adapters.core.lorawan import FIELDS, OTHERS, says_no_values, take_normalized, take_raw
 from sources.adapters.core.payload import Node
 from sources.adapters.core.tray import Tray
 
@@ -26,7 +26,7 @@ def _read(payload: Node, tray: Tray) -> None:
     stated = uplink["received_at"] or payload["received_at"]
     frame, decoded = uplink["frm_payload"], uplink["decoded_payload"]
     normalized = list(uplink["normalized_payload"].one_or_each())
-    if normalized and not decoded:
+    if normalized and says_no_values(decoded):
         for entry in normalized:
             own = entry["time"]
             draft = tray.draft(device, own or stated, source="device" if own else None)

@@ -191,9 +191,11 @@ class HttpWay:
         try:
             self.address = server.sockets[0].getsockname()[:2]
             self.listening.set()
+            metrics.TAKES.labels(self.name).set(1)
             log.info("takes HTTP at %s:%d", *self.address)
             await asyncio.Event().wait()
         finally:
+            metrics.TAKES.labels(self.name).set(0)
             server.close()
             await runner.cleanup()
 

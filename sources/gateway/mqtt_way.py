@@ -232,6 +232,7 @@ class MqttWay:
             f"the broker refuses what we subscribe to: {', '.join(refused)}" if refused else None
         )
         if len(refused) < len(reasons):
+            metrics.TAKES.labels(self.name).set(1)
             self._in_loop(self.connected.set)
 
     def _on_disconnect(
@@ -243,6 +244,7 @@ class MqttWay:
         properties: Properties | None,
     ) -> None:
         del client, flags, properties
+        metrics.TAKES.labels(self.name).set(0)
         self._in_loop(self.connected.clear)
         if reason.is_failure:
             self._log_change(f"the connection was lost: {reason}")

@@ -26,7 +26,7 @@ from cli.shared.live import (
 )
 from cli.shared.times import age_words
 from cli.shared.wording import counted
-from cli.up import changes, expect_folder
+from cli.up import changes, expect_folder, takes
 from infra.errors import StackError
 from schemas.estimate import Inputs
 from schemas.parameters import POLLUTANTS
@@ -217,7 +217,7 @@ def test_a_line_says_what_to_look_at():
     )
 
 
-def served(lines: str) -> str:
+def served(lines: str, asked=lambda _: None) -> str:
     """What the table says of a worker whose metrics are these."""
 
     class Page(BaseHTTPRequestHandler):
@@ -235,6 +235,7 @@ def served(lines: str) -> str:
         try:
             pipeline = Pipeline({"sink": f"http://127.0.0.1:{server.server_port}/metrics"})
             pipeline.read()
+            asked(pipeline)
         finally:
             server.shutdown()
             thread.join()
@@ -252,6 +253,18 @@ def test_the_table_says_which_sink_waits_and_since_when():
     assert f"{since:%H:%M} (4 min" in text
     assert "nothing is lost" in text
     assert "waits" not in served(head)
+
+
+def test_up_names_the_ways_in_when_the_gateway_takes_them():
+    found = []
+
+    def asked(pipeline: Pipeline) -> None:
+        found.extend(takes(pipeline, ways, 0.0) for ways in (("http",), ("http", "mqtt"), ()))
+
+    metric = "aq_gateway_takes"
+    head = f"# HELP {metric} x\n# TYPE {metric} gauge\n"
+    served(f'{head}{metric}{{way="http"}} 1.0\n{metric}{{way="mqtt"}} 0.0\n', asked)
+    assert found == [True, False, True]
 
 
 def test_up_tells_once_that_a_sink_waits_and_that_it_goes_on():

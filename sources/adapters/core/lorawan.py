@@ -93,7 +93,7 @@ def take_raw(
     """
     codec = tray.context.codec_of(names) if frame else None
     if codec is None:
-        if not decoded and frame:
+        if frame and says_no_values(decoded):
             tray.refuse("not_decoded", frame, f"not decoded: {advice}, or give the gateway its codec")
         elif decoded:
             take_decoded(tray, device, tray.draft(device, stated), decoded)
@@ -109,6 +109,11 @@ def take_raw(
     if not found.data:
         tray.left_out.add("codec_empty", frame.path, frame, f"{codec.name} finds no values in it")
     take_decoded(tray, device, draft, decoded.put(found.data))
+
+
+def says_no_values(decoded: Node) -> bool:
+    """Whether there is no decoded object, or an empty one: network servers write null and {} too."""
+    return not decoded or (decoded.peek() is None and not any(decoded.items()) and not any(decoded.each()))
 
 
 def _frame(text: object) -> bytes:

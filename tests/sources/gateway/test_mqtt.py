@@ -17,6 +17,7 @@ from settings.sections import MqttSettings
 from sources.gateway.mqtt_way import MqttWay
 from sources.gateway.reception import Reception
 from sources.gateway.spool import PatientReception
+from streams.metrics import REGISTRY
 from tests.engines import mosquitto_of
 from tests.sources.gateway.desk import NOW, Log, desk
 from tests.sources.gateway.test_http import picture
@@ -209,8 +210,10 @@ def test_a_broker_that_restarts_keeps_what_it_took(mosquitto: LocalMosquitto, tm
             for number in range(50):
                 device.publish("skyfuse/roof/readings", reading(number))
             await until("it holds as many as it may", lambda: len(way._tasks) == 10)
+            assert REGISTRY.get_sample_value("aq_gateway_takes", {"way": "mqtt"}) == 1
             await asyncio.to_thread(mosquitto.stop)
             await until("it is lost", lambda: not way.connected.is_set())
+            assert REGISTRY.get_sample_value("aq_gateway_takes", {"way": "mqtt"}) == 0
             log.there = True
             await asyncio.to_thread(mosquitto.start)
             await until("all are there", lambda: len(set(numbers(log))) == 50, 40)
