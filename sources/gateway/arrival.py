@@ -49,7 +49,12 @@ class KeyScope:
 
     @property
     def only(self) -> str | None:
-        """The station, where it is a single one."""
+        """The station that they speak for where nothing names one: a single one, of whoever showed a key.
+
+        Without a key it takes no more than any sender's wrong address to be taken for that station.
+        """
+        if self.keyless:
+            return None
         [first, *more] = self.stations or ("*",)
         return None if more or "*" in first else first
 

@@ -76,6 +76,7 @@ def over(
     work: Callable[[Client], Awaitable[None]],
     patient: bool = False,
     codec_of: CodecShelf | None = None,
+    without_key: tuple[str, ...] = ("airgradient-84fce602549c", "esp8266-12345"),
     **settings: Any,
 ) -> None:
     """Run `work` against a gateway's HTTP."""
@@ -85,7 +86,7 @@ def over(
             StoredKey(name="roof", stations=("my-roof",), sha256=digest_of(KEY)),
             StoredKey(name="fleet", stations=("*",), sha256=digest_of(ALL)),
             StoredKey(name="signer", stations=("my-*",), sha256=digest_of(SIGNING), signs=True),
-            StoredKey(name="open", stations=("airgradient-84fce602549c", "esp8266-12345")),
+            StoredKey(name="open", stations=without_key),
         ]
 
     async def run() -> None:
@@ -108,6 +109,43 @@ def over(
                 spool.close()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "without_key", [("airgradient-84fce602549c",), ("esp8266-12345", "airgradient-84fce602549c")]
+)
+def test_what_is_let_in_without_a_key_is_what_names_itself(
+    tmp_path: Path, without_key: tuple[str, ...]
+) -> None:
+    async def work(client: Client) -> None:
+        unnamed = json.dumps({key: value for key, value in json.loads(READING).items() if key != "station"})
+        one = json.dumps({"sensordatavalues": [{"value_type": "P2", "value": "7.1"}]})
+        for path, data, headers in (
+            ("/sensors/airgradient:ffffffffffff/measures", POST, {}),
+            (AIRGRADIENT.replace("84fce602549c", "84fce602549d"), POST, {}),
+            ("/v1/ingest/airgradient", b'{"serialno": "ffffffffffff", "pm02": 7}', {}),
+            ("/v1/ingest/airgradient", POST, {}),
+            ("/v1/push-sensor-data/", one, {"X-Sensor": "esp8266-999", "X-Pin": "1"}),
+            ("/data.php", AIRROHR.replace(b"12345", b"999"), {}),
+            ("/v1/observations", READING, {}),
+            ("/v1/observations", unnamed, {}),
+            ("/v1/observations?station=my-roof", unnamed, {}),
+            ("/write", b"air,host=x pm25=7", {}),
+        ):
+            status, answer, _ = await client.post(path, data, key=None, headers=headers)
+            assert (status, answer["error"]) == (403, "not_allowed"), (path, answer)
+        status, answer, _ = await client.post("/v1/frames", b"x", key=None)
+        assert status == 400
+        assert not client.log.records
+        for path, data in (
+            (AIRGRADIENT, POST), ("/v1/ingest/airgradient", b'{"serialno": "84FCE602549C", "pm02": 7}'),
+            ("/v1/observations?station=airgradient-84fce602549c", unnamed),
+        ):  # fmt: skip
+            status, answer, _ = await client.post(path, data, key=None)
+            assert (status, answer["published"]) == (200, 1), (path, answer)
+        assert {one.key for one in client.log.readings} == {b"airgradient-84fce602549c"}
+
+    over(tmp_path, work, without_key=without_key)
 
 
 def test_readings_as_json_and_csv(tmp_path: Path) -> None:
