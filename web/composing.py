@@ -1,10 +1,8 @@
 """The API's answers, made from what is known now and from the store."""
 
-import csv
-import io
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlencode
 
 from pydantic_core import to_json
@@ -230,22 +228,6 @@ def forecast(station: str, made: Forecast | None, now: int) -> ForecastAnswer:
 
 def _tenths(hours: Sequence[float]) -> tuple[float, ...]:
     return tuple(round(value, 1) for value in hours)
-
-
-def table(station: str, rows: dict[Pollutant, list[Any]]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(("station", "time", "parameter", "value", "unit", "kind", "lo", "hi", "qc"))
-    for name, points in rows.items():
-        for point in points:
-            if point.value is not None:
-                kind = "imputed" if point.imputed else "measured"
-                writer.writerow(
-                    (station, format_time(from_ms(point.at)), name, f"{point.value:.3f}", "ug/m3", kind,
-                     *("" if end is None else f"{end:.3f}" for end in (point.lo, point.hi)),
-                     "" if point.grade is None else point.grade)
-                )  # fmt: skip
-    return out.getvalue()
 
 
 def alerts_page(

@@ -180,8 +180,8 @@ EXAMPLES: Final[dict[str, Any]] = {type(one).__name__: one.model_dump(mode="json
 
 #: What the API answers that is no JSON.
 CSV_EXAMPLE: Final = (
-    "station,time,parameter,value,unit,kind,lo,hi,qc\n"
-    "harbour,2026-08-21T10:01:00Z,pm25,34.400,ug/m3,imputed,22.000,51.500,9\n"
+    "station,time,parameter,value,unit,kind,lo,hi,qc,span_s\n"
+    "harbour,2026-08-21T10:01:00Z,pm25,34.400,ug/m3,imputed,22.000,51.500,9,0\n"
 )
 STREAM_EXAMPLE: Final = (
     'id: e17.0a3.1\nevent: alert\ndata: {"station":"harbour","rule":"us-aqi","event":"open"}\n\n'

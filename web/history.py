@@ -33,6 +33,9 @@ class SeriesHistory(Protocol):
     def flags(self, stations: Sequence[str], since: int) -> dict[str, FlagCounts]:
         """What the stations' windows since then (ms) were made of."""
 
+    def apart(self) -> "SeriesHistory":
+        """The same over connections of its own, to be closed by who asked: who reads long delays no other."""
+
     def close(self) -> None:
         """Let go of what is open."""
 
@@ -52,7 +55,15 @@ class StoreHistory:
         def read(store: Store) -> list[SeriesPoint]:
             windows = [
                 SeriesPoint(
-                    row.end, row.value, row.kind == "imputed", row.lo, row.hi, row.value, row.value, row.qc
+                    row.end,
+                    row.value,
+                    row.kind == "imputed",
+                    row.lo,
+                    row.hi,
+                    row.value,
+                    row.value,
+                    row.qc,
+                    corrected=row.kind == "corrected",
                 )
                 for row in store.concentrations(station, parameter, since, until)
             ]
@@ -96,6 +107,10 @@ class StoreHistory:
     def flags(self, stations: Sequence[str], since: int) -> dict[str, FlagCounts]:
         """What the stations' windows since then (ms) were made of."""
         return self._ask(lambda store: {station: store.flags(station, since) for station in stations})
+
+    def apart(self) -> "StoreHistory":
+        """The same over a connection of its own."""
+        return StoreHistory(self._path)
 
     def _ask(self, read: Callable[[Store], _T]) -> _T:
         with self._lock:
@@ -145,7 +160,10 @@ def _concentration(one: Left, parameter: Pollutant) -> SeriesPoint | None:
     if tally is None or tally.mean is None:
         return None
     imputed = tally.imputed_share > 0.5
-    return SeriesPoint(one.period.stop, tally.mean, imputed, None, None, tally.least, tally.greatest, None)
+    return SeriesPoint(
+        one.period.stop, tally.mean, imputed, None, None, tally.least, tally.greatest, None,
+        one.period.stop - one.period.start, not imputed and tally.corrected > tally.measured,
+    )  # fmt: skip
 
 
 def _index(one: Left, standard: str) -> SeriesPoint | None:
@@ -153,4 +171,7 @@ def _index(one: Left, standard: str) -> SeriesPoint | None:
     if tally is None or tally.mean is None:
         return None
     imputed = tally.imputed_share > 0.5
-    return SeriesPoint(one.period.stop, tally.mean, imputed, None, None, tally.least, tally.greatest, None)
+    return SeriesPoint(
+        one.period.stop, tally.mean, imputed, None, None, tally.least, tally.greatest, None,
+        one.period.stop - one.period.start,
+    )  # fmt: skip

@@ -22,6 +22,8 @@ _WAIT_S: Final = 10.0
 _WINDOWS_MS: Final = 31 * 24 * HOUR_MS
 #: Words of a server's that are passed on.
 _WORDS: Final = 300
+#: Length (ms) of a period. A day with a change of the clocks is said to be as long as others.
+_SPANS_MS: Final[dict[PeriodKind, int]] = {"hourly": HOUR_MS, "daily": 24 * HOUR_MS}
 _FLAGS: Final = (1, 2, 3, 4, 9)
 
 
@@ -35,6 +37,7 @@ class InfluxHistory:
     """
 
     def __init__(self, url: str, bucket: str, token: Path) -> None:
+        self._given = url, bucket, token
         self._url = f"{url.rstrip('/')}/query"
         self._bucket = bucket
         self._token = token
@@ -46,7 +49,7 @@ class InfluxHistory:
         windows = [
             SeriesPoint(
                 row["time"], row["value"], row["kind"] == "imputed", *_interval(row), row["value"],
-                row["value"], row["qc"],
+                row["value"], row["qc"], corrected=row["kind"] == "corrected",
             )
             if row["has_value"]
             else SeriesPoint(row["time"], None, False, None, None, None, None, None)
@@ -109,6 +112,10 @@ class InfluxHistory:
             for station in stations
         }
 
+    def apart(self) -> "InfluxHistory":
+        """The same over connections of its own."""
+        return InfluxHistory(*self._given)
+
     def close(self) -> None:
         """Close the connections."""
         self._pool.clear()
@@ -118,7 +125,8 @@ class InfluxHistory:
     ) -> list[SeriesPoint]:
         """Hours, and days, before the first window that is there."""
         end = windows[0].at if windows else until
-        fields = f'"mean", "min", "max", imputed_share, {there}'
+        counts = ", measured, corrected" if measurement == "aq" else ""
+        fields = f'"mean", "min", "max", imputed_share, {there}{counts}'
         found: list[SeriesPoint] = []
         for kind in KINDS:
             if end - since < HOUR_MS:
@@ -126,7 +134,8 @@ class InfluxHistory:
             points = [
                 SeriesPoint(
                     row["time"], row["mean"], row["imputed_share"] > 0.5, None, None, row["min"], row["max"],
-                    None,
+                    None, _SPANS_MS[kind],
+                    bool(counts) and row["imputed_share"] <= 0.5 and row["corrected"] > row["measured"],
                 )
                 for row in self._rows(_select(fields, f"{measurement}_{kind}", of), since, end, kind)
                 if row[there]

@@ -28,11 +28,12 @@ class PendingMemo:
 
 
 class StreamCounter:
-    """How many streams are open, and how many there ever were."""
+    """How many streams are open, and how many there ever were; how many tables are being downloaded."""
 
     def __init__(self) -> None:
         self.open = 0
         self.ever = 0
+        self.tables = 0
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from typing import NamedTuple
 class SeriesPoint(NamedTuple):
     """A window's value, or that of an hour or a day that is left of windows. `at`: its end, ms.
 
-    `imputed`: whether it is; `grade`: the worst flag, or how far from valid.
+    `imputed`: whether it is; `grade`: the worst flag, or how far from valid; `span_ms`: of the hour or day
+    that it is the mean of, 0: it is a window's; `corrected`: whether it is measured and corrected.
     """
 
     at: int
@@ -18,6 +19,8 @@ class SeriesPoint(NamedTuple):
     least: float | None
     most: float | None
     grade: int | None
+    span_ms: int = 0
+    corrected: bool = False
 
 
 class SeriesSpan(NamedTuple):

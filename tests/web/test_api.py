@@ -229,6 +229,30 @@ def test_a_table_to_download(shown):
     assert len(rows) == 60
     assert {row["kind"] for row in rows} == {"measured", "imputed"}
     assert {row["unit"] for row in rows} == {"ug/m3"}
+    assert {row["span_s"] for row in rows} == {"0"}
+    until(lambda: shown.parts.counter.tables == 0, "the table's place to be free")
+
+
+def test_tables_are_read_beside_all_else_and_two_at_once(shown):
+    path, counter = "/api/v1/series.csv?station=a", shown.parts.counter
+    with shown.parts.store._lock:  # somebody reads for long
+        assert shown.get(path).status == 200
+    until(lambda: counter.tables == 0, "the table's place to be free")
+    counter.tables = 2
+    try:
+        answer = shown.get(path)
+    finally:
+        counter.tables = 0
+    assert (answer.status, answer.json()["type"]) == (429, "urn:skyfuse:too_many_tables")
+    assert int(answer.headers["retry-after"]) > 0
+
+
+def test_a_table_that_cannot_be_read_is_refused_and_keeps_no_place(tmp_path):
+    with served(tmp_path, (), STATIONS, now=NOW) as made:
+        made.settings.store_path.unlink()
+        for _ in range(3):
+            assert made.get("/api/v1/series.csv?station=a").status == 503
+            until(lambda: made.parts.counter.tables == 0, "the table's place to be free")
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,12 @@
 """The API's past and future: a series to plot, a table to download, and what was foretold."""
 
+import asyncio
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
 from schemas.base import format_time, from_ms
-from schemas.parameters import POLLUTANTS, Pollutant
+from schemas.parameters import Pollutant
 from schemas.times import HOUR_MS
 from web import composing
 from web.answers import document
@@ -14,6 +15,7 @@ from web.documents import ForecastAnswer, SeriesColumns
 from web.errors import RequestProblem
 from web.examples import CSV_EXAMPLE
 from web.parts import Parts
+from web.table import AT_ONCE, Download, Table
 
 DAY_MS: Final = 24 * HOUR_MS
 #: The longest span of a series, and of a table of all windows.
@@ -49,21 +51,32 @@ def add(api: APIRouter, parts: Parts) -> None:
     @api.get(
         "/series.csv", responses=answers(None, 404, 503, media="text/csv", example=CSV_EXAMPLE),
         dependencies=[needs(parts, "read")],
-        summary="All windows of a station, one row for each value: a table to download",
+        summary="All windows of a station, or what is left of them, a row for each value: to download",
         response_class=Response,
     )  # fmt: skip
     async def table(station: StationQuery, since: MomentQuery = None, until: MomentQuery = None) -> Response:
         known(live, station)
         start, end = span_of(parts, since, until, _LONGEST_CSV_MS)
-        rows = await in_thread(
-            lambda: {one: parts.series.concentrations(station, one, start, end) for one in POLLUTANTS}
-        )
+        if parts.counter.tables >= AT_ONCE:
+            raise RequestProblem(429, "too_many_tables", f"{AT_ONCE} tables are being downloaded already", 5)
+        parts.counter.tables += 1
+        reading = Table(parts.series.apart(), station, start, end)
+        loop = asyncio.get_running_loop()
+
+        def free(_: object) -> None:
+            parts.counter.tables -= 1
+
+        def ended() -> None:
+            loop.run_in_executor(None, reading.close).add_done_callback(free)
+
+        try:
+            first = await in_thread(reading.more)  # before the answer begins: it may have to be a refusal
+        except BaseException:
+            ended()
+            raise
         name = f"{station}-{format_time(from_ms(start))[:10]}.csv"
-        return Response(
-            composing.table(station, rows),
-            headers={"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"},
-            media_type="text/csv",
-        )
+        headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
+        return Download(reading, first, headers, ended)
 
     @api.get(
         "/forecast", responses=answers(ForecastAnswer, 404, 503), dependencies=[needs(parts, "read")],
