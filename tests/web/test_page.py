@@ -1,5 +1,7 @@
 """The page in a real browser: every view, what comes while it is open, what it says of what is away."""
 
+import math
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -177,6 +179,35 @@ def test_a_station_is_let_in_changed_and_retired_and_a_note_is_written(browser, 
             shows(page, "li", "barbecue next door")
 
 
+ARRANGED = """async ([count, spread, radius]) => {
+    const { arranged } = await import('/static/map.js');
+    const places = [...Array(count)].map((_, n) => [500 + spread * Math.cos(n), 300 + spread * Math.sin(n)]);
+    const found = arranged(places.map((at) => ({ at })), radius);
+    return found.map(({ at, place, full }) => [...at, ...place, full]);
+}"""
+
+
+def test_no_mark_of_the_map_hides_the_number_of_another_and_a_wall_needs_no_scrolling(browser, shown):
+    wall = {"viewport": {"width": 1920, "height": 1080}}
+    with page_of(browser, shown, "/?kiosk=1", **wall) as page:
+        page.wait_for_selector(".stations li:nth-child(3)")
+        sides = "[document.documentElement.scrollHeight, document.querySelector('.map').clientHeight]"
+        needed, map_height = page.evaluate(sides)
+        assert needed <= 1080
+        assert map_height > 500
+        for count, spread in ((2, 0), (7, 0), (7, 20), (40, 60), (1000, 200)):
+            found = page.evaluate(ARRANGED, [count, spread, 17])
+            marks = [(x, y) for x, y, *_, full in found if full]
+            nearest = min(math.dist(one, other) for n, one in enumerate(marks) for other in marks[:n])
+            assert nearest > 1.8 * 17, (count, spread)
+            assert found[0][4], "the worst has its number"
+            if count < 10:
+                assert len(marks) == count
+                assert max(math.dist(one[:2], one[2:4]) for one in found) < 100
+        apart = page.evaluate(ARRANGED, [2, 200, 17])
+        assert [one[:2] for one in apart] == [one[2:4] for one in apart], "who has room stays"
+
+
 def test_a_new_estimate_and_an_alert_are_in_the_open_page_within_two_seconds(browser, shown):
     with page_of(browser, shown, "/") as page:
         page.wait_for_selector(".stations li:nth-child(3)")
@@ -348,6 +379,8 @@ def test_the_widget_fits_its_frame_goes_by_the_servers_clock_and_calls_nothing_o
         assert "nichts Neues" not in page.text_content("main"), "it goes by the visitor's clock"
         page.goto(f"{made.url}/?lang=ne")
         shows(page, ".stations", "अघि")
+        assert "देखि नयाँ छैन" in page.text_content(".stations .stale .age")
+        assert re.match(r"\d{4}-\d\d-\d\d ", page.text_content(".stations .stale .age"))
         context.close()
 
 

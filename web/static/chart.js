@@ -1,7 +1,7 @@
 // A series: measured and imputed values as lines of their own, the interval as a band; a forecast: a fan (uPlot).
 
 import { h } from "./dom.js";
-import { number, percent, t } from "./words.js";
+import { dates, number, percent, t } from "./words.js";
 
 /** The chart of a series as the API has it, in the unit of `unit`; {element, cut, close}. */
 export async function chart(series, { unit, factor }, zone) {
@@ -122,9 +122,9 @@ async function drawn(data, lines, bands, { unit, zone, top, words }) {
 
 /** Times of an axis: the hour, and the day where it begins. */
 function hours(all, zone) {
-  const language = document.documentElement.lang;
-  const hour = new Intl.DateTimeFormat(language, { timeZone: zone, hour: "2-digit", minute: "2-digit", hour12: false });
-  const day = new Intl.DateTimeFormat(language, { timeZone: zone, day: "numeric", month: "short" });
+  const { where, month } = dates();
+  const hour = new Intl.DateTimeFormat(where, { timeZone: zone, hour: "2-digit", minute: "2-digit", hour12: false });
+  const day = new Intl.DateTimeFormat(where, { timeZone: zone, day: "numeric", month });
   let before = null;
   return all.map((at) => {
     const date = new Date(at * 1000);

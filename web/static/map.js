@@ -3,7 +3,7 @@
 
 import { h } from "./dom.js";
 import { drawn, OUTLINES, statusWords } from "./marks.js";
-import { nameOf, state } from "./state.js";
+import { isStale, nameOf, state } from "./state.js";
 import { t } from "./words.js";
 
 const TILE = 256;
@@ -57,6 +57,64 @@ async function land() {
 }
 
 const STEPS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20];
+
+/** Stations so few that each has room for its mark, moved where need be. */
+const FEW = 60;
+/** Marks may come as near as this to each other, in radii: further in, one hides the number of another. */
+const APART = 2.3;
+
+/**
+ * Where marks are drawn, so that none hides the number of another. `spots`, the worst first: {at: [x, y], ...};
+ * gives them as {..., at, place, full}: `place` is where the station is, `full` false for a mark without room,
+ * which is drawn as a dot. A few marks are moved apart; among many the worse one keeps its place.
+ */
+export function arranged(spots, radius) {
+  const apart = APART * radius;
+  const found = spots.map((spot) => ({ ...spot, place: spot.at, at: [...spot.at], full: true }));
+  const far = (one, other) => Math.hypot(one.at[0] - other.at[0], one.at[1] - other.at[1]);
+  if (found.length <= FEW) {
+    // Those in one place begin on a spiral, the same in every picture: from a point there is no way apart.
+    found.forEach((one, n) => {
+      if (!found.slice(0, n).some((other) => far(one, other) < 0.5)) return;
+      one.at[0] += Math.sqrt(n) * Math.cos(2.4 * n);
+      one.at[1] += Math.sqrt(n) * Math.sin(2.4 * n);
+    });
+  }
+  for (let turn = 0; found.length <= FEW && turn < 60; turn++) {
+    let moved = false;
+    for (let n = 1; n < found.length; n++) {
+      for (let m = 0; m < n; m++) {
+        const [one, other] = [found[m].at, found[n].at];
+        const distance = far(found[m], found[n]) || 1;
+        if (distance >= apart - 0.5) continue;
+        // In small steps: who is pushed at once ends in a row.
+        const push = 0.2 * (apart - distance);
+        const [dx, dy] = [(other[0] - one[0]) / distance, (other[1] - one[1]) / distance];
+        one[0] -= dx * push;
+        one[1] -= dy * push;
+        other[0] += dx * push;
+        other[1] += dy * push;
+        moved = true;
+      }
+    }
+    if (!moved) break;
+  }
+  // Who has no room yet: looked for in cells as wide as marks are apart, since there may be thousands.
+  const cells = new Map();
+  const near = (x, y) => [-1, 0, 1].flatMap((dx) => [-1, 0, 1].flatMap((dy) => cells.get(`${x + dx} ${y + dy}`) ?? []));
+  const reach = 0.8 * apart;
+  for (const spot of found) {
+    const [x, y] = spot.at.map((one) => Math.floor(one / reach));
+    spot.full = !near(x, y).some((one) => far(one, spot) < reach);
+    if (spot.full) cells.set(`${x} ${y}`, [...(cells.get(`${x} ${y}`) ?? []), spot]);
+  }
+  return found;
+}
+
+/** Whether two boxes [left, top, right, bottom] share a place. */
+function meet(one, other) {
+  return one[0] < other[2] && other[0] < one[2] && one[1] < other[3] && other[1] < one[3];
+}
 
 /** The map as an element; `update()` draws what is known now, `open(id)` is called for a chosen station. */
 export function stationMap(open) {
@@ -241,48 +299,84 @@ export function stationMap(open) {
   }
 
   function drawStations(pen, ink, paper) {
-    spots = [];
     const radius = state.stations.size > 400 ? 9 : state.stations.size > 100 ? 12 : 17;
+    const known = [];
     for (const [id, station] of state.stations) {
       const estimate = state.latest.get(id);
-      if (station.place && estimate) spots.push({ id, estimate, at: at(project(station.place)) });
+      if (!station.place || !estimate) continue;
+      const [x, y] = at(project(station.place));
+      if (x > -30 && y > -30 && x < width + 30 && y < height + 30) known.push({ id, estimate, at: [x, y], worth: worth(estimate) });
     }
-    // The worst lie on top.
-    spots.sort((one, other) => (one.estimate.index?.index ?? -1) - (other.estimate.index?.index ?? -1));
+    known.sort((one, other) => other.worth - one.worth || one.id.localeCompare(other.id));
+    const found = arranged(known, radius);
     pen.textAlign = "center";
-    for (const spot of spots) {
-      const [x, y] = spot.at;
-      if (x < -30 || y < -30 || x > width + 30 || y > height + 30) continue;
-      const { shape, shade, ink: text, number, dashed } = drawn(spot.estimate);
+    pen.lineWidth = 1.5;
+    pen.strokeStyle = ink;
+    for (const { at: [x, y], place } of found) {
+      if (Math.hypot(x - place[0], y - place[1]) < 3) continue;
       pen.beginPath();
-      const outlined = OUTLINES[shape];
-      if (outlined) outlined.forEach(([dx, dy], n) => (n ? pen.lineTo(x + dx * radius, y + dy * radius) : pen.moveTo(x + dx * radius, y + dy * radius)));
-      else pen.arc(x, y, radius, 0, 2 * Math.PI);
-      pen.closePath();
-      pen.lineWidth = 4;
-      pen.setLineDash([]);
-      pen.strokeStyle = paper;
+      pen.moveTo(...place);
+      pen.lineTo(x, y);
       pen.stroke();
-      pen.fillStyle = shade;
+      pen.beginPath();
+      pen.arc(...place, 2.5, 0, 2 * Math.PI);
+      pen.fillStyle = ink;
       pen.fill();
-      pen.lineWidth = 1.5;
-      pen.strokeStyle = ink;
-      pen.setLineDash(dashed ? [3, 2.5] : []);
-      pen.stroke();
-      pen.setLineDash([]);
-      if (radius > 8) {
-        pen.fillStyle = text;
-        pen.font = `600 ${Math.round(radius * (number.length > 2 ? 0.74 : 0.86))}px system-ui, sans-serif`;
-        pen.fillText(number, x, y + radius * (shape === "triangle" ? 0.62 : 0.3));
-      }
-      if (state.stations.size <= 40) {
-        pen.font = "600 12px system-ui, sans-serif";
-        pen.lineWidth = 3;
-        pen.strokeStyle = paper;
-        pen.strokeText(nameOf(spot.id), x, y + radius + 15);
-        pen.fillStyle = ink;
-        pen.fillText(nameOf(spot.id), x, y + radius + 15);
-      }
+    }
+    // The worst lie on top, and are found first by a pointer.
+    spots = [...found].reverse().sort((one, other) => one.full - other.full);
+    for (const spot of spots) drawMark(pen, spot, spot.full ? radius : 0.45 * radius, ink, paper);
+    if (state.stations.size <= 40) drawNames(pen, found, radius, ink, paper);
+  }
+
+  /** What is worse comes before what is better, and what is new before what is old. */
+  function worth(estimate) {
+    return (isStale(estimate) ? -1e6 : 0) + (estimate.index?.index ?? -1);
+  }
+
+  function drawMark(pen, spot, radius, ink, paper) {
+    const [x, y] = spot.at;
+    const { shape, shade, ink: text, number, dashed } = drawn(spot.estimate);
+    pen.beginPath();
+    const outlined = OUTLINES[shape];
+    if (outlined) outlined.forEach(([dx, dy], n) => (n ? pen.lineTo(x + dx * radius, y + dy * radius) : pen.moveTo(x + dx * radius, y + dy * radius)));
+    else pen.arc(x, y, radius, 0, 2 * Math.PI);
+    pen.closePath();
+    pen.lineWidth = 4;
+    pen.setLineDash([]);
+    pen.strokeStyle = paper;
+    pen.stroke();
+    pen.fillStyle = shade;
+    pen.fill();
+    pen.lineWidth = 1.5;
+    pen.strokeStyle = ink;
+    pen.setLineDash(dashed ? [3, 2.5] : []);
+    pen.stroke();
+    pen.setLineDash([]);
+    if (radius <= 8) return;
+    pen.fillStyle = text;
+    pen.font = `600 ${Math.round(radius * (number.length > 2 ? 0.74 : 0.86))}px system-ui, sans-serif`;
+    pen.fillText(number, x, y + radius * (shape === "triangle" ? 0.62 : 0.3));
+  }
+
+  /** Names under, over or beside their marks, where there is room; the list has them all. */
+  function drawNames(pen, found, radius, ink, paper) {
+    pen.font = "600 12px system-ui, sans-serif";
+    pen.lineWidth = 3;
+    const taken = found.map(({ at: [x, y] }) => [x - radius, y - radius, x + radius, y + radius]);
+    for (const spot of found) {
+      const [x, y] = spot.at;
+      const name = nameOf(spot.id);
+      const half = pen.measureText(name).width / 2;
+      const places = [[x, y + radius + 15], [x, y - radius - 9], [x + radius + half + 8, y + 4], [x - radius - half - 8, y + 4]];
+      const boxOf = ([left, base]) => [left - half, base - 11, left + half, base + 3];
+      const free = places.find((one) => !taken.some((other) => meet(boxOf(one), other)));
+      if (!free) continue;
+      taken.push(boxOf(free));
+      pen.strokeStyle = paper;
+      pen.strokeText(name, ...free);
+      pen.fillStyle = ink;
+      pen.fillText(name, ...free);
     }
   }
 

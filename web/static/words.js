@@ -71,14 +71,20 @@ function before(count, unit) {
   return new Intl.RelativeTimeFormat(locale(), { style: "short", numeric: "always" }).format(-count, unit);
 }
 
+/** The locale of dates and the form of their month; in numbers where the browser has not the language: 2026-11-25. */
+export function dates() {
+  return Intl.DateTimeFormat.supportedLocalesOf(language).length ? { where: locale(), month: "short" } : { where: "sv", month: "2-digit" };
+}
+
 /** A moment in a station's zone, with its date where that is not today's. */
 export function moment(value, zone = "UTC", full = false) {
   const at = new Date(value);
   const day = new Intl.DateTimeFormat("en-CA", { timeZone: zone, dateStyle: "short" });
   const today = !full && day.format(at) === day.format(new Date(Date.now() + clock.skew));
-  return new Intl.DateTimeFormat(locale(), {
+  const { where, month } = dates();
+  return new Intl.DateTimeFormat(where, {
     timeZone: zone, hour: "2-digit", minute: "2-digit", timeZoneName: "short",
-    ...(today ? {} : { year: "numeric", month: "short", day: "numeric" }),
+    ...(today ? {} : { year: "numeric", month, day: month === "short" ? "numeric" : month }),
   }).format(at);
 }
 
