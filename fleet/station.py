@@ -10,10 +10,13 @@ from schemas.base import from_ms, to_ms
 from schemas.device import DeviceReport, SourceState
 from schemas.health import StationHealth, TroubleAlert
 from schemas.limits import SOURCES_PER_STATION
-from schemas.times import DAY_MS, HOUR_MS
+from schemas.times import DAY_MS, HOUR_MS, MINUTE_MS
 
 #: Gaps that are remembered; the lower median of them is the usual one.
 GAPS: Final = 9
+#: A period is named of no fewer gaps, and of stamps that lie no closer together than so much.
+_GAPS_LEAST: Final = 2
+_SPREAD_MS: Final = MINUTE_MS
 #: Hours of which it is counted what came.
 HOURS: Final = 24
 #: What does not claim to be the device's own time, and is so old, is history that somebody sends.
@@ -24,7 +27,7 @@ _HISTORY_MS: Final = DAY_MS
 class Member:
     """A station of the fleet; times in ms since 1970.
 
-    `last_arrival`, `first`: when something came last, and since when something is due. `observed`: its newest
+    `last_arrival`, `first`: when something came last, and when for the first time. `observed`: its newest
     stamp. `gaps`, `stamp_gaps`: the last ones from arrival to arrival and from stamp to stamp. `skews`: of
     each of the last arrivals, its newest stamp minus the moment when it came (`fleet.clock`). `open_at`,
     `open_skew`: of the arrival that may still be under way. `hours`: how many stamps came, by hour.
@@ -75,8 +78,6 @@ class Member:
             self.observed = time
         elif time == self.observed:
             return  # the same again, or another sensor's values of the same time
-        if arrived - time <= HOURS * HOUR_MS:  # what it kept of the time before is due, too
-            self.first = min(self.first, time)
         hour = time // HOUR_MS
         self.hours[hour] = self.hours.get(hour, 0) + 1
         newest = max(self.hours)
@@ -137,7 +138,11 @@ class Member:
     @property
     def period(self) -> int:
         """How far apart its stamps usually are, ms; 0 while nobody knows."""
-        return _usual(self.stamp_gaps)
+        gap = _usual(self.stamp_gaps)
+        # A handful sent at once, or the first two ever, say nothing of how often it speaks.
+        if len(self.stamp_gaps) < _GAPS_LEAST:
+            return 0
+        return gap if max(sum(self.stamp_gaps), gap * sum(self.hours.values())) >= _SPREAD_MS else 0
 
     def health(self) -> StationHealth:
         """It as a record."""
@@ -208,8 +213,22 @@ def received(hours: Mapping[int, int], now: int) -> int:
 
 
 def expected(health: StationHealth, now: int) -> int | None:
-    """How many should have come in that time, None where nobody knows how often it speaks."""
+    """How many should have come in that time, None where nobody knows how often it speaks.
+
+    From when it was heard first: of the time before only what it had kept and sent counts, as due and come.
+    """
     if not health.period_s:
         return None
-    since = max((now // HOUR_MS - HOURS + 1) * HOUR_MS, to_ms(health.first_at))
-    return max(0, round((now - since) / (health.period_s * 1000)))
+    period, start, first = (
+        health.period_s * 1000,
+        (now // HOUR_MS - HOURS + 1) * HOUR_MS,
+        to_ms(health.first_at),
+    )
+    if first <= start:
+        return max(0, round((now - start) / period))
+    hours, hour = dict(health.hours), first // HOUR_MS
+    kept = sum(count for one, count in hours.items() if start // HOUR_MS <= one < hour)
+    turn = min(now, (hour + 1) * HOUR_MS)
+    # What it had kept of its first hour stands beside what came then.
+    due = max(round((turn - first) / period), hours.get(hour, 0))
+    return kept + due + max(0, round((now - turn) / period))

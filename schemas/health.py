@@ -39,7 +39,7 @@ class StationHealth(Record):
 
     station: StationId
     heard_at: Annotated[UtcTime, Field(description="when something of it came last")]
-    first_at: Annotated[UtcTime, Field(description="when it was heard first, or its first stamp")]
+    first_at: Annotated[UtcTime, Field(description="when it was heard first")]
     observed_at: Annotated[UtcTime | None, Field(description="its newest stamp")] = None
     wait_s: Annotated[
         float, Field(ge=0, description="usual seconds from one arrival to the next; 0: not known")

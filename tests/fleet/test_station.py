@@ -125,6 +125,32 @@ def test_what_a_new_station_had_kept_was_due_too() -> None:
     assert (received(one.hours, T0 + 9_000), expected(one.health(), T0 + 9_000)) == (61, 61)
 
 
+@pytest.mark.parametrize("count", [2, 3, 9, 12])
+def test_a_burst_names_no_period(count: int) -> None:
+    one = member()
+    for number in range(count):
+        one.take_reading(T0 + number * 900, T0 + number * 900, own=True)
+    health = one.health()
+    assert health.period_s == 0
+    assert expected(health, T0 + HOUR_MS) is None
+
+
+def test_who_speaks_every_second_has_a_period_after_a_minute() -> None:
+    assert regular(70, 1000).health().period_s == 1
+
+
+def test_before_a_station_was_heard_nothing_was_due() -> None:
+    """One stamp of yesterday, among those of a station that is two minutes old."""
+    one = member()
+    for minutes in (22 * 60, 45, 30, 15, 0):
+        one.take_reading(T0, T0 - minutes * MINUTE_MS, own=True)
+    health, now = one.health(), T0 + 2 * MINUTE_MS
+    assert health.period_s == 900
+    assert (received(one.hours, now), expected(health, now)) == (5, 5)
+    # ... and from then on it is.
+    assert expected(health, T0 + 3 * HOUR_MS) == 15
+
+
 def test_battery_last_will_and_two_addresses() -> None:
     one = regular(5)
     at = T0 + 5 * MINUTE_MS

@@ -165,8 +165,8 @@ def take_decoded(tray: Tray, device: Device, draft: Draft, decoded: Node) -> Non
 
 def _named(tray: Tray, draft: Draft, part: Node) -> None:
     for key, node in part.items():
-        if key in ("history", "messages"):
-            continue
+        if key in ("history", "messages") or (key in _BATTERY_V and node.is_object()):
+            continue  # taken already; what is in it beside is named as unknown
         if key in _CAYENNE_OBJECTS:
             for number, inner in node.items():
                 draft.named(_CAYENNE_OBJECTS[key], inner, sensor=sensor_id(f"channel-{number}"))
