@@ -25,7 +25,7 @@ _PORTION_MS: Final = 24 * HOUR_MS
 _LONGEST_S: Final = 600.0
 
 
-class Table:
+class StationTable:
     """A table that is being read, from a history of its own."""
 
     def __init__(self, history: SeriesHistory, station: str, since: int, until: int) -> None:
@@ -49,7 +49,7 @@ class Download(StreamingResponse):
     """The answer that sends a table; `ended` is called once, however it ends."""
 
     def __init__(
-        self, table: Table, first: str | None, headers: Mapping[str, str], ended: Callable[[], None]
+        self, table: StationTable, first: str | None, headers: Mapping[str, str], ended: Callable[[], None]
     ) -> None:
         super().__init__(_sent(table, first), headers=headers, media_type="text/csv")
         self._ended = ended
@@ -63,7 +63,7 @@ class Download(StreamingResponse):
             self._ended()
 
 
-async def _sent(table: Table, portion: str | None) -> AsyncIterator[str]:
+async def _sent(table: StationTable, portion: str | None) -> AsyncIterator[str]:
     while portion is not None:
         yield portion
         portion = await asyncio.to_thread(table.more)

@@ -10,7 +10,7 @@ from schemas.times import HOUR_MS
 from sinks.store import Store
 from tests.samples import T0, estimate, imputed, measured
 from web.history import StoreHistory
-from web.table import COLUMNS, Download, Table
+from web.table import COLUMNS, Download, StationTable
 from web.thinning import SeriesPoint
 
 DAY_MS = 24 * HOUR_MS
@@ -44,7 +44,7 @@ WINDOWS = [point(START + 2 * DAY_MS + n * 60_000, 0, 3.0, n % 2 == 0) for n in r
 
 
 def read(past: Past, days: int) -> list[dict[str, str]]:
-    table, text = Table(past, "a", START, START + days * DAY_MS), ""
+    table, text = StationTable(past, "a", START, START + days * DAY_MS), ""
     while (portion := table.more()) is not None:
         assert portion
         text += portion
@@ -79,7 +79,7 @@ def test_what_the_store_has_corrected_is_said_to_be(tmp_path) -> None:
     }  # fmt: skip
     with Store(tmp_path / "store.db") as store:
         store.write([estimate("a", T0 + 60, pollutants=values)])
-    table = Table(StoreHistory(tmp_path / "store.db").apart(), "a", START, START + DAY_MS)
+    table = StationTable(StoreHistory(tmp_path / "store.db").apart(), "a", START, START + DAY_MS)
     text = "".join(iter(table.more, None))
     table.close()
     rows = csv.DictReader(io.StringIO(text))
@@ -89,7 +89,7 @@ def test_what_the_store_has_corrected_is_said_to_be(tmp_path) -> None:
 
 
 def test_an_empty_table_has_its_head() -> None:
-    table = Table(Past([]), "a", START, START + DAY_MS)
+    table = StationTable(Past([]), "a", START, START + DAY_MS)
     assert table.more() == ",".join(COLUMNS) + "\n"
     assert table.more() is None
 
@@ -98,7 +98,7 @@ def test_who_goes_away_in_the_midst_frees_the_place() -> None:
     past, ended = Past(WINDOWS), []
 
     async def go_away() -> None:
-        table = Table(past, "a", START, START + 31 * DAY_MS)
+        table = StationTable(past, "a", START, START + 31 * DAY_MS)
         download = Download(table, table.more(), {}, lambda: ended.append(True))
         sent = asyncio.Event()
 

@@ -15,7 +15,7 @@ from web.documents import ForecastAnswer, SeriesColumns
 from web.errors import RequestProblem
 from web.examples import CSV_EXAMPLE
 from web.parts import Parts
-from web.table import AT_ONCE, Download, Table
+from web.table import AT_ONCE, Download, StationTable
 
 DAY_MS: Final = 24 * HOUR_MS
 #: The longest span of a series, and of a table of all windows.
@@ -60,7 +60,7 @@ def add(api: APIRouter, parts: Parts) -> None:
         if parts.counter.tables >= AT_ONCE:
             raise RequestProblem(429, "too_many_tables", f"{AT_ONCE} tables are being downloaded already", 5)
         parts.counter.tables += 1
-        reading = Table(parts.series.apart(), station, start, end)
+        reading = StationTable(parts.series.apart(), station, start, end)
         loop = asyncio.get_running_loop()
 
         def free(_: object) -> None:
