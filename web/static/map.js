@@ -102,7 +102,7 @@ export function arranged(spots, radius) {
   // Who has no room yet: looked for in cells as wide as marks are apart, since there may be thousands.
   const cells = new Map();
   const near = (x, y) => [-1, 0, 1].flatMap((dx) => [-1, 0, 1].flatMap((dy) => cells.get(`${x + dx} ${y + dy}`) ?? []));
-  const reach = 0.8 * apart;
+  const reach = 0.92 * apart;
   for (const spot of found) {
     const [x, y] = spot.at.map((one) => Math.floor(one / reach));
     spot.full = !near(x, y).some((one) => far(one, spot) < reach);
