@@ -286,9 +286,9 @@ def _tables(batches: Iterable[Any], names: Sequence[str], where: str, budget: _B
 
     A column of lists or objects is in no batch: its cells say that they are such, and are refused by name.
     """
-    first = _Lines()
+    first = _LinesWithHeader()
     csv.writer(first).writerow(names)
-    lines = _Lines(first)
+    lines = _LinesWithHeader(first)
     writer = csv.writer(lines)
     begun = ended = 1
     for batch in batches:
@@ -310,17 +310,17 @@ def _tables(batches: Iterable[Any], names: Sequence[str], where: str, budget: _B
                 ended += 1
                 if lines.rows >= _ROWS or lines.size >= _CUT_AT:
                     yield Piece(f"{where}:{begun}-{ended - 1}", "skyfuse-csv", lines.body())
-                    lines = _Lines(first)
+                    lines = _LinesWithHeader(first)
                     writer, begun = csv.writer(lines), ended
     if lines.rows or ended == 1:
         place = f"{where}:{begun}-{ended - 1}" if lines.rows else where
         yield Piece(place, "skyfuse-csv", lines.body())
 
 
-class _Lines:
+class _LinesWithHeader:
     """What csv writes to: rows as bytes, after the line that names the columns."""
 
-    def __init__(self, first: "_Lines | None" = None) -> None:
+    def __init__(self, first: "_LinesWithHeader | None" = None) -> None:
         self._lines = [] if first is None else [first.body()]
         self.size = sum(map(len, self._lines))
         self.rows = 0
