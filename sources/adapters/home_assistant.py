@@ -7,7 +7,7 @@ from schemas.errors import Refused
 from sources.adapters.core.adapter import Adapter
 from sources.adapters.core.cells import number_of
 from sources.adapters.core.draft import Draft
-from sources.adapters.core.payload import Node, parsed_json
+from sources.adapters.core.payload import Node
 from sources.adapters.core.tray import Tray
 from sources.adapters.core.words import is_not_carried, parameter_of, without_unit
 
@@ -19,7 +19,7 @@ _CLASSES: Final = {"atmospheric_pressure": "pressure", "sulphur_dioxide": "so2"}
 def _read(payload: Node, tray: Tray) -> None:
     text = f"{payload.peek()}".strip()
     if text[:1] in "[{":
-        payload.put(parsed_json(text).value)
+        payload.put(tray.document(text))
         for entry in payload.one_or_each():
             _state(tray, entry["event_data"]["new_state"] or entry["new_state"] or entry)
         return

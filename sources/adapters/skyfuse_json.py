@@ -1,5 +1,6 @@
 """skyfuse's own messages, as JSON: one, a list, or one a line."""
 
+import re
 from typing import Final, NamedTuple
 
 from pydantic_core import PydanticCustomError, to_json
@@ -7,25 +8,37 @@ from pydantic_core import PydanticCustomError, to_json
 from schemas.base import parse_time, to_ms
 from schemas.reading import DEFAULT_SENSOR, PlainValue, plain_reading, plausible
 from sources.adapters.core.adapter import Adapter
-from sources.adapters.core.payload import Node, parsed_json
+from sources.adapters.core.cells import short
+from sources.adapters.core.payload import Node, json_lines
 from sources.adapters.core.tray import Tray
 
 #: Bytes of a message that may be plain.
 _SMALL: Final = 64 * 1024
+_MEMBER: Final = re.compile(rb'"\s*:')
 
 
 def _read(payload: Node, tray: Tray) -> None:
     text = f"{payload.peek()}".strip()
-    lines = text.splitlines()
-    if len(lines) > 1 and all(line.strip().startswith("{") and line.strip().endswith("}") for line in lines):
-        payload.put([parsed_json(line).value for line in lines])
+    lines = json_lines(text)
+    if lines is None:
+        payload.put(tray.document(text))
     else:
-        payload.put(parsed_json(text).value)
+        payload.put(lines.values)
+        tray.name_twice(lines.twice)
+        for index, why in lines.wrong.items():
+            line = f"line {index + 1}"
+            tray.refused.add("not_json", line, line, why)
     for message in payload.one_or_each():
+        if keys := message.twice():
+            tray.refuse("twice", message, f"{short(keys[0])} is there twice: none of it is believed")
+            continue
         device = tray.device(message["station"].text())
         period, stamp = tray.seconds(message["period"]), tray.stamp(message["stamp"])
         draft = tray.draft(device, message["observed_at"] or message["time"], period, stamp, now=True)
         for part in message["values"].each():
+            if keys := part.twice():
+                tray.refuse("twice", part, f"{short(keys[0])} is there twice: the value is not believed")
+                continue
             sensor, channel = part["sensor"].text(), part["channel"].text()
             draft.exact(part["value"], part["parameter"].text(), part["unit"].text(), sensor, channel)
 
@@ -53,8 +66,8 @@ def plain_message(data: bytes, received_at_ms: int, station: str | None) -> Plai
     if plain is None or "received_at" in plain or "time_source" in plain:
         return None
     values = plain["values"]
-    # Without escapes a quote and a colon in a row stand between the name and the value of a member.
-    if data.count(b'":') != len(plain) + sum(map(len, values)):
+    # Without escapes a quote, blanks and a colon stand between the name and the value of a member.
+    if len(_MEMBER.findall(data)) != len(plain) + sum(map(len, values)):
         return None
     if len(values) > 1 and len({_names(value) for value in values}) < len(values):
         return None

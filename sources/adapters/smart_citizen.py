@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from sources.adapters.core.adapter import Adapter
-from sources.adapters.core.payload import Node, parsed_json
+from sources.adapters.core.payload import Node
 from sources.adapters.core.source_format import Field
 from sources.adapters.core.tray import Tray
 
@@ -22,7 +22,7 @@ def _read(payload: Node, tray: Tray) -> None:
         sensors = [{"id": name.strip(), "value": value} for name, _, value in pairs]
         payload.put({"data": [{"recorded_at": raw[1], "sensors": sensors}]})
     else:
-        payload.put(parsed_json(f"{text}").value)
+        payload.put(tray.document(f"{text}"))
     found = _TOKEN.search(tray.context.topic)
     kit = payload["id"].text()
     device = tray.device(kit or (found[1] if found else ""), "smart-citizen-")

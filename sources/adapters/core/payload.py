@@ -17,6 +17,13 @@ class _Gone:
 
 
 _GONE: Final = _Gone()
+
+
+class _Twice:
+    """In the place of what an object states twice, and not alike: nobody knows which counts."""
+
+
+_TWICE: Final = _Twice()
 #: What the rows of a table are called.
 LINE: Final = "line"
 Scalar = str | int | float | bool | None
@@ -85,9 +92,21 @@ class Node:
         value = self._value
         return value if isinstance(value, str | int | float | bool) else None
 
+    def is_twice(self) -> bool:
+        """Whether its object states it twice, and not alike. It reads like null."""
+        return self._value is _TWICE
+
+    def twice(self) -> list[str]:
+        """The members that an object states twice, and not alike."""
+        inside = self._value
+        return [key for key, value in inside.items() if value is _TWICE] if isinstance(inside, dict) else []
+
     def take(self) -> Scalar:
         """The text, number, truth value or null, which is read now. What has parts is not taken: None."""
         value = self._value
+        if value is _TWICE:
+            self._holder[self._key] = _GONE
+            return None
         if value is None or isinstance(value, str | int | float | bool):
             self._holder[self._key] = _GONE
             return value
@@ -97,7 +116,7 @@ class Node:
         """What it is with all its parts, taken from here; None where it is not there."""
         value = self._value
         self.drop()
-        return None if value is _GONE else value
+        return None if value is _GONE or value is _TWICE else value
 
     def text(self) -> str:
         """A name or id as text, taken; empty where there is none."""
@@ -185,7 +204,7 @@ def _members(
     found: Iterable[tuple[Any, Any]], holder: Any, parent: Node, path: str, depth: int
 ) -> Iterator[LeftPart]:
     for key, value in found:
-        if value is _GONE or value is None or value == "":
+        if value is _GONE or value is _TWICE or value is None or value == "":
             continue
         here = f"{path}[]" if isinstance(key, int) else f"{path}.{key:.64}" if path else f"{key:.64}"
         yield LeftPart(Node(holder, key, parent), here, depth)
@@ -212,7 +231,7 @@ def decoded(data: bytes) -> PayloadText:
 
 
 class JsonDocument(NamedTuple):
-    """A JSON document, and the keys that an object of it has twice with different values (then with none)."""
+    """A JSON document, and the keys that an object of it has twice with different values (`is_twice`)."""
 
     value: Any
     twice: list[str]
@@ -227,7 +246,7 @@ def parsed_json(text: str) -> JsonDocument:
         for key, value in pairs:
             if key in made and made[key] != value:
                 twice.append(key)
-                made[key] = None
+                made[key] = _TWICE
             else:
                 made[key] = value
         return made
@@ -238,6 +257,48 @@ def parsed_json(text: str) -> JsonDocument:
         raise Refused("not_json", "it is nested too deeply") from error
     except ValueError as error:
         raise Refused("not_json", f"it is not JSON: {str(error)[:120]}") from error
+
+
+class JsonLines(NamedTuple):
+    """Objects, each at the index of its line; by index, why a line is none; and keys that one has twice."""
+
+    values: list[Any]
+    wrong: dict[int, str]
+    twice: list[str]
+
+
+def json_lines(text: str) -> JsonLines | None:
+    """The objects of a text that has one a line; None: it is no such text. A bad line spoils itself alone."""
+    lines = [line.strip() for line in text.splitlines()]
+    full = [line for line in lines if line]
+    whole = [line for line in full if line.startswith("{") and line.endswith("}")]
+    if len(full) < 2 or 2 * len(whole) < len(full) or (len(whole) < len(full) and _is_document(text)):
+        return None
+    values: list[Any] = [_GONE] * len(lines)
+    wrong: dict[int, str] = {}
+    twice: list[str] = []
+    for index, line in enumerate(lines):
+        if not line:
+            continue
+        try:
+            parsed = parsed_json(line)
+        except Refused as refused:
+            wrong[index] = refused.message
+            continue
+        if isinstance(parsed.value, dict):
+            values[index] = parsed.value
+            twice += parsed.twice
+        else:
+            wrong[index] = "a JSON object is due in each line"
+    return JsonLines(values, wrong, twice) if len(wrong) < len(full) else None
+
+
+def _is_document(text: str) -> bool:
+    try:
+        parsed_json(text)
+    except Refused:
+        return False
+    return True
 
 
 class PayloadTable(NamedTuple):

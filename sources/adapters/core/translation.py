@@ -10,7 +10,7 @@ from schemas.errors import Refused
 from schemas.reading import Reading
 from sources.adapters.core.adapter import Adapter
 from sources.adapters.core.parts import Part
-from sources.adapters.core.payload import LINE, Node, decoded, parsed_json, table
+from sources.adapters.core.payload import LINE, Node, decoded, table
 from sources.adapters.core.source_format import Context
 from sources.adapters.core.tray import Tray
 
@@ -97,7 +97,4 @@ def _parsed(adapter: Adapter, data: bytes, tray: Tray) -> Node:
                 tray.refused.add("not_a_row", why, f"{LINE}[{index + 1}]", why)
             return Node.root(rows, LINE)
         case "json":
-            parsed, twice = parsed_json(text)
-            for key in twice:
-                tray.refused.add("twice", key, key, "the key is there twice, with different values")
-            return Node.root(parsed)
+            return Node.root(tray.document(text))

@@ -2,10 +2,10 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from schemas.errors import Refused
 from schemas.reading import MAX_PERIOD_S, Reading, Stamp, TimeSource
@@ -14,7 +14,7 @@ from sources.adapters.core.draft import Device, Draft
 from sources.adapters.core.ledger import Ledger
 from sources.adapters.core.moments import check_clock, moment
 from sources.adapters.core.parts import printable
-from sources.adapters.core.payload import Node
+from sources.adapters.core.payload import Node, parsed_json
 from sources.adapters.core.source_format import Context, SourceFormat
 from sources.adapters.core.words import is_not_carried
 
@@ -26,6 +26,8 @@ MAX_DEPTH: Final = 24
 _LONGEST_AGO_S: Final = 86_400
 #: What comes so much after its moment is a backlog.
 BACKLOG: Final = timedelta(hours=1)
+#: In the place of what was refused, that nothing is taken for not said.
+Unusable = Literal["unusable"]
 #: What a device says of itself; its place has a method of its own.
 FactName = Literal["name", "firmware", "model", "exposure", "battery_percent", "battery_volts"]
 _RANGES: Final[Mapping[FactName, tuple[float, float]]] = {
@@ -47,6 +49,17 @@ class Tray(Ledger):
         self._devices: dict[str, Device] = {}
         self._drafts: dict[tuple[object, ...], Draft] = {}
 
+    def document(self, text: str) -> Any:
+        """The JSON document in a text; what an object of it has twice is refused by name. Raises Refused."""
+        parsed, twice = parsed_json(text)
+        self.name_twice(twice)
+        return parsed
+
+    def name_twice(self, keys: Iterable[str]) -> None:
+        """Refuse keys that an object has twice."""
+        for key in keys:
+            self.refused.add("twice", key, key, "the key is there twice, with different values")
+
     def device(self, raw: str = "", prefix: str = "") -> Device:
         """The station of an id as the payload has it; a way in that says the station counts more.
 
@@ -62,7 +75,7 @@ class Tray(Ledger):
         device: Device,
         stated: Node | None = None,
         period_s: float | None = None,
-        stamp: Stamp | None = None,
+        stamp: Stamp | Unusable | None = None,
         source: TimeSource | None = None,
         at: datetime | None = None,
         now: bool = False,
@@ -71,19 +84,20 @@ class Tray(Ledger):
 
         Args:
             stated: a time in the payload; taken.
-            period_s: seconds that the values stand for; the adapter's if not given.
-            stamp: whether the time begins or ends them; the adapter's if not given.
+            period_s: seconds that the values stand for, as of `seconds`; the adapter's if not given.
+            stamp: whether the time begins or ends them, as of `stamp`; the adapter's if not given.
             source: whose clock it is; the adapter's if not given.
             at: the moment itself, where the adapter has it already.
             now: whether a missing time is that of arrival, in an archive too.
         """
-        stamp = stamp or self.format.stamp
+        unusable = stamp == "unusable" or (period_s is not None and math.isnan(period_s))
+        stamp = self.format.stamp if stamp is None or stamp == "unusable" else stamp
         clock: TimeSource = source or self._source()
         period_s = self.format.period_s if period_s is None else period_s
         too_long = period_s is not None and period_s > MAX_PERIOD_S
         period = None if too_long or period_s is None or not period_s >= 1 else math.ceil(period_s)
         if at is None:
-            if stated and (stated.has_parts() or stated.peek() is not None):
+            if stated and (stated.has_parts() or stated.is_twice() or stated.peek() is not None):
                 at = self.moment(device, stated)
             elif self.format.archive and not now:
                 self.refused.add("no_stamp", "", "", "no time in it, and it may be of any age")
@@ -93,6 +107,8 @@ class Tray(Ledger):
         if too_long:
             why = f"a mean over {period_s:g} s is no reading of the air at a time: at most {MAX_PERIOD_S} s"
             self.refused.add("period_too_long", "", "", why)
+            at = None
+        if unusable:  # refused by name; a mean over an hour is no value of a moment
             at = None
         if at is not None and self.context.received_at - at > BACKLOG and not self.format.archive:
             hours = (self.context.received_at - at) / BACKLOG
@@ -110,6 +126,9 @@ class Tray(Ledger):
         """The moment that a part of the payload states, taken; None where it is refused."""
         if stated.has_parts():
             self.refuse("not_a_time", stated, "a time is due here")
+            return None
+        if stated.is_twice():
+            self.refuse("not_a_time", stated, "it is there twice, with different values")
             return None
         return self.moment_of(device, stated.take(), stated)
 
@@ -172,30 +191,38 @@ class Tray(Ledger):
         return None
 
     def seconds(self, part: Node, factor: float = 1.0) -> float | None:
-        """A period that the payload states, in seconds; None where it states none, or none that can be."""
+        """A period that the payload states, in seconds; None where it states none, nan if refused."""
+        if part.has_parts() or part.is_twice():
+            self.refuse("not_a_period", part, "a number of seconds is due here, once")
+            return math.nan
         raw = part.take()
         number = number_of(raw)
         if number is not None and 0 <= number * factor < 1e9:
             return number * factor
         if not says_nothing(raw):
             self.refused.add("not_a_period", part.path, part, f"{short(raw)} is no length of time")
+            return math.nan
         return None
 
     def ago(self, part: Node) -> datetime | None:
         """The moment so many seconds before the arrival, a day at most; None where it cannot be told."""
         seconds = self.seconds(part)
-        if seconds is None or seconds > _LONGEST_AGO_S:
+        if seconds is None or not 0 <= seconds <= _LONGEST_AGO_S:
             self.refused.add("not_an_age", part.path, part, "it is no number of seconds up to a day")
             return None
         return self.context.received_at - timedelta(seconds=round(seconds))
 
-    def stamp(self, part: Node) -> Stamp:
+    def stamp(self, part: Node) -> Stamp | Unusable:
         """Whether times begin or end their period, where the payload says so; else as the adapter does."""
+        if part.has_parts() or part.is_twice():
+            self.refuse("not_a_stamp", part, "begins or ends is due here, once")
+            return "unusable"
         raw = part.take()
         if raw == "begins":
             return "begins"
         if raw != "ends" and not says_nothing(raw):
             self.refused.add("not_a_stamp", part.path, part, f"{short(raw)}: begins or ends")
+            return "unusable"
         return "ends" if raw == "ends" else self.format.stamp
 
     def other(self, name: str, part: Node) -> None:

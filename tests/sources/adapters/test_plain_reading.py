@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from schemas.base import from_ms
 from schemas.reading import Reading, decode
+from sources.adapters import adapters
 from sources.adapters.core.source_format import Context
 from sources.adapters.core.translation import translate
 from sources.adapters.skyfuse_json import ADAPTER, plain_message
@@ -53,7 +54,7 @@ def texts(draw: st.DrawFn) -> bytes:
         text = text.replace('{"parameter"', f'{{"{name}": "main", "parameter"', 1)
     if draw(st.integers(0, 9)) == 0:
         text = text[: draw(st.integers(0, len(text)))]
-    return text.encode()
+    return text.replace('":', draw(st.sampled_from(['":', '" :', '"\n:']))).encode()
 
 
 @given(texts(), st.sampled_from([None, "hint"]))
@@ -67,6 +68,81 @@ def test_it_makes_the_same_reading_or_none(data: bytes, station: str | None) -> 
     assert (made.readings, made.refused, made.left_out) == ((reading,), (), ())
     assert (fast.station, fast.values) == (reading.station, len(reading.values))
     assert decode(fast.data) is not None  # the fast way of the stages, too
+
+
+TIME = b'"observed_at":"2026-08-21T09:59:00Z"'
+VALUE = b'{"parameter":"pm25","value":1,"unit":"ug/m3"}'
+WHOLE = b'{"station":"roof",%s,"period":60,"values":[%s,%s]}' % (TIME, VALUE, VALUE.replace(b"pm25", b"pm10"))
+BEFORE_COLON = st.sampled_from([b"", b" ", b"\t", b"\n "])
+
+
+@given(
+    st.sampled_from(["station", "observed_at", "period", "stamp", "values", "parameter", "value", "unit"]),
+    BEFORE_COLON, BEFORE_COLON, st.sampled_from([None, "hint"]), st.booleans(),
+)  # fmt: skip
+def test_what_is_there_twice_is_believed_by_neither_way(
+    name: str, before: bytes, more: bytes, station: str | None, lines: bool
+) -> None:
+    other = {
+        "station": b'"yard"', "observed_at": b'"2026-08-21T08:00:00Z"', "period": b"3600",
+        "stamp": b'"begins"', "values": b"[]", "parameter": b'"no2"', "value": b"900", "unit": b'"ppb"',
+    }[name]  # fmt: skip
+    of_value = name in ("parameter", "value", "unit")
+    data = WHOLE.replace(b'"stamp"', b'"stamp"').replace(b'"period"', b'"stamp":"ends","period"')
+    added = b'{"%s"%s:%s,' % (name.encode(), more, other)
+    data = data.replace(b'{"parameter"', added + b'"parameter"', 1) if of_value else added + data[1:]
+    data = data.replace(b'"%s":' % name.encode(), b'"%s"%s:' % (name.encode(), before))
+    data = data.replace(b"\n", b" ")
+    assert plain_message(data, NOW, station) is None
+    body = data + b"\n" + WHOLE.replace(b"roof", b"other") if lines else data
+    made = translate(ADAPTER, body, replace(CONTEXT, station=station))
+    assert "twice" in [part.code for part in made.refused]
+    mine = [reading for reading in made.readings if reading.station != "other"]
+    assert [value.parameter for reading in mine for value in reading.values] == (["pm10"] if of_value else [])
+    assert len(made.readings) - len(mine) == lines
+
+
+def test_a_time_that_stands_twice_is_not_that_of_arrival() -> None:
+    for name, body, time in (
+        ("airgradient", b'{"serialno":"a","pm02":7', b',"timestamp":"2026-08-21T0%d:00:00Z"'),
+        ("purpleair", b'{"SensorId":"a","pm2_5_atm":7', b',"DateTime":"2026/08/21T0%d:00:00z"'),
+    ):
+        made = translate(adapters()[name], body + time % 8 + time % 9 + b"}", CONTEXT)
+        assert not made.readings
+        assert {"twice", "not_a_time", "no_time"} <= {part.code for part in made.refused}
+
+
+@pytest.mark.parametrize("said", [b'"period":"1h"', b'"period":"PT1H"', b'"period":-1', b'"period":[60]',
+                                  b'"stamp":"middle"', b'"stamp":1', b'"stamp":{}'])  # fmt: skip
+def test_a_period_that_cannot_be_read_makes_no_value_of_a_moment(said: bytes) -> None:
+    data = WHOLE.replace(b'"period":60', said)
+    assert plain_message(data, NOW, None) is None
+    made = translate(ADAPTER, data, CONTEXT)
+    assert not made.readings
+    assert {part.code for part in made.refused} <= {"not_a_period", "not_a_stamp", "no_time"}
+    if b"[" not in said and b"{" not in said:
+        [name, value] = said.decode().replace('"', "").split(":")
+        table = f"station,time,parameter,value,unit,{name}\nroof,2026-08-21T09:00:00Z,pm25,1,ug/m3,{value}\n"
+        assert not translate(adapters()["skyfuse-csv"], table.encode(), CONTEXT).readings
+
+
+@given(st.lists(st.booleans(), min_size=2, max_size=8).filter(lambda good: 2 * sum(good) >= len(good)))
+def test_a_bad_line_spoils_itself_alone(good: list[bool]) -> None:
+    bad = b'{"station":"roof","observed_at":"2026'
+    lines = [WHOLE.replace(b"09:59", b"09:%02d" % number) if one else bad for number, one in enumerate(good)]
+    made = translate(ADAPTER, b"\n".join(lines), CONTEXT)
+    assert [reading.observed_at.minute for reading in made.readings] == [
+        n for n, one in enumerate(good) if one
+    ]
+    assert [(part.code, part.where) for part in made.refused] == [
+        ("not_json", f"line {number + 1}") for number, one in enumerate(good) if not one
+    ]
+
+
+def test_a_document_over_lines_is_no_lines() -> None:
+    data = WHOLE.replace(b'"values":[', b'"values":[\n').replace(b"},{", b"},\n{").replace(b"}]}", b"}\n]}")
+    made = translate(ADAPTER, data, CONTEXT)
+    assert ([len(reading.values) for reading in made.readings], made.refused) == ([2], ())
 
 
 @pytest.mark.parametrize(
