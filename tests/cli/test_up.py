@@ -256,7 +256,7 @@ def test_the_table_says_which_sink_waits_and_since_when():
 
 
 def test_up_names_the_ways_in_when_the_gateway_takes_them():
-    found = []
+    found: list[bool] = []
 
     def asked(pipeline: Pipeline) -> None:
         found.extend(takes(pipeline, ways, 0.0) for ways in (("http",), ("http", "mqtt"), ()))
