@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from schemas.alert import Alert
 from schemas.base import Record, first_error, from_ms
-from schemas.estimate import Estimate, Inputs, ModelOutput
+from schemas.estimate import Estimate, Inputs, ModelOutput, SensorDrift
 from schemas.features import Features, Quality
 from schemas.reading import Reading, Value
 from schemas.station import Camera, CameraBands, FarBand, FoundBand, Station
@@ -28,6 +28,7 @@ ESTIMATE = estimate(
     indices=(index(imputed_share=0.25),),
     model=ModelOutput(aqi=60.5, lo=40.5, hi=80.5, sensors={"pm25": 15.5}, shares={"image": 0.5}),
     inputs=Inputs(readings=3, humidity=55.5),
+    drift={"pm25": SensorDrift(kind="slide", since=WHEN, share=0.25, reason="pm25 slides")},
 )
 FEATURES = Features(
     station="s1", camera="main", captured_at=WHEN, frame_id="f", sha256="0" * 64, bundle="b",

@@ -19,14 +19,18 @@ KEY = new_key()
 
 
 def commands() -> list[str]:
-    """The curl commands of the page's part on devices; a line that ends in a backslash goes on."""
+    """The curl commands of the page's part on devices, behind the line that makes their file, if any.
+
+    A line that ends in a backslash goes on.
+    """
     part = PAGE.read_text().partition("### Connect a device")[2].partition("\n### ")[0]
-    lines = re.sub(r"\\\n\s*", "", part).splitlines()
-    return [line.strip() for line in lines if line.startswith("    curl ")]
+    whole = re.sub(r"\\\n\s*", "", part)
+    lines = whole.replace("readings.csv\n    curl", "readings.csv && curl").splitlines()
+    return [line.strip() for line in lines if line.startswith(("    curl ", "    printf "))]
 
 
 def test_there_are_commands_for_readings_and_pictures() -> None:
-    assert ["observations" in one for one in commands()] == [True, False]
+    assert ["observations" in one for one in commands()] == [True, True, False]
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
@@ -55,6 +59,6 @@ def test_each_command_of_the_page_is_taken(tmp_path: Path) -> None:
         finally:
             serving.cancel()
             await asyncio.gather(serving, return_exceptions=True)
-        assert (len(log.readings), len(log.frames)) == (1, 1)
+        assert (len(log.readings), len(log.frames)) == (2, 1)
 
     asyncio.run(run())
