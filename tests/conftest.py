@@ -1,6 +1,7 @@
 """Fixtures for tests against real servers: one of each for the session, each test's data its own."""
 
 import itertools
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -89,3 +90,18 @@ def proxy() -> Iterator[Callable[..., FaultProxy]]:
     yield make
     for one in made:
         one.close()
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[tuple[Influx1, str] | None]:
+    """A real InfluxDB (Debian's 1.6, spoken to in version 2's way through a proxy) where it is installed."""
+    if shutil.which("influxd") is None:
+        yield None
+        return
+    (tmp_path / "influx").mkdir()
+    with influxdb(tmp_path / "influx") as influx:
+        proxy = FaultProxy(influx.url, influx1=True)
+        try:
+            yield influx, proxy.url
+        finally:
+            proxy.close()

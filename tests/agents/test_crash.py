@@ -1,8 +1,6 @@
 """kill -9 of workers and of the broker at random points: the series comes out as if nothing had happened."""
 
 import random
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,28 +8,13 @@ import pytest
 
 from infra.stack.broker import EmbeddedBroker
 from settings.sections import InfluxSettings, KafkaSettings, Settings
-from tests.engines import FaultProxy, Influx1, influxdb
+from tests.engines import Influx1
 from tests.harness import REPLAY, city, expected_windows, fleet, send, stored, until
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 KILLS = 20
 PARTITIONS = 2
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[tuple[Influx1, str] | None]:
-    """A real InfluxDB (Debian's 1.6, spoken to in version 2's way through a proxy) where it is installed."""
-    if shutil.which("influxd") is None:
-        yield None
-        return
-    (tmp_path / "influx").mkdir()
-    with influxdb(tmp_path / "influx") as influx:
-        proxy = FaultProxy(influx.url, influx1=True)
-        try:
-            yield influx, proxy.url
-        finally:
-            proxy.close()
 
 
 def series(engine: tuple[Influx1, str], database: str) -> list[Any]:

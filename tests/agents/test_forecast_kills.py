@@ -2,9 +2,7 @@
 
 import os
 import random
-import shutil
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -20,7 +18,7 @@ from schemas.weather import WeatherHour, WeatherIssue
 from settings.sections import InfluxSettings, KafkaSettings, Settings, WindowSettings
 from sinks.store import Store
 from streams.topics import DEAD_LETTERS, ESTIMATES, FEATURES, FORECASTS, FRAMES, WEATHER
-from tests.engines import FaultProxy, Influx1, influxdb
+from tests.engines import Influx1
 from tests.forecast.small import small_bundle
 from tests.harness import Sent, fleet, punctuations, read_all, reading, send, until
 
@@ -71,21 +69,6 @@ def town() -> tuple[list[Sent], list[Sent], list[Sent]]:
                     reading(station, BEGIN + minute * 60_000 - 1000 * number, values)
                 )
     return [*silent, *first], weather, [*later, *punctuations(ends, PARTITIONS)]
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[tuple[Influx1, str] | None]:
-    """A real InfluxDB where one is installed."""
-    if shutil.which("influxd") is None:
-        yield None
-        return
-    (tmp_path / "influx").mkdir()
-    with influxdb(tmp_path / "influx") as influx:
-        proxy = FaultProxy(influx.url, influx1=True)
-        try:
-            yield influx, proxy.url
-        finally:
-            proxy.close()
 
 
 def test_kills_change_no_forecast_and_no_score(

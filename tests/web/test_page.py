@@ -149,7 +149,11 @@ def test_the_next_three_days_are_shown_where_they_were_foretold(browser, shown):
         page.locator("h2", has_text="The next three days").wait_for(state="hidden")
     with page_of(browser, shown, "/stations/b?what=pm25") as page:
         shows(page, "section", "What this rests on")
-        page.wait_for_timeout(300)
+        with page.expect_response("**/api/v1/forecast?*") as answer:
+            page.reload()
+        answer.value.finished()
+        shows(page, "section", "What this rests on")
+        page.evaluate("new Promise(requestAnimationFrame)")  # what became of the answer is drawn
         assert not page.locator("h2", has_text="The next three days").is_visible()
 
 
