@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -134,13 +134,18 @@ class Listener:
         self._ended.set()
 
 
-#: Windows of now: of older ones the page says that they are old.
-BEGIN = int(time.time()) // 60 * 60 - 300
+def windows_of_now() -> Callable[[int], Sent]:
+    """Estimates by number, of the minutes just gone: of older ones the page says that they are old.
 
+    Read as the test begins: the module is imported as the run begins, which may be half an hour before.
+    """
+    begin = int(time.time()) // 60 * 60 - 300
 
-def sent(number: int) -> Sent:
-    one = estimate("s1", BEGIN + 60 * number, 1, {"pm25": measured(5.0)}, (index(40),))
-    return Sent(ESTIMATES, b"s1", one.model_dump_json().encode())
+    def sent(number: int) -> Sent:
+        one = estimate("s1", begin + 60 * number, 1, {"pm25": measured(5.0)}, (index(40),))
+        return Sent(ESTIMATES, b"s1", one.model_dump_json().encode())
+
+    return sent
 
 
 @pytest.fixture
@@ -200,6 +205,7 @@ def test_what_is_killed_is_named_and_costs_neither_a_listener_nor_the_open_page_
     worker, page, restartable_broker
 ):
     settings = worker.settings
+    sent = windows_of_now()
     send(settings, [sent(0)])
     until(lambda: worker.health()["stations"] == 1, "the first estimate", 30)
     if page is not None:
