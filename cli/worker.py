@@ -36,7 +36,9 @@ def worker(
     role: Annotated[
         RoleName, typer.Argument(help="vision, fusion, network, sink, alert, forecast, gateway or web.")
     ],
-    web_port: Annotated[int, typer.Option(help="Port for /livez, /readyz and /metrics; 0: none.")] = 0,
+    web_port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="Port for /livez, /readyz and /metrics; 0: none.")
+    ] = 0,
     web_host: Annotated[
         str, typer.Option(help="Address they are served at; 0.0.0.0 where another machine asks for them.")
     ] = "127.0.0.1",

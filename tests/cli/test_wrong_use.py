@@ -70,3 +70,10 @@ def test_how_long_is_written_as_in_the_settings(data: Path, monkeypatch: pytest.
         assert CliRunner().invoke(app, ["up", *wrong]).exit_code == 2
     assert len(asked) == 3
     assert not data.exists()
+
+
+def test_a_port_that_is_none_is_refused_before_anything_is_asked_of_a_broker(data: Path) -> None:
+    result = CliRunner().invoke(app, ["worker", "sink", "--web-port", "99999"])
+    assert result.exit_code == 2
+    assert "--web-port" in result.output
+    assert not data.exists()
