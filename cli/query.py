@@ -20,7 +20,7 @@ from rich.text import Text
 from cli.errors import QueryError
 from cli.shared.cells import index_cell, leading, pollutant_cell
 from cli.shared.fitting import ANY_WIDTH, fitting, screen
-from cli.shared.forecasts import forecast_csv, forecast_json, forecast_tables
+from cli.shared.forecasts import forecast_csv, forecast_json, forecast_tables, words
 from cli.shared.periods import period_json, period_row, period_tables, told
 from cli.shared.times import age_words, local_time, moment, zones_of
 from infra.stores import replay_shown, replay_stores
@@ -30,6 +30,7 @@ from schemas.parameters import LABELS, POLLUTANTS, Pollutant
 from settings.sections import Settings
 from sinks.retention import Left
 from sinks.store import Store
+from web.why import sentences
 
 #: Rows of a table on the screen when no limit is given.
 SCREENFUL: Final = 40
@@ -277,6 +278,12 @@ def query(
     forecast: Annotated[
         bool, typer.Option("--forecast", help="The newest forecasts instead, of the next three days.")
     ] = False,
+    why: Annotated[
+        bool,
+        typer.Option(
+            "--why", help="In sentences: what the newest windows rest on, what moves the forecasts."
+        ),
+    ] = False,
 ) -> None:
     """Estimates from the local store."""
     now = datetime.now(UTC)
@@ -286,6 +293,11 @@ def query(
         typer.echo(
             f"skyfuse: there is no live store; these are the estimates of the replay {shown}", err=True
         )
+    if why:
+        if since or until or limit or forecast or format is not Format.table:
+            raise QueryError("--why speaks of the newest windows, in sentences: give a station, or nothing")
+        _write(_reasons(station, store_file or settings.store_path), output)
+        return
     if forecast:
         if since or until or limit or format is Format.parquet:
             raise QueryError(
@@ -338,6 +350,25 @@ def query(
                 raise QueryError("Parquet is not for a screen: give --output FILE")
             data = to_parquet(found)
     _write(data, output)
+
+
+def _reasons(station: str | None, path: Path) -> bytes:
+    """What the newest window of each station rests on, and what moves its forecast."""
+    with Store(path, read_only=True) as store:
+        wanted = [name for name in store.known_stations() if station in (None, name)]
+        newest = {name: store.read(name, limit=1) for name in wanted}
+        forecasts = {one.station: one for one in store.forecasts(station)}
+    lines = []
+    for name, windows in newest.items():
+        for estimate in windows:
+            lines += [f"{name}, window to {format_time(estimate.window.end)}"]
+            lines += [f"  {sentence}" for sentence in sentences(estimate)]
+        if (made := forecasts.get(name)) is not None:
+            lines += [f"{name}, forecast of {format_time(made.issued_at)}", *map("  {}".format, words(made))]
+    if not lines:
+        of = "" if station is None else f" of station {station}"
+        raise QueryError(f"the store has no window{of}: `skyfuse query` names the stations that it has")
+    return ("\n".join(lines) + "\n").encode()
 
 
 def _forecasts(station: str | None, format: Format, output: Path | None, path: Path) -> None:

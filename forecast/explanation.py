@@ -6,10 +6,11 @@ interventional TreeSHAP; Lundberg et al. 2020, Nature Machine Intelligence 2:56)
 linear. What a neural network adds to a mix is not shared out, and is named as what is left.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import factorial
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -57,17 +58,26 @@ def explained(
     """Of the forecast of `mix` for one station (its row) from the end of the hour `origin` of the panel.
     `horizon` is one of `ANCHORS`.
     """
-    at = np.array([origin])
-    mean = float(mix.predict(inputs, at, (horizon,))[station, 0, 0, pollutant, -1])
-    row = PollutantRows(inputs, pollutant, at).at(horizon)[station : station + 1]
+    mean = float(mix.predict(inputs, np.array([origin]), (horizon,))[station, 0, 0, pollutant, -1])
+    (one,) = explained_rows(mix, inputs, [station], origin, pollutant, horizon, [mean])
+    return one
+
+
+def explained_rows(
+    mix: Mix, inputs: ForecastInputs, stations: Sequence[int], origin: int, pollutant: int, horizon: int,
+    means: Sequence[float],
+) -> Iterator[ForecastExplanation]:  # fmt: skip
+    """The same of several stations (their rows) whose `means` are known."""
     told = inputs.told
-    (values,), usual = _shared(mix, row, told, pollutant, horizon)
-    last = float(inputs.features.last(pollutant, _ridge(mix).typical[pollutant])[station, origin])
-    shares: dict[Subject, float] = {}
-    for column, value in zip(columns(told), values.tolist(), strict=True):
-        shares[column.subject] = shares.get(column.subject, 0.0) + value
-    left = mean - last - usual - float(values.sum())
-    return ForecastExplanation(POLLUTANTS[pollutant], horizon, last, mean, usual, shares, left)
+    rows = PollutantRows(inputs, pollutant, np.array([origin])).at(horizon)[stations]
+    shared, usual = _shared(mix, rows, told, pollutant, horizon)
+    last = inputs.features.last(pollutant, _ridge(mix).typical[pollutant])[stations, origin].tolist()
+    for values, before, mean in zip(shared, last, means, strict=True):
+        shares: dict[Subject, float] = {}
+        for column, value in zip(columns(told), values.tolist(), strict=True):
+            shares[column.subject] = shares.get(column.subject, 0.0) + value
+        left = mean - before - usual - float(values.sum())
+        yield ForecastExplanation(POLLUTANTS[pollutant], horizon, before, mean, usual, shares, left)
 
 
 def _ridge(mix: Mix) -> Ridge:
@@ -264,15 +274,19 @@ _WORDS: Final[Mapping[Subject, str]] = {
 }  # fmt: skip
 
 
-def sentence(one: ForecastExplanation) -> str:
-    """In words: which way, and what moves it most."""
+def sentence(one: ForecastExplanation, facts: Mapping[Subject, str] = MappingProxyType({})) -> str:
+    """In words: which way, and what moves it most; `facts`: what stands behind a subject."""
     change = one.mean - one.last
     steady = abs(change) < 0.05 * max(one.last, 1.0)
     head = "about as now" if steady else f"{'rising' if change > 0 else 'falling'} by {abs(change):.3g} ug/m3"
-    return f"{head}: {', '.join(f'{words} {by:+.3g}' for words, by in _most(one)) or 'nothing stands out'}"
+    named = ", ".join(
+        f"{_WORDS[subject]} {by:+.3g}{f' ({facts[subject]})' if subject in facts else ''}"
+        for subject, by in _most(one)
+    )
+    return f"{head}: {named or 'nothing stands out'}"
 
 
-def _most(one: ForecastExplanation) -> Iterable[tuple[str, float]]:
+def _most(one: ForecastExplanation) -> Iterable[tuple[Subject, float]]:
     order = sorted(one.shares.items(), key=lambda item: -abs(item[1]))
     largest = abs(order[0][1]) if order else 0.0
-    return [(_WORDS[subject], by) for subject, by in order[:_NAMED] if abs(by) > _SMALL * largest]
+    return [(subject, by) for subject, by in order[:_NAMED] if abs(by) > _SMALL * largest]

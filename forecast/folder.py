@@ -34,6 +34,9 @@ _REFERENCE_CELSIUS: Final = 25.0
 #: Panels longer than this are a slip of a clock, not a history: every hour between takes memory.
 _MOST_HOURS: Final = 40 * 366 * 24
 
+#: Where the wind of a station's own sensors goes: parts of the direction alone.
+_TOWARDS: Final = ("towards_east", "towards_north")
+
 _Sums = dict[tuple[str, int], dict[str, list[float]]]
 
 
@@ -59,7 +62,12 @@ def read_panel(root: Path, latest_ms: int) -> tuple[Panel, list[str]]:
             if isinstance(known, str):
                 problems.append(f"{row.where}: {known}")
             else:
-                found[row.station, at // HOUR_MS][row.parameter].append(known)
+                sums = found[row.station, at // HOUR_MS]
+                if row.parameter == "winddirection":
+                    for name, part in zip(_TOWARDS, wind_towards(1.0, known), strict=True):
+                        sums[name].append(part)
+                else:
+                    sums[row.parameter].append(known)
     for table in (root / "weather.csv", root / "weather.csv.gz"):
         if table.is_file():
             _read_weather(table, latest_ms, found, problems)
@@ -127,6 +135,8 @@ def _channels(means: dict[str, float]) -> list[float]:
     known = dict(means)
     if "windspeed" in known:
         known["wind_speed"] = known["windspeed"]
+        if "wind_east" not in known and "towards_east" in known:
+            known["wind_east"], known["wind_north"] = (known["windspeed"] * known[name] for name in _TOWARDS)
     if "dewpoint" not in known and {"temperature", "relativehumidity"} <= known.keys():
         known["dewpoint"] = dewpoint(known["temperature"], known["relativehumidity"])
     return [known.get(channel, math.nan) for channel in CHANNELS]

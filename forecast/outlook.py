@@ -17,10 +17,11 @@ from forecast.contest import Contest
 from forecast.features import LOOKBACK
 from forecast.grades import graded
 from forecast.hours import StationHours
-from forecast.mix import said_by_each
+from forecast.mix import Mix, said_by_each
 from forecast.models import ANCHORS, ForecastInputs, ForecastModel, interpolated, moved
 from forecast.panel import HORIZON, QUANTILES, WEATHER_CHANNELS, Panel
 from forecast.places import place_of, regions, sun_offset
+from forecast.reasons import another_spoke, reasons
 from forecast.running import RunningRecord
 from forecast.stored import StationOutlook
 from forecast.weather import WeatherAtHand
@@ -28,7 +29,7 @@ from schemas.arrays import Float32, Float64, Int64
 from schemas.base import from_ms, to_ms
 from schemas.errors import Refused
 from schemas.estimate import Estimate
-from schemas.forecast import Forecast, IndexForecast, PollutantForecast
+from schemas.forecast import REASONS_HOURS, Forecast, ForecastReason, IndexForecast, PollutantForecast
 from schemas.limits import FORGOTTEN_AFTER_MS, STATIONS_PER_PARTITION
 from schemas.parameters import POLLUTANTS, Pollutant
 from schemas.station import Station
@@ -58,7 +59,8 @@ StationRecords = Callable[[str], Station | None]
 class _Said:
     """What was made of all stations: (stations, 72, pollutants, 8) as the model has it, which of them by the
     weather to come, persistence (stations, pollutants), whether neighbours measure each (likewise), the
-    medians of all models (stations, anchors, pollutants, models), and the places of those that spoke.
+    medians of all models (stations, anchors, pollutants, models), the places of those that spoke, and what it
+    was made from, without and with the weather to come (None: nobody has it).
     """
 
     names: Sequence[str]
@@ -68,6 +70,7 @@ class _Said:
     near: NDArray[np.bool_]
     medians: Float32
     speakers: Int64
+    inputs: tuple[ForecastInputs, ForecastInputs | None]
 
 
 class Outlook:
@@ -114,6 +117,7 @@ class Outlook:
         known = self._known(estimate.station)
         known.heard = max(known.heard, to_ms(estimate.window.end))
         known.hours.take(estimate)
+        known.sensed.take(estimate)
 
     def take_weather(self, issue: WeatherIssue) -> None:
         """Keep what was issued for a station. Raises Refused."""
@@ -158,6 +162,7 @@ class Outlook:
         self.made = hour
         for one in self.stations.values():
             one.hours.advance(hour)
+            one.sensed.advance(hour)
             one.weather.advance(hour)
         return self._publish(hour, self._speaking(hour), records, 1)
 
@@ -166,7 +171,8 @@ class Outlook:
         if self.made is None:
             return []
         hour = self.made
-        changed = {name for name, one in self.stations.items() if one.hours.settle()}
+        settled = {name: (one.hours.settle(), one.sensed.settle()) for name, one in self.stations.items()}
+        changed = {name for name, moved in settled.items() if any(moved)}
         return self._publish(hour, [name for name in self._speaking(hour) if name in changed], records, 2)
 
     def _speaking(self, hour: int) -> list[str]:
@@ -197,6 +203,7 @@ class Outlook:
         )
         indices = self._indices(hour, wanted, published, leading, records)
         short = six_digits(published)
+        because = self._reasons(said, rows, leading)
         issued = from_ms((hour + 1) * HOUR_MS)
         made = []
         for place, (row, name) in enumerate(zip(rows, wanted, strict=True)):
@@ -207,10 +214,40 @@ class Outlook:
                     station=name, issued_at=issued, revision=revision, model=self._label,
                     weather_issued_at=from_ms(at) if at else None,
                     pollutants=self._pollutants(known, short[place], said.speakers[row]),
+                    history_h=known.hours.measured, reasons=because[place],
                     indices=tuple(indices[name]), scores=known.record.scores(known.contest.mean_errors),
                 )
             )  # fmt: skip
         return made
+
+    def _reasons(
+        self, said: _Said, rows: Sequence[int], leading: NDArray[np.bool_]
+    ) -> list[dict[Pollutant, ForecastReason]]:
+        """Of the stations in `rows`, of the pollutants that make their indices (stations, pollutants)."""
+        found: list[dict[Pollutant, ForecastReason]] = [{} for _ in rows]
+        mix = self._models[-1]
+        if not isinstance(mix, Mix):
+            return found
+        anchor = ANCHORS.index(REASONS_HOURS)
+        for column, name in enumerate(POLLUTANTS):
+            means = said.raw[:, REASONS_HOURS - 1, column, -1]
+            speaks = said.speakers[:, anchor, column]
+            asked = [place for place in range(len(rows)) if leading[place, column]]
+            for told, inputs in enumerate(said.inputs):
+                places = [place for place in asked if said.told[rows[place]] == bool(told)]
+                its_own = [place for place in places if speaks[rows[place]] == len(self._models) - 1]
+                if inputs is not None and its_own:
+                    some = [rows[place] for place in its_own]
+                    made = reasons(mix, inputs, some, column, means[some].tolist())
+                    found_here = dict(zip(its_own, made, strict=True))
+                else:
+                    found_here = {}
+                for place in places:
+                    row = rows[place]
+                    found[place][name] = found_here.get(place) or another_spoke(
+                        self._names[speaks[row]], float(said.last[row, column]), float(means[row])
+                    )
+        return found
 
     def _leading(self, name: str, hour: int, near: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """(pollutants,): those that make the station's index. What is not measured there does not lead beside
@@ -227,7 +264,7 @@ class Outlook:
         panel = Panel(
             tuple(names), hour + 1 - LOOKBACK,
             tuple(sun_offset(records(name), hour) for name in names),
-            np.stack([np.concatenate([one.hours.means, one.weather.past], axis=1) for one in known]),
+            np.stack([np.concatenate([one.hours.means, one.sky], axis=1) for one in known]),
             regions([place_of(records(name)) for name in names]),
         )  # fmt: skip
         told = [one.weather.tells() for one in known]
@@ -235,6 +272,7 @@ class Outlook:
         medians = np.empty((len(names), len(ANCHORS), len(POLLUTANTS), len(self._models)), np.float32)
         speakers = np.stack([one.contest.leaders() for one in known])
         inputs = ForecastInputs(panel)
+        with_weather = None
         if not all(told):
             raw[:], medians[:] = self._ask(inputs, speakers)
         if any(told):
@@ -247,7 +285,9 @@ class Outlook:
             raw[told], medians[told] = said[told], middle[told]
         last = [inputs.features.last(place, usual)[:, -1] for place, usual in enumerate(self._typical)]
         near = np.isfinite(inputs.features.neighbours).sum(axis=1) > 0
-        return _Said(names, raw, told, np.stack(last, axis=-1), near, medians, speakers)
+        return _Said(
+            names, raw, told, np.stack(last, axis=-1), near, medians, speakers, (inputs, with_weather)
+        )  # fmt: skip
 
     def _ask(self, inputs: ForecastInputs, speakers: Int64) -> tuple[Float32, Float32]:
         """What those say who speak (stations, anchors, pollutants): (stations, 72, pollutants, 8); and the

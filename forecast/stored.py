@@ -2,16 +2,21 @@
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from forecast.contest import Contest
-from forecast.hours import StationHours
+from forecast.hours import SensedWeather, StationHours
 from forecast.running import RunningRecord
 from forecast.weather import WeatherAtHand
+from schemas.arrays import Float32
 from schemas.state import Codec
 
 
 @dataclass
 class StationOutlook:
-    """All that is remembered of a station; `heard`: end of its newest window, ms."""
+    """All that is remembered of a station; `heard`: end of its newest window, ms; `sensed`: the weather by
+    its own sensors, `weather`: as it was issued.
+    """
 
     station: str
     heard: int
@@ -19,6 +24,13 @@ class StationOutlook:
     weather: WeatherAtHand
     record: RunningRecord
     contest: Contest = field(default_factory=Contest)
+    sensed: SensedWeather = field(default_factory=SensedWeather)
+
+    @property
+    def sky(self) -> Float32:
+        """The weather until now (LOOKBACK, channels): as it was issued, else by the station's own sensors."""
+        issued = self.weather.past
+        return np.where(np.isnan(issued), self.sensed.channels, issued)
 
 
 OUTLOOKS = Codec("state of a station's forecasts", StationOutlook)
@@ -28,7 +40,7 @@ def read_outlook(_station: str, data: bytes) -> StationOutlook:
     """The state in a station's record. Raises StateError."""
     state = OUTLOOKS.decode(data)
     # What was read lies in the record's own bytes, which cannot be written to.
-    state.hours.means = state.hours.means.copy()
+    state.hours.means, state.sensed.means = state.hours.means.copy(), state.sensed.means.copy()
     state.weather.values, state.weather.issued = state.weather.values.copy(), state.weather.issued.copy()
     record = state.record
     record.offsets, record.made, record.raw = record.offsets.copy(), record.made.copy(), record.raw.copy()

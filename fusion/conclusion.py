@@ -265,6 +265,7 @@ def _assembled(concluded: Conclusion, blocks: Sequence[IndexBlock], bundle: str)
             standing=window.standing,
             frames=window.frames,
             humidity=None if window.humidity is None else tidy(window.humidity),
+            weather={name: tidy(value) for name, value in window.weather.items()},
             withheld=dict(window.withheld),
         ),
         bundle=bundle,

@@ -24,7 +24,7 @@ from schemas.base import from_ms
 from schemas.estimate import FrameUse
 from schemas.features import Features
 from schemas.limits import CAMERAS_PER_STATION, FORGOTTEN_AFTER_MS, SERIES_PER_STATION
-from schemas.parameters import POLLUTANTS
+from schemas.parameters import POLLUTANTS, OwnWeather
 from schemas.station import Station
 from schemas.times import HOUR_MS, end_of
 from streams.join import WindowView
@@ -78,6 +78,7 @@ class Prepared:
     frames: tuple[FrameUse, ...]
     readings: int
     humidity: float | None
+    weather: Mapping[OwnWeather, float]
     embedding: Float32 | None
     haze: Float32
     vector: Float32
@@ -152,6 +153,7 @@ def take_in(
             readings=found.count,
             standing=sum(not view.start <= item.time < view.end for item in items),
             humidity=found.humidity,
+            weather=found.weather,
             embedding=pool(embeddings) if embeddings else None,
             haze=(pool(hazes) if hazes else np.full(HAZE_SIZE, np.nan, np.float32)),
             vector=vector,

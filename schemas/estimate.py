@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from schemas.base import DeviceId, Record, StationId, UtcTime, format_time
 from schemas.errors import Refused
-from schemas.parameters import Pollutant
+from schemas.parameters import OwnWeather, Pollutant
 
 #: Header of an estimate that `skyfuse backfill` made; the value is `true`.
 BACKFILLED: Final = "x-backfilled"
@@ -209,6 +209,13 @@ class Inputs(Record):
         ),
     ] = 0
     humidity: Annotated[float | None, Field(description="mean relative humidity, %")] = None
+    weather: Annotated[
+        dict[OwnWeather, float],
+        Field(
+            description="what else of the weather the station's own sensors measured: Cel, hPa, m/s, degrees"
+            " from which it blows"
+        ),
+    ] = {}
     withheld: Annotated[
         dict[str, int],
         Field(description="values that were invalidated and do not count, by the annotation's id"),
@@ -307,6 +314,7 @@ def check_size(estimate: Estimate) -> None:
     _at_most(_INPUTS, "inputs", readings=inputs.readings, standing=inputs.standing)
     _at_most(_INPUTS, "inputs.withheld", **inputs.withheld)
     _at_most(_CONCENTRATION, "inputs", humidity=inputs.humidity)
+    _at_most(_CONCENTRATION, "inputs.weather", **inputs.weather)
     _short(_NAME, "inputs.withheld", inputs.withheld)
 
 

@@ -12,6 +12,9 @@ FORECAST_HOURS: Final = 72
 #: Levels of the quantiles.
 FORECAST_LEVELS: Final = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 
+#: So far ahead reasons are given.
+REASONS_HOURS: Final = 12
+
 _Hours = Annotated[tuple[float, ...], Field(min_length=FORECAST_HOURS, max_length=FORECAST_HOURS)]
 _Indices = Annotated[tuple[int | None, ...], Field(min_length=FORECAST_HOURS, max_length=FORECAST_HOURS)]
 
@@ -56,6 +59,24 @@ class IndexForecast(Record):
     ]
 
 
+class ForecastReason(Record):
+    """What moves the mean of one pollutant (ug/m3) so far ahead, beside an average hour of the training.
+
+    last + usual + all shares + unshared = mean.
+    """
+
+    hours: Annotated[int, Field(ge=1, le=FORECAST_HOURS, description="ahead")]
+    last: Annotated[float, Field(description="the last value")]
+    mean: float
+    usual: Annotated[float, Field(description="the change that is foretold in an average hour")] = 0.0
+    shares: Annotated[
+        dict[str, float],
+        Field(description="what each subject adds: own, neighbours, wind to come ...; exact Shapley values"),
+    ] = {}
+    unshared: Annotated[float, Field(description="what no share was made of: neural networks")] = 0.0
+    words: Annotated[str, Field(max_length=1000, description="the same in a sentence")]
+
+
 class RunningScore(Record):
     """How forecasts so far ahead did at this station; older ones count less (a month: a third)."""
 
@@ -88,6 +109,17 @@ class Forecast(Record):
     ] = None
     pollutants: dict[Pollutant, PollutantForecast]
     indices: tuple[IndexForecast, ...]
+    history_h: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            description="hours of the last week of which anything was measured: with few of them it is the"
+            " guess of a stranger; None: made by a version that did not tell",
+        ),
+    ] = None
+    reasons: Annotated[
+        dict[Pollutant, ForecastReason], Field(description="of the pollutants that make the index")
+    ] = {}
     scores: Annotated[
         dict[Pollutant, dict[str, RunningScore]],
         Field(description="by hours ahead; of what was foretold and has come"),

@@ -7,8 +7,10 @@ included, so that no stage has to ask; conversion happens once, where a reading 
 from typing import Final, Literal, get_args
 
 Pollutant = Literal["pm25", "pm10", "no2", "so2", "co", "o3"]
-Weather = Literal["relativehumidity", "temperature", "pressure"]
+Weather = Literal["relativehumidity", "temperature", "pressure", "windspeed", "winddirection"]
 Parameter = Literal[Pollutant, Weather]
+#: What estimates tell of the weather at a station, beside its humidity.
+OwnWeather = Literal["temperature", "pressure", "windspeed", "winddirection"]
 
 #: Order of the sensor vector in the model, in masks and in every array of six.
 POLLUTANTS: Final[tuple[Pollutant, ...]] = get_args(Pollutant)
@@ -26,6 +28,8 @@ WEATHER_UNITS: Final[dict[str, tuple[str, ...]]] = {
     "relativehumidity": ("%",),
     "temperature": ("Cel",),
     "pressure": ("hPa",),
+    "windspeed": ("m/s",),
+    "winddirection": ("deg",),
 }
 
 

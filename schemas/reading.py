@@ -26,6 +26,8 @@ LIMITS: Final[dict[str, tuple[float, float]]] = {
     "relativehumidity": (-6.0, 119.0),
     "temperature": (-90.0, 70.0),
     "pressure": (300.0, 1_100.0),
+    "windspeed": (0.0, 120.0),
+    "winddirection": (0.0, 360.0),
 }
 #: Rough ug/m3 per ppb at 25 degrees, only to apply LIMITS; the exact conversion is aqi.units.
 _UG_PER_PPB: Final = {"no2": 1.88, "so2": 2.62, "co": 1.145, "o3": 1.96}
@@ -79,7 +81,9 @@ class Value(Record):
     value: Annotated[
         float, Field(allow_inf_nan=True, description="in `unit`; finite, within the physical limits")
     ]
-    unit: Annotated[str, Field(description="ug/m3, mg/m3, ppb, ppm; weather: %, Cel, hPa")]
+    unit: Annotated[
+        str, Field(description="ug/m3, mg/m3, ppb, ppm; weather: %, Cel, hPa, m/s, deg (from which it blows)")
+    ]
     sensor: DeviceId = DEFAULT_SENSOR
     channel: Annotated[
         str,

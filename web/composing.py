@@ -205,7 +205,8 @@ def forecast(station: str, made: Forecast | None, now: int) -> ForecastAnswer:
     issued = to_ms(made.issued_at)
     shown = ForecastFan(
         issued_at=made.issued_at, revision=made.revision, model=made.model,
-        weather_issued_at=made.weather_issued_at,
+        weather_issued_at=made.weather_issued_at, history_h=made.history_h,
+        reasons={name: one.words for name, one in made.reasons.items()},
         at=tuple(from_ms(issued + hour * HOUR_MS) for hour in range(1, FORECAST_HOURS + 1)),
         levels=FORECAST_LEVELS,
         pollutants={

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.base import UtcTime
 from schemas.estimate import Estimate, Sides, Status, ValueKind
+from schemas.forecast import REASONS_HOURS
 from schemas.parameters import Pollutant
 
 
@@ -175,6 +176,19 @@ class ForecastFan(Document):
     model: Annotated[str, Field(description="bundle, its version, and the model in it")]
     weather_issued_at: Annotated[
         UtcTime | None, Field(description="of the newest weather to come that was used; null: none was")
+    ]
+    history_h: Annotated[
+        int | None,
+        Field(
+            description="hours of the last week of which anything was measured: with few of them draw it"
+            " fainter; null: not told"
+        ),
+    ]
+    reasons: Annotated[
+        dict[Pollutant, str],
+        Field(
+            description=f"what moves it, {REASONS_HOURS} hours ahead, in a sentence; of what makes the index"
+        ),
     ]
     at: Annotated[tuple[UtcTime, ...], Field(description="ends of the hours")]
     levels: Annotated[tuple[float, ...], Field(description="of the quantiles")]

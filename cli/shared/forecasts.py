@@ -16,6 +16,8 @@ from schemas.times import HOUR_MS
 #: Hours ahead that a table shows.
 _SHOWN: Final = (1, 2, 3, 6, 9, 12, 18, 24, 36, 48, 60, 72)
 _MEDIAN: Final = FORECAST_LEVELS.index(0.5)
+#: Fewer measured hours than these of the last week are said.
+_YOUNG: Final = 24
 _NAMES: Final = tuple(f"p{round(100 * level):02d}" for level in FORECAST_LEVELS)
 
 
@@ -43,6 +45,17 @@ def forecast_csv(forecasts: Sequence[Forecast]) -> bytes:
                     ]
                 )  # fmt: skip
     return text.getvalue().encode()
+
+
+def words(forecast: Forecast) -> Iterator[str]:
+    """What moves each pollutant that makes the index, and on how little it stands."""
+    for name, reason in forecast.reasons.items():
+        yield (
+            f"{LABELS[name]} in {reason.hours} h: {reason.mean:.4g} ug/m3 after {reason.last:.4g},"
+            f" {reason.words}."
+        )
+    if forecast.history_h is not None and forecast.history_h < _YOUNG:
+        yield f"It stands on {forecast.history_h} measured hours of the last week, and is wide for it."
 
 
 def forecast_tables(forecast: Forecast) -> Iterator[Table]:
@@ -89,5 +102,10 @@ def _table(forecast: Forecast, intervals: bool, pollutants: Sequence[str]) -> Ta
         f"ug/m3, medians{', with 90 % intervals' if intervals else ''}; made"
         f" {format_time(forecast.issued_at)} {told}{standard}"
     )
+    if forecast.history_h is not None and forecast.history_h < _YOUNG:
+        table.caption += f"; it stands on {forecast.history_h} measured hours of the last week"
+    # Of the pollutants that make the index one is enough here: `query --why` has them all.
+    for name, reason in list(forecast.reasons.items())[:1]:
+        table.caption += f"\n{LABELS[name]} in {reason.hours} h: {escape(reason.words)}"
     table.title, table.title_justify = escape(forecast.station), "left"
     return table

@@ -8,6 +8,7 @@ from aqi.comparisons import particles
 from aqi.flags import Verdict, combine
 from aqi.quality_defaults import Defaults
 from fusion.sensors.means import SensorMean, together
+from schemas.parameters import OwnWeather
 
 #: A window of which less than this share is covered counts for what is.
 WHOLE: Final = 0.75
@@ -50,6 +51,8 @@ class Readings:
     #: Per pollutant, what was left out (a sensor, or sensor/channel) and why, in words.
     refused: Mapping[str, Mapping[str, str]]
     humidity: float | None
+    #: What else its sensors say of the weather.
+    weather: Mapping[OwnWeather, float]
     count: int
 
 

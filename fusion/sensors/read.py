@@ -15,6 +15,7 @@ from fusion.sensors.memory import Level, SensorMemory
 from fusion.sensors.scaling import SCALES, Scalings
 from fusion.sensors.standing import standing_of
 from fusion.sensors.twins import DISTRUSTED_MS, Comparison
+from fusion.sensors.weather import own_weather
 from fusion.sensors.window import Objections, SensorWindow
 from schemas.parameters import POLLUTANTS
 from schemas.reading import LIMITS, scaling_of
@@ -63,6 +64,7 @@ def read(
             {name: pair for name, pair in objections.disputed.items() if name not in measured},
             objections.refused,
             humidities.serving(),
+            own_weather(window, series),
             len(items),
         ),
         sensors.remembered(measured),

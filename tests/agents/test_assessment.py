@@ -161,7 +161,7 @@ def from_a_camera(head: Head, end: int, history: History, pm25: float) -> tuple[
         view=view("s0", end, {}), station=Station(station="s0", kind="camera-only"), measured={}, failed={},
         disputed={}, refused={},
         frames=(FrameUse(camera="roof", captured_at=from_ms(end - 1000), usable=True),),
-        readings=0, humidity=None, embedding=np.zeros(128, np.float32),
+        readings=0, humidity=None, weather={}, embedding=np.zeros(128, np.float32),
         haze=np.full(20, np.nan, np.float32), vector=np.full(6, np.nan, np.float32), hour=12.0, sight=None,
         rows=None, begins_hour=False,
     )  # fmt: skip

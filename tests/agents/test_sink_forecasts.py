@@ -23,7 +23,7 @@ from cli.query import query
 from forecast.outlook import Outlook
 from schemas.base import to_ms
 from schemas.dead_letter import DeadLetter
-from schemas.forecast import Forecast
+from schemas.forecast import Forecast, ForecastReason
 from sinks.points import forecast_points
 from sinks.store import Store
 from streams.accept import Keys
@@ -31,6 +31,7 @@ from streams.stage import StageIo
 from streams.stations import StationBook
 from tests.agents.test_sink_alerts import Sink
 from tests.forecast.test_outlook import air, models, play, typical
+from tests.samples import T0, estimate, measured
 
 TOPIC = "aq.forecasts.v1"
 APP = typer.Typer()
@@ -93,6 +94,28 @@ def test_the_store_keeps_the_newest_of_each(tmp_path, told, monkeypatch):
     assert "PM2.5" in table
     nobody = CliRunner().invoke(APP, ["nobody", "--forecast"])
     assert isinstance(nobody.exception, QueryError)
+
+
+def test_why_is_said_in_sentences(tmp_path, told, monkeypatch):
+    words = "rising by 23 ug/m3: the wind to come +12 (falls to 0.9 m/s)"
+    reason = ForecastReason(hours=12, last=40.0, mean=63.0, words=words)
+    one = told[-1].model_copy(update={"reasons": {"pm25": reason}, "history_h": 5})
+    with Store(tmp_path / "store.sqlite") as store:
+        store.write_forecasts([one])
+        store.write([estimate(one.station, T0 + 60, 1, {"pm25": measured(40.0)})])
+    monkeypatch.setenv("SKYFUSE_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("SKYFUSE_CONFIG", "")
+    said = CliRunner().invoke(APP, [one.station, "--why"]).stdout
+    assert "The window rests on" in said
+    assert f"PM2.5 in 12 h: 63 ug/m3 after 40, {words}." in said
+    assert "It stands on 5 measured hours" in said
+    table = CliRunner().invoke(APP, ["--forecast"]).stdout
+    assert words in " ".join(table.split())
+    for arguments, word in (
+        (["--why", "--limit", "3"], "newest windows"),
+        (["nobody", "--why"], "no window"),
+    ):
+        assert word in str(CliRunner().invoke(APP, arguments).exception)
 
 
 @given(data=st.data())

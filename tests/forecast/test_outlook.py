@@ -1,7 +1,7 @@
 """Forecasts in the stream: what an evaluation says, from whatever there is, and nothing of the future."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -11,16 +11,17 @@ from hypothesis import strategies as st
 
 from forecast.bundle import ForecastBundle
 from forecast.calibration import calibrated
+from forecast.features import LOOKBACK
 from forecast.hours import OPEN_HOURS, StationHours
 from forecast.models import ForecastInputs, ForecastModel, Origins
 from forecast.outlook import Outlook, six_digits
-from forecast.panel import CHANNELS, Panel
+from forecast.panel import CHANNELS, Panel, dewpoint, wind_towards
 from forecast.stored import OUTLOOKS, read_outlook
 from schemas.arrays import Float32
 from schemas.base import from_ms, to_ms
 from schemas.errors import Refused
-from schemas.estimate import Window
-from schemas.forecast import Forecast
+from schemas.estimate import Estimate, Window
+from schemas.forecast import REASONS_HOURS, Forecast
 from schemas.parameters import POLLUTANTS
 from schemas.station import Station
 from schemas.times import HOUR_MS
@@ -141,6 +142,51 @@ def test_any_history_gives_a_forecast(hours: int) -> None:
     np.testing.assert_allclose(sums, 1.0, atol=1e-3)
 
 
+@cache
+def last_week() -> Float32:
+    return air(1, LOOKBACK)[0, :, :P]
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.sets(st.integers(0, LOOKBACK - 1), min_size=1), st.integers(0, LOOKBACK - 1), st.integers(0, P))
+def test_a_forecast_is_made_from_any_history(known: set[int], silent: int, lost: int) -> None:
+    """Single hours, gaps, a silent week, without one of the pollutants: all is foretold, and in order."""
+    outlook = fresh()
+    outlook.due((BEGINS + 1) * HOUR_MS)
+    outlook.take(window("s0", 0, last_week()[0]))
+    means = np.full((LOOKBACK, P), np.nan, np.float32)
+    means[sorted(known)] = last_week()[sorted(known)]
+    means[LOOKBACK - silent :] = np.nan
+    means[:, lost:] = np.nan
+    outlook.stations["s0"].hours.means[:] = means
+    outlook.stations["s0"].hours.touched = ()
+    outlook.stations["s0"].hours.through = BEGINS + 3
+    [one] = outlook.forecast(BEGINS + 3, lambda _: None)
+    assert one.history_h == np.isfinite(means).any(axis=1).sum()
+    assert set(one.pollutants) == set(POLLUTANTS)
+    for name, said in one.pollutants.items():
+        rows = np.array([*said.quantiles, said.mean])
+        assert np.isfinite(rows).all()
+        assert (np.diff(rows[:-1], axis=0) >= 0).all(), name
+        assert (rows[-2] > rows[0]).all(), "nothing is certain"
+
+
+def test_the_longer_it_was_silent_the_wider_it_is() -> None:
+    wide = []
+    for silent in (0, 12, 48, 160):
+        outlook = fresh()
+        outlook.due((BEGINS + 1) * HOUR_MS)
+        outlook.take(window("s0", 0, np.full(P, 20.0, np.float32)))
+        hours = outlook.stations["s0"].hours
+        hours.means[: LOOKBACK - silent], hours.through, hours.touched = 20.0, BEGINS + 3, ()
+        hours.means[LOOKBACK - silent :] = np.nan
+        [one] = outlook.forecast(BEGINS + 3, lambda _: None)
+        quantiles = one.pollutants["pm25"].quantiles
+        wide.append(quantiles[6][0] - quantiles[0][0])
+    assert wide == sorted(wide)
+    assert wide[-1] > 2 * wide[0]
+
+
 def test_what_a_station_does_not_measure_does_not_lead_its_index() -> None:
     """Ozone as another city has it would be the index of a clean place with nothing but a particle sensor."""
     values = air(1, 3)
@@ -231,6 +277,136 @@ def issue(at: int, since: int, hours: int, temperature: float = 5.0, station: st
             for hour in range(hours)
         ),
     )  # fmt: skip
+
+
+def sensed(one: Estimate, sky: Mapping[str, float], humidity: float | None = None) -> Estimate:
+    """The window with weather by its own sensors."""
+    inputs = one.inputs.model_copy(update={"weather": sky, "humidity": humidity})
+    return one.model_copy(update={"inputs": inputs})
+
+
+def with_own_weather(
+    outlook: Outlook, values: Float32, skies: Sequence[Mapping[str, float]]
+) -> Forecast | None:
+    """The last forecast of a station whose sensors tell of its weather hour by hour."""
+    told: list[Forecast] = []
+    for hour, sky in enumerate(skies):
+        one = sensed(window("s0", hour, values[0, hour]), sky, sky.get("relativehumidity"))
+        for due in outlook.due(to_ms(one.window.end)):
+            told += outlook.forecast(due, lambda _: None)
+        outlook.take(one)
+    return told[-1] if told else None
+
+
+def some_skies(hours: int, seed: int = 0) -> list[dict[str, float]]:
+    random = np.random.default_rng(seed)
+    return [
+        {
+            "temperature": float(random.normal(8, 3)), "relativehumidity": float(random.uniform(30, 90)),
+            "pressure": float(random.normal(1010, 4)), "windspeed": float(random.uniform(0.2, 6)),
+            "winddirection": float(random.uniform(0, 360)),
+        }
+        for _ in range(hours)
+    ]  # fmt: skip
+
+
+def test_a_stations_own_sensors_tell_the_weather_as_a_table_would() -> None:
+    hours = 30
+    values, skies = air(1, hours + 1), some_skies(hours + 1)
+    one = with_own_weather(fresh(3), values, skies)
+    assert one is not None
+    known = values[:, :hours].copy()
+    for hour, sky in enumerate(skies[:hours]):
+        known[0, hour, P:] = (
+            sky["temperature"], dewpoint(sky["temperature"], sky["relativehumidity"]), sky["pressure"],
+            *wind_towards(sky["windspeed"], sky["winddirection"]), sky["windspeed"], np.nan,
+        )  # fmt: skip
+    panel = Panel(("s0",), BEGINS, (0.0,), known)
+    said = models()[3].predict(ForecastInputs(panel), np.array([hours - 1]), HORIZONS)[0, 0]
+    blind = models()[3].predict(
+        ForecastInputs(replace(panel, values=values[:, :hours])), np.array([hours - 1]), HORIZONS
+    )[0, 0]
+    assert np.abs(said - blind).max() > 1.0, "the weather tells nothing, so nothing is tested"
+    for column, name in enumerate(POLLUTANTS):
+        mean = [one.pollutants[name].mean[horizon - 1] for horizon in HORIZONS]
+        np.testing.assert_allclose(mean, said[:, column, -1], rtol=1e-5, atol=1e-5)
+
+
+def test_weather_that_was_issued_counts_before_the_stations_own() -> None:
+    values, skies = air(1, 12), some_skies(12)
+    outlook = fresh(3)
+    with_own_weather(outlook, values[:, :10], skies[:10])
+    outlook.take_weather(issue(9, 5, 3, temperature=-7.0))
+    outlook.forecast(BEGINS + 9, lambda _: None)
+    sky = outlook.stations["s0"].sky[-10:]
+    assert sky[5:8, 0].tolist() == [-7.0] * 3
+    own = [skies[hour]["temperature"] for hour in (3, 4, 8, 9)]
+    np.testing.assert_allclose(sky[[3, 4, 8, 9], 0], own, rtol=1e-6)
+    np.testing.assert_allclose(sky[5:8, 2], [one["pressure"] for one in skies[5:8]], rtol=1e-6)
+
+
+@settings(max_examples=4, deadline=None)
+@given(st.integers(0, 5), st.floats(-30, 45), st.floats(0, 40))
+def test_no_weather_of_later_hours_is_used(seed: int, temperature: float, speed: float) -> None:
+    """Whatever the station's own sensors say after an hour, its forecast is the same."""
+    values, skies = air(1, 5, seed), some_skies(5, seed)
+    told = []
+    for later in (skies[4], {"temperature": temperature, "windspeed": speed, "winddirection": 90.0}):
+        outlook = fresh(3)
+        with_own_weather(outlook, values[:, :4], skies[:4])
+        # The next hour's first minutes may have come before the hour is forecast from again.
+        [first] = outlook.forecast(BEGINS + 3, lambda _: None)
+        outlook.take(sensed(window("s0", 4, values[0, 4], (0, 15)), later))
+        told.append([first, *outlook.again(lambda _: None)])
+    assert told[0] == told[1]
+
+
+def test_what_no_sensor_could_have_sent_is_no_weather() -> None:
+    outlook = fresh(0)
+    absurd = {"temperature": -243.04, "relativehumidity": 1e5, "windspeed": 1e6, "winddirection": 721.0}
+    with_own_weather(outlook, air(1, 3), [absurd] * 3)
+    outlook.forecast(BEGINS + 2, lambda _: None)
+    assert np.isnan(outlook.stations["s0"].sky).all()
+
+
+def test_what_sensors_say_of_the_weather_too_late_is_forecast_from_once_more() -> None:
+    values, skies = air(1, 12), some_skies(12)
+    outlook = fresh(3)
+    with_own_weather(outlook, values[:, :10], skies[:10])
+    outlook.forecast(BEGINS + 9, lambda _: None)
+    assert outlook.again(lambda _: None) == []
+    outlook.take(sensed(window("s0", 9, values[0, 9], revision=2), {**skies[9], "windspeed": 19.0}))
+    [again] = outlook.again(lambda _: None)
+    assert again.revision == 2
+
+
+def test_reasons_add_up_and_name_what_was_known() -> None:
+    values, skies = air(1, 7), [{**one, "windspeed": 2.0} for one in some_skies(7)]
+    outlook = fresh()
+    with_own_weather(outlook, values, skies)
+    outlook.take_weather(issue(7, 7, 90))
+    [one] = outlook.forecast(BEGINS + 6, lambda _: None)
+    assert one.history_h == 7
+    assert set(one.reasons) == set(POLLUTANTS)
+    for name, reason in one.reasons.items():
+        total = reason.last + reason.usual + sum(reason.shares.values()) + reason.unshared
+        assert total == pytest.approx(reason.mean, rel=1e-4, abs=1e-4)
+        assert reason.mean == pytest.approx(one.pollutants[name].mean[REASONS_HOURS - 1], rel=1e-4)
+    assert any("the wind to come" in reason.words for reason in one.reasons.values())
+    for reason in one.reasons.values():
+        assert ("the wind to come" in reason.words) == ("(rises to 9.0 m/s)" in reason.words)
+
+
+def test_where_another_model_speaks_its_name_is_the_reason() -> None:
+    values = air(1, 6)
+    outlook = Outlook([models()[0], models()[-1]], "small", typical(), ("us-epa-2024",), {})
+    play(outlook, values)
+    contest = outlook.stations["s0"].contest
+    contest.hours[:], contest.errors[..., 0], contest.errors[..., 1] = 1000.0, 1.0, 2000.0
+    [one] = outlook.forecast(BEGINS + 5, lambda _: None)
+    assert {reason.words for reason in one.reasons.values()} == {
+        "by persistence, which has erred least here lately"
+    }
 
 
 @settings(max_examples=6, deadline=None)

@@ -27,7 +27,7 @@ ESTIMATE = estimate(
     },
     indices=(index(imputed_share=0.25),),
     model=ModelOutput(aqi=60.5, lo=40.5, hi=80.5, sensors={"pm25": 15.5}, shares={"image": 0.5}),
-    inputs=Inputs(readings=3, humidity=55.5),
+    inputs=Inputs(readings=3, humidity=55.5, weather={"temperature": 8.5}),
     drift={"pm25": SensorDrift(kind="slide", since=WHEN, share=0.25, reason="pm25 slides")},
 )
 FEATURES = Features(

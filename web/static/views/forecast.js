@@ -54,16 +54,18 @@ export function forecastCard(id, zone) {
     }
     element.hidden = false;
     show(above, curves.imputed_share >= MOSTLY_GUESSED ? h("p", { class: "little" }, t("forecast.little"), " ", guessed(curves)) : null);
-    show(below, legend(curves, plot.cut), words(made, curves), chances(made, zone), asTable(made, curves, zone));
+    show(below, legend(curves, plot.cut), words(made, curves, what), chances(made, zone), asTable(made, curves, zone));
   }
 
-  function words(made, curves) {
+  function words(made, curves, what) {
+    const reason = what === "index" ? Object.values(made.reasons)[0] : made.reasons[what];
     const age = now() - new Date(made.issued_at);
     return [
       h("p", { class: age > OLD_MS ? "bad" : "dim" },
         t("forecast.made", { at: moment(made.issued_at, zone), ago: ago(new Date(made.issued_at), now()), model: made.model }), " ",
         t(made.weather_issued_at ? "forecast.weather" : "forecast.noweather"), age > OLD_MS ? ` ${t("forecast.old")}` : ""),
       curves.imputed_share > 0.005 && curves.imputed_share < MOSTLY_GUESSED ? h("p", {}, guessed(curves)) : null,
+      reason ? h("p", { lang: "en" }, `+12 h: ${reason}`) : null,
     ];
   }
 
