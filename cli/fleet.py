@@ -16,7 +16,7 @@ from cli.shared.fitting import fitting, screen
 from cli.shared.live import utc_now
 from cli.shared.times import age_words
 from cli.shared.wording import counted
-from fleet.condition import STATES, Condition, FleetState, condition, failing
+from fleet.condition import STATES, Condition, FleetState, clock_is_off, condition, failing
 from fleet.station import expected, received
 from infra.connect import broker_at_hand
 from schemas.base import format_time, to_ms
@@ -192,13 +192,13 @@ def words(one: FleetRow, now: datetime) -> list[str]:
         said.append("nothing came yet")
     if state == "offline":
         said.append("its broker says that it went away")
+    offset_s = one.health.clock_offset_s
     told: dict[Trouble, str] = {
-        "clock": "its clock is ahead"
-        if (one.health.clock_offset_s or 0) > 0
-        else "its clock, or its way here",
         "battery": "its battery",
         "two_addresses": f"two addresses send it: {', '.join(one.health.origins)}",
     }
+    if clock_is_off(offset_s, one.health.period_s):
+        said.append("its clock is ahead" if (offset_s or 0) > 0 else "its clock, or its way here")
     said += [told[trouble] for trouble in troubles if trouble in told]
     # The others have words of their own.
     return said + [

@@ -3,7 +3,7 @@
 from typing import Final, Literal, NamedTuple, get_args
 
 from schemas.base import to_ms
-from schemas.device import SourceState
+from schemas.device import CLOCK, SourceState
 from schemas.health import StationHealth, Trouble
 from schemas.times import HOUR_MS, MINUTE_MS
 
@@ -50,7 +50,7 @@ def condition(health: StationHealth, now: int) -> Condition:
 
 
 def failing(health: StationHealth, now: int) -> list[SourceState]:
-    """What is fetched of it, and gives nothing, or nothing new."""
+    """What is fetched of it, and gives nothing, or nothing new; its clock, whose times were refused."""
     return [one for one in health.sources if not one.well and now - to_ms(one.reported_at) <= _OUTDATED_MS]
 
 
@@ -68,13 +68,13 @@ def _state(health: StationHealth, now: int) -> FleetState:
 
 def _troubles(health: StationHealth, now: int) -> list[Trouble]:
     found: list[Trouble] = []
-    if clock_is_off(health.clock_offset_s, health.period_s):
+    kinds = {one.source.partition(" ")[0] for one in failing(health, now)}
+    if CLOCK in kinds or clock_is_off(health.clock_offset_s, health.period_s):
         found.append("clock")
     if health.battery_percent is not None and health.battery_percent < _LOW_PERCENT:
         found.append("battery")
     if len(health.origins) > 1:
         found.append("two_addresses")
-    kinds = {one.source.partition(" ")[0] for one in failing(health, now)}
     return found + [kind for kind in _FETCHED if kind in kinds]
 
 

@@ -1,6 +1,6 @@
 """What a device says of itself, and what its broker says of it."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
@@ -10,10 +10,16 @@ from schemas.base import Record, StationId, UtcTime
 DeviceText = Annotated[str, Field(max_length=120)]
 
 
-class SourceState(Record):
-    """How something does that a gateway fetches of a station: a camera, an address that is asked."""
+#: The source that is the device's own clock: its state says why its times were refused.
+CLOCK: Final = "clock"
 
-    source: Annotated[DeviceText, Field(description="which: `camera mast`, `pull roof`")]
+
+class SourceState(Record):
+    """How something does that a gateway fetches of a station (a camera, an address that is asked); or the
+    clock of its device, where its times are not believed.
+    """
+
+    source: Annotated[DeviceText, Field(description="which: `camera mast`, `pull roof`, `clock`")]
     state: Annotated[str, Field(max_length=40, description="a word: ok, night, unauthorized, timeout …")]
     well: Annotated[bool, Field(description="whether nobody need look")]
     why: Annotated[str, Field(max_length=200, description="what is wrong, for people")] = ""

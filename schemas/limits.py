@@ -6,7 +6,7 @@ station's checkpoint into a record of its topic, a partition's stations into a w
 
 from typing import Final
 
-from schemas.times import DAY_MS
+from schemas.times import DAY_MS, MINUTE_MS
 
 #: Sensors of a station. The largest reference sites have about twenty.
 SENSORS_PER_STATION: Final = 64
@@ -26,3 +26,5 @@ STATIONS_PER_PARTITION: Final = 5_000
 #: Event time (ms) after which what was not heard is forgotten, with all that was learned of it: 90 days.
 #: By then no average reaches back so far, and a camera's view, or a sensor's drift, is not what it was.
 FORGOTTEN_AFTER_MS: Final = 90 * DAY_MS
+#: A clock may run ahead of whoever takes in what it stamps by so much, ms; more is a clock that is wrong.
+MAX_AHEAD_MS: Final = 5 * MINUTE_MS

@@ -13,6 +13,7 @@ from schemas.errors import Refused
 from schemas.estimate import Estimate, check_size
 from schemas.features import Punctuation
 from schemas.forecast import Forecast
+from schemas.limits import MAX_AHEAD_MS
 from schemas.reading import Observation, accept, decode
 from schemas.weather import WeatherIssue
 from streams.census import Census
@@ -20,8 +21,6 @@ from streams.join import Item
 from streams.stage import KafkaRecord, Out
 from streams.standing import Periods
 
-#: A station's clock may run ahead of the broker's by this much; its watermark never does.
-MAX_AHEAD_MS: Final = 300_000
 MAX_READING_BYTES: Final = 1024 * 1024
 #: Header of a record on aq.late.v1: topic/partition/offset where it stood first.
 LATE_FROM: Final = "x-late-from"

@@ -43,4 +43,5 @@ ADAPTER: Final = Adapter(
     correction="the agency's; PM2.5 is the hour's mean, not NowCast",
     many=True,
     archive=True,
+    portal=True,
 )  # fmt: skip

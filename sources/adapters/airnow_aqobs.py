@@ -43,4 +43,5 @@ ADAPTER: Final = Adapter(
     correction="the agency's",
     many=True,
     archive=True,
+    portal=True,
 )  # fmt: skip

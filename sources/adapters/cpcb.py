@@ -53,4 +53,5 @@ ADAPTER: Final = Adapter(
     formats=("%d-%m-%Y %H:%M", "%d-%b-%Y %H:%M", "%d-%b-%Y - %H:%M", "%d-%m-%Y %H:%M:%S", "%d/%m/%Y %H:%M"),
     correction="the board's",
     archive=True,
+    portal=True,
 )  # fmt: skip

@@ -61,4 +61,5 @@ ADAPTER: Final = Adapter(
     missing=(-999.0,),
     many=True,
     archive=True,
+    portal=True,
 )  # fmt: skip

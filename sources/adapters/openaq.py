@@ -61,4 +61,5 @@ ADAPTER: Final = Adapter(
     correction="the provider's; what providers pass on as -999 is no value",
     many=True,
     archive=True,
+    portal=True,
 )  # fmt: skip

@@ -146,4 +146,5 @@ ADAPTER: Final = Adapter(
     " PurpleAir's own of the counts (3.4). Temperature and humidity inside the case",
     many=True,
     archive=True,
+    portal=True,
 )  # fmt: skip

@@ -1,10 +1,13 @@
 """skyfuse's own table of readings, one value a row (docs/data-layout.md)."""
 
-from typing import Final
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Final, NamedTuple
 
 from schemas.errors import Refused
 from sources.adapters.core.adapter import Adapter
 from sources.adapters.core.cells import short
+from sources.adapters.core.draft import Device
 from sources.adapters.core.payload import Node
 from sources.adapters.core.tray import Tray
 
@@ -12,20 +15,49 @@ from sources.adapters.core.tray import Tray
 _NEEDED: Final = ("time", "parameter", "value", "unit")
 
 
+class _Series(NamedTuple):
+    """What the values of some rows are of."""
+
+    device: Device
+    parameter: str
+    sensor: str
+    channel: str
+
+
 def _read(payload: Node, tray: Tray) -> None:
-    for number, row in enumerate(row for row in payload.each() if row):
-        if number == 0:
-            _expect_columns([name for name, _ in row.items()])
-        device = tray.device(row["station"].text())
-        period, stamp = tray.seconds(row["period"]), tray.stamp(row["stamp"])
-        draft = tray.draft(device, row["time"] or row["observed_at"], period, stamp)
-        draft.exact(
-            row["value"],
+    rows = list(payload.each())
+    if rows:
+        _expect_columns([name for name, _ in rows[0].items()])
+    times = [row["time"] or row["observed_at"] for row in rows]
+    # Each by itself: a table may have its series one after the other.
+    members: dict[_Series, list[int]] = {}
+    for index, row in enumerate(rows):
+        of = _Series(
+            tray.device(row["station"].text()),
             row["parameter"].text(),
-            row["unit"].text(),
             row["sensor"].text(),
             row["channel"].text(),
         )
+        members.setdefault(of, []).append(index)
+    whole = _rise(times)
+    series, moments = {}, {}
+    for of, indices in members.items():
+        stated = [times[index] for index in indices]
+        found = tray.moments(of.device, stated, newest_first=(_rise(stated) or whole) < 0)
+        series.update(dict.fromkeys(indices, of))
+        moments.update(zip(indices, found, strict=True))
+    for index, row in enumerate(rows):
+        device, parameter, sensor, channel = series[index]
+        period, stamp = tray.seconds(row["period"]), tray.stamp(row["stamp"])
+        at = moments[index]
+        draft = tray.refused_draft(device) if at is None else tray.draft(device, None, period, stamp, at=at)
+        draft.exact(row["value"], parameter, row["unit"].text(), sensor, channel)
+
+
+def _rise(times: Sequence[Node]) -> int:
+    """How many more of the times are later than the one before them than are earlier; as they are written."""
+    texts = [f"{time.peek()}" for time in times]
+    return sum((a < b) - (a > b) for a, b in pairwise(texts))
 
 
 def _expect_columns(names: list[str]) -> None:

@@ -6,7 +6,9 @@ from typing import Final, NamedTuple
 from pydantic_core import PydanticCustomError, to_json
 
 from schemas.base import parse_time, to_ms
+from schemas.limits import MAX_AHEAD_MS
 from schemas.reading import DEFAULT_SENSOR, PlainValue, plain_reading, plausible
+from schemas.times import DAY_MS
 from sources.adapters.core.adapter import Adapter
 from sources.adapters.core.cells import short
 from sources.adapters.core.payload import Node, json_lines
@@ -14,6 +16,8 @@ from sources.adapters.core.tray import Tray
 
 #: Bytes of a message that may be plain.
 _SMALL: Final = 64 * 1024
+#: A younger time is of no clock that begins anew (`moments.check_clock`).
+_OLD_MS: Final = 365 * DAY_MS
 _MEMBER: Final = re.compile(rb'"\s*:')
 
 
@@ -77,11 +81,16 @@ def plain_message(data: bytes, received_at_ms: int, station: str | None) -> Plai
             plain["observed_at"] = to_ms(parse_time(observed_at))
         except PydanticCustomError:
             return None
-    if not plausible(plain):
+    if not plausible(plain) or not _from_a_right_clock(plain["observed_at"], received_at_ms):
         return None
     plain["received_at"] = received_at_ms
     plain["time_source"] = "device"
     return PlainMessage(plain["station"], len(values), to_json(plain))
+
+
+def _from_a_right_clock(time_ms: object, received_at_ms: int) -> bool:
+    """Whether a time is neither to come nor so old that it may be of a clock which was never set."""
+    return isinstance(time_ms, int) and received_at_ms - _OLD_MS <= time_ms <= received_at_ms + MAX_AHEAD_MS
 
 
 def _names(value: PlainValue) -> tuple[str, str, str]:

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from pydantic import ValidationError
 
 from schemas.base import from_ms, to_ms
-from schemas.device import DeviceReport, SourceState
+from schemas.device import CLOCK, DeviceReport, SourceState
 from schemas.times import HOUR_MS, MINUTE_MS
 from sources.adapters.core.translation import Facts
 from sources.gateway.arrival import Arrival, Picture, Receipt
@@ -27,6 +27,8 @@ _MOST: Final = 20_000
 _AGAIN_MS: Final = HOUR_MS
 #: And what is not well so often: alert rules see by it that it lasts.
 _UNWELL_AGAIN_MS: Final = 10 * MINUTE_MS
+#: And a clock that is wrong, while its times are refused: somebody who is never believed still speaks.
+_CLOCK_AGAIN_MS: Final = MINUTE_MS
 #: Addresses that send for a station in turns within this time (ms) are two devices.
 _IN_TURNS_MS: Final = HOUR_MS
 _ADDRESSES: Final = 4
@@ -41,6 +43,8 @@ class _Reported:
     def __init__(self) -> None:
         self.facts: tuple[object, ...] = ()
         self.reported_at = 0
+        #: Of a clock that is wrong: how, and when that was reported.
+        self.clock = ("", 0)
         self.origins: OrderedDict[str, int] = OrderedDict()
         #: Addresses that came back after another one had sent.
         self.returned: dict[str, int] = {}
@@ -94,6 +98,7 @@ class DeviceReporter:
 
     def taken(self, arrival: Arrival, receipt: Receipt) -> None:
         """A payload arrived."""
+        self._clocks(arrival, receipt)
         facts = {one.station: one for one in receipt.facts}
         for station in dict.fromkeys([*receipt.stations, *facts]):
             one = self._of(station)
@@ -121,6 +126,28 @@ class DeviceReporter:
                     origins=origins,
                 )
             )
+
+    def _clocks(self, arrival: Arrival, receipt: Receipt) -> None:
+        """Of whose clock a time was refused: else who speaks, and is not believed, would look silent."""
+        wrong = {one.station: one for one in receipt.wrong_clocks}
+        for station in receipt.stations:
+            if station not in wrong and station in self._stations:
+                self._stations[station].clock = ("", 0)
+        for station, clock in wrong.items():
+            one, at_ms = self._of(station), arrival.received_at
+            if clock.code == one.clock[0] and at_ms - one.clock[1] < _CLOCK_AGAIN_MS:
+                continue
+            one.clock = clock.code, at_ms
+            self._put(
+                lambda station=station, clock=clock, at=from_ms(at_ms): DeviceReport(  # type: ignore[misc]
+                    station=station,
+                    at=at,
+                    source=SourceState(
+                        source=CLOCK, state=clock.code, well=False, why=clock.why[:200], since=at,
+                        reported_at=at,
+                    ),
+                )
+            )  # fmt: skip
 
     def picture_taken(self, picture: Picture, receipt: Receipt) -> None:
         """A picture arrived: the vision worker's features say so."""

@@ -10,6 +10,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from functools import lru_cache
 from typing import Final, NamedTuple, Protocol
 
@@ -28,6 +29,7 @@ from settings.sections import GatewaySettings
 from sources.adapters import adapters, skyfuse_json
 from sources.adapters.core.adapter import Adapter
 from sources.adapters.core.frame_codec import FrameCodec
+from sources.adapters.core.moments import check_clock
 from sources.adapters.core.parts import Part
 from sources.adapters.core.source_format import Context
 from sources.adapters.core.translation import Facts, Translation, translate
@@ -284,6 +286,7 @@ class Reception:
                 ),
             ),
             facts=facts,
+            wrong_clocks=tuple(one for one in made.wrong_clocks if arrival.scope.covers(one.station)),
             dead_letter=letter_id,
         )
         return _ToPublish(records, receipt, unknown)
@@ -298,6 +301,7 @@ class Reception:
 
     async def _frame(self, picture: Picture) -> tuple[FrameHeader, bytes]:
         """The frame that is published. Raises Refused."""
+        check_clock(_moment(picture.taken_at), from_ms(picture.received_at))
         data = picture.data
         if picture.crop is not None or not self._settings.keep_originals:
             try:
@@ -317,8 +321,6 @@ class Reception:
             )
         except ValidationError as error:
             raise Refused(*first_error(error)) from error
-        except (ValueError, OverflowError) as error:
-            raise Refused("not_a_time", f"{picture.taken_at} ms since 1970 is no date") from error
         return header, data
 
 
@@ -327,6 +329,13 @@ def _translated(adapter: Adapter, body: bytes, context: Context) -> Translation:
     if isinstance(made, Refused):
         return Translation((), (), (Part(made.code, "", made.message),), (), ())
     return made
+
+
+def _moment(time_ms: int) -> datetime:
+    try:
+        return from_ms(time_ms)
+    except (ValueError, OverflowError) as error:
+        raise Refused("not_a_time", f"{time_ms} ms since 1970 is no date") from error
 
 
 def _covers(scope: KeyScope, station: str | None) -> bool:

@@ -280,6 +280,24 @@ def test_troubles_of_a_station_are_alerts():
     assert opened.id == "a/battery/2026-08-21T10:05:00Z"
 
 
+def test_a_clock_whose_times_are_refused_is_an_alert_until_it_is_believed():
+    world = World(rules=AlertRules(rule=(rule("clock", open_after="10m", clear_after="5m"),)))
+    stage = world.open()
+    at = T0
+    for number in range(30):
+        at = T0 + number * MINUTE
+        source = SourceState(
+            source="clock", state="clock_reset", well=False, since=from_ms(at), reported_at=from_ms(at)
+        )
+        world.now = at / 1000
+        asyncio.run(stage.handle(DEVICES, [report(number, "a", at, source=source)]))
+    for number in range(20):
+        now = at + (number + 1) * MINUTE
+        world.now = now / 1000
+        asyncio.run(stage.handle(READINGS, [reading(number, "a", now, time_source="device")]))
+    assert told_of(world) == [("clock", "open", 0, 10), ("clock", "clear", 1, 35)]
+
+
 def test_a_rule_that_goes_and_a_station_that_leaves_end_their_alerts():
     world = World(rules=RULES)
     stage = world.open()

@@ -291,3 +291,19 @@ def test_of_a_day_the_hours_are_remembered_and_none_of_the_future_counts() -> No
     now = T0 + 99 * HOUR_MS
     assert received(one.hours, now) == 24
     assert received(one.hours, now - 10 * HOUR_MS) == 14
+
+
+def test_who_speaks_and_is_not_believed_is_no_silent_station_but_has_a_wrong_clock() -> None:
+    one = regular(5)
+    now = T0 + 4 * HOUR_MS
+    assert state(one, now)[0] == "silent"
+    fetched(one, now, "clock_reset", "clock")
+    assert state(one, now + 1) == ("online", ("clock",))
+    [found] = failing(one.health(), now + 1)
+    assert found.state == "clock_reset"
+    one.take_reading(now, now, own=True)  # of the same message
+    assert state(one, now + 1) == ("online", ("clock",))
+    one.take_reading(now + MINUTE_MS, now + MINUTE_MS)  # nobody says by whose clock
+    assert state(one, now + MINUTE_MS) == ("online", ("clock",))
+    one.take_reading(now + 2 * MINUTE_MS, now + 2 * MINUTE_MS, own=True)
+    assert state(one, now + 2 * MINUTE_MS) == ("online", ())

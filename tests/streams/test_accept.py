@@ -5,7 +5,8 @@ from aiokafka import ConsumerRecord
 
 from schemas.dead_letter import DeadLetter
 from schemas.errors import Refused
-from streams.accept import MAX_AHEAD_MS, check_time, dead_letter
+from schemas.limits import MAX_AHEAD_MS
+from streams.accept import check_time, dead_letter
 
 NOON = 1_750_248_000_000
 

@@ -30,6 +30,8 @@ class Device:
     def __init__(self, station: str) -> None:
         self.station = station
         self.facts: dict[str, str | float] = {}
+        #: Why a time of its clock was refused, by code and in words.
+        self.wrong_clock: tuple[str, str] | None = None
         self.last: datetime | None = None
         self.ascending = True
 

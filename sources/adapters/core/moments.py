@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from schemas.base import EARLIEST_MS, format_time, from_ms
 from schemas.errors import Refused
+from schemas.limits import MAX_AHEAD_MS
 
 #: Where clocks begin that nobody has set, and whose.
 RESETS: Final[dict[datetime, str]] = {
@@ -26,6 +27,9 @@ _OLD: Final = timedelta(days=365)
 #: A week number of GPS has ten bits: a receiver that is too old is a multiple of so much behind.
 _ROLLOVER: Final = timedelta(weeks=1024)
 _ROLLOVER_NEAR: Final = timedelta(days=3)
+_AHEAD: Final = timedelta(milliseconds=MAX_AHEAD_MS)
+#: By what it is refused where a clock is wrong.
+WRONG_CLOCK: Final = frozenset(("clock_reset", "gps_rollover", "future_time"))
 #: Numbers below (seconds) are no dates, but seconds since a device was switched on.
 _UPTIME_BELOW: Final = 100_000_000
 #: Least number that is too large for a unit, and its milliseconds.
@@ -40,7 +44,7 @@ _TEXT: Final = re.compile(
     r"([0-9]{4})[-/]([0-9]{2})[-/]([0-9]{2})[Tt ]+([0-9]{2}):([0-9]{2})(?::([0-9]{2})(\.[0-9]+)?)?"
     r" ?([Zz]|UTC|GMT|[+-][0-9]{2}:?[0-9]{2})?"
 )
-_NUMBER: Final = re.compile(r"[0-9]{6,20}(\.[0-9]{1,9})?")
+_NUMBER: Final = re.compile(r"[0-9]{1,20}(\.[0-9]{1,9})?")
 
 
 class Stated(NamedTuple):
@@ -56,6 +60,7 @@ def moment(
     received_at: datetime,
     after: datetime | None = None,
     formats: Sequence[str] = (),
+    before: datetime | None = None,
 ) -> Stated:
     """The moment (UTC) that `raw` states, text or a number since 1970.
 
@@ -64,6 +69,7 @@ def moment(
         received_at: when the payload came in.
         after: the moment before it, of a payload whose moments ascend; tells the first from the second of a
             repeated hour.
+        before: the moment after it, likewise.
         formats: of text, as of `datetime.strptime`, beside ISO 8601.
 
     Raises Refused: ``not_a_time``, ``no_zone``, ``missing_hour``, ``repeated_hour``, ``clock_reset``.
@@ -72,14 +78,28 @@ def moment(
         text = raw.strip()
         if _NUMBER.fullmatch(text):
             return _since_1970(float(text) if "." in text else int(text))
-        return _in_zone(_parsed(text, formats), text, zone, received_at, after)
+        return _in_zone(_parsed(text, formats), text, zone, received_at, after, before)
     if isinstance(raw, int | float) and not isinstance(raw, bool):
         return _since_1970(raw)
     raise Refused("not_a_time", f"a time is text or a number, not {type(raw).__name__}")
 
 
+def check_future(at: datetime, received_at: datetime) -> None:
+    """Whether it can have been by then, by the clock where it came in. Raises Refused ``future_time``."""
+    ahead = at - received_at
+    if ahead > _AHEAD:
+        raise Refused(
+            "future_time",
+            f"{format_time(at)} is {_length(ahead)} ahead of its arrival at {format_time(received_at)}: set"
+            " the device's clock, or its zone",
+        )
+
+
 def check_clock(at: datetime, received_at: datetime) -> None:
-    """Whether a device's clock can have been right. Raises Refused ``clock_reset`` or ``gps_rollover``."""
+    """Whether a device's clock can have been right.
+
+    Raises Refused, with one of `WRONG_CLOCK`: ``clock_reset``, ``gps_rollover``, ``future_time``.
+    """
     for begin, whose in RESETS.items():
         if begin <= at < begin + _RUNNING and abs(received_at - at) > _OLD:
             raise Refused(
@@ -95,6 +115,15 @@ def check_clock(at: datetime, received_at: datetime) -> None:
             f"{format_time(at)} is {weeks * 1024} weeks before it came in: the receiver counts the weeks of"
             " GPS from the wrong beginning; its firmware needs an update",
         )
+    check_future(at, received_at)
+
+
+def _length(time: timedelta) -> str:
+    """In the largest unit that it has two of: `47 min`, `26 h`, `400 days`."""
+    minutes = int(time / timedelta(minutes=1))
+    return (
+        f"{minutes} min" if minutes < 120 else f"{minutes // 60} h" if minutes < 2880 else f"{time.days} days"
+    )
 
 
 def _since_1970(number: float) -> Stated:
@@ -141,8 +170,9 @@ def _offset(text: str) -> tzinfo:
 
 
 def _in_zone(
-    parsed: datetime, text: str, zone: tzinfo | None, received_at: datetime, after: datetime | None
-) -> Stated:
+    parsed: datetime, text: str, zone: tzinfo | None, received_at: datetime, after: datetime | None,
+    before: datetime | None,
+) -> Stated:  # fmt: skip
     try:
         if parsed.tzinfo is not None:
             return Stated(_not_before_2000(parsed.astimezone(UTC), text))
@@ -157,7 +187,7 @@ def _in_zone(
             raise Refused("missing_hour", f"there was no {text[:40]} in {zone}: clocks were put forward")
     except (OverflowError, ValueError) as error:
         raise Refused("not_a_time", f"{text[:40]!r} is no time: {error}") from error
-    at = _of_repeated(first, second, received_at, after)
+    at = _of_repeated(first, second, received_at, after, before)
     if at is None:
         raise Refused(
             "repeated_hour",
@@ -169,8 +199,9 @@ def _in_zone(
 
 
 def _of_repeated(
-    first: datetime, second: datetime, received_at: datetime, after: datetime | None
-) -> datetime | None:
+    first: datetime, second: datetime, received_at: datetime, after: datetime | None,
+    before: datetime | None,
+) -> datetime | None:  # fmt: skip
     """Which of the two moments of a local time it is, where something tells.
 
     The second one has not been while only the first has. Rows of one payload come in their order. What comes
@@ -184,6 +215,11 @@ def _of_repeated(
             return second
         if timedelta(0) < first - after <= apart:
             return first
+    if before is not None:
+        if first < before <= second:
+            return first
+        if timedelta(0) < before - second <= apart:
+            return second
     return second if received_at - second < apart / 2 else None
 
 

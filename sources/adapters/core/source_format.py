@@ -77,7 +77,8 @@ class SourceFormat:
         stamp: whether a time begins or ends that period.
         naive: zone of times that state none; None: they are refused, or the payload has no times.
         time_source: whose clock the payload's times are; `receiver`: it has none.
-        archive: it may hold values of any age, so that an old date says nothing of a clock.
+        archive: it may hold values of any age, so that what states no time is not of now.
+        portal: its times are an archive's, whose clock is right whatever year they are of.
         correction: what the source has already done to the values.
         missing: numbers that mean no value, whatever the field.
         many: one payload may be of many stations.
@@ -99,6 +100,7 @@ class SourceFormat:
     naive: NaiveZone | None = None
     time_source: TimeSource | Literal["receiver"] = "device"
     archive: bool = False
+    portal: bool = False
     correction: str = "none"
     missing: tuple[float, ...] = ()
     many: bool = False

@@ -35,6 +35,14 @@ class Facts(NamedTuple):
     exposure: str = ""
 
 
+class WrongClock(NamedTuple):
+    """A station of whose clock a time was refused, and why: by code, and in words."""
+
+    station: str
+    code: str
+    why: str
+
+
 class Translation(NamedTuple):
     """What a payload became.
 
@@ -47,6 +55,7 @@ class Translation(NamedTuple):
     refused: tuple[Part, ...]
     left_out: tuple[Part, ...]
     remarks: tuple[Part, ...]
+    wrong_clocks: tuple[WrongClock, ...] = ()
 
 
 def translate(adapter: Adapter, data: bytes, context: Context) -> Translation:
@@ -73,7 +82,8 @@ def _of(tray: Tray) -> Translation:
     refused, left_out, remarks = tray.refused.parts(), tray.left_out.parts(), tray.remarks.parts()
     if not (readings or facts or refused or left_out):
         refused = (Part("nothing", "", "there is nothing in it that this adapter reads"),)
-    return Translation(readings, facts, refused, left_out, remarks)
+    clocks = tuple(WrongClock(one.station, *one.wrong_clock) for one in tray.devices() if one.wrong_clock)
+    return Translation(readings, facts, refused, left_out, remarks, clocks)
 
 
 def _parsed(adapter: Adapter, data: bytes, tray: Tray) -> Node:

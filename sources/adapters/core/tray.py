@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final, Literal
@@ -12,7 +12,7 @@ from schemas.reading import MAX_PERIOD_S, Reading, Stamp, TimeSource
 from sources.adapters.core.cells import number_of, says_nothing, short, station_id
 from sources.adapters.core.draft import Device, Draft
 from sources.adapters.core.ledger import Ledger
-from sources.adapters.core.moments import check_clock, moment
+from sources.adapters.core.moments import WRONG_CLOCK, Stated, check_clock, check_future, moment
 from sources.adapters.core.parts import printable
 from sources.adapters.core.payload import Node, parsed_json
 from sources.adapters.core.source_format import Context, SourceFormat
@@ -134,22 +134,67 @@ class Tray(Ledger):
 
     def moment_of(self, device: Device, raw: object, part: Node) -> datetime | None:
         """The moment that `raw` states, which `part` said; None where it is refused."""
-        received_at = self.context.received_at
         try:
-            found = moment(
-                raw, self.format.zone_of(self.context), received_at,
-                device.last if device.ascending else None, self.format.formats,
-            )  # fmt: skip
-            if not self.format.archive:
-                check_clock(found.at, received_at)
+            found = self._checked(raw, device.last if device.ascending else None)
         except Refused as refused:
-            self.refused.add(refused.code, part.path, part, refused.message)
+            self._refuse_time(device, part, refused)
             return None
-        if found.remark is not None:
-            self.remarks.add(found.remark[0], part.path, part, found.remark[1])
+        self._remark(found, part)
         device.ascending = device.ascending and (device.last is None or device.last <= found.at)
         device.last = found.at
         return found.at
+
+    def moments(self, device: Device, stated: Sequence[Node], newest_first: bool) -> list[datetime | None]:
+        """The moments of one series of values, whose rows ascend, or descend (`newest_first`); taken.
+
+        An hour that comes twice is told apart by the rows on both sides of it. None where one is refused.
+        """
+        raw = [part.take() for part in stated]
+        found: list[datetime | None] = [None] * len(stated)
+        order = list(range(len(stated)))[:: -1 if newest_first else 1]
+        doubtful: list[int] = []
+        last: datetime | None = None
+        ascending = True
+        for index in order:
+            try:
+                one = self._checked(raw[index], last if ascending else None)
+            except Refused as refused:
+                if refused.code == "repeated_hour":
+                    doubtful.append(index)
+                else:
+                    self._refuse_time(device, stated[index], refused)
+                continue
+            self._remark(one, stated[index])
+            ascending = ascending and (last is None or last <= one.at)
+            found[index] = last = one.at
+        step = -1 if newest_first else 1
+        for index in reversed(doubtful):  # what follows is known by now
+            follows = found[index + step] if 0 <= index + step < len(found) else None
+            try:
+                one = self._checked(raw[index], None, follows if ascending else None)
+            except Refused as refused:
+                self._refuse_time(device, stated[index], refused)
+                continue
+            self._remark(one, stated[index])
+            found[index] = one.at
+        return found
+
+    def _checked(self, raw: object, after: datetime | None, before: datetime | None = None) -> Stated:
+        """The moment that `raw` states, by a clock that can have been right. Raises Refused."""
+        received_at = self.context.received_at
+        zone = self.format.zone_of(self.context)
+        found = moment(raw, zone, received_at, after, self.format.formats, before)
+        (check_future if self.format.portal else check_clock)(found.at, received_at)
+        return found
+
+    def _refuse_time(self, device: Device, part: Node, refused: Refused) -> None:
+        self.refused.add(refused.code, part.path, part, refused.message)
+        if refused.code in WRONG_CLOCK and self.format.time_source == "device":
+            device.wrong_clock = refused.code, refused.message
+
+    def _remark(self, found: Stated, part: Node) -> None:
+        if found.remark is not None:
+            self.remarks.add(found.remark[0], part.path, part, found.remark[1])
 
     def name(self, device: Device, name: str) -> None:
         """The name of a device that a payload has as a key."""

@@ -120,6 +120,8 @@ def test_what_is_no_moment_is_refused_by_name(raw: object, code: str) -> None:
         (datetime(2010, 1, 20, tzinfo=UTC), "clock_reset"),
         (datetime(2036, 2, 7, 7, tzinfo=UTC), "clock_reset"),
         (NOW - timedelta(weeks=1024, minutes=1), "gps_rollover"),
+        (NOW + timedelta(minutes=5, seconds=1), "future_time"),
+        (datetime(2226, 8, 21, tzinfo=UTC), "future_time"),
     ],
 )
 def test_clocks_that_were_reset_are_named(at: datetime, code: str) -> None:
@@ -134,7 +136,13 @@ def test_seconds_since_the_start_are_told_as_such() -> None:
 
 
 def test_a_clock_that_is_right_is_not_named() -> None:
-    for at in (NOW, NOW - timedelta(days=1), NOW - timedelta(weeks=60), datetime(2012, 1, 1, tzinfo=UTC)):
+    for at in (
+        NOW,
+        NOW + timedelta(minutes=5),
+        NOW - timedelta(days=1),
+        NOW - timedelta(weeks=60),
+        datetime(2012, 1, 1, tzinfo=UTC),
+    ):
         check_clock(at, NOW)
     # In January 2010 it was January 2010.
     check_clock(datetime(2010, 1, 20, tzinfo=UTC), datetime(2010, 1, 20, 1, tzinfo=UTC))

@@ -114,12 +114,25 @@ def test_rows_that_do_not_ascend_do_not_tell_a_repeated_hour() -> None:
     assert at(["2026-10-26T01:00", "2026-10-25T01:30", *times[1:3]])[1] == ["repeated_hour", "no_time"]
 
 
-def test_in_an_archive_a_missing_time_is_no_time_and_an_old_one_no_reset() -> None:
+def test_in_an_archive_a_missing_time_is_no_time_and_in_a_portals_an_old_one_no_reset() -> None:
     archive = replace(MADE, archive=True)
     context = Context(received_at=NOW)
     assert codes(translate(archive, b'{"id": "1", "pm": 1}', context)) == (["no_stamp", "no_time"], [])
     old = b'{"id": "1", "pm": 1, "at": "2010-01-01T00:03:00Z"}'
-    assert codes(translate(archive, old, context)) == ([], [])
+    assert codes(translate(archive, old, context)) == (["clock_reset", "no_time"], [])
+    portal = replace(archive, portal=True)
+    assert codes(translate(portal, old, context)) == ([], [])
+    to_come = b'{"id": "1", "pm": 1, "at": "2226-01-01T00:03:00Z"}'
+    assert codes(translate(portal, to_come, context)) == (["future_time", "no_time"], [])
+
+
+def test_whose_clock_is_wrong_is_told_once_for_each_device() -> None:
+    made = become({"id": "1", "pm": 1, "at": 12}, {"id": "1", "pm": 2, "at": 13}, {"id": "2", "pm": 3})
+    [clock] = made.wrong_clocks
+    assert clock.code == "clock_reset"
+    assert clock.station != made.readings[0].station
+    server = replace(MADE, time_source="server")
+    assert translate(server, b'{"id": "1", "pm": 1, "at": 12}', Context(received_at=NOW)).wrong_clocks == ()
 
 
 @pytest.mark.parametrize(

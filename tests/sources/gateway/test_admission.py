@@ -206,3 +206,24 @@ def test_how_a_camera_does_is_told_where_it_changes_and_again_every_hour():
     one.source_changed(bad._replace(state="ok", well=True))
     asyncio.run(one.report())
     assert reports(log)[-1].source.well
+
+
+def test_a_clock_that_is_not_believed_is_told_once_a_minute_until_it_is():
+    reception, log, one = reporter()
+
+    def send(after_s, year):
+        body = (
+            f'{{"station": "roof", "observed_at": "{year}-08-21T09:59:00Z",'
+            ' "values": [{"parameter": "pm25", "value": 1, "unit": "ug/m3"}]}'
+        )
+        at = NOW + 1000 * after_s
+        asyncio.run(reception.take(arrival("skyfuse-json", body, received_at=at)))
+        asyncio.run(one.report())
+        return [(found.source.source, found.source.state, found.source.well) for found in reports(log)]
+
+    wrong = ("clock", "future_time", False)
+    assert send(0, 2226) == [wrong]
+    assert send(59, 2226) == [wrong]
+    assert send(60, 2226) == [wrong] * 2
+    assert send(70, 2026) == [wrong] * 2
+    assert send(80, 2226) == [wrong] * 3

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from camera.image import Area
+from schemas.base import EARLIEST_MS
 from schemas.dead_letter import DeadLetter
 from schemas.frame import MAX_FRAME_BYTES
 from schemas.reading import READING_EXAMPLE, decode
 from settings.sections import GatewaySettings
 from sources.adapters import adapters
 from sources.gateway.admission import Admission
+from sources.gateway.answers import HttpAnswer
 from sources.gateway.arrival import Arrival, KeyScope, Picture, Receipt
 from sources.gateway.errors import KafkaAway, NotAllowed
 from sources.gateway.letters import arrival_again
@@ -386,3 +389,54 @@ def test_what_is_unknown_is_told_once_wherever_in_a_list_it_stands() -> None:
             ("unknown", f"values[{place}].colour")
         ]
     assert len(log.letters) == 1
+
+
+MESSAGE = (
+    '{"station": "roof", "observed_at": "%s", "values": [{"parameter": "pm25", "value": 9, "unit": "ug/m3"}]}'
+)
+ROWS = "station,time,parameter,value,unit\nroof,%s,pm25,9,ug/m3\n"
+LINE = "air,station=roof pm25=9 %s"
+
+
+@pytest.mark.parametrize(
+    ("stated", "code"),
+    [
+        ("1970-01-01T00:00:12Z", "clock_reset"),
+        ("2000-01-05T14:59:30Z", "clock_reset"),
+        ("2010-01-01T00:10:00Z", "clock_reset"),
+        ("2007-01-05T10:00:00Z", "gps_rollover"),
+        ("2026-08-21T10:05:01Z", "future_time"),
+        ("2226-08-21T10:00:00Z", "future_time"),
+    ],
+)
+def test_what_a_clock_cannot_say_is_answered_as_refused_whatever_it_came_as(stated: str, code: str) -> None:
+    number = round(datetime.fromisoformat(stated).timestamp() * 1e9)
+    for adapter, body in (
+        ("skyfuse-json", MESSAGE % stated),
+        ("skyfuse-csv", ROWS % stated),
+        ("influx-line", LINE % (number if number > 1e17 else 12)),
+    ):
+        reception, log = desk()
+        receipt = asyncio.run(reception.take(arrival(adapter, body)))
+        assert (receipt.published, receipt.refused[0].code) == (0, code)
+        [(story, value)] = log.letters
+        assert (story.code, value) == (code, body.encode())
+        assert [(one.station, one.code) for one in receipt.wrong_clocks] == [("roof", code)]
+        assert HttpAnswer.taken(receipt).status == 422
+    at = round(number / 1e6)
+    if at >= EARLIEST_MS:
+        reception, log = desk()
+        receipt = asyncio.run(reception.take_picture(picture(jpeg(32, 24), taken_at=at)))
+        assert (receipt.published, receipt.refused[0].code) == (0, code)
+
+
+def test_of_a_backlog_only_what_a_clock_cannot_say_is_refused() -> None:
+    reception, log = desk()
+    body = "\n".join(MESSAGE % at for at in ("2000-01-01T00:00:40Z", "2026-08-20T10:00:00Z"))
+    receipt = asyncio.run(reception.take(arrival("skyfuse-json", body)))
+    assert (receipt.published, receipt.refused[0].code) == (1, "clock_reset")
+    assert log.letters[0][0].partly_used
+    # Nobody hears of the clock of a station that the sender may not speak for.
+    mine = KeyScope(("yard",))
+    receipt = asyncio.run(reception.take(arrival("skyfuse-json", body, scope=mine)))
+    assert receipt.wrong_clocks == ()
