@@ -1,6 +1,7 @@
 """skyfuse's own table of readings, one value a row (docs/data-layout.md)."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from itertools import pairwise
 from typing import Final, NamedTuple
 
@@ -40,7 +41,8 @@ def _read(payload: Node, tray: Tray) -> None:
         )
         members.setdefault(of, []).append(index)
     whole = _rise(times)
-    series, moments = {}, {}
+    series: dict[int, _Series] = {}
+    moments: dict[int, datetime | None] = {}
     for of, indices in members.items():
         stated = [times[index] for index in indices]
         found = tray.moments(of.device, stated, newest_first=(_rise(stated) or whole) < 0)
