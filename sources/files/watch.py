@@ -13,7 +13,8 @@ from sources.adapters.core.parts import Part
 from sources.entries import CameraEntry, FolderEntry
 from sources.errors import FileRefused
 from sources.files.inbox import Claimed, Inbox
-from sources.files.unpacking import Piece, pieces
+from sources.files.piece import Piece
+from sources.files.unpacking import pieces
 from sources.gateway.arrival import Arrival, Picture, Receipt
 from sources.gateway.devices import OK, SourceChange
 from sources.gateway.errors import KafkaAway

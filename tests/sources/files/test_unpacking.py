@@ -3,11 +3,17 @@
 import csv
 import gzip
 import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
 import zipfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,8 +22,9 @@ from hypothesis import strategies as st
 
 from sources.adapters.core.translation import MAX_BYTES
 from sources.errors import FileRefused
-from sources.files import unpacking
-from sources.files.unpacking import Piece, pieces
+from sources.files import parquet, unpacking
+from sources.files.piece import Budget, Piece
+from sources.files.unpacking import pieces
 
 HEADER = "time,station,parameter,value,unit\n"
 
@@ -61,7 +68,7 @@ def test_every_row_is_in_one_piece(rows: Sequence[Sequence[str]], most: int) -> 
     writer.writerows(rows)
     data = table.getvalue().encode()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(unpacking, "_ROWS", most)
+        patch.setattr(unpacking, "ROWS", most)
         for name, packed in (
             ("x.csv", data),
             ("x.CSV.gz", gzip.compress(data)),
@@ -172,7 +179,7 @@ def test_a_text_that_is_kept_once_for_many_rows_is_a_bomb_by_what_it_unpacks_to(
     data = _parquet({"unit": pa.repeat(text, 1).take(pa.array([0] * rows))}, **how)
     pool = pa.default_memory_pool()
     before, made = pool.bytes_allocated(), 0
-    pile = pieces(io.BytesIO(data), "a.parquet", len(data), None)
+    pile = parquet.tables(data, "a.parquet", Budget.of_file(len(data)))
 
     def unpack() -> None:
         nonlocal made
@@ -217,16 +224,68 @@ def test_every_row_of_parquet_is_in_one_piece(
         "a": pa.array([a for a, _ in rows], pa.string()), "b": pa.array([b for _, b in rows], pa.int64())
     }  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(unpacking, "_ROWS", most)
-        patch.setattr(unpacking, "_DECODED_ROWS", 2)
-        patch.setattr(unpacking, "_DECODED_DELTAS", 3)
-        patch.setattr(unpacking, "_CUT_AT", 1000)
+        patch.setattr(parquet, "ROWS", most)
+        patch.setattr(parquet, "_DECODED_ROWS", 2)
+        patch.setattr(parquet, "_DECODED_DELTAS", 3)
+        patch.setattr(parquet, "CUT_AT", 1000)
         found = [
             list(csv.reader(io.StringIO(one.body.decode(), newline="")))
-            for one in _pieces(_parquet(columns, **how), "a.parquet")
+            for one in parquet.tables(_parquet(columns, **how), "a.parquet", Budget(10**9))
         ]
     assert all(head == ["a", "b"] and len(body) <= most for head, *body in found)
     assert [row for _, *body in found for row in body] == [[a, "" if b is None else str(b)] for a, b in rows]
+
+
+CHILD = (
+    "import sys; from sources.files import parquet_child; parquet_child._MEMORY = {} * 2**20;"
+    " parquet_child.main()"
+)
+
+
+def _asked(data: bytes, memory: int) -> list[Any]:
+    """What the process tells that has so many MiB: the lines, without what comes with them."""
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        done = subprocess.run(
+            [sys.executable, "-c", CHILD.format(memory), str(file.fileno())],
+            input=b'{"where": "a.parquet", "left": 1000000000}', stdout=subprocess.PIPE,
+            pass_fds=[file.fileno()], env={**os.environ, **unpacking._CHILD_ENV}, check=True,
+        )  # fmt: skip
+    told = []
+    rest = done.stdout
+    while rest:
+        line, _, rest = rest.partition(b"\n")
+        told.append(json.loads(line))
+        rest = rest[told[-1].get("size", 0) :]
+    return told
+
+
+def test_a_page_that_is_more_than_the_process_may_have_ends_nothing() -> None:
+    """It is decoded whole, and only then is known how much it is."""
+    size = 100_000_000
+    offsets, text = (
+        pa.py_buffer(array) for array in (np.array([0, size], np.int32), np.zeros(size, np.uint8))
+    )
+    column = pa.Array.from_buffers(pa.string(), 1, [None, offsets, text])
+    data = _parquet({"unit": column}, use_dictionary=False, write_statistics=False)
+    assert len(data) < 10_000
+    [told] = _asked(data, 320)
+    assert told["refused"][0] == "bomb"
+    assert "MiB of memory" in told["refused"][1]
+    [told] = _asked(data, 1024)  # it has room, and is measured
+    assert told["refused"][0] == "too_large"
+
+
+def test_a_process_that_ends_over_a_file_ends_the_file_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = _parquet({"a": pa.array(["x"])})
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(FileRefused, match=r"ended over it \(1\)") as caught:
+        _pieces(data, "a.parquet")
+    assert caught.value.code == "bomb"
+    monkeypatch.undo()
+    [piece] = _pieces(_zip(("a.parquet", data)), "a.zip")
+    assert piece.where == "a.zip/a.parquet:1-1"
 
 
 @given(st.binary(max_size=200), st.sampled_from(["a.zip", "a.csv.gz", "a.parquet", "a.json", "a.csv"]))

@@ -233,7 +233,7 @@ from sources.files import unpacking
 from sources.files.watch import FolderWatch
 from sources.gateway.reception import Reception
 
-unpacking._ROWS = 7
+unpacking.ROWS = 7
 
 class File:
     async def publish(self, records):
