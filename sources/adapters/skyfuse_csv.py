@@ -16,7 +16,7 @@ from sources.adapters.core.tray import Tray
 _NEEDED: Final = ("time", "parameter", "value", "unit")
 
 
-class _Series(NamedTuple):
+class _Measurand(NamedTuple):
     """What the values of some rows are of."""
 
     device: Device
@@ -31,9 +31,9 @@ def _read(payload: Node, tray: Tray) -> None:
         _expect_columns([name for name, _ in rows[0].items()])
     times = [row["time"] or row["observed_at"] for row in rows]
     # Each by itself: a table may have its series one after the other.
-    members: dict[_Series, list[int]] = {}
+    members: dict[_Measurand, list[int]] = {}
     for index, row in enumerate(rows):
-        of = _Series(
+        of = _Measurand(
             tray.device(row["station"].text()),
             row["parameter"].text(),
             row["sensor"].text(),
@@ -41,7 +41,7 @@ def _read(payload: Node, tray: Tray) -> None:
         )
         members.setdefault(of, []).append(index)
     whole = _rise(times)
-    series: dict[int, _Series] = {}
+    series: dict[int, _Measurand] = {}
     moments: dict[int, datetime | None] = {}
     for of, indices in members.items():
         stated = [times[index] for index in indices]

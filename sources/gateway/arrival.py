@@ -10,7 +10,7 @@ from typing import Final, Literal, NamedTuple
 
 from camera.image import Area
 from sources.adapters.core.parts import Part
-from sources.adapters.core.translation import Facts, WrongClock
+from sources.adapters.core.translation import Facts, UnbelievedClock
 
 
 def _pattern(stations: Sequence[str]) -> re.Pattern[str]:
@@ -132,7 +132,7 @@ class Receipt(NamedTuple):
     left_out: tuple[Part, ...] = ()
     remarks: tuple[Part, ...] = ()
     facts: tuple[Facts, ...] = ()
-    wrong_clocks: tuple[WrongClock, ...] = ()
+    wrong_clocks: tuple[UnbelievedClock, ...] = ()
     dead_letter: str | None = None
     #: It is known: a network server's second copy, or the same idempotency key.
     duplicate: bool = False

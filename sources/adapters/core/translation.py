@@ -35,7 +35,7 @@ class Facts(NamedTuple):
     exposure: str = ""
 
 
-class WrongClock(NamedTuple):
+class UnbelievedClock(NamedTuple):
     """A station of whose clock a time was refused, and why: by code, and in words."""
 
     station: str
@@ -55,7 +55,7 @@ class Translation(NamedTuple):
     refused: tuple[Part, ...]
     left_out: tuple[Part, ...]
     remarks: tuple[Part, ...]
-    wrong_clocks: tuple[WrongClock, ...] = ()
+    wrong_clocks: tuple[UnbelievedClock, ...] = ()
 
 
 def translate(adapter: Adapter, data: bytes, context: Context) -> Translation:
@@ -82,7 +82,9 @@ def _of(tray: Tray) -> Translation:
     refused, left_out, remarks = tray.refused.parts(), tray.left_out.parts(), tray.remarks.parts()
     if not (readings or facts or refused or left_out):
         refused = (Part("nothing", "", "there is nothing in it that this adapter reads"),)
-    clocks = tuple(WrongClock(one.station, *one.wrong_clock) for one in tray.devices() if one.wrong_clock)
+    clocks = tuple(
+        UnbelievedClock(one.station, *one.wrong_clock) for one in tray.devices() if one.wrong_clock
+    )
     return Translation(readings, facts, refused, left_out, remarks, clocks)
 
 
