@@ -2,7 +2,9 @@
 
 from typing import Final
 
+from schemas.reading import TimeSource
 from sources.adapters.core.adapter import Adapter
+from sources.adapters.core.draft import Device, Draft
 from sources.adapters.core.lorawan import FIELDS, OTHERS, says_no_values, take_normalized, take_raw
 from sources.adapters.core.payload import Node
 from sources.adapters.core.tray import Tray
@@ -26,14 +28,24 @@ def _read(payload: Node, tray: Tray) -> None:
     stated = uplink["received_at"] or payload["received_at"]
     frame, decoded = uplink["frm_payload"], uplink["decoded_payload"]
     normalized = list(uplink["normalized_payload"].one_or_each())
-    if normalized and says_no_values(decoded):
-        for entry in normalized:
-            own = entry["time"]
-            draft = tray.draft(device, own or stated, source="device" if own else None)
-            take_normalized(tray, draft, entry)
+    received_at, valid = stated.peek(), decoded["valid"].peek()
+    if not (normalized and says_no_values(decoded)):
+        advice = "give the device its payload formatter in The Things Stack"
+        take_raw(tray, device, names, stated, frame, uplink["f_port"], decoded, advice)
+    if tray.values or valid is False:
         return
-    advice = "give the device its payload formatter in The Things Stack"
-    take_raw(tray, device, names, stated, frame, uplink["f_port"], decoded, advice)
+    # Names that nobody knows here The Things Stack may have known.
+    for entry in normalized:
+        take_normalized(tray, _normalized(tray, device, entry["time"], received_at, entry), entry)
+
+
+def _normalized(tray: Tray, device: Device, own: Node, received_at: object, entry: Node) -> Draft:
+    """At a measurement's own time; else at that of its arrival at the server, if it says that."""
+    if not own and received_at is None:
+        return tray.draft(device)
+    source: TimeSource = "device" if own else "server"
+    at = tray.moment(device, own) if own else tray.moment_of(device, received_at, entry)
+    return tray.refused_draft(device) if at is None else tray.draft(device, at=at, source=source)
 
 
 ADAPTER: Final = Adapter(
