@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -22,6 +22,7 @@ from camera.far_band import Strip, row_profile
 from camera.gate import REASONS, FrameVerdict, judge
 from camera.haze import HAZE_SIZE
 from camera.image import DecodedFrame, decode
+from camera.picture_file import may_show
 from camera.sight import layout, plain_part, with_projection
 from model.bundle.bundle import Bundle
 from model.bundle.runtime import Encoder
@@ -266,7 +267,9 @@ class VisionStage:
             self._leaving[0].result()
 
     def _letter(self, record: KafkaRecord, refused: Refused) -> Out:
-        return dead_letter(self._io.names.of(DEAD_LETTERS), "vision", record, refused)
+        """Why a frame was refused. No picture is copied: it stays on its topic, as long as frames do."""
+        letter = dead_letter(self._io.names.of(DEAD_LETTERS), "vision", record, refused)
+        return replace(letter, value=None) if letter.value and may_show(letter.value) else letter
 
     def _out(self, record: KafkaRecord, outcome: AfterEncoding) -> list[Out]:
         """What leaves for a record."""

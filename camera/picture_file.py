@@ -42,6 +42,8 @@ _OTHER_FORMATS: Final[tuple[tuple[bytes, str], ...]] = (
 )
 #: The first bytes of any JPEG, and that of the marker that follows them.
 JPEG_START: Final = b"\xff\xd8\xff"
+#: Bytes of a text that is short: a picture in letters (base64) is longer.
+_SHORT_TEXT: Final = 2048
 _PNG_MAGIC: Final = b"\x89PNG\r\n\x1a\n"
 _WEBP_MAGIC: Final = re.compile(rb"RIFF....WEBP", re.DOTALL)
 #: Frame headers of Huffman-coded baseline, extended and progressive JPEG; 8 bits a sample.
@@ -81,6 +83,16 @@ def kind_of(data: bytes) -> PictureKind | None:
     if data.startswith(_PNG_MAGIC):
         return "png"
     return "webp" if _WEBP_MAGIC.match(data) else None
+
+
+def may_show(data: bytes) -> bool:
+    """Whether bytes that came as a picture may show anything: all may but a short text (an error page)."""
+    if len(data) > _SHORT_TEXT:
+        return True
+    try:
+        return not all(one.isprintable() or one.isspace() for one in data.decode())
+    except UnicodeDecodeError:
+        return True
 
 
 def inspect(data: bytes, most: int = MAX_FRAME_BYTES) -> PictureFile:

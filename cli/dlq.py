@@ -1,7 +1,7 @@
 """`skyfuse dlq`: what was refused and why, its exact bytes, and its way back.
 
 A dead letter is named by where its original stood: topic/partition/offset. A record that was refused twice
-(re-read after a crash) is one dead letter.
+(re-read after a crash) is one dead letter. One of a picture has no bytes: they are read where they stood.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple
 
 import typer
+from kafka import TopicPartition
 from kafka.errors import KafkaError
 from rich.console import Console
 from rich.markup import escape
@@ -24,12 +25,13 @@ from cli.shared.connection import kafka_connection
 from infra.connect import broker_at_hand
 from schemas.base import format_time
 from schemas.dead_letter import REDRIVEN_FROM, DeadLetter
+from schemas.times import HOUR_MS
 from settings.sections import Settings
 from sources.gateway.retry import take_again
 from streams.record_sender import RecordSender
 from streams.stage import Out
-from streams.to_end import read_topic
-from streams.topics import DEAD_LETTERS
+from streams.to_end import read_one, read_topic
+from streams.topics import DEAD_LETTERS, FRAMES
 
 _PREVIEW_BYTES: Final = 512
 _KEY_CHARACTERS: Final = 80
@@ -49,7 +51,7 @@ class Dead(NamedTuple):
 
 
 def scan(connection: Mapping[str, Any], topic: str) -> Iterator[Dead | str]:
-    """What is on `topic` now, one after the other: thirty days of frames are more than memory holds.
+    """What is on `topic` now, one after the other: thirty days of them may be more than memory holds.
 
     Each dead letter, oldest first within a partition, or what and where of a record that skyfuse did not put
     there. Raises TopicReadError if the topic does not exist or the broker cannot be reached.
@@ -81,6 +83,25 @@ def find(connection: Mapping[str, Any], topic: str, ids: Sequence[str]) -> list[
             f"no dead letter {', '.join(missing)} on {topic}: `skyfuse dlq list` names those that are there"
         )
     return [found[id] for id in ids]
+
+
+def with_picture(connection: Mapping[str, Any], dead: Dead) -> Dead:
+    """A dead letter of a picture with the picture, from the topic of frames; any other one as it is.
+
+    Raises DeadLetterError where it is gone, or never stood on a topic; TopicReadError.
+    """
+    story = dead.story
+    if dead.value is not None or not (story.stage == "gateway" or story.topic.endswith(FRAMES.name)):
+        return dead
+    found = None
+    if story.stage != "gateway":
+        found = read_one(connection, TopicPartition(story.topic, story.partition), story.offset)
+    # Of a topic that was made anew, another picture stands there.
+    if found is None or (found.key, DeadLetter.original_headers(found.headers)) != (dead.key, dead.headers):
+        kept = f"frames are kept for {FRAMES.retention_ms // HOUR_MS} h"
+        why = "the gateway keeps none that it refuses" if story.stage == "gateway" else kept
+        raise DeadLetterError(f"{story.id}: its picture is gone ({why}): send it again, or with --value-file")
+    return dead._replace(value=found.value)
 
 
 def redrive(
@@ -229,8 +250,15 @@ def show(
     raw: Annotated[Path | None, typer.Option(help="Write the record's exact bytes to this file.")] = None,
 ) -> None:
     """Show one dead letter: why it was refused, its headers and its value."""
+    gone = ""
     with _place() as (connection, topic):
         (dead,) = find(connection, topic, [id])
+        try:
+            dead = with_picture(connection, dead)
+        except DeadLetterError as error:
+            if raw is not None:
+                raise
+            gone = str(error)
     story, value = dead.story, dead.value
     console = Console(soft_wrap=True, highlight=False)
     console.print(
@@ -245,7 +273,7 @@ def show(
     for name, header in dead.headers:
         console.print(f"[bold]header[/bold]   {escape(f'{name}: {_text(header)}')}")
     if value is None:
-        console.print("[bold]value[/bold]    (none)")
+        console.print(f"[bold]value[/bold]    {escape(gone or '(none)')}")
     else:
         console.print(f"[bold]value[/bold]    {len(value)} bytes")
         console.print(escape(preview(value)))
@@ -282,9 +310,12 @@ def redrive_command(
     with _place() as (connection, topic):
         letters = find(connection, topic, ids)
         mended = [
-            mend(dead, value=value, key=None if key is None else key.encode(), headers=headers)
+            mend(
+                dead if value is not None else with_picture(connection, dead),
+                value=value, key=None if key is None else key.encode(), headers=headers,
+            )
             for dead in letters
-        ]
+        ]  # fmt: skip
         redrive(connection, topic, letters, mended, datetime.now(UTC))
     for dead in mended:
         way = (

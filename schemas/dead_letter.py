@@ -1,4 +1,8 @@
-"""Dead letters: the original key, value and headers, untouched, with the story in `x-dlq-*` headers."""
+"""Dead letters: the original key, value and headers, untouched, with the story in `x-dlq-*` headers.
+
+Of a refused picture the value is left out: it stays on the topic of frames, where the letter's id names it,
+for as long as frames are kept there. Letters of earlier versions have it.
+"""
 
 from typing import Annotated, Final, Literal
 
@@ -12,7 +16,7 @@ REDRIVEN_FROM: Final = "x-redriven-from"
 
 
 class DeadLetter(Record):
-    """Why and where a record was refused. The record itself is the Kafka value of aq.dlq.v1."""
+    """Why and where a record was refused. The record itself is the Kafka value of aq.dlq.v1 (no picture)."""
 
     stage: Annotated[
         Literal["vision", "fusion", "network", "sink", "alert", "forecast", "gateway"],

@@ -56,6 +56,21 @@ def read_partitions(
             yield from records
 
 
+def read_one(connection: Mapping[str, Any], place: TopicPartition, offset: int) -> Any | None:
+    """The record at an offset; None where it is not there any more. Raises TopicReadError."""
+    with looking_in(connection) as consumer:
+        try:
+            if place.partition not in (consumer.partitions_for_topic(place.topic) or ()):
+                return None
+            begin, end = consumer.beginning_offsets([place])[place], consumer.end_offsets([place])[place]
+            if not begin <= offset < end:
+                return None
+            found = next(read_partitions(consumer, [place], {place: offset}), None)
+        except KafkaError as error:
+            raise TopicReadError(f"the topic {place.topic} cannot be read: {error}") from error
+    return found if found is not None and found.offset == offset else None
+
+
 def read_topic(connection: Mapping[str, Any], topic: str) -> Iterator[Any]:
     """The records on `topic` now. Raises TopicReadError where there is none or no broker answers."""
     with looking_in(connection) as consumer:

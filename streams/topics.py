@@ -81,7 +81,7 @@ FORECASTS: Final = Topic(
 LATE: Final = Topic("aq.late.v1", "readings and features too late for a revision", retention_ms=30 * DAY_MS)
 DEAD_LETTERS: Final = Topic(
     "aq.dlq.v1",
-    "refused records: original bytes, reason in headers",
+    "refused records: original bytes (of a picture none), reason in headers",
     retention_ms=30 * DAY_MS,
     max_bytes=13 * _MIB,
 )

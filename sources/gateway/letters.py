@@ -1,4 +1,7 @@
-"""What was refused as a dead letter: its bytes, why, and all that is needed to take it in once more. Pure."""
+"""What was refused as a dead letter: its bytes, why, and all that is needed to take it in once more. Pure.
+
+A picture's bytes are left out: dead letters are kept for longer than pictures are.
+"""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -6,6 +9,7 @@ from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from camera.image import MAX_ORIGINAL_BYTES
+from camera.picture_file import kind_of, may_show
 from schemas.arrival_headers import ADAPTER_HEADER, FRAME, PREFIX
 from schemas.base import from_ms
 from schemas.dead_letter import DeadLetter
@@ -86,9 +90,12 @@ class RefusedPayload(NamedTuple):
             (ADAPTER_HEADER, self.adapter.encode()), (_RECEIVED_HEADER, str(self.received_at).encode())
         ]  # fmt: skip
         key = None if self.station is None else self.station.encode(errors="replace")
-        if len(self.body) > MOST_BYTES:
+        value: bytes | None = self.body[:MOST_BYTES]
+        if may_show(self.body) if self.adapter == FRAME else kind_of(self.body):
+            value = None
+        elif len(self.body) > MOST_BYTES:
             about.append((_CUT_HEADER, str(len(self.body)).encode()))
-        return Out(prefix + DEAD_LETTERS.name, key, self.body[:MOST_BYTES], [*about, *story.to_headers()])
+        return Out(prefix + DEAD_LETTERS.name, key, value, [*about, *story.to_headers()])
 
 
 def arrival_again(headers: Mapping[str, str], body: bytes) -> Arrival | Picture:

@@ -136,6 +136,46 @@ def test_list_show_and_redrive(letters, tmp_path):
 
 
 @pytest.mark.broker
+def test_a_letter_of_a_picture_is_shown_and_sent_back_for_as_long_as_frames_are_kept(letters, tmp_path):
+    headers = [("ce_id", b"f9"), ("ce_time", b"x")]
+    with KafkaProducer(**kafka_connection(letters)) as producer:
+        name = letters.kafka.prefix + FRAMES.name
+        at = producer.send(name, key=b"milan", value=BINARY, headers=headers).get(30)
+        other = producer.send(name, key=b"milan", value=b"another").get(30)
+        ids = {}
+        for what, offset, own in (
+            ("there", at.offset, headers),
+            ("gone", at.offset + 9, headers),
+            ("anew", other.offset, [("ce_id", b"f0")]),  # the topic was made anew: another one stands there
+        ):
+            told = story(letters, FRAMES, offset, "corrupt").model_copy(update={"partition": at.partition})
+            ids[what] = told.id
+            producer.send(
+                letters.kafka.prefix + DEAD_LETTERS.name, key=b"milan", value=None,
+                headers=[*own, *told.to_headers()],
+            ).get(30)  # fmt: skip
+    raw = tmp_path / "frame.bin"
+    assert "00000000  00 01 02" in run("show", ids["there"], "--raw", str(raw)).output
+    assert raw.read_bytes() == BINARY
+    run("redrive", ids["there"])
+    back = [one for one in returned(letters, FRAMES) if REDRIVEN_FROM in dict(one.headers)]
+    assert [(one.key, one.value, dict(one.headers)["ce_id"]) for one in back] == [(b"milan", BINARY, b"f9")]
+    [marked] = [
+        one
+        for one in returned(letters, DEAD_LETTERS)
+        if dict(one.headers).get("x-dlq-redriven-at") and dict(one.headers)["ce_id"] == b"f9"
+    ]
+    assert marked.value is None, "no copy outlives it"
+    for what in ("gone", "anew"):
+        assert "its picture is gone (frames are kept for 6 h)" in run("show", ids[what]).output
+        with pytest.raises(DeadLetterError, match="its picture is gone"):
+            run("redrive", ids[what])
+    run("redrive", ids["gone"], "--value-file", str(raw))
+    back = [one for one in returned(letters, FRAMES) if REDRIVEN_FROM in dict(one.headers)]
+    assert [one.value for one in back] == [BINARY, BINARY]
+
+
+@pytest.mark.broker
 # kafka-python, closed while a connection of its own is being made (on a busy machine), leaves its socket to
 # the collector, which complains; it is collected here, so that no other test is blamed for it.
 @pytest.mark.filterwarnings("ignore::ResourceWarning")

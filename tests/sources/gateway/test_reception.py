@@ -319,6 +319,20 @@ def test_what_is_no_picture_is_a_dead_letter() -> None:
     assert log.letters[1][0].code == "time_out_of_range"
 
 
+def test_no_letter_has_a_picture_in_it() -> None:
+    """They are kept for a month, pictures for hours: what may show anything is left out, by whatever way."""
+    reception, log = desk()
+    heic = b"\0\0\0\x18ftypheic" + bytes(range(256))
+    for body in (jpeg(320, 240)[:200], heic, b"aGVsbG8=" * 400):
+        asyncio.run(reception.take_picture(picture(body)))
+    asyncio.run(reception.take(arrival("airgradient", jpeg(320, 240))))
+    assert [value for _, value in log.letters] == [None] * 4
+    assert all(story.reason for story, _ in log.letters)
+    assert len({story.id for story, _ in log.letters}) == 4
+    again = log.on(DEAD_LETTERS.name)[0].headers
+    assert ("x-gateway-camera", b"main") in again  # it can be sent again, with a picture
+
+
 def test_a_picture_of_somebody_else_s_station_is_not_taken() -> None:
     reception, log = desk()
     with pytest.raises(NotAllowed, match="yard"):
