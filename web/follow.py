@@ -62,6 +62,8 @@ class Follower:
         self._live = live
         self._pictures = pictures
         self._names = {settings.kafka.names.of(topic): topic for topic in self._topics()}
+        #: Where those that are no events go on after the broker was away.
+        self._reached: dict[TopicPartition, int] = {}
         #: Whom the broker is asked through, and for the end of what.
         self._asks: tuple[AIOKafkaConsumer, TopicPartition] | None = None
         #: Since when the broker is away, s since 1970; None: it is there.
@@ -165,6 +167,7 @@ class Follower:
                     topic = self._names[place.topic]
                     for record in records:
                         self._take(topic, record)
+                    self._reached[place] = records[-1].offset + 1
                 if fetched:
                     self.stir()
                 if not self.read.is_set() and not [
@@ -183,7 +186,8 @@ class Follower:
         if topic is topics.ESTIMATES:
             start = max(begin, end - _BACK)
         elif topic in (topics.DEAD_LETTERS, topics.FRAMES):
-            start = max(begin, end - _LARGE_BACK)
+            reached = self._reached.get(place, -1)
+            start = reached if begin <= reached <= end else max(begin, end - _LARGE_BACK)
         stream = _stream(topic)
         if stream is not None:
             reached = self._live.reached(stream, place.partition)

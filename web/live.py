@@ -32,7 +32,9 @@ _EVENTS: Final = 50_000
 _BYTES: Final = 32 * 1024 * 1024
 #: Alerts kept; those that are over leave first.
 _ALERTS: Final = 20_000
+#: Dead letters kept, and ids by which one that comes again is known: it is counted once.
 _LETTERS: Final = 500
+_LETTER_IDS: Final = 20_000
 #: Stations kept: as many as the topics may have.
 _STATIONS: Final = 20_000
 _ID: Final = re.compile(r"e([0-9.]{1,20000})a([0-9.]{1,20000})")
@@ -83,8 +85,10 @@ class LiveState:
         self.alerts: dict[str, Alert] = {}
         #: The alert worker's checkpoints by station: slot to (horizon header, bytes).
         self.alert_states: dict[str, dict[str, tuple[int, bytes]]] = {}
-        self.letters: deque[DeadLetter] = deque(maxlen=_LETTERS)
+        #: The newest dead letters by id, the newest last; and all that were seen, by code.
+        self.letters: dict[str, DeadLetter] = {}
         self.refused: Counter[str] = Counter()
+        self._letter_ids: dict[str, None] = {}
         #: By station and pollutant the end (ms) of the newest window in which it was measured; and by station
         #: that of the first window that was seen here.
         self.measured: dict[str, dict[str, int]] = {}
@@ -176,9 +180,19 @@ class LiveState:
             self.alert_states.setdefault(name, {})[slot] = state
 
     def letter(self, letter: DeadLetter) -> None:
-        """A dead letter."""
-        self.letters.append(letter)
+        """A dead letter. It may come again: refused once more after a crash, or sent back and marked so."""
+        before = self.letters.pop(letter.id, None)
+        if before is not None and letter.redriven_at is None:
+            letter = letter.model_copy(update={"redriven_at": before.redriven_at})
+        self.letters[letter.id] = letter
+        if len(self.letters) > _LETTERS:
+            del self.letters[next(iter(self.letters))]
+        if letter.id in self._letter_ids:
+            return
         self.refused[letter.code] += 1
+        self._letter_ids[letter.id] = None
+        if len(self._letter_ids) > _LETTER_IDS:
+            del self._letter_ids[next(iter(self._letter_ids))]
 
     def _tell(self, place: TopicPlace, station: str, data: bytes) -> None:
         self._number += 1

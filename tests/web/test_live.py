@@ -4,6 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.stack.cache import EmbeddedCache
+from schemas.base import from_ms
+from schemas.dead_letter import DeadLetter
 from settings.sections import KafkaSettings, RedisSettings, Settings
 from sinks.cache import LatestCache
 from sinks.store import Store
@@ -135,3 +137,32 @@ def test_a_cache_that_was_flushed_hides_no_station_that_has_not_spoken_since(tmp
         "s1": 1000 * (T0 + 120),
         "s2": 1000 * (T0 + 60),
     }
+
+
+def test_a_dead_letter_that_comes_again_is_counted_and_listed_once(monkeypatch):
+    monkeypatch.setattr(module, "_LETTERS", 2)
+    monkeypatch.setattr(module, "_LETTER_IDS", 3)
+    live = LiveState(1)
+
+    def letter(offset: int, code: str = "not_json", **more: object) -> None:
+        live.letter(
+            DeadLetter(
+                stage="fusion", code=code, reason="because", topic="aq.readings.v1", partition=0,
+                offset=offset, failed_at=from_ms(1000 * T0), **more,  # type: ignore[arg-type]
+            )
+        )  # fmt: skip
+
+    letter(1)
+    letter(2, "no_key")
+    letter(1)  # refused once more by a worker that read it again, or read again after the broker was away
+    assert dict(live.refused) == {"not_json": 1, "no_key": 1}
+    letter(1, redriven_at=from_ms(1000 * T0 + 1))
+    letter(1)  # it has been sent back all the same
+    assert dict(live.refused) == {"not_json": 1, "no_key": 1}
+    assert [(one.offset, one.redriven_at is None) for one in live.letters.values()] == [(2, True), (1, False)]
+    for offset in (3, 4):
+        letter(offset)
+    assert list(live.letters) == ["aq.readings.v1/0/3", "aq.readings.v1/0/4"]
+    assert live.refused["not_json"] == 3
+    letter(2, "no_key")  # no longer listed, still known
+    assert live.refused["no_key"] == 1

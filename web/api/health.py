@@ -58,6 +58,6 @@ def add(api: APIRouter, parts: Parts) -> None:
                 id=one.id, stage=one.stage, code=one.code, reason=one.reason, failed_at=one.failed_at,
                 partly_used=one.partly_used, redriven_at=one.redriven_at,
             )
-            for one in list(live.letters)[-limit:][::-1]
+            for one in list(live.letters.values())[-limit:][::-1]
         ]  # fmt: skip
         return document(request, LettersPage(letters=tuple(found)))
