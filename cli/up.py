@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Final, NamedTuple
 
 import typer
+import urllib3
 from rich.console import Console
 
 from cli.doctor import influx, store
@@ -43,7 +44,7 @@ from streams.topics import READINGS
 
 #: Windows that tell how often a station speaks: six hours of minutes.
 _REMEMBERED: Final = 360
-#: Seconds that a gateway is waited for: a broker of one's own may be away.
+#: Seconds that the page, and a gateway, are waited for: a broker of one's own may be away.
 _READY_S: Final = 30.0
 
 
@@ -114,7 +115,6 @@ def _run(
         if kept.mend:
             notes.append(f"the local store, {kept.found}: {kept.mend}")
         console.print(address_of(settings), highlight=False)
-        console.print(f"skyfuse: {page_of(settings)}", highlight=False)
         if simulated is None or city is None:
             console.print(
                 f"skyfuse: {first_message(settings)}", highlight=False, soft_wrap=True, markup=False
@@ -136,8 +136,11 @@ def _run(
                 environment(settings),
             )  # fmt: skip
         try:
+            patience = _READY_S if seconds is None else min(_READY_S, seconds)
+            if not answers(page_of(settings), time.monotonic() + patience):
+                notes.append(f"the page does not answer yet: see {settings.data_dir / 'log'}")
+            console.print(f"skyfuse: the page is at {page_of(settings)}", highlight=False)
             if ways:
-                patience = _READY_S if seconds is None else min(_READY_S, seconds)
                 if not takes(stack.pipeline, ways, time.monotonic() + patience):
                     notes.append(f"the gateway takes nothing yet: see {settings.data_dir / 'log'}")
                 for text in ways_in(settings, ways):
@@ -153,18 +156,30 @@ def _run(
 
 def page_of(settings: Settings) -> str:
     """Where the page is."""
-    return f"the page is at http://{settings.web.host}:{settings.web.port}"
+    return f"http://{settings.web.host}:{settings.web.port}"
 
 
 def _show_page(settings: Settings) -> None:
     """Open the page where there is a desktop."""
     if sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
-        webbrowser.open(f"http://{settings.web.host}:{settings.web.port}")
+        webbrowser.open(page_of(settings))
 
 
 def address_of(settings: Settings) -> str:
     """Where producers and consumers of one's own find the broker."""
     return f"skyfuse: Kafka is at {settings.kafka.bootstrap}"
+
+
+def answers(page: str, deadline: float) -> bool:
+    """Whether a page answers, whatever it says; waited for until `deadline` (monotonic)."""
+    while True:
+        try:
+            urllib3.request("HEAD", page, retries=False, timeout=2.0)
+            return True
+        except urllib3.exceptions.HTTPError:
+            if time.monotonic() >= deadline:
+                return False
+        time.sleep(0.2)
 
 
 def takes(pipeline: Pipeline, ways: Collection[str], deadline: float) -> bool:
@@ -238,7 +253,8 @@ def _watch(
     with ExitStack() as closing:
         live = None
         if console.is_terminal:
-            live = closing.enter_context(Drawing(console, address_of(stack.settings)))
+            head = f"{address_of(stack.settings)}\nskyfuse: the page is at {page_of(stack.settings)}"
+            live = closing.enter_context(Drawing(console, head))
         while seconds is None or time.monotonic() - started < seconds:
             expect_folder(stack.settings.data_dir, folder)
             now = utc_now()

@@ -1,6 +1,7 @@
 """The live table: what is old is told as old, and no number is cut at any width."""
 
 import io
+import time
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -26,10 +27,11 @@ from cli.shared.live import (
 )
 from cli.shared.times import age_words
 from cli.shared.wording import counted
-from cli.up import changes, expect_folder, takes
+from cli.up import answers, changes, expect_folder, takes
 from infra.errors import StackError
 from schemas.estimate import Inputs
 from schemas.parameters import POLLUTANTS
+from tests.engines import free_port
 from tests.samples import T0, estimate, imputed, index, measured
 
 NOW = datetime.fromtimestamp(T0, UTC) + timedelta(hours=12)
@@ -299,3 +301,25 @@ def test_a_data_folder_that_was_removed_is_noticed(tmp_path: Path) -> None:
 
 def test_one_of_a_thing_is_said_in_the_singular() -> None:
     assert [counted(number, "window") for number in (0, 1, 2)] == ["0 windows", "1 window", "2 windows"]
+
+
+def test_the_page_is_named_when_it_answers() -> None:
+    """Whatever it says: it may take a key, or go by another name."""
+    port = free_port()
+    page = f"http://127.0.0.1:{port}"
+    assert not answers(page, 0.0)
+    found: list[bool] = []
+    waiting = Thread(target=lambda: found.append(answers(page, time.monotonic() + 60)))
+    waiting.start()
+
+    class Locked(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_error(421)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with HTTPServer(("127.0.0.1", port), Locked) as server:
+        server.handle_request()
+        waiting.join(60)
+    assert found == [True]
