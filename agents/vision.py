@@ -267,9 +267,10 @@ class VisionStage:
             self._leaving[0].result()
 
     def _letter(self, record: KafkaRecord, refused: Refused) -> Out:
-        """Why a frame was refused. No picture is copied: it stays on its topic, as long as frames do."""
+        """Why a record was refused. No picture is copied: it stays on its topic, as long as frames do."""
         letter = dead_letter(self._io.names.of(DEAD_LETTERS), "vision", record, refused)
-        return replace(letter, value=None) if letter.value and may_show(letter.value) else letter
+        picture = record.topic == self._frames_topic and record.value and may_show(record.value)
+        return replace(letter, value=None) if picture else letter
 
     def _out(self, record: KafkaRecord, outcome: AfterEncoding) -> list[Out]:
         """What leaves for a record."""
