@@ -48,7 +48,10 @@ def send(
     """The answer to a request: 304 where the client has it already."""
     given = dict(headers or {}) | {"ETag": packed.tag, "Cache-Control": cache, "Vary": "Accept-Encoding"}
     known = request.headers.get("if-none-match")
-    if known is not None and packed.tag in {one.strip() for one in known.split(",")}:
+    # Compared weakly (RFC 9110, 13.1.2): packed or not, it is the same.
+    if known is not None and {"*", packed.tag.removeprefix("W/")}.intersection(
+        one.strip().removeprefix("W/") for one in known.split(",")
+    ):
         return Response(status_code=304, headers=given)
     if packed.gzipped is not None and _takes_gzip(request.headers.get("accept-encoding", "")):
         return Response(packed.gzipped, headers=given | {"Content-Encoding": "gzip"}, media_type=packed.media)

@@ -185,7 +185,8 @@ def series(
         found = parts.series.concentrations(station, pollutant, since, until)
         standard, unit = None, "ug/m3"
     span, spans = thin(found, most)
-    columns = list(zip(*spans, strict=True)) if spans else [()] * 8
+    columns = list(zip(*spans, strict=True)) if spans else [()] * 10
+    graded = sorted({grade for shares in columns[8] for grade in shares})
 
     def rounded(values: Sequence[float | None]) -> tuple[float | None, ...]:
         return tuple(None if value is None else round(value, 2) for value in values)
@@ -195,6 +196,8 @@ def series(
         at=tuple(from_ms(at) for at in columns[0]), measured=rounded(columns[1]), imputed=rounded(columns[2]),
         lo=rounded(columns[3]), hi=rounded(columns[4]), least=rounded(columns[5]), most=rounded(columns[6]),
         qc=tuple(columns[7]),
+        shares={str(one): tuple(round(shares.get(one, 0.0), 3) for shares in columns[8]) for one in graded},
+        lengths_s=tuple(length // 1000 for length in columns[9]),
     )  # fmt: skip
 
 

@@ -143,6 +143,14 @@ class SeriesColumns(Document):
         tuple[int | None, ...],
         Field(description="worst QARTOD flag; of an index: 0 valid, 1 indicative, 2 insufficient"),
     ]
+    shares: Annotated[
+        dict[str, tuple[float, ...]],
+        Field(description="by such a flag, the share of each span's windows with it; the rest is unknown"),
+    ] = {}
+    lengths_s: Annotated[
+        tuple[int, ...],
+        Field(description="3600 or 86400 where it is an hour or a day that is left of windows, else 0"),
+    ] = ()
 
 
 class PollutantFan(Document):
@@ -257,11 +265,23 @@ class AlertsExplained(Document):
     rules: tuple[RuleNow, ...]
 
 
+class Sentence(Document):
+    """Something that is said: in English, and for other languages as a code with what it is said of."""
+
+    code: Annotated[str, Field(description="stable; one that is not known is to be shown as `text`")]
+    text: str
+    values: Annotated[
+        dict[str, Any], Field(description="what stands in it: numbers, codes, names; shares from 0 to 1")
+    ] = {}
+    parts: Annotated[tuple["Sentence", ...], Field(description="the reasons for it")] = ()
+
+
 class Explained(Document):
     """An estimate as it is on the topic, and what it rests on in words."""
 
     estimate: Annotated[dict[str, Any], Field(json_schema_extra=lambda schema: schema.update(_ESTIMATE))]
     why: tuple[str, ...]
+    told: Annotated[tuple[Sentence, ...], Field(description="the same, for other languages")] = ()
 
 
 _ESTIMATE: dict[str, Any] = {"type": "object", "description": Estimate.__doc__ or ""}
@@ -291,6 +311,9 @@ class Notable(Document):
     detail: Annotated[str, Field(description="a sensor, a rule, or a pollutant whose sensor drifts")] = ""
     text: str
     at: UtcTime | None = None
+    told: Annotated[Sentence | None, Field(description="`text` without the station, for other languages")] = (
+        None
+    )
 
 
 class NotablesList(Document):

@@ -97,10 +97,14 @@ _ALL: Final[tuple[BaseModel, ...]] = (
     docs.SeriesColumns(
         station=_STATION, what="pm25", unit="ug/m3", span_s=0, at=(_AT - timedelta(minutes=1), _AT),
         measured=(31.2, None), imputed=(None, 34.4), lo=(None, 22.0), hi=(None, 51.5), least=(31.2, 34.4),
-        most=(31.2, 34.4), qc=(1, 9),
+        most=(31.2, 34.4), qc=(1, 9), shares={"1": (1.0, 0.0), "9": (0.0, 1.0)}, lengths_s=(0, 0),
     ),
     docs.ForecastAnswer(station=_STATION, forecast=_FORECAST),
-    docs.Explained(estimate=_ESTIMATE.model_dump(mode="json"), why=sentences(_ESTIMATE)),
+    docs.Explained(
+        estimate=_ESTIMATE.model_dump(mode="json"),
+        why=tuple(one.text for one in sentences(_ESTIMATE)),
+        told=sentences(_ESTIMATE),
+    ),
     docs.ListeningAnswer(
         station=_STATION,
         sensors=(

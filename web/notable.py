@@ -1,19 +1,21 @@
 """What to look at now: nobody should have to find it out. Pure."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from datetime import datetime
+from typing import Final, Literal
 
 from alerting.explained import PendingAlert
 from schemas.alert import SEVERITIES, Alert
 from schemas.base import format_time, from_ms, to_ms
 from schemas.estimate import Estimate
-from schemas.parameters import LABELS, POLLUTANTS
+from schemas.parameters import LABELS, POLLUTANTS, Pollutant
 from schemas.station import Station
 from schemas.times import MINUTE_MS
 from web.brief import left_out
-from web.documents import Notable
-from web.why import mainly
+from web.documents import Notable, Sentence
+from web.why import main_carrier, mainly, said
 
+_What = Literal["lying", "drift", "silent", "camera_only", "pending", "alert", "stale"]
 #: Of each kind, so many are told.
 _EACH: Final = 3
 #: A sensor is silent when nothing came of it for so long (ms), and for so many of its declared periods.
@@ -51,9 +53,12 @@ def notable(
         fresh = dict(latest)
     found += _active(alerts, fresh)[:_EACH]
     found += [
-        Notable(
-            what="pending", station=station, detail=one.rule, at=from_ms(one.at),
-            text=f"{station}: the alert {one.rule} ({one.severity}) opens soon, if what is seen now lasts",
+        _of(
+            "pending", station, one.rule, from_ms(one.at),
+            said(
+                "pending", f"the alert {one.rule} ({one.severity}) opens soon, if what is seen now lasts",
+                rule=one.rule, severity=one.severity,
+            ),
         )
         for station, one in sorted(pending, key=lambda pair: pair[1].at)[:_EACH]
     ]  # fmt: skip
@@ -65,29 +70,35 @@ def notable(
         if record is not None and record.sensors:
             silent += _silent(estimate, record, measured)[:1]
         elif record is not None and record.cameras and estimate.sides == "image":
-            alone.append(Notable(what="camera_only", station=name, text=_of_a_camera(estimate)))
+            told = _of_a_camera(estimate)
+            text = f"{name} has a camera alone: {told.text}"
+            alone.append(Notable(what="camera_only", station=name, text=text, told=told))
     found += lying[:_EACH] + drifting[:_EACH] + silent[:_EACH] + alone[:_EACH]
     old = sorted(name for name in latest if name not in fresh)
     found += [
-        Notable(
-            what="stale", station=name, at=latest[name].window.end,
-            text=f"{name}: nothing new; what is shown is old",
-        )
+        _of("stale", name, "", latest[name].window.end, said("stale", "nothing new; what is shown is old"))
         for name in old[:_EACH]
-    ]  # fmt: skip
+    ]
     return found
+
+
+def _of(what: _What, station: str, detail: str, at: datetime | None, told: Sentence) -> Notable:
+    return Notable(
+        what=what, station=station, detail=detail, at=at, text=f"{station}: {told.text}", told=told
+    )
 
 
 def _all_behind(latest: Mapping[str, Estimate]) -> Notable:
     newest = max(latest.values(), key=lambda one: (one.window.end, one.station))
-    return Notable(
-        what="stale", station=newest.station, at=newest.window.end,
-        text=f"no station has anything new: the newest window there is, {newest.station}'s,"
-        f" ended at {format_time(newest.window.end)}",
-    )  # fmt: skip
+    text = (
+        f"no station has anything new: the newest window there is, {newest.station}'s,"
+        f" ended at {format_time(newest.window.end)}"
+    )
+    told = said("all_stale", text, station=newest.station)
+    return Notable(what="stale", station=newest.station, at=newest.window.end, text=text, told=told)
 
 
-def _of_a_camera(estimate: Estimate) -> str:
+def _of_a_camera(estimate: Estimate) -> Sentence:
     """Where what a station without sensors tells comes from: not always from its pictures."""
     sources = {
         source
@@ -98,21 +109,22 @@ def _of_a_camera(estimate: Estimate) -> str:
     pictures = not sources.isdisjoint(_OF_PICTURES)
     neighbours = not sources.isdisjoint(("neighbours", "network"))
     if not neighbours:
-        told = "all it tells comes from its pictures"
-    elif pictures:
-        told = "what it tells comes from its pictures and from its neighbours"
-    else:
-        told = "its values come from its neighbours alone"
-    return f"{estimate.station} has a camera alone: {told}"
+        return said("by_pictures", "all it tells comes from its pictures")
+    if pictures:
+        return said("by_both", "what it tells comes from its pictures and from its neighbours")
+    return said("by_neighbours", "its values come from its neighbours alone")
 
 
 def _active(alerts: Mapping[str, Alert], fresh: Mapping[str, Estimate]) -> list[Notable]:
     open_ones = [one for one in alerts.values() if one.event in ("open", "update")]
     open_ones.sort(key=lambda one: (-SEVERITIES.index(one.severity), one.station not in fresh, one.id))
     return [
-        Notable(
-            what="alert", station=one.station, detail=one.rule, at=one.since,
-            text=f"{one.station}: {one.severity} alert {one.rule}: {one.reason[:_REASON]}",
+        _of(
+            "alert", one.station, one.rule, one.since,
+            said(
+                "alert", f"{one.severity} alert {one.rule}: {one.reason[:_REASON]}",
+                severity=one.severity, rule=one.rule, why=one.reason[:_REASON],
+            ),
         )
         for one in open_ones
         if one.severity != "info"
@@ -121,9 +133,12 @@ def _active(alerts: Mapping[str, Alert], fresh: Mapping[str, Estimate]) -> list[
 
 def _lying(estimate: Estimate) -> list[Notable]:
     return [
-        Notable(
-            what="lying", station=estimate.station, detail=sensor,
-            text=f"{estimate.station}: {LABELS[name]} of {sensor} is left out: {why[:_REASON]}",
+        _of(
+            "lying", estimate.station, sensor, None,
+            said(
+                "lying", f"{LABELS[name]} of {sensor} is left out: {why[:_REASON]}",
+                pollutant=name, sensor=sensor, why=why[:_REASON],
+            ),
         )
         for name, sensor, why in left_out(estimate)
     ]  # fmt: skip
@@ -131,12 +146,10 @@ def _lying(estimate: Estimate) -> list[Notable]:
 
 def _drifting(estimate: Estimate) -> list[Notable]:
     return [
-        Notable(
-            what="drift", station=estimate.station, detail=name, at=one.since,
-            text=f"{estimate.station}: {one.reason[:_REASON]}",
-        )
+        _of("drift", estimate.station, name, one.since, said("drift", text, why=text))
         for name, one in (estimate.drift or {}).items()
-    ]  # fmt: skip
+        for text in [one.reason[:_REASON]]
+    ]
 
 
 def _silent(estimate: Estimate, record: Station, measured: Callable[[str, str], int]) -> list[Notable]:
@@ -157,14 +170,17 @@ def _silent(estimate: Estimate, record: Station, measured: Callable[[str, str], 
         last = max(measured(estimate.station, name) for name in missed)
         if end - last < max(_SILENT_MS, _SILENT_PERIODS * 1000 * (sensor.period or 0)):
             continue
-        told: dict[str, list[str]] = {}
+        by: dict[str, list[Pollutant]] = {}
         for name in missed:
-            told.setdefault(mainly(estimate.pollutants[name]), []).append(LABELS[name])
-        whence = "; ".join(f"{', '.join(names)} from {by}" for by, names in told.items())
-        found.append(
-            Notable(
-                what="silent", station=estimate.station, detail=sensor.sensor, at=from_ms(last),
-                text=f"{estimate.station}: the sensor {sensor.sensor} is silent: {whence}",
+            by.setdefault(mainly(estimate.pollutants[name]), []).append(name)
+        parts = tuple(
+            said(
+                "from", f"{', '.join(LABELS[name] for name in names)} from {who}", pollutants=names,
+                **main_carrier(estimate.pollutants[names[0]]),
             )
+            for who, names in by.items()
         )  # fmt: skip
+        text = f"the sensor {sensor.sensor} is silent: {'; '.join(part.text for part in parts)}"
+        told = Sentence(code="silent", text=text, values={"sensor": sensor.sensor}, parts=parts)
+        found.append(_of("silent", estimate.station, sensor.sensor, from_ms(last), told))
     return found

@@ -122,10 +122,10 @@ def _badge(parts: Parts, station: str) -> str:
         status=block.status,
     )  # fmt: skip
     look = _category(index)
-    words = f"AQI {block.index}" + ("" if block.status == "valid" else f" ({block.status})")
+    words = f"AQI {block.index}" + ("" if look is None else f" {look.name['en']}")
+    words += "" if block.status == "valid" else f" ({block.status})"
     colour, ink = (_GREY, "#ffffff") if look is None else (look.shade, look.ink)
-    category = "" if look is None else look.name["en"]
-    return _drawn(name, words, colour, ink, f"{words}, {category}, {block.standard}, window to {at}")
+    return _drawn(name, words, colour, ink, f"{words}, {block.standard}, window to {at}")
 
 
 def _category(index: IndexNow) -> CategoryShown | None:

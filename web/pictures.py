@@ -41,6 +41,18 @@ class SmallPicture(NamedTuple):
     size: tuple[int, int]
 
 
+class HeatPicture(NamedTuple):
+    """A picture with what raises the model's estimate laid over it.
+
+    `most`: what the field of the picture that adds most adds, AQI points; `fields`: how many there are, in a
+    row and in a column.
+    """
+
+    png: bytes
+    most: float
+    fields: tuple[int, int]
+
+
 class CameraPictures:
     """The newest picture of every camera, for so many ms; with what the model looked at, on demand.
 
@@ -57,7 +69,7 @@ class CameraPictures:
         self._lock = threading.Lock()
         self._explainer: Explainer | None = None
         self._explains: bool | None = None
-        self._heat: OrderedDict[tuple[str, str, int], bytes] = OrderedDict()
+        self._heat: OrderedDict[tuple[str, str, int], HeatPicture] = OrderedDict()
 
     def take(self, record: Any) -> None:
         """A frame's record. Raises Refused for one without its headers."""
@@ -100,8 +112,8 @@ class CameraPictures:
             self._explains = EXPLAIN_FILE in self._bundle().files
         return self._explains
 
-    def heat(self, station: str, camera: str, picture: SmallPicture, estimate: Estimate) -> bytes:
-        """PNG of a picture with what raises the model's estimate laid over it: Grad-CAM.
+    def heat(self, station: str, camera: str, picture: SmallPicture, estimate: Estimate) -> HeatPicture:
+        """A picture with what raises the model's estimate laid over it: Grad-CAM.
 
         A thread's work: some 50 ms.
         """
@@ -118,7 +130,8 @@ class CameraPictures:
             taken = np.asarray(small.resize((spec.width, spec.height)), dtype=np.uint8)
             values = [_measured(estimate, one) for one in POLLUTANTS]
             found = self._explainer.explain(taken, np.array(values, np.float32))
-            made = overlay_png(shown, found.cam)
+            rows, columns = found.cam.shape
+            made = HeatPicture(overlay_png(shown, found.cam), float(found.cam.max()), (columns, rows))
             self._heat[name] = made
             while len(self._heat) > 64:
                 self._heat.popitem(last=False)

@@ -1,6 +1,7 @@
 """As many points as a plot can show. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 
@@ -34,6 +35,10 @@ class SeriesSpan(NamedTuple):
     least: float | None
     most: float | None
     grade: int | None
+    #: By grade, the share of the points that have it; of hours and days none is known.
+    shares: Mapping[int, float]
+    #: Of the longest hour or day among the points; 0: all are windows.
+    length_ms: int
 
 
 def thin(points: Sequence[SeriesPoint], most: int, unit_ms: int = 1000) -> tuple[int, list[SeriesSpan]]:
@@ -66,6 +71,12 @@ def _span(at: int, points: Sequence[SeriesPoint]) -> SeriesSpan:
         min(_there(point.least for point in points), default=None),
         max(_there(point.most for point in points), default=None),
         max((point.grade for point in points if point.grade is not None), default=None),
+        {
+            grade: count / len(points)
+            for grade, count in Counter(point.grade for point in points).items()
+            if grade is not None
+        },
+        max(point.span_ms for point in points),
     )
 
 

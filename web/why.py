@@ -1,9 +1,12 @@
 """What an estimate rests on, in sentences. Pure."""
 
-from typing import Final
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 from schemas.estimate import Estimate, PollutantEstimate
 from schemas.parameters import LABELS
+from web.documents import Sentence
 
 _METHODS: Final = {
     "camera": "its camera, by what it has learned beside its own sensors",
@@ -15,45 +18,88 @@ _METHODS: Final = {
     "own": "its other pollutants",
     "past": "its own past",
 }
+#: The most frequent reasons of an index, as `aqi` words them: code, and what stands in them.
+_REASONS: Final[Mapping[str, re.Pattern[str]]] = {
+    "hours": re.compile(r"(?P<measure>\w+): (?P<count>\d+) of (?P<of>\d+) hours, (?P<needed>\d+) needed"),
+    "no_hour": re.compile(r"(?P<measure>\w+): no complete hour yet"),
+    "only_imputed": re.compile(
+        r"(?P<measure>\w+): complete only with imputed values \((?P<percent>\d+)% of its input\)"
+    ),
+    "not_met": re.compile(r"(?P<standard>[\w.-]+) is not met: (?P<why>.+)"),
+    "not_counted": re.compile(r"not counted: (?P<why>.+)"),
+    "in_doubt": re.compile(r"in doubt: (?P<why>.+)"),
+}
 
 
-def sentences(estimate: Estimate) -> tuple[str, ...]:
+def sentences(estimate: Estimate) -> tuple[Sentence, ...]:
     """What an estimate rests on: its sides, who carried what was imputed, what was left out, the index."""
-    told = []
+    return tuple(_sentences(estimate))
+
+
+def _sentences(estimate: Estimate) -> Iterator[Sentence]:
     frames = estimate.inputs.frames
-    usable = sum(frame.usable for frame in frames)
-    told.append(
-        f"The window rests on {estimate.inputs.readings} readings and on {usable} of {len(frames)} pictures."
-    )
+    usable, readings = sum(frame.usable for frame in frames), estimate.inputs.readings
+    yield said(
+        "window", f"The window rests on {readings} readings and on {usable} of {len(frames)} pictures.",
+        readings=readings, usable=usable, pictures=len(frames),
+    )  # fmt: skip
     reasons = sorted({reason for frame in frames if not frame.usable for reason in frame.reasons})
     if reasons:
-        told.append(f"Pictures were left out because of: {', '.join(reasons)}.")
+        yield said("pictures", f"Pictures were left out because of: {', '.join(reasons)}.", reasons=reasons)
     for name, one in estimate.pollutants.items():
         if one.kind == "imputed":
-            told.append(f"{LABELS[name]} was not measured: {_carried(one)}.")
+            yield _carried(name, one)
         for sensor, why in one.refused.items():
-            told.append(f"{LABELS[name]}: {sensor} was left out: {why}")
-    told.extend(
-        f"The drift watch says: {left.reason}. Its neighbours do not listen to it."
-        for left in (estimate.drift or {}).values()
-    )
+            text = f"{LABELS[name]}: {sensor} was left out: {why}"
+            yield said("left_out", text, pollutant=name, sensor=sensor, why=why)
+    for left in (estimate.drift or {}).values():
+        text = f"The drift watch says: {left.reason}. Its neighbours do not listen to it."
+        yield said("drift", text, why=left.reason)
     for name, lost in estimate.missing.items():
         for sensor, why in lost.refused.items():
-            told.append(f"{LABELS[name]} is missing: {sensor} was left out: {why}")
+            text = f"{LABELS[name]} is missing: {sensor} was left out: {why}"
+            yield said("missing", text, pollutant=name, sensor=sensor, why=why)
     if estimate.inputs.withheld:
         count = sum(estimate.inputs.withheld.values())
-        told.append(f"{count} values were declared invalid and do not count.")
+        yield said("withheld", f"{count} values were declared invalid and do not count.", count=count)
     for block in estimate.indices:
         index = "no index" if block.index is None else f"index {block.index}"
         because = f": {block.reason}" if block.reason else ""
-        told.append(f"{block.standard}: {index}, {block.status}{because}")
-    return tuple(told)
+        yield Sentence(
+            code="no_index" if block.index is None else "index",
+            text=f"{block.standard}: {index}, {block.status}{because}",
+            values={"standard": block.standard, "index": block.index, "status": block.status},
+            parts=reasons_of(block.reason),
+        )
+
+
+def said(code: str, text: str, **values: Any) -> Sentence:
+    """A sentence of a code with its values."""
+    return Sentence(code=code, text=text, values=values)
+
+
+def reasons_of(reason: str) -> tuple[Sentence, ...]:
+    """The reasons of an index one by one; `other` is one that is not among the frequent ones."""
+    return tuple(_reason(one) for one in reason.split("; ") if one)
+
+
+def _reason(text: str) -> Sentence:
+    for code, pattern in _REASONS.items():
+        found = pattern.fullmatch(text)
+        if found is not None:
+            values = {name: int(one) if one.isdigit() else one for name, one in found.groupdict().items()}
+            if "measure" in values:
+                pollutant, _, span = str(values.pop("measure")).rpartition("_")
+                values |= {"pollutant": pollutant, "span": span}
+            if "percent" in values:
+                values["share"] = int(values.pop("percent")) / 100
+            return said(code, text, **values)
+    return said("other", text)
 
 
 def carriers(one: PollutantEstimate) -> tuple[tuple[float, str], ...]:
     """Who carries an imputed value: shares, the greatest first, and their names in words; empty: not told."""
-    shares = sorted(((share, name) for name, share in one.weights.items() if share > 0), reverse=True)
-    return tuple((share, _METHODS.get(name, name)) for share, name in shares)
+    return tuple((share, _METHODS.get(name, name)) for share, name in _shares(one))
 
 
 def mainly(one: PollutantEstimate) -> str:
@@ -65,10 +111,28 @@ def mainly(one: PollutantEstimate) -> str:
     return words if len(found) == 1 else f"{words}, by {share:.0%}"
 
 
-def _carried(one: PollutantEstimate) -> str:
-    found = carriers(one)
+def main_carrier(one: PollutantEstimate) -> dict[str, Any]:
+    """The same as values: who, and its share."""
+    found = _shares(one)
+    share, name = found[0] if found else (1.0, one.method)
+    return {"method": name, "share": round(share, 3)}
+
+
+def _shares(one: PollutantEstimate) -> list[tuple[float, str]]:
+    return sorted(((share, name) for name, share in one.weights.items() if share > 0), reverse=True)
+
+
+def _carried(name: str, one: PollutantEstimate) -> Sentence:
+    begin, found = f"{LABELS[name]} was not measured", carriers(one)
     if not found:
-        return f"{_METHODS.get(one.method, one.method)} stands in for it"
+        text = f"{begin}: {_METHODS.get(one.method, one.method)} stands in for it."
+        return said("stands_in", text, pollutant=name, method=one.method)
     words = ", ".join(f"{share:.0%} {name}" for share, name in found)
-    held = "" if one.coverage is None else f"; lately {one.coverage:.0%} of such intervals held"
-    return f"{words} stand in for it{held}"
+    shares = {who: round(share, 3) for share, who in _shares(one)}
+    if one.coverage is None:
+        return said("carried", f"{begin}: {words} stand in for it.", pollutant=name, shares=shares)
+    held = f"lately {one.coverage:.0%} of such intervals held"
+    return said(
+        "carried_held", f"{begin}: {words} stand in for it; {held}.", pollutant=name, shares=shares,
+        coverage=round(one.coverage, 3),
+    )  # fmt: skip

@@ -7,11 +7,14 @@ computes, so that no automatic differentiation is needed:
     weight_c = mean over i, j of dAQI / dA_cij = (dAQI / dmean_c) / (h w)
     cam_ij   = ReLU(sum over c of weight_c A_cij)
 
+Summed over all fields (i, j), what is inside the ReLU is sum over c of (dAQI / dmean_c) mean_c: a field's cam
+is what it adds to the estimate, in points, to first order.
+
 A positive cam marks where the picture raises the estimate; `negative` asks for what lowers it.
 """
 
 import io
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,13 +27,20 @@ from model.errors import BundleError
 from schemas.arrays import Float32
 from schemas.errors import ArrayError
 
-__all__ = ["Explainer", "Heatmap", "overlay_png"]
+__all__ = ["RAMP", "Explainer", "Heatmap", "overlay_png"]
+
+#: Colours from nothing to the most, at even distances: from dark to light, told apart by eyes that see few
+#: colours (after Matplotlib's magma, CC0). The page's legend has the same.
+RAMP: Final = ((59, 15, 112), (140, 41, 129), (222, 73, 104), (254, 159, 109), (252, 253, 191))
+#: How much of the picture they cover, and from which share of the most on: below, it shows through.
+_COVER: Final = 0.7
+_COVERS_FROM: Final = 0.4
 
 
 class Heatmap(NamedTuple):
     """Where a picture moves the AQI."""
 
-    cam: Float32  #: (h, w) >= 0, AQI points per unit of relative activation, as Grad-CAM defines it
+    cam: Float32  #: (h, w) >= 0, AQI points that each field of the picture adds, to first order
     familiarity: float  #: share with which the head uses this picture at all
 
 
@@ -73,15 +83,17 @@ class Explainer:
         return Heatmap(np.maximum(cam, 0).astype(np.float32), float(familiarity[0, 0]))
 
 
-def overlay_png(image: NDArray[np.uint8], cam: Float32, strength: float = 0.5) -> bytes:
-    """PNG of a picture (H, W, 3) uint8 with a map (h, w) >= 0 laid over it, from clear to red."""
+def overlay_png(image: NDArray[np.uint8], cam: Float32) -> bytes:
+    """PNG of a picture (H, W, 3) uint8 with a map (h, w) >= 0 laid over it: clear at 0, `RAMP` to its most."""
     height, width = image.shape[:2]
     peak = float(cam.max())
     heat = np.asarray(
         Image.fromarray(cam / peak if peak > 0 else cam).resize((width, height), Image.Resampling.BICUBIC)
     ).clip(0, 1)[..., None]
-    colour = np.concatenate([np.full_like(heat, 255), 255 * (1 - heat), np.zeros_like(heat)], axis=2)
-    mixed = image * (1 - strength * heat) + colour * strength * heat
+    places = np.linspace(0, 1, len(RAMP))
+    colour = np.concatenate([np.interp(heat, places, [one[i] for one in RAMP]) for i in range(3)], axis=2)
+    cover = _COVER * np.minimum(1, heat / _COVERS_FROM)
+    mixed = image * (1 - cover) + colour * cover
     out = io.BytesIO()
     Image.fromarray(np.round(mixed).astype(np.uint8)).save(out, "PNG")
     return out.getvalue()

@@ -230,7 +230,9 @@ def test_categories_cover_the_scale(standard: str) -> None:
 def test_labels_fall_back_to_english() -> None:
     excellent = standards.load("cn-hj633-2026").categories[0]
     assert (excellent.label("zh"), excellent.label("fr"), excellent.name) == ("优", "Excellent", "Excellent")
-    assert standards.load("us-epa-2024").categories[0].advice("hi") == "Enjoy the outdoors."
+    good = standards.load("us-epa-2024").categories[0]
+    assert good.advice("fr") == "Enjoy the outdoors."
+    assert good.advice("hi") == "बाहर का आनंद लें।"
 
 
 def test_daqi_has_a_colour_per_index() -> None:

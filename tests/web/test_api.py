@@ -8,14 +8,19 @@ import json
 import logging
 import socket
 import threading
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import urllib3
+from PIL import Image
 
+from alerting.explained import PendingAlert
 from schemas.annotation import Undone
 from schemas.base import format_time, from_ms
 from schemas.forecast import Forecast, IndexForecast, PollutantForecast
+from schemas.frame import FrameHeader
 from schemas.parameters import POLLUTANTS
 from schemas.station import Camera, Sensor, Station
 from sinks.store import Store
@@ -25,10 +30,11 @@ from streams.errors import TopicReadError
 from tests.cli.test_network import learned, records
 from tests.engines import until
 from tests.exchange.test_cap_and_webhook import EVENTS
+from tests.harness import picture
 from tests.network.cities import end
 from tests.samples import T0, estimate, imputed, index, measured
 from tests.web.serving import Served, served
-from web import pages
+from web import composing, pages
 from web.composing import SHADES, shade
 from web.documents import WorkerHealth
 from web.live import LiveState
@@ -336,7 +342,57 @@ def test_what_has_not_changed_is_not_sent_again_and_what_is_sent_is_packed(shown
     tag = plain.headers["etag"]
     again = shown.get(path, If_None_Match=f'"x", {tag}')
     assert (again.status, again.data) == (304, b"")
+    for weakly in ("*", tag.removeprefix("W/")):
+        assert shown.get(path, If_None_Match=weakly).status == 304
     assert shown.get(path, If_None_Match='"x"').status == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["alerts?statoin=a", "latest?limit=2&station=a", "health?hours=1", "stream?a=b"]
+)
+def test_a_parameter_that_is_mistyped_is_named(shown, path):
+    answer = shown.get(f"/api/v1/{path}")
+    assert answer.status == 422
+    strange = {"alerts": "statoin", "latest": "station", "health": "hours", "stream": "a"}[path.split("?")[0]]
+    assert answer.json()["detail"].startswith(f"{strange}: there is no such parameter here; it has")
+
+
+def test_alerts_are_of_the_station_that_was_asked_for(shown):
+    name = EVENTS[0].station
+    assert {one["station"] for one in shown.json(f"/api/v1/alerts?station={name}")["alerts"]} == {name}
+    assert shown.json("/api/v1/alerts?station=nobody")["alerts"] == []
+    # Known without their checkpoints: those on their way are filtered likewise.
+    parts = shown.parts
+    soon = PendingAlert("us-aqi", "minor", 1000 * T0)
+    memo, kept = parts.pending, (parts.pending.version, parts.pending.found)
+    memo.version = (int(parts.now() // composing.SECONDS_KEPT), parts.live.alert_states_version)
+    memo.found = [("a", soon), ("b", soon)]
+    try:
+        for asked, found in (("", ["a", "b"]), ("?station=b", ["b"]), ("?station=c", [])):
+            every = shown.json(f"/api/v1/alerts/pending{asked}")["pending"]
+            assert [one["station"] for one in every] == found
+    finally:
+        memo.version, memo.found = kept
+
+
+def test_what_the_model_looks_at_has_a_scale(tmp_path):
+    header = FrameHeader(id="f", source="/test", time=from_ms(1000 * T0), station="b", camera="main")
+    record = SimpleNamespace(headers=header.to_headers(), value=picture(1, 3))
+    with served(
+        tmp_path, history("b"), STATIONS, now=NOW, pictures_for="87600h", anonymous=("read", "frames")
+    ) as made:
+        made.parts.pictures.take(record)
+        [camera] = made.json("/api/v1/pictures?station=b")["cameras"]
+        heat = made.get(camera["heat"])
+        assert (heat.status, heat.headers["content-type"]) == (200, "image/png")
+        most = float(heat.headers["x-heat-most"])
+        assert 0 <= most < 500
+        assert heat.headers["x-heat-fields"] == "7x7"
+        plain, laid = (
+            np.asarray(Image.open(io.BytesIO(one.data)).convert("RGB")).astype(int)
+            for one in (made.get(camera["image"]), heat)
+        )
+        assert (np.abs(laid - plain).max() > 60) == (most > 0)
 
 
 def test_latest_changes_its_tag_with_a_newer_window(shown):
@@ -678,7 +734,7 @@ def test_quality_counts_what_windows_were_made_of(shown):
 def test_a_badge_has_a_number_with_its_status_and_says_when_it_is_old(shown, tmp_path):
     badge = shown.get("/badge/a.svg")
     assert badge.headers["content-type"] == "image/svg+xml"
-    assert "AQI 110" in badge.data.decode()
+    assert ">AQI 110 Unhealthy for Sensitive Groups<" in badge.data.decode()
     assert "no data" in shown.get("/badge/nobody.svg").data.decode()
     with served(tmp_path, history("a"), now=NOW + 7200) as made:
         assert "old:" in made.get("/badge/a.svg").data.decode()

@@ -221,12 +221,12 @@ def test_what_is_killed_is_named_and_costs_neither_a_listener_nor_the_open_page_
 
     until(lambda: worker.health()["status"] == "ok", "the sink to answer", 60)
     worker.sink.kill()
-    notice(page, "The worker sink does not answer since")
+    notice(page, "The worker sink has not answered since")
     until(lambda: worker.health()["workers"][0]["down_since"] is not None, "it to be told", 30)
 
     worker.cache.stop()  # what it had is gone with it
     worker.kill()
-    notice(page, "The server does not answer since")
+    notice(page, "The server has not answered since")
     send(settings, [sent(2), sent(3)])  # while nobody serves
     worker.start()
     until(lambda: len(listener.ends()) >= 3, "what came meanwhile", 60)
@@ -247,7 +247,7 @@ def test_what_is_killed_is_named_and_costs_neither_a_listener_nor_the_open_page_
         lambda: any(name == "pulse" and data["kafka_away_since"] for name, data in listener.events),
         "listeners to be told",
     )
-    notice(page, "Kafka does not answer since")
+    notice(page, "Kafka has not answered since")
     restartable_broker.start()
     until(lambda: worker.health()["kafka"] == "ok", "the broker to be back", 60)
     send(settings, [sent(4)])

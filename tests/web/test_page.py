@@ -6,16 +6,19 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from schemas.alert import Alert
 from schemas.base import from_ms
+from schemas.frame import FrameHeader
 from schemas.station import Camera, Sensor, Station
 from sinks.store import Store
 from tests.busy import stretched
 from tests.engines import until
+from tests.harness import picture
 from tests.samples import estimate, imputed, index, measured
 from tests.web.serving import Served, served
 from tests.web.test_api import FORECAST
@@ -222,13 +225,7 @@ def test_a_new_estimate_and_an_alert_are_in_the_open_page_within_two_seconds(bro
         took = time.monotonic() - began
         assert took < stretched(2.0)
         shows(page, ".stations li:first-child", "277")
-        at = from_ms(now_s() * 1000)
-        shown.tell(
-            Alert(
-                id=f"b/us-aqi/{at:%Y-%m-%dT%H:%M:%SZ}", sequence=0, event="open", station="b", rule="us-aqi",
-                severity="severe", at=at, since=at, reason="us-epa-2024 index is 277",
-            )
-        )  # fmt: skip
+        shown.tell(alert_of("b"))
         page.click("text=Alerts")
         shows(page, "main", "index is 277")
         assert page.url.endswith("/alerts")
@@ -264,6 +261,9 @@ def test_an_old_alert_is_open_behind_many_that_closed_and_goes_where_it_closes(b
                 ".strip span", "all => all.map(one => [one.title, parseFloat(one.style.width)])"
             )
             assert [title for title, _ in pieces] == ["good", "no data", "good"]
+            assert re.findall(r"(good|no data) (\d+)", page.text_content(".timeline .legend")) == [
+                ("good", "40"), ("no data", "60"),
+            ]  # fmt: skip
             assert [width for _, width in pieces] == pytest.approx([19.8, 60.2, 20.1], abs=0.3)
 
 
@@ -307,7 +307,7 @@ def test_it_says_what_is_away_and_goes_on_without_being_loaded_anew(browser, tmp
         made.parts.follower.away_since = None
         page.wait_for_selector("#notice", state="hidden", timeout=60_000)
         made.stop()
-        shows(page, "#notice", "does not answer since", 20_000)
+        shows(page, "#notice", "has not answered since", 20_000)
         made.show([window("a", end + 60, 99)])  # it comes while the page cannot hear it
         made.start()
         shows(page, ".stations", "99", 30_000)
@@ -324,6 +324,47 @@ def test_what_a_station_sends_is_never_read_as_html(browser, tmp_path):
             with page_of(browser, made, path) as page:
                 shows(page, "main", evil)
                 assert page.evaluate("window.hit") is None
+
+
+LONG = "An_extraordinarily_long_name_without_any_place_to_break_" * 2
+
+
+def test_a_long_name_fits_a_telephone_on_every_view_and_what_is_said_is_said_in_the_page_s_language(
+    browser, tmp_path
+):
+    record = stations(2)[1].model_copy(update={"name": LONG[:100]})
+    header = FrameHeader(id="f", source="/test", time=from_ms(1000 * now_s()), station="b", camera="main")
+    everything = ("read", "frames", "write", "admin")
+    with served(tmp_path, [window("b", now_s(), 120)], [record], anonymous=everything) as made:
+        assert made.parts.pictures is not None
+        made.parts.pictures.take(SimpleNamespace(headers=header.to_headers(), value=picture(1, 3)))
+        made.tell(alert_of("b"))
+        telephone = {"viewport": {"width": 390, "height": 844}}
+        for path in (*VIEWS[:1], "/stations/b?what=pm25", *VIEWS[2:], "/widget/b"):
+            with page_of(browser, made, path, **telephone) as page:
+                shows(page, "main", LONG[:40] if path != "/pipeline" else "Kafka")
+                sides = "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+                needed, there = page.evaluate(sides)
+                assert needed <= there, path
+        with page_of(browser, made, "/stations/b?what=pm25&lang=de") as page:
+            shows(page, ".why", "Das Fenster beruht auf")
+            shows(page, ".why", "PM10 wurde nicht gemessen")
+            assert page.locator(".head p[lang=de]").text_content().startswith("Herz- und Lungenkranke")
+            page.click("figure button")
+            most = made.get("/api/v1/pictures/b/main/heat").headers["x-heat-most"]
+            if float(most) > 0:
+                shows(page, ".heatscale", "am hellsten sind")
+                assert page.locator(".heatscale .ticks span").count() == 3
+        with page_of(browser, made, "/?lang=es") as page:
+            shows(page, ".hints", "alerta us-aqi")
+
+
+def alert_of(station: str) -> Alert:
+    at = from_ms(now_s() * 1000)
+    return Alert(
+        id=f"{station}/us-aqi/{at:%Y-%m-%dT%H:%M:%SZ}", sequence=0, event="open", station=station,
+        rule="us-aqi", severity="severe", at=at, since=at, reason="us-epa-2024 index is 277",
+    )  # fmt: skip
 
 
 def test_a_key_is_asked_for_where_one_is_due(browser, tmp_path):

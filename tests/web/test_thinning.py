@@ -33,6 +33,12 @@ def test_there_are_no_more_than_asked_and_nothing_stands_out_less(series, most):
     greatest = [one.most for one in spans if one.most is not None]
     assert min(there, default=None) == min(least, default=None)
     assert max(there, default=None) == max(greatest, default=None)
+    for one in spans:
+        inside = [p for p in series if (p.at == one.at if not span else one.at - span < p.at <= one.at)]
+        for grade in (1, 4):
+            share = sum(p.grade == grade for p in inside) / len(inside)
+            assert abs(one.shares.get(grade, 0.0) - share) < 1e-9, "one bad window does not make an hour bad"
+        assert None not in one.shares
     ends = [one.at for one in spans]
     assert ends == sorted(set(ends))
     assert max((one.grade or 0 for one in spans), default=0) == max(

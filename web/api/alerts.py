@@ -60,8 +60,13 @@ def add(api: APIRouter, parts: Parts) -> None:
         dependencies=[needs(parts, "read")],
         summary="Alerts that open, or rise, soon if what is seen now lasts",
     )  # fmt: skip
-    async def pending_alerts(request: Request) -> Response:
-        found = sorted(await in_thread(lambda: composing.on_their_way(parts)), key=lambda pair: pair[1].at)
+    async def pending_alerts(
+        request: Request, station: Annotated[str | None, Query(pattern=STATION_PATTERN)] = None
+    ) -> Response:
+        every = await in_thread(lambda: composing.on_their_way(parts))
+        found = sorted(
+            (one for one in every if station is None or one[0] == station), key=lambda pair: pair[1].at
+        )
         made = PendingList(
             pending=tuple(
                 PendingNow(station=station, rule=one.rule, severity=one.severity, at=from_ms(one.at))

@@ -140,9 +140,21 @@ def needs(parts: Parts, scope: ApiScope) -> Any:
 
     def check(request: Request) -> None:
         parts.access.check(request, scope)
+        _expect_known(request)
 
     check.__name__ = f"needs_{scope}"
     return Depends(check)
+
+
+def _expect_known(request: Request) -> None:
+    """Raises RequestProblem for a parameter that the path has not: a mistyped one would change nothing."""
+    known = sorted(field.alias for field in request.scope["route"].dependant.query_params)
+    strange = sorted(set(request.query_params) - set(known))
+    if strange:
+        has = f"it has {', '.join(known)}" if known else "it has none"
+        raise RequestProblem(
+            422, "wrong_parameter", f"{strange[0][:60]}: there is no such parameter here; {has}"
+        )
 
 
 async def worked_out(

@@ -1,6 +1,8 @@
 """The API's pictures: the newest of each camera, small."""
 
-from fastapi import APIRouter, Request, Response
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
 
 from web import composing
 from web.answers import document, pack, send
@@ -9,6 +11,10 @@ from web.documents import PicturesList
 from web.errors import RequestProblem
 from web.parts import Parts
 from web.pictures import SmallPicture
+
+_TakenAt = Annotated[
+    int | None, Query(description="when it was taken, ms since 1970: by it an address is of one picture")
+]
 
 
 def add(api: APIRouter, parts: Parts) -> None:
@@ -29,15 +35,21 @@ def add(api: APIRouter, parts: Parts) -> None:
         dependencies=[needs(parts, "frames")], summary="A camera's newest picture, small",
         response_class=Response,
     )  # fmt: skip
-    async def picture(request: Request, station: StationPath, camera: CameraPath) -> Response:
+    async def picture(
+        request: Request, station: StationPath, camera: CameraPath, at: _TakenAt = None
+    ) -> Response:
+        del at
         return send(request, pack(_picture(parts, station, camera).jpeg, "image/jpeg"), "private, no-cache")
 
     @api.get(
-        "/pictures/{station}/{camera}/heat", responses=answers(None, 404, media="image/png"),
+        "/pictures/{station}/{camera}/heat", responses=_with_scale(answers(None, 404, media="image/png")),
         dependencies=[needs(parts, "frames")], response_class=Response,
         summary="The same, with what in it raises the model's estimate (Grad-CAM)",
     )  # fmt: skip
-    async def heat(request: Request, station: StationPath, camera: CameraPath) -> Response:
+    async def heat(
+        request: Request, station: StationPath, camera: CameraPath, at: _TakenAt = None
+    ) -> Response:
+        del at
         found = _picture(parts, station, camera)
         current = live.latest.get(station)
         store = parts.pictures
@@ -47,7 +59,18 @@ def add(api: APIRouter, parts: Parts) -> None:
             )
         estimate = current.estimate
         made = await in_thread(lambda: store.heat(station, camera, found, estimate))
-        return send(request, pack(made, "image/png"), "private, no-cache")
+        scale = {"X-Heat-Most": f"{made.most:.3g}", "X-Heat-Fields": "{}x{}".format(*made.fields)}
+        return send(request, pack(made.png, "image/png"), "private, no-cache", scale)
+
+
+def _with_scale(documented: dict[int | str, dict[str, Any]]) -> dict[int | str, dict[str, Any]]:
+    """The documented answers with the headers that tell what the colours of a heat map mean."""
+    told = {
+        "X-Heat-Most": "AQI points of the field that adds most: the end of the scale, which begins at 0",
+        "X-Heat-Fields": "how many fields a row and a column have: 7x7",
+    }
+    headers = {name: {"description": text, "schema": {"type": "string"}} for name, text in told.items()}
+    return documented | {200: documented[200] | {"headers": headers}}
 
 
 def _picture(parts: Parts, station: str, camera: str) -> SmallPicture:

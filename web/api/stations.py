@@ -115,7 +115,10 @@ def add(api: APIRouter, parts: Parts) -> None:
             raise RequestProblem(
                 404, "no_window", f"the store has no window of {station} within a day before {at}"
             )
-        made = Explained(estimate=estimate.model_dump(mode="json"), why=sentences(estimate))
+        told = sentences(estimate)
+        made = Explained(
+            estimate=estimate.model_dump(mode="json"), why=tuple(one.text for one in told), told=told
+        )
         return document(request, made)
 
     @api.get(

@@ -68,10 +68,10 @@ export async function all(path, name) {
   return found;
 }
 
-/** An object URL of a file that may need a key. Throws ApiError. */
-export async function objectUrl(path) {
+/** A file that may need a key: {url, headers}; whoever has used the URL revokes it. Throws ApiError. */
+export async function fileOf(path) {
   const answer = await fetched(path, { headers: headers() });
-  return URL.createObjectURL(await answer.blob());
+  return { url: URL.createObjectURL(await answer.blob()), headers: answer.headers };
 }
 
 const QUIET_MS = 16000;

@@ -99,7 +99,12 @@ function frame() {
   );
 }
 
+/** From this age of the newest window on it is said; it moves when another one has come in this time. */
+const BEHIND_MS = 900000;
+const MOVES_MS = 60000;
+/** End of the newest window of all, and when it was another one. */
 let newest = null;
+let movedAt = 0;
 function tell() {
   const lines = [];
   const since = (date) => `${moment(date, undefined)} (${ago(date, now())})`;
@@ -111,10 +116,17 @@ function tell() {
       lines.push(t(one.waits_for ? "notice.waits" : "notice.worker", { role: one.role, what: one.waits_for, since: since(new Date(one.since)) }));
     }
   }
-  newest = null;
-  for (const one of state.latest.values()) if (!newest || one.at > newest) newest = one.at;
+  let found = null;
+  for (const one of state.latest.values()) if (!found || one.at > found) found = one.at;
+  if (found !== newest) {
+    // The first look is no news.
+    if (newest) movedAt = Date.now();
+    newest = found;
+  }
   const behind = newest ? now() - new Date(newest) : 0;
-  if (!lines.length && behind > 900000) lines.push(t("notice.behind", { since: since(new Date(newest)) }));
+  if (!lines.length && behind > BEHIND_MS) {
+    lines.push(t(Date.now() - movedAt < MOVES_MS ? "notice.catching" : "notice.behind", { since: since(new Date(newest)) }));
+  }
   const text = lines.join(" ");
   if (notice.textContent !== text) notice.textContent = text;
   notice.hidden = !text;

@@ -1,7 +1,7 @@
 // A series: measured and imputed values as lines of their own, the interval as a band; a forecast: a fan (uPlot).
 
 import { h } from "./dom.js";
-import { dates, number, percent, t } from "./words.js";
+import { dates, moment, number, percent, t } from "./words.js";
 
 /** The chart of a series as the API has it, in the unit of `unit`; {element, cut, close}. */
 export async function chart(series, { unit, factor }, zone) {
@@ -10,10 +10,10 @@ export async function chart(series, { unit, factor }, zone) {
   const data = [times, scaled(series.lo), scaled(series.hi), scaled(series.measured), scaled(series.imputed)];
   const values = [...data[3], ...data[4]].filter((one) => one !== null);
   const { top, cut } = room(values, data[2]);
-  const gap = gapOf(series, times);
+  const gaps = gapsOf(series, times);
   const spread = data.map((column) => [...column]);
   for (let n = times.length - 1; n > 0; n--) {
-    if (times[n] - times[n - 1] > gap) {
+    if (times[n] - times[n - 1] > gaps[n]) {
       spread.forEach((column, which) => column.splice(n, 0, which ? null : times[n - 1] + 1));
     }
   }
@@ -47,9 +47,10 @@ export async function fan(at, { unit, median, wide, half }, zone) {
   return { ...(await drawn([times, ...pairs.flat(), median], lines, bands, { unit, zone, top, words })), cut };
 }
 
-/** From how many seconds on nothing came between two points, whose times are in s. */
-function gapOf(series, times) {
-  return series.span_s ? 3 * series.span_s : Math.max(600, 3 * stepOf(times));
+/** For each point, from how many seconds on nothing came between it and the one before; their times are in s. */
+function gapsOf(series, times) {
+  const usual = series.span_s ? 3 * series.span_s : Math.max(600, 3 * stepOf(times));
+  return series.lengths_s.map((length) => Math.max(usual, 1.5 * length));
 }
 
 /** Seconds from a point to the next, as they mostly are. */
@@ -145,37 +146,68 @@ function summary(series, unit, factor) {
   });
 }
 
-const FLAGS = { 1: "flag1", 2: "flag2", 3: "flag3", 4: "flag4", 9: "flag9", none: "nodata" };
+/** How a flag is drawn: the worst on top of the others. */
+const FLAGS = { 1: "flag1", 2: "flag2", 9: "flag9", 3: "flag3", 4: "flag4", unknown: "unknown", none: "nodata" };
 
-/** Quality flags over time as a strip: neighbours that are alike are one piece, and so is a time without data. */
-export function timeline(series) {
+/** The flags of a point and the shares of its windows that have them; those of hours and days are not kept. */
+function flagsOf(series, n) {
+  const found = {};
+  let rest = 1;
+  for (const flag of Object.keys(FLAGS)) {
+    const share = series.shares[flag]?.[n] ?? 0;
+    if (share > 0) found[flag] = share;
+    rest -= share;
+  }
+  if (rest > 0.005) found.unknown = rest;
+  return found;
+}
+
+function said(flags) {
+  const all = Object.entries(flags);
+  if (all.length === 1) return t(`flag.${all[0][0]}`);
+  return all.map(([flag, share]) => `${t(`flag.${flag}`)} ${little(share)}`).join(", ");
+}
+
+/** A share in per cent; one that is not nothing is not said to be. */
+function little(share) {
+  return share > 0 && share < 0.005 ? `< ${percent(0.01)}` : percent(share);
+}
+
+/**
+ * Quality flags over time as a strip: in the height of a piece, the shares of its windows by flag. Neighbours
+ * that are alike are one piece, and so is a time without data. Below it the time, and what of it had which flag.
+ */
+export function timeline(series, zone) {
   const strip = h("div", { class: "strip", role: "img" });
   const times = series.at.map((one) => +new Date(one) / 1000);
   const whole = times[times.length - 1] - times[0];
   if (!(whole > 0)) return strip;
-  const [gap, step] = [gapOf(series, times), series.span_s || stepOf(times)];
+  const [gaps, step] = [gapsOf(series, times), series.span_s || stepOf(times)];
   const pieces = [];
-  const piece = (flag, seconds) => {
+  const piece = (flags, seconds) => {
+    const alike = JSON.stringify(flags);
     const last = pieces[pieces.length - 1];
-    if (last?.flag === flag) last.seconds += seconds;
-    else pieces.push({ flag, seconds });
+    if (last?.alike === alike) last.seconds += seconds;
+    else pieces.push({ alike, flags, seconds });
   };
   // A point stands for the time before it: for as long as a step, where nothing came for longer.
   for (let n = 1; n < times.length; n++) {
     const passed = times[n] - times[n - 1];
-    const empty = passed > gap ? passed - step : 0;
-    if (empty) piece("none", empty);
-    piece(series.qc[n] ?? 9, passed - empty);
+    const empty = passed > gaps[n] ? passed - Math.max(step, series.lengths_s[n]) : 0;
+    if (empty > 0) piece({ none: 1 }, empty);
+    piece(flagsOf(series, n), passed - Math.max(0, empty));
   }
   const sums = {};
-  for (const { flag, seconds } of pieces) {
-    sums[flag] = (sums[flag] ?? 0) + seconds / whole;
-    strip.append(h("span", { class: FLAGS[flag] ?? "flag9", style: { width: `${(100 * seconds) / whole}%` }, title: t(`flag.${flag}`) }));
+  for (const { flags, seconds } of pieces) {
+    const all = Object.entries(flags);
+    for (const [flag, share] of all) sums[flag] = (sums[flag] ?? 0) + (share * seconds) / whole;
+    const look = { title: said(flags), style: { width: `${(100 * seconds) / whole}%` } };
+    strip.append(all.length === 1 ? h("span", { class: FLAGS[all[0][0]], ...look })
+      : h("span", look, all.map(([flag, share]) => h("i", { class: FLAGS[flag], style: { height: `${100 * share}%` } }))));
   }
-  strip.setAttribute("aria-label", Object.entries(sums).map(([flag, share]) => `${t(`flag.${flag}`)}: ${percent(share)}`).join(", "));
-  return strip;
-}
-
-export function flagLegend() {
-  return h("p", { class: "legend" }, Object.entries(FLAGS).map(([flag, name]) => h("span", {}, h("i", { class: name }), t(`flag.${flag}`))));
+  const shown = Object.keys(FLAGS).filter((flag) => flag in sums);
+  strip.setAttribute("aria-label", shown.map((flag) => `${t(`flag.${flag}`)}: ${little(sums[flag])}`).join(", "));
+  return h("div", { class: "timeline" }, strip,
+    h("p", { class: "ticks dim", "aria-hidden": "true" }, [0, 0.5, 1].map((part) => h("span", {}, moment(1000 * (times[0] + part * whole), zone)))),
+    h("p", { class: "legend" }, shown.map((flag) => h("span", {}, h("i", { class: FLAGS[flag] }), `${t(`flag.${flag}`)} ${little(sums[flag])}`))));
 }

@@ -30,6 +30,11 @@ export function t(key, values = {}) {
   return text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? values[name] : whole));
 }
 
+/** The words of a key as they stand, places and all; undefined where there are none. */
+export function phrase(key) {
+  return words[key] ?? english[key];
+}
+
 /** A code of the server's in words of the page, where it knows any; else `otherwise`. */
 export function coded(kind, code, otherwise = code) {
   const key = `${kind}.${code}`;

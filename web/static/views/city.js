@@ -5,6 +5,7 @@ import { h, show } from "../dom.js";
 import { stationMap } from "../map.js";
 import { drawn, mark, shapeOf, sides, statusWords, value, zoneOf } from "../marks.js";
 import { isStale, nameOf, now, onChange, state } from "../state.js";
+import { told } from "../told.js";
 import { ago, LABELS, moment, t } from "../words.js";
 
 const SORT_EVERY_MS = 2500;
@@ -126,7 +127,7 @@ export async function open(main, { go, query }) {
       const shown = pick(found);
       show(hints, shown.map((one) => h("li", { class: one.what },
         h("a", { href: one.what === "alert" || one.what === "pending" ? "/alerts" : `/stations/${one.station}`, "data-go": "" },
-          h("b", {}, t(`look.${one.what}`)), " ", h("span", { lang: "en" }, one.text),
+          h("b", {}, t(`look.${one.what}`)), " ", one.told ? [one.told.code === "all_stale" ? "" : `${nameOf(one.station)}: `, told("hint", one.told)] : h("span", { lang: "en" }, one.text),
           one.at && one.what !== "stale" ? h("span", { class: "dim" }, ` · ${t(one.what === "pending" ? "look.at" : "since", { at: moment(one.at, zoneOf(one.station)) })}`) : null))));
       if (!shown.length) show(hints, h("li", {}, t("look.nothing")));
     } catch {

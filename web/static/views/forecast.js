@@ -9,7 +9,8 @@ import { ago, categoryName, moment, number, percent, t, unitOf } from "../words.
 const HOUR_MS = 3600000;
 /** From this age on a forecast is old: a new one is made every hour. */
 const OLD_MS = 2.5 * HOUR_MS;
-const TABLE = [1, 3, 6, 9, 12, 18, 24, 36, 48, 60, 72];
+/** From fewer hours of its own a station's forecast is the guess of a stranger. */
+const DAY_H = 24;
 /** From this share of guessed input on it is said before all else. */
 const MOSTLY_GUESSED = 0.5;
 /** Hours of a column of chances. */
@@ -53,7 +54,10 @@ export function forecastCard(id, zone) {
       before?.close();
     }
     element.hidden = false;
-    show(above, curves.imputed_share >= MOSTLY_GUESSED ? h("p", { class: "little" }, t("forecast.little"), " ", guessed(curves)) : null);
+    const young = made.history_h !== null && made.history_h < DAY_H;
+    const unsure = young || curves.imputed_share >= MOSTLY_GUESSED;
+    element.classList.toggle("unsure", unsure);
+    show(above, unsure ? h("p", { class: "little" }, t("forecast.little"), " ", young ? [t("forecast.from", { hours: number(made.history_h) }), " "] : "", guessed(curves)) : null);
     show(below, legend(curves, plot.cut), words(made, curves, what), chances(made, zone), asTable(made, curves, zone));
   }
 
@@ -138,13 +142,14 @@ function said(shares, categories) {
 function asTable(made, curves, zone) {
   const block = made.indices[0];
   const categories = block ? categoriesOf(block) : [];
-  const hours = TABLE.filter((hour) => hour <= made.at.length && curves.median[hour - 1] !== null);
+  const hours = made.at.map((_, n) => n + 1).filter((hour) => curves.median[hour - 1] !== null);
+  const range = ([lo, hi], hour) => h("td", { class: "num" }, `${number(lo[hour - 1])}–${number(hi[hour - 1])}`);
   return h("details", {}, h("summary", {}, t("forecast.table")),
     h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": t("forecast.title") }, h("table", {},
-      h("thead", {}, h("tr", {}, [t("forecast.hour"), `${t("forecast.median")}, ${curves.unit}`, t("forecast.wide"), ...(block ? [t("forecast.likeliest")] : [])].map((one) => h("th", { scope: "col" }, one)))),
+      h("thead", {}, h("tr", {}, [t("forecast.hour"), `${t("forecast.median")}, ${curves.unit}`, ...(curves.half ? [t("forecast.half")] : []), t("forecast.wide"), ...(block ? [t("forecast.likeliest")] : [])].map((one) => h("th", { scope: "col" }, one)))),
       h("tbody", {}, hours.map((hour) => h("tr", {},
         h("th", { scope: "row" }, `+${hour} h · ${moment(made.at[hour - 1], zone)}`),
         h("td", { class: "num" }, `~${number(curves.median[hour - 1])}`),
-        h("td", { class: "num" }, `${number(curves.wide[0][hour - 1])}–${number(curves.wide[1][hour - 1])}`),
+        curves.half ? range(curves.half, hour) : null, range(curves.wide, hour),
         block ? h("td", {}, said(block.probabilities.map((row) => row[hour - 1]), categories)) : null))))));
 }

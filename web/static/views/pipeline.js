@@ -6,6 +6,15 @@ import { h, show } from "../dom.js";
 import { now } from "../state.js";
 import { ago, coded, fault, moment, number, t } from "../words.js";
 
+const LETTERS_EVERY_MS = 60000;
+
+/** What is wrong, in the page's words. */
+function problems(health) {
+  const found = health.workers.flatMap((one) => (!one.up ? [`${one.role} ${t("pipeline.down")}`] : one.waits_for ? [`${one.role}: ${t("pipeline.waits")} ${one.waits_for}`] : []));
+  if (health.kafka !== "ok") found.unshift(`Kafka: ${t("pipeline.away", { since: ago(new Date(health.kafka_since), now()) })}`);
+  return found.length ? found : [t("pipeline.reading")];
+}
+
 export async function open(main) {
   const sums = h("div", { class: "tiles" });
   const workers = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": t("pipeline.workers") });
@@ -29,7 +38,7 @@ export async function open(main) {
     }
     show(
       sums,
-      tile(t("pipeline.status"), health.status === "ok" ? t("pipeline.ok") : health.problems.join("; "), health.status !== "ok"),
+      tile(t("pipeline.status"), health.status === "ok" ? t("pipeline.ok") : problems(health).join("; "), health.status !== "ok"),
       tile("Kafka", health.kafka === "ok" ? t("pipeline.there") : t("pipeline.away", { since: ago(new Date(health.kafka_since), now()) }), health.kafka !== "ok"),
       tile(t("pipeline.newest"), health.newest ? `${moment(health.newest)} (${ago(new Date(health.newest), now())})` : "–"),
       tile(t("pipeline.stations"), number(health.stations)),
@@ -47,8 +56,9 @@ export async function open(main) {
           h("td", {}, one.watermark ? `${moment(one.watermark)} (${ago(new Date(one.watermark), now())})` : "–"),
           h("td", { class: one.waits_for ? "bad" : "", lang: "en" }, one.waits_for ? `${one.waits_for}, ${ago(new Date(one.waits_since), now())}` : "–"))))));
     }
-    const seen = JSON.stringify(health.refused);
-    if (seen !== refused) {
+    // A letter that is sent back is no new one: so they are looked at now and then as well.
+    const seen = JSON.stringify([health.refused, Math.floor(Date.now() / LETTERS_EVERY_MS)]);
+    if (seen !== refused && !letters.contains(document.activeElement)) {
       refused = seen;
       fillLetters(health.refused);
     }

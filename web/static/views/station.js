@@ -1,12 +1,13 @@
 // Station: its series, what each value rests on, and why its index is what it is.
 
-import { get, key, objectUrl } from "../api.js";
-import { chart, flagLegend, timeline } from "../chart.js";
+import { fileOf, get, key } from "../api.js";
+import { chart, timeline } from "../chart.js";
 import { h, show } from "../dom.js";
 import { forecastCard } from "./forecast.js";
 import { notesCard } from "./notes.js";
 import { mark, shapeOf, sides, statusWords, value, zoneOf } from "../marks.js";
 import { isStale, look, nameOf, now, onChange, state } from "../state.js";
+import { told } from "../told.js";
 import { adviceOf, ago, coded, fault, LABELS, moment, number, percent, t, unitOf } from "../words.js";
 
 /** Neighbours that are named. */
@@ -21,7 +22,7 @@ export async function open(main, { id, query }) {
   const zone = zoneOf(id);
   const head = h("section", { class: "head" });
   const table = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": t("station.pollutants") });
-  const why = h("ul", { class: "why", lang: "en" });
+  const why = h("ul", { class: "why" });
   const rules = h("ul", { class: "rules" });
   const bars = h("div", { class: "bars" });
   const cameras = h("div", { class: "cameras" });
@@ -66,7 +67,7 @@ export async function open(main, { id, query }) {
           ` · ${t(`shape.${shapeOf(one)}`)} · ${sides(one)}`,
           one.index?.dominant?.length ? ` · ${t("station.dominant", { names: one.index.dominant.map((name) => LABELS[name]).join(", ") })}` : ""),
         category && !stale && one.index.status !== "insufficient" ? advice(category) : null,
-        one.index?.reason ? h("details", {}, h("summary", {}, t("station.notvalid", { status: t(`status.${one.index.status}`) })), h("p", { lang: "en", class: "dim" }, one.index.reason)) : null),
+        one.index?.reason ? h("details", {}, h("summary", {}, t("station.notvalid", { status: t(`status.${one.index.status}`) })), because ? h("ul", { class: "dim" }, because.parts.map((part) => h("li", {}, told("why", part)))) : h("p", { lang: "en", class: "dim" }, one.index.reason)) : null),
     );
   }
 
@@ -106,6 +107,8 @@ export async function open(main, { id, query }) {
 
   /** Whom it listens to, by pollutant: it changes once an hour, and is of use where others carry a value. */
   let listening = null;
+  /** What is said of the index, with its reasons; null until it is told. */
+  let because = null;
   /** Points that the pictures add to the model's own estimate; null where it is not told. */
   let imageShare = null;
   /** Cameras of which is shown what the model looks at. */
@@ -113,7 +116,7 @@ export async function open(main, { id, query }) {
 
   async function explain() {
     try {
-      const { estimate, why: lines } = await get(`explain?station=${id}`);
+      const { estimate, told: lines } = await get(`explain?station=${id}`);
       if (ended) return;
       if (!listening && Object.values(estimate.pollutants).some((one) => one.weights?.neighbours)) {
         const found = await get(`listening?station=${id}`).catch(() => null);
@@ -123,7 +126,9 @@ export async function open(main, { id, query }) {
       imageShare = estimate.model?.shares?.image ?? null;
       fillTable(estimate);
       fillBars(estimate);
-      show(why, lines.map((one) => h("li", {}, one)));
+      show(why, lines.map((one) => h("li", {}, told("why", one))));
+      because = lines.find((one) => one.values.standard === estimate.indices[0]?.standard && one.parts.length) ?? null;
+      fillHead();
     } catch (error) {
       if (!why.children.length) show(why, h("li", { class: "bad" }, fault(error)));
     }
@@ -149,10 +154,16 @@ export async function open(main, { id, query }) {
           top: `${100 * one.far_band[0]}%`, height: `${100 * (one.far_band[1] - one.far_band[0])}%`,
           left: `${100 * one.far_band[2]}%`, width: `${100 * (one.far_band[3] - one.far_band[2])}%` } }) : null;
         const lowers = h("span", { class: "dim", hidden: true }, t("camera.lowers"));
+        const scale = h("div", { class: "heatscale", hidden: true });
         const load = async () => {
-          image.src = await objectUrl(heat && one.heat ? one.heat : one.image);
+          const { url, headers } = await fileOf(heat && one.heat ? one.heat : one.image);
+          image.onload = () => URL.revokeObjectURL(url);
+          image.src = url;
+          const most = heat ? Number(headers.get("x-heat-most")) : 0;
+          scale.hidden = !(most > 0);
+          if (most > 0) show(scale, heatScale(most, headers.get("x-heat-fields")));
           // What is marked is what raises the estimate: of a picture that lowers it there may be nothing.
-          lowers.hidden = !(heat && imageShare !== null && imageShare <= 0);
+          lowers.hidden = !heat || (most > 0 && (imageShare === null || imageShare > 0));
         };
         await load();
         made.push(h("figure", {}, h("div", { class: "frame" }, image, band),
@@ -165,7 +176,7 @@ export async function open(main, { id, query }) {
             else heated.delete(one.camera);
             event.target.setAttribute("aria-pressed", String(heat));
             await load();
-          } }, t("camera.heat")) : null, lowers));
+          } }, t("camera.heat")) : null, scale, lowers));
       }
       if (!ended) show(cameras, made, h("p", { class: "dim" }, t("camera.privacy")));
     } catch (error) {
@@ -205,7 +216,7 @@ export async function open(main, { id, query }) {
       below,
       plot.cut !== null ? h("p", { class: "dim" }, t("chart.cut", { value: number(plot.cut), unit: unit.unit })) : null,
       made.span_s ? h("p", { class: "dim" }, t("chart.span", { minutes: number(made.span_s / 60) })) : null,
-      what === "index" ? null : [h("h3", {}, t("station.timeline")), timeline(made), flagLegend()],
+      what === "index" ? null : [h("h3", {}, t("station.timeline")), timeline(made, zone)],
       h("p", { class: "dim" }, csvLink(`/api/v1/series.csv?station=${id}&since=${since}Z`, `${id}-${since.slice(0, 10)}.csv`)),
     );
   }
@@ -218,9 +229,9 @@ export async function open(main, { id, query }) {
       event.preventDefault();
       show(said);
       try {
-        const address = await objectUrl(path);
-        h("a", { href: address, download: name }).click();
-        setTimeout(() => URL.revokeObjectURL(address), 60000);
+        const { url } = await fileOf(path);
+        h("a", { href: url, download: name }).click();
+        setTimeout(() => URL.revokeObjectURL(url), 60000);
       } catch (error) {
         show(said, ` ${fault(error)}`);
       }
@@ -274,6 +285,15 @@ function carried(one, neighbours) {
   if (!shares.length) return t(`method.${one.method}`);
   const named = Object.keys(neighbours ?? {}).slice(0, NAMED).map((id) => nameOf(id));
   return shares.map(([name, share]) => `${percent(share)} ${t(`method.${name}`)}${name === "neighbours" && named.length ? ` (${named.join(", ")})` : ""}`).join(", ");
+}
+
+/** What the colours over a picture mean: points of the index that a field of it adds, from none to `most`. */
+function heatScale(most, fields) {
+  return [
+    h("span", { class: "ramp", "aria-hidden": "true" }),
+    h("span", { class: "ticks", "aria-hidden": "true" }, [0, most / 2, most].map((one) => h("span", {}, number(one, 2)))),
+    h("span", { class: "dim" }, t("camera.scale", { most: number(most, 2), fields: (fields ?? "").replace("x", " × ") })),
+  ];
 }
 
 function refused(all) {
