@@ -1,4 +1,7 @@
-"""What the API answers, as models: the OpenAPI document is made from them. Concentrations in ug/m3."""
+"""What the API answers, as models: the OpenAPI document is made from them. Concentrations in ug/m3.
+
+Long because it is one list, which is read beside the document.
+"""
 
 from typing import Annotated, Any, Literal
 

@@ -15,7 +15,7 @@ from web.brief import left_out
 from web.documents import Notable, Sentence
 from web.why import main_carrier, mainly, said
 
-_What = Literal["lying", "drift", "silent", "camera_only", "pending", "alert", "stale"]
+_NotableKind = Literal["lying", "drift", "silent", "camera_only", "pending", "alert", "stale"]
 #: Of each kind, so many are told.
 _EACH: Final = 3
 #: A sensor is silent when nothing came of it for so long (ms), and for so many of its declared periods.
@@ -82,7 +82,7 @@ def notable(
     return found
 
 
-def _of(what: _What, station: str, detail: str, at: datetime | None, told: Sentence) -> Notable:
+def _of(what: _NotableKind, station: str, detail: str, at: datetime | None, told: Sentence) -> Notable:
     return Notable(
         what=what, station=station, detail=detail, at=at, text=f"{station}: {told.text}", told=told
     )

@@ -84,7 +84,7 @@ class Explainer:
 
 
 def overlay_png(image: NDArray[np.uint8], cam: Float32) -> bytes:
-    """PNG of a picture (H, W, 3) uint8 with a map (h, w) >= 0 laid over it: clear at 0, `RAMP` to its most."""
+    """PNG of a picture (H, W, 3) uint8 with a map (h, w) >= 0 laid over it: clear at 0, else in `RAMP`."""
     height, width = image.shape[:2]
     peak = float(cam.max())
     heat = np.asarray(

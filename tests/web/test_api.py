@@ -381,6 +381,7 @@ def test_what_the_model_looks_at_has_a_scale(tmp_path):
     with served(
         tmp_path, history("b"), STATIONS, now=NOW, pictures_for="87600h", anonymous=("read", "frames")
     ) as made:
+        assert made.parts.pictures is not None
         made.parts.pictures.take(record)
         [camera] = made.json("/api/v1/pictures?station=b")["cameras"]
         heat = made.get(camera["heat"])

@@ -392,11 +392,32 @@ export function stationMap(open) {
   }
 
   let drag = null;
+  /** Fingers on the map: id -> [x, y]. One that goes up or down scrolls the page, two move and scale the map. */
+  const fingers = new Map();
+  const pinch = () => {
+    const [[x, y], [u, v]] = [...fingers.values()];
+    return { middle: [(x + u) / 2, (y + v) / 2], wide: Math.max(20, Math.hypot(x - u, y - v)) };
+  };
+  const lift = (event) => fingers.delete(event.pointerId);
+  canvas.addEventListener("pointercancel", (event) => {
+    lift(event);
+    drag = null;
+  });
   canvas.addEventListener("pointerdown", (event) => {
-    drag = { x: event.clientX, y: event.clientY, far: 0 };
+    fingers.set(event.pointerId, [event.clientX, event.clientY]);
+    drag = fingers.size === 1 ? { x: event.clientX, y: event.clientY, far: 0 } : null;
     canvas.setPointerCapture(event.pointerId);
   });
   canvas.addEventListener("pointermove", (event) => {
+    if (fingers.size === 2 && fingers.has(event.pointerId)) {
+      const before = pinch();
+      fingers.set(event.pointerId, [event.clientX, event.clientY]);
+      const after = pinch();
+      const bounds = canvas.getBoundingClientRect();
+      move(after.middle[0] - before.middle[0], after.middle[1] - before.middle[1]);
+      zoomBy(Math.log2(after.wide / before.wide), [after.middle[0] - bounds.left, after.middle[1] - bounds.top]);
+      return;
+    }
     if (drag) {
       const [dx, dy] = [event.clientX - drag.x, event.clientY - drag.y];
       drag = { x: event.clientX, y: event.clientY, far: drag.far + Math.hypot(dx, dy) };
@@ -413,6 +434,7 @@ export function stationMap(open) {
     }
   });
   canvas.addEventListener("pointerup", (event) => {
+    lift(event);
     const spot = drag && drag.far <= 4 ? near(event) : null;
     drag = null;
     if (spot) open(spot.id);
