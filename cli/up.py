@@ -137,15 +137,15 @@ def _run(
             )  # fmt: skip
         try:
             patience = _READY_S if seconds is None else min(_READY_S, seconds)
-            if not answers(page_of(settings), time.monotonic() + patience):
-                notes.append(f"the page does not answer yet: see {settings.data_dir / 'log'}")
-            console.print(f"skyfuse: the page is at {page_of(settings)}", highlight=False)
+            named = answers(page_of(settings), time.monotonic() + patience)
+            if named:
+                console.print(f"skyfuse: the page is at {page_of(settings)}", highlight=False)
             if ways:
                 if not takes(stack.pipeline, ways, time.monotonic() + patience):
                     notes.append(f"the gateway takes nothing yet: see {settings.data_dir / 'log'}")
                 for text in ways_in(settings, ways):
                     console.print(f"skyfuse: {text}", highlight=False, soft_wrap=True, markup=False)
-            _watch(console, stack, city, notes, started, seconds)
+            _watch(console, stack, city, notes, started, seconds, named)
         except (KeyboardInterrupt, SystemExit):
             console.print("skyfuse: ending", style="dim")
         stack.pipeline.read()
@@ -240,7 +240,9 @@ def _watch(
     notes: list[str],
     started: float,
     seconds: float | None,
+    named: bool,
 ) -> None:
+    """`named`: whether the page has answered, and so was named."""
     freshness = Freshness()
     told: list[str] = []
     printed: set[_EstimateVersion] = set()
@@ -265,6 +267,9 @@ def _watch(
             waiting = stack.pipeline.waits
             notes += rooms.news()
             stack.keep_broker(notes.append)
+            if not named and answers(page_of(stack.settings), 0.0):
+                named = True
+                notes.append(f"the page is at {page_of(stack.settings)}")
             if first and any(_EstimateVersion.of(estimate) not in before for estimate in estimates):
                 first = False
                 if live is not None:

@@ -42,13 +42,14 @@ class SmallPicture(NamedTuple):
 
 
 class HeatPicture(NamedTuple):
-    """A picture with what raises the model's estimate laid over it.
+    """A picture with what raises the model's estimate laid over it, or where nothing does, what lowers it.
 
-    `most`: what the field of the picture that adds most adds, AQI points; `fields`: how many there are, in a
-    row and in a column.
+    `most`: AQI points of the field of the picture that adds, or takes, most; `fields`: how many there are, in
+    a row and in a column.
     """
 
     png: bytes
+    lowers: bool
     most: float
     fields: tuple[int, int]
 
@@ -113,7 +114,7 @@ class CameraPictures:
         return self._explains
 
     def heat(self, station: str, camera: str, picture: SmallPicture, estimate: Estimate) -> HeatPicture:
-        """A picture with what raises the model's estimate laid over it: Grad-CAM.
+        """A picture with what moves the model's estimate laid over it: Grad-CAM.
 
         A thread's work: some 50 ms.
         """
@@ -129,9 +130,13 @@ class CameraPictures:
             shown: NDArray[np.uint8] = np.asarray(small, dtype=np.uint8)
             taken = np.asarray(small.resize((spec.width, spec.height)), dtype=np.uint8)
             values = [_measured(estimate, one) for one in POLLUTANTS]
-            found = self._explainer.explain(taken, np.array(values, np.float32))
-            rows, columns = found.cam.shape
-            made = HeatPicture(overlay_png(shown, found.cam), float(found.cam.max()), (columns, rows))
+            sensors = np.array(values, np.float32)
+            cam = self._explainer.explain(taken, sensors).cam
+            lowers = not cam.any()
+            if lowers:
+                cam = self._explainer.explain(taken, sensors, negative=True).cam
+            rows, columns = cam.shape
+            made = HeatPicture(overlay_png(shown, cam), lowers, float(cam.max()), (columns, rows))
             self._heat[name] = made
             while len(self._heat) > 64:
                 self._heat.popitem(last=False)

@@ -171,7 +171,7 @@ def application(parts: Parts) -> FastAPI:
             allow_origins=list(parts.settings.cors),
             allow_methods=["GET"],
             allow_headers=["Authorization", "X-Api-Key", "If-None-Match", "Last-Event-ID"],
-            expose_headers=["ETag", "Retry-After", "X-Heat-Most", "X-Heat-Fields"],
+            expose_headers=["ETag", "Retry-After", "X-Heat-Way", "X-Heat-Most", "X-Heat-Fields"],
             max_age=3600,
         )
     app.add_middleware(_Door, parts=parts)

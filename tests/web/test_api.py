@@ -389,6 +389,7 @@ def test_what_the_model_looks_at_has_a_scale(tmp_path):
         most = float(heat.headers["x-heat-most"])
         assert 0 <= most < 500
         assert heat.headers["x-heat-fields"] == "7x7"
+        assert heat.headers["x-heat-way"] in ("raises", "lowers")
         plain, laid = (
             np.asarray(Image.open(io.BytesIO(one.data)).convert("RGB")).astype(int)
             for one in (made.get(camera["image"]), heat)

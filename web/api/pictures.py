@@ -44,7 +44,7 @@ def add(api: APIRouter, parts: Parts) -> None:
     @api.get(
         "/pictures/{station}/{camera}/heat", responses=_with_scale(answers(None, 404, media="image/png")),
         dependencies=[needs(parts, "frames")], response_class=Response,
-        summary="The same, with what in it raises the model's estimate (Grad-CAM)",
+        summary="The same, with what in it raises the model's estimate, or else lowers it (Grad-CAM)",
     )  # fmt: skip
     async def heat(
         request: Request, station: StationPath, camera: CameraPath, at: _TakenAt = None
@@ -59,14 +59,16 @@ def add(api: APIRouter, parts: Parts) -> None:
             )
         estimate = current.estimate
         made = await in_thread(lambda: store.heat(station, camera, found, estimate))
-        scale = {"X-Heat-Most": f"{made.most:.3g}", "X-Heat-Fields": "{}x{}".format(*made.fields)}
+        scale = {"X-Heat-Way": "lowers" if made.lowers else "raises"}
+        scale |= {"X-Heat-Most": f"{made.most:.3g}", "X-Heat-Fields": "{}x{}".format(*made.fields)}
         return send(request, pack(made.png, "image/png"), "private, no-cache", scale)
 
 
 def _with_scale(documented: dict[int | str, dict[str, Any]]) -> dict[int | str, dict[str, Any]]:
     """The documented answers with the headers that tell what the colours of a heat map mean."""
     told = {
-        "X-Heat-Most": "AQI points of the field that adds most: the end of the scale, which begins at 0",
+        "X-Heat-Way": "raises or lowers: which fields are marked",
+        "X-Heat-Most": "AQI points of the field that moves it most: the end of the scale, which begins at 0",
         "X-Heat-Fields": "how many fields a row and a column have: 7x7",
     }
     headers = {name: {"description": text, "schema": {"type": "string"}} for name, text in told.items()}

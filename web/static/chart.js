@@ -158,7 +158,7 @@ function flagsOf(series, n) {
     if (share > 0) found[flag] = share;
     rest -= share;
   }
-  if (rest > 0.005) found.unknown = rest;
+  if (rest > 0.005) found[series.lengths_s[n] ? "unknown" : "none"] = rest;
   return found;
 }
 

@@ -10,7 +10,7 @@ const SHOWN = {
   pollutants: (all) => all.map((one) => LABELS[one] ?? one).join(", "),
   share: percent,
   coverage: percent,
-  shares: (all) => Object.entries(all).map(([name, share]) => `${percent(share)} ${t(`method.${name}`)}`).join(", "),
+  shares: (all) => Object.entries(all).filter(([, share]) => share > 0.005).map(([name, share]) => `${percent(share)} ${t(`method.${name}`)}`).join(", "),
   method: (name) => t(`method.${name}`),
   reasons: (all) => all.map((one) => coded("reason", one)).join(", "),
   severity: (name) => t(`severity.${name}`),

@@ -109,8 +109,6 @@ export async function open(main, { id, query }) {
   let listening = null;
   /** What is said of the index, with its reasons; null until it is told. */
   let because = null;
-  /** Points that the pictures add to the model's own estimate; null where it is not told. */
-  let imageShare = null;
   /** Cameras of which is shown what the model looks at. */
   const heated = new Set();
 
@@ -123,7 +121,6 @@ export async function open(main, { id, query }) {
         if (found) listening = new Map(found.sensors.map((one) => [one.pollutant, one.neighbours]));
       }
       if (ended) return;
-      imageShare = estimate.model?.shares?.image ?? null;
       fillTable(estimate);
       fillBars(estimate);
       show(why, lines.map((one) => h("li", {}, told("why", one))));
@@ -153,7 +150,7 @@ export async function open(main, { id, query }) {
         const band = one.far_band ? h("i", { class: "band", style: {
           top: `${100 * one.far_band[0]}%`, height: `${100 * (one.far_band[1] - one.far_band[0])}%`,
           left: `${100 * one.far_band[2]}%`, width: `${100 * (one.far_band[3] - one.far_band[2])}%` } }) : null;
-        const lowers = h("span", { class: "dim", hidden: true }, t("camera.lowers"));
+        const nothing = h("span", { class: "dim", hidden: true }, t("camera.nothing"));
         const scale = h("div", { class: "heatscale", hidden: true });
         const load = async () => {
           const { url, headers } = await fileOf(heat && one.heat ? one.heat : one.image);
@@ -161,9 +158,8 @@ export async function open(main, { id, query }) {
           image.src = url;
           const most = heat ? Number(headers.get("x-heat-most")) : 0;
           scale.hidden = !(most > 0);
-          if (most > 0) show(scale, heatScale(most, headers.get("x-heat-fields")));
-          // What is marked is what raises the estimate: of a picture that lowers it there may be nothing.
-          lowers.hidden = !heat || (most > 0 && (imageShare === null || imageShare > 0));
+          if (most > 0) show(scale, heatScale(headers.get("x-heat-way"), most, headers.get("x-heat-fields")));
+          nothing.hidden = !heat || most > 0;
         };
         await load();
         made.push(h("figure", {}, h("div", { class: "frame" }, image, band),
@@ -176,7 +172,7 @@ export async function open(main, { id, query }) {
             else heated.delete(one.camera);
             event.target.setAttribute("aria-pressed", String(heat));
             await load();
-          } }, t("camera.heat")) : null, scale, lowers));
+          } }, t("camera.heat")) : null, scale, nothing));
       }
       if (!ended) show(cameras, made, h("p", { class: "dim" }, t("camera.privacy")));
     } catch (error) {
@@ -287,12 +283,12 @@ function carried(one, neighbours) {
   return shares.map(([name, share]) => `${percent(share)} ${t(`method.${name}`)}${name === "neighbours" && named.length ? ` (${named.join(", ")})` : ""}`).join(", ");
 }
 
-/** What the colours over a picture mean: points of the index that a field of it adds, from none to `most`. */
-function heatScale(most, fields) {
+/** What the colours over a picture mean: points of the index by which a field `way`, from none to `most`. */
+function heatScale(way, most, fields) {
   return [
     h("span", { class: "ramp", "aria-hidden": "true" }),
     h("span", { class: "ticks", "aria-hidden": "true" }, [0, most / 2, most].map((one) => h("span", {}, number(one, 2)))),
-    h("span", { class: "dim" }, t("camera.scale", { most: number(most, 2), fields: (fields ?? "").replace("x", " × ") })),
+    h("span", { class: "dim" }, t(`camera.${way}`, { most: number(most, 2), fields: (fields ?? "").replace("x", " × ") })),
   ];
 }
 
