@@ -146,7 +146,7 @@ class ForecastStage:
             await self._io.publish(letters.out())
 
     def _take_issue(self, record: KafkaRecord) -> None:
-        self._outlook.take_weather(read_weather(record, self._stations.keys))
+        self._outlook.take_weather(read_weather(record, self._stations.keys), arrived=record.timestamp)
 
     async def _publish(self, make: Callable[[], list[Forecast]]) -> None:
         loop = asyncio.get_running_loop()

@@ -16,7 +16,7 @@ from aqi import standards
 from forecast.contest import Contest
 from forecast.features import LOOKBACK
 from forecast.grades import graded
-from forecast.hours import StationHours
+from forecast.hours import SensedWeather, StationHours
 from forecast.mix import Mix, said_by_each
 from forecast.models import ANCHORS, ForecastInputs, ForecastModel, interpolated, moved
 from forecast.panel import HORIZON, QUANTILES, WEATHER_CHANNELS, Panel
@@ -119,15 +119,15 @@ class Outlook:
         known.hours.take(estimate)
         known.sensed.take(estimate)
 
-    def take_weather(self, issue: WeatherIssue) -> None:
-        """Keep what was issued for a station. Raises Refused."""
+    def take_weather(self, issue: WeatherIssue, *, arrived: int) -> None:
+        """Keep what was issued for a station, and came to the broker at `arrived` (ms). Raises Refused."""
         known = self.stations.get(issue.station)
         if known is None:
             raise Refused(
                 "unknown_station",
                 f"no estimate of station {issue.station} was seen: weather is kept for stations that measure",
             )
-        known.weather.take(issue)
+        known.weather.take(issue, arrived=arrived)
 
     def _known(self, station: str) -> StationOutlook:
         known = self.stations.get(station)
@@ -141,7 +141,7 @@ class Outlook:
             through = 0 if self.made is None else self.made
             known = self.stations[station] = StationOutlook(
                 station, 0, StationHours(through), WeatherAtHand(through + 1 - LOOKBACK), RunningRecord(),
-                Contest.of(self._names),
+                Contest.of(self._names), SensedWeather(through),
             )  # fmt: skip
         return known
 

@@ -42,6 +42,8 @@ def read_outlook(_station: str, data: bytes) -> StationOutlook:
     # What was read lies in the record's own bytes, which cannot be written to.
     state.hours.means, state.sensed.means = state.hours.means.copy(), state.sensed.means.copy()
     state.weather.values, state.weather.issued = state.weather.values.copy(), state.weather.issued.copy()
+    if not state.sensed.through:  # written before sensors told the weather
+        state.sensed.through = state.hours.through
     record = state.record
     record.offsets, record.made, record.raw = record.offsets.copy(), record.made.copy(), record.raw.copy()
     record.published, record.sums, record.scored = (

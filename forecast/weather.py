@@ -45,9 +45,19 @@ class WeatherAtHand:
     issued: Int64 = field(default_factory=lambda: np.zeros(KEPT_HOURS, np.int64))
     waiting: tuple[WaitingIssue, ...] = ()
 
-    def take(self, issue: WeatherIssue) -> None:
-        """Keep an issue until its time has come. Raises Refused where too many wait."""
-        if sum(len(one.hours) for one in self.waiting) + len(issue.hours) > _MOST_WAITING:
+    def take(self, issue: WeatherIssue, *, arrived: int) -> None:
+        """Keep an issue until its time has come. Raises Refused where too many wait.
+
+        Where a station is silent and the weather goes on, the oldest that wait make room: what was issued
+        just when it `arrived` (ms) says anew what they said. What was issued otherwise is a history that runs
+        ahead of its readings, of which every issue has its hour: there the new one is refused.
+        """
+        live = abs(arrived - to_ms(issue.issued_at)) < HOUR_MS
+        room = _MOST_WAITING - len(issue.hours)
+        while live and self.waiting and sum(len(one.hours) for one in self.waiting) > room:
+            oldest = min(self.waiting, key=lambda one: one.at)
+            self.waiting = tuple(one for one in self.waiting if one is not oldest)
+        if sum(len(one.hours) for one in self.waiting) > room:
             raise Refused(
                 "too_many_issues",
                 f"{_MOST_WAITING} hours of weather at {issue.station} lie ahead of its readings: send weather"

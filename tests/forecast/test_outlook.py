@@ -33,6 +33,8 @@ P = len(POLLUTANTS)
 #: Hours since 1970 of a first of June.
 BEGINS = 489_192
 HORIZONS = (1, 3, 6, 12, 24, 48, 72)
+#: When weather comes that was issued long before.
+LATER = (BEGINS + 9000) * HOUR_MS
 
 
 @cache
@@ -336,7 +338,7 @@ def test_weather_that_was_issued_counts_before_the_stations_own() -> None:
     values, skies = air(1, 12), some_skies(12)
     outlook = fresh(3)
     with_own_weather(outlook, values[:, :10], skies[:10])
-    outlook.take_weather(issue(9, 5, 3, temperature=-7.0))
+    outlook.take_weather(issue(9, 5, 3, temperature=-7.0), arrived=LATER)
     outlook.forecast(BEGINS + 9, lambda _: None)
     sky = outlook.stations["s0"].sky[-10:]
     assert sky[5:8, 0].tolist() == [-7.0] * 3
@@ -384,7 +386,7 @@ def test_reasons_add_up_and_name_what_was_known() -> None:
     values, skies = air(1, 7), [{**one, "windspeed": 2.0} for one in some_skies(7)]
     outlook = fresh()
     with_own_weather(outlook, values, skies)
-    outlook.take_weather(issue(7, 7, 90))
+    outlook.take_weather(issue(7, 7, 90), arrived=LATER)
     [one] = outlook.forecast(BEGINS + 6, lambda _: None)
     assert one.history_h == 7
     assert set(one.reasons) == set(POLLUTANTS)
@@ -416,14 +418,14 @@ def test_only_what_had_been_issued_is_used(seed: int, later: list[tuple[int, flo
     values = air(1, 12, seed)
     outlook = fresh(3)
     play(outlook, values[:, :10])
-    outlook.take_weather(issue(9, 0, 100))
+    outlook.take_weather(issue(9, 0, 100), arrived=LATER)
     kept = OUTLOOKS.encode(outlook.stations["s0"])
     [plain] = outlook.forecast(BEGINS + 9, lambda _: None)
     other = fresh(3)
     other.stations["s0"] = read_outlook("s0", kept)
     other.made = BEGINS + 8
     for ahead, temperature in later:
-        other.take_weather(issue(10 + ahead, 0, 100, temperature))
+        other.take_weather(issue(10 + ahead, 0, 100, temperature), arrived=LATER)
     [same] = other.forecast(BEGINS + 9, lambda _: None)
     assert plain.model_dump_json() == same.model_dump_json()
     assert plain.weather_issued_at == from_ms((BEGINS + 9) * HOUR_MS)
@@ -436,7 +438,7 @@ def test_weather_to_come_is_used_where_there_is_enough_of_it() -> None:
         outlook = fresh(3)
         play(outlook, values[:, :10])
         if hours:
-            outlook.take_weather(issue(9, 0, hours))
+            outlook.take_weather(issue(9, 0, hours), arrived=LATER)
         [told[hours]] = outlook.forecast(BEGINS + 9, lambda _: None)
     assert told[0].weather_issued_at is None is told[40].weather_issued_at
     assert told[90].weather_issued_at is not None
@@ -450,7 +452,7 @@ def test_of_two_issues_the_newer_one_counts_however_they_come() -> None:
         play(outlook, values[:, :10])
         both = issue(8, 0, 100, 1.0), issue(9, 0, 100, 2.0)
         for place in order:
-            outlook.take_weather(both[place])
+            outlook.take_weather(both[place], arrived=LATER)
         outlook.forecast(BEGINS + 9, lambda _: None)
         assert (outlook.stations["s0"].weather.coming[:80, 0] == 2.0).all()
 
@@ -458,13 +460,27 @@ def test_of_two_issues_the_newer_one_counts_however_they_come() -> None:
 def test_weather_of_a_stranger_and_too_much_of_it_are_refused() -> None:
     outlook = fresh(0)
     with pytest.raises(Refused, match="no estimate of station s0"):
-        outlook.take_weather(issue(0, 0, 1))
+        outlook.take_weather(issue(0, 0, 1), arrived=LATER)
     play(outlook, air(1, 2))
     for _ in range(6):
-        outlook.take_weather(issue(500, 500, 288))
+        outlook.take_weather(issue(500, 500, 288), arrived=LATER)
     with pytest.raises(Refused, match="lie ahead") as refused:
-        outlook.take_weather(issue(500, 500, 288))
+        outlook.take_weather(issue(500, 500, 288), arrived=LATER)
     assert refused.value.code == "too_many_issues"
+
+
+def test_while_a_station_is_silent_the_newest_weather_waits_for_it() -> None:
+    outlook = fresh(0)
+    play(outlook, air(1, 2))
+    for hour in range(2, 40):
+        outlook.take_weather(
+            issue(hour, hour, 144, temperature=hour / 2), arrived=(BEGINS + hour) * HOUR_MS + 4000
+        )
+    outlook.forecast(BEGINS + 38, lambda _: None)
+    weather = outlook.stations["s0"].weather
+    assert weather.issued_at() == (BEGINS + 39) * HOUR_MS
+    assert (weather.coming[:, 0] == 19.5).all()
+    assert len(weather.waiting) == 0
 
 
 def test_neighbours_are_those_near_by() -> None:
