@@ -1,8 +1,8 @@
 """Which model speaks: at each station, for each pollutant and horizon, the one that did best there lately.
 
 All models foretell each hour, and each is scored by its median when the hour has come, whether it spoke or
-not. The last one speaks unless another has done clearly better. None ever leaves: the simple ones are the
-floor.
+not. The last one speaks unless another has done clearly better, the clearer the fewer the hours. None ever
+leaves: the simple ones are the floor.
 """
 
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ from schemas.parameters import POLLUTANTS
 
 _P: Final = len(POLLUTANTS)
 _A: Final = len(ANCHORS)
-#: Hours, older ones counting less, from which a record says something: those of two weeks.
-_LEAST: Final = 14 * 24 * 0.8
-#: What another model's mean absolute error has to be of the last one's, at most. Weeks differ by more than a
-#: hundredth or two, and the best of many is always a little lucky.
-_BETTER: Final = 0.95
+#: What another model's mean absolute error has to be of the last one's, at most, by the hours (older ones
+#: counting less) that have come true: of one day, three, a week, two weeks. A day may be a strange one, so it
+#: has to be plain that the last one was trained for other air; and weeks differ by more than a hundredth or
+#: two, and the best of many is always a little lucky.
+_BETTER: Final = ((23.0, 0.5), (68.0, 0.7), (150.0, 0.85), (268.0, 0.95))
 
 
 @dataclass
@@ -93,15 +93,20 @@ def leaders(errors: Float64, hours: Float64) -> Int64:
     """The place of the model that speaks (...), of sums of absolute errors (..., models) over `hours` (...).
 
     Examples:
-        Where the last of three models errs by 10 ug/m3, one that errs by 9 speaks after two weeks:
+        Where the last of three models errs by 10 ug/m3, one that errs by 9 speaks after two weeks, one that
+        errs by 4 after a day:
 
         >>> leaders(np.array([4000.0, 3600.0, 4000.0]), np.array(400.0)).item()
         1
-        >>> leaders(np.array([40.0, 36.0, 40.0]), np.array(4.0)).item()
+        >>> leaders(np.array([400.0, 360.0, 400.0]), np.array(40.0)).item()
         2
+        >>> leaders(np.array([400.0, 160.0, 400.0]), np.array(40.0)).item()
+        1
     """
     usual = errors.shape[-1] - 1
     best = errors.argmin(axis=-1)
-    better = errors.min(axis=-1) < _BETTER * errors[..., usual]
-    found: Int64 = np.where((hours >= _LEAST) & better, best, usual)
+    enough = np.zeros(hours.shape)
+    for since, share in _BETTER:
+        enough = np.where(hours >= since, share, enough)
+    found: Int64 = np.where(errors.min(axis=-1) < enough * errors[..., usual], best, usual)
     return found
