@@ -16,6 +16,7 @@ from aqi import standards
 from forecast.contest import Contest
 from forecast.features import LOOKBACK
 from forecast.grades import graded
+from forecast.guessed import GuessedHours, input_of, widened
 from forecast.hours import SensedWeather, StationHours
 from forecast.mix import Mix, said_by_each
 from forecast.models import ANCHORS, ForecastInputs, ForecastModel, interpolated, moved
@@ -118,6 +119,7 @@ class Outlook:
         known.heard = max(known.heard, to_ms(estimate.window.end))
         known.hours.take(estimate)
         known.sensed.take(estimate)
+        known.guessed.take(estimate)
 
     def take_weather(self, issue: WeatherIssue, *, arrived: int) -> None:
         """Keep what was issued for a station, and came to the broker at `arrived` (ms). Raises Refused."""
@@ -141,7 +143,7 @@ class Outlook:
             through = 0 if self.made is None else self.made
             known = self.stations[station] = StationOutlook(
                 station, 0, StationHours(through), WeatherAtHand(through + 1 - LOOKBACK), RunningRecord(),
-                Contest.of(self._names), SensedWeather(through),
+                Contest.of(self._names), SensedWeather(through), GuessedHours(through),
             )  # fmt: skip
         return known
 
@@ -163,6 +165,7 @@ class Outlook:
         for one in self.stations.values():
             one.hours.advance(hour)
             one.sensed.advance(hour)
+            one.guessed.advance(hour)
             one.weather.advance(hour)
         return self._publish(hour, self._speaking(hour), records, 1)
 
@@ -171,7 +174,10 @@ class Outlook:
         if self.made is None:
             return []
         hour = self.made
-        settled = {name: (one.hours.settle(), one.sensed.settle()) for name, one in self.stations.items()}
+        settled = {
+            name: (one.hours.settle(), one.sensed.settle(), one.guessed.settle())
+            for name, one in self.stations.items()
+        }
         changed = {name for name, moved in settled.items() if any(moved)}
         return self._publish(hour, [name for name in self._speaking(hour) if name in changed], records, 2)
 
@@ -193,6 +199,8 @@ class Outlook:
         offsets = np.stack([self.stations[name].record.offsets for name in wanted])
         raw = said.raw[rows]
         published = moved(raw, interpolated(offsets, _HOURS, 1))
+        for place, known in enumerate(map(self.stations.__getitem__, wanted)):
+            published[place] = widened(published[place], known.hours, known.guessed)
         for place, (row, name) in enumerate(zip(rows, wanted, strict=True)):
             self.stations[name].record.say(
                 hour, raw[place, _AT_ANCHORS], published[place, _AT_ANCHORS], said.last[row]
@@ -264,7 +272,7 @@ class Outlook:
         panel = Panel(
             tuple(names), hour + 1 - LOOKBACK,
             tuple(sun_offset(records(name), hour) for name in names),
-            np.stack([np.concatenate([one.hours.means, one.sky], axis=1) for one in known]),
+            np.stack([np.concatenate([input_of(one.hours, one.guessed), one.sky], axis=1) for one in known]),
             regions([place_of(records(name)) for name in names]),
         )  # fmt: skip
         told = [one.weather.tells() for one in known]

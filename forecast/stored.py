@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from forecast.contest import Contest
+from forecast.guessed import GuessedHours
 from forecast.hours import SensedWeather, StationHours
 from forecast.running import RunningRecord
 from forecast.weather import WeatherAtHand
@@ -15,7 +16,7 @@ from schemas.state import Codec
 @dataclass
 class StationOutlook:
     """All that is remembered of a station; `heard`: end of its newest window, ms; `sensed`: the weather by
-    its own sensors, `weather`: as it was issued.
+    its own sensors, `weather`: as it was issued; `guessed`: what stands in for measurements.
     """
 
     station: str
@@ -25,6 +26,7 @@ class StationOutlook:
     record: RunningRecord
     contest: Contest = field(default_factory=Contest)
     sensed: SensedWeather = field(default_factory=SensedWeather)
+    guessed: GuessedHours = field(default_factory=GuessedHours)
 
     @property
     def sky(self) -> Float32:
@@ -42,8 +44,10 @@ def read_outlook(_station: str, data: bytes) -> StationOutlook:
     # What was read lies in the record's own bytes, which cannot be written to.
     state.hours.means, state.sensed.means = state.hours.means.copy(), state.sensed.means.copy()
     state.weather.values, state.weather.issued = state.weather.values.copy(), state.weather.issued.copy()
-    if not state.sensed.through:  # written before sensors told the weather
-        state.sensed.through = state.hours.through
+    state.guessed.means = state.guessed.means.copy()
+    for later in (state.sensed, state.guessed):
+        if not later.through:  # written before there was such a thing
+            later.through = state.hours.through
     record = state.record
     record.offsets, record.made, record.raw = record.offsets.copy(), record.made.copy(), record.raw.copy()
     record.published, record.sums, record.scored = (

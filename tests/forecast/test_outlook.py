@@ -144,6 +144,49 @@ def test_any_history_gives_a_forecast(hours: int) -> None:
     np.testing.assert_allclose(sums, 1.0, atol=1e-3)
 
 
+def test_a_station_that_measures_nothing_is_foretold_by_what_is_imputed_and_as_wide() -> None:
+    """A camera alone: the fan begins where the estimate is, wider than if that had been measured."""
+
+    def estimates(kind: str) -> Forecast:
+        outlook = fresh(0)
+        told: list[Forecast] = []
+        for hour in range(4):
+            one = window("s0", hour, np.array([60.0], np.float32))
+            if kind == "imputed":
+                guess = {"pm25": imputed(60.0, 30.0, 120.0), "o3": imputed(50.0, 20.0, 90.0)}
+                one = one.model_copy(update={"pollutants": guess})
+            for due in outlook.due(to_ms(one.window.end)):
+                told += outlook.forecast(due, lambda _: None)
+            outlook.take(one)
+        return told[-1]
+
+    seen, measured_ = estimates("imputed").pollutants["pm25"], estimates("measured").pollutants["pm25"]
+    assert (seen.imputed_share, measured_.imputed_share) == (1.0, 21 / 24)
+    assert seen.quantiles[3][0] == pytest.approx(60.0, abs=1.0)
+    assert seen.quantiles[3] == pytest.approx(measured_.quantiles[3], abs=1.0)
+    assert seen.quantiles[6][0] > 118 > measured_.quantiles[6][0]
+    assert seen.quantiles[0][0] < 32
+    assert estimates("imputed").history_h == 0
+    rows = np.array(seen.quantiles)
+    assert (np.diff(rows, axis=0) >= 0).all()
+
+
+def test_what_is_imputed_beside_what_is_measured_is_no_input() -> None:
+    values = air(1, 4)
+    told = []
+    for guess in (20.0, 300.0):
+        outlook = fresh(3)
+        for hour in range(4):
+            one = window("s0", hour, values[0, hour, :2])
+            one = one.model_copy(
+                update={"pollutants": {**one.pollutants, "o3": imputed(guess, guess / 2, 2 * guess)}}
+            )
+            made = [outlook.forecast(due, lambda _: None) for due in outlook.due(to_ms(one.window.end))]
+            outlook.take(one)
+        told.append(made[-1])
+    assert told[0] == told[1]
+
+
 @cache
 def last_week() -> Float32:
     return air(1, LOOKBACK)[0, :, :P]

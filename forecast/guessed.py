@@ -1,0 +1,91 @@
+"""A station that measures nothing: what is foretold goes by what its camera, or its region, lets expect. Pure."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from forecast.hours import HeardWindow, HourlyMeans, StationHours, empty_hours
+from forecast.panel import QUANTILES
+from schemas.arrays import Float32
+from schemas.base import to_ms
+from schemas.estimate import Estimate
+from schemas.parameters import POLLUTANTS
+from schemas.times import HOUR_MS
+
+_P: Final = len(POLLUTANTS)
+#: Hours whose intervals tell how far off the values are.
+_LATELY: Final = 24
+#: How far the quantiles of a normal distribution lie from its median, in the distance of the outermost.
+_ALONG: Final = np.array([-1.0, -0.7791, -0.4101, 0.0, 0.4101, 0.7791, 1.0], np.float32)
+
+
+def _nothing() -> Float32:
+    return empty_hours(3 * _P)
+
+
+@dataclass
+class GuessedHours(HourlyMeans):
+    """Imputed values and the ends of their 90 % intervals, ug/m3: (LOOKBACK, 3 * pollutants).
+
+    Only of windows in which nothing was measured: where something was, the models know the rest better.
+    """
+
+    means: Float32 = field(default_factory=_nothing)
+
+    def _heard(self, estimate: Estimate, end: int) -> HeardWindow:
+        pollutants = estimate.pollutants
+        if any(one.kind != "imputed" for one in pollutants.values()):
+            return HeardWindow(estimate.revision, (), (), ())
+        size, hour = (end - to_ms(estimate.window.start)) // 1000, (end - 1) // HOUR_MS
+        values = np.full((3, _P), np.nan)
+        for place, name in enumerate(POLLUTANTS):
+            if (one := pollutants.get(name)) is not None:
+                values[:, place] = one.value, *(one.value if end is None else end for end in (one.lo, one.hi))
+        known = np.isfinite(values).ravel()
+        return HeardWindow(
+            estimate.revision,
+            tuple(np.where(known, hour, 0).tolist()),
+            tuple(np.nan_to_num(values).ravel().tolist()),
+            tuple(np.where(known, max(size, 1), 0).tolist()),
+        )
+
+    @property
+    def values(self) -> Float32:
+        """(LOOKBACK, pollutants)."""
+        return np.maximum(self.means[:, :_P], np.float32(0.0))
+
+    def off(self) -> Float32:
+        """(pollutants, 2): how far below and above the values the ends of their intervals lay lately."""
+        some = self.means[-_LATELY:]
+        value, low, high = some[:, :_P], some[:, _P : 2 * _P], some[:, 2 * _P :]
+        known = np.isfinite(value)
+        count = np.maximum(known.sum(axis=0), 1)
+        sides = (np.where(known, side, 0.0).sum(axis=0) / count for side in (value - low, high - value))
+        return np.maximum(np.stack(list(sides), axis=-1), 0.0).astype(np.float32)
+
+
+def input_of(measured: StationHours, guessed: GuessedHours) -> Float32:
+    """(LOOKBACK, pollutants): what was measured; of a pollutant that was not for a week, what is guessed."""
+    return np.where(_stands_in(measured), guessed.values, measured.means)
+
+
+def widened(said: Float32, measured: StationHours, guessed: GuessedHours) -> Float32:
+    """`said` (hours, pollutants, 8), as wide as it has to be where its input itself is a guess.
+
+    The two are taken to err independently of each other.
+    """
+    off = np.where(_stands_in(measured)[:, None], guessed.off(), np.float32(0.0))
+    middle = said[..., QUANTILES.index(0.5), None]
+    apart = said[..., :-1] - middle
+    side = np.where(_ALONG < 0, off[:, :1], off[:, 1:])
+    wider = middle + np.sign(_ALONG) * np.hypot(apart, _ALONG * side)
+    out = said.copy()
+    out[..., :-1] = np.where(side > 0, np.maximum(wider, np.float32(0.0)), said[..., :-1])
+    return out
+
+
+def _stands_in(measured: StationHours) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """(pollutants,): those of which no hour was measured."""
+    found: np.ndarray[tuple[int], np.dtype[np.bool_]] = np.isnan(measured.means).all(axis=0)
+    return found
