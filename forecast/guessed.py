@@ -1,13 +1,14 @@
-"""A station that measures nothing: what is foretold goes by what its camera, or its region, lets expect. Pure."""
+"""A station that measures nothing: forecasts go by what its camera, or its region, lets expect. Pure."""
 
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from forecast.hours import HeardWindow, HourlyMeans, StationHours, empty_hours
 from forecast.panel import QUANTILES
-from schemas.arrays import Float32
+from schemas.arrays import Float32, Int64
 from schemas.base import to_ms
 from schemas.estimate import Estimate
 from schemas.parameters import POLLUTANTS
@@ -53,7 +54,8 @@ class GuessedHours(HourlyMeans):
     @property
     def values(self) -> Float32:
         """(LOOKBACK, pollutants)."""
-        return np.maximum(self.means[:, :_P], np.float32(0.0))
+        found: Float32 = np.maximum(self.means[:, :_P], np.float32(0.0))
+        return found
 
     def off(self) -> Float32:
         """(pollutants, 2): how far below and above the values the ends of their intervals lay lately."""
@@ -62,12 +64,13 @@ class GuessedHours(HourlyMeans):
         known = np.isfinite(value)
         count = np.maximum(known.sum(axis=0), 1)
         sides = (np.where(known, side, 0.0).sum(axis=0) / count for side in (value - low, high - value))
-        return np.maximum(np.stack(list(sides), axis=-1), 0.0).astype(np.float32)
+        found: Float32 = np.maximum(np.stack(list(sides), axis=-1), 0.0).astype(np.float32)
+        return found
 
 
 def input_of(measured: StationHours, guessed: GuessedHours) -> Float32:
     """(LOOKBACK, pollutants): what was measured; of a pollutant that was not for a week, what is guessed."""
-    return np.where(_stands_in(measured), guessed.values, measured.means)
+    return np.where(stands_in(measured), guessed.values, measured.means)
 
 
 def widened(said: Float32, measured: StationHours, guessed: GuessedHours) -> Float32:
@@ -75,7 +78,7 @@ def widened(said: Float32, measured: StationHours, guessed: GuessedHours) -> Flo
 
     The two are taken to err independently of each other.
     """
-    off = np.where(_stands_in(measured)[:, None], guessed.off(), np.float32(0.0))
+    off = np.where(stands_in(measured)[:, None], guessed.off(), np.float32(0.0))
     middle = said[..., QUANTILES.index(0.5), None]
     apart = said[..., :-1] - middle
     side = np.where(_ALONG < 0, off[:, :1], off[:, 1:])
@@ -85,7 +88,7 @@ def widened(said: Float32, measured: StationHours, guessed: GuessedHours) -> Flo
     return out
 
 
-def _stands_in(measured: StationHours) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def stands_in(measured: StationHours) -> NDArray[np.bool_]:
     """(pollutants,): those of which no hour was measured."""
-    found: np.ndarray[tuple[int], np.dtype[np.bool_]] = np.isnan(measured.means).all(axis=0)
-    return found
+    known: Int64 = np.isfinite(measured.means).sum(axis=0)
+    return np.equal(known, 0)

@@ -174,11 +174,7 @@ class Outlook:
         if self.made is None:
             return []
         hour = self.made
-        settled = {
-            name: (one.hours.settle(), one.sensed.settle(), one.guessed.settle())
-            for name, one in self.stations.items()
-        }
-        changed = {name for name, moved in settled.items() if any(moved)}
+        changed = {name for name, one in self.stations.items() if one.settle()}
         return self._publish(hour, [name for name in self._speaking(hour) if name in changed], records, 2)
 
     def _speaking(self, hour: int) -> list[str]:

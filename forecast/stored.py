@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from forecast.contest import Contest
-from forecast.guessed import GuessedHours
+from forecast.guessed import GuessedHours, stands_in
 from forecast.hours import SensedWeather, StationHours
 from forecast.running import RunningRecord
 from forecast.weather import WeatherAtHand
@@ -27,6 +27,11 @@ class StationOutlook:
     contest: Contest = field(default_factory=Contest)
     sensed: SensedWeather = field(default_factory=SensedWeather)
     guessed: GuessedHours = field(default_factory=GuessedHours)
+
+    def settle(self) -> bool:
+        """Bring all hours up to date; whether what a forecast is made from has changed."""
+        measured, sensed, guessed = self.hours.settle(), self.sensed.settle(), self.guessed.settle()
+        return measured or sensed or (guessed and bool(stands_in(self.hours).any()))
 
     @property
     def sky(self) -> Float32:
