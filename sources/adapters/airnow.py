@@ -42,6 +42,6 @@ ADAPTER: Final = Adapter(
     formats=("%m/%d/%y %H:%M", "%m/%d/%Y %H:%M"),
     correction="the agency's; PM2.5 is the hour's mean, not NowCast",
     many=True,
+    time_source="server",
     archive=True,
-    portal=True,
 )  # fmt: skip

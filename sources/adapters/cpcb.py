@@ -52,6 +52,6 @@ ADAPTER: Final = Adapter(
     heads=("From Date", "Timestamp"),
     formats=("%d-%m-%Y %H:%M", "%d-%b-%Y %H:%M", "%d-%b-%Y - %H:%M", "%d-%m-%Y %H:%M:%S", "%d/%m/%Y %H:%M"),
     correction="the board's",
+    time_source="server",
     archive=True,
-    portal=True,
 )  # fmt: skip

@@ -60,6 +60,6 @@ ADAPTER: Final = Adapter(
     correction="the reporting country's",
     missing=(-999.0,),
     many=True,
+    time_source="server",
     archive=True,
-    portal=True,
 )  # fmt: skip

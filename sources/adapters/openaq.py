@@ -60,6 +60,6 @@ ADAPTER: Final = Adapter(
     },
     correction="the provider's; what providers pass on as -999 is no value",
     many=True,
+    time_source="server",
     archive=True,
-    portal=True,
 )  # fmt: skip

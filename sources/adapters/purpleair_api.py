@@ -145,6 +145,6 @@ ADAPTER: Final = Adapter(
     correction="none in cf_1 and atm (pm2.5 alone is atm outside, cf_1 inside, by location_type); alt is"
     " PurpleAir's own of the counts (3.4). Temperature and humidity inside the case",
     many=True,
+    time_source="server",
     archive=True,
-    portal=True,
 )  # fmt: skip

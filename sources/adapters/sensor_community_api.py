@@ -50,6 +50,5 @@ ADAPTER: Final = Adapter(
     time_source="server",
     many=True,
     archive=True,
-    portal=True,
     correction="none; P1 is PM10 and P2 is PM2.5; pressure in Pa",
 )  # fmt: skip

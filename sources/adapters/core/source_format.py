@@ -76,9 +76,9 @@ class SourceFormat:
         period_s: seconds that a value stands for; None: the payload says so, or nobody does.
         stamp: whether a time begins or ends that period.
         naive: zone of times that state none; None: they are refused, or the payload has no times.
-        time_source: whose clock the payload's times are; `receiver`: it has none.
+        time_source: whose clock the payload's times are; `receiver`: it has none. `server`: that of
+            a network which stamped it, or of a portal which passes on what others have measured.
         archive: it may hold values of any age, so that what states no time is not of now.
-        portal: its times are an archive's, whose clock is right whatever year they are of.
         correction: what the source has already done to the values.
         missing: numbers that mean no value, whatever the field.
         many: one payload may be of many stations.
@@ -100,7 +100,6 @@ class SourceFormat:
     naive: NaiveZone | None = None
     time_source: TimeSource | Literal["receiver"] = "device"
     archive: bool = False
-    portal: bool = False
     correction: str = "none"
     missing: tuple[float, ...] = ()
     many: bool = False
@@ -108,6 +107,11 @@ class SourceFormat:
     formats: tuple[str, ...] = ()
     header: tuple[str, ...] | None = None
     heads: tuple[str, ...] = ()
+
+    @property
+    def portal(self) -> bool:
+        """Whether it is a portal's archive: its times are right whatever year they are of, and late."""
+        return self.archive and self.time_source == "server"
 
     def stated(self) -> dict[str, str]:
         """What it states of its source, in words, by what it is about."""

@@ -120,7 +120,7 @@ def test_in_an_archive_a_missing_time_is_no_time_and_in_a_portals_an_old_one_no_
     assert codes(translate(archive, b'{"id": "1", "pm": 1}', context)) == (["no_stamp", "no_time"], [])
     old = b'{"id": "1", "pm": 1, "at": "2010-01-01T00:03:00Z"}'
     assert codes(translate(archive, old, context)) == (["clock_reset", "no_time"], [])
-    portal = replace(archive, portal=True)
+    portal = replace(archive, time_source="server")
     assert codes(translate(portal, old, context)) == ([], [])
     to_come = b'{"id": "1", "pm": 1, "at": "2226-01-01T00:03:00Z"}'
     assert codes(translate(portal, to_come, context)) == (["future_time", "no_time"], [])
