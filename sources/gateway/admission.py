@@ -53,8 +53,12 @@ class Admission:
         for fact in facts:  # not every message says where its station stands
             if fact.latitude is not None and fact.longitude is not None:
                 _remember(self._places, fact.station, (fact.latitude, fact.longitude))
-        named = arrival.scope is ALL_STATIONS and arrival.station == reading.station
-        return READINGS if named or self._let_in(reading.station, arrival.scope) else QUARANTINE
+        return READINGS if self.lets_in(reading.station, arrival) else QUARANTINE
+
+    def lets_in(self, station: str, arrival: Arrival) -> bool:
+        """Whether an arrival's station is let in. Raises KafkaAway, as for a reading."""
+        named = arrival.scope is ALL_STATIONS and arrival.station == station
+        return named or self._let_in(station, arrival.scope)
 
     def of_picture(self, picture: Picture) -> Topic | None:
         """The topic for a picture; None: it is not kept. Raises KafkaAway, as for a reading."""

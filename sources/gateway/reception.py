@@ -72,13 +72,16 @@ class ArrivalListener(Protocol):
 
 
 class Admits(Protocol):
-    """Says which stations are let in. Both raise KafkaAway while that is not known."""
+    """Says which stations are let in. All raise KafkaAway while that is not known."""
 
     def of_reading(self, reading: Reading, arrival: Arrival, facts: Sequence[Facts] = ()) -> Topic:
         """The topic that a reading goes to."""
 
     def of_picture(self, picture: Picture) -> Topic | None:
         """The topic that a picture goes to; None: it is not kept."""
+
+    def lets_in(self, station: str, arrival: Arrival) -> bool:
+        """Whether a station is let in."""
 
 
 class UnknownPart(NamedTuple):
@@ -285,11 +288,19 @@ class Reception:
                     for part in _waits(station, waiting[station])
                 ),
             ),
-            facts=facts,
-            wrong_clocks=tuple(one for one in made.wrong_clocks if arrival.scope.covers(one.station)),
+            facts=tuple(fact for fact in facts if self._lets_in(fact.station, arrival)),
+            wrong_clocks=tuple(
+                one
+                for one in made.wrong_clocks
+                if arrival.scope.covers(one.station) and self._lets_in(one.station, arrival)
+            ),
             dead_letter=letter_id,
         )
         return _ToPublish(records, receipt, unknown)
+
+    def _lets_in(self, station: str, arrival: Arrival) -> bool:
+        """Whether the fleet may hear of a station: it has room for so many, and strangers are any number."""
+        return self._admission is None or self._admission.lets_in(station, arrival)
 
     def _report(self, part: UnknownPart, why: str) -> None:
         if len(self._reported) >= _MOST_UNKNOWN:

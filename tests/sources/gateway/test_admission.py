@@ -227,3 +227,22 @@ def test_a_clock_that_is_not_believed_is_told_once_a_minute_until_it_is():
     assert send(60, 2226) == [wrong] * 2
     assert send(70, 2026) == [wrong] * 2
     assert send(80, 2226) == [wrong] * 3
+
+
+def test_of_strangers_that_wait_the_fleet_hears_nothing():
+    log, known = Log(), {"roof"}
+    one = DeviceReporter(log, "")
+    admission = Admission((), known.__contains__, lambda: True)
+    reception = Reception(log, GatewaySettings(), admission=admission, listeners=[one])
+    message = '{"station": "%s", "observed_at": "2226-08-21T09:59:00Z", "values": [%s]}'
+    for station in ("roof", "stranger"):
+        value = '{"parameter": "pm25", "value": 1, "unit": "ug/m3"}'
+        for adapter, body in (
+            ("skyfuse-json", message % (station, value)),
+            ("thingsboard", '{"battery": 7, "pm25": 3}'),
+        ):
+            sent = arrival(adapter, body, station=station, scope=KeyScope(("*",)))
+            asyncio.run(reception.take(sent))
+    asyncio.run(one.report())
+    assert {found.station for found in reports(log)} == {"roof"}
+    assert len(reports(log)) == 2  # of its clock, and of its battery
