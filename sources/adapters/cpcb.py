@@ -19,7 +19,7 @@ def _read(payload: Node, tray: Tray) -> None:
     lines = [line for line in payload.each() if line.is_object()]
     times = [tray.moment(device, line["To Date"] or line["Timestamp"]) for line in lines]
     # The newer table states the beginning of a period, and not how long it is: as long as from line to line.
-    steps = [(b - a).total_seconds() for a, b in pairwise(times) if a and b and b > a]
+    steps = [abs((b - a).total_seconds()) for a, b in pairwise(times) if a and b and b != a]
     for line, at in zip(lines, times, strict=True):
         begin = tray.moment(device, line["From Date"]) if line["From Date"] else None
         period = (at - begin).total_seconds() if at and begin else min(steps, default=None)

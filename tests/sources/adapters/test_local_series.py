@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sources.adapters import adapters
 from sources.adapters.core.source_format import Context
 from sources.adapters.core.translation import Translation, translate
+from tests.sources.adapters.golden import FOLDER
 
 #: Where clocks are put back by an hour, in the south, and by half an hour; and the day when they are.
 CHANGES = [
@@ -87,3 +88,17 @@ def test_rows_in_no_order_tell_nothing_of_a_twofold_hour() -> None:
     made = become([(time, "pm25", n) for n, time in enumerate(times)], "Europe/Rome")
     assert {part.code for part in made.refused} == {"repeated_hour", "no_time"}
     assert len(made.readings) == 3
+
+
+def test_a_portal_s_table_says_the_same_from_its_newest_row_on() -> None:
+    """A row that begins its period is as long as the way to the next one, which may stand above it."""
+    folder = FOLDER / "cpcb"
+    head, *rows = (folder / "bulk-15min.csv").read_text().splitlines()
+    context = Context(LATER, station="delhi")
+    made, again = (
+        translate(adapters()["cpcb"], "\n".join([head, *order]).encode(), context)
+        for order in (rows, rows[::-1])
+    )
+    assert len(made.readings) > 1
+    assert made.readings[0].period == 900
+    assert sorted(made.readings, key=str) == sorted(again.readings, key=str)
