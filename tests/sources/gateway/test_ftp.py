@@ -156,7 +156,7 @@ def test_what_is_no_picture_is_told_and_a_dead_letter_and_ends_in_the_fleets_hea
             assert upload(roof, data=picture(3)).startswith("226")
 
     broker, reports = over(tmp_path, work)
-    assert [value for _, value in broker.letters] == [b"test", torn]
+    assert [value for _, value in broker.letters] == [b"test", None]  # of what may show somebody why alone
     assert len(broker.frames) == 2
     assert [one.well for one in reports] == [False, False, True]
 
