@@ -18,7 +18,7 @@ from PIL import Image
 from camera.errors import ImageRefused
 from camera.image import decode
 from model.bundle.bundle import EXPLAIN_FILE, Bundle
-from model.bundle.gradcam import Explainer, overlay_png
+from model.bundle.gradcam import Explainer, overlay_png, scale_end
 from schemas.base import to_ms
 from schemas.estimate import Estimate
 from schemas.frame import accept_header
@@ -44,13 +44,14 @@ class SmallPicture(NamedTuple):
 class HeatPicture(NamedTuple):
     """A picture with what raises the model's estimate laid over it, or where nothing does, what lowers it.
 
-    `most`: AQI points of the field of the picture that adds, or takes, most; `fields`: how many there are, in
-    a row and in a column.
+    `most`: AQI points that a field of the picture adds, or takes off, at most; `end`: those of the brightest
+    colour; `fields`: how many there are, in a row and in a column.
     """
 
     png: bytes
     lowers: bool
     most: float
+    end: float
     fields: tuple[int, int]
 
 
@@ -136,7 +137,9 @@ class CameraPictures:
             if lowers:
                 cam = self._explainer.explain(taken, sensors, negative=True).cam
             rows, columns = cam.shape
-            made = HeatPicture(overlay_png(shown, cam), lowers, float(cam.max()), (columns, rows))
+            made = HeatPicture(
+                overlay_png(shown, cam), lowers, float(cam.max()), scale_end(cam), (columns, rows)
+            )
             self._heat[name] = made
             while len(self._heat) > 64:
                 self._heat.popitem(last=False)

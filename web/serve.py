@@ -39,6 +39,7 @@ from web import pages
 from web.access import Access
 from web.answers import Ready, problem, send
 from web.api.asked import refusal
+from web.api.pictures import HEAT_HEADERS
 from web.api.router import DOCUMENTS, router
 from web.composing import PREFIX
 from web.errors import RequestProblem
@@ -171,7 +172,7 @@ def application(parts: Parts) -> FastAPI:
             allow_origins=list(parts.settings.cors),
             allow_methods=["GET"],
             allow_headers=["Authorization", "X-Api-Key", "If-None-Match", "Last-Event-ID"],
-            expose_headers=["ETag", "Retry-After", "X-Heat-Way", "X-Heat-Most", "X-Heat-Fields"],
+            expose_headers=["ETag", "Retry-After", *HEAT_HEADERS],
             max_age=3600,
         )
     app.add_middleware(_Door, parts=parts)

@@ -27,7 +27,7 @@ from model.errors import BundleError
 from schemas.arrays import Float32
 from schemas.errors import ArrayError
 
-__all__ = ["RAMP", "Explainer", "Heatmap", "overlay_png"]
+__all__ = ["RAMP", "Explainer", "Heatmap", "overlay_png", "scale_end"]
 
 #: Colours from nothing to the most, at even distances: from dark to light, told apart by eyes that see few
 #: colours (after Matplotlib's magma, CC0). The page's legend has the same.
@@ -35,6 +35,8 @@ RAMP: Final = ((59, 15, 112), (140, 41, 129), (222, 73, 104), (254, 159, 109), (
 #: How much of the picture they cover, and from which share of the most on: below, it shows through.
 _COVER: Final = 0.7
 _COVERS_FROM: Final = 0.4
+#: End of the scale of a picture that hardly moves the estimate, AQI points.
+_LEAST_END: Final = 0.1
 
 
 class Heatmap(NamedTuple):
@@ -83,12 +85,16 @@ class Explainer:
         return Heatmap(np.maximum(cam, 0).astype(np.float32), float(familiarity[0, 0]))
 
 
+def scale_end(cam: Float32) -> float:
+    """AQI points of the brightest colour: what adds next to nothing shall not look as if it did."""
+    return max(_LEAST_END, float(cam.max()))
+
+
 def overlay_png(image: NDArray[np.uint8], cam: Float32) -> bytes:
     """PNG of a picture (H, W, 3) uint8 with a map (h, w) >= 0 laid over it: clear at 0, else in `RAMP`."""
     height, width = image.shape[:2]
-    peak = float(cam.max())
     heat = np.asarray(
-        Image.fromarray(cam / peak if peak > 0 else cam).resize((width, height), Image.Resampling.BICUBIC)
+        Image.fromarray(cam / scale_end(cam)).resize((width, height), Image.Resampling.BICUBIC)
     ).clip(0, 1)[..., None]
     places = np.linspace(0, 1, len(RAMP))
     colour = np.concatenate([np.interp(heat, places, [one[i] for one in RAMP]) for i in range(3)], axis=2)

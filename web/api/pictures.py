@@ -1,6 +1,6 @@
 """The API's pictures: the newest of each camera, small."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -15,6 +15,14 @@ from web.pictures import SmallPicture
 _TakenAt = Annotated[
     int | None, Query(description="when it was taken, ms since 1970: by it an address is of one picture")
 ]
+
+#: What tells what the colours of a heat map mean.
+HEAT_HEADERS: Final = {
+    "X-Heat-Way": "raises or lowers: which fields are marked",
+    "X-Heat-Most": "AQI points that a field moves it by at most",
+    "X-Heat-End": "AQI points of the brightest colour; the scale begins at 0",
+    "X-Heat-Fields": "how many fields a row and a column have: 7x7",
+}
 
 
 def add(api: APIRouter, parts: Parts) -> None:
@@ -59,19 +67,17 @@ def add(api: APIRouter, parts: Parts) -> None:
             )
         estimate = current.estimate
         made = await in_thread(lambda: store.heat(station, camera, found, estimate))
-        scale = {"X-Heat-Way": "lowers" if made.lowers else "raises"}
-        scale |= {"X-Heat-Most": f"{made.most:.3g}", "X-Heat-Fields": "{}x{}".format(*made.fields)}
+        way, (columns, rows) = "lowers" if made.lowers else "raises", made.fields
+        told = way, f"{made.most:.3g}", f"{made.end:.3g}", f"{columns}x{rows}"
+        scale = dict(zip(HEAT_HEADERS, told, strict=True))
         return send(request, pack(made.png, "image/png"), "private, no-cache", scale)
 
 
 def _with_scale(documented: dict[int | str, dict[str, Any]]) -> dict[int | str, dict[str, Any]]:
     """The documented answers with the headers that tell what the colours of a heat map mean."""
-    told = {
-        "X-Heat-Way": "raises or lowers: which fields are marked",
-        "X-Heat-Most": "AQI points of the field that moves it most: the end of the scale, which begins at 0",
-        "X-Heat-Fields": "how many fields a row and a column have: 7x7",
+    headers = {
+        name: {"description": text, "schema": {"type": "string"}} for name, text in HEAT_HEADERS.items()
     }
-    headers = {name: {"description": text, "schema": {"type": "string"}} for name, text in told.items()}
     return documented | {200: documented[200] | {"headers": headers}}
 
 

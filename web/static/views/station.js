@@ -150,16 +150,15 @@ export async function open(main, { id, query }) {
         const band = one.far_band ? h("i", { class: "band", style: {
           top: `${100 * one.far_band[0]}%`, height: `${100 * (one.far_band[1] - one.far_band[0])}%`,
           left: `${100 * one.far_band[2]}%`, width: `${100 * (one.far_band[3] - one.far_band[2])}%` } }) : null;
-        const nothing = h("span", { class: "dim", hidden: true }, t("camera.nothing"));
         const scale = h("div", { class: "heatscale", hidden: true });
         const load = async () => {
           const { url, headers } = await fileOf(heat && one.heat ? one.heat : one.image);
           image.onload = () => URL.revokeObjectURL(url);
           image.src = url;
-          const most = heat ? Number(headers.get("x-heat-most")) : 0;
-          scale.hidden = !(most > 0);
-          if (most > 0) show(scale, heatScale(headers.get("x-heat-way"), most, headers.get("x-heat-fields")));
-          nothing.hidden = !heat || most > 0;
+          scale.hidden = !heat;
+          if (!heat) return;
+          const [most, end] = ["most", "end"].map((name) => Number(headers.get(`x-heat-${name}`)));
+          show(scale, heatScale(headers.get("x-heat-way"), most, end, headers.get("x-heat-fields")));
         };
         await load();
         made.push(h("figure", {}, h("div", { class: "frame" }, image, band),
@@ -172,7 +171,7 @@ export async function open(main, { id, query }) {
             else heated.delete(one.camera);
             event.target.setAttribute("aria-pressed", String(heat));
             await load();
-          } }, t("camera.heat")) : null, scale, nothing));
+          } }, t("camera.heat")) : null, scale));
       }
       if (!ended) show(cameras, made, h("p", { class: "dim" }, t("camera.privacy")));
     } catch (error) {
@@ -283,12 +282,13 @@ function carried(one, neighbours) {
   return shares.map(([name, share]) => `${percent(share)} ${t(`method.${name}`)}${name === "neighbours" && named.length ? ` (${named.join(", ")})` : ""}`).join(", ");
 }
 
-/** What the colours over a picture mean: points of the index by which a field `way`, from none to `most`. */
-function heatScale(way, most, fields) {
+/** What the colours over a picture mean: points of the index by which a field `way`, from none to `end`. */
+function heatScale(way, most, end, fields) {
   return [
     h("span", { class: "ramp", "aria-hidden": "true" }),
-    h("span", { class: "ticks", "aria-hidden": "true" }, [0, most / 2, most].map((one) => h("span", {}, number(one, 2)))),
-    h("span", { class: "dim" }, t(`camera.${way}`, { most: number(most, 2), fields: (fields ?? "").replace("x", " × ") })),
+    h("span", { class: "ticks", "aria-hidden": "true" }, [0, end / 2, end].map((one) => h("span", {}, number(one, 2)))),
+    h("span", { class: "dim" }, t(`camera.${way}`, { most: number(end, 2), fields: (fields ?? "").replace("x", " × ") })),
+    most < end ? h("span", { class: "dim" }, t("camera.faint", { most: number(most, 2) })) : null,
   ];
 }
 
