@@ -129,6 +129,14 @@ def _show(report: EvaluationReport) -> None:
         "* the best of the US EPA (2012, 2024) and India tables on the sensors shown",
         style="italic", soft_wrap=True,
     )  # fmt: skip
+    partly = [entry["said"] for entry in summary["masks"].values() if 0 < entry.get("said", 1) < 1]
+    if partly:
+        console.print(
+            f"† it said something in a part of the windows only ({100 * min(partly):.0f} % at the least); in"
+            " the others the mean of its training stands in, as it does for the tables and the last value. By"
+            " site, what was said counts alone.",
+            style="italic", soft_wrap=True,
+        )  # fmt: skip
     sites = summary["sites_all_inputs"]
     if sites:
         console.print()
@@ -150,7 +158,11 @@ def _masks_table(masks: Mapping[str, Any], shown: int) -> Table:
         for name in ("model", best, "training mean", "last value")[:shown]:
             score = scored.get(name)
             known = score is not None and score["rmse"] is not None
-            cells.append(f"{score['rmse']:.1f}/{100 * score['accuracy']:.0f} %" if known else "-")
+            silent = name == "model" and entry.get("said") == 0
+            mark = "†" if name == "model" and 0 < entry.get("said", 1) < 1 else ""
+            cells.append(
+                f"{score['rmse']:.1f}/{100 * score['accuracy']:.0f} %{mark}" if known and not silent else "-"
+            )
         table.add_row(mask, *cells, f"{100 * entry['coverage']:.0f} %" if "coverage" in entry else "-")
     return table
 

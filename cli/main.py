@@ -46,7 +46,7 @@ from cli import (
 from schemas.base import first_error
 from schemas.errors import SkyfuseError
 from settings.errors import SettingsError
-from settings.in_force import origin
+from settings.in_force import origins
 from settings.sections import Settings
 from settings.spelling import no_json, unknown_variables
 from streams.version import version
@@ -129,9 +129,10 @@ def main() -> None:
         where = ""
         if error.title == Settings.__name__:
             place = tuple(str(part) for part in error.errors(include_url=False)[0]["loc"])
-            where = f", {origin(place)}" if place else ""
+            where = f", {origins(place)}" if place else ""
         slip = no_json(Settings, os.environ) if code in ("tuple_type", "dict_type") else None
-        told = f": {slip}" if slip else f"{where}: {message} [{code}]"
+        told = f": {slip}" if slip else f"{where}: {message.replace('Value error, ', '')}"
+        told += "" if slip or code == "value_error" else f" [{code}]"
         typer.echo(f"skyfuse: settings{told}", err=True)
         sys.exit(2)
     except OSError as error:

@@ -65,6 +65,14 @@ def origin(path: Path) -> str:
     return str(file)
 
 
+def origins(place: Path) -> str:
+    """Who says what a setting is, or what of a section is not left at its defaults."""
+    within = [path for path, _ in leaves(Settings) if path[: len(place)] == place]
+    said = dict.fromkeys(origin(path) for path in within or [place])
+    said.pop(_DEFAULT, None)
+    return " and ".join(said) or _DEFAULT
+
+
 def _gives(text: str, path: Path) -> bool:
     """Whether a section given as JSON holds this setting."""
     return re.search(rf'"{path[-1]}"\s*:', text) is not None

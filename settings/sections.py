@@ -470,15 +470,22 @@ def settings_file() -> Path | None:
     """
     named = os.environ.get("SKYFUSE_CONFIG")
     if named is None:
-        default = Path("skyfuse.toml")
-        return default if default.exists() else None
-    if not named:
+        file, who = Path("skyfuse.toml"), "here"
+        if not file.exists():
+            return None
+    elif not named:
         return None
-    if not Path(named).exists():
-        raise SettingsError(
-            f"SKYFUSE_CONFIG names {named}, and there is no such file: mend the path, or unset the variable"
-        )
-    return Path(named)
+    else:
+        file, who = Path(named), "named by SKYFUSE_CONFIG"
+        if not file.exists():
+            raise SettingsError(
+                f"SKYFUSE_CONFIG names {named}, and there is no such file: mend the path, or unset the"
+                " variable"
+            )
+    # What is no file would be passed over in silence.
+    if not file.is_file():
+        raise SettingsError(f"{file}, {who}, is a folder or a device, and settings are a file of TOML")
+    return file
 
 
 def _more(names: Sequence[object]) -> str:

@@ -11,7 +11,7 @@ from cli import main as cli
 from infra.connect import environment
 from schemas.times import DAY_MS, HOUR_MS
 from settings.errors import SettingsError
-from settings.in_force import in_force, page
+from settings.in_force import in_force, origins, page
 from settings.sections import KafkaSettings, RetentionSettings, Settings
 from settings.spelling import leaves, unknown_variables, variable
 from settings.values import FOREVER
@@ -220,3 +220,23 @@ def test_a_section_may_be_given_as_json_and_a_single_variable_wins(monkeypatch: 
     found = {one.name: (one.value, one.origin) for one in in_force(Settings())}
     assert found["kafka.partitions"] == ("3", "SKYFUSE_KAFKA__PARTITIONS")
     assert found["kafka.replication"] == ("2", "SKYFUSE_KAFKA")
+
+
+def test_a_folder_is_no_settings_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = tmp_path / "skyfuse.toml"
+    folder.mkdir()
+    with pytest.raises(SettingsError, match=r"skyfuse\.toml, here, is a folder"):
+        Settings()
+    monkeypatch.setenv("SKYFUSE_CONFIG", str(folder))
+    with pytest.raises(SettingsError, match="named by SKYFUSE_CONFIG, is a folder"):
+        Settings()
+
+
+def test_what_is_wrong_with_a_section_is_laid_to_all_that_set_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert origins(("retention",)) == "default"
+    (tmp_path / "skyfuse.toml").write_text('[retention]\nhours = "1d"\n')
+    monkeypatch.setenv("SKYFUSE_RETENTION__WINDOWS", "forever")
+    assert origins(("retention",)) == "SKYFUSE_RETENTION__WINDOWS and skyfuse.toml"
+    assert origins(("retention", "hours")) == "skyfuse.toml"

@@ -256,7 +256,7 @@ def test_no_number_is_cut_on_a_narrow_screen(folder: Path, columns: str) -> None
     assert result.exit_code == 0
     assert "…" not in result.output
     table = result.stdout.splitlines()
-    assert all(len(line) <= int(columns) for line in table[1:] if not line.startswith("*"))
+    assert all(len(line) <= int(columns) for line in table[1:] if not line.startswith(("*", "†")))
     assert any(re.match(r"mumbai +3 +\d+\.\d +\d+\.\d +\d+ %", line) for line in table)
     assert any(re.match(r"image only +\d+\.\d/\d+ %", line) for line in table)
 
@@ -271,6 +271,24 @@ def test_a_folder_without_frames_shows_no_bar_for_them(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "encoding frames" not in result.output
     assert "1 window, 0 frames" in result.output
+
+
+def test_where_the_model_said_nothing_the_table_tells_so(tmp_path: Path) -> None:
+    (tmp_path / "readings.csv").write_text(
+        "station,time,parameter,value,unit\n"
+        "roof,2026-08-21T10:00:00Z,pm25,12,ug/m3\n"
+        "roof,2026-08-21T11:00:00Z,pm25,-5,ug/m3\n"  # noise about zero, which the head does not read
+    )
+    app = Typer()
+    app.command()(evaluate_command)
+    result = CliRunner(env={"COLUMNS": "80"}).invoke(app, ["default", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert re.search(r"^all +\d+\.\d/\d+ %† ", result.stdout, re.MULTILINE)
+    assert re.search(
+        r"^† .* in a part of the windows only \(\d+ % at the least\)", result.stdout, re.MULTILINE
+    )
+    # Hidden from it is all that it reads: no score of the mean is shown as its own.
+    assert re.search(r"^no pm25 +- ", result.stdout, re.MULTILINE)
 
 
 def test_gradcam_marks_something_and_its_overlay_is_a_picture(bundle: Bundle, tmp_path: Path) -> None:
