@@ -11,7 +11,7 @@ from infra.connect import environment
 from infra.stack.broker import EmbeddedBroker, running_bootstrap
 from infra.stack.cache import EmbeddedCache
 from infra.stack.mosquitto import LocalMosquitto
-from infra.stack.ports import HOST, free_port
+from infra.stack.ports import HOST, expect_free, free_port
 from infra.stack.processes import ProcessStatus, Supervisor, ended_by_signals
 from settings.sections import Settings
 from streams.admin import create_topics
@@ -61,6 +61,9 @@ def running(
     """
     with ExitStack() as stack:
         stack.enter_context(ended_by_signals())
+        shown = settings.web
+        if not replay and shown.port and "port" in shown.model_fields_set:  # whoever asks for it looks there
+            expect_free(shown.host, shown.port, "web.port (SKYFUSE_WEB__PORT)")
         mosquitto = None
         if "mqtt" in ways and settings.gateway.mqtt.url is None:
             mosquitto = stack.enter_context(LocalMosquitto(settings.data_dir / "mosquitto"))
@@ -115,7 +118,7 @@ def running(
 
 
 def _shown(settings: Settings, workers: Mapping[str, str]) -> Settings:
-    """Settings of the page: at its own port if that is free, else at another; `workers`: their metrics."""
+    """Settings of the page: at its usual port if that is free, else at another; `workers`: their metrics."""
     shown = settings.web
     port = free_port(shown.port or None) if shown.host == HOST else shown.port
     return settings.model_copy(

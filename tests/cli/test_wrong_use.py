@@ -1,5 +1,6 @@
 """Wrong use is told before anything is started, in words of our own, with exit code 2."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from datasets.errors import SourceError
+from infra.errors import StackError
 
 FROM, TO = "2026-08-21T10:00:00Z", "2026-08-21T12:00:00Z"
 
@@ -77,3 +79,14 @@ def test_a_port_that_is_none_is_refused_before_anything_is_asked_of_a_broker(dat
     assert result.exit_code == 2
     assert "--web-port" in result.output
     assert not data.exists()
+
+
+def test_a_page_asked_for_at_a_port_that_is_taken_is_refused_before_a_broker_starts(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        monkeypatch.setenv("SKYFUSE_WEB__PORT", str(other.getsockname()[1]))
+        result = CliRunner().invoke(app, ["up", "--for", "1m"])
+    assert isinstance(result.exception, StackError)
+    assert "SKYFUSE_WEB__PORT" in str(result.exception)
+    assert not (data / "kafka").exists()
