@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import tzinfo
 from typing import IO, Final
@@ -43,6 +44,7 @@ class FolderWatch:
         zone_of: of a station's civil time.
         known: set when the records that tell it have been read; it begins then.
         report: is given how each camera's folder does, whenever that changes.
+        now: the clock, s since 1970.
         look_s: seconds between two looks.
     """
 
@@ -57,12 +59,13 @@ class FolderWatch:
         zone_of: Callable[[str], tzinfo | None] = lambda _: None,
         known: asyncio.Event | None = None,
         report: Callable[[SourceChange], None] = lambda _: None,
+        now: Callable[[], float] = time.time,
         look_s: float = _LOOK_S,
     ) -> None:
         self._known = known
         self._look_s = look_s
         self._jobs: list[_ReadingFiles | _Pictures] = [
-            _ReadingFiles(one, reception, zone_of) for one in folders
+            _ReadingFiles(one, reception, zone_of, now) for one in folders
         ]
         self._jobs += [_Pictures(one, reception, report) for one in cameras]
 
@@ -132,11 +135,16 @@ class _ReadingFiles:
         """A folder of readings may be of any stations: the log has it."""
 
     def __init__(
-        self, entry: FolderEntry, reception: TakesArrivals, zone_of: Callable[[str], tzinfo | None]
+        self,
+        entry: FolderEntry,
+        reception: TakesArrivals,
+        zone_of: Callable[[str], tzinfo | None],
+        now: Callable[[], float],
     ) -> None:
         self._entry = entry
         self._reception = reception
         self._zone_of = zone_of
+        self._now = now
         self.inbox = Inbox(entry.path, entry.quiet.total_seconds())
 
     async def take(self, name: str, file: IO[bytes], status: os.stat_result) -> tuple[str, bool]:
@@ -173,6 +181,7 @@ class _ReadingFiles:
             origin=f"folder {self.inbox.folder}",
             station=station,
             zone=zone,
+            read_at=round(self._now() * 1000),
         )
         return await _until_confirmed(lambda: self._reception.take(arrival))
 

@@ -78,6 +78,7 @@ class Arrival(NamedTuple):
         headers: of the request, by lower-case name; only those that adapters read.
         receiver: who stamped it where it has no time.
         zone: of the station's civil time, where the way in knows; else its record's.
+        read_at: when it was read, ms, of a file: its own time may be older than what is in it.
     """
 
     adapter: str
@@ -91,6 +92,7 @@ class Arrival(NamedTuple):
     headers: Mapping[str, str] = MappingProxyType({})
     receiver: Literal["broker", "server"] = "server"
     zone: tzinfo | None = None
+    read_at: int = 0
 
 
 @dataclass(frozen=True)

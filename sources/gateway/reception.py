@@ -150,6 +150,7 @@ class Reception:
         context = Context(
             from_ms(arrival.received_at), station, arrival.zone, arrival.topic, arrival.headers,
             arrival.receiver, self._codec_of or (lambda _: None),
+            from_ms(arrival.read_at) if arrival.read_at else None,
         )  # fmt: skip
         if len(arrival.body) > _LARGE or (adapter.raw and self._codec_of is not None):
             made = await asyncio.to_thread(_translated, adapter, arrival.body, context)

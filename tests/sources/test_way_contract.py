@@ -436,13 +436,14 @@ def test_nothing_is_acknowledged_while_kafka_is_away_and_it_comes_again(
 
 
 @pytest.mark.parametrize(("driver", "payloads"), CASES)
-def test_what_means_nothing_is_a_dead_letter_with_its_bytes(
+def test_what_means_nothing_is_a_dead_letter_with_its_bytes_where_they_are_no_picture(
     driver: Driver, payloads: Payloads, tmp_path: Path
 ) -> None:
     async def work(sender: Sender, broker: Broker) -> None:
         await sender.offer(payloads.bad)
         await until("there is a dead letter", lambda: bool(broker.letters))
-        assert broker.letters[0][1] == payloads.bad
+        # What may be a picture says why alone: it may show somebody.
+        assert broker.letters[0][1] == (None if kind_of(payloads.bad) else payloads.bad)
         await sender.offer(payloads.good(1))
         await until("the next one is taken", lambda: broker.taken == 1)
 

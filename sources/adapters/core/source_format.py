@@ -47,6 +47,7 @@ class Context:
         topic: MQTT topic, or path of the request.
         headers: of the request, by lower-case name.
         receiver: who took it in, for payloads without a time: an MQTT broker, or this server.
+        read_at: when it was read, of a file; no clock of it can be ahead of that.
         codec_of: decoder of the raw bytes of a device of these names (EUI, name, model, application), for
             network servers that have none for it.
     """
@@ -58,6 +59,7 @@ class Context:
     headers: Mapping[str, str] = field(default_factory=dict)
     receiver: Literal["broker", "server"] = "server"
     codec_of: Callable[[Sequence[str]], FrameCodec | None] = lambda _: None
+    read_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

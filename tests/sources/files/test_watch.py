@@ -82,6 +82,24 @@ def test_files_of_every_kind_are_taken_and_moved(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+def test_a_file_that_looks_older_than_what_is_in_it_is_read_all_the_same(tmp_path: Path) -> None:
+    """Whoever unpacks an archive of another zone sets such times; what is to come by now is refused."""
+
+    async def run() -> None:
+        late = "2226-08-21T10:00:00Z,roof,pm25,1,ug/m3\n"
+        (tmp_path / "a.csv").write_text(_table(2) + late)
+        line = {"station": "roof", "values": [{"parameter": "pm25", "value": 1, "unit": "ug/m3"}]}
+        (tmp_path / "b.json").write_text(json.dumps({**line, "observed_at": "2026-08-21T12:00:00Z"}))
+        for name in ("a.csv", "b.json"):
+            os.utime(tmp_path / name, (1_780_000_000, 1_780_000_000))
+        async with _watching(tmp_path) as log:
+            await _until(lambda: _names(tmp_path / DONE) == {"a.csv", "a.csv.reason.txt", "b.json"})
+            assert len(log.readings) == 3
+        assert "[future_time]" in (tmp_path / DONE / "a.csv.reason.txt").read_text()
+
+    asyncio.run(run())
+
+
 def test_kafka_away_leaves_the_file_until_it_is_back(tmp_path: Path) -> None:
     async def run() -> None:
         (tmp_path / "a.csv").write_text(_table(3))
