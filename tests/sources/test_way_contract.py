@@ -27,6 +27,7 @@ from paho.mqtt.client import Client
 
 import sources
 from camera.image import MAX_ORIGINAL_BYTES
+from camera.picture_file import kind_of
 from infra.stack.mosquitto import LocalMosquitto
 from infra.stack.ports import free_port
 from settings.sections import FtpSettings, GatewaySettings, HttpSettings, MqttSettings
