@@ -244,6 +244,7 @@ class Reception:
             for station, times in list(strangers.items())[:MOST_NAMED]
         ]
         facts = tuple(fact for fact in made.facts if arrival.scope.covers(fact.station))
+        clocks = tuple(one for one in made.wrong_clocks if arrival.scope.covers(one.station))
         if arrival.scope.keyless and not (kept or facts) and not _covers(arrival.scope, arrival.station):
             raise NotAllowed("it is of no station that may speak without a key")
         records = []
@@ -270,7 +271,8 @@ class Reception:
                 unknown[place] = part.why
         letter_id = None
         if bad:
-            payload = RefusedPayload.of_arrival(arrival, kept[0].station if kept else None)
+            whose = next((one.station for one in (*kept, *clocks)), None)
+            payload = RefusedPayload.of_arrival(arrival, whose)
             story = payload.story(bad, used=bool(kept))
             metrics.DEAD_LETTERS.labels("gateway", bad[0].code).inc()
             records.append(payload.record(story, self._prefix))
@@ -290,11 +292,7 @@ class Reception:
                 ),
             ),
             facts=tuple(fact for fact in facts if self._lets_in(fact.station, arrival)),
-            wrong_clocks=tuple(
-                one
-                for one in made.wrong_clocks
-                if arrival.scope.covers(one.station) and self._lets_in(one.station, arrival)
-            ),
+            wrong_clocks=tuple(one for one in clocks if self._lets_in(one.station, arrival)),
             dead_letter=letter_id,
         )
         return _ToPublish(records, receipt, unknown)

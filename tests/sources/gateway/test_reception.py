@@ -436,6 +436,7 @@ def test_what_a_clock_cannot_say_is_answered_as_refused_whatever_it_came_as(stat
         [(story, value)] = log.letters
         assert (story.code, value) == (code, body.encode())
         assert [(one.station, one.code) for one in receipt.wrong_clocks] == [("roof", code)]
+        assert log.records[0].key == b"roof"
         assert HttpAnswer.taken(receipt).status == 422
     at = round(number / 1e6)
     if at >= EARLIEST_MS:
