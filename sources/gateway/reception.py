@@ -198,6 +198,7 @@ class Reception:
             part = Part(refused.code, "", refused.message)
             payload = RefusedPayload.of_picture(picture)
             story = payload.story([part], used=False)
+            metrics.DEAD_LETTERS.labels("gateway", part.code).inc()
             receipt = Receipt(refused=(part,), dead_letter=story.id)
             record = payload.record(story, self._prefix)
         else:
@@ -271,8 +272,8 @@ class Reception:
                 unknown[place] = part.why
         letter_id = None
         if bad:
-            whose = next((one.station for one in (*kept, *clocks)), None)
-            payload = RefusedPayload.of_arrival(arrival, whose)
+            of = [*(one.station for one in kept[:1]), *(one.station for one in clocks[:1])]
+            payload = RefusedPayload.of_arrival(arrival, of[0] if of else None)
             story = payload.story(bad, used=bool(kept))
             metrics.DEAD_LETTERS.labels("gateway", bad[0].code).inc()
             records.append(payload.record(story, self._prefix))

@@ -27,6 +27,7 @@ from sources.gateway.errors import KafkaAway, NotAllowed
 from sources.gateway.letters import arrival_again
 from sources.gateway.retry import take_again
 from sources.gateway.uplinks import Recent, uplink_of
+from streams.metrics import REGISTRY
 from streams.stage import Out
 from streams.topics import DEAD_LETTERS, FRAMES, MAX_RECORD_BYTES, QUARANTINE, READINGS
 from tests.sources.gateway.desk import NOW, Log, arrival, desk
@@ -254,6 +255,17 @@ def jpeg(width: int, height: int, **save: Any) -> bytes:
 def picture(data: bytes, **more: object) -> Picture:
     fields = {"station": "roof", "taken_at": NOW - 500, "data": data, "received_at": NOW, "way": "http"}
     return Picture(**fields | more)  # type: ignore[arg-type]
+
+
+def test_a_refused_picture_is_counted_among_the_dead_letters() -> None:
+    def counted() -> float:
+        return REGISTRY.get_sample_value("aq_dlq_total", {"stage": "gateway", "reason": "not_an_image"}) or 0
+
+    reception, log = desk()
+    before = counted()
+    receipt = asyncio.run(reception.take_picture(picture(b"<html>")))
+    assert [one.code for one in receipt.refused] == ["not_an_image"]
+    assert counted() == before + len(log.letters) == before + 1
 
 
 def test_a_large_picture_is_cut_and_scaled_before_it_enters_kafka() -> None:
