@@ -17,6 +17,7 @@ from forecast.synthesis.bootstrap import bootstrapped
 from forecast.synthesis.fidelity import FidelityReport, PollutantFidelity, fidelity
 from forecast.synthesis.gaussian import simulated
 from forecast.synthesis.sifting import SiftLevel, sifted
+from forecast.synthesis.vault import vaulted
 from forecast.synthesis.writing import write_panel
 from schemas.parameters import LABELS
 
@@ -30,6 +31,7 @@ class Method(StrEnum):
 
     bootstrap = "bootstrap"
     gaussian = "gaussian"
+    sdv = "sdv"
 
 
 def synthesize(
@@ -39,7 +41,8 @@ def synthesize(
         Method,
         typer.Option(
             "--with",
-            help="bootstrap: pieces of what was measured, put together; gaussian: hours that never were.",
+            help="bootstrap: pieces of what was measured, put together; gaussian: hours that never were; sdv:"
+            " days that never were, by the Synthetic Data Vault (an extra; Business Source License).",
         ),
     ] = Method.gaussian,
     days: Annotated[int, typer.Option(min=28, max=366 * 20, help="How long it is.")] = 365,
@@ -63,7 +66,7 @@ def synthesize(
             f"{folder} has {measured.hours} hours: {_LEAST_HOURS} ({_LEAST_HOURS // 24} days) are the least"
             " to be faithful to, a year is better"
         )
-    make = {Method.bootstrap: bootstrapped, Method.gaussian: simulated}[method]
+    make = {Method.bootstrap: bootstrapped, Method.gaussian: simulated, Method.sdv: vaulted}[method]
     made = sifted(make(measured, days * 24, seed), sift, seed)
     report = fidelity(measured, made)
     write_panel(made, output)

@@ -8,7 +8,7 @@ linear. What a neural network adds to a mix is not shared out, and is named as w
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from math import factorial
 from types import MappingProxyType
 from typing import Final
@@ -26,6 +26,8 @@ from schemas.parameters import POLLUTANTS
 
 #: Shares smaller than this part of the largest one are not spoken of.
 _SMALL: Final = 0.15
+#: Forests whose paths are kept, some megabytes: those of two bundles.
+_FORESTS: Final = 48
 #: Things that a sentence names at most.
 _NAMED: Final = 3
 
@@ -200,6 +202,7 @@ class _Paths:
     value: Float64
 
 
+@lru_cache(maxsize=_FORESTS)
 def _paths(forest: Forest) -> _Paths:
     found: list[tuple[int, int, int, bool]] = []
     values: list[float] = []
@@ -250,17 +253,20 @@ def shapley(forest: Forest, rows: Float32, beside: Float32) -> Float64:
         goes_left = np.where(np.isnan(seen), forest.missing_left, seen <= forest.threshold)
         return np.logical_and.reduceat(goes_left[paths.node] == paths.left, paths.groups)
 
+    begins = np.flatnonzero(np.diff(paths.leaf, prepend=-1))
+    lengths = np.diff(begins, append=len(paths.leaf))
     there = passes(beside)
     for place, row in enumerate(rows):
         here = passes(row)
-        own = np.bincount(paths.leaf, here & ~there, leaves).astype(np.int64)
-        other = np.bincount(paths.leaf, there & ~here, leaves).astype(np.int64)
-        never = np.bincount(paths.leaf, ~here & ~there, leaves) > 0
+        # To most leaves neither comes, whichever columns are taken from which of the two.
+        reached = np.repeat(np.logical_and.reduceat(here | there, begins), lengths)
+        leaf, own_way, other_way = paths.leaf[reached], here[reached], there[reached]
+        own = np.bincount(leaf, own_way & ~other_way, leaves).astype(np.int64)
+        other = np.bincount(leaf, other_way & ~own_way, leaves).astype(np.int64)
         gives, takes = _weights(int(max(own.max(), other.max())))
-        value = np.where(never, 0.0, paths.value)
-        share = np.where(here & ~there, (value * gives[own, other])[paths.leaf], 0.0)
-        share -= np.where(there & ~here, (value * takes[own, other])[paths.leaf], 0.0)
-        found[place] = np.bincount(paths.column, share, rows.shape[1])
+        share = np.where(own_way & ~other_way, (paths.value * gives[own, other])[leaf], 0.0)
+        share -= np.where(other_way & ~own_way, (paths.value * takes[own, other])[leaf], 0.0)
+        found[place] = np.bincount(paths.column[reached], share, rows.shape[1])
     return found
 
 

@@ -14,9 +14,9 @@ from schemas.arrays import Float32
 _AT_ONCE: Final = 200_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Forest:
-    """Trees one after another in flat arrays, each node by its place.
+    """Trees one after another in flat arrays, each node by its place. One is equal to itself alone.
 
     `left` and `right` are places of children, a leaf has itself as both; `feature` and `threshold` (at most:
     left) say where a row goes, `missing_left` where NaN goes; `value` is a leaf's share of the sum that

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,14 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
+from forecast.errors import ForecastError
 from forecast.folder import read_panel
 from forecast.panel import CHANNELS, Panel
 from forecast.synthesis.bootstrap import bootstrapped
 from forecast.synthesis.fidelity import fidelity
 from forecast.synthesis.gaussian import normal_score, share_below_score, simulated
 from forecast.synthesis.sifting import SiftLevel, sifted
+from forecast.synthesis.vault import days_of, hours_of, ordered_days, vaulted
 from forecast.synthesis.writing import write_panel
 
 LATE = 1_900_000_000_000
@@ -109,6 +112,44 @@ def test_a_sieve_takes_more_the_harder_it_is_and_leaves_gaps_be() -> None:
         assert np.isnan(found.values[np.isnan(panel.values)]).all()
         changed.append(np.nanmean(np.abs(np.log(found.values[..., 0] / panel.values[..., 0]))))
     assert 0 < changed[0] < changed[1] < changed[2]
+
+
+def test_days_are_cut_and_put_together_again() -> None:
+    panel = city(30)
+    series = panel.values.shape[0] * panel.values.shape[2]
+    days, seasons = days_of(panel)
+    assert days.shape == (30, 24 * series)
+    assert set(seasons.tolist()) <= set(range(6))
+    flat = panel.values.transpose(1, 0, 2).reshape(-1, series)
+    back = hours_of(days, series)
+    known = np.isfinite(flat)
+    np.testing.assert_allclose(back[known], flat[known], rtol=1e-6)
+
+
+def test_made_days_stand_in_their_season_and_begin_where_the_one_before_ended() -> None:
+    random = np.random.default_rng(3)
+    made = random.normal(50, 20, (60, 24))
+    made[:, 0], made[:, -1] = random.permutation(60), random.permutation(60)
+    of_season = np.arange(60) % 2
+    wanted = np.array([0] * 10 + [1] * 10)
+    order = ordered_days(made, of_season, wanted, 1, random)
+    assert len(set(order.tolist())) == 20, "no day comes twice"
+    assert of_season[order].tolist() == wanted.tolist()
+    steps = np.abs(made[order][1:, 0] - made[order][:-1, -1])
+    assert steps.mean() < 0.6 * np.abs(made[:20, 0] - made[20:40, -1]).mean()
+
+
+def test_without_the_extra_it_says_what_to_install_and_under_which_licence(tmp_path: Path) -> None:
+    if find_spec("sdv") is not None:
+        made = vaulted(city(60), 24 * 40, 0)
+        assert made.values.shape[1] == 24 * 40
+        assert np.nanmax(made.values[..., 0]) <= np.nanmax(city(60).values[..., 0]) * 1.001
+        return
+    write_panel(city(40), tmp_path / "measured")
+    arguments = ["synthesize", str(tmp_path / "measured"), "--output", str(tmp_path / "made")]
+    result = CliRunner().invoke(app, [*arguments, "--with", "sdv", "--days", "30"])
+    assert isinstance(result.exception, ForecastError)
+    assert "Business Source License" in str(result.exception)
 
 
 def test_scores_come_back() -> None:
