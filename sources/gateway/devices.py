@@ -43,8 +43,6 @@ class _Reported:
     def __init__(self) -> None:
         self.facts: tuple[object, ...] = ()
         self.reported_at = 0
-        #: Of a clock that is wrong: how, and when that was reported.
-        self.clock = ("", 0)
         self.origins: OrderedDict[str, int] = OrderedDict()
         #: Addresses that came back after another one had sent.
         self.returned: dict[str, int] = {}
@@ -91,6 +89,8 @@ class DeviceReporter:
         self._producer = producer
         self._topic = prefix + DEVICES.name
         self._stations: OrderedDict[str, _Reported] = OrderedDict()
+        #: Stations whose times are not believed: why, and when that was reported.
+        self._unbelieved: OrderedDict[str, tuple[str, int]] = OrderedDict()
         self._now = now
         self._pending: dict[tuple[str, bool | None, str], DeviceReport] = {}
         self._sources: dict[tuple[str, str], SourceState] = {}
@@ -129,15 +129,21 @@ class DeviceReporter:
 
     def _clocks(self, arrival: Arrival, receipt: Receipt) -> None:
         """Of whose clock a time was refused: else who speaks, and is not believed, would look silent."""
+        if not (receipt.wrong_clocks or self._unbelieved):
+            return
         wrong = {one.station: one for one in receipt.wrong_clocks}
         for station in receipt.stations:
-            if station not in wrong and station in self._stations:
-                self._stations[station].clock = ("", 0)
+            if station not in wrong:
+                self._unbelieved.pop(station, None)
         for station, clock in wrong.items():
-            one, at_ms = self._of(station), arrival.received_at
-            if clock.code == one.clock[0] and at_ms - one.clock[1] < _CLOCK_AGAIN_MS:
+            code, reported_at = self._unbelieved.get(station, ("", 0))
+            at_ms = arrival.received_at
+            if clock.code == code and at_ms - reported_at < _CLOCK_AGAIN_MS:
                 continue
-            one.clock = clock.code, at_ms
+            self._unbelieved[station] = clock.code, at_ms
+            self._unbelieved.move_to_end(station)
+            if len(self._unbelieved) > _MOST:
+                self._unbelieved.popitem(last=False)
             self._put(
                 lambda station=station, clock=clock, at=from_ms(at_ms): DeviceReport(  # type: ignore[misc]
                     station=station,
