@@ -115,7 +115,9 @@ class ForecastTables:
             "mix.weights": self.weights, "mix.offsets": self.offsets, "ridge.errors": self.ridge.errors,
             "trees.have": np.array(sorted(self.trees.forests), np.int64).reshape(-1, 2),
             "near.have": np.array(sorted(self.trees.near), np.int64).reshape(-1, 2),
-            "ridge.filled": np.array(self.ridge.filled),
+            "middle.have": np.array(sorted(self.trees.middle), np.int64).reshape(-1, 2),
+            "near.on_line": np.array(self.trees.line is not None),
+            "ridge.filled": np.array(self.ridge.filled), "ridge.furthest": np.array(self.ridge.furthest),
         }  # fmt: skip
         for told in (0, 1):
             arrays |= {
@@ -123,7 +125,9 @@ class ForecastTables:
                 f"ridge.centre.{told}": self.ridge.centre[told],
                 f"ridge.scale.{told}": self.ridge.scale[told],
             }  # fmt: skip
-        for kind, kept in (("trees", self.trees.forests), ("near", self.trees.near)):
+        for kind, kept in (
+            ("trees", self.trees.forests), ("middle", self.trees.middle), ("near", self.trees.near),
+        ):  # fmt: skip
             for (told, pollutant), forests in kept.items():
                 for place, forest in enumerate(forests):
                     arrays |= forest.packed(f"{kind}.{told}.{pollutant}.{place}")
@@ -137,26 +141,28 @@ class ForecastTables:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             kept = {name: arrays[name] for name in arrays.files}
         spread = kept["spread"].astype(np.float32)
-        forests, near = (
+        forests, middle, near = (
             {
                 (int(told), int(pollutant)): tuple(
                     Forest.unpacked(f"{kind}.{told}.{pollutant}.{place}", kept) for place in range(4)
                 )
                 for told, pollutant in kept.get(f"{kind}.have", ())
             }
-            for kind in ("trees", "near")
+            for kind in ("trees", "middle", "near")
         )
         of_ridge = [
             (kept[f"ridge.{part}.0"], kept[f"ridge.{part}.1"]) for part in ("weights", "centre", "scale")
         ]
+        # What bundles of before do not say is how they were made.
+        ridge = Ridge(
+            of_ridge[0], of_ridge[1], of_ridge[2], kept["ridge.errors"], typical, spread,
+            filled=bool(kept.get("ridge.filled", False)), furthest=float(kept.get("ridge.furthest", 5.0)),
+        )  # fmt: skip
+        line = ridge if kept.get("near.on_line", False) else None
         return ForecastTables(
             kept["drift"], kept["climate"].astype(np.float32), spread,
-            Trees(forests, typical, spread, near=near),
-            Ridge(
-                of_ridge[0], of_ridge[1], of_ridge[2], kept["ridge.errors"], typical, spread,
-                filled=bool(kept.get("ridge.filled", False)),
-            ),
-            _three(kept["mix.weights"]), kept["mix.offsets"],
+            Trees(forests, typical, spread, near=near, middle=middle, line=line),
+            ridge, _three(kept["mix.weights"]), kept["mix.offsets"],
         )  # fmt: skip
 
 

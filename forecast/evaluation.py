@@ -22,6 +22,8 @@ CROSSINGS: Final = {"pm25": 55.5, "pm10": 255.0, "no2": 200.0, "so2": 350.0, "co
 #: Weeks that are drawn anew for an interval of a score.
 _DRAWS: Final = 200
 _FEW: Final = 24
+#: Outcomes from which a quarter's coverage says something: with fewer it is off by 2 % by chance alone.
+_OF_A_QUARTER: Final = 300
 _LEVELS: Final = np.array(QUANTILES, np.float32)
 
 
@@ -33,14 +35,21 @@ class ScoreInterval(NamedTuple):
     high: float
 
 
+class QuarterCoverage(NamedTuple):
+    """Outcomes of a quarter of a year, and what share of them lay from .05 to .95."""
+
+    count: int
+    coverage: float
+
+
 @dataclass(frozen=True)
 class ForecastScore:
     """How one model did for one pollutant and horizon.
 
     RMSE is the mean's, MAE the median's; `crps` twice the mean pinball of the seven quantiles; `coverage`
-    what share of outcomes lay from .05 to .95; `skill` 1 - MAE / MAE of persistence; of `crossings` hours
-    above the threshold that were not above it at the origin, `hits` were foretold by the median, and
-    `alarms` were foretold in vain.
+    what share of outcomes lay from .05 to .95, `quarters` that of each quarter of a year, by the end of its
+    hours (UTC); `skill` 1 - MAE / MAE of persistence; of `crossings` hours above the threshold that were not
+    above it at the origin, `hits` were foretold by the median, and `alarms` were foretold in vain.
     """
 
     model: str
@@ -51,6 +60,7 @@ class ForecastScore:
     mae: ScoreInterval
     crps: ScoreInterval
     coverage: float
+    quarters: dict[str, QuarterCoverage]
     skill: float
     skill_rmse: float
     crossings: int
@@ -62,7 +72,13 @@ class ForecastScore:
         return {
             key: list(value) if isinstance(value, ScoreInterval) else value
             for key, value in self.__dict__.items()
-        }
+        } | {"quarters": {name: quarter._asdict() for name, quarter in self.quarters.items()}}
+
+    @property
+    def quarter_range(self) -> tuple[float, float] | None:
+        """The lowest and the highest coverage of a quarter; None where none has outcomes enough."""
+        held = [quarter.coverage for quarter in self.quarters.values() if quarter.count >= _OF_A_QUARTER]
+        return (min(held), max(held)) if held else None
 
 
 #: How far forecasts of the weather are off a day or two ahead, by `WEATHER_CHANNELS` but the wind's parts
@@ -113,12 +129,11 @@ def evaluate(
     inputs = ForecastInputs(panel, weather)
     truth = _truth(panel, origins)
     last = panel.values[:, origins, : len(POLLUTANTS)]
-    weeks = (panel.begins + origins) // 168
     scores: list[ForecastScore] = []
     floor: dict[tuple[str, int], tuple[float, float]] = {}
     for place, model in enumerate(models):
         said = calibrated(model.predict(inputs, origins, HORIZONS), truth, HORIZONS, every)
-        scores.extend(_scores(model.name, said, truth, last, weeks, floor))
+        scores.extend(_scores(model.name, said, truth, last, panel.begins + origins, floor))
         progress("models", place + 1, len(models))
     return scores
 
@@ -131,7 +146,7 @@ def _truth(panel: Panel, origins: NDArray[np.int64]) -> Float32:
 
 
 def _scores(
-    model: str, said: Float32, truth: Float32, last: Float32, weeks: NDArray[np.int64],
+    model: str, said: Float32, truth: Float32, last: Float32, hours: NDArray[np.int64],
     floor: dict[tuple[str, int], tuple[float, float]],
 ) -> Iterator[ForecastScore]:  # fmt: skip
     for column, pollutant in enumerate(POLLUTANTS):
@@ -141,11 +156,11 @@ def _scores(
             if known.sum() < _FEW:
                 continue
             y, q = outcome[known].astype(np.float64), forecast[known].astype(np.float64)
-            week = np.broadcast_to(weeks, outcome.shape)[known]
+            hour = np.broadcast_to(hours, outcome.shape)[known]
             square, absolute = (q[:, 7] - y) ** 2, np.abs(q[:, 3] - y)
             miss = y[:, None] - q[:, :7]
             pinball = np.maximum(_LEVELS * miss, (_LEVELS - 1) * miss).mean(1)
-            drawn = _by_week(week, np.stack([square, absolute, 2 * pinball], 1))
+            drawn = _by_week(hour // 168, np.stack([square, absolute, 2 * pinball], 1))
             rmse, mae = float(np.sqrt(square.mean())), float(absolute.mean())
             if model == "persistence":
                 floor[pollutant, horizon] = (mae, rmse)
@@ -153,16 +168,29 @@ def _scores(
             edge = CROSSINGS[pollutant]
             now = last[:, :, column][known]
             calm = np.isfinite(now) & (now <= edge)
+            inside = (y >= q[:, 0]) & (y <= q[:, 6])
             crossed, foretold = (y > edge) & calm, (q[:, 3] > edge) & calm
             yield ForecastScore(
                 model, pollutant, horizon, int(known.sum()),
                 ScoreInterval(rmse, *np.sqrt(np.quantile(drawn[:, 0], (0.05, 0.95))).tolist()),
                 ScoreInterval(mae, *np.quantile(drawn[:, 1], (0.05, 0.95)).tolist()),
                 ScoreInterval(float(2 * pinball.mean()), *np.quantile(drawn[:, 2], (0.05, 0.95)).tolist()),
-                float(((y >= q[:, 0]) & (y <= q[:, 6])).mean()),
+                float(inside.mean()), _by_quarter(hour + horizon, inside),
                 _skill(mae, base[0]), _skill(rmse, base[1]),
                 int(crossed.sum()), int((crossed & foretold).sum()), int((foretold & ~crossed).sum()),
             )  # fmt: skip
+
+
+def _by_quarter(hours: NDArray[np.int64], inside: NDArray[np.bool_]) -> dict[str, QuarterCoverage]:
+    """`inside` by the quarter of `hours` (since 1970), named as 2016-Q2."""
+    months = hours.astype("datetime64[h]").astype("datetime64[M]").astype(np.int64)
+    quarters = months // 3
+    return {
+        f"{1970 + one // 4}-Q{one % 4 + 1}": QuarterCoverage(
+            int((quarters == one).sum()), float(inside[quarters == one].mean())
+        )
+        for one in np.unique(quarters).tolist()
+    }
 
 
 def _skill(error: float, floor: float) -> float:

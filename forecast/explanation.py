@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from forecast.columns import Subject, columns
 from forecast.features import TOLD
 from forecast.mix import Mix
-from forecast.models import ANCHORS, ForecastInputs, PollutantRows, Ridge, Trees, filled, standard
+from forecast.models import ANCHORS, ForecastInputs, PollutantRows, Ridge, Trees
 from forecast.trees import Forest
 from schemas.arrays import Float32, Float64, Int64
 from schemas.parameters import POLLUTANTS
@@ -158,12 +158,10 @@ def dependences(
 
 def of_ridge(ridge: Ridge, rows: Float32, told: int, pollutant: int, horizon: int) -> tuple[Float64, float]:
     """Values (rows, columns), and what it says of the average hour."""
-    centre, scale = ridge.centre[told][pollutant], ridge.scale[told][pollutant]
-    rows = rows[:, : len(centre)]
-    known = filled(rows, ridge.typical[pollutant]) if ridge.filled else rows
     weights = ridge.weights[told][pollutant, ANCHORS.index(horizon)].astype(np.float64)
     spread = float(ridge.spread[horizon - 1, pollutant])
-    return standard(known, centre, scale) * weights[:-1] * spread, float(weights[-1]) * spread
+    known = ridge.standard(rows, told, pollutant)
+    return known * weights[:-1] * spread, float(weights[-1]) * spread
 
 
 def of_trees(
@@ -185,7 +183,12 @@ def of_trees(
     forest = serving.forests[0]
     spread = float(trees.spread[horizon - 1, pollutant])
     values[:, seen] = shapley(forest, rows[:, seen], beside[seen]) * spread
-    return values, float(forest.predict(beside[None, seen])[0]) * spread
+    usual = float(forest.predict(beside[None, seen])[0]) * spread
+    if serving.line is not None:
+        of_line, base = of_ridge(serving.line, rows[:, seen], 0, pollutant, horizon)
+        values[:, seen[: of_line.shape[1]]] += of_line
+        usual += base
+    return values, usual
 
 
 @dataclass(frozen=True)

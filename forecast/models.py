@@ -6,6 +6,7 @@ never cross, then the mean. A row is the same bits in whatever batch it is made.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
@@ -26,8 +27,10 @@ LONGEST: Final = 2 * HORIZON
 #: Quantiles that trees learn; the others lie on their line from the median, this far along.
 TREE_QUANTILES: Final = (0.1, 0.5, 0.9)
 _ALONG: Final = (1.4, 1.0, 0.5)
-#: Horizons up to which trees have a set of their own, in hours.
+#: Horizons up to which trees have a set of their own, in hours: what tells the next hour is not what tells
+#: the evening, nor that what tells tomorrow.
 NEAR: Final = 3
+MIDDLE: Final = 12
 #: Rows of a horizon up to which trees take all horizons at once.
 _FEW_ROWS: Final = 4_096
 
@@ -246,10 +249,16 @@ class _Tabular:
 
 
 class Serving(NamedTuple):
-    """The mean and the `TREE_QUANTILES`, and whether they do not see the weather to come that is told."""
+    """The mean and the `TREE_QUANTILES`, whether they do not see the weather to come that is told, and the
+    line that the mean stands on (None: on the last value).
+    """
 
     forests: tuple[Forest, ...]
     blind: bool
+    line: "Ridge | None"
+
+
+Forests = Mapping[tuple[int, int], tuple[Forest, ...]]
 
 
 @dataclass(frozen=True)
@@ -257,24 +266,28 @@ class Trees(_Tabular):
     """Boosted trees on the residual over persistence, the horizon among their columns.
 
     `forests` has for each (told, pollutant) the mean and the `TREE_QUANTILES`; `near` the same for horizons
-    up to `NEAR` (bundles of before have none). There the weather to come tells next to nothing that the last
-    hours do not: (1, pollutant) is missing, and what serves is (0, pollutant), which does not see it.
+    up to `NEAR`, `middle` for those up to `MIDDLE` (bundles of before have not all of them, or for some
+    pollutants). In the first hours the weather to come tells next to nothing that the last hours do not:
+    (1, pollutant) is missing in `near`, and what serves is (0, pollutant), which does not see it. The mean of
+    `near` is what a `line` leaves over, where there is one: much of the next hour is linear in the last two.
     """
 
-    forests: Mapping[tuple[int, int], tuple[Forest, ...]]
+    forests: Forests
     typical: tuple[float, ...]
     spread: Float32
     name: str = "trees"
-    near: Mapping[tuple[int, int], tuple[Forest, ...]] = field(default_factory=dict)
+    near: Forests = field(default_factory=dict)
+    middle: Forests = field(default_factory=dict)
+    line: "Ridge | None" = None
 
     def of(self, told: int, pollutant: int, horizon: int) -> Serving | None:
         """What serves there; None: none was learned."""
-        for kept, key in (
-            *(((self.near, (told, pollutant)), (self.near, (0, pollutant))) if horizon <= NEAR else ()),
-            (self.forests, (told, pollutant)),
-        ):
-            if key in kept:
-                return Serving(kept[key], key[0] < told)
+        for key in ((told, pollutant), (0, pollutant)):
+            if horizon <= NEAR and key in self.near:
+                return Serving(self.near[key], key[0] < told, self.line)
+        for until, kept in ((MIDDLE, self.middle), (HORIZON, self.forests)):
+            if horizon <= until and (told, pollutant) in kept:
+                return Serving(kept[told, pollutant], False, None)
         return None
 
     def changes_at(
@@ -285,14 +298,22 @@ class Trees(_Tabular):
         if len(some[0]) > _FEW_ROWS:
             return super().changes_at(some, told, pollutant, horizons)
         found: list[Float32] = []
-        for near in (True, False):
-            part = [row for row, horizon in zip(some, horizons, strict=True) if (horizon <= NEAR) == near]
+        for first, last in pairwise((0, NEAR, MIDDLE, HORIZON)):
+            part = [at for at, horizon in enumerate(horizons) if first < horizon <= last]
             if part:
-                together = self.changes(np.concatenate(part), told, pollutant, 1 if near else HORIZON)
-                found += np.split(together, len(part))
+                together = self._walked(np.concatenate([some[at] for at in part]), told, pollutant, last)
+                found += [
+                    self._on_line(said, some[at], told, pollutant, horizons[at])
+                    for at, said in zip(part, np.split(together, len(part)), strict=True)
+                ]
         return found
 
     def changes(self, rows: Float32, told: int, pollutant: int, horizon: int, /) -> Float32:
+        said = self._walked(rows, told, pollutant, horizon)
+        return self._on_line(said, rows, told, pollutant, horizon)
+
+    def _walked(self, rows: Float32, told: int, pollutant: int, horizon: int) -> Float32:
+        """What the trees by themselves say: (rows, 8)."""
         serving = self.of(told, pollutant, horizon)
         if serving is None:
             return np.zeros((len(rows), 8), np.float32)
@@ -303,6 +324,15 @@ class Trees(_Tabular):
         above = [middle + (high - middle) * np.float32(far) for far in reversed(_ALONG)]
         return np.stack([*below, middle, *above, mean], axis=-1)
 
+    def _on_line(self, said: Float32, rows: Float32, told: int, pollutant: int, horizon: int) -> Float32:
+        """`said` with its mean on the line, where it stands on one."""
+        serving = self.of(told, pollutant, horizon)
+        if serving is None or serving.line is None:
+            return said
+        seen = np.delete(rows, TOLD, axis=1) if serving.blind else rows
+        mean = said[:, -1:] + serving.line.means(seen, 0, pollutant, horizon)[:, None]
+        return np.concatenate([said[:, :-1], mean], axis=-1)
+
 
 @dataclass(frozen=True)
 class Ridge(_Tabular):
@@ -311,7 +341,8 @@ class Ridge(_Tabular):
 
     `weights[told]` (pollutants, anchors, columns + 1, the last the constant), `centre` and `scale` [told]
     (pollutants, columns), `errors` (2, pollutants, anchors, 7). `filled`: whether an hour of which nothing is
-    known is taken to be as the last one (bundles of before took the mean).
+    known is taken to be as the last one (bundles of before took the mean). Nothing counts as further from
+    the centre than `furthest` scales.
     """
 
     weights: tuple[Float32, Float32]
@@ -322,19 +353,26 @@ class Ridge(_Tabular):
     spread: Float32
     name: str = "ridge"
     filled: bool = False
+    furthest: float = 5.0
 
     def changes(self, rows: Float32, told: int, pollutant: int, horizon: int, /) -> Float32:
-        anchor = ANCHORS.index(horizon)
         level = ridge_level(rows, self.typical[pollutant])
+        mean = self.means(rows, told, pollutant, horizon)
+        wide = self.errors[told, pollutant, ANCHORS.index(horizon)] * level[:, None]
+        return np.concatenate([mean[:, None] + wide, mean[:, None]], axis=-1).astype(np.float32)
+
+    def means(self, rows: Float32, told: int, pollutant: int, horizon: int) -> Float32:
+        """The mean change (rows,), in units of `spread`."""
+        return linear(
+            self.standard(rows, told, pollutant), self.weights[told][pollutant, ANCHORS.index(horizon)]
+        )
+
+    def standard(self, rows: Float32, told: int, pollutant: int) -> Float32:
+        """Its columns of `rows` as its weights take them."""
         rows = rows[:, : self.centre[told].shape[1]]
         if self.filled:
             rows = filled(rows, self.typical[pollutant])
-        mean = linear(
-            standard(rows, self.centre[told][pollutant], self.scale[told][pollutant]),
-            self.weights[told][pollutant, anchor],
-        )
-        wide = self.errors[told, pollutant, anchor] * level[:, None]
-        return np.concatenate([mean[:, None] + wide, mean[:, None]], axis=-1).astype(np.float32)
+        return standard(rows, self.centre[told][pollutant], self.scale[told][pollutant], self.furthest)
 
 
 def filled(rows: Float32, typical: float) -> Float32:
@@ -346,9 +384,10 @@ def filled(rows: Float32, typical: float) -> Float32:
     return known
 
 
-def standard(rows: Float32, centre: Float32, scale: Float32) -> Float32:
-    """Rows with mean 0 and spread 1, nothing further than 5 from it; what is unknown is the mean."""
-    scaled: Float32 = np.clip(np.nan_to_num((rows - centre) / scale, nan=0.0), -5.0, 5.0)
+def standard(rows: Float32, centre: Float32, scale: Float32, furthest: float) -> Float32:
+    """Rows with mean 0 and spread 1, nothing further than `furthest` from it; what is unknown is the mean."""
+    most = np.float32(furthest)
+    scaled: Float32 = np.clip(np.nan_to_num((rows - centre) / scale, nan=0.0), -most, most)
     return scaled
 
 

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from forecast.calibration import Calibration
+from forecast.calibration import Calibration, rate
 from forecast.models import ANCHORS
 from forecast.panel import QUANTILES
 from schemas.arrays import Float32, Float64, Int64
@@ -72,7 +72,7 @@ class RunningRecord:
         for place, anchor in enumerate(ANCHORS):
             at = place_of_hour(place, hour - anchor)
             if self.made[at] == hour - anchor:
-                learned.learn(place, self.raw[None, at], known[None])
+                learned.learn(place, self.raw[None, at], known[None], rate(anchor))
                 self._score(place, at, known)
         self.offsets = learned.offsets[0]
 

@@ -19,16 +19,22 @@ def forecast_report(
     return "\n".join(lines)
 
 
+def of_quarters(score: ForecastScore) -> str:
+    """The lowest and the highest share of a quarter's outcomes that lay in its 90 %."""
+    held = score.quarter_range
+    return "" if held is None else f"{100 * held[0]:.0f} to {100 * held[1]:.0f} %"
+
+
 def _scores(name: str, scores: Sequence[ForecastScore]) -> Iterator[str]:
     yield f"## {LABELS[name]}"
     yield ""
-    yield "| h | model | RMSE | MAE | CRPS | in 90 % | skill | crossings | hits | false |"
-    yield "|---|---|---|---|---|---|---|---|---|---|"
+    yield "| h | model | RMSE | MAE | CRPS | in 90 % | of a quarter | skill | crossings | hits | false |"
+    yield "|---|---|---|---|---|---|---|---|---|---|---|"
     for score in sorted(scores, key=lambda one: one.horizon):
         cells = [f"{s.value:.1f} ({s.low:.1f} to {s.high:.1f})" for s in (score.rmse, score.mae, score.crps)]
         yield (
             f"| {score.horizon} | {score.model} | {' | '.join(cells)} | {100 * score.coverage:.0f} % |"
-            f" {100 * score.skill:+.0f} % | {score.crossings} | {score.hits} | {score.alarms} |"
+            f" {of_quarters(score)} | {100 * score.skill:+.0f} % | {score.crossings} | {score.hits} | {score.alarms} |"
         )
     yield ""
 

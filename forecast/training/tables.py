@@ -16,6 +16,7 @@ from forecast.mix import MIXED, Mix, weighed
 from forecast.models import (
     ANCHORS,
     LONGEST,
+    MIDDLE,
     NEAR,
     TREE_QUANTILES,
     Climatology,
@@ -25,6 +26,7 @@ from forecast.models import (
     Ridge,
     Trees,
     filled,
+    linear,
     month_and_hour,
     ridge_level,
     standard,
@@ -42,6 +44,12 @@ _MEDIAN: Final = QUANTILES.index(0.5)
 _LEVELS: Final = np.array(QUANTILES)
 #: Rows from which trees are worth it.
 _FEW: Final = 1000
+#: Scales from the centre beyond which a line is not drawn further.
+FURTHEST: Final = 8.0
+#: Anchors of each set of trees.
+_NEAR: Final = [anchor for anchor in ANCHORS if anchor <= NEAR]
+_MIDDLE: Final = [anchor for anchor in ANCHORS if NEAR < anchor <= MIDDLE]
+_FAR: Final = [anchor for anchor in ANCHORS if anchor > MIDDLE]
 
 
 def drift(panel: Panel) -> Float32:
@@ -130,12 +138,11 @@ class TrainingRows:
 class TablesPlan:
     """How much trees and ridge are shown: rows of each anchor; trees, leaves; fits at a time.
 
-    For the first hours it is three times as many rows and a third of the trees: there is little to be seen
-    in much noise.
+    For the first day it is three times as many rows. Far ahead more than half of the trees learn the noise.
     """
 
     rows: int = 10_000
-    trees: int = 250
+    trees: int = 150
     leaves: int = 31
     seed: int = 0
     jobs: int = 1
@@ -158,6 +165,7 @@ class PollutantTables(NamedTuple):
     ridge: RidgeTables
     far: tuple[Forest, ...]
     near: tuple[Forest, ...]
+    middle: tuple[Forest, ...]
 
 
 def tabular(material: Material, plan: TablesPlan, progress: Progress) -> tuple[Trees, Ridge]:
@@ -177,34 +185,44 @@ def of_pollutant(rows: "TrainingRows", pollutant: int, told: int, plan: TablesPl
     of_ridge = ridge_tables(
         rows.draw(pollutant, told, 2 * plan.rows, ANCHORS, whole=True), rows.typical[pollutant]
     )
-    far = rows.draw(pollutant, told, plan.rows, [anchor for anchor in ANCHORS if anchor > NEAR])
     return PollutantTables(
         of_ridge,
-        _forests(far, plan, plan.trees, 0.06),
-        () if told else near_forests(rows, pollutant, plan),
+        _forests(rows.draw(pollutant, told, plan.rows, _FAR), plan, plan.trees // 2),
+        () if told else near_forests(rows, pollutant, of_ridge, plan),
+        _forests(rows.draw(pollutant, told, 3 * plan.rows, _MIDDLE), plan, plan.trees),
     )
 
 
-def near_forests(rows: "TrainingRows", pollutant: int, plan: TablesPlan) -> tuple[Forest, ...]:
-    """For horizons up to `NEAR`, without the weather to come."""
-    drawn = rows.draw(pollutant, 0, 3 * plan.rows, [anchor for anchor in ANCHORS if anchor <= NEAR])
-    return _forests(drawn, plan, plan.trees // 3, 0.12)
+def near_forests(
+    rows: "TrainingRows", pollutant: int, line: RidgeTables, plan: TablesPlan
+) -> tuple[Forest, ...]:
+    """For horizons up to `NEAR`, without the weather to come; the mean is that of what `line` leaves over."""
+    drawn = rows.draw(pollutant, 0, 3 * plan.rows, _NEAR)
+    left = [
+        target
+        - linear(standard(filled(some, rows.typical[pollutant]), line.centre, line.scale, FURTHEST), by)
+        for (some, target), by in zip(drawn.values(), line.weights, strict=False)
+    ]
+    return _forests(drawn, plan, plan.trees, np.concatenate(left))
 
 
 def _forests(
-    drawn: Mapping[int, tuple[Float32, Float32]], plan: TablesPlan, trees: int, rate: float
+    drawn: Mapping[int, tuple[Float32, Float32]], plan: TablesPlan, trees: int, left: Float32 | None = None
 ) -> tuple[Forest, ...]:
-    """The mean and the `TREE_QUANTILES`."""
+    """The mean (of `left` where it is given) and the `TREE_QUANTILES`."""
     every = np.concatenate([rows for rows, _ in drawn.values()])
     targets = np.concatenate([target for _, target in drawn.values()])
     if len(targets) < _FEW:
         return ()
     return tuple(
         Parallel(n_jobs=plan.jobs)(
-            delayed(fit)(every, targets, level, trees=trees, leaves=plan.leaves, seed=plan.seed, rate=rate)
+            delayed(fit)(
+                every, targets if level is not None or left is None else left, level,
+                trees=trees, leaves=plan.leaves, seed=plan.seed,
+            )
             for level in (None, *TREE_QUANTILES)
         )
-    )
+    )  # fmt: skip
 
 
 def assembled(found: Mapping[tuple[int, int], PollutantTables], material: Material) -> tuple[Trees, Ridge]:
@@ -216,11 +234,13 @@ def assembled(found: Mapping[tuple[int, int], PollutantTables], material: Materi
     )
     ridge = Ridge(
         (weights[0], weights[1]), (centre[0], centre[1]), (scale[0], scale[1]), np.stack(errors),
-        by.typical, spread, filled=True,
+        by.typical, spread, filled=True, furthest=FURTHEST,
     )  # fmt: skip
-    far = {key: one.far for key, one in found.items() if one.far}
-    near = {key: one.near for key, one in found.items() if one.near}
-    return Trees(far, by.typical, spread, near=near), ridge
+    far, near, middle = (
+        {key: getattr(one, part) for key, one in found.items() if getattr(one, part)}
+        for part in ("far", "near", "middle")
+    )
+    return Trees(far, by.typical, spread, near=near, middle=middle, line=ridge), ridge
 
 
 def ridge_tables(drawn: Mapping[int, tuple[Float32, Float32]], typical: float) -> RidgeTables:
@@ -245,7 +265,7 @@ def _ridge(
     rows: Float32, target: Float32, centre: Float32, scale: Float32, typical: float
 ) -> tuple[Float32, Float32]:
     level = ridge_level(rows, typical)
-    known = standard(rows, centre, scale).astype(np.float64)
+    known = standard(rows, centre, scale, FURTHEST).astype(np.float64)
     known = np.concatenate([known, np.ones((len(known), 1))], axis=1)
     penalty = np.full(known.shape[1], 0.01 * len(known))
     penalty[-1] = 0.0

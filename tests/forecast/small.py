@@ -6,7 +6,6 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from forecast.bundle import DEFAULT_FORECAST_BUNDLE, ForecastBundle, write_forecast_bundle
-from forecast.models import Trees
 from forecast.trees import Forest
 
 _TREES = 3
@@ -17,13 +16,14 @@ def small_bundle() -> Path:
     """Its folder."""
     whole = ForecastBundle.load(DEFAULT_FORECAST_BUNDLE)
     tables, folder = whole.tables, Path(mkdtemp(prefix="skyfuse-forecast-"))
-    forests, near = (
+    trees = tables.trees
+    forests, near, middle = (
         {key: tuple(map(_few, some)) for key, some in kept.items()}
-        for kept in (tables.trees.forests, tables.trees.near)
+        for kept in (trees.forests, trees.near, trees.middle)
     )
     write_forecast_bundle(
         folder, "small", "1", [(entry, whole.graphs[entry.file]) for entry in whole.manifest.networks],
-        replace(tables, trees=Trees(forests, tables.trees.typical, tables.trees.spread, near=near)),
+        replace(tables, trees=replace(trees, forests=forests, near=near, middle=middle)),
         whole.normalisation, whole.manifest.training,
     )  # fmt: skip
     return folder

@@ -1,8 +1,9 @@
 """Calibration: what a wrong forecast's quantiles become, and from when on an outcome counts."""
 
 import numpy as np
+import pytest
 
-from forecast.calibration import FURTHEST, Calibration, calibrated
+from forecast.calibration import FURTHEST, Calibration, calibrated, rate
 from forecast.panel import QUANTILES
 
 
@@ -41,8 +42,26 @@ def test_an_outcome_counts_only_when_its_hour_has_come() -> None:
 def test_what_was_not_measured_teaches_nothing_and_no_outcome_moves_it_far() -> None:
     state = Calibration.new(1, 1, 1)
     said = np.array([1, 2, 3, 4, 5, 6, 7, 4], np.float32).reshape(1, 1, 8)
-    state.learn(0, said, np.full((1, 1), np.nan, np.float32))
+    state.learn(0, said, np.full((1, 1), np.nan, np.float32), 0.01)
     assert not state.offsets.any()
     for _ in range(2000):
-        state.learn(0, said, np.full((1, 1), 1e9, np.float32))
+        state.learn(0, said, np.full((1, 1), 1e9, np.float32), 0.01)
     assert state.offsets.max() <= FURTHEST
+
+
+def test_who_forecasts_seldom_learns_as_fast_and_nobody_runs_after_a_long_error() -> None:
+    """Offsets after as many hours, of origins every hour and every sixth; far ahead they follow less."""
+    assert rate(1, 6) == pytest.approx(0.03)
+    assert rate(24, 3) == pytest.approx(3 * rate(24))
+    assert rate(1, 168) == rate(1, 6)
+    assert rate(72) < rate(24) < rate(6) == rate(1)
+    reached = []
+    for step in (1, 3):
+        state = Calibration.new(1, 1, 1)
+        said = np.array([1, 2, 3, 4, 5, 6, 7, 4], np.float32).reshape(1, 1, 8)
+        for _ in range(0, 60, step):
+            state.learn(0, said, np.full((1, 1), 50.0, np.float32), rate(24, step))
+        reached.append(state.offsets[0, 0, 0].copy())
+    np.testing.assert_allclose(reached[0], reached[1], rtol=1e-4)
+    # The middle follows least: its level times a third.
+    np.testing.assert_allclose(reached[0][3] / reached[0][6], 0.5 / 3 / 0.95, rtol=1e-4)

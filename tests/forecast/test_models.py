@@ -100,11 +100,50 @@ def test_the_first_hours_have_trees_of_their_own() -> None:
     swapped = {key: forests[key[0], (key[1] + 1) % len(POLLUTANTS)] for key in forests}
     inputs, origins = ForecastInputs(made(hours=200)), np.array([199])
     plain, other = (
-        replace(bundle.tables.trees, near=near).predict(inputs, origins, (1, 2, 3, 4, 24))
+        replace(bundle.tables.trees, near=near, middle={}, line=None).predict(
+            inputs, origins, (1, 2, 3, 4, 24)
+        )
         for near in ({}, swapped)
     )
     assert (plain[:, :, :3] != other[:, :, :3]).any(axis=-1).all()
     np.testing.assert_array_equal(plain[:, :, 3:], other[:, :, 3:])
+
+
+def test_each_part_of_the_way_has_trees_of_its_own() -> None:
+    trees = ForecastBundle.load(small_bundle()).tables.trees
+    shifted = {
+        key: tuple(replace(forest, base=forest.base + 100.0) for forest in some)
+        for key, some in trees.forests.items()
+    }
+    inputs, origins = ForecastInputs(made(hours=200)), np.array([199])
+    # Those between two horizons that are learned are of the trees of both.
+    horizons = (1, 2, 3, 4, 9, 12, 18, 72)
+    plain, other = (
+        replace(trees, near={}, middle=middle, line=None).predict(inputs, origins, horizons)
+        for middle in ({}, shifted)
+    )
+    changed = (plain != other).any(axis=(0, 1, 3, 4)).tolist()
+    assert changed == [True] * 6 + [False] * 2
+
+
+def test_the_mean_of_the_first_hours_stands_on_the_line() -> None:
+    """Trees that say nothing leave the ridge's mean and the last value's quantiles."""
+    tables = ForecastBundle.load(small_bundle()).tables
+    silent = {
+        (0, pollutant): tuple(
+            replace(forest, value=np.zeros_like(forest.value), base=0.0)
+            for forest in tables.trees.forests[0, pollutant]
+        )
+        for pollutant in range(len(POLLUTANTS))
+    }
+    panel, origins = made(hours=230, gaps=0.0), np.array([150])
+    for inputs in (ForecastInputs(panel), ForecastInputs(panel, weather_ahead(panel))):
+        trees = replace(tables.trees, near=silent, line=tables.ridge)
+        said = trees.predict(inputs, origins, (1, 3))
+        blind = tables.ridge.predict(ForecastInputs(panel), origins, (1, 3))
+        np.testing.assert_allclose(said[..., 7], blind[..., 7], rtol=1e-5)
+        last = np.stack([inputs.features.last(p, 1.0)[:, origins] for p in range(len(POLLUTANTS))], -1)
+        np.testing.assert_allclose(said[..., 3], np.stack([last, last], 2), rtol=1e-6)
 
 
 def few_columns(inputs: ForecastInputs) -> int:
@@ -131,16 +170,21 @@ def test_levels_are_columns_that_scale_with_the_air() -> None:
     np.testing.assert_allclose(double[:, list(LEVELS)], 2 * plain[:, list(LEVELS)], rtol=1e-5)
 
 
+#: What the first bundles did not have.
+_NEW = ("near.", "middle.", "ridge.filled", "ridge.furthest")
+
+
 def test_a_bundle_of_before_is_read_as_it_was_made() -> None:
     tables = ForecastBundle.load(small_bundle()).tables
     with np.load(io.BytesIO(tables.packed())) as arrays:
-        kept = {name: arrays[name] for name in arrays.files if not name.startswith(("near.", "ridge.filled"))}
+        kept = {name: arrays[name] for name in arrays.files if not name.startswith(_NEW)}
         # One weight for each of ridge, trees and network, whatever it is for.
         kept["mix.weights"] = kept["mix.weights"][:, :, :, :3, 0]
     out = io.BytesIO()
     np.savez_compressed(out, **kept)
     found = ForecastTables.unpacked(out.getvalue(), tables.trees.typical)
-    assert (found.trees.near, found.ridge.filled) == ({}, False)
+    assert (found.trees.near, found.trees.middle, found.trees.line) == ({}, {}, None)
+    assert (found.ridge.filled, found.ridge.furthest) == (False, 5.0)
     np.testing.assert_array_equal(found.weights, np.repeat(tables.weights[:, :, :, :3, :1], 3, axis=-1))
     again = ForecastTables.unpacked(tables.packed(), tables.trees.typical)
     assert again.packed() == tables.packed()
@@ -169,6 +213,8 @@ def test_the_first_hours_do_not_see_the_weather_to_come() -> None:
         for pollutant in range(len(POLLUTANTS))
     }
     both = [ForecastInputs(panel), ForecastInputs(panel, weather_ahead(panel))]
-    blind, told = (replace(trees, near=near).predict(inputs, origins, (1, 2, 3, 4)) for inputs in both)
+    blind, told = (
+        replace(trees, near=near, middle={}).predict(inputs, origins, (1, 2, 3, 4)) for inputs in both
+    )
     np.testing.assert_array_equal(blind[:, :, :3], told[:, :, :3])
     assert (blind[:, :, 3] != told[:, :, 3]).any()
