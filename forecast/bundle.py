@@ -115,8 +115,9 @@ class ForecastTables:
             "mix.weights": self.weights, "mix.offsets": self.offsets, "ridge.errors": self.ridge.errors,
             "trees.have": np.array(sorted(self.trees.forests), np.int64).reshape(-1, 2),
             "near.have": np.array(sorted(self.trees.near), np.int64).reshape(-1, 2),
+            "first.have": np.array(sorted(self.trees.first), np.int64).reshape(-1, 2),
             "middle.have": np.array(sorted(self.trees.middle), np.int64).reshape(-1, 2),
-            "near.on_line": np.array(self.trees.line is not None),
+            "first.on_line": np.array(self.trees.line is not None),
             "ridge.filled": np.array(self.ridge.filled), "ridge.furthest": np.array(self.ridge.furthest),
         }  # fmt: skip
         for told in (0, 1):
@@ -127,6 +128,7 @@ class ForecastTables:
             }  # fmt: skip
         for kind, kept in (
             ("trees", self.trees.forests), ("middle", self.trees.middle), ("near", self.trees.near),
+            ("first", self.trees.first),
         ):  # fmt: skip
             for (told, pollutant), forests in kept.items():
                 for place, forest in enumerate(forests):
@@ -141,14 +143,14 @@ class ForecastTables:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             kept = {name: arrays[name] for name in arrays.files}
         spread = kept["spread"].astype(np.float32)
-        forests, middle, near = (
+        forests, middle, near, first = (
             {
                 (int(told), int(pollutant)): tuple(
                     Forest.unpacked(f"{kind}.{told}.{pollutant}.{place}", kept) for place in range(4)
                 )
                 for told, pollutant in kept.get(f"{kind}.have", ())
             }
-            for kind in ("trees", "middle", "near")
+            for kind in ("trees", "middle", "near", "first")
         )
         of_ridge = [
             (kept[f"ridge.{part}.0"], kept[f"ridge.{part}.1"]) for part in ("weights", "centre", "scale")
@@ -158,10 +160,10 @@ class ForecastTables:
             of_ridge[0], of_ridge[1], of_ridge[2], kept["ridge.errors"], typical, spread,
             filled=bool(kept.get("ridge.filled", False)), furthest=float(kept.get("ridge.furthest", 5.0)),
         )  # fmt: skip
-        line = ridge if kept.get("near.on_line", False) else None
+        line = ridge if kept.get("first.on_line", False) else None
         return ForecastTables(
             kept["drift"], kept["climate"].astype(np.float32), spread,
-            Trees(forests, typical, spread, near=near, middle=middle, line=line),
+            Trees(forests, typical, spread, first=first, near=near, middle=middle, line=line),
             ridge, _three(kept["mix.weights"]), kept["mix.offsets"],
         )  # fmt: skip
 

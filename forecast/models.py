@@ -29,6 +29,7 @@ TREE_QUANTILES: Final = (0.1, 0.5, 0.9)
 _ALONG: Final = (1.4, 1.0, 0.5)
 #: Horizons up to which trees have a set of their own, in hours: what tells the next hour is not what tells
 #: the evening, nor that what tells tomorrow.
+FIRST: Final = 1
 NEAR: Final = 3
 MIDDLE: Final = 12
 #: Rows of a horizon up to which trees take all horizons at once.
@@ -265,26 +266,28 @@ Forests = Mapping[tuple[int, int], tuple[Forest, ...]]
 class Trees(_Tabular):
     """Boosted trees on the residual over persistence, the horizon among their columns.
 
-    `forests` has for each (told, pollutant) the mean and the `TREE_QUANTILES`; `near` the same for horizons
-    up to `NEAR`, `middle` for those up to `MIDDLE` (bundles of before have not all of them, or for some
-    pollutants). In the first hours the weather to come tells next to nothing that the last hours do not:
-    (1, pollutant) is missing in `near`, and what serves is (0, pollutant), which does not see it. The mean of
-    `near` is what a `line` leaves over, where there is one: much of the next hour is linear in the last two.
+    `forests` has for each (told, pollutant) the mean and the `TREE_QUANTILES`; `first`, `near` and `middle`
+    the same for horizons up to `FIRST`, `NEAR` and `MIDDLE` (bundles of before have not all of them, or for
+    some pollutants). In the first hours the weather to come tells next to nothing that the last hours do not:
+    (1, pollutant) is missing in `first` and `near`, and what serves is (0, pollutant), which does not see it.
+    Their mean is what a `line` leaves over, where there is one: much of the next hour is linear in the last.
     """
 
     forests: Forests
     typical: tuple[float, ...]
     spread: Float32
     name: str = "trees"
+    first: Forests = field(default_factory=dict)
     near: Forests = field(default_factory=dict)
     middle: Forests = field(default_factory=dict)
     line: "Ridge | None" = None
 
     def of(self, told: int, pollutant: int, horizon: int) -> Serving | None:
         """What serves there; None: none was learned."""
-        for key in ((told, pollutant), (0, pollutant)):
-            if horizon <= NEAR and key in self.near:
-                return Serving(self.near[key], key[0] < told, self.line)
+        for until, kept in ((FIRST, self.first), (NEAR, self.near)):
+            for key in ((told, pollutant), (0, pollutant)):
+                if horizon <= until and key in kept:
+                    return Serving(kept[key], key[0] < told, self.line)
         for until, kept in ((MIDDLE, self.middle), (HORIZON, self.forests)):
             if horizon <= until and (told, pollutant) in kept:
                 return Serving(kept[told, pollutant], False, None)
@@ -298,7 +301,7 @@ class Trees(_Tabular):
         if len(some[0]) > _FEW_ROWS:
             return super().changes_at(some, told, pollutant, horizons)
         found: list[Float32] = []
-        for first, last in pairwise((0, NEAR, MIDDLE, HORIZON)):
+        for first, last in pairwise((0, FIRST, NEAR, MIDDLE, HORIZON)):
             part = [at for at, horizon in enumerate(horizons) if first < horizon <= last]
             if part:
                 together = self._walked(np.concatenate([some[at] for at in part]), told, pollutant, last)

@@ -34,7 +34,8 @@ def _scores(name: str, scores: Sequence[ForecastScore]) -> Iterator[str]:
         cells = [f"{s.value:.1f} ({s.low:.1f} to {s.high:.1f})" for s in (score.rmse, score.mae, score.crps)]
         yield (
             f"| {score.horizon} | {score.model} | {' | '.join(cells)} | {100 * score.coverage:.0f} % |"
-            f" {of_quarters(score)} | {100 * score.skill:+.0f} % | {score.crossings} | {score.hits} | {score.alarms} |"
+            f" {of_quarters(score)} | {100 * score.skill:+.0f} % |"
+            f" {score.crossings} | {score.hits} | {score.alarms} |"
         )
     yield ""
 

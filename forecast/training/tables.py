@@ -15,6 +15,7 @@ from scipy.optimize import nnls
 from forecast.mix import MIXED, Mix, weighed
 from forecast.models import (
     ANCHORS,
+    FIRST,
     LONGEST,
     MIDDLE,
     NEAR,
@@ -47,6 +48,7 @@ _FEW: Final = 1000
 #: Scales from the centre beyond which a line is not drawn further.
 FURTHEST: Final = 8.0
 #: Anchors of each set of trees.
+_FIRST: Final = [anchor for anchor in ANCHORS if anchor <= FIRST]
 _NEAR: Final = [anchor for anchor in ANCHORS if anchor <= NEAR]
 _MIDDLE: Final = [anchor for anchor in ANCHORS if NEAR < anchor <= MIDDLE]
 _FAR: Final = [anchor for anchor in ANCHORS if anchor > MIDDLE]
@@ -164,6 +166,7 @@ class PollutantTables(NamedTuple):
 
     ridge: RidgeTables
     far: tuple[Forest, ...]
+    first: tuple[Forest, ...]
     near: tuple[Forest, ...]
     middle: tuple[Forest, ...]
 
@@ -188,20 +191,26 @@ def of_pollutant(rows: "TrainingRows", pollutant: int, told: int, plan: TablesPl
     return PollutantTables(
         of_ridge,
         _forests(rows.draw(pollutant, told, plan.rows, _FAR), plan, plan.trees // 2),
-        () if told else near_forests(rows, pollutant, of_ridge, plan),
+        () if told else near_forests(rows, pollutant, of_ridge, plan, _FIRST),
+        () if told else near_forests(rows, pollutant, of_ridge, plan, _NEAR),
         _forests(rows.draw(pollutant, told, 3 * plan.rows, _MIDDLE), plan, plan.trees),
     )
 
 
 def near_forests(
-    rows: "TrainingRows", pollutant: int, line: RidgeTables, plan: TablesPlan
+    rows: "TrainingRows", pollutant: int, line: RidgeTables, plan: TablesPlan, anchors: Sequence[int]
 ) -> tuple[Forest, ...]:
-    """For horizons up to `NEAR`, without the weather to come; the mean is that of what `line` leaves over."""
-    drawn = rows.draw(pollutant, 0, 3 * plan.rows, _NEAR)
+    """For the first hours, without the weather to come; the mean is that of what `line` leaves over. One hour
+    ahead alone is shown as many rows as three hours together.
+    """
+    drawn = rows.draw(pollutant, 0, 3 * plan.rows * len(_NEAR) // len(anchors), anchors)
     left = [
         target
-        - linear(standard(filled(some, rows.typical[pollutant]), line.centre, line.scale, FURTHEST), by)
-        for (some, target), by in zip(drawn.values(), line.weights, strict=False)
+        - linear(
+            standard(filled(some, rows.typical[pollutant]), line.centre, line.scale, FURTHEST),
+            line.weights[ANCHORS.index(anchor)],
+        )
+        for anchor, (some, target) in drawn.items()
     ]
     return _forests(drawn, plan, plan.trees, np.concatenate(left))
 
@@ -236,11 +245,11 @@ def assembled(found: Mapping[tuple[int, int], PollutantTables], material: Materi
         (weights[0], weights[1]), (centre[0], centre[1]), (scale[0], scale[1]), np.stack(errors),
         by.typical, spread, filled=True, furthest=FURTHEST,
     )  # fmt: skip
-    far, near, middle = (
+    far, first, near, middle = (
         {key: getattr(one, part) for key, one in found.items() if getattr(one, part)}
-        for part in ("far", "near", "middle")
+        for part in ("far", "first", "near", "middle")
     )
-    return Trees(far, by.typical, spread, near=near, middle=middle, line=ridge), ridge
+    return Trees(far, by.typical, spread, first=first, near=near, middle=middle, line=ridge), ridge
 
 
 def ridge_tables(drawn: Mapping[int, tuple[Float32, Float32]], typical: float) -> RidgeTables:

@@ -17,13 +17,13 @@ def small_bundle() -> Path:
     whole = ForecastBundle.load(DEFAULT_FORECAST_BUNDLE)
     tables, folder = whole.tables, Path(mkdtemp(prefix="skyfuse-forecast-"))
     trees = tables.trees
-    forests, near, middle = (
+    forests, first, near, middle = (
         {key: tuple(map(_few, some)) for key, some in kept.items()}
-        for kept in (trees.forests, trees.near, trees.middle)
+        for kept in (trees.forests, trees.first, trees.near, trees.middle)
     )
     write_forecast_bundle(
         folder, "small", "1", [(entry, whole.graphs[entry.file]) for entry in whole.manifest.networks],
-        replace(tables, trees=replace(trees, forests=forests, near=near, middle=middle)),
+        replace(tables, trees=replace(trees, forests=forests, first=first, near=near, middle=middle)),
         whole.normalisation, whole.manifest.training,
     )  # fmt: skip
     return folder

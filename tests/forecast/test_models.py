@@ -100,7 +100,7 @@ def test_the_first_hours_have_trees_of_their_own() -> None:
     swapped = {key: forests[key[0], (key[1] + 1) % len(POLLUTANTS)] for key in forests}
     inputs, origins = ForecastInputs(made(hours=200)), np.array([199])
     plain, other = (
-        replace(bundle.tables.trees, near=near, middle={}, line=None).predict(
+        replace(bundle.tables.trees, first={}, near=near, middle={}, line=None).predict(
             inputs, origins, (1, 2, 3, 4, 24)
         )
         for near in ({}, swapped)
@@ -119,7 +119,7 @@ def test_each_part_of_the_way_has_trees_of_its_own() -> None:
     # Those between two horizons that are learned are of the trees of both.
     horizons = (1, 2, 3, 4, 9, 12, 18, 72)
     plain, other = (
-        replace(trees, near={}, middle=middle, line=None).predict(inputs, origins, horizons)
+        replace(trees, first={}, near={}, middle=middle, line=None).predict(inputs, origins, horizons)
         for middle in ({}, shifted)
     )
     changed = (plain != other).any(axis=(0, 1, 3, 4)).tolist()
@@ -138,7 +138,7 @@ def test_the_mean_of_the_first_hours_stands_on_the_line() -> None:
     }
     panel, origins = made(hours=230, gaps=0.0), np.array([150])
     for inputs in (ForecastInputs(panel), ForecastInputs(panel, weather_ahead(panel))):
-        trees = replace(tables.trees, near=silent, line=tables.ridge)
+        trees = replace(tables.trees, first=silent, near=silent, line=tables.ridge)
         said = trees.predict(inputs, origins, (1, 3))
         blind = tables.ridge.predict(ForecastInputs(panel), origins, (1, 3))
         np.testing.assert_allclose(said[..., 7], blind[..., 7], rtol=1e-5)
@@ -171,7 +171,7 @@ def test_levels_are_columns_that_scale_with_the_air() -> None:
 
 
 #: What the first bundles did not have.
-_NEW = ("near.", "middle.", "ridge.filled", "ridge.furthest")
+_NEW = ("first.", "near.", "middle.", "ridge.filled", "ridge.furthest")
 
 
 def test_a_bundle_of_before_is_read_as_it_was_made() -> None:
@@ -183,7 +183,9 @@ def test_a_bundle_of_before_is_read_as_it_was_made() -> None:
     out = io.BytesIO()
     np.savez_compressed(out, **kept)
     found = ForecastTables.unpacked(out.getvalue(), tables.trees.typical)
-    assert (found.trees.near, found.trees.middle, found.trees.line) == ({}, {}, None)
+    found_trees = found.trees
+    assert (found_trees.first, found_trees.near, found_trees.middle) == ({}, {}, {})
+    assert found_trees.line is None
     assert (found.ridge.filled, found.ridge.furthest) == (False, 5.0)
     np.testing.assert_array_equal(found.weights, np.repeat(tables.weights[:, :, :, :3, :1], 3, axis=-1))
     again = ForecastTables.unpacked(tables.packed(), tables.trees.typical)
@@ -214,7 +216,8 @@ def test_the_first_hours_do_not_see_the_weather_to_come() -> None:
     }
     both = [ForecastInputs(panel), ForecastInputs(panel, weather_ahead(panel))]
     blind, told = (
-        replace(trees, near=near, middle={}).predict(inputs, origins, (1, 2, 3, 4)) for inputs in both
+        replace(trees, first={}, near=near, middle={}).predict(inputs, origins, (1, 2, 3, 4))
+        for inputs in both
     )
     np.testing.assert_array_equal(blind[:, :, :3], told[:, :, :3])
     assert (blind[:, :, 3] != told[:, :, 3]).any()
