@@ -4,7 +4,7 @@ widths.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import permutations, product
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -45,6 +45,8 @@ _MEDIAN: Final = QUANTILES.index(0.5)
 _LEVELS: Final = np.array(QUANTILES)
 #: Rows from which trees are worth it.
 _FEW: Final = 1000
+#: Outcomes in the weeks that check from which they may choose.
+_FEW_CHECKS: Final = 50
 #: Scales from the centre beyond which a line is not drawn further.
 FURTHEST: Final = 8.0
 #: Anchors of each set of trees.
@@ -302,16 +304,25 @@ def mixed(material: Material, members: Sequence[ForecastModel], every: int, prog
             )
         every_member = np.stack([np.concatenate(parts) for parts in zip(*said, strict=True)], axis=-2)
         every_truth = np.concatenate(truth)
+        known = np.isfinite(every_truth)
+        for pollutant, place in product(range(_P), range(len(ANCHORS))):
+            some = known[:, :, place, pollutant]
+            weights[told, pollutant, place] = (
+                even(len(members))[:, None]
+                if some.sum() < _FEW_CHECKS
+                else shares(
+                    every_member[:, :, place, pollutant][some].astype(np.float64),
+                    every_truth[:, :, place, pollutant][some].astype(np.float64),
+                )
+            )
+        weights[told] = agreeing(weights[told])
         for pollutant in range(_P):
             for place in range(len(ANCHORS)):
-                known = np.isfinite(every_truth[:, :, place, pollutant])
-                if known.sum() < 50:
-                    weights[told, pollutant, place, :-1] = 1 / max(len(members) - 1, 1)
+                some = known[:, :, place, pollutant]
+                if some.sum() < _FEW_CHECKS:
                     continue
-                y = every_truth[:, :, place, pollutant][known].astype(np.float64)
-                each = every_member[:, :, place, pollutant][known]
-                share = shares(each.astype(np.float64), y)
-                weights[told, pollutant, place] = share
+                y = every_truth[:, :, place, pollutant][some].astype(np.float64)
+                each = every_member[:, :, place, pollutant][some]
                 parts = [weighed(each[:, m], weights[told, pollutant, place, m]) for m in range(len(members))]
                 blend = np.sum(parts, axis=0)
                 width = np.maximum(blend[:, 6] - blend[:, 0], 1e-3)
@@ -322,19 +333,33 @@ def mixed(material: Material, members: Sequence[ForecastModel], every: int, prog
     return Mix(tuple(members), weights, np.clip(offsets, -0.5, 0.5))
 
 
+def even(members: int) -> NDArray[np.float64]:
+    """Equal weights, persistence (the last member) apart."""
+    weights = np.full(members, 1 / max(members - 1, 1))
+    weights[-1] = 0.0
+    return weights
+
+
+def agreeing(weights: Float32) -> Float32:
+    """Weights (pollutants, anchors, members, `MIXED`) of which each anchor's is the mean with the ones before
+    and after it: what is best in the weeks that check jumps from hour to hour, what is best does not.
+    """
+    ends = np.concatenate([weights[:, :1], weights, weights[:, -1:]], axis=1)
+    return (ends[:, :-2] + ends[:, 1:-1] + ends[:, 2:]) / np.float32(3)
+
+
 def shares(said: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
     """Weights (members, `MIXED`) from what members said (n, members, 8) and what came (n,)."""
-    members = said.shape[1]
-    # A tenth of the way to equal weights, persistence apart: few weeks choose, and they choose too sharply.
-    even = np.full(members, 1 / max(members - 1, 1))
-    even[-1] = 0.0
+    alike = even(said.shape[1])
 
     def tempered(found: NDArray[np.float64]) -> NDArray[np.float64]:
-        return 0.9 * found + 0.1 * even
+        # Some of the way to equal weights: few weeks choose, and they choose too sharply.
+        return 0.8 * found + 0.2 * alike
 
     found, _ = nnls(said[..., 7], y)
-    mean = tempered(found / found.sum() if found.sum() > 0 else even)
-    median = tempered(_least(lambda share: np.abs(said[..., _MEDIAN] @ share - y).mean(), mean))
+    of_mean = found / found.sum() if found.sum() > 0 else alike
+    of_median = _least(lambda share: np.abs(said[..., _MEDIAN] @ share - y).mean(), of_mean)
+    median = tempered(of_median)
     middle = said[..., _MEDIAN] @ median
     around = said[..., :7] - said[..., _MEDIAN, None]
 
@@ -342,7 +367,7 @@ def shares(said: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.floa
         miss = (y - middle)[:, None] - np.einsum("nmq,m->nq", around, share)
         return float(np.maximum(_LEVELS * miss, (_LEVELS - 1) * miss).mean())
 
-    return np.stack([mean, median, tempered(_least(pinball, median))], axis=-1)
+    return np.stack([tempered(of_mean), median, tempered(_least(pinball, of_median))], axis=-1)
 
 
 def _least(loss: Callable[[NDArray[np.float64]], float], start: NDArray[np.float64]) -> NDArray[np.float64]:
