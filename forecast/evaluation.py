@@ -38,7 +38,7 @@ class ScoreInterval(NamedTuple):
 class QuarterCoverage(NamedTuple):
     """Outcomes of a quarter of a year, and what share of them lay from .05 to .95."""
 
-    count: int
+    outcomes: int
     coverage: float
 
 
@@ -77,7 +77,7 @@ class ForecastScore:
     @property
     def quarter_range(self) -> tuple[float, float] | None:
         """The lowest and the highest coverage of a quarter; None where none has outcomes enough."""
-        held = [quarter.coverage for quarter in self.quarters.values() if quarter.count >= _OF_A_QUARTER]
+        held = [quarter.coverage for quarter in self.quarters.values() if quarter.outcomes >= _OF_A_QUARTER]
         return (min(held), max(held)) if held else None
 
 

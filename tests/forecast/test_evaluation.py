@@ -103,7 +103,7 @@ def test_scores_follow_their_formulas() -> None:
     assert by[1].count == 599
     # 600 hours from 1970 on lie in one quarter; persistence without a width holds where nothing changes.
     assert list(by[6].quarters) == ["1970-Q1"]
-    assert by[6].quarters["1970-Q1"].count == 594
+    assert by[6].quarters["1970-Q1"].outcomes == 594
     assert by[6].quarter_range == (1.0, 1.0)
 
 
@@ -114,11 +114,11 @@ def test_coverage_is_told_by_the_quarter_in_which_an_hour_ends() -> None:
     values[0, :, 0] = np.where(np.arange(1000) < 500, 10.0, np.arange(1000) % 7 * 100.0)
     floor = Persistence(np.zeros((144, 6, 8), np.float32), (1.0,) * 6)
     first, *_ = evaluate(Panel(("s",), begins, (0.0,), values), [floor], 0, 1, None, lambda *_: None)
-    assert {name: one.count for name, one in first.quarters.items()} == {"1999-Q4": 499, "2000-Q1": 500}
+    assert {name: one.outcomes for name, one in first.quarters.items()} == {"1999-Q4": 499, "2000-Q1": 500}
     assert first.quarters["1999-Q4"].coverage == 1.0
     assert first.quarters["2000-Q1"].coverage < 0.5
     assert first.quarter_range == (first.quarters["2000-Q1"].coverage, 1.0)
-    assert first.as_json()["quarters"]["1999-Q4"] == {"count": 499, "coverage": 1.0}
+    assert first.as_json()["quarters"]["1999-Q4"] == {"outcomes": 499, "coverage": 1.0}
 
 
 def test_the_command_scores_every_model(tmp_path: Path) -> None:

@@ -99,10 +99,11 @@ def test_in_words() -> None:
 
 def test_dependence_is_shown_where_it_is_most() -> None:
     bundle, panel = ForecastBundle.load(small_bundle()), made(2, 230, gaps=0.0)
-    found = dependences(bundle.mix(), ForecastInputs(panel), np.array([200, 210, 220]), 0, 12, 3)
-    assert len(found) == 3
+    found = dependences(bundle.mix(), ForecastInputs(panel), np.array([200, 210, 220]), 0, 12, 8)
+    assert len(found) == 8
     assert found[0].weight >= found[1].weight >= found[2].weight > 0
     assert all(np.isfinite(one.changes).all() for one in found)
+    # A made-up pressure is further off than a line is drawn: there nothing changes.
     assert any(len(set(one.changes)) > 1 for one in found)
     assert {one.column for one in found} <= {column.name for column in columns(0)}
 
