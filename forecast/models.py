@@ -27,8 +27,7 @@ LONGEST: Final = 2 * HORIZON
 #: Quantiles that trees learn; the others lie on their line from the median, this far along.
 TREE_QUANTILES: Final = (0.1, 0.5, 0.9)
 _ALONG: Final = (1.4, 1.0, 0.5)
-#: Horizons up to which trees have a set of their own, in hours: what tells the next hour is not what tells
-#: the evening, nor that what tells tomorrow.
+#: Horizons up to which trees have sets of their own, in hours: tomorrow is told by other things than now.
 FIRST: Final = 1
 NEAR: Final = 3
 MIDDLE: Final = 12
@@ -312,8 +311,7 @@ class Trees(_Tabular):
         return found
 
     def changes(self, rows: Float32, told: int, pollutant: int, horizon: int, /) -> Float32:
-        said = self._walked(rows, told, pollutant, horizon)
-        return self._on_line(said, rows, told, pollutant, horizon)
+        return self._on_line(self._walked(rows, told, pollutant, horizon), rows, told, pollutant, horizon)
 
     def _walked(self, rows: Float32, told: int, pollutant: int, horizon: int) -> Float32:
         """What the trees by themselves say: (rows, 8)."""
@@ -344,8 +342,7 @@ class Ridge(_Tabular):
 
     `weights[told]` (pollutants, anchors, columns + 1, the last the constant), `centre` and `scale` [told]
     (pollutants, columns), `errors` (2, pollutants, anchors, 7). `filled`: whether an hour of which nothing is
-    known is taken to be as the last one (bundles of before took the mean). Nothing counts as further from
-    the centre than `furthest` scales.
+    known is taken to be as the last one (bundles of before took the mean). `furthest`: of `standard`.
     """
 
     weights: tuple[Float32, Float32]
@@ -389,8 +386,7 @@ def filled(rows: Float32, typical: float) -> Float32:
 
 def standard(rows: Float32, centre: Float32, scale: Float32, furthest: float) -> Float32:
     """Rows with mean 0 and spread 1, nothing further than `furthest` from it; what is unknown is the mean."""
-    most = np.float32(furthest)
-    scaled: Float32 = np.clip(np.nan_to_num((rows - centre) / scale, nan=0.0), -most, most)
+    scaled: Float32 = np.clip(np.nan_to_num((rows - centre) / scale, nan=0.0), -furthest, furthest)
     return scaled
 
 
