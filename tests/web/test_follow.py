@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from infra.connect import environment
 from infra.stack.broker import EmbeddedBroker
 from infra.stack.cache import EmbeddedCache
 from infra.stack.processes import Child, spawn
+from schemas.dead_letter import DeadLetter
 from settings.sections import KafkaSettings, RedisSettings, Settings, WebSettings
 from streams.admin import create_topics
-from streams.topics import ESTIMATES
+from streams.topics import DEAD_LETTERS, ESTIMATES
 from tests.busy import stretched
 from tests.engines import free_port, until
 from tests.harness import Sent, send
@@ -148,6 +150,15 @@ def windows_of_now() -> Callable[[int], Sent]:
     return sent
 
 
+def refused() -> Sent:
+    """A dead letter."""
+    story = DeadLetter(
+        stage="fusion", code="not_json", reason="not JSON", topic="aq.readings.v1", partition=0, offset=7,
+        failed_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )  # fmt: skip
+    return Sent(DEAD_LETTERS, b"s1", b"{", tuple(story.to_headers()))
+
+
 @pytest.fixture
 def worker(restartable_broker: EmbeddedBroker, tmp_path: Path) -> Iterator[WebWorker]:
     port, probes = free_port(), free_port()
@@ -206,8 +217,9 @@ def test_what_is_killed_is_named_and_costs_neither_a_listener_nor_the_open_page_
 ):
     settings = worker.settings
     sent = windows_of_now()
-    send(settings, [sent(0)])
+    send(settings, [sent(0), refused()])
     until(lambda: worker.health()["stations"] == 1, "the first estimate", 30)
+    until(lambda: worker.health()["refused"] == {"not_json": 1}, "the dead letter")
     if page is not None:
         page.wait_for_selector(".stations li")
     listener = Listener(settings.web.port)
@@ -253,6 +265,9 @@ def test_what_is_killed_is_named_and_costs_neither_a_listener_nor_the_open_page_
     send(settings, [sent(4)])
     until(lambda: len(listener.ends()) >= 4, "news after that", 60)
     notice(page, "")
+    # Its topic was read once more by the server that was started anew, and where the broker was away.
+    assert worker.health()["refused"] == {"not_json": 1}
+    assert [one["code"] for one in worker.json("dead-letters")["letters"]] == ["not_json"]
     listener.close()
     found = listener.ends()
     assert found == sorted(set(found)), "each once, in order"
