@@ -115,8 +115,12 @@ class Outlook:
     def take(self, estimate: Estimate) -> None:
         """Count a window; `due` was asked before. Raises Refused where there are too many stations."""
         assert self.made is not None, "ask `due` first"
+        # Where its region speaks for a station, the station is silent all the same.
+        if estimate.unheard and estimate.station not in self.stations:
+            return
         known = self._known(estimate.station)
-        known.heard = max(known.heard, to_ms(estimate.window.end))
+        if not estimate.unheard:
+            known.heard = max(known.heard, to_ms(estimate.window.end))
         known.hours.take(estimate)
         known.sensed.take(estimate)
         known.guessed.take(estimate)

@@ -51,6 +51,11 @@ def fresh(model: int = -1) -> Outlook:
     return Outlook([models()[model]], "small", typical(), ("us-epa-2024",), {})
 
 
+def fresh_with(kept: bytes) -> Outlook:
+    """As it was stored of a station."""
+    return Outlook([models()[0]], "small", typical(), ("us-epa-2024",), {"s0": read_outlook("s0", kept)})
+
+
 def air(stations: int, hours: int, seed: int = 1) -> Float32:
     """(stations, hours, channels), with gaps, without weather."""
     random = np.random.default_rng(seed)
@@ -158,6 +163,10 @@ def test_a_station_that_measures_nothing_is_foretold_by_what_is_imputed_and_as_w
             for due in outlook.due(to_ms(one.window.end)):
                 told += outlook.forecast(due, lambda _: None)
             outlook.take(one)
+        kept = OUTLOOKS.encode(outlook.stations["s0"])
+        assert OUTLOOKS.encode(read_outlook("s0", kept)) == kept
+        [again] = fresh_with(kept).forecast(BEGINS + 3, lambda _: None)
+        assert [again] == outlook.forecast(BEGINS + 3, lambda _: None)
         return told[-1]
 
     seen, measured_ = estimates("imputed").pollutants["pm25"], estimates("measured").pollutants["pm25"]
@@ -169,6 +178,26 @@ def test_a_station_that_measures_nothing_is_foretold_by_what_is_imputed_and_as_w
     assert estimates("imputed").history_h == 0
     rows = np.array(seen.quantiles)
     assert (np.diff(rows, axis=0) >= 0).all()
+
+
+def test_for_whom_only_the_region_speaks_is_silent() -> None:
+    """After two weeks it has no forecast, and one that never spoke has none at all."""
+    outlook = fresh(0)
+    days = {"s0": (0, 1, 13, 15), "stranger": (1, 13, 15)}
+    told: list[Forecast] = []
+    for day in (0, 1, 13, 15):
+        for name in days:
+            if day in days[name]:
+                one = window(name, 24 * day, np.array([60.0], np.float32))
+                if day:
+                    guess = {"pm25": imputed(60.0, 30.0, 120.0)}
+                    nobody = one.inputs.model_copy(update={"readings": 0})
+                    one = one.model_copy(update={"pollutants": guess, "inputs": nobody})
+                for due in outlook.due(to_ms(one.window.end)):
+                    told += outlook.forecast(due, lambda _: None)
+                outlook.take(one)
+    assert {one.station for one in told} == {"s0"}
+    assert max(to_ms(one.issued_at) for one in told) == (BEGINS + 24 * 14 + 1) * HOUR_MS
 
 
 def test_what_is_imputed_beside_what_is_measured_is_no_input() -> None:
