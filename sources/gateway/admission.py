@@ -60,6 +60,10 @@ class Admission:
         named = arrival.scope is ALL_STATIONS and arrival.station == station
         return named or self._let_in(station, arrival.scope)
 
+    def may_know(self, station: str) -> bool:
+        """Whether a station is no stranger, or nobody can tell while the records have not been read."""
+        return not self._ready() or self._let_in(station, KeyScope((station,), vouched=False))
+
     def of_picture(self, picture: Picture) -> Topic | None:
         """The topic for a picture; None: it is not kept. Raises KafkaAway, as for a reading."""
         if picture.scope is ALL_STATIONS or self._let_in(picture.station, picture.scope):

@@ -72,7 +72,7 @@ class ArrivalListener(Protocol):
 
 
 class Admits(Protocol):
-    """Says which stations are let in. All raise KafkaAway while that is not known."""
+    """Says which stations are let in. All but one raise KafkaAway while that is not known."""
 
     def of_reading(self, reading: Reading, arrival: Arrival, facts: Sequence[Facts] = ()) -> Topic:
         """The topic that a reading goes to."""
@@ -82,6 +82,9 @@ class Admits(Protocol):
 
     def lets_in(self, station: str, arrival: Arrival) -> bool:
         """Whether a station is let in."""
+
+    def may_know(self, station: str) -> bool:
+        """Whether it is no stranger, or nobody can tell yet; never raises."""
 
 
 class UnknownPart(NamedTuple):
@@ -226,7 +229,9 @@ class Reception:
         return record, Receipt(published=1, remarks=_waits(picture.station, topic))
 
     def link_changed(self, station: str, online: bool, at_ms: int, origin: str) -> None:
-        """A device was born or its last will was read."""
+        """A device was born or its last will was read; of strangers that wait nobody hears it."""
+        if self._admission is not None and not self._admission.may_know(station):
+            return
         for listener in self._listeners:
             listener.link_changed(station, online, at_ms, origin)
 

@@ -243,6 +243,7 @@ def test_of_strangers_that_wait_the_fleet_hears_nothing():
         ):
             sent = arrival(adapter, body, station=station, scope=KeyScope(("*",)))
             asyncio.run(reception.take(sent))
+        reception.link_changed(station, True, NOW, "broker")
     asyncio.run(one.report())
     assert {found.station for found in reports(log)} == {"roof"}
-    assert len(reports(log)) == 2  # of its clock, and of its battery
+    assert len(reports(log)) == 3  # of its clock, its battery, and its birth

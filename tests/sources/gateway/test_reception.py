@@ -229,9 +229,10 @@ def test_a_reading_may_go_elsewhere_and_listeners_hear_of_all() -> None:
         def link_changed(self, *link: object) -> None:
             heard.append(link)
 
-    reception, log = desk(Admission((), lambda _: False, lambda: True), [Ear()])
+    reception, log = desk(Admission((), "roof".__eq__, lambda: True), [Ear()])
     receipt = asyncio.run(reception.take(arrival("airgradient", POST, topic=PATH)))
     reception.link_changed("roof", False, NOW, "mqtt")
+    reception.link_changed("stranger", False, NOW, "mqtt")  # waits, and nobody hears of it
     assert heard == [receipt, ("roof", False, NOW, "mqtt")]
     assert [record.topic for record in log.records] == [QUARANTINE.name]
 
