@@ -60,7 +60,7 @@ function row(one) {
     h("td", { class: "num" }, one.covered === null ? "–" : percent(one.covered)),
     h("td", {}, h("span", { class: "stack", "aria-hidden": "true" }, parts.map(([name, count]) => h("i", { class: name, style: { width: `${(100 * count) / whole}%` } }))), h("span", {}, words)),
     h("td", {}, flagged.length ? flagged.map(([flag, count]) => `${t(`flag.${flag}`)} ${number(count)}`).join(", ") : h("span", { class: "dim" }, t("quality.noflag"))),
-    h("td", { lang: "en" }, Object.entries(one.refused).map(([sensor, why]) => h("div", { class: "bad" }, h("b", {}, sensor), ` ${why}`))),
+    h("td", { class: "reasons", lang: "en" }, Object.entries(one.refused).map(([sensor, why]) => h("div", { class: "bad" }, h("b", {}, sensor), ` ${why}`))),
     h("td", { class: one.troubles.includes("clock") ? "bad num" : "num" }, one.clock_offset_s === null ? "–" : `${number(one.clock_offset_s)} s`),
     h("td", { class: one.troubles.includes("battery") ? "bad num" : "num" }, one.battery_percent === null ? "–" : percent(one.battery_percent / 100)));
 }
