@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
@@ -60,6 +60,10 @@ _LOCK: Final = Path(__file__).resolve().parent.parent / "requirements" / "run.lo
 #: Before this source was written no clock can be right.
 _EARLIEST: Final = datetime(2026, 8, 1, tzinfo=UTC)
 _CLOCK_BAD_S: Final = 5.0
+#: A station whose newest window is older than others' by this says nothing of now.
+_OF_NOW: Final = timedelta(days=1)
+#: Sensors that are named one by one.
+_SHOWN: Final = 5
 _TIMEOUT_S: Final = 5.0
 
 
@@ -69,6 +73,7 @@ def examine(settings: Settings, free_of: Free = free_space) -> Iterator[Check]:
     yield packages()
     yield from _guarded("data folder", lambda: disk(settings, free_of))
     yield from _guarded("local store", lambda: store(settings, free_of))
+    yield from sensors(settings)
     yield from removed(settings)
     yield memory()
     yield from _guarded("ports", ports)
@@ -175,6 +180,34 @@ def store(settings: Settings, free_of: Free = free_space) -> Check:
         return Check("local store", "bad", str(path), str(error))
     found, mend = outlook(pace, settings.retention, free_of(path))
     return Check("local store", "note" if mend else "ok", found, mend)
+
+
+def sensors(settings: Settings) -> Iterator[Check]:
+    """Sensors that have left their neighbours, by the newest window of each station that still has some;
+    nothing where no region watches any."""
+    if not settings.store_path.exists():
+        return
+    try:
+        with Store(settings.store_path, read_only=True) as kept:
+            latest = kept.latest()
+    except StoreError:
+        return  # `store` says why
+    newest = max((one.window.end for one in latest), default=None)
+    watched = [one for one in latest if one.drift is not None and newest - one.window.end < _OF_NOW]
+    left = {one.station: one.drift for one in watched if one.drift}
+    if left:
+        told = [f"{name}: {found.reason}" for name, of_it in left.items() for found in of_it.values()]
+        yield Check(
+            "sensors",
+            "note",
+            f"{counted(len(told), 'sensor')} of {counted(len(left), 'station')} left their neighbours: "
+            + "; ".join(told[:_SHOWN])
+            + (f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""),
+            f"`skyfuse calibration suggest {next(iter(left))}` says what would take one back, if it is not to"
+            " be replaced; its neighbours do not listen to it meanwhile",
+        )
+    elif watched:
+        yield Check("sensors", "ok", f"none of {counted(len(watched), 'station')} has left its neighbours")
 
 
 def removed(settings: Settings) -> Iterator[Check]:

@@ -89,6 +89,8 @@ SCHEMA: Final = pa.schema(
             for parameter in POLLUTANTS
             for what in ("min", "max", "imputed_share")
         ),
+        # How the drift watch says that the pollutant's sensor has left its neighbours.
+        *((f"{parameter}_drift", pa.string()) for parameter in POLLUTANTS),
     ]
 )
 
@@ -122,6 +124,7 @@ def _window_row(estimate: Estimate) -> dict[str, Any]:
             f"{parameter}_lo": found and found.lo,
             f"{parameter}_hi": found and found.hi,
             f"{parameter}_qc": found and found.qc,
+            f"{parameter}_drift": (left := (estimate.drift or {}).get(parameter)) and left.kind,
         }
     return cells | {
         "model_aqi": estimate.model and estimate.model.aqi,
@@ -253,6 +256,14 @@ def to_table(
     return table
 
 
+def drifting(estimates: Sequence[Estimate]) -> Iterator[str]:
+    """In words, the sensors that have left their neighbours by the newest window of each station."""
+    newest_of = {estimate.station: estimate for estimate in estimates}  # they come oldest first
+    for name, estimate in sorted(newest_of.items()):
+        for left in (estimate.drift or {}).values():
+            yield f"{name}: {left.reason}"
+
+
 def newest(found: Sequence[Estimate | Left], limit: int | None) -> list[Estimate | Left]:
     """The newest `limit` rows, oldest first."""
     ordered = sorted(
@@ -337,6 +348,8 @@ def query(
             if estimates or not periods:
                 tables = to_tables(estimates, with_station=not alone, now=now, zones=zones)
                 console.print(fitting(console, tables))
+            for line in drifting(estimates):
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
             if output is None:
                 return
             assert isinstance(console.file, io.StringIO)

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -26,6 +27,7 @@ from cli.doctor import (
     influx,
     jar_files,
     packages,
+    sensors,
     store,
 )  # fmt: skip
 from cli.shared.checks import Check
@@ -35,6 +37,8 @@ from infra.stack.broker import EmbeddedBroker, lock_of
 from infra.stack.cache import EmbeddedCache
 from infra.stack.ports import free_port
 from model.bundle.bundle import DEFAULT_BUNDLE
+from schemas.estimate import SensorDrift
+from schemas.times import DAY_MS
 from settings.sections import (
     AlertSettings,
     InfluxSettings,
@@ -199,6 +203,26 @@ def test_redis_is_asked_and_its_password_not_shown(tmp_path: Path) -> None:
     assert "secret" not in check.found + check.mend
     gone = cache(Settings(redis=RedisSettings(url=running.url)))
     assert "does not answer" in gone.mend
+
+
+def test_sensors_that_left_their_neighbours_are_named(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    assert list(sensors(settings)) == []
+    of_now = T0 + 3 * DAY_MS // 1000
+    with Store(tmp_path / "store.sqlite") as kept:
+        kept.write([estimate("a", end=of_now)])
+        assert list(sensors(settings)) == []  # no region watches it
+        kept.write([estimate("b", end=of_now, drift={})])
+        assert [(one.state, one.found) for one in sensors(settings)] == [
+            ("ok", "none of 1 station has left its neighbours")
+        ]
+        left = SensorDrift(kind="scale", since=datetime(2025, 12, 3, tzinfo=UTC), share=0.3, reason="pm25 is off")
+        kept.write([estimate("a", end=of_now + 60, drift={"pm25": left, "pm10": left})])
+        kept.write([estimate("long-silent", end=T0, drift={"pm25": left})])
+    [check] = sensors(settings)
+    assert check.state == "note"
+    assert check.found == "2 sensors of 1 station left their neighbours: a: pm25 is off; a: pm25 is off"
+    assert "skyfuse calibration suggest a" in check.mend
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from cli.errors import QueryError
 from cli.query import SCHEMA, query, row, to_csv, to_json, to_parquet, to_table
 from cli.shared.times import moment
-from schemas.estimate import Estimate
+from schemas.estimate import Estimate, SensorDrift
 from schemas.parameters import POLLUTANTS
 from schemas.station import Station
 from sinks.retention import Retention
@@ -216,3 +216,28 @@ def test_times_may_be_ages():
     assert moment("6h", now) == datetime(2026, 1, 1, 18, tzinfo=UTC)
     with pytest.raises(QueryError, match="append Z"):
         moment("2026-01-01T00:00:00", now)
+
+
+LEFT = SensorDrift(
+    kind="slide", since=datetime(2025, 12, 3, tzinfo=UTC), share=-0.18, reason="pm25 slides since 3 December"
+)
+
+
+def test_a_sensor_that_left_its_neighbours_is_said_in_every_format(store):
+    """By the newest window: who is back is not accused any more."""
+    store.write([estimate("a", end=T0 + 60, drift={}), estimate("a", end=T0 + 120, drift={"pm25": LEFT})])
+    store.write([estimate("b", end=T0 + 60, drift={"pm25": LEFT}), estimate("b", end=T0 + 120, drift={})])
+    assert run("a").decode().splitlines()[-1] == "a: pm25 slides since 3 December"
+    assert "slides" not in run("b").decode()
+    rows = list(csv.DictReader(io.StringIO(run("a", "--format", "csv").decode())))
+    assert [one["pm25_drift"] for one in rows] == ["", "slide"]
+    assert {one["no2_drift"] for one in rows} == {""}
+    assert json.loads(run("a", "--format", "json", "--limit", "1"))[0]["drift"]["pm25"]["kind"] == "slide"
+
+
+def test_why_says_that_a_sensor_left_its_neighbours(store):
+    store.write([estimate("a", end=T0 + 60, drift={"pm25": LEFT}), estimate("a", end=T0 + 120, drift={})])
+    store.write([estimate("b", drift={"pm25": LEFT})])
+    told = run("--why").decode()
+    assert told.count("slides since 3 December") == 1
+    assert "slides since 3 December" in told.partition("b, window to")[2]
