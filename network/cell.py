@@ -10,7 +10,7 @@ Conditioning goes by the covariance as it was *settled* at most a day ago: an ho
 and its inverse is computed once a day.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final, NamedTuple
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from network.conditioning import Conditioning, unheard_in, with_bias
 from network.intervals import Intervals, checked
+from network.kin import among_kin, by_others
 from network.members import Members, Silence
 from network.past import Past, age_class, observed
 from network.scale import from_log, to_log
@@ -65,7 +66,8 @@ class Estimates(NamedTuple):
         coverage: share of intervals of this kind and age that held lately; NaN while too few were checked.
         neighbours, own, past: of what is silent, shares of who explains it: other stations, the station's
             other pollutants, its own past. They sum to 1; all 0 where nobody tells anything.
-        others: what all others let expect of it, silent or heard, without its own past, ug/m3.
+        others: what the others of its kind (`network.kin`) let expect of it, silent or heard, without its own
+        past, ug/m3.
         spread: standard deviation of that on the log scale.
     """
 
@@ -102,6 +104,8 @@ class Cell:
         day: (d, d) in row i, the mean of those over the last day in which i was heard.
         last_ms: (d,) when that was, 0: never.
         past, intervals: what was learned of differences and errors.
+        lately: (d,) mean of the deviations, heard or expected, forgotten like the covariance. Empty: not yet.
+        settled_lately: (d,) the same as of `settled_ms`, as far as `settled_covariance` has it.
     """
 
     members: Members
@@ -119,11 +123,19 @@ class Cell:
     last_ms: NDArray[np.int64]
     past: Past
     intervals: Intervals
+    lately: Float64 = field(default_factory=lambda: np.zeros(0))
+    settled_lately: Float64 = field(default_factory=lambda: np.zeros(0))
 
     @cached_property
     def settled(self) -> Conditioning:
         """Follows from `settled_covariance`, so it is not stored."""
         return Conditioning(self.settled_covariance, self.order.tolist())
+
+    @cached_property
+    def kin(self) -> Conditioning:
+        """The same among sensors of one kind."""
+        stood = self.settled_lately if self.settled_lately.size else np.zeros(len(self.members))
+        return among_kin(self.settled_covariance, stood, self.members.pollutants, self.order)
 
 
 def fresh(members: Members) -> Cell:
@@ -173,7 +185,6 @@ def estimate(cell: Cell, t_ms: int, values: Float64) -> Estimates:
     silent = ~hour.trusted
     mean = np.einsum("ij,j->i", hour.conditioned, np.where(hour.trusted, hour.deviation, 0.0))
     variance = np.diagonal(hour.conditioned).copy()
-    told, unexplained = mean, variance
     kinds = kinds_of(cell.members, hour.trusted)
     age = (t_ms - cell.last_ms) / HOUR_MS
     ages = age_class(np.maximum(age, 1.0))
@@ -192,15 +203,10 @@ def estimate(cell: Cell, t_ms: int, values: Float64) -> Estimates:
     shares = _shares(cell, weights, np.where(once, 1.0 - lasting.remains[pollutants, kinds, ages], 0.0))
     variance = variance * np.where(once, lasting.remains[pollutants, kinds, ages], 1.0)
     # What is heard: what the others say of it.
-    precision = -np.diagonal(hour.conditioned)
-    loud = hour.trusted
-    pull = -np.einsum(
-        "ij,j->i", np.where(loud[:, None] & loud, hour.conditioned, 0.0), np.where(loud, hour.deviation, 0.0)
-    )
-    by_others = np.where(loud, hour.deviation - pull / np.where(loud, precision, 1.0), told)
-    left_by_others = np.where(loud, 1.0 / np.where(loud, precision, 1.0), unexplained)
-    mean = np.where(loud, by_others, mean)
-    variance = np.where(loud, left_by_others, variance)
+    alone, left_alone = by_others(hour.conditioned, hour.deviation, hour.trusted)
+    mean = np.where(hour.trusted, alone, mean)
+    variance = np.where(hour.trusted, left_alone, variance)
+    by_kin, left_by_kin = by_others(cell.kin.given(hour.trusted), hour.deviation, hour.trusted)
     deviation = np.sqrt(variance * cell.intervals.size[kinds, rows])
     reach = cell.intervals.threshold[pollutants, kinds, ages] * deviation
     center = hour.center + mean
@@ -214,8 +220,8 @@ def estimate(cell: Cell, t_ms: int, values: Float64) -> Estimates:
         neighbours=shares[0],
         own=shares[1],
         past=shares[2],
-        others=from_log(hour.center + by_others, pollutants),
-        spread=np.sqrt(left_by_others),
+        others=from_log(hour.center + by_kin, pollutants),
+        spread=np.sqrt(left_by_kin),
     )
 
 
@@ -295,6 +301,8 @@ def learned(cell: Cell, t_ms: int, values: Float64) -> Cell:
     gain = np.where(younger > 0.0, np.maximum(1.0 / weight, _FORGOTTEN), 0.0)
     target = product + new_part * (of_younger + cell.covariance - product)
     covariance = cell.covariance + gain * (target + beside - cell.covariance)
+    lately = cell.lately if cell.lately.size else np.zeros(len(members))
+    lately = lately + np.diagonal(gain) * (taught - lately)
 
     whole = np.where(hour.heard, hour.deviation, filled)
     last = np.where(hour.heard[:, None], whole, cell.last) - shift
@@ -313,10 +321,16 @@ def learned(cell: Cell, t_ms: int, values: Float64) -> Cell:
         last_ms=np.where(hour.heard, t_ms, cell.last_ms),
         past=past,
         intervals=intervals,
+        lately=lately,
     )
-    if _is_due(cell, t_ms):
-        return settled_now(after)
-    after.__dict__["settled"] = cell.settled  # the same matrix: its inverse need not be computed again
+    return settled_now(after) if _is_due(cell, t_ms) else _settled_as(after, cell)
+
+
+def _settled_as(after: Cell, before: Cell) -> Cell:
+    """`after`, which has the same settled covariance: its inverses need not be computed again."""
+    for name in ("settled", "kin"):
+        if name in before.__dict__:
+            after.__dict__[name] = before.__dict__[name]
     return after
 
 
@@ -352,6 +366,7 @@ def settled_now(cell: Cell) -> Cell:
         settled_covariance=with_bias(mixed, cell.heard),
         order=np.argsort(-cell.since, kind="stable"),
         settled_ms=cell.t_ms,
+        settled_lately=np.sqrt(1.0 - believed) * np.where(known, cell.lately, 0.0) if cell.lately.size else cell.lately,
     )
 
 
@@ -368,9 +383,7 @@ def _begun(cell: Cell, t_ms: int, values: Float64) -> Cell:
     first = np.einsum("ij,j->i", near, np.where(np.isnan(cell.level), 0.0, cell.level))
     alone = near.sum(axis=1) == 0.0
     first = np.where(alone, to_log(values, cell.members.pollutants) - daily[of_day], first)
-    begun = replace(cell, level=np.where(starting, first, cell.level), daily=daily)
-    begun.__dict__["settled"] = cell.settled
-    return begun
+    return _settled_as(replace(cell, level=np.where(starting, first, cell.level), daily=daily), cell)
 
 
 def _center(cell: Cell, t_ms: int) -> Float64:

@@ -96,6 +96,9 @@ def rearranged(cell: Cell, members: Members, sources: Int64) -> Cell:
         result: Float64 = np.where(both, matrix[np.ix_(at, at)], otherwise)
         return result
 
+    def of_each(known: Float64) -> Float64:
+        return np.where(new, 0.0, known[at]) if known.size else known
+
     ranks = np.empty(len(cell.order), dtype=np.int64)
     ranks[cell.order] = np.arange(len(cell.order))
     after = replace(
@@ -111,6 +114,8 @@ def rearranged(cell: Cell, members: Members, sources: Int64) -> Cell:
         last=square(cell.last, 0.0),
         day=square(cell.day, 0.0),
         last_ms=np.where(new, 0, cell.last_ms[at]),
+        lately=of_each(cell.lately),
+        settled_lately=of_each(cell.settled_lately),
         past=replace(
             cell.past,
             day=np.where(new, np.nan, cell.past.day[:, at]),
