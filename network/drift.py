@@ -35,21 +35,24 @@ from schemas.times import DAY_MS
 LEARNING_DAYS: Final = 30
 #: Others of its pollutant that have to be heard on the day.
 JUDGES: Final = 3
-#: Deviations from which a departure is named, by pollutant: those of one false alarm in a station-year
+#: Deviations from which a departure is named, by pollutant: those of one false alarm in a year of the sensor
 #: (docs/network.md). A young one needs more, for what leaves for some days and is back is weather.
 NAMED: Final[dict[Pollutant, float]] = {
-    "pm25": 3.2, "pm10": 3.5, "no2": 3.7, "so2": 4.0, "co": 4.0, "o3": 3.7,
+    "pm25": 3.75, "pm10": 3.9, "no2": 3.9, "so2": 3.9, "co": 3.9, "o3": 3.9,
 }  # fmt: skip
 _BY_INDEX: Final = np.array([NAMED[name] for name in POLLUTANTS])
 _YOUNG: Final = 4
 _YOUNGER: Final = np.where(np.array(AGES) <= _YOUNG, 1.9, 1.0)
+#: By how much more deviations a change at once needs than one that grows: weather comes at once, too.
+_SUDDEN: Final = 1.3
 #: Least departure that is named, as a share.
 LEAST: Final = 0.12
 #: Deviations of an hour beyond which it counts no more.
 _FAR: Final = 5.0
-#: Noise of a day before any was seen, and what is left of it after a day: half is forgotten in two months.
+#: Noise of a day before any was seen, and what is left of it after a day: half is forgotten in a month, for
+#: winters are louder than summers.
 _FIRST_NOISE: Final = 0.08
-_NOISE_KEPT: Final = 0.5 ** (1.0 / 60.0)
+_NOISE_KEPT: Final = 0.5 ** (1.0 / 30.0)
 #: Days that say that a departure is over, and the share it is below then.
 _CLEARING: Final = 7
 _CLEARED: Final = 0.06
@@ -275,14 +278,27 @@ def _taught(watch: DriftWatch, heard: Bool, within: Float64) -> DriftWatch:
     )
 
 
+def _noise(watch: DriftWatch) -> Float64:
+    return np.where(watch.noise > 0.0, watch.noise, _FIRST_NOISE)
+
+
+def score_of(watch: DriftWatch) -> Float64:
+    """(d,) by how many deviations the days that are kept speak for a departure: that of the best age and form."""
+    noise = _noise(watch)
+    days = days_of(watch.days, noise, LONE)
+    grown, sudden = (
+        np.abs(scores_of(days, noise, AGES, growing=growing).score) for growing in (True, False)
+    )
+    score: Float64 = (np.maximum(grown, sudden / _SUDDEN) / _YOUNGER[:, None]).max(axis=0)
+    return score
+
+
 def _named(watch: DriftWatch, day: int, heard: Bool, exempt: Set[str]) -> DriftWatch:
     """The watch with those named that have left by the end of `day`, and those cleared that are back."""
     if not watch.variables:
         return watch
-    noise = np.where(watch.noise > 0.0, watch.noise, _FIRST_NOISE)
-    days = days_of(watch.days, noise, LONE)
-    scores = [np.abs(scores_of(days, noise, AGES, growing=growing).score) for growing in (True, False)]
-    score: Float64 = (np.maximum(*scores) / _YOUNGER[:, None]).max(axis=0)
+    noise = _noise(watch)
+    score = score_of(watch)
     bar = _BY_INDEX[watch.pollutants]
     stuck = is_stuck(watch.days.astype(np.float64))
     departures: dict[str, Departure] = {}

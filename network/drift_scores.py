@@ -25,7 +25,7 @@ LASTING: Final = 0.4
 LONE: Final = 1.25
 FIRST_DAY: Final = 30.0
 #: Standard deviation of what lasts of a sensor's difference all along.
-_BIAS: Final = 0.05
+_BIAS: Final = 0.02
 
 
 class FittedAge(NamedTuple):

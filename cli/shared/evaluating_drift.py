@@ -37,11 +37,14 @@ def evaluate_drift_watch(folder: Path, as_json: bool) -> None:
     console.print(fitting(console, (_table(faults, kinds) for kinds in (True, False))))
     console.print()
     alarms = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("without a fault", "station-years", "alarms a station-year"):
-        alarms.add_column(column, no_wrap=True)
-    for outcome in outcomes:
-        if outcome.fault == "none" and outcome.pollutant is not None:
+    for column in ("without a fault", "sensor-years", "false alarms a year"):
+        alarms.add_column(column, no_wrap=True, justify="left" if column == "without a fault" else "right")
+    calm = [outcome for outcome in outcomes if outcome.fault == "none"]
+    for outcome in calm:
+        if outcome.pollutant is not None:
             alarms.add_row(LABELS[outcome.pollutant], f"{outcome.faults:.1f}", f"{outcome.others:.2f}")
+    if len(calm) > 1:
+        alarms.add_row("a whole station", "", f"{sum(outcome.others for outcome in calm):.2f}")
     console.print(alarms)
     tell_left_out(problems)
 

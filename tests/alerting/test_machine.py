@@ -17,7 +17,7 @@ from alerting.stored import ALERTS
 from alerting.watch import Watch
 from schemas.alert import Alert
 from schemas.base import format_time, from_ms, to_ms
-from schemas.estimate import Estimate, MissingPollutant, Window
+from schemas.estimate import Estimate, MissingPollutant, SensorDrift, Window
 from tests.samples import T0, estimate, imputed, index, measured
 
 MINUTE = 60_000
@@ -561,6 +561,27 @@ def test_a_sensor_that_is_missed_is_told_of_and_one_that_never_was_is_not():
             )
     assert [(e.station, e.event, (to_ms(e.at) // 1000 - T0) // 60) for e in events] == [
         ("one", "open", 130), ("one", "clear", 230),
+    ]  # fmt: skip
+
+
+def test_a_sensor_that_leaves_its_neighbours_is_told_of_and_that_it_is_back():
+    """By the default rule: who slides below 10 % is not yet told of, who is half off is worse."""
+    rules = AlertRules(rule=tuple(one for one in default().rule if one.id == "drift"))
+    watch, events = Watch(rules, HORIZON), []
+    day = 24 * 60
+    shares = {0: None, 1: -0.08, 2: -0.18, 3: -0.55, 4: None}
+    for n in range(1, 5 * day, 10):
+        share = shares[n // day]
+        since = from_ms(T0 * 1000)
+        left = {} if share is None else {
+            "pm25": SensorDrift(kind="slide", since=since, share=share, reason="pm25 slides")
+        }
+        events += watch.feed([
+            estimate("watched", T0 + 60 * n, indices=(), drift=left), estimate("alone", T0 + 60 * n, indices=()),
+        ])  # fmt: skip
+    assert {event.station for event in events} == {"watched"}
+    assert [(event.event, event.severity, (to_ms(event.at) // 1000 - T0) // 60 // day) for event in events] == [
+        ("open", "info", 2), ("update", "minor", 3), ("clear", "minor", 4),
     ]  # fmt: skip
 
 

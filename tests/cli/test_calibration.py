@@ -1,24 +1,36 @@
 """Corrections of sensors: what is suggested, in words and as a picture, and what is written when accepted."""
 
+import json
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from kafka import KafkaProducer
 from typer.testing import CliRunner
 
+from agents.network import in_pieces
 from aqi.correction import correction, line_of
 from cli.calibration import correction_after, sensor_of, suggested, told, with_correction
 from cli.errors import CalibrationError
 from cli.main import app
 from cli.shared.calibration_plot import svg
+from fusion.together.learning import LEARNED, Learned, LearnedState
+from fusion.together.roster import KnownStation
 from network.calibration import DayPoint, Interval90, Suggestion
 from network.drift import Departure, DriftWatch, watching
 from network.drift_sums import Sum
 from network.members import Variable
 from schemas.station import Sensor, Station
+from schemas.times import DAY_MS
+from settings.sections import Settings
 from sources.stations.edits import made
+from sources.stations.registry import StationRegistry
+from streams.admin import client_arguments, create_topics
+from streams.checkpoint import AT
+from streams.topics import NETWORK_STATE
 
 DAY = 20_000
 SLID = Departure("scale", DAY - 12, DAY - 6, 5.0, 0.25, 0.0, 0.0)
@@ -135,3 +147,50 @@ def test_a_pollutant_that_does_not_exist_is_wrong_use() -> None:
     said = CliRunner().invoke(app, ["calibration", "suggest", "box", "--pollutant", "pm99"])
     assert said.exit_code == 2
     assert "pm99" in said.output
+
+
+@pytest.mark.broker
+def test_what_is_suggested_by_a_broker_s_state_is_accepted_into_the_record(
+    kafka_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """From what the network stage stored to a new version of the record, and what is suggested after it."""
+    settings = kafka_settings(partitions=1)
+    create_topics(settings)
+    monkeypatch.setenv("SKYFUSE_KAFKA__BOOTSTRAP", str(settings.kafka.bootstrap))
+    monkeypatch.setenv("SKYFUSE_KAFKA__PREFIX", settings.kafka.prefix)
+    monkeypatch.setenv("SKYFUSE_DATA_DIR", str(settings.data_dir))
+    monkeypatch.setenv("SKYFUSE_CONFIG", "")
+    connection = client_arguments(settings.kafka)
+    registry = StationRegistry(connection, settings.kafka.prefix)
+    registry.add(station(Sensor(sensor="main", parameters=("pm25", "pm10"))).model_dump(mode="json"))
+
+    def ran(*arguments: str) -> str:
+        result = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["calibration", *arguments])
+        assert result.exit_code == 0, (result.output, result.exception)
+        return result.output
+
+    refused = CliRunner().invoke(app, ["calibration", "suggest", "box"])
+    assert "no region knows box" in str(refused.exception)
+    roster = {"box": KnownStation((45.0, 9.0), (), 25.0, ("pm25",), DAY * DAY_MS, 0, "bundle")}
+    state = LEARNED.encode(LearnedState.of(Learned(roster=roster, drift=watch())))
+    producer = KafkaProducer(**connection)
+    for name, data in in_pieces("town", state).items():
+        at = str(DAY * DAY_MS).encode()
+        producer.send(settings.kafka.names.of(NETWORK_STATE), data, f"{name}#0".encode(), [(AT, at)])
+    producer.close()
+
+    told = ran("suggest", "box", "--plot", str(tmp_path / "box.svg"))
+    assert "reads 25% more than its neighbours let expect" in told
+    assert ET.fromstring((tmp_path / "box.svg").read_text()).tag.endswith("svg")
+    [wanted] = [line.partition("calibration ")[2].split() for line in told.splitlines() if "accept it" in line]
+    assert wanted[:3] == ["accept", "box", "pm25"]
+    assert f"pm25 is corrected by {wanted[3]} from " in ran(*wanted)
+    record = registry.record("box")
+    line = line_of(sensor_of(record, "pm25").correction)
+    assert line == pytest.approx((0.8, 0.0), abs=0.01)
+    assert sensor_of(record, "pm10").correction == "identity"
+    assert [sensor_of(one, "pm25").correction for one in record.earlier] == ["identity"]
+    # The days are still those of before: what is suggested now comes on top of the correction in force.
+    [again] = json.loads(ran("suggest", "box", "--json"))
+    assert again["drift"]["kind"] == "scale"
+    assert line_of(again["correction"]) == pytest.approx((0.64, 0.0), abs=0.02)
