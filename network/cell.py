@@ -366,7 +366,9 @@ def settled_now(cell: Cell) -> Cell:
         settled_covariance=with_bias(mixed, cell.heard),
         order=np.argsort(-cell.since, kind="stable"),
         settled_ms=cell.t_ms,
-        settled_lately=np.sqrt(1.0 - believed) * np.where(known, cell.lately, 0.0) if cell.lately.size else cell.lately,
+        settled_lately=np.sqrt(1.0 - believed) * np.where(known, cell.lately, 0.0)
+        if cell.lately.size
+        else cell.lately,
     )
 
 

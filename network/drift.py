@@ -49,10 +49,9 @@ _SUDDEN: Final = 1.3
 LEAST: Final = 0.12
 #: Deviations of an hour beyond which it counts no more.
 _FAR: Final = 5.0
-#: Noise of a day before any was seen, and what is left of it after a day: half is forgotten in a month, for
-#: winters are louder than summers.
+#: Noise of a day before any was seen, and what is left of it after a day: half is forgotten in two months.
 _FIRST_NOISE: Final = 0.08
-_NOISE_KEPT: Final = 0.5 ** (1.0 / 30.0)
+_NOISE_KEPT: Final = 0.5 ** (1.0 / 60.0)
 #: Days that say that a departure is over, and the share it is below then.
 _CLEARING: Final = 7
 _CLEARED: Final = 0.06
@@ -283,12 +282,10 @@ def _noise(watch: DriftWatch) -> Float64:
 
 
 def score_of(watch: DriftWatch) -> Float64:
-    """(d,) by how many deviations the days that are kept speak for a departure: that of the best age and form."""
+    """(d,) by how many deviations the kept days speak for a departure, of the best age and form."""
     noise = _noise(watch)
     days = days_of(watch.days, noise, LONE)
-    grown, sudden = (
-        np.abs(scores_of(days, noise, AGES, growing=growing).score) for growing in (True, False)
-    )
+    grown, sudden = (np.abs(scores_of(days, noise, AGES, growing=growing).score) for growing in (True, False))
     score: Float64 = (np.maximum(grown, sudden / _SUDDEN) / _YOUNGER[:, None]).max(axis=0)
     return score
 

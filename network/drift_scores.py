@@ -2,7 +2,8 @@
 
 The difference of a day is a share of that of the day before it and something new (an autoregression), about a
 lasting bias that is small. A departure of unknown size is fitted beside that bias by weighted least squares;
-the square of its deviations from none is twice the log of the generalised likelihood ratio.
+how many deviations it is from none goes by the noise that is left without it, as in Student's t: the noise of
+days in which a sensor slides is not that of the sensor.
 """
 
 from collections.abc import Sequence
@@ -26,6 +27,12 @@ LONE: Final = 1.25
 FIRST_DAY: Final = 30.0
 #: Standard deviation of what lasts of a sensor's difference all along.
 _BIAS: Final = 0.02
+#: Days after which one counts half for the noise, deviations beyond which a day counts no more for it, what
+#: the mean size of a Gaussian is to be taken times for its deviation, and the least that is believed.
+_NOISE_DAYS: Final = 60.0
+_STRANGE: Final = 3.0
+_OF_MEAN_SIZE: Final = 1.25
+_LEAST_NOISE: Final = 0.3
 
 
 class FittedAge(NamedTuple):
@@ -95,7 +102,12 @@ def scores_of(days: Days, noise: Float64, ages: Sequence[int], *, growing: bool)
     across = np.einsum("atd,td->ad", shape, bias)
     own = np.maximum(np.einsum("atd,atd->ad", shape, shape) - across**2 / bias_bias, 1e-9)
     told = np.einsum("atd,td->ad", shape, difference) - across * bias_difference / bias_bias
-    return AgeScores(told / np.sqrt(own), told / own, tuple(ages))
+    gain = told / own
+    lasting = (bias_difference - gain * across) / bias_bias
+    left = np.abs(difference - gain[:, None] * shape - lasting[:, None] * bias)
+    weight = np.where(days.there, 0.5 ** (age[:, None] / _NOISE_DAYS), 0.0)
+    size = np.einsum("atd,td->ad", np.minimum(left, _STRANGE), weight) / np.maximum(weight.sum(axis=0), 1e-9)
+    return AgeScores(told / np.sqrt(own) / np.maximum(_OF_MEAN_SIZE * size, _LEAST_NOISE), gain, tuple(ages))
 
 
 def _whitened(series: Float64, there: Bool) -> Float64:

@@ -573,14 +573,18 @@ def test_a_sensor_that_leaves_its_neighbours_is_told_of_and_that_it_is_back():
     for n in range(1, 5 * day, 10):
         share = shares[n // day]
         since = from_ms(T0 * 1000)
-        left = {} if share is None else {
-            "pm25": SensorDrift(kind="slide", since=since, share=share, reason="pm25 slides")
-        }
-        events += watch.feed([
-            estimate("watched", T0 + 60 * n, indices=(), drift=left), estimate("alone", T0 + 60 * n, indices=()),
-        ])  # fmt: skip
+        left = (
+            {}
+            if share is None
+            else {"pm25": SensorDrift(kind="slide", since=since, share=share, reason="pm25 slides")}
+        )
+        end = T0 + 60 * n
+        events += watch.feed(
+            [estimate("watched", end, indices=(), drift=left), estimate("alone", end, indices=())]
+        )
     assert {event.station for event in events} == {"watched"}
-    assert [(event.event, event.severity, (to_ms(event.at) // 1000 - T0) // 60 // day) for event in events] == [
+    days = [(to_ms(event.at) // 1000 - T0) // 60 // day for event in events]
+    assert [(event.event, event.severity, on) for event, on in zip(events, days, strict=True)] == [
         ("open", "info", 2), ("update", "minor", 3), ("clear", "minor", 4),
     ]  # fmt: skip
 

@@ -182,7 +182,9 @@ def test_what_is_suggested_by_a_broker_s_state_is_accepted_into_the_record(
     told = ran("suggest", "box", "--plot", str(tmp_path / "box.svg"))
     assert "reads 25% more than its neighbours let expect" in told
     assert ET.fromstring((tmp_path / "box.svg").read_text()).tag.endswith("svg")
-    [wanted] = [line.partition("calibration ")[2].split() for line in told.splitlines() if "accept it" in line]
+    [wanted] = [
+        line.partition("calibration ")[2].split() for line in told.splitlines() if "accept it" in line
+    ]
     assert wanted[:3] == ["accept", "box", "pm25"]
     assert f"pm25 is corrected by {wanted[3]} from " in ran(*wanted)
     record = registry.record("box")

@@ -216,7 +216,9 @@ def test_sensors_that_left_their_neighbours_are_named(tmp_path: Path) -> None:
         assert [(one.state, one.found) for one in sensors(settings)] == [
             ("ok", "none of 1 station has left its neighbours")
         ]
-        left = SensorDrift(kind="scale", since=datetime(2025, 12, 3, tzinfo=UTC), share=0.3, reason="pm25 is off")
+        left = SensorDrift(
+            kind="scale", since=datetime(2025, 12, 3, tzinfo=UTC), share=0.3, reason="pm25 is off"
+        )
         kept.write([estimate("a", end=of_now + 60, drift={"pm25": left, "pm10": left})])
         kept.write([estimate("long-silent", end=T0, drift={"pm25": left})])
     [check] = sensors(settings)
