@@ -192,8 +192,8 @@ def sensors(settings: Settings) -> Iterator[Check]:
             latest = kept.latest()
     except StoreError:
         return  # `store` says why
-    newest = max((one.window.end for one in latest), default=None)
-    watched = [one for one in latest if one.drift is not None and newest - one.window.end < _OF_NOW]
+    since = max((one.window.end for one in latest), default=_EARLIEST) - _OF_NOW
+    watched = [one for one in latest if one.drift is not None and one.window.end > since]
     left = {one.station: one.drift for one in watched if one.drift}
     if left:
         told = [f"{name}: {found.reason}" for name, of_it in left.items() for found in of_it.values()]
