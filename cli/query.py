@@ -375,7 +375,7 @@ def _reasons(station: str | None, path: Path) -> bytes:
     for name, windows in newest.items():
         for estimate in windows:
             lines += [f"{name}, window to {format_time(estimate.window.end)}"]
-            lines += [f"  {sentence}" for sentence in sentences(estimate)]
+            lines += [f"  {sentence.text}" for sentence in sentences(estimate)]
         if (made := forecasts.get(name)) is not None:
             lines += [f"{name}, forecast of {format_time(made.issued_at)}", *map("  {}".format, words(made))]
     if not lines:
