@@ -177,9 +177,8 @@ def told(station: str, one: Suggested) -> list[str]:
 
 
 def _interval(found: Interval90) -> str:
-    if found.lo == found.hi:
-        return f"{found.value:.4g}"
-    return f"{found.value:.4g} ({found.lo:.4g} to {found.hi:.4g})"
+    value, lo, hi = (one + 0.0 for one in found)  # no minus before a zero
+    return f"{value:.4g}" if lo == hi else f"{value:.4g} ({lo:.4g} to {hi:.4g})"
 
 
 def _plain(station: str, one: Suggested) -> dict[str, Any]:

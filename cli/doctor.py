@@ -200,7 +200,7 @@ def sensors(settings: Settings) -> Iterator[Check]:
         yield Check(
             "sensors",
             "note",
-            f"{counted(len(told), 'sensor')} of {counted(len(left), 'station')} left their neighbours: "
+            f"{counted(len(told), 'sensor')} of {counted(len(left), 'station')} away from the neighbours: "
             + "; ".join(told[:_SHOWN])
             + (f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""),
             f"`skyfuse calibration suggest {next(iter(left))}` says what would take one back, if it is not to"

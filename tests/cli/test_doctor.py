@@ -223,7 +223,7 @@ def test_sensors_that_left_their_neighbours_are_named(tmp_path: Path) -> None:
         kept.write([estimate("long-silent", end=T0, drift={"pm25": left})])
     [check] = sensors(settings)
     assert check.state == "note"
-    assert check.found == "2 sensors of 1 station left their neighbours: a: pm25 is off; a: pm25 is off"
+    assert check.found == "2 sensors of 1 station away from the neighbours: a: pm25 is off; a: pm25 is off"
     assert "skyfuse calibration suggest a" in check.mend
 
 
