@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
@@ -25,7 +25,7 @@ from rich.text import Text
 
 from agents import rules_file
 from alerting.errors import RulesError
-from cli.shared.checks import Check, State, as_up_runs_it, network_stage
+from cli.shared.checks import Check, State, as_up_runs_it, drifting_sensors, network_stage
 from cli.shared.fitting import screen
 from cli.shared.wording import counted
 from infra.connect import with_broker
@@ -60,10 +60,6 @@ _LOCK: Final = Path(__file__).resolve().parent.parent / "requirements" / "run.lo
 #: Before this source was written no clock can be right.
 _EARLIEST: Final = datetime(2026, 8, 1, tzinfo=UTC)
 _CLOCK_BAD_S: Final = 5.0
-#: A station whose newest window is older than others' by this says nothing of now.
-_OF_NOW: Final = timedelta(days=1)
-#: Sensors that are named one by one.
-_SHOWN: Final = 5
 _TIMEOUT_S: Final = 5.0
 
 
@@ -183,8 +179,7 @@ def store(settings: Settings, free_of: Free = free_space) -> Check:
 
 
 def sensors(settings: Settings) -> Iterator[Check]:
-    """Sensors that have left their neighbours, by the newest window of each station that still has some;
-    nothing where no region watches any."""
+    """Sensors that have left their neighbours; nothing where no region watches any."""
     if not settings.store_path.exists():
         return
     try:
@@ -192,22 +187,7 @@ def sensors(settings: Settings) -> Iterator[Check]:
             latest = kept.latest()
     except StoreError:
         return  # `store` says why
-    since = max((one.window.end for one in latest), default=_EARLIEST) - _OF_NOW
-    watched = [one for one in latest if one.drift is not None and one.window.end > since]
-    left = {one.station: one.drift for one in watched if one.drift}
-    if left:
-        told = [f"{name}: {found.reason}" for name, of_it in left.items() for found in of_it.values()]
-        yield Check(
-            "sensors",
-            "note",
-            f"{counted(len(told), 'sensor')} of {counted(len(left), 'station')} away from the neighbours: "
-            + "; ".join(told[:_SHOWN])
-            + (f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""),
-            f"`skyfuse calibration suggest {next(iter(left))}` says what would take one back, if it is not to"
-            " be replaced; its neighbours do not listen to it meanwhile",
-        )
-    elif watched:
-        yield Check("sensors", "ok", f"none of {counted(len(watched), 'station')} has left its neighbours")
+    yield from drifting_sensors(latest)
 
 
 def removed(settings: Settings) -> Iterator[Check]:

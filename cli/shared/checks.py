@@ -1,13 +1,19 @@
-"""What `skyfuse doctor` finds, and whether the network stage takes part where it has to."""
+"""What `skyfuse doctor` finds: whether the network stage takes part where it has to, and whom it names."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from datetime import timedelta
+from typing import Final, Literal
 
 from cli.shared.wording import counted
+from schemas.estimate import Estimate
 from settings.sections import Settings
 
 State = Literal["ok", "note", "bad"]
+#: A station whose newest window is older than others' by this says nothing of now.
+_OF_NOW: Final = timedelta(days=1)
+#: Sensors that are named one by one.
+_SHOWN: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +60,32 @@ def network_stage(enabled: bool, members: Mapping[str, int]) -> Check:
     if not working:
         return Check("network stage", "ok", "on; no worker runs now")
     return Check("network stage", "ok", f"on, {counted(working, 'worker')}")
+
+
+def drifting_sensors(latest: Sequence[Estimate]) -> list[Check]:
+    """Sensors that have left their neighbours by `latest`, the newest window of each station.
+
+    Nothing where no region watches any.
+    """
+    newest = max((one.window.end for one in latest), default=None)
+    watched = [
+        one
+        for one in latest
+        if one.drift is not None and newest is not None and newest - one.window.end < _OF_NOW
+    ]
+    if not watched:
+        return []
+    left = {one.station: one.drift for one in watched if one.drift}
+    if not left:
+        words = f"none of {counted(len(watched), 'station')} has left its neighbours"
+        return [Check("sensors", "ok", words)]
+    told = [f"{name}: {found.reason}" for name, of_it in left.items() for found in of_it.values()]
+    more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
+    note = Check(
+        "sensors", "note",
+        f"{counted(len(told), 'sensor')} of {counted(len(left), 'station')} away from the neighbours: "
+        + "; ".join(told[:_SHOWN]) + more,
+        f"`skyfuse calibration suggest {next(iter(left))}` says what would take one back, if it is not to be"
+        " replaced; its neighbours do not listen to it meanwhile",
+    )  # fmt: skip
+    return [note]
