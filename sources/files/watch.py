@@ -67,7 +67,7 @@ class FolderWatch:
         self._jobs: list[_ReadingFiles | _Pictures] = [
             _ReadingFiles(one, reception, zone_of, now) for one in folders
         ]
-        self._jobs += [_Pictures(one, reception, report) for one in cameras]
+        self._jobs += [_Pictures(one, reception, report, now) for one in cameras]
 
     async def serve(self) -> None:
         """Watch them until cancelled. A folder that cannot be used is tried again."""
@@ -190,12 +190,17 @@ class _Pictures:
     keeps = False
 
     def __init__(
-        self, entry: CameraEntry, reception: TakesArrivals, report: Callable[[SourceChange], None]
+        self,
+        entry: CameraEntry,
+        reception: TakesArrivals,
+        report: Callable[[SourceChange], None],
+        now: Callable[[], float],
     ) -> None:
         assert entry.folder is not None
         self._entry = entry
         self._reception = reception
         self._report = report
+        self._now = now
         self._word = ""
         self.inbox = Inbox(entry.folder, _PICTURE_QUIET_S)
 
@@ -224,6 +229,7 @@ class _Pictures:
                     camera=self._entry.camera,
                     origin=f"folder {self.inbox.folder}",
                     crop=self._entry.area,
+                    read_at=round(self._now() * 1000),
                 )
             )
         )

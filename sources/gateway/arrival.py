@@ -78,7 +78,7 @@ class Arrival(NamedTuple):
         headers: of the request, by lower-case name; only those that adapters read.
         receiver: who stamped it where it has no time.
         zone: of the station's civil time, where the way in knows; else its record's.
-        read_at: when it was read, ms, of a file: its own time may be older than what is in it.
+        read_at: when it was read, ms, of a file: its own time says nothing of the present.
     """
 
     adapter: str
@@ -107,6 +107,7 @@ class Picture:
         camera: of that station.
         way, origin, scope: as of an `Arrival`.
         crop: the part that is kept, where not all of it is.
+        read_at: when it was read, ms, of a file: both times are the file's own.
     """
 
     station: str
@@ -118,6 +119,7 @@ class Picture:
     origin: str = ""
     scope: KeyScope = ALL_STATIONS
     crop: Area | None = None
+    read_at: int = 0
 
 
 class Receipt(NamedTuple):

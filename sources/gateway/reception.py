@@ -317,7 +317,7 @@ class Reception:
 
     async def _frame(self, picture: Picture) -> tuple[FrameHeader, bytes]:
         """The frame that is published. Raises Refused."""
-        check_clock(_moment(picture.taken_at), from_ms(picture.received_at))
+        check_clock(_moment(picture.taken_at), from_ms(picture.read_at or picture.received_at))
         data = picture.data
         if picture.crop is not None or not self._settings.keep_originals:
             try:

@@ -47,7 +47,7 @@ class Context:
         topic: MQTT topic, or path of the request.
         headers: of the request, by lower-case name.
         receiver: who took it in, for payloads without a time: an MQTT broker, or this server.
-        read_at: when it was read, of a file; no clock of it can be ahead of that.
+        read_at: when it was read, of a file: what a clock can have said goes by that, where it is known.
         codec_of: decoder of the raw bytes of a device of these names (EUI, name, model, application), for
             network servers that have none for it.
     """

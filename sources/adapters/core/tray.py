@@ -184,7 +184,7 @@ class Tray(Ledger):
         received_at = self.context.received_at
         zone = self.format.zone_of(self.context)
         found = moment(raw, zone, received_at, after, self.format.formats, before)
-        now = max(received_at, self.context.read_at or received_at)
+        now = self.context.read_at or received_at
         (check_future if self.format.portal else check_clock)(found.at, now)
         return found
 

@@ -100,6 +100,23 @@ def test_a_file_that_looks_older_than_what_is_in_it_is_read_all_the_same(tmp_pat
     asyncio.run(run())
 
 
+@pytest.mark.parametrize(("at", "code"), [(946_800_000, "clock_reset"), (4_000_000_000, "future_time")])
+def test_a_picture_of_a_camera_whose_clock_is_wrong_is_the_camera_s_trouble(
+    tmp_path: Path, at: int, code: str
+) -> None:
+    camera = CameraEntry.model_validate({"station": "roof", "camera": "mast", "folder": tmp_path})
+
+    async def run() -> None:
+        (tmp_path / "a.jpg").write_bytes(picture(1))
+        os.utime(tmp_path / "a.jpg", (at, at))
+        (tmp_path / "b.jpg").write_bytes(picture(2))
+        async with _watching(tmp_path, [camera]) as log:
+            await _until(lambda: len(log.frames) == 1 and len(_names(tmp_path / FAILED)) == 2)
+        assert f"[{code}]" in (tmp_path / FAILED / "a.jpg.reason.txt").read_text()
+
+    asyncio.run(run())
+
+
 def test_kafka_away_leaves_the_file_until_it_is_back(tmp_path: Path) -> None:
     async def run() -> None:
         (tmp_path / "a.csv").write_text(_table(3))
