@@ -17,13 +17,15 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from network.conditioning import Conditioning, unheard_in, with_bias
+from network.conditioning import Conditioning, bias_of, unheard_in, with_bias
 from network.intervals import Intervals, checked
 from network.kin import among_kin, by_others
 from network.members import Members, Silence
+from network.newcomers import MovedHour, doubt_beyond, doubted, means_of_others, moved_covariance
 from network.past import Past, age_class, observed
 from network.scale import from_log, to_log
 from network.silence import expected, kinds_of
+from network.sweep import LEAST
 from schemas.arrays import Bool, Float64
 from schemas.errors import ArrayError
 from schemas.times import HOUR_MS
@@ -38,12 +40,8 @@ _DAILY_FORGOTTEN: Final = 1.0 - 0.5 ** (24.0 / MEAN_HOURS)
 PRIOR_HOURS: Final = 36.0
 #: Standard deviation (log scale) before anything is known.
 FIRST_SPREAD: Final = 0.5
-#: How much more the near ones count for the mean of a place never heard: power of their prior correlation.
-LEVEL_POWER: Final = 4
 #: Days that the mean of an hour of the day is slow to leave the mean of the day.
 _DAILY_PRIOR: Final = 5.0
-#: Hours in which a new sensor's mean is learned from its difference to the others rather than from itself.
-_NEW_HOURS: Final = 14 * 24.0
 #: Deviations from what the others expect beyond which a value is not listened to.
 DISTRUST: Final = 5.0
 #: Median of what a Gaussian's score is.
@@ -197,10 +195,19 @@ def estimate(cell: Cell, t_ms: int, values: Float64) -> Estimates:
     lasting = cell.past.lasting
     by_last = np.where(once, cell.last[rows, rows] - np.einsum("ij,ij->i", weights, cell.last), 0.0)
     by_day = np.where(once, cell.day[rows, rows] - np.einsum("ij,ij->i", weights, cell.day), 0.0)
+    # What a new one's mean stands apart by counts in part, as a difference of its past.
+    not_lasting = np.where(silent, doubted(cell.members, cell.level, cell.heard), 0.0)
+    by_last, by_day = by_last + not_lasting, by_day + not_lasting
     mean = (
-        mean + lasting.last[pollutants, kinds, ages] * by_last + lasting.day[pollutants, kinds, ages] * by_day
+        mean
+        - not_lasting
+        + lasting.last[pollutants, kinds, ages] * by_last
+        + lasting.day[pollutants, kinds, ages] * by_day
     )
     shares = _shares(cell, weights, np.where(once, 1.0 - lasting.remains[pollutants, kinds, ages], 0.0))
+    # The size of its errors tells of a new one's doubt, too, once there are some.
+    beyond = doubt_beyond(cell.members, cell.level, cell.heard) * cell.intervals.believed[kinds, rows]
+    variance = np.maximum(variance + beyond, LEAST * variance)
     variance = variance * np.where(once, lasting.remains[pollutants, kinds, ages], 1.0)
     # What is heard: what the others say of it.
     alone, left_alone = by_others(hour.conditioned, hour.deviation, hour.trusted)
@@ -276,33 +283,32 @@ def learned(cell: Cell, t_ms: int, values: Float64) -> Cell:
     silent = ~hour.heard
     beside = np.where(silent[:, None] & silent, hour.conditioned, 0.0)
     count = cell.heard + hour.heard
-    # Means: a new sensor's from its difference to the others, which is known much sooner than the weather is.
-    new = np.exp(-cell.heard / _NEW_HOURS)
-    moved = new * np.where(hour.heard, taught - alone, 0.0) + (1.0 - new) * taught
-    known = ~np.isnan(cell.level)
-    level_gain = np.where(known & (count > 0), np.maximum(1.0 / (count + 1.0), _MEAN_FORGOTTEN), 0.0)
-    shift = level_gain * np.where(known, moved, 0.0)
+    # Means: what is expected moves with those that it is expected from, as slowly as the eldest of them; how
+    # far the sensor is from that is known much sooner.
+    known = ~np.isnan(cell.level) & (count > 0)
+    eldest = float(count.max(initial=0.0))
+    apart = np.where(hour.heard, taught - alone, 0.0)
+    level_gain = np.maximum(1.0 / (count + 1.0), _MEAN_FORGOTTEN)
+    of_eldest = max(1.0 / (eldest + 1.0), _MEAN_FORGOTTEN)
+    shift = np.where(known, of_eldest * alone + level_gain * apart, 0.0)
     level = cell.level + shift
     daily = cell.daily.copy()
     of_day = (t_ms // HOUR_MS) % 24
     daily_gain = np.maximum(1.0 / (count / 24.0 + _DAILY_PRIOR), _DAILY_FORGOTTEN)
-    daily[of_day] += np.where(known & (count > 0), daily_gain * (moved - shift), 0.0)
+    daily_of_eldest = max(1.0 / (eldest / 24.0 + _DAILY_PRIOR), _DAILY_FORGOTTEN)
+    moved = daily_of_eldest * (1.0 - of_eldest) * alone + daily_gain * (1.0 - level_gain) * apart
+    daily[of_day] += np.where(known, moved, 0.0)
 
-    # Of one age for all but new ones, whatever was silent: only so the result is a covariance.
     since = cell.since + ((cell.since > 0.0) | hour.heard)
-    younger, elder = np.minimum(since[:, None], since), np.maximum(since[:, None], since)
-    # Where one is new, the hours that it was heard are not those that the elder's variance is of: there what
-    # is learned is how far it was from what was expected, along the elder; slowly, for all are moved at once.
-    left = taught - alone - shift
-    product = taught[:, None] * taught
-    of_younger = np.where(since[:, None] <= since, left[:, None] * taught, taught[:, None] * left)
-    new_part = 1.0 - younger / np.maximum(elder, 1.0)
-    weight = younger + 1.0 + (PRIOR_HOURS + 4.0 * len(members)) * new_part
-    gain = np.where(younger > 0.0, np.maximum(1.0 / weight, _FORGOTTEN), 0.0)
-    target = product + new_part * (of_younger + cell.covariance - product)
-    covariance = cell.covariance + gain * (target + beside - cell.covariance)
+    stated = np.where(
+        silent, np.diagonal(beside), np.where(hour.trusted, spread[Silence.SENSOR] ** 2, unknown)
+    )
+    around = np.maximum(stated - bias_of(cell.heard), 0.0)
+    moved_hour = MovedHour(alone, taught, shift, ~hour.heard, beside, around)
+    covariance = moved_covariance(cell.covariance, since, moved_hour, PRIOR_HOURS, _FORGOTTEN)
     lately = cell.lately if cell.lately.size else np.zeros(len(members))
-    lately = lately + np.diagonal(gain) * (taught - lately)
+    own_gain = np.maximum(1.0 / (since + 1.0), _FORGOTTEN)
+    lately = lately + np.where(since > 0.0, own_gain * (taught - lately), 0.0)
 
     whole = np.where(hour.heard, hour.deviation, filled)
     last = np.where(hour.heard[:, None], whole, cell.last) - shift
@@ -380,7 +386,7 @@ def _begun(cell: Cell, t_ms: int, values: Float64) -> Cell:
     if not starting.any():
         return cell
     of_day = (t_ms // HOUR_MS) % 24
-    near = _others(cell)
+    near = means_of_others(cell.members, cell.level)
     daily = np.where(starting, np.einsum("ij,hj->hi", near, cell.daily), cell.daily)
     first = np.einsum("ij,j->i", near, np.where(np.isnan(cell.level), 0.0, cell.level))
     alone = near.sum(axis=1) == 0.0
@@ -394,19 +400,9 @@ def _center(cell: Cell, t_ms: int) -> Float64:
     unheard = np.isnan(center)
     if not unheard.any():
         return center
-    near = _others(cell)
+    near = means_of_others(cell.members, cell.level)
     others = np.einsum("ij,j->i", near, np.where(unheard, 0.0, center))
     return np.where(unheard, np.where(near.sum(axis=1) > 0.0, others, np.nan), center)
-
-
-def _others(cell: Cell) -> Float64:
-    """(d, d) how much the mean of each counts for another of its pollutant, near ones most; rows sum to 1."""
-    members = cell.members
-    same = (members.pollutants[:, None] == members.pollutants) & ~np.isnan(cell.level)
-    weights = np.where(same, np.maximum(members.nearness, 1e-9) ** LEVEL_POWER, 0.0)
-    total = weights.sum(axis=1)
-    result: Float64 = weights / np.where(total > 0.0, total, 1.0)[:, None]
-    return result
 
 
 def _listened(cell: Cell, t_ms: int, values: Float64) -> _ListenedHour:

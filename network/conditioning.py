@@ -89,11 +89,16 @@ def _kriging(members: Members, known: Bool) -> Float64:
     return swept(members.prior + NOISE * np.eye(len(members)), np.flatnonzero(known).tolist())
 
 
+def bias_of(heard: Float64) -> Float64:
+    """(d,) variance that is taken for each one's lasting difference after so many hours heard."""
+    result: Float64 = BIAS**2 / (1.0 + heard / BIAS_HOURS)
+    return result
+
+
 def with_bias(covariance: Float64, heard: Float64) -> Float64:
     """(d, d) with the sensors' noise and what is not known of their lasting differences."""
     d = len(heard)
     own = np.diagonal(covariance)
-    bias = BIAS**2 / (1.0 + heard / BIAS_HOURS)
     result = covariance.copy()
-    result[np.arange(d), np.arange(d)] = own * (1.0 + NOISE) + bias
+    result[np.arange(d), np.arange(d)] = own * (1.0 + NOISE) + bias_of(heard)
     return result

@@ -57,6 +57,11 @@ class Intervals:
         """(pollutants, kinds, ages) share of intervals that held lately; NaN while too few were checked."""
         return np.where(self.checked >= _TOLD_FROM, self.rolling, np.nan)
 
+    @property
+    def believed(self) -> Float64:
+        """(kinds, d) part of each size that is not seen from errors but believed."""
+        return _SIZE_PRIOR / (self.count + _SIZE_PRIOR)
+
     @classmethod
     def fresh(cls, d: int) -> "Intervals":
         """Of a cell of `d` variables, before anything was heard."""

@@ -32,6 +32,13 @@ def played() -> tuple[np.ndarray, Cell]:
     return air, taught(air[:700])
 
 
+@pytest.fixture(scope="module")
+def both_played(played: tuple[np.ndarray, Cell]) -> list[tuple[np.ndarray, Cell]]:
+    """Two cities: of one the silent hours are a week, and too few to count nine in ten."""
+    air = city(OF, 900, seed=2)
+    return [played, (air, taught(air[:700]))]
+
+
 def silenced(row: np.ndarray, *variables: int) -> np.ndarray:
     result = row.copy()
     result[list(variables)] = np.nan
@@ -43,21 +50,22 @@ def silenced(row: np.ndarray, *variables: int) -> np.ndarray:
     ("silent", "least"), [((0,), 0.8), ((0, 1), 0.8), ((0, 1, 2), 0.8), ((0, 3, 6, 9), 0.6)], ids=str
 )
 def test_a_silent_sensor_is_filled_better_than_by_its_last_value(
-    played: tuple[np.ndarray, Cell], silent: tuple[int, ...], least: float
+    both_played: list[tuple[np.ndarray, Cell]], silent: tuple[int, ...], least: float
 ) -> None:
-    air, cell = played
-    truth, said, held = [], [], []
-    for hour in range(700, 900):
-        row = silenced(air[hour], *silent)
-        guess = estimate(cell, end(hour), row)
-        truth.append(air[hour, 0])
-        said.append(guess.value[0])
-        held.append(guess.lo[0] <= air[hour, 0] <= guess.hi[0])
-        assert not guess.trusted[list(silent)].any()
-        cell = learned(cell, end(hour), row)
-    error = np.array(said) - truth
-    last = air[699, 0] - np.array(truth)
-    assert np.sqrt((error**2).mean()) < 0.6 * np.sqrt((last**2).mean())
+    held = []
+    for air, cell in both_played:
+        truth, said = [], []
+        for hour in range(700, 900):
+            row = silenced(air[hour], *silent)
+            guess = estimate(cell, end(hour), row)
+            truth.append(air[hour, 0])
+            said.append(guess.value[0])
+            held.append(guess.lo[0] <= air[hour, 0] <= guess.hi[0])
+            assert not guess.trusted[list(silent)].any()
+            cell = learned(cell, end(hour), row)
+        error = np.array(said) - truth
+        last = air[699, 0] - np.array(truth)
+        assert np.sqrt((error**2).mean()) < 0.6 * np.sqrt((last**2).mean())
     assert least <= np.mean(held) <= 0.98
 
 

@@ -1,0 +1,149 @@
+"""What is new in a cell: a sensor known for hours among those known for months.
+
+Of a new sensor the others let expect a mean and weights, by the places. What it reads itself shows two
+things: how far it lasts from that mean, most of it in a day, and whom it moves with, in weeks. Both are
+learned from its difference to what is expected, for that is known much sooner than the weather is. What is
+expected itself moves with those that it is expected from.
+"""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from network.conditioning import BIAS, bias_of
+from network.members import Members
+from schemas.arrays import Bool, Float64
+
+#: How much more the near ones count for the mean of a place never heard: power of their prior correlation.
+LEVEL_POWER: Final = 4
+#: Part of all weight that others must have for their mean to be one.
+_FEW: Final = 1e-6
+#: Sensors that what is believed of lasting differences counts for beside those seen, and hours after which a
+#: sensor is one of these.
+_BIASES: Final = 2.0
+_SETTLED_HOURS: Final = 48.0
+#: Hours heard after which half of a new one's lasting difference is known.
+DOUBT_HOURS: Final = 10.0
+#: Part of the variance of lasting differences that is no more lasting than days.
+_WANDERING: Final = 0.1
+#: Hours heard from which a sensor is new no more.
+_YOUNG_HOURS: Final = 30 * 24.0
+#: Hours that what the places let expect of a new one's weights counts for, for each variable of the cell.
+_WEIGHT_HOURS: Final = 1.5
+
+
+def means_of_others(members: Members, level: Float64) -> Float64:
+    """(d, d) how much the mean of each counts for another of its pollutant, near ones most; rows sum to 1.
+
+    `level`: (d,) log scale, NaN where it is not known.
+    """
+    same = (members.pollutants[:, None] == members.pollutants) & ~np.isnan(level)
+    weights = np.where(same, np.maximum(members.nearness, 1e-9) ** LEVEL_POWER, 0.0)
+    total = weights.sum(axis=1)
+    result: Float64 = weights / np.where(total > 0.0, total, 1.0)[:, None]
+    return result
+
+
+def _differences(members: Members, level: Float64) -> tuple[Float64, Bool]:
+    """(d,) how far the mean of each is from that of the others of its pollutant, near ones most; and whether
+    there are any."""
+    near = means_of_others(members, level)
+    np.fill_diagonal(near, 0.0)
+    rows = near.sum(axis=1)
+    there = (rows > _FEW) & ~np.isnan(level)
+    told = np.einsum("ij,j->i", near, np.where(np.isnan(level), 0.0, level))
+    return np.where(there, level - told / np.where(there, rows, 1.0), 0.0), there
+
+
+def doubted(members: Members, level: Float64, heard: Float64) -> Float64:
+    """(d,) part of each new one's difference from its neighbours that is not yet taken for lasting.
+
+    `heard`: (d,) hours.
+    """
+    young = (heard > 0.0) & (heard < _YOUNG_HOURS)
+    if not young.any():
+        return np.zeros(len(members))
+    apart, _ = _differences(members, level)
+    return np.where(young, DOUBT_HOURS / (heard + DOUBT_HOURS) * apart, 0.0)
+
+
+def doubt_beyond(members: Members, level: Float64, heard: Float64) -> Float64:
+    """(d,) by how much the variance of what is not known of each new one's lasting difference is more than
+    conditioning takes it for.
+
+    Such differences are as large as those of the pollutant's known sensors; some of the size that is believed
+    in count beside them.
+    """
+    eldest = max(1.0, float(heard.max(initial=0.0)))
+    new = np.maximum(1.0 - heard / _YOUNG_HOURS, 0.0) * (1.0 - (heard / eldest) ** 2)
+    if not new.any():
+        return new
+    apart, there = _differences(members, level)
+    known = there & (heard >= _SETTLED_HOURS)
+    same = ((members.pollutants[:, None] == members.pollutants) & known).astype(np.float64)
+    squares = np.einsum("ij,j->i", same, apart**2)
+    variance = (BIAS**2 * _BIASES + squares) / (_BIASES + same.sum(axis=1))
+    doubt = DOUBT_HOURS / (heard + DOUBT_HOURS)
+    result: Float64 = new * (variance * (doubt + _WANDERING * (1.0 - doubt)) - bias_of(heard))
+    return result
+
+
+class MovedHour(NamedTuple):
+    """An hour as a covariance takes it in; all (d,) on the log scale less the mean of the hour.
+
+    Attributes:
+        alone: what the others let expect of each.
+        taught: what it reads, or is expected to.
+        shift: by how much its mean has moved.
+        silent: who was not heard.
+        beside: (d, d) covariance of those that are silent, given what is heard.
+        around: variance of each around what is expected, less what its lasting difference is in doubt by.
+    """
+
+    alone: Float64
+    taught: Float64
+    shift: Float64
+    silent: Bool
+    beside: Float64
+    around: Float64
+
+
+def moved_covariance(
+    covariance: Float64, since: Float64, hour: MovedHour, prior_hours: float, forgotten: float
+) -> Float64:
+    """(d, d) the covariance after an hour.
+
+    All but new ones are taken in with one weight, whatever was silent: only so the result is a covariance.
+
+    Args:
+        covariance: before.
+        since: (d,) hours since each was heard first, this one included; 0: never.
+        hour: the hour.
+        prior_hours: hours that what is believed at first counts for.
+        forgotten: part of the covariance that is forgotten in an hour.
+    """
+    younger, elder = np.minimum(since[:, None], since), np.maximum(since[:, None], since)
+    eldest = max(1.0, float(since.max(initial=0.0)))
+    new_part = 1.0 - younger / eldest
+    # What is expected of a new one keeps its weights as they are; what moves them is how far it was from
+    # that, along the elder; slowly, for all weights are moved at once.
+    left = hour.taught - hour.alone - (1.0 - since / eldest) * hour.shift
+    is_younger = 0.5 * (1.0 + np.sign(since - since[:, None]))
+
+    def of_younger(one: Float64) -> Float64:
+        product = one[:, None] * hour.taught
+        result: Float64 = is_younger * product + (1.0 - is_younger) * product.T
+        return result
+
+    kept, moving = of_younger(hour.alone), of_younger(left)
+    slow = prior_hours + _WEIGHT_HOURS * len(since)
+    own = np.arange(len(since))
+    kept[own, own] = hour.alone**2 + hour.around
+    moving[own, own] = np.where(hour.silent, 0.0, hour.taught**2 - hour.alone**2 - hour.around)
+    beside = hour.beside.copy()
+    beside[own, own] = 0.0
+    gain = np.maximum(1.0 / (younger + 1.0 + slow * new_part), forgotten)
+    of_elder = np.maximum(1.0 / (elder + 1.0), forgotten)
+    of_elder[own, own] = max(1.0 / (eldest + 1.0), forgotten)
+    there = younger > 0.0
+    return covariance + np.where(there, of_elder * (kept + beside - covariance) + gain * moving, 0.0)

@@ -1,0 +1,133 @@
+"""New sensors in a cell: what is learned of them, and that it stays when they fall silent."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from network.cell import Cell, estimate, fresh, learned
+from network.conditioning import BIAS, bias_of
+from network.newcomers import MovedHour, doubt_beyond, doubted, moved_covariance
+from network.scale import to_log
+from tests.network.cities import city, end, members
+
+OF = members(8, ("pm25",))
+D = len(OF)
+KEPT = 0.001
+
+
+def spread_like(random: np.random.Generator, d: int) -> np.ndarray:
+    root = random.normal(size=(d, d))
+    return root @ root.T / d + 0.1 * np.eye(d)
+
+
+@settings(max_examples=50)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 3000), st.integers(0, 4))
+def test_of_one_age_all_are_one_gaussian(seed: int, age: int, quiet: int) -> None:
+    """Oracle: of what is heard the product, of what is silent what is expected and its covariance."""
+    random = np.random.default_rng(seed)
+    before = spread_like(random, D)
+    silent = np.arange(D) < quiet
+    beside = np.where(silent[:, None] & silent, spread_like(random, D), 0.0)
+    alone = random.normal(size=D)
+    taught = np.where(silent, alone, random.normal(size=D))
+    around = np.where(silent, np.diagonal(beside), random.uniform(0.1, 1.0, D))
+    hour = MovedHour(alone, taught, random.normal(size=D), silent, beside, around)
+    after = moved_covariance(before, np.full(D, float(age)), hour, 36.0, KEPT)
+    gain = max(1.0 / (age + 1.0), KEPT)
+    np.testing.assert_allclose(
+        after, before + gain * (np.outer(taught, taught) + beside - before), rtol=1e-9, atol=1e-12
+    )
+
+
+@settings(max_examples=50)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 500))
+def test_the_weights_of_a_silent_new_one_stay_as_they_are(seed: int, age: int) -> None:
+    random = np.random.default_rng(seed)
+    covariance = spread_like(random, D)
+    weights = np.linalg.solve(covariance[1:, 1:], covariance[1:, 0])
+    since = np.full(D, 1000.0)
+    since[0] = age
+    silent = np.arange(D) == 0
+    for _ in range(5):
+        heard = random.normal(size=D)
+        told = np.where(silent, weights @ heard[1:], heard)
+        hour = MovedHour(told, told, np.zeros(D), silent, np.zeros((D, D)), np.ones(D))
+        # What the others are taught by themselves is no matter here: they are what they read.
+        others = hour._replace(alone=np.where(silent, told, 0.0))
+        covariance = moved_covariance(covariance, since, others, 36.0, KEPT)
+    np.testing.assert_allclose(
+        np.linalg.solve(covariance[1:, 1:], covariance[1:, 0]), weights, rtol=1e-6, atol=1e-9
+    )
+
+
+def played(own_hours: int, apart: float) -> tuple[Cell, np.ndarray]:
+    """A town of which the first station is heard for some hours only, after three weeks of the others."""
+    air = city(OF, 504 + 240)
+    air[:, 0] *= apart
+    cell = fresh(OF)
+    for hour in range(504):
+        row = air[hour].copy()
+        if hour < 504 - own_hours:
+            row[0] = np.nan
+        cell = learned(cell, end(hour), row)
+    return cell, air
+
+
+@pytest.fixture(scope="module")
+def errors() -> dict[int, tuple[np.ndarray, float]]:
+    """By hours of own data, the errors on the log scale over ten days of silence, and how often it held."""
+    found = {}
+    for own_hours in (0, 24, 168):
+        cell, air = played(own_hours, 1.6)
+        error, held = [], []
+        for hour in range(504, 744):
+            row = air[hour].copy()
+            row[0] = np.nan
+            said = estimate(cell, end(hour), row)
+            truth = air[hour, 0]
+            logs = to_log(np.array([said.value[0], truth]), np.zeros(2, dtype=np.int64))
+            error.append(logs[0] - logs[1])
+            held.append(said.lo[0] <= truth <= said.hi[0])
+            cell = learned(cell, end(hour), row)
+        found[own_hours] = np.array(error), float(np.mean(held))
+    return found
+
+
+def test_a_day_tells_most_of_what_lasts_and_a_week_the_rest(
+    errors: dict[int, tuple[np.ndarray, float]],
+) -> None:
+    lasting = {hours: abs(float(error.mean())) for hours, (error, _) in errors.items()}
+    assert lasting[0] > 0.2
+    assert lasting[24] < 0.4 * lasting[0]
+    assert lasting[168] < 0.3 * lasting[0]
+    assert errors[168][0].std() < 0.7 * errors[0][0].std()
+    assert errors[24][1] >= 0.8
+
+
+def test_of_a_difference_half_is_doubted_after_ten_hours_and_nothing_after_a_month() -> None:
+    level = np.zeros(D)
+    level[0] = 1.0
+    heard = np.full(D, 2000.0)
+    for hours, left in ((0.0, 0.0), (10.0, 0.5), (90.0, 0.1), (720.0, 0.0)):
+        heard[0] = hours
+        assert doubted(OF, level, heard)[0] == pytest.approx(left)
+        assert (doubted(OF, level, heard)[1:] == 0.0).all()
+
+
+@pytest.mark.parametrize(("apart", "more"), [(0.02, False), (0.8, True)])
+def test_how_far_a_new_one_may_be_off_is_seen_from_those_that_are_known(apart: float, more: bool) -> None:
+    level = apart * np.where(np.arange(D) % 2, 1.0, -1.0)
+    level[0] = np.nan
+    heard = np.full(D, 2000.0)
+    heard[0] = 0.0
+    beyond = doubt_beyond(OF, level, heard)
+    assert (beyond[1:] == 0.0).all()
+    assert (beyond[0] > 0.0) == more
+    assert beyond[0] > -(BIAS**2)  # some is left, however alike they are
+
+
+def test_a_region_of_which_nothing_is_known_goes_by_what_is_believed() -> None:
+    nothing = np.full(D, np.nan)
+    np.testing.assert_allclose(doubt_beyond(OF, nothing, np.zeros(D)), 0.0, atol=1e-12)
+    assert bias_of(np.zeros(1))[0] == BIAS**2
