@@ -21,7 +21,7 @@ from network.conditioning import Conditioning, bias_of, unheard_in, with_bias
 from network.intervals import Intervals, checked
 from network.kin import among_kin, by_others
 from network.members import Members, Silence
-from network.newcomers import MovedHour, doubt_beyond, doubted, means_of_others, moved_covariance
+from network.newcomers import MovedHour, doubt_beyond, doubted, means_of_others, moved_covariance, moved_mean
 from network.past import Past, age_class, observed
 from network.scale import from_log, to_log
 from network.silence import expected, kinds_of
@@ -307,8 +307,7 @@ def learned(cell: Cell, t_ms: int, values: Float64) -> Cell:
     moved_hour = MovedHour(alone, taught, shift, ~hour.heard, beside, around)
     covariance = moved_covariance(cell.covariance, since, moved_hour, PRIOR_HOURS, _FORGOTTEN)
     lately = cell.lately if cell.lately.size else np.zeros(len(members))
-    own_gain = np.maximum(1.0 / (since + 1.0), _FORGOTTEN)
-    lately = lately + np.where(since > 0.0, own_gain * (taught - lately), 0.0)
+    lately = moved_mean(lately, since, moved_hour, PRIOR_HOURS, _FORGOTTEN)
 
     whole = np.where(hour.heard, hour.deviation, filled)
     last = np.where(hour.heard[:, None], whole, cell.last) - shift

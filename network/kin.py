@@ -22,6 +22,9 @@ from schemas.parameters import POLLUTANTS, Pollutant
 _FAMILIES: Final[dict[Pollutant, int]] = {"pm25": 0, "pm10": 0, "no2": 1, "so2": 2, "co": 3, "o3": 4}
 _FAMILY: Final = np.array([_FAMILIES[name] for name in POLLUTANTS])
 
+#: Part of a variance about the long mean that the mean of the same weeks may be.
+_MOST_MEAN: Final = 0.9
+
 
 def among_kin(
     covariance: Float64, lately: Float64, pollutants: NDArray[np.int64], order: NDArray[np.int64]
@@ -35,6 +38,9 @@ def among_kin(
         order: (d,) in which the variables are swept.
     """
     family = _FAMILY[pollutants]
+    # Of a new one the two are not of the same hours: some of its variance is left all the same.
+    most = np.sqrt(_MOST_MEAN * np.diagonal(covariance))
+    lately = np.clip(lately, -most, most)
     return Conditioning(
         np.where(family[:, None] == family, covariance - lately[:, None] * lately, 0.0), order.tolist()
     )

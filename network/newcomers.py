@@ -147,3 +147,15 @@ def moved_covariance(
     of_elder[own, own] = max(1.0 / (eldest + 1.0), forgotten)
     there = younger > 0.0
     return covariance + np.where(there, of_elder * (kept + beside - covariance) + gain * moving, 0.0)
+
+
+def moved_mean(
+    mean: Float64, since: Float64, hour: MovedHour, prior_hours: float, forgotten: float
+) -> Float64:
+    """(d,) the mean of the same weeks as `moved_covariance`, after an hour; arguments as there."""
+    eldest = max(1.0, float(since.max(initial=0.0)))
+    slow = (prior_hours + _WEIGHT_HOURS * len(since)) * (1.0 - since / eldest)
+    gain = np.maximum(1.0 / (since + 1.0 + slow), forgotten)
+    of_eldest = max(1.0 / (eldest + 1.0), forgotten)
+    moved = of_eldest * (hour.alone - mean) + gain * (hour.taught - hour.alone)
+    return mean + np.where(since > 0.0, moved, 0.0)

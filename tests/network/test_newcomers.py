@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from network.cell import Cell, estimate, fresh, learned
 from network.conditioning import BIAS, bias_of
-from network.newcomers import MovedHour, doubt_beyond, doubted, moved_covariance
+from network.kin import among_kin
+from network.newcomers import MovedHour, doubt_beyond, doubted, moved_covariance, moved_mean
 from network.scale import to_log
 from tests.network.cities import city, end, members
 
@@ -131,3 +132,25 @@ def test_a_region_of_which_nothing_is_known_goes_by_what_is_believed() -> None:
     nothing = np.full(D, np.nan)
     np.testing.assert_allclose(doubt_beyond(OF, nothing, np.zeros(D)), 0.0, atol=1e-12)
     assert bias_of(np.zeros(1))[0] == BIAS**2
+
+
+@settings(max_examples=50)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 3000))
+def test_of_one_age_the_mean_is_that_of_what_is_taught(seed: int, age: int) -> None:
+    random = np.random.default_rng(seed)
+    alone, taught, before = random.normal(size=(3, D))
+    hour = MovedHour(alone, taught, np.zeros(D), np.zeros(D, dtype=np.bool_), np.zeros((D, D)), np.ones(D))
+    after = moved_mean(before, np.full(D, float(age)), hour, 36.0, KEPT)
+    np.testing.assert_allclose(after, before + max(1.0 / (age + 1.0), KEPT) * (taught - before), rtol=1e-9)
+
+
+def test_a_new_ones_own_kind_is_asked_by_a_covariance_whatever_it_stood_at() -> None:
+    """Its variance may be less than the square of where it stood, for both are learned at their own pace."""
+    cov, stood = 0.02 * (0.5 * np.eye(D) + 0.5), np.zeros(D)
+    stood[0] = 0.4
+    kin = among_kin(cov, stood, OF.pollutants, np.arange(D))
+    silent = np.arange(D) > 0
+    for heard in (np.ones(D, dtype=np.bool_), silent, ~silent):
+        given_heard = kin.given(heard)
+        assert np.isfinite(given_heard).all()
+        assert (np.diagonal(given_heard)[~heard] > 0.0).all()
