@@ -129,7 +129,7 @@ def _show(report: EvaluationReport) -> None:
         "* the best of the US EPA (2012, 2024) and India tables on the sensors shown",
         style="italic", soft_wrap=True,
     )  # fmt: skip
-    partly = [entry["said"] for entry in summary["masks"].values() if 0 < entry.get("said", 1) < 1]
+    partly = [entry["said"] for entry in summary["masks"].values() if _said_partly(entry)]
     if partly:
         console.print(
             f"† it said something in a part of the windows only ({100 * min(partly):.0f} % at the least); in"
@@ -141,6 +141,11 @@ def _show(report: EvaluationReport) -> None:
     if sites:
         console.print()
         console.print(_sites_table(sites))
+
+
+def _said_partly(entry: Mapping[str, Any]) -> bool:
+    """Whether the model said something in a part of a pattern's windows."""
+    return 0 < float(entry.get("said", 1)) < 1
 
 
 def _masks_table(masks: Mapping[str, Any], shown: int) -> Table:
@@ -159,7 +164,7 @@ def _masks_table(masks: Mapping[str, Any], shown: int) -> Table:
             score = scored.get(name)
             known = score is not None and score["rmse"] is not None
             silent = name == "model" and entry.get("said") == 0
-            mark = "†" if name == "model" and 0 < entry.get("said", 1) < 1 else ""
+            mark = "†" if name == "model" and _said_partly(entry) else ""
             cells.append(
                 f"{score['rmse']:.1f}/{100 * score['accuracy']:.0f} %{mark}" if known and not silent else "-"
             )

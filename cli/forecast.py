@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cli.shared.fitting import fitting, screen
-from cli.shared.forecast_report import forecast_report, of_quarters
+from cli.shared.forecast_report import COLUMNS, forecast_report, of_quarters
 from cli.shared.training import bars, tell_left_out
 from datasets.provenance import Provenance
 from forecast.bundle import DEFAULT_FORECAST_BUNDLE, ForecastBundle
@@ -151,19 +151,7 @@ def evaluate_forecasts(
 
 def _table(scores: list[ForecastScore], intervals: bool) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in (
-        "h",
-        "model",
-        "RMSE",
-        "MAE",
-        "CRPS",
-        "in 90 %",
-        "of a quarter",
-        "skill",
-        "crossings",
-        "hits",
-        "false",
-    ):
+    for column in COLUMNS:
         table.add_column(column, no_wrap=True, justify="left" if column == "model" else "right")
     for horizon in dict.fromkeys(score.horizon for score in scores):
         for score in scores:

@@ -4,7 +4,7 @@ import os
 import sys
 import time
 import webbrowser
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
@@ -172,14 +172,15 @@ def address_of(settings: Settings) -> str:
 
 def answers(page: str, deadline: float) -> bool:
     """Whether a page answers, whatever it says; waited for until `deadline` (monotonic)."""
-    while True:
+
+    def answered() -> bool:
         try:
             urllib3.request("HEAD", page, retries=False, timeout=2.0)
-            return True
         except urllib3.exceptions.HTTPError:
-            if time.monotonic() >= deadline:
-                return False
-        time.sleep(0.2)
+            return False
+        return True
+
+    return _came_true(answered, deadline)
 
 
 def takes(pipeline: Pipeline, ways: Collection[str], deadline: float) -> bool:
@@ -187,13 +188,21 @@ def takes(pipeline: Pipeline, ways: Collection[str], deadline: float) -> bool:
 
     What devices publish before it has subscribed, an MQTT broker acknowledges and gives to nobody.
     """
-    while True:
+
+    def taking() -> bool:
         pipeline.read()
-        if pipeline.takes.issuperset(ways):
-            return True
+        return pipeline.takes.issuperset(ways)
+
+    return _came_true(taking, deadline)
+
+
+def _came_true(condition: Callable[[], bool], deadline: float) -> bool:
+    """Whether it held by `deadline` (monotonic); it is looked at once at least."""
+    while not condition():
         if time.monotonic() >= deadline:
             return False
         time.sleep(0.2)
+    return True
 
 
 def ways_in(settings: Settings, ways: Collection[str]) -> list[str]:

@@ -1,10 +1,16 @@
 """An evaluation of forecasts as a page of Markdown: scores, and what forecasts depend on."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
 from forecast.evaluation import ForecastScore
 from forecast.explanation import Dependence
 from schemas.parameters import LABELS
+
+#: Of a table of scores.
+COLUMNS: Final = (
+    "h", "model", "RMSE", "MAE", "CRPS", "in 90 %", "of a quarter", "skill", "crossings", "hits", "false",
+)  # fmt: skip
 
 
 def forecast_report(
@@ -28,8 +34,8 @@ def of_quarters(score: ForecastScore) -> str:
 def _scores(name: str, scores: Sequence[ForecastScore]) -> Iterator[str]:
     yield f"## {LABELS[name]}"
     yield ""
-    yield "| h | model | RMSE | MAE | CRPS | in 90 % | of a quarter | skill | crossings | hits | false |"
-    yield "|---|---|---|---|---|---|---|---|---|---|---|"
+    yield f"| {' | '.join(COLUMNS)} |"
+    yield f"|{'---|' * len(COLUMNS)}"
     for score in sorted(scores, key=lambda one: one.horizon):
         cells = [f"{s.value:.1f} ({s.low:.1f} to {s.high:.1f})" for s in (score.rmse, score.mae, score.crps)]
         yield (

@@ -6,19 +6,15 @@ What waits is kept as it would have been published, in its order, for as long as
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Final, TypeVar
+from typing import Final
 
 from schemas.reading import Reading
 from sources.adapters.core.translation import Facts
 from sources.gateway.arrival import ALL_STATIONS, Arrival, KeyScope, Picture
 from sources.gateway.errors import KafkaAway
+from sources.gateway.remembered import remember
 from streams.topics import FRAMES, QUARANTINE, READINGS, Topic
 
-T = TypeVar("T")
-
-
-#: Stations whose place, as they state it, is remembered; and those of which a picture was kept.
-_MOST: Final = 20_000
 #: Of a station that waits a picture is kept so often, ms: nobody has asked for more of them.
 _PICTURE_EVERY_MS: Final = 60_000
 
@@ -45,6 +41,7 @@ class Admission:
         self._known = known
         self._ready = ready
         self._within = within
+        #: Where stations state that they stand; and when a picture of each was kept.
         self._places: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self._pictures: OrderedDict[str, int] = OrderedDict()
 
@@ -52,7 +49,7 @@ class Admission:
         """The topic for a reading. Raises KafkaAway while the records have not been read."""
         for fact in facts:  # not every message says where its station stands
             if fact.latitude is not None and fact.longitude is not None:
-                _remember(self._places, fact.station, (fact.latitude, fact.longitude))
+                remember(self._places, fact.station, (fact.latitude, fact.longitude))
         return READINGS if self.lets_in(reading.station, arrival) else QUARANTINE
 
     def lets_in(self, station: str, arrival: Arrival) -> bool:
@@ -71,7 +68,7 @@ class Admission:
         last = self._pictures.get(picture.station)
         if last is not None and 0 <= picture.received_at - last < _PICTURE_EVERY_MS:
             return None
-        _remember(self._pictures, picture.station, picture.received_at)
+        remember(self._pictures, picture.station, picture.received_at)
         return QUARANTINE
 
     def _let_in(self, station: str, scope: KeyScope) -> bool:
@@ -88,13 +85,6 @@ class Admission:
         if not self._ready():
             raise KafkaAway("the station records have not been read yet: again in a moment", 2)
         return False
-
-
-def _remember(known: OrderedDict[str, T], station: str, what: T) -> None:
-    known[station] = what
-    known.move_to_end(station)
-    while len(known) > _MOST:
-        known.popitem(last=False)
 
 
 def _is_in(place: tuple[float, float], box: tuple[float, float, float, float]) -> bool:

@@ -16,12 +16,13 @@ from sources.adapters.core.translation import Facts
 from sources.gateway.arrival import Arrival, Picture, Receipt
 from sources.gateway.errors import KafkaAway
 from sources.gateway.reception import Publishes
+from sources.gateway.remembered import remember
 from streams.stage import Out
 from streams.topics import DEVICES
 
 log = logging.getLogger(__name__)
 
-#: Stations that are remembered, and that wait to be reported.
+#: Reports that wait, and sources that are known.
 _MOST: Final = 20_000
 #: What has not changed is reported again after so long, ms.
 _AGAIN_MS: Final = HOUR_MS
@@ -140,10 +141,7 @@ class DeviceReporter:
             at_ms = arrival.received_at
             if clock.code == code and at_ms - reported_at < _CLOCK_AGAIN_MS:
                 continue
-            self._unbelieved[station] = clock.code, at_ms
-            self._unbelieved.move_to_end(station)
-            if len(self._unbelieved) > _MOST:
-                self._unbelieved.popitem(last=False)
+            remember(self._unbelieved, station, (clock.code, at_ms))
             self._put(
                 lambda station=station, clock=clock, at=from_ms(at_ms): DeviceReport(  # type: ignore[misc]
                     station=station,
@@ -197,12 +195,8 @@ class DeviceReporter:
                 )
 
     def _of(self, station: str) -> _Reported:
-        one = self._stations.get(station)
-        if one is None:
-            one = self._stations[station] = _Reported()
-        self._stations.move_to_end(station)
-        while len(self._stations) > _MOST:
-            self._stations.popitem(last=False)
+        one = self._stations.get(station) or _Reported()
+        remember(self._stations, station, one)
         return one
 
     def _put(self, make: Callable[[], DeviceReport]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import OrderedDict
 
 import pytest
 
@@ -10,6 +11,7 @@ from schemas.device import DeviceReport
 from schemas.reading import Reading
 from settings.sections import GatewaySettings
 from sources.adapters.core.translation import Facts
+from sources.gateway import remembered
 from sources.gateway.admission import Admission
 from sources.gateway.arrival import KeyScope, Picture
 from sources.gateway.devices import DeviceReporter, SourceChange
@@ -247,3 +249,11 @@ def test_of_strangers_that_wait_the_fleet_hears_nothing():
     asyncio.run(one.report())
     assert {found.station for found in reports(log)} == {"roof"}
     assert len(reports(log)) == 3  # of its clock, its battery, and its birth
+
+
+def test_of_stations_the_latest_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remembered, "MOST", 3)
+    known: OrderedDict[str, int] = OrderedDict()
+    for at, station in enumerate(("a", "b", "c", "a", "d", "e")):
+        remembered.remember(known, station, at)
+    assert list(known.items()) == [("a", 3), ("d", 4), ("e", 5)]
