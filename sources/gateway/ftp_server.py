@@ -38,11 +38,12 @@ class FtpHost(NamedTuple):
     """What the server asks, in the threads of its clients.
 
     `admitted`: who shows a key, by user, key and address; None: nobody. `take`: the reply to an upload of
-    theirs, once it is known what became of it.
+    theirs, once it is known what became of it. `too_large`: the reply to one that was given up for its size.
     """
 
     admitted: Callable[[str, str, str], Any]
     take: Callable[[Any, bytes], str]
+    too_large: Callable[[Any], str]
 
 
 class FtpServer(ThreadedFTPServer):  # type: ignore[misc]
@@ -75,9 +76,11 @@ class _FtpUpload(io.BytesIO):
     """A file that comes in, held until it is whole. OSError: it is too large."""
 
     name = "upload"
+    too_large = False
 
     def write(self, chunk: Any) -> int:
         if self.tell() + len(chunk) > MAX_ORIGINAL_BYTES:
+            self.too_large = True
             raise OSError(errno.EFBIG, "File too large")
         return super().write(chunk)
 
@@ -168,9 +171,12 @@ class _FtpTransfer(DTPHandler):  # type: ignore[misc]
     timeout = _STALLS_S
 
     def close(self) -> None:
-        if not self._closed and self.receive and self.transfer_finished and self.file_obj is not None:
-            session = self.cmd_channel
-            self._resp = session.server.host.take(session.sender, self.file_obj.getvalue()), log.debug
+        if not self._closed and self.receive and self.file_obj is not None:
+            host, sender = self.cmd_channel.server.host, self.cmd_channel.sender
+            if self.file_obj.too_large:
+                self._resp = host.too_large(sender), log.debug
+            elif self.transfer_finished:
+                self._resp = host.take(sender, self.file_obj.getvalue()), log.debug
         super().close()
 
 

@@ -13,9 +13,10 @@ from concurrent.futures import CancelledError
 from functools import partial
 from typing import Final, NamedTuple
 
+from camera.image import MAX_ORIGINAL_BYTES
 from schemas.base import is_id
 from settings.sections import FtpSettings
-from sources.gateway.arrival import KeyScope, Picture, Receipt
+from sources.gateway.arrival import KeyScope, Picture
 from sources.gateway.devices import OK, SourceChange
 from sources.gateway.errors import FtpMissing, KafkaAway, NotAllowed
 from sources.gateway.keys import KeyRing
@@ -72,7 +73,7 @@ class FtpWay:
                 "gateway.ftp.port is set, and pyftpdlib is not installed: `pip install pyftpdlib` into the"
                 " environment of skyfuse, or install skyfuse[ftp]"
             ) from error
-        host = FtpHost(self._admitted, self._taken)
+        host = FtpHost(self._admitted, self._taken, self._too_large)
         self._bound: Callable[[], FtpServer] = partial(FtpServer, settings, host)
         self._reception = reception
         self._keys = keys
@@ -119,6 +120,14 @@ class FtpWay:
         except (CancelledError, TimeoutError):
             return "451 The gateway is being stopped: send it again."
 
+    def _too_large(self, sender: _FtpSender) -> str:
+        """The reply to an upload that was given up for its size. Of any thread but the loop's."""
+        assert self._loop is not None
+        metrics.TURNED_AWAY.labels(self.name, "too_large").inc()
+        words = f"its picture is larger than {MAX_ORIGINAL_BYTES} bytes: make it smaller at the camera"
+        self._loop.call_soon_threadsafe(self._become, sender, "too_large", words)
+        return f"552 More than {MAX_ORIGINAL_BYTES} bytes are not taken: send a smaller picture [too_large]."
+
     async def _take(self, sender: _FtpSender, data: bytes) -> str:
         now_ms = int(self._clock() * 1000)
         try:
@@ -136,17 +145,15 @@ class FtpWay:
         except Exception:
             log.exception("a picture of %s+%s", sender.station, sender.camera)
             return "451 Something went wrong that should not: send it again later."
-        self._become(sender, receipt)
         if receipt.refused:
-            return f"552 This is no picture that can be used [{receipt.refused[0].code}]."
+            code, why = receipt.refused[0].code, receipt.refused[0].why
+            self._become(sender, code, f"its picture cannot be used: {why}")
+            return f"552 This is no picture that can be used [{code}]."
+        self._become(sender, OK, "it sends pictures")
         return "226 It is taken."
 
-    def _become(self, sender: _FtpSender, receipt: Receipt) -> None:
-        """How the camera does, reported when it changes."""
-        word, words = OK, "it sends pictures"
-        if receipt.refused:
-            word = receipt.refused[0].code
-            words = f"its picture cannot be used: {receipt.refused[0].why}"
+    def _become(self, sender: _FtpSender, word: str, words: str) -> None:
+        """How the camera does, reported when it changes. Of the loop's thread."""
         camera = sender.station, sender.camera
         if self._words.get(camera) == word or (camera not in self._words and len(self._words) >= _MOST):
             return
