@@ -249,6 +249,7 @@ _CONTENTS: Final[Mapping[str, tuple[str, ...]]] = {
     topics.ALERTS.name: ("alert",),
     topics.ANNOTATIONS.name: ("annotation",),
     topics.QUARANTINE.name: ("reading",),
+    topics.QUARANTINED_FRAMES.name: ("frame",),
     topics.DEVICES.name: ("deviceReport",),
     topics.FLEET.name: ("stationHealth",),
     topics.WEATHER.name: ("weather",),
@@ -267,7 +268,14 @@ _ACTORS: Final[Sequence[tuple[str, str, tuple[Topic, ...], tuple[Topic, ...]]]] 
         "station",
         "a station or its gateway; `skyfuse simulate` and `skyfuse replay` in its place",
         (),
-        (topics.STATIONS, topics.FRAMES, topics.READINGS, topics.QUARANTINE, topics.DEVICES),
+        (
+            topics.STATIONS,
+            topics.FRAMES,
+            topics.READINGS,
+            topics.QUARANTINE,
+            topics.QUARANTINED_FRAMES,
+            topics.DEVICES,
+        ),
     ),
     (
         "vision",
@@ -344,7 +352,7 @@ _ACTORS: Final[Sequence[tuple[str, str, tuple[Topic, ...], tuple[Topic, ...]]]] 
     (
         "operator",
         "`skyfuse dlq`: looks at what was refused and sends it back, mended; `skyfuse stations adopt`",
-        (topics.DEAD_LETTERS, topics.QUARANTINE),
+        (topics.DEAD_LETTERS, topics.QUARANTINE, topics.QUARANTINED_FRAMES),
         (topics.STATIONS, topics.FRAMES, topics.READINGS),
     ),
     (

@@ -40,14 +40,17 @@ STATIONS: Final = Topic("aq.stations.v1", "Station records, the newest per stati
 CAMERA_BANDS: Final = Topic(
     "aq.camera-bands.v1", "far bands that were found, the newest per station counts", cleanup="compact"
 )
+#: How long pixels are kept, wherever they lie, ms.
+_PIXELS_MS: Final = 6 * HOUR_MS
+#: Only closed segments can be dropped: without this, pixels would stay for a week.
+_DROPPED_HOURLY: Final[Mapping[str, str]] = {"segment.ms": str(HOUR_MS)}
 FRAMES: Final = Topic(
     "aq.frames.v1",
     "camera frames: raw image bytes, metadata in headers",
-    retention_ms=6 * HOUR_MS,
+    retention_ms=_PIXELS_MS,
     # Three times schemas.frame.MAX_FRAME_BYTES: an oversized one is refused with a reason, not by the broker.
     max_bytes=12 * _MIB,
-    # Only closed segments can be dropped: without this, pixels would stay for a week.
-    extra={"segment.ms": str(HOUR_MS)},
+    extra=_DROPPED_HOURLY,
 )
 #: Larger than any reading need be: an oversized one is refused with a reason, not by the broker.
 READINGS: Final = Topic("aq.readings.v1", "sensor readings", max_bytes=12 * _MIB)
@@ -67,6 +70,13 @@ ANNOTATIONS: Final = Topic(
 )
 QUARANTINE: Final = Topic(
     "aq.quarantine.v1", "readings of stations that are not let in yet (gateway.unknown)", max_bytes=12 * _MIB
+)
+QUARANTINED_FRAMES: Final = Topic(
+    "aq.quarantined-frames.v1",
+    "camera frames of stations that are not let in yet, no longer than frames are kept",
+    retention_ms=_PIXELS_MS,
+    max_bytes=12 * _MIB,
+    extra=_DROPPED_HOURLY,
 )
 DEVICES: Final = Topic("aq.devices.v1", "what devices say of themselves, told by gateways where it changes")
 FLEET: Final = Topic(
@@ -122,6 +132,7 @@ TOPICS: Final = (
     ALERTS,
     ANNOTATIONS,
     QUARANTINE,
+    QUARANTINED_FRAMES,
     DEVICES,
     FLEET,
     WEATHER,

@@ -1,6 +1,6 @@
-"""Which stations are let in: those of records and rules; readings of others wait on their own topic. Pure.
+"""Which stations are let in: those of records and rules; what others send waits on topics of its own. Pure.
 
-What waits is kept as it would have been published, in its order, for as long as that topic keeps it.
+What waits is kept as it would have been published, in its order, for as long as those topics keep it.
 `skyfuse stations adopt` lets a station in, and publishes what it has sent.
 """
 
@@ -13,7 +13,7 @@ from sources.adapters.core.translation import Facts
 from sources.gateway.arrival import ALL_STATIONS, Arrival, KeyScope, Picture
 from sources.gateway.errors import KafkaAway
 from sources.gateway.remembered import remember
-from streams.topics import FRAMES, QUARANTINE, READINGS, Topic
+from streams.topics import FRAMES, QUARANTINE, QUARANTINED_FRAMES, READINGS, Topic
 
 #: Of a station that waits a picture is kept so often, ms: nobody has asked for more of them.
 _PICTURE_EVERY_MS: Final = 60_000
@@ -69,7 +69,7 @@ class Admission:
         if last is not None and 0 <= picture.received_at - last < _PICTURE_EVERY_MS:
             return None
         remember(self._pictures, picture.station, picture.received_at)
-        return QUARANTINE
+        return QUARANTINED_FRAMES
 
     def _let_in(self, station: str, scope: KeyScope) -> bool:
         # A key for this very station: whoever made it knows it.

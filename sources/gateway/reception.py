@@ -40,7 +40,7 @@ from sources.gateway.uplinks import Recent, uplink_of
 from streams import metrics
 from streams.boundary import guarded
 from streams.stage import Out
-from streams.topics import FRAMES, QUARANTINE, READINGS, Topic
+from streams.topics import FRAMES, QUARANTINED_FRAMES, READINGS, Topic
 
 log = logging.getLogger(__name__)
 
@@ -221,7 +221,7 @@ class Reception:
             return record, Receipt(published=1, stations=(picture.station,))
         if topic is None:
             more = "; of its pictures one a minute is kept"
-            return None, Receipt(remarks=_waits(picture.station, QUARANTINE, more))
+            return None, Receipt(remarks=_waits(picture.station, QUARANTINED_FRAMES, more))
         sender = [(ADAPTER_HEADER, FRAME.encode()), (ORIGIN_HEADER, picture.origin.encode())]
         record = Out(
             self._prefix + topic.name, picture.station.encode(), data, [*header.to_headers(), *sender]

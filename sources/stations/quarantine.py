@@ -1,8 +1,13 @@
-"""Readings that wait for their station to be let in: who waits, and their way onto the readings' topic."""
+"""What waits for its station to be let in: who waits, and the way onto the topics of readings and frames.
+
+Pictures wait on a topic of their own, which keeps them no longer than frames are kept. Those of 0.2.0 and
+before lie among the readings, told by their header.
+"""
 
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final
 
 from kafka.errors import KafkaError
@@ -12,8 +17,10 @@ from sources.errors import StationError
 from streams.record_sender import RecordSender
 from streams.stage import Out
 from streams.to_end import read_topic
-from streams.topics import FRAMES, QUARANTINE, READINGS
+from streams.topics import FRAMES, QUARANTINE, QUARANTINED_FRAMES, READINGS, Topic
 
+#: Pictures first: the readings behind them move the time on, and what came before is late then.
+_WAIT_ON: Final = (QUARANTINED_FRAMES, QUARANTINE)
 #: Header of a record without a value: those of its key before this offset have been published.
 RELEASED: Final = "x-released-to"
 #: Unconfirmed at most.
@@ -40,10 +47,10 @@ class Waiting:
 def waiting(connection: Mapping[str, Any], prefix: str) -> dict[str, Waiting]:
     """Who waits, by station. Raises TopicReadError."""
     found: dict[str, Waiting] = {}
-    for record in _unreleased(connection, prefix):
+    for record in chain.from_iterable(_unreleased(connection, prefix, topic) for topic in _WAIT_ON):
         station = (record.key or b"").decode(errors="replace")
         one = found.setdefault(station, Waiting(first=record.timestamp))
-        one.last = max(one.last, record.timestamp)
+        one.first, one.last = min(one.first, record.timestamp), max(one.last, record.timestamp)
         headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
         if headers.get(ADAPTER_HEADER) == FRAME:
             one.pictures += 1
@@ -70,7 +77,7 @@ def release(connection: Mapping[str, Any], prefix: str, station: str) -> int:
             for number in range(_ROUNDS):
                 if number:
                     time.sleep(_PAUSE_S)
-                count = _round(connection, prefix, station, sender)
+                count = sum(_round(connection, prefix, topic, station, sender) for topic in _WAIT_ON)
                 published += count
                 if number and not count:
                     break
@@ -81,9 +88,11 @@ def release(connection: Mapping[str, Any], prefix: str, station: str) -> int:
     return published
 
 
-def _round(connection: Mapping[str, Any], prefix: str, station: str, sender: RecordSender) -> int:
+def _round(
+    connection: Mapping[str, Any], prefix: str, waits_on: Topic, station: str, sender: RecordSender
+) -> int:
     count, upto = 0, 0
-    for record in _unreleased(connection, prefix, station):
+    for record in _unreleased(connection, prefix, waits_on, station):
         is_picture = dict(record.headers).get(ADAPTER_HEADER) == FRAME.encode()
         topic = FRAMES if is_picture else READINGS
         out = Out(prefix + topic.name, record.key, record.value, record.headers)
@@ -93,13 +102,15 @@ def _round(connection: Mapping[str, Any], prefix: str, station: str, sender: Rec
     sender.confirm()
     if count:
         marker = [(RELEASED, str(upto).encode())]
-        sender.publish(Out(prefix + QUARANTINE.name, station.encode(), None, marker))
+        sender.publish(Out(prefix + waits_on.name, station.encode(), None, marker))
     return count
 
 
-def _unreleased(connection: Mapping[str, Any], prefix: str, station: str | None = None) -> Iterator[Any]:
-    """What waits, in two passes: what was released says so behind it."""
-    topic = prefix + QUARANTINE.name
+def _unreleased(
+    connection: Mapping[str, Any], prefix: str, waits_on: Topic, station: str | None = None
+) -> Iterator[Any]:
+    """What waits on a topic, in two passes: what was released says so behind it."""
+    topic = prefix + waits_on.name
     only = None if station is None else station.encode()
     upto: dict[bytes | None, int] = {}
     for record in read_topic(connection, topic):

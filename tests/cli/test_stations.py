@@ -11,7 +11,7 @@ from infra.connect import environment
 from schemas.station import Station
 from streams.accept import Keys
 from streams.admin import create_topics
-from streams.topics import QUARANTINE, READINGS, STATIONS
+from streams.topics import FRAMES, QUARANTINE, QUARANTINED_FRAMES, READINGS, STATIONS
 from tests.harness import read_all
 
 
@@ -71,13 +71,18 @@ def test_who_waits_is_let_in_in_order_and_once(settings):
         for station in (b"stranger", b"other"):
             headers = [("x-gateway-adapter", b"skyfuse-json"), ("x-gateway-origin", b"10.0.0.7")]
             producer.send(topic, key=station, value=b"%d" % number, headers=headers)
+    pictures = settings.kafka.names.of(QUARANTINED_FRAMES)
+    for where, value in ((pictures, b"p2"), (topic, b"p1")):  # the second where version 0.2.0 kept them
+        headers = [("x-gateway-adapter", b"frame"), ("x-gateway-origin", b"10.0.0.7")]
+        producer.send(where, key=b"stranger", value=value, headers=headers)
     producer.close()
     said = run("waiting", code=1)
-    assert "stranger  5 readings" in said
+    assert "stranger  5 readings and 2 pictures" in said
     assert "skyfuse-json from 10.0.0.7" in said
-    assert "5 messages published" in run("adopt", "stranger", "--name", "Stranger")
+    assert "7 messages published" in run("adopt", "stranger", "--name", "Stranger")
     got = [(record.key, record.value) for record in read_all(settings, READINGS)]
     assert got == [(b"stranger", b"%d" % number) for number in range(5)]
+    assert {record.value for record in read_all(settings, FRAMES)} == {b"p1", b"p2"}
     assert "0 messages published" in run("adopt", "stranger")
     said = run("waiting", code=1)
     assert "other" in said

@@ -17,7 +17,7 @@ from sources.gateway.arrival import KeyScope, Picture
 from sources.gateway.devices import DeviceReporter, SourceChange
 from sources.gateway.errors import KafkaAway
 from sources.gateway.reception import Reception
-from streams.topics import DEVICES, QUARANTINE, READINGS
+from streams.topics import DEVICES, QUARANTINE, QUARANTINED_FRAMES, READINGS
 from tests.sources.cameras.servers import picture
 from tests.sources.gateway.desk import NOW, Log, arrival, desk
 
@@ -123,7 +123,7 @@ def test_pictures_of_strangers_wait_too_one_a_minute():
     assert first.remarks[0].code == second.remarks[0].code == "waits"
     assert (first.published, second.published) == (1, 0)
     assert log.frames == []
-    kept = log.on(QUARANTINE.name)
+    kept = log.on(QUARANTINED_FRAMES.name)
     times = [dict(one.headers)["ce_time"] for one in kept]
     assert times == [b"2026-08-21T10:00:00Z", b"2026-08-21T10:01:00Z"]
     assert dict(kept[0].headers)["x-gateway-adapter"] == b"frame"
