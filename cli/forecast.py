@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cli.shared.fitting import fitting, screen
-from cli.shared.forecast_report import COLUMNS, forecast_report, of_quarters
+from cli.shared.forecast_report import COLUMNS, forecast_report, of_quarters, of_skill
 from cli.shared.training import bars, tell_left_out
 from datasets.provenance import Provenance
 from forecast.bundle import DEFAULT_FORECAST_BUNDLE, ForecastBundle
@@ -27,6 +27,7 @@ from forecast.features import weather_ahead
 from forecast.folder import read_panel
 from forecast.models import ANCHORS, ForecastInputs
 from forecast.panel import Panel
+from forecast.surrogate import examples
 from schemas.arrays import Float32
 from schemas.parameters import LABELS
 
@@ -35,10 +36,12 @@ app = typer.Typer(
 )
 #: Rows that ride together in a network when a folder is scored: the stream takes them one by one.
 _BATCH: Final = 256
-#: Hours ahead whose dependence a report shows, from so many origins, on so many columns.
+#: Of a report: hours ahead whose dependence it shows, on so many columns; hours ahead of the forecasts that
+#: it explains; from how many origins.
 _DEPENDENCE_HOURS: Final = (6, 24)
-_DEPENDENCE_ORIGINS: Final = 40
 _COLUMNS: Final = 8
+_EXAMPLE_HOURS: Final = 12
+_SHOWN_ORIGINS: Final = 40
 
 
 class KnownWeather(StrEnum):
@@ -50,6 +53,7 @@ class KnownWeather(StrEnum):
 
 
 _TOLD: Final = {
+    KnownWeather.none: "The weather is known until each forecast is made, and not beyond.",
     KnownWeather.observed: "The weather to come is the observed one: a perfect forecast of it, which nobody"
     " has.",
     KnownWeather.erring: "The weather to come is the observed one with made errors, of the size that"
@@ -86,7 +90,8 @@ def evaluate_forecasts(
     report: Annotated[
         Path | None,
         typer.Option(
-            help="Also write a page of Markdown, with what forecasts depend on (--pollutant, or pm25)."
+            help="Also write a page of Markdown, with what forecasts depend on and some of them explained"
+            " (--pollutant, or pm25)."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
@@ -103,22 +108,15 @@ def evaluate_forecasts(
     scores = [score for score in scores if not pollutant or score.pollutant == pollutant]
     if report is not None:
         title = f"{loaded.manifest.name} {loaded.manifest.version} on {folder.name}"
-        origins = np.linspace(max(begins - panel.begins, 0), panel.hours - 1, _DEPENDENCE_ORIGINS).astype(
-            np.int64
-        )
-        shown = pollutant or "pm25"
+        inputs, mix, shown = ForecastInputs(panel, ahead), loaded.mix(_BATCH), pollutant or "pm25"
+        first = max(begins - panel.begins, 0)
+        origins = np.linspace(first, panel.hours - 1, _SHOWN_ORIGINS).astype(np.int64)
         depends = {
-            (shown, hours): dependences(
-                loaded.mix(),
-                ForecastInputs(panel, ahead),
-                origins,
-                list(LABELS).index(shown),
-                hours,
-                _COLUMNS,
-            )
+            (shown, hours): dependences(mix, inputs, origins, list(LABELS).index(shown), hours, _COLUMNS)
             for hours in _DEPENDENCE_HOURS
         }
-        report.write_text(forecast_report(title, scores, depends))
+        told = examples(mix, inputs, origins, list(LABELS).index(shown), _EXAMPLE_HOURS)
+        report.write_text(forecast_report(title, _TOLD[weather], scores, depends, told))
     if as_json:
         heading = {
             "bundle": loaded.manifest.name,
@@ -134,8 +132,7 @@ def evaluate_forecasts(
         " ug/m3; RMSE of the mean, MAE of the median, [where 90 % of weeks drawn anew lie]",
         highlight=False, soft_wrap=True, markup=False,
     )  # fmt: skip
-    if ahead is not None:
-        console.print(_TOLD[weather], soft_wrap=True)
+    console.print(_TOLD[weather], soft_wrap=True)
     if known:
         console.print(
             f"Trained on {', '.join(map(escape, known))}, too: those are no stations that it never saw.",
@@ -163,7 +160,7 @@ def _table(scores: list[ForecastScore], intervals: bool) -> Table:
             ]
             table.add_row(
                 str(horizon), score.model, *cells, f"{100 * score.coverage:.0f} %", of_quarters(score),
-                f"{100 * score.skill:+.0f} %",
+                of_skill(score) if intervals else f"{100 * score.skill:+.0f} %",
                 str(score.crossings), str(score.hits), str(score.alarms),
             )  # fmt: skip
     return table

@@ -16,8 +16,9 @@ Subject = Literal[
     "own", "neighbours", "others", "wind", "heat", "pressure", "rain", "clock", "horizon",
     "wind to come", "heat to come", "pressure to come", "rain to come",
 ]  # fmt: skip
-_SKY: Final[tuple[Subject, ...]] = ("heat", "heat", "pressure", "wind", "wind", "wind", "rain")
-_SKY_TO_COME: Final[tuple[Subject, ...]] = (
+#: What each of `WEATHER_CHANNELS` speaks of, as it was and as it is to come.
+SKY: Final[tuple[Subject, ...]] = ("heat", "heat", "pressure", "wind", "wind", "wind", "rain")
+SKY_TO_COME: Final[tuple[Subject, ...]] = (
     "heat to come", "heat to come", "pressure to come",
     "wind to come", "wind to come", "wind to come", "rain to come",
 )  # fmt: skip
@@ -49,7 +50,7 @@ def _of_origin() -> Iterator[Column]:
     for place in range(1, _P):
         for name in ("last value", "mean of 24 h", "neighbours"):
             yield Column("others", f"other pollutant {place}: {name}")
-    for channel, subject in enumerate(_SKY):
+    for channel, subject in enumerate(SKY):
         sky = WEATHER_CHANNELS[channel]
         yield from (Column(subject, name) for name in (sky, f"{sky}, mean of 6 h", f"{sky}, mean of 24 h"))
         if channel < 3:
@@ -62,7 +63,7 @@ def _of_horizon(told: int) -> Iterator[Column]:
     yield from (Column("own", f"same hour {days} before") for days in ("a day", "two days"))
     yield from (Column("clock", f"{name} then") for name in _CLOCK)
     for what in ("then", "mean until then", "mean of 6 h before then") if told else ():
-        for channel, subject in enumerate(_SKY_TO_COME):
+        for channel, subject in enumerate(SKY_TO_COME):
             yield Column(subject, f"{WEATHER_CHANNELS[channel]} {what}")
 
 
@@ -80,5 +81,5 @@ def _of_shifts() -> Iterator[Column]:
             yield Column("neighbours", f"other pollutant {place}: {name}")
     for channel in MOVES:
         sky = WEATHER_CHANNELS[channel]
-        yield Column(_SKY[channel], f"{sky}, change in 1 h")
-        yield from (Column(_SKY[channel], f"neighbours' {sky}{what}") for what in _MOVED)
+        yield Column(SKY[channel], f"{sky}, change in 1 h")
+        yield from (Column(SKY[channel], f"neighbours' {sky}{what}") for what in _MOVED)

@@ -48,7 +48,8 @@ class ForecastScore:
 
     RMSE is the mean's, MAE the median's; `crps` twice the mean pinball of the seven quantiles; `coverage`
     what share of outcomes lay from .05 to .95, `quarters` that of each quarter of a year, by the end of its
-    hours (UTC); `skill` 1 - MAE / MAE of persistence; of `crossings` hours above the threshold that were not
+    hours (UTC); `skill` 1 - MAE / MAE of persistence, `skill_range` where it lies for 90 % of draws of
+    weeks, the same weeks for both; of `crossings` hours above the threshold that were not
     above it at the origin, `hits` were foretold by the median, and `alarms` were foretold in vain.
     """
 
@@ -62,6 +63,7 @@ class ForecastScore:
     coverage: float
     quarters: dict[str, QuarterCoverage]
     skill: float
+    skill_range: tuple[float, float]
     skill_rmse: float
     crossings: int
     hits: int
@@ -130,12 +132,20 @@ def evaluate(
     truth = _truth(panel, origins)
     last = panel.values[:, origins, : len(POLLUTANTS)]
     scores: list[ForecastScore] = []
-    floor: dict[tuple[str, int], tuple[float, float]] = {}
+    floor: dict[tuple[str, int], _Floor] = {}
     for place, model in enumerate(models):
         said = calibrated(model.predict(inputs, origins, HORIZONS), truth, HORIZONS, every)
         scores.extend(_scores(model.name, said, truth, last, panel.begins + origins, floor))
         progress("models", place + 1, len(models))
     return scores
+
+
+class _Floor(NamedTuple):
+    """Persistence: MAE, RMSE, and its MAE in each draw of weeks (the same for every model)."""
+
+    mae: float
+    rmse: float
+    drawn: NDArray[np.float64]
 
 
 def _truth(panel: Panel, origins: NDArray[np.int64]) -> Float32:
@@ -147,7 +157,7 @@ def _truth(panel: Panel, origins: NDArray[np.int64]) -> Float32:
 
 def _scores(
     model: str, said: Float32, truth: Float32, last: Float32, hours: NDArray[np.int64],
-    floor: dict[tuple[str, int], tuple[float, float]],
+    floor: dict[tuple[str, int], _Floor],
 ) -> Iterator[ForecastScore]:  # fmt: skip
     for column, pollutant in enumerate(POLLUTANTS):
         for place, horizon in enumerate(HORIZONS):
@@ -163,8 +173,10 @@ def _scores(
             drawn = _by_week(hour // 168, np.stack([square, absolute, 2 * pinball], 1))
             rmse, mae = float(np.sqrt(square.mean())), float(absolute.mean())
             if model == "persistence":
-                floor[pollutant, horizon] = (mae, rmse)
-            base = floor.get((pollutant, horizon), (np.nan, np.nan))
+                floor[pollutant, horizon] = _Floor(mae, rmse, drawn[:, 1])
+            base = floor.get((pollutant, horizon), _Floor(np.nan, np.nan, drawn[:, 1]))
+            skills = [_skill(*both) for both in zip(drawn[:, 1].tolist(), base.drawn.tolist(), strict=True)]
+            skill_low, skill_high = np.quantile(skills, (0.05, 0.95)).tolist()
             edge = CROSSINGS[pollutant]
             now = last[:, :, column][known]
             calm = np.isfinite(now) & (now <= edge)
@@ -176,7 +188,7 @@ def _scores(
                 ScoreInterval(mae, *np.quantile(drawn[:, 1], (0.05, 0.95)).tolist()),
                 ScoreInterval(float(2 * pinball.mean()), *np.quantile(drawn[:, 2], (0.05, 0.95)).tolist()),
                 float(inside.mean()), _by_quarter(hour + horizon, inside),
-                _skill(mae, base[0]), _skill(rmse, base[1]),
+                _skill(mae, base.mae), (skill_low, skill_high), _skill(rmse, base.rmse),
                 int(crossed.sum()), int((crossed & foretold).sum()), int((foretold & ~crossed).sum()),
             )  # fmt: skip
 

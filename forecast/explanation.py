@@ -73,13 +73,18 @@ def explained_rows(
     told = inputs.told
     rows = PollutantRows(inputs, pollutant, np.array([origin])).at(horizon)[stations]
     shared, usual = _shared(mix, rows, told, pollutant, horizon)
-    last = inputs.features.last(pollutant, _ridge(mix).typical[pollutant])[stations, origin].tolist()
+    last = last_values(mix, inputs, pollutant)[stations, origin].tolist()
     for values, before, mean in zip(shared, last, means, strict=True):
         shares: dict[Subject, float] = {}
         for column, value in zip(columns(told), values.tolist(), strict=True):
             shares[column.subject] = shares.get(column.subject, 0.0) + value
         left = mean - before - usual - float(values.sum())
         yield ForecastExplanation(POLLUTANTS[pollutant], horizon, before, mean, usual, shares, left)
+
+
+def last_values(mix: Mix, inputs: ForecastInputs, pollutant: int) -> Float32:
+    """What persistence says at each hour of the panel: (stations, hours), ug/m3."""
+    return inputs.features.last(pollutant, _ridge(mix).typical[pollutant])
 
 
 def _ridge(mix: Mix) -> Ridge:

@@ -359,6 +359,8 @@ def weather_ahead(panel: Panel) -> Float32:
 #: Columns of a network's past and of its future, by hour.
 PAST: Final = 4 * _P + 2 * _W + 5
 FUTURE: Final = 2 * _W + 5
+#: Which of the past's are a station's own levels, in units of `Normalisation.typical`.
+OWN_LEVELS: Final = slice(_P, 2 * _P)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ from schemas.parameters import POLLUTANTS
 _LEVELS: Final = (0.0, *QUANTILES, 1.0)
 #: Quantiles closer together are one, ug/m3.
 _NARROW: Final = 1e-9
+#: What no air holds, ug/m3: some tables have no end for categories that a pollutant alone does not reach.
+_BEYOND: Final = 1e6
 _LOW, _MEDIAN, _HIGH = 0, QUANTILES.index(0.5), len(QUANTILES) - 1
 
 
@@ -73,6 +75,14 @@ def graded(
         else None
         for row in range(said.shape[0])
     ]  # fmt: skip
+
+
+def category_edges(edition: str, reference_celsius: float) -> dict[int, tuple[float, ...]]:
+    """Where the categories of each pollutant (its column) end, ug/m3, those that it reaches."""
+    return {
+        scale.column: tuple(edge for edge in scale.edges if edge < _BEYOND)
+        for scale in _scales(edition, reference_celsius)
+    }
 
 
 def share_below(quantiles: Float64, edge: float) -> Float64:

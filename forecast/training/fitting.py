@@ -88,7 +88,8 @@ def fit(
     torch.manual_seed(config.seed)
     device = kept.past.device
     generator = torch.Generator().manual_seed(config.seed)
-    model = Network(config.kind, config.window, config.width, config.dropout).to(device)
+    typical = material.normalisation.typical
+    model = Network(config.kind, config.window, config.width, config.dropout, typical).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.rate, weight_decay=config.decay)
     total = config.epochs * config.batches
     schedule = torch.optim.lr_scheduler.LambdaLR(

@@ -4,34 +4,70 @@ without.
 CNN-LSTM as in Zhang and Li 2022 (Chemosphere 308:136180), the attention over the past as in Yuan et al. 2025
 (Sci Rep, s41598-025-05877-2); theirs see one station, one pollutant and one step ahead. Here one network
 serves all stations, pollutants and hours, says quantiles, and its second LSTM reads the weather to come
-where there is one.
+where there is one. FL-CNN-LSTM (Bao et al. 2022) is shown the fuzzy grades of the past besides.
 """
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Final, Literal
 
 import torch
 from torch import nn
 
-from forecast.features import FUTURE, PAST
+from forecast.features import FUTURE, OWN_LEVELS, PAST
+from forecast.grades import category_edges
 from forecast.panel import QUANTILES
 from schemas.parameters import POLLUTANTS
 
-Architecture = Literal["cnn-lstm", "cnn-lstm-attention", "gru", "mixer"]
+Architecture = Literal["cnn-lstm", "cnn-lstm-attention", "fl-cnn-lstm", "gru", "mixer"]
+#: Whose categories the fuzzy grades are: the one that has some for all six pollutants by the hour.
+_GRADED_BY: Final = ("us-epa-2024", 25.0)
 _MEDIAN = QUANTILES.index(0.5)
 _OUT = len(QUANTILES) + 1
+
+
+class FuzzyGrades(nn.Module):
+    """How far each pollutant has passed from the middle of one category to that of the next (0 to 1), for all
+    categories: past (n, window, PAST) -> (n, window, `columns`).
+
+    A value's membership in a grade, which is 1 in its middle and passes linearly to the next one, is the
+    difference of two of these; the linear layer that follows makes it.
+    """
+
+    def __init__(self, typical: Sequence[float]) -> None:
+        super().__init__()
+        of, low, high = [], [], []
+        for column, edges in category_edges(*_GRADED_BY).items():
+            ends = [0.0, *edges, 2 * edges[-1] - edges[-2]]
+            middles = [(one + other) / 2 / typical[column] for one, other in pairwise(ends)]
+            of += [column] * len(edges)
+            low += middles[:-1]
+            high += middles[1:]
+        self.columns = len(of)
+        self.register_buffer("of", torch.tensor(of))
+        self.register_buffer("low", torch.tensor(low))
+        self.register_buffer("wide", torch.tensor(high) - torch.tensor(low))
+
+    def forward(self, past: Any) -> Any:
+        levels = past[..., OWN_LEVELS].index_select(-1, self.of)
+        return ((levels - self.low) / self.wide).clamp(0.0, 1.0)
 
 
 class Network(nn.Module):
     """past (n, window, PAST), future (n, 72, FUTURE) -> (n, 72, pollutants, 7 quantiles and the mean).
 
     What comes out is the change since the last value, in units of `spread` (72, pollutants): how far
-    persistence is off.
+    persistence is off. `typical` is `Normalisation.typical`.
     """
 
-    def __init__(self, kind: Architecture, window: int, width: int, dropout: float) -> None:
+    def __init__(
+        self, kind: Architecture, window: int, width: int, dropout: float, typical: Sequence[float]
+    ) -> None:
         super().__init__()
         self.kind, self.window = kind, window
-        self.inner = nn.Sequential(nn.Linear(PAST, width), nn.ReLU(), nn.Dropout(dropout))
+        self.grades = FuzzyGrades(typical) if kind == "fl-cnn-lstm" else None
+        shown = PAST + (0 if self.grades is None else self.grades.columns)
+        self.inner = nn.Sequential(nn.Linear(shown, width), nn.ReLU(), nn.Dropout(dropout))
         self.convolved = nn.Sequential(
             nn.Conv1d(width, width, 5, padding=2), nn.ReLU(), nn.Conv1d(width, width, 5, padding=2), nn.ReLU()
         )
@@ -54,7 +90,8 @@ class Network(nn.Module):
         self.register_buffer("steps", torch.linspace(0, 1, 72)[None, :, None])
 
     def forward(self, past: Any, future: Any) -> Any:
-        seen = self.inner(past)
+        shown = past if self.grades is None else torch.cat([past, self.grades(past)], -1)
+        seen = self.inner(shown)
         if self.kind != "gru":
             seen = seen + self.convolved(seen.transpose(1, 2)).transpose(1, 2)
         steps = self.steps.expand(future.shape[0], -1, -1)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from typer.testing import CliRunner
 from cli.main import app
 from forecast.evaluation import HORIZONS, erring, evaluate
 from forecast.folder import read_panel
-from forecast.models import Persistence
+from forecast.models import ForecastInputs, Origins, Persistence
 from forecast.panel import CHANNELS, Panel
+from schemas.arrays import Float32
 from schemas.base import format_time, from_ms
 
 LATE = 1_900_000_000_000
@@ -105,6 +107,35 @@ def test_scores_follow_their_formulas() -> None:
     assert list(by[6].quarters) == ["1970-Q1"]
     assert by[6].quarters["1970-Q1"].outcomes == 594
     assert by[6].quarter_range == (1.0, 1.0)
+
+
+def test_skill_s_range_is_of_the_same_weeks_for_both() -> None:
+    """Half as wrong as persistence in each week, weeks however different: half as wrong in every draw."""
+
+    class Halfway:
+        name = "halfway"
+
+        def predict(self, inputs: ForecastInputs, origins: Origins, horizons: Sequence[int]) -> Float32:
+            last, then = (
+                np.pad(inputs.panel.values[..., :6], ((0, 0), (0, 72), (0, 0)), constant_values=np.nan)[
+                    :, origins[:, None] + np.array([ahead])
+                ]
+                for ahead in (np.zeros(len(horizons), int), horizons)
+            )
+            return np.repeat(((last + then) / 2)[..., None], 8, axis=-1).astype(np.float32)
+
+    values = np.full((1, 168 * 8, len(CHANNELS)), np.nan, np.float32)
+    week = np.arange(168 * 8) // 168
+    values[0, :, 0] = 100 + np.arange(168 * 8) % 2 * (10 + 20 * (week % 3))
+    floor = Persistence(np.zeros((144, 6, 8), np.float32), (1.0,) * 6)
+    scores = evaluate(Panel(("s",), 0, (0.0,), values), [floor, Halfway()], 0, 1, None, lambda *_: None)
+    by = {score.model: score for score in scores if score.horizon == 1}
+    assert by["persistence"].mae.high > 1.2 * by["persistence"].mae.low
+    assert by["persistence"].skill_range == (0, 0)
+    low, high = by["halfway"].skill_range
+    assert low <= by["halfway"].skill <= high
+    assert high - low < 0.1
+    assert by["halfway"].skill == pytest.approx(0.5, abs=0.1)
 
 
 def test_coverage_is_told_by_the_quarter_in_which_an_hour_ends() -> None:

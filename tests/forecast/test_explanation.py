@@ -132,3 +132,6 @@ def test_an_evaluation_can_be_a_page(tmp_path: Path) -> None:
     assert "| 1 | persistence |" in text
     assert "## What PM2.5 24 h ahead depends on" in text
     assert any(f"| {column.name} | " in text for column in columns(0))
+    assert "not beyond" in text
+    assert "three forecasts 12 h ahead" in text
+    assert text.count("| what was known | exact | line |") == 3

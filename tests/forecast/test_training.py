@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,7 +104,8 @@ def test_weights_agree_from_anchor_to_anchor() -> None:
     np.testing.assert_allclose(found[0, :, 0, 1], [0.6, 0.4, 0.2, 0.3], rtol=1e-6)
 
 
-def test_weights_in_half_precision_say_nearly_the_same() -> None:
+@pytest.mark.parametrize("kind", ["cnn-lstm-attention", "fl-cnn-lstm"])
+def test_weights_in_half_precision_say_nearly_the_same(kind: Any) -> None:
     import onnxruntime as ort
     import torch
 
@@ -112,7 +114,7 @@ def test_weights_in_half_precision_say_nearly_the_same() -> None:
     from forecast.training.network import Network
 
     torch.manual_seed(0)
-    model = Network("cnn-lstm-attention", 24, 16, 0.0).eval()
+    model = Network(kind, 24, 16, 0.0, (60.0,) * 6).eval()
     past, future = torch.randn(3, 24, PAST), torch.randn(3, 72, FUTURE)
     with torch.no_grad():
         want = model(past, future).numpy()
@@ -122,3 +124,25 @@ def test_weights_in_half_precision_say_nearly_the_same() -> None:
     session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
     found = session.run(["change"], {"past": past.numpy(), "future": future.numpy()})[0]
     np.testing.assert_allclose(found, want, atol=0.02)
+
+
+def test_fuzzy_grades_pass_from_the_middle_of_a_category_to_that_of_the_next() -> None:
+    """PM2.5 of US EPA 2024: good to 9, moderate to 35.4 (middles 4.5 and 22.2), ... beyond 225.4 no end."""
+    import torch
+
+    from forecast.features import OWN_LEVELS, PAST
+    from forecast.training.network import FuzzyGrades
+
+    typical = 10.0
+    grades = FuzzyGrades((typical,) * 6)
+    past = torch.zeros(1, 6, PAST)
+    past[0, :, OWN_LEVELS.start] = torch.tensor([0.0, 4.5, 13.4, 22.25, 45.5, 900.0]) / typical
+    of_pm25 = grades(past)[0, :, :5].numpy()
+    membership = -np.diff(of_pm25, axis=1, prepend=1.0, append=0.0)
+    assert (membership >= 0).all()
+    np.testing.assert_allclose(membership.sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(membership[:2, 0], 1, atol=0.01)
+    np.testing.assert_allclose(membership[2, :2], 0.5, atol=0.01)
+    np.testing.assert_allclose(membership[3, 1], 1, atol=0.01)
+    np.testing.assert_allclose(membership[4, 2], 1, atol=0.01)
+    assert membership[5, 5] == 1
