@@ -240,6 +240,13 @@ def train_forecasts(
         typer.Option(formats=["%Y-%m-%d"], help="Learn only from what lies before this day (UTC)."),
     ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="At most so many epochs of each network.")] = 24,
+    network: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A neural network to train, again for each further one: cnn-lstm, cnn-lstm-attention,"
+            " fl-cnn-lstm (shown fuzzy grades), gru, mixer. The first two unless given."
+        ),
+    ] = None,
 ) -> None:
     """Train every model on a folder: a few minutes a pollutant, an hour or more for the networks without a
     GPU.
@@ -247,6 +254,7 @@ def train_forecasts(
     try:
         from forecast.training import run
         from forecast.training.fitting import NetworkConfig
+        from forecast.training.network import architectures
         from forecast.training.tables import TablesPlan
     except ImportError as error:
         raise ForecastError(
@@ -257,9 +265,9 @@ def train_forecasts(
     if until is not None:
         panel = panel.between(panel.begins, _hour(until))
     plan = run.TrainingPlan(
-        networks=(
-            NetworkConfig("cnn-lstm", epochs=epochs),
-            NetworkConfig("cnn-lstm-attention", epochs=epochs, seed=1),
+        networks=tuple(
+            NetworkConfig(kind, epochs=epochs, seed=place)
+            for place, kind in enumerate(architectures(network or ("cnn-lstm", "cnn-lstm-attention")))
         ),
         tabular=TablesPlan(jobs=min(os.cpu_count() or 1, 4)),
     )  # fmt: skip

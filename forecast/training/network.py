@@ -7,13 +7,14 @@ serves all stations, pollutants and hours, says quantiles, and its second LSTM r
 where there is one. FL-CNN-LSTM (Bao et al. 2022) is shown the fuzzy grades of the past besides.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import torch
 from torch import nn
 
+from forecast.errors import ForecastError
 from forecast.features import FUTURE, OWN_LEVELS, PAST
 from forecast.grades import category_edges
 from forecast.panel import QUANTILES
@@ -24,6 +25,17 @@ Architecture = Literal["cnn-lstm", "cnn-lstm-attention", "fl-cnn-lstm", "gru", "
 _GRADED_BY: Final = ("us-epa-2024", 25.0)
 _MEDIAN = QUANTILES.index(0.5)
 _OUT = len(QUANTILES) + 1
+
+
+def architectures(named: Sequence[str]) -> Iterator[Architecture]:
+    """Those of these names, each once. Raises ForecastError where there is none of a name."""
+    for name in dict.fromkeys(named):
+        known = [kind for kind in get_args(Architecture) if kind == name]
+        if not known:
+            raise ForecastError(
+                f"no network is called {name!r}: there are {', '.join(get_args(Architecture))}"
+            )
+        yield from known
 
 
 class FuzzyGrades(nn.Module):

@@ -34,14 +34,14 @@ def test_a_network_s_hours_become_a_bundle(panel: Panel, tmp_path: Path) -> None
 
     small = NetworkConfig("cnn-lstm-attention", window=24, width=8, epochs=2, batches=2, batch=16)
     plan = run.TrainingPlan(
-        networks=(replace(small, kind="cnn-lstm"), small), tabular=TablesPlan(400, 5, 8), every=24
+        networks=(replace(small, kind="fl-cnn-lstm"), small), tabular=TablesPlan(400, 5, 8), every=24
     )
     told: dict[str, int] = {}
     run.train(
         panel, tmp_path, "made", "1", Provenance("made up", "none"), plan,
         lambda what, done, _total: told.__setitem__(what, done),
     )  # fmt: skip
-    assert {"trees", "cnn-lstm", "cnn-lstm-attention", "mix"} <= told.keys()
+    assert {"trees", "fl-cnn-lstm", "cnn-lstm-attention", "mix"} <= told.keys()
     bundle = ForecastBundle.load(tmp_path)
     assert bundle.manifest.training.learned[0] == "pm25"
     for model in bundle.models():
@@ -146,3 +146,11 @@ def test_fuzzy_grades_pass_from_the_middle_of_a_category_to_that_of_the_next() -
     np.testing.assert_allclose(membership[3, 1], 1, atol=0.01)
     np.testing.assert_allclose(membership[4, 2], 1, atol=0.01)
     assert membership[5, 5] == 1
+
+
+def test_a_network_is_trained_by_its_name() -> None:
+    from forecast.training.network import architectures
+
+    assert list(architectures(["fl-cnn-lstm", "gru", "fl-cnn-lstm"])) == ["fl-cnn-lstm", "gru"]
+    with pytest.raises(ForecastError, match="'lstm'"):
+        list(architectures(["cnn-lstm", "lstm"]))
