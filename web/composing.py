@@ -46,7 +46,7 @@ from web.documents import (
 )
 from web.live import LiveState, is_active, shown
 from web.managing import RecordsPage
-from web.notable import notable
+from web.notable import most_telling, notable
 from web.parts import Parts
 from web.thinning import thin
 
@@ -306,8 +306,9 @@ def to_look_at(parts: Parts) -> NotablesList:
     # Copies: it is made in a thread, while more comes in.
     latest = {name: one.estimate for name, one in dict(parts.live.latest).items()}
     records, alerts = dict(parts.live.stations), dict(parts.live.alerts)
-    found = notable(latest, records, alerts, on_their_way(parts), stale, measured)
-    return NotablesList(notable=tuple(found))
+    coming = parts.coming
+    found = notable(latest, records, alerts, on_their_way(parts), stale, measured, coming=coming)
+    return most_telling(found, coming=coming)
 
 
 def quality_page(parts: Parts, hours: int, after: str | None, limit: int) -> QualityPage:

@@ -320,9 +320,17 @@ class Notable(Document):
 
 
 class NotablesList(Document):
-    """What to look at now, the most telling first."""
+    """What to look at now, the most telling first: open alerts, then one of each kind, then the others."""
 
     notable: tuple[Notable, ...]
+    more: Annotated[dict[str, int], Field(description="by `what`, how many there are beside these")] = {}
+    coming: Annotated[
+        bool,
+        Field(
+            description="there are no windows yet, or those that come are of a while ago: what there is of"
+            " the past is being worked off, and nothing follows from what is not told"
+        ),
+    ] = False
 
 
 class StationQuality(Document):

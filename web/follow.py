@@ -68,6 +68,9 @@ class Follower:
         self._asks: tuple[AIOKafkaConsumer, TopicPartition] | None = None
         #: Since when the broker is away, s since 1970; None: it is there.
         self.away_since: float | None = None
+        #: When a window that is newer than all before it came last, s since 1970; what was there at the start
+        #: is no news.
+        self.moved_at = float("-inf")
         #: Set, and made anew, with every news.
         self.news = asyncio.Event()
         #: Set when all there was at the start is known.
@@ -163,11 +166,14 @@ class Follower:
                 self._seek(consumer, place, begins[place], ends[place])
             while True:
                 fetched = await consumer.getmany(timeout_ms=1000)
+                before = self._live.furthest
                 for place, records in fetched.items():
                     topic = self._names[place.topic]
                     for record in records:
                         self._take(topic, record)
                     self._reached[place] = records[-1].offset + 1
+                if self.read.is_set() and self._live.furthest != before:
+                    self.moved_at = time.time()
                 if fetched:
                     self.stir()
                 if not self.read.is_set() and not [

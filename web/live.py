@@ -93,6 +93,8 @@ class LiveState:
         #: that of the first window that was seen here.
         self.measured: dict[str, dict[str, int]] = {}
         self.first: dict[str, int] = {}
+        #: End (ms) of the newest window that there ever was; None: there was none.
+        self.furthest: int | None = None
         #: Grow with every change of what they name, for caches of answers.
         self.latest_version = 0
         self.stations_version = 0
@@ -122,6 +124,7 @@ class LiveState:
         if not newer and place is None:
             return
         self.first.setdefault(station, end)
+        self.furthest = max(end, self.furthest or end)
         for name, one in estimate.pollutants.items():
             if one.kind != "imputed":
                 ends = self.measured.setdefault(station, {})
@@ -306,10 +309,14 @@ class WorkerAway(NamedTuple):
 
 
 class Absent(NamedTuple):
-    """What is away: Kafka since then (s since 1970; None: it is there), and workers."""
+    """What is away: Kafka since then (s since 1970; None: it is there), and workers.
+
+    `coming`: nothing new is there, because the past is being worked off.
+    """
 
     kafka_since: float | None = None
     workers: tuple[WorkerAway, ...] = ()
+    coming: bool = False
 
 
 def pulse(now_text: str, away: Absent) -> bytes:
@@ -321,5 +328,5 @@ def pulse(now_text: str, away: Absent) -> bytes:
         for one in away.workers
     ]
     return b"event: pulse\ndata: %s\n\n" % to_json(
-        {"now": now_text, "kafka_away_since": since, "workers_away": workers}
+        {"now": now_text, "kafka_away_since": since, "workers_away": workers, "coming": away.coming}
     )

@@ -1,5 +1,6 @@
 """What to look at now: nobody should have to find it out. Pure."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, Literal
@@ -12,11 +13,11 @@ from schemas.parameters import LABELS, POLLUTANTS, Pollutant
 from schemas.station import Station
 from schemas.times import MINUTE_MS
 from web.brief import left_out
-from web.documents import Notable, Sentence
+from web.documents import Notable, NotablesList, Sentence
 from web.why import main_carrier, mainly, said
 
 _NotableKind = Literal["lying", "drift", "silent", "camera_only", "pending", "alert", "stale"]
-#: Of each kind, so many are told.
+#: Of each kind, so many are told; of the others, how many there are.
 _EACH: Final = 3
 #: A sensor is silent when nothing came of it for so long (ms), and for so many of its declared periods.
 _SILENT_MS: Final = 10 * MINUTE_MS
@@ -34,8 +35,12 @@ def notable(
     pending: Sequence[tuple[str, PendingAlert]],
     stale: Callable[[str], bool],
     measured: Callable[[str, str], int],
+    *,
+    coming: bool = False,
 ) -> list[Notable]:
     """Sensors that lie, drift or are silent, stations of a camera alone, alerts and those about to open.
+
+    All there are, kind by kind: `most_telling` says which of them are told.
 
     Args:
         latest: each station's newest window.
@@ -45,13 +50,15 @@ def notable(
         stale: whether a station's newest window is no news any more.
         measured: end (ms) of the newest window in which a pollutant was measured at a station, or of the
             first one that is known.
+        coming: whether what there is of the past is being worked off: then old windows are no fault.
     """
     fresh = {name: one for name, one in latest.items() if not stale(name)}
     found: list[Notable] = []
     if latest and not fresh:  # all are behind: the pipeline is; what stood out then is told after that
-        found.append(_all_behind(latest))
+        if not coming:
+            found.append(_all_behind(latest))
         fresh = dict(latest)
-    found += _active(alerts, fresh)[:_EACH]
+    found += _active(alerts, fresh)
     found += [
         _of(
             "pending", station, one.rule, from_ms(one.at),
@@ -60,7 +67,7 @@ def notable(
                 rule=one.rule, severity=one.severity,
             ),
         )
-        for station, one in sorted(pending, key=lambda pair: pair[1].at)[:_EACH]
+        for station, one in sorted(pending, key=lambda pair: pair[1].at)
     ]  # fmt: skip
     lying, drifting, silent, alone = [], [], [], []
     for name, estimate in sorted(fresh.items()):
@@ -73,13 +80,37 @@ def notable(
             told = _of_a_camera(estimate)
             text = f"{name} has a camera alone: {told.text}"
             alone.append(Notable(what="camera_only", station=name, text=text, told=told))
-    found += lying[:_EACH] + drifting[:_EACH] + silent[:_EACH] + alone[:_EACH]
+    found += lying + drifting + silent + alone
     old = sorted(name for name in latest if name not in fresh)
     found += [
         _of("stale", name, "", latest[name].window.end, said("stale", "nothing new; what is shown is old"))
-        for name in old[:_EACH]
+        for name in old
+        if not coming
     ]
     return found
+
+
+def most_telling(found: Sequence[Notable], *, coming: bool = False) -> NotablesList:
+    """Those that are told, the most telling first, and how many more there are of each kind.
+
+    Open alerts before all else; then one of each kind, since what differs tells more than three of the same,
+    and what only informs last among them.
+    """
+    nth: Counter[str] = Counter()
+    placed = []
+    for one in found:
+        if nth[one.what] < _EACH:
+            behind = one.told is not None and one.told.values.get("severity") == "info"
+            turn = -1 if one.what == "alert" or _is_all_behind(one) else nth[one.what]
+            placed.append(((turn, behind), one))
+        nth[one.what] += 1
+    placed.sort(key=lambda pair: pair[0])
+    more = {what: count - _EACH for what, count in nth.items() if count > _EACH}
+    return NotablesList(notable=tuple(one for _, one in placed), more=more, coming=coming)
+
+
+def _is_all_behind(one: Notable) -> bool:
+    return one.told is not None and one.told.code == "all_stale"
 
 
 def _of(what: _NotableKind, station: str, detail: str, at: datetime | None, told: Sentence) -> Notable:
@@ -117,7 +148,11 @@ def _of_a_camera(estimate: Estimate) -> Sentence:
 
 def _active(alerts: Mapping[str, Alert], fresh: Mapping[str, Estimate]) -> list[Notable]:
     open_ones = [one for one in alerts.values() if one.event in ("open", "update")]
-    open_ones.sort(key=lambda one: (-SEVERITIES.index(one.severity), one.station not in fresh, one.id))
+    open_ones.sort(
+        key=lambda one: (
+            -SEVERITIES.index(one.severity), one.station not in fresh, -to_ms(one.since), one.id,
+        )
+    )  # fmt: skip
     return [
         _of(
             "alert", one.station, one.rule, one.since,

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from agents.rules_file import RulesSource
 from alerting.explained import PendingAlert
@@ -17,6 +18,11 @@ from web.live import Absent, LiveState
 from web.neighbours import Neighbours
 from web.pictures import CameraPictures
 from web.workers import Workers
+
+#: Seconds: newest windows older than this are of a while ago; and for so long after the last move the past is
+#: said to be worked off.
+_WHILE_S: Final = 900.0
+_MOVES_S: Final = 60.0
 
 
 class PendingMemo:
@@ -63,4 +69,14 @@ class Parts:
     @property
     def away(self) -> Absent:
         """What does not answer now."""
-        return Absent(self.follower.away_since, self.workers.away)
+        return Absent(self.follower.away_since, self.workers.away, self.coming)
+
+    @property
+    def coming(self) -> bool:
+        """Whether what is shown is of a while ago, or nothing, because the past is being worked off."""
+        if self.follower.away_since is not None:
+            return False
+        newest, now = self.live.furthest, self.now()
+        if newest is None or now - newest / 1000 <= _WHILE_S:
+            return newest is None
+        return not self.follower.read.is_set() or now - self.follower.moved_at <= _MOVES_S

@@ -44,7 +44,7 @@ async def events(parts: Parts, last_id: str | None, station: str | None) -> Asyn
             for event in missed:
                 if station is None or event.station == station:
                     yield event.data
-        pulsed, told = time.monotonic(), Absent()
+        pulsed, told = float("-inf"), Absent()
         while True:
             news = follower.news
             found = live.since(at)

@@ -5,15 +5,17 @@ from typing import Any
 
 import pytest
 
+from alerting.explained import PendingAlert
 from fusion.together.departures import drift_of
 from network.drift import Departure
+from schemas.alert import Alert, Severity
 from schemas.base import format_time, from_ms
 from schemas.estimate import Estimate
 from schemas.station import Camera, Sensor, Station
 from tests.samples import T0, estimate, imputed
 from web.brief import brief
 from web.documents import Notable
-from web.notable import notable
+from web.notable import most_telling, notable
 
 CAMERA = Station(station="hill", cameras=(Camera(camera="main"),))
 SENSORS = Station(station="park", sensors=(Sensor(sensor="pm", parameters=("pm25", "pm10")),))
@@ -81,3 +83,46 @@ def test_a_sensor_that_drifts_is_something_to_look_at() -> None:
     [found] = look(estimate("park", drift={"pm25": gone}))
     assert (found.what, found.detail, found.at) == ("drift", "pm25", gone.since)
     assert found.text == f"park: {gone.reason}"
+
+
+def alert(station: str, severity: Severity, minute: int) -> Alert:
+    at = from_ms(1000 * (T0 + 60 * minute))
+    return Alert(
+        id=f"{station}/us-aqi/{format_time(at)}", sequence=0, event="open", station=station, rule="us-aqi",
+        severity=severity, at=at, since=at, reason="much",
+    )  # fmt: skip
+
+
+def crowd(*alerts: Alert) -> list[Notable]:
+    """One of each kind, three of some, and an alert that will only inform."""
+    carried = imputed(9.0, 2.0, 20.0, refused={"pm": "stuck"})
+    lying = [estimate(f"liar{n}", pollutants={"pm25": carried}) for n in range(5)]
+    hill = estimate("hill", pollutants={"pm25": imputed(9.0, 2.0, 20.0, method="camera")}, sides="image")
+    latest = {one.station: one for one in [*lying, hill]}
+    soon = PendingAlert("mostly-imputed", "info", 1000 * (T0 + 60))
+    opened = {one.id: one for one in alerts}
+    return notable(latest, {"hill": CAMERA}, opened, [("hill", soon)], lambda _: False, lambda *_: 0)
+
+
+def test_every_open_alert_is_told_before_all_else_and_what_only_informs_after_the_other_kinds() -> None:
+    found = most_telling(
+        crowd(alert("old", "minor", 1), alert("new", "minor", 50), alert("worst", "severe", 0))
+    )
+    assert [(one.what, one.station) for one in found.notable[:3]] == [
+        ("alert", "worst"), ("alert", "new"), ("alert", "old"),
+    ]  # fmt: skip
+    assert [one.what for one in found.notable[3:6]] == ["lying", "camera_only", "pending"]
+    assert [one.what for one in found.notable[6:]] == ["lying", "lying"]
+
+
+def test_what_is_not_told_is_counted() -> None:
+    found = most_telling(crowd(*(alert(f"s{n}", "minor", n) for n in range(7))))
+    assert found.more == {"alert": 4, "lying": 2}
+
+
+def test_while_the_past_is_worked_off_no_station_is_called_stale() -> None:
+    latest = {"park": estimate("park"), "town": estimate("town")}
+    for stale in ({"park", "town"}, {"town"}):
+        found = notable(latest, {}, {}, (), stale.__contains__, lambda *_: 0, coming=True)
+        assert found == []
+    assert most_telling([], coming=True).coming

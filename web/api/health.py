@@ -21,7 +21,7 @@ def add(api: APIRouter, parts: Parts) -> None:
         summary="What to look at now",
     )  # fmt: skip
     async def look_at(request: Request) -> Response:
-        version = int(parts.now() // SECONDS_KEPT), live.alerts_version
+        version = int(parts.now() // SECONDS_KEPT), live.alerts_version, parts.coming
         return send(request, await worked_out(parts, "notable", version, composing.to_look_at, parts))
 
     @api.get(

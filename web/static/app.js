@@ -2,7 +2,7 @@
 
 import { key } from "./api.js";
 import { h, show } from "./dom.js";
-import { may, now, onChange, refresh, start, state } from "./state.js";
+import { may, newest, now, onChange, refresh, start, state } from "./state.js";
 import { ago, fault, LANGUAGES, language, moment, setFactors, speak, t, units } from "./words.js";
 
 const VIEWS = [
@@ -99,12 +99,8 @@ function frame() {
   );
 }
 
-/** From this age of the newest window on it is said; it moves when another one has come in this time. */
+/** From this age of the newest window on it is said. */
 const BEHIND_MS = 900000;
-const MOVES_MS = 60000;
-/** End of the newest window of all, and when it was another one. */
-let newest = null;
-let movedAt = 0;
 function tell() {
   const lines = [];
   const since = (date) => `${moment(date, undefined)} (${ago(date, now())})`;
@@ -116,16 +112,9 @@ function tell() {
       lines.push(t(one.waits_for ? "notice.waits" : "notice.worker", { role: one.role, what: one.waits_for, since: since(new Date(one.since)) }));
     }
   }
-  let found = null;
-  for (const one of state.latest.values()) if (!found || one.at > found) found = one.at;
-  if (found !== newest) {
-    // The first look is no news.
-    if (newest) movedAt = Date.now();
-    newest = found;
-  }
-  const behind = newest ? now() - new Date(newest) : 0;
-  if (!lines.length && behind > BEHIND_MS) {
-    lines.push(t(Date.now() - movedAt < MOVES_MS ? "notice.catching" : "notice.behind", { since: since(new Date(newest)) }));
+  const last = newest();
+  if (!lines.length && last && now() - new Date(last) > BEHIND_MS) {
+    lines.push(t(state.coming ? "notice.catching" : "notice.behind", { since: since(new Date(last)) }));
   }
   const text = lines.join(" ");
   if (notice.textContent !== text) notice.textContent = text;

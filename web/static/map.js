@@ -303,7 +303,7 @@ export function stationMap(open) {
     const known = [];
     for (const [id, station] of state.stations) {
       const estimate = state.latest.get(id);
-      if (!station.place || !estimate) continue;
+      if (!station.place) continue;
       const [x, y] = at(project(station.place));
       if (x > -30 && y > -30 && x < width + 30 && y < height + 30) known.push({ id, estimate, at: [x, y], worth: worth(estimate) });
     }
@@ -331,6 +331,7 @@ export function stationMap(open) {
 
   /** What is worse comes before what is better, and what is new before what is old. */
   function worth(estimate) {
+    if (!estimate) return -2e6;
     return (isStale(estimate) ? -1e6 : 0) + (estimate.index?.index ?? -1);
   }
 
@@ -428,7 +429,7 @@ export function stationMap(open) {
     canvas.style.cursor = spot ? "pointer" : "grab";
     tip.hidden = !spot;
     if (spot) {
-      tip.textContent = `${nameOf(spot.id)}: AQI ${spot.estimate.index?.index ?? "–"} (${statusWords(spot.estimate)})`;
+      tip.textContent = `${nameOf(spot.id)}: ${spot.estimate ? `AQI ${spot.estimate.index?.index ?? "–"} (${statusWords(spot.estimate)})` : statusWords(null)}`;
       tip.style.left = `${Math.min(spot.at[0] + 14, width - 200)}px`;
       tip.style.top = `${spot.at[1] - 34}px`;
     }

@@ -8,6 +8,7 @@ export const GREY = { shade: "#6b7280", ink: "#ffffff" };
 
 /** circle: measured; diamond: some of it imputed; triangle: all of it imputed. */
 export function shapeOf(estimate) {
+  if (!estimate) return "circle";
   const index = estimate.index;
   if (!estimate.measured) return "triangle";
   return index && index.imputed_share > 0.005 ? "diamond" : "circle";
@@ -20,8 +21,10 @@ export const OUTLINES = {
   triangle: [[0, -1.25], [1.28, 0.95], [-1.28, 0.95]],
 };
 
-/** What is drawn of a station: {shape, shade, ink, number, dashed, stale}. */
+/** What is drawn of a station, `estimate` null where nothing has come of it: {shape, shade, ink, number, dashed, stale}. */
 export function drawn(estimate) {
+  // Nothing has come yet: a place without news.
+  if (!estimate) return { shape: "circle", ...GREY, number: "–", dashed: true, stale: false, category: null };
   const stale = isStale(estimate);
   const index = estimate.index;
   const category = stale ? null : look(index);
@@ -44,6 +47,7 @@ export function mark(estimate, size = 40) {
 
 /** Category and status in words, always beside the number; of a stale station only what it was. */
 export function statusWords(estimate) {
+  if (!estimate) return t("city.unheard");
   const index = estimate.index;
   if (!index || index.index === null || index.index === undefined) return t("status.none");
   const category = look(index);

@@ -14,6 +14,8 @@ export const state = {
   kafkaSince: null,
   /** Workers that do not answer, or wait for an engine: {role, waits_for, since}. */
   workersAway: [],
+  /** Whether the past is being worked off: what is old is no fault, and what is not there is no good news. */
+  coming: true,
   denied: 0,
   /** When the last event came. */
   heardAt: null,
@@ -97,6 +99,18 @@ export function isStale(estimate) {
   return now() - new Date(estimate.at) > 1000 * limit;
 }
 
+/** End of the newest window of all; null where there is none. */
+export function newest() {
+  let found = null;
+  for (const one of state.latest.values()) if (!found || one.at > found) found = one.at;
+  return found;
+}
+
+/** Ids of all stations: those that have spoken, and those of which there is a record alone. */
+export function everyone() {
+  return [...new Set([...state.latest.keys(), ...state.stations.keys()])];
+}
+
 /** The category of an index block, as it is drawn; null where there is none. */
 export function look(index) {
   if (!index || index.level === undefined || index.level === null) return null;
@@ -125,9 +139,11 @@ export function start() {
         clock.skew = new Date(data.now) - Date.now();
         const since = data.kafka_away_since ? new Date(data.kafka_away_since) : null;
         const workers = data.workers_away ?? [];
-        if (name === "pulse" && (String(since) !== String(state.kafkaSince) || JSON.stringify(workers) !== JSON.stringify(state.workersAway))) {
+        const coming = Boolean(data.coming);
+        if (name === "pulse" && (String(since) !== String(state.kafkaSince) || coming !== state.coming || JSON.stringify(workers) !== JSON.stringify(state.workersAway))) {
           state.kafkaSince = since;
           state.workersAway = workers;
+          state.coming = coming;
           touch("");
         }
       }
