@@ -1,15 +1,23 @@
 """An estimate in brief, as the API's `latest` and its stream have it. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Final, get_args
 
 from schemas.base import to_ms
 from schemas.estimate import Estimate
 from schemas.parameters import Pollutant
 from schemas.station import Station
-from web.documents import IndexNow, PollutantNow, StationNow
+from web.documents import IndexNow, PollutantNow, Source, StationNow
 
 #: Characters of a reason; the whole of it is in the estimate.
-_REASON = 240
+_REASON: Final = 240
+#: Share of a value from which on who carries it is named.
+_TELLING: Final = 0.05
+#: Who carries imputed values, by what their weights, or their method, call it.
+_CARRIERS: Final[Mapping[str, Source]] = {
+    "camera": "camera", "global": "camera", "head": "camera", "neighbours": "neighbours",
+    "network": "neighbours", "own": "sensors", "past": "past", "last": "past",
+}  # fmt: skip
 
 
 def brief(estimate: Estimate) -> StationNow:
@@ -23,6 +31,7 @@ def brief(estimate: Estimate) -> StationNow:
         window_s=(to_ms(estimate.window.end) - to_ms(estimate.window.start)) // 1000,
         revision=estimate.revision,
         sides=estimate.sides,
+        sources=sources(estimate),
         index=None
         if block is None
         else IndexNow(
@@ -43,6 +52,18 @@ def brief(estimate: Estimate) -> StationNow:
         measured=len(estimate.pollutants) - imputed,
         imputed=imputed,
     )  # fmt: skip
+
+
+def sources(estimate: Estimate) -> tuple[Source, ...]:
+    """Who carries a window's values: not who sent something, but of whom any of them is."""
+    found: set[Source] = set()
+    for one in estimate.pollutants.values():
+        if one.kind != "imputed":
+            found.add("sensors")
+            continue
+        telling = [name for name, share in one.weights.items() if share >= _TELLING]
+        found.update(_CARRIERS[name] for name in telling or [one.method] if name in _CARRIERS)
+    return tuple(name for name in get_args(Source) if name in found)
 
 
 def left_out(estimate: Estimate) -> Iterator[tuple[Pollutant, str, str]]:

@@ -47,7 +47,7 @@ from web.documents import (
 from web.live import LiveState, is_active, shown
 from web.managing import RecordsPage
 from web.notable import most_telling, notable
-from web.parts import Parts
+from web.parts import A_WHILE_S, Parts
 from web.thinning import thin
 
 PREFIX: Final = "/api/v1"
@@ -185,19 +185,20 @@ def series(
         found = parts.series.concentrations(station, pollutant, since, until)
         standard, unit = None, "ug/m3"
     span, spans = thin(found, most)
-    columns = list(zip(*spans, strict=True)) if spans else [()] * 10
-    graded = sorted({grade for shares in columns[8] for grade in shares})
+    columns = list(zip(*spans, strict=True)) if spans else [()] * 11
+    graded = sorted({grade for shares in columns[9] for grade in shares})
 
     def rounded(values: Sequence[float | None]) -> tuple[float | None, ...]:
         return tuple(None if value is None else round(value, 2) for value in values)
 
     return SeriesColumns(
         station=station, what=what, unit=unit, standard=standard, span_s=span // 1000,
-        at=tuple(from_ms(at) for at in columns[0]), measured=rounded(columns[1]), imputed=rounded(columns[2]),
-        lo=rounded(columns[3]), hi=rounded(columns[4]), least=rounded(columns[5]), most=rounded(columns[6]),
-        qc=tuple(columns[7]),
-        shares={str(one): tuple(round(shares.get(one, 0.0), 3) for shares in columns[8]) for one in graded},
-        lengths_s=tuple(length // 1000 for length in columns[9]),
+        at=tuple(from_ms(at) for at in columns[0]), measured=rounded(columns[1]), partly=rounded(columns[2]),
+        imputed=rounded(columns[3]), lo=rounded(columns[4]), hi=rounded(columns[5]),
+        least=rounded(columns[6]),
+        most=rounded(columns[7]), qc=tuple(columns[8]),
+        shares={str(one): tuple(round(shares.get(one, 0.0), 3) for shares in columns[9]) for one in graded},
+        lengths_s=tuple(length // 1000 for length in columns[10]),
     )  # fmt: skip
 
 
@@ -390,6 +391,17 @@ def health(parts: Parts) -> Health:
             problems.append(f"the worker {worker.role} does not answer{since}")
         elif worker.waits_for is not None:
             problems.append(f"the worker {worker.role} waits for {worker.waits_for}")
+        elif worker.behind_since is not None:
+            problems.append(
+                f"the worker {worker.role} is {worker.lag_s:.0f} s behind, {worker.lag_messages} records,"
+                f" since {format_time(worker.behind_since)}"
+            )
+    if parts.coming:
+        problems.append("what is shown is of a while ago: the past is being worked off")
+    elif away is None and newest is not None and parts.now() - newest / 1000 > A_WHILE_S:
+        problems.append(
+            f"nothing new comes: the newest window of all ended at {format_time(from_ms(newest))}"
+        )
     return Health(
         status="degraded" if problems else "ok",
         problems=tuple(problems),

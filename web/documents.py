@@ -28,6 +28,10 @@ class ProblemDocument(Document):
     detail: Annotated[str, Field(description="what is wrong, and how to mend it")]
 
 
+#: Who carries values.
+Source = Literal["sensors", "camera", "neighbours", "past"]
+
+
 class PollutantNow(Document):
     """One pollutant in a station's newest window."""
 
@@ -62,6 +66,13 @@ class StationNow(Document):
     window_s: int
     revision: int
     sides: Annotated[Sides, Field(description="sides with usable data")]
+    sources: Annotated[
+        tuple[Source, ...],
+        Field(
+            description="who carries its values: sensors what is measured, and what the station's other"
+            " pollutants tell; camera, neighbours and past what they stand in for"
+        ),
+    ] = ()
     index: IndexNow | None
     pollutants: dict[Pollutant, PollutantNow]
     missing: Annotated[tuple[Pollutant, ...], Field(description="measured in vain, and not imputed")] = ()
@@ -126,8 +137,10 @@ class StationsPage(Document):
 class SeriesColumns(Document):
     """A series in columns of one length: what windows have, or spans of time where there are too many.
 
-    `measured` and `imputed` are means of the windows of that kind (ug/m3, or points of an index), null where
-    a span has none. `lo` and `hi` are the ends of the widest 90 % interval, `least` and `most` the extremes.
+    `measured`, `partly` and `imputed` are means of the windows of that kind (ug/m3, or points of an index),
+    null where a span has none: an index that rests on both kinds of input, and an hour or a day with windows
+    of both, is in `partly` alone. `lo` and `hi` are the ends of the widest 90 % interval, `least` and `most`
+    the extremes.
     """
 
     station: str
@@ -138,6 +151,7 @@ class SeriesColumns(Document):
     at: tuple[UtcTime, ...]
     measured: tuple[float | None, ...]
     imputed: tuple[float | None, ...]
+    partly: Annotated[tuple[float | None, ...], Field(description="measured in part, imputed in part")] = ()
     lo: tuple[float | None, ...]
     hi: tuple[float | None, ...]
     least: tuple[float | None, ...]
@@ -372,6 +386,9 @@ class WorkerHealth(Document):
     watermark: Annotated[UtcTime | None, Field(description="the earliest of its sources")] = None
     waits_for: Annotated[str | None, Field(description="an engine that its sink waits for, and why")] = None
     waits_since: UtcTime | None = None
+    behind_since: Annotated[
+        UtcTime | None, Field(description="since when it is minutes behind: the newest it has read is old")
+    ] = None
 
 
 class Health(Document):

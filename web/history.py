@@ -57,7 +57,7 @@ class StoreHistory:
                 SeriesPoint(
                     row.end,
                     row.value,
-                    row.kind == "imputed",
+                    float(row.kind == "imputed"),
                     row.lo,
                     row.hi,
                     row.value,
@@ -72,12 +72,12 @@ class StoreHistory:
         return self._ask(read)
 
     def indices(self, station: str, standard: str, since: int, until: int) -> list[SeriesPoint]:
-        """An index, likewise. It counts as imputed where more than half of its input is."""
+        """An index, likewise; measured, imputed or partly so by its input."""
 
         def read(store: Store) -> list[SeriesPoint]:
             windows = [
                 SeriesPoint(
-                    row.end, row.points, row.imputed_share > 0.5, row.lo, row.hi, row.points, row.points,
+                    row.end, row.points, row.imputed_share, row.lo, row.hi, row.points, row.points,
                     _STATUS.get(row.status),
                 )
                 for row in store.indices(station, standard, since, until)
@@ -159,10 +159,9 @@ def _concentration(one: Left, parameter: Pollutant) -> SeriesPoint | None:
     tally = one.tally.pollutants.get(parameter)
     if tally is None or tally.mean is None:
         return None
-    imputed = tally.imputed_share > 0.5
     return SeriesPoint(
-        one.period.stop, tally.mean, imputed, None, None, tally.least, tally.greatest, None,
-        one.period.stop - one.period.start, not imputed and tally.corrected > tally.measured,
+        one.period.stop, tally.mean, tally.imputed_share, None, None, tally.least, tally.greatest, None,
+        one.period.stop - one.period.start, tally.imputed_share <= 0.5 and tally.corrected > tally.measured,
     )  # fmt: skip
 
 
@@ -170,8 +169,7 @@ def _index(one: Left, standard: str) -> SeriesPoint | None:
     tally = one.tally.indices.get(standard)
     if tally is None or tally.mean is None:
         return None
-    imputed = tally.imputed_share > 0.5
     return SeriesPoint(
-        one.period.stop, tally.mean, imputed, None, None, tally.least, tally.greatest, None,
+        one.period.stop, tally.mean, tally.imputed_share, None, None, tally.least, tally.greatest, None,
         one.period.stop - one.period.start,
     )  # fmt: skip

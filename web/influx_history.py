@@ -48,11 +48,11 @@ class InfluxHistory:
         of = f"station = {_text(station)} AND parameter = {_text(parameter)}"
         windows = [
             SeriesPoint(
-                row["time"], row["value"], row["kind"] == "imputed", *_interval(row), row["value"],
+                row["time"], row["value"], float(row["kind"] == "imputed"), *_interval(row), row["value"],
                 row["value"], row["qc"], corrected=row["kind"] == "corrected",
             )
             if row["has_value"]
-            else SeriesPoint(row["time"], None, False, None, None, None, None, None)
+            else SeriesPoint(row["time"], None, 0.0, None, None, None, None, None)
             for row in self._rows(
                 _select("value, kind, lo, hi, has_interval, has_value, qc", "aq", of),
                 max(since, until - _WINDOWS_MS), until,
@@ -61,7 +61,7 @@ class InfluxHistory:
         return [*self._left("aq", "has_value", of, since, until, windows), *windows]
 
     def indices(self, station: str, standard: str, since: int, until: int) -> list[SeriesPoint]:
-        """An index, likewise. It counts as imputed where more than half of its input is."""
+        """An index, likewise; measured, imputed or partly so by its input."""
         of = f"station = {_text(station)} AND standard = {_text(standard)}"
         windows = []
         for row in self._rows(
@@ -74,7 +74,7 @@ class InfluxHistory:
             points, lo, hi = (None if row[name] < 0 else row[name] for name in ("index", "lo", "hi"))
             windows.append(
                 SeriesPoint(
-                    row["time"], points, row["imputed_share"] > 0.5, lo, hi, points, points,
+                    row["time"], points, row["imputed_share"], lo, hi, points, points,
                     _STATUS.get(row["status"]),
                 )
             )  # fmt: skip
@@ -133,7 +133,7 @@ class InfluxHistory:
                 break
             points = [
                 SeriesPoint(
-                    row["time"], row["mean"], row["imputed_share"] > 0.5, None, None, row["min"], row["max"],
+                    row["time"], row["mean"], row["imputed_share"], None, None, row["min"], row["max"],
                     None, _SPANS_MS[kind],
                     bool(counts) and row["imputed_share"] <= 0.5 and row["corrected"] > row["measured"],
                 )

@@ -308,8 +308,15 @@ class WorkerAway(NamedTuple):
     since: datetime
 
 
+class WorkerBehind(NamedTuple):
+    """A worker that answers, and is minutes behind, and since when."""
+
+    role: str
+    since: datetime
+
+
 class Absent(NamedTuple):
-    """What is away: Kafka since then (s since 1970; None: it is there), and workers.
+    """What is away: Kafka since then (s since 1970; None: it is there), and workers; and who is behind.
 
     `coming`: nothing new is there, because the past is being worked off.
     """
@@ -317,6 +324,7 @@ class Absent(NamedTuple):
     kafka_since: float | None = None
     workers: tuple[WorkerAway, ...] = ()
     coming: bool = False
+    behind: tuple[WorkerBehind, ...] = ()
 
 
 def pulse(now_text: str, away: Absent) -> bytes:
@@ -328,5 +336,11 @@ def pulse(now_text: str, away: Absent) -> bytes:
         for one in away.workers
     ]
     return b"event: pulse\ndata: %s\n\n" % to_json(
-        {"now": now_text, "kafka_away_since": since, "workers_away": workers, "coming": away.coming}
+        {
+            "now": now_text,
+            "kafka_away_since": since,
+            "workers_away": workers,
+            "coming": away.coming,
+            "workers_behind": [{"role": one.role, "since": format_time(one.since)} for one in away.behind],
+        }
     )

@@ -12,7 +12,7 @@ from schemas.estimate import Estimate
 from schemas.parameters import LABELS, POLLUTANTS, Pollutant
 from schemas.station import Station
 from schemas.times import MINUTE_MS
-from web.brief import left_out
+from web.brief import left_out, sources
 from web.documents import Notable, NotablesList, Sentence
 from web.why import main_carrier, mainly, said
 
@@ -22,8 +22,6 @@ _EACH: Final = 3
 #: A sensor is silent when nothing came of it for so long (ms), and for so many of its declared periods.
 _SILENT_MS: Final = 10 * MINUTE_MS
 _SILENT_PERIODS: Final = 3
-#: Of the shares in a value, those that a picture has told; what a sensor's own past tells is of neither.
-_OF_PICTURES: Final = ("camera", "global", "head")
 #: Characters of a reason that fit on a line.
 _REASON: Final = 160
 
@@ -131,14 +129,8 @@ def _all_behind(latest: Mapping[str, Estimate]) -> Notable:
 
 def _of_a_camera(estimate: Estimate) -> Sentence:
     """Where what a station without sensors tells comes from: not always from its pictures."""
-    sources = {
-        source
-        for one in estimate.pollutants.values()
-        if one.kind == "imputed"
-        for source in ({name for name, share in one.weights.items() if share > 0} or {one.method})
-    }
-    pictures = not sources.isdisjoint(_OF_PICTURES)
-    neighbours = not sources.isdisjoint(("neighbours", "network"))
+    carry = sources(estimate)
+    pictures, neighbours = "camera" in carry, "neighbours" in carry
     if not neighbours:
         return said("by_pictures", "all it tells comes from its pictures")
     if pictures:

@@ -21,7 +21,7 @@ from web.workers import Workers
 
 #: Seconds: newest windows older than this are of a while ago; and for so long after the last move the past is
 #: said to be worked off.
-_WHILE_S: Final = 900.0
+A_WHILE_S: Final = 900.0
 _MOVES_S: Final = 60.0
 
 
@@ -69,7 +69,7 @@ class Parts:
     @property
     def away(self) -> Absent:
         """What does not answer now."""
-        return Absent(self.follower.away_since, self.workers.away, self.coming)
+        return Absent(self.follower.away_since, self.workers.away, self.coming, self.workers.behind)
 
     @property
     def coming(self) -> bool:
@@ -77,6 +77,6 @@ class Parts:
         if self.follower.away_since is not None:
             return False
         newest, now = self.live.furthest, self.now()
-        if newest is None or now - newest / 1000 <= _WHILE_S:
+        if newest is None or now - newest / 1000 <= A_WHILE_S:
             return newest is None
         return not self.follower.read.is_set() or now - self.follower.moved_at <= _MOVES_S

@@ -92,7 +92,7 @@ def _rows(station: str, name: Pollutant, points: list[SeriesPoint]) -> Iterator[
     for point in points:
         if point.value is None:
             continue
-        kind = "imputed" if point.imputed else "corrected" if point.corrected else "measured"
+        kind = "corrected" if point.corrected and point.kind == "measured" else point.kind
         ends = ("" if end is None else f"{end:.3f}" for end in (point.lo, point.hi))
         yield (
             station, format_time(from_ms(point.at)), name, f"{point.value:.3f}", "ug/m3", kind, *ends,

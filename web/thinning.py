@@ -2,19 +2,25 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, Literal, NamedTuple, get_args
+
+SeriesKind = Literal["measured", "partly", "imputed"]
+
+#: A share of imputed input as near to none, or to all, as this is none, or all.
+_SOME: Final = 0.005
 
 
 class SeriesPoint(NamedTuple):
     """A window's value, or that of an hour or a day that is left of windows. `at`: its end, ms.
 
-    `imputed`: whether it is; `grade`: the worst flag, or how far from valid; `span_ms`: of the hour or day
-    that it is the mean of, 0: it is a window's; `corrected`: whether it is measured and corrected.
+    `imputed`: the share of it that is, 0 to 1: an index, an hour and a day may be so in part; `grade`: the
+    worst flag, or how far from valid; `span_ms`: of the hour or day that it is the mean of, 0: it is a
+    window's; `corrected`: whether it is measured and corrected.
     """
 
     at: int
     value: float | None
-    imputed: bool
+    imputed: float
     lo: float | None
     hi: float | None
     least: float | None
@@ -23,12 +29,20 @@ class SeriesPoint(NamedTuple):
     span_ms: int = 0
     corrected: bool = False
 
+    @property
+    def kind(self) -> SeriesKind:
+        """Whether it is measured, imputed, or rests on both."""
+        if self.imputed <= _SOME:
+            return "measured"
+        return "partly" if self.imputed < 1 - _SOME else "imputed"
+
 
 class SeriesSpan(NamedTuple):
     """What is shown of the points between `at` - span and `at`."""
 
     at: int
     measured: float | None
+    partly: float | None
     imputed: float | None
     lo: float | None
     hi: float | None
@@ -60,12 +74,13 @@ def thin(points: Sequence[SeriesPoint], most: int, unit_ms: int = 1000) -> tuple
 
 
 def _span(at: int, points: Sequence[SeriesPoint]) -> SeriesSpan:
-    measured = [point.value for point in points if point.value is not None and not point.imputed]
-    imputed = [point.value for point in points if point.value is not None and point.imputed]
+    of: dict[str, list[float]] = {}
+    for point in points:
+        if point.value is not None:
+            of.setdefault(point.kind, []).append(point.value)
     return SeriesSpan(
         at,
-        sum(measured) / len(measured) if measured else None,
-        sum(imputed) / len(imputed) if imputed else None,
+        *(_mean(of.get(kind, ())) for kind in get_args(SeriesKind)),
         min(_there(point.lo for point in points), default=None),
         max(_there(point.hi for point in points), default=None),
         min(_there(point.least for point in points), default=None),
@@ -78,6 +93,10 @@ def _span(at: int, points: Sequence[SeriesPoint]) -> SeriesSpan:
         },
         max(point.span_ms for point in points),
     )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
 def _there(values: Iterable[float | None]) -> list[float]:

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from schemas.base import from_ms
 from web.documents import WorkerHealth
-from web.live import WorkerAway
+from web.live import WorkerAway, WorkerBehind
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +20,9 @@ _EVERY_S: Final = 3.0
 #: So many looks in a row without an answer, and a worker is said to be down.
 _DOWN_AFTER: Final = 2
 _WAIT_S: Final = 2.0
+#: Seconds that what a worker reads may be old before it is said to be behind, for so many looks in a row as
+#: above; it has caught up below half of that.
+_BEHIND_S: Final = 60.0
 _MOST_BYTES: Final = 4 * 1024 * 1024
 _HTTP: Final = urllib3.PoolManager(retries=False, timeout=_WAIT_S)
 
@@ -36,6 +39,7 @@ class Workers:
         self._urls = {role: url for role, url in urls.items() if url.startswith(("http://", "https://"))}
         self._now = now
         self._missed: dict[str, tuple[int, datetime]] = {}
+        self._behind: dict[str, tuple[int, datetime]] = {}
         self.health: tuple[WorkerHealth, ...] = ()
 
     async def serve(self) -> None:
@@ -53,7 +57,7 @@ class Workers:
         for one in found:
             if one.up:
                 self._missed.pop(one.role, None)
-                told.append(one)
+                told.append(one.model_copy(update={"behind_since": self._behind_since(one)}))
                 continue
             count, since = self._missed.get(one.role, (0, from_ms(int(self._now()) * 1000)))
             self._missed[one.role] = count + 1, since
@@ -63,6 +67,25 @@ class Workers:
             else:
                 told.append(one.model_copy(update={"down_since": since}))
         self.health = tuple(told)
+
+    def _behind_since(self, one: WorkerHealth) -> datetime | None:
+        known = self._behind.get(one.role)
+        count = 0 if known is None else known[0]
+        if not one.lag_messages or one.lag_s < (_BEHIND_S if count < _DOWN_AFTER else _BEHIND_S / 2):
+            self._behind.pop(one.role, None)
+            return None
+        since = from_ms(int(self._now()) * 1000) if known is None else known[1]
+        self._behind[one.role] = count + 1, since
+        return since if count + 1 >= _DOWN_AFTER else None
+
+    @property
+    def behind(self) -> tuple[WorkerBehind, ...]:
+        """Those that answer, and are minutes behind."""
+        return tuple(
+            WorkerBehind(one.role, one.behind_since)
+            for one in self.health
+            if one.up and one.behind_since is not None
+        )
 
     @property
     def away(self) -> tuple[WorkerAway, ...]:

@@ -28,7 +28,7 @@ def better(one: SensorMean, other: SensorMean, known: float | None) -> ChosenVal
     """Which of two means that disagree to keep.
 
     Args:
-        known: what the pollutant was lately, or is by what else knows, ug/m3.
+        known: what the pollutant was lately, before they disagreed, ug/m3.
     """
     near = None if known is None else nearer(one.value, other.value, known)
     still, dead = [[mean.still for mean in (one, other)], [mean.raw == 0.0 for mean in (one, other)]]
@@ -39,12 +39,22 @@ def better(one: SensorMean, other: SensorMean, known: float | None) -> ChosenVal
         if near in (None, int(dead[0])):
             return ChosenValue(int(dead[0]), "it shows nothing at all", proven=True)
         return ChosenValue(None)  # clean air, or a sensor that died in it
-    if near is not None:
-        return ChosenValue(near, f"the station's last value was {known:.6g}")
+    if near is not None and known is not None:
+        return ChosenValue(near, f"that one is nearer to the {rounded(known)} ug/m3 of before they disagreed")
     doubted = [mean.verdict.flag == SUSPECT for mean in (one, other)]
     if doubted[0] != doubted[1]:
         return ChosenValue(int(doubted[0]), "quality control doubts it")
     return ChosenValue(None)
+
+
+def rounded(value: float) -> str:
+    """A concentration (ug/m3) as reasons say it: no sensor tells more than three digits.
+
+    Examples:
+        >>> rounded(107.064), rounded(5.25), rounded(1204.4)
+        ('107', '5.25', '1204')
+    """
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def agreeing_most(means: Mapping[str, SensorMean], rule: ChannelRule) -> frozenset[str]:

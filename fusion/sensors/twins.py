@@ -8,7 +8,7 @@ from aqi.comparisons import channels
 from aqi.correction import IDENTITY
 from aqi.flags import CHANNELS, FAIL, STUCK, SUSPECT, Verdict, combine
 from fusion.sensors.channel import COUNTED
-from fusion.sensors.choice import agreeing_most, better
+from fusion.sensors.choice import agreeing_most, better, rounded
 from fusion.sensors.declared import correction_of
 from fusion.sensors.means import SensorMean, chosen, together, with_tests
 from fusion.sensors.measured import Disputed, measured_of
@@ -50,7 +50,9 @@ class Comparison:
         if 2 * len(largest) > len(means) and not largest <= dead:
             middle = median([means[name].value for name in largest])
             for name in means.keys() - largest:
-                self._distrust(parameter, name, f"{means[name].value:.6g} beside {middle:.6g} of the others")
+                self._distrust(
+                    parameter, name, f"{rounded(means[name].value)} beside {rounded(middle)} of the others"
+                )
             return {name: with_tests(means[name], CHANNELS) for name in sorted(largest)}
         if len(means) == 2:
             return self._one_of_two(parameter, means)
@@ -70,7 +72,7 @@ class Comparison:
             self._unsettled(parameter, means)
             return {}
         others = " and ".join(sorted(moving))
-        values = ", ".join(f"{mean.value:.6g}" for mean in means.values())
+        values = ", ".join(f"{rounded(mean.value)}" for mean in means.values())
         for name in means.keys() - moving.keys():
             self._distrust(parameter, name, f"disagrees with {others} ({values} ug/m3): {choice.ground}")
         kept = self.agreeing(parameter, moving)
@@ -109,7 +111,7 @@ class Comparison:
             self._unsettled(parameter, means)
             return {}
         kept, left = ((first, one), second) if choice.kept == 0 else ((second, other), first)
-        values = f"{one.value:.6g} and {other.value:.6g} ug/m3"
+        values = f"{rounded(one.value)} and {rounded(other.value)} ug/m3"
         self._distrust(parameter, left, f"disagrees with {kept[0]} ({values}): {choice.ground}")
         return {kept[0]: chosen(kept[1], choice.proven)}
 
@@ -118,7 +120,7 @@ class Comparison:
         names = tuple(means)
         for name, mean in means.items():
             self._objections.fail(parameter, name, mean, CHANNELS)
-        values = " and ".join(f"{mean.value:.6g}" for mean in means.values())
+        values = " and ".join(f"{rounded(mean.value)}" for mean in means.values())
         self._objections.refuse(
             parameter, " and ".join(names), f"disagree ({values} ug/m3), and nothing tells which is right"
         )

@@ -721,6 +721,49 @@ def test_a_worker_that_missed_one_look_is_not_said_to_be_down():
     assert roles() == []
 
 
+def test_a_worker_that_is_minutes_behind_is_named_until_it_has_caught_up(tmp_path):
+    workers = Workers({}, now=lambda: float(T0))
+
+    def behind(lag_s, messages=4819):
+        workers.note([WorkerHealth(role="network", up=True, lag_s=lag_s, lag_messages=messages)])
+        return [one.role for one in workers.behind]
+
+    # One look tells nothing; who is behind is so until it is well below.
+    assert [behind(lag) for lag in (5, 223, 223, 40, 40, 20, 40, 40)] == [
+        [], [], ["network"], ["network"], ["network"], [], [], [],
+    ]  # fmt: skip
+    assert [behind(223, 0), behind(223, 0)] == [[], []], "it is old, and there is no newer one"
+    with served(tmp_path, history("a"), STATIONS, now=NOW) as made:
+        assert made.json("/api/v1/health")["status"] == "ok"
+        for _ in range(2):
+            made.parts.workers.note([WorkerHealth(role="network", up=True, lag_s=223.4, lag_messages=4819)])
+        found = made.json("/api/v1/health")
+        assert found["status"] == "degraded"
+        assert found["problems"][0].startswith("the worker network is 223 s behind, 4819 records, since")
+        assert found["workers"][0]["behind_since"] in found["problems"][0]
+
+
+def test_health_is_degraded_where_nothing_new_comes(tmp_path):
+    with served(tmp_path, history("a"), STATIONS, now=NOW + 1200) as made:
+        found = made.json("/api/v1/health")
+        assert found["status"] == "degraded"
+        assert found["problems"][0].startswith("nothing new comes: the newest window of all ended at")
+        made.parts.follower.moved_at = NOW + 1190
+        assert "the past is being worked off" in made.json("/api/v1/health")["problems"][0]
+
+
+def test_an_index_that_rests_on_both_is_neither_measured_nor_imputed(tmp_path):
+    windows = [
+        estimate("a", T0 + 60 * n, 1, {"pm25": measured(9.0)}, (index(80 + n, imputed_share=share),))
+        for n, share in enumerate((0.0, 0.1, 0.6, 1.0), 1)
+    ]
+    with served(tmp_path, windows, STATIONS, now=T0 + 400.0) as made:
+        found = made.json("/api/v1/series?station=a")
+    assert [found[kind] for kind in ("measured", "partly", "imputed")] == [
+        [81, None, None, None], [None, 82, 83, None], [None, None, None, 84],
+    ]  # fmt: skip
+
+
 def test_what_is_of_use_to_look_at(shown):
     found = {one["what"]: one for one in shown.json("/api/v1/notable")["notable"]}
     assert found["alert"]["station"] == EVENTS[0].station

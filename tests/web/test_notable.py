@@ -12,7 +12,7 @@ from schemas.alert import Alert, Severity
 from schemas.base import format_time, from_ms
 from schemas.estimate import Estimate
 from schemas.station import Camera, Sensor, Station
-from tests.samples import T0, estimate, imputed
+from tests.samples import T0, estimate, imputed, measured
 from web.brief import brief
 from web.documents import Notable
 from web.notable import most_telling, notable
@@ -126,3 +126,19 @@ def test_while_the_past_is_worked_off_no_station_is_called_stale() -> None:
         found = notable(latest, {}, {}, (), stale.__contains__, lambda *_: 0, coming=True)
         assert found == []
     assert most_telling([], coming=True).coming
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"method": "network", "weights": {"neighbours": 1.0, "camera": 0.01}}, ("neighbours",)),
+        ({"method": "network", "weights": {"neighbours": 0.7, "camera": 0.3}}, ("camera", "neighbours")),
+        ({"method": "network", "weights": {"past": 1.0}}, ("past",)),
+        ({"method": "head"}, ("camera",)),
+    ],
+)
+def test_a_camera_that_carries_nothing_is_not_named_as_the_source(fields: Any, told: Any) -> None:
+    made = brief(estimate("hill", pollutants={"pm25": imputed(9.0, 2.0, 20.0, **fields)}, sides="image"))
+    assert made.sources == told
+    both = {"pm25": imputed(9.0, 2.0, 20.0, **fields), "no2": measured(9.0)}
+    assert brief(estimate("hill", pollutants=both)).sources == ("sensors", *told)

@@ -18,7 +18,7 @@ START = 1000 * T0
 
 
 def point(end: int, span_ms: int, value: float, corrected: bool = False) -> SeriesPoint:
-    return SeriesPoint(end, value, False, None, None, value, value, 1, span_ms, corrected)
+    return SeriesPoint(end, value, 0.0, None, None, value, value, 1, span_ms, corrected)
 
 
 class Past(StoreHistory):

@@ -14,7 +14,7 @@ def points(seed: int, count: int) -> list[SeriesPoint]:
     for _ in range(count):
         at += 1000 * dice.randrange(1, 500)
         value = None if dice.random() < 0.2 else dice.uniform(0, 1000)
-        imputed = dice.random() < 0.4
+        imputed = dice.choice([0.0, 0.0, 0.002, 0.01, 0.5, 0.99, 1.0])
         low, high = (value - 1, value + 1) if imputed and value is not None else (None, None)
         made.append(SeriesPoint(at, value, imputed, low, high, value, value, dice.choice([None, 1, 4])))
     return made
@@ -47,12 +47,13 @@ def test_there_are_no_more_than_asked_and_nothing_stands_out_less(series, most):
 
 
 @given(SERIES, st.integers(10, 100))
-def test_measured_and_imputed_values_are_never_mixed(series, most):
+def test_measured_imputed_and_partly_imputed_values_are_never_mixed(series, most):
     span, spans = thin(series, most)
     for one in spans:
         inside = [p for p in series if (p.at == one.at if not span else one.at - span < p.at <= one.at)]
-        for imputed, shown in ((False, one.measured), (True, one.imputed)):
-            values = [p.value for p in inside if p.value is not None and p.imputed is imputed]
+        kinds = (((0.0, 0.002), one.measured), ((0.01, 0.5, 0.99), one.partly), ((1.0,), one.imputed))
+        for shares, shown in kinds:
+            values = [p.value for p in inside if p.value is not None and p.imputed in shares]
             assert (shown is None) == (not values)
             if values:
                 assert abs(shown - sum(values) / len(values)) < 1e-6

@@ -2,7 +2,7 @@
 
 import { key } from "./api.js";
 import { h, show } from "./dom.js";
-import { may, newest, now, onChange, refresh, start, state } from "./state.js";
+import { BEHIND_MS, may, newest, now, onChange, refresh, start, state } from "./state.js";
 import { ago, fault, LANGUAGES, language, moment, setFactors, speak, t, units } from "./words.js";
 
 const VIEWS = [
@@ -99,8 +99,6 @@ function frame() {
   );
 }
 
-/** From this age of the newest window on it is said. */
-const BEHIND_MS = 900000;
 function tell() {
   const lines = [];
   const since = (date) => `${moment(date, undefined)} (${ago(date, now())})`;
@@ -111,6 +109,7 @@ function tell() {
     for (const one of state.workersAway) {
       lines.push(t(one.waits_for ? "notice.waits" : "notice.worker", { role: one.role, what: one.waits_for, since: since(new Date(one.since)) }));
     }
+    for (const one of state.workersBehind) lines.push(t("notice.late", { role: one.role, since: since(new Date(one.since)) }));
   }
   const last = newest();
   if (!lines.length && last && now() - new Date(last) > BEHIND_MS) {

@@ -8,7 +8,10 @@ export async function chart(series, { unit, factor }, zone) {
   const times = series.at.map((one) => new Date(one) / 1000);
   const scaled = (values) => values.map((one) => (one === null ? null : one * factor));
   const data = [times, scaled(series.lo), scaled(series.hi), scaled(series.measured), scaled(series.imputed)];
-  const values = [...data[3], ...data[4]].filter((one) => one !== null);
+  // A kind of its own where there is any: it is neither the one nor the other.
+  const some = series.partly.some((one) => one !== null);
+  if (some) data.push(scaled(series.partly));
+  const values = data.slice(3).flat().filter((one) => one !== null);
   const { top, cut } = room(values, data[2]);
   const gaps = gapsOf(series, times);
   const spread = data.map((column) => [...column]);
@@ -23,6 +26,7 @@ export async function chart(series, { unit, factor }, zone) {
     end(t("chart.hi"), unit),
     line(t("measured"), unit, colour("--measured"), points),
     line(t("imputed"), unit, colour("--imputed"), points, { dash: [6, 4] }),
+    ...(some ? [line(t("shape.diamond"), unit, colour("--partly"), points, { dash: [2, 3] })] : []),
   ];
   const bands = [{ series: [2, 1], fill: colour("--band") }];
   return { ...(await drawn(spread, lines, bands, { unit, zone, top, words: summary(series, unit, factor) })), cut };
@@ -137,11 +141,12 @@ function hours(all, zone) {
 }
 
 function summary(series, unit, factor) {
-  const values = [...series.measured, ...series.imputed].filter((one) => one !== null).map((one) => one * factor);
+  const values = [...series.measured, ...series.partly, ...series.imputed].filter((one) => one !== null).map((one) => one * factor);
   if (!values.length) return t("chart.empty");
   return t("chart.summary", {
     least: number(Math.min(...values)), most: number(Math.max(...values)), unit,
     measured: series.measured.filter((one) => one !== null).length,
+    partly: series.partly.filter((one) => one !== null).length,
     imputed: series.imputed.filter((one) => one !== null).length,
   });
 }

@@ -64,8 +64,11 @@ export function value(name, one, brief = false) {
   return h("span", { class: "imputed", title: t("imputed.title") }, `~${text}`, brief ? "" : spread);
 }
 
+/** What its values are from: what was measured on the spot, or who stands in for it. */
 export function sides(estimate) {
-  return t(`sides.${estimate.sides}`);
+  const carry = estimate.sources ?? [];
+  if (!estimate.measured && carry.length) return carry.map((one) => t(`source.${one}`)).join(" + ");
+  return [t(`sides.${estimate.sides}`), ...carry.filter((one) => one === "neighbours").map((one) => t(`source.${one}`))].join(" + ");
 }
 
 export function zoneOf(id) {

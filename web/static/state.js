@@ -3,6 +3,8 @@
 import { all, clock, get, key, listen } from "./api.js";
 
 const TELL_MS = 400;
+/** From this age of the newest window of all on it is said. */
+export const BEHIND_MS = 900000;
 
 export const state = {
   site: null,
@@ -14,6 +16,8 @@ export const state = {
   kafkaSince: null,
   /** Workers that do not answer, or wait for an engine: {role, waits_for, since}. */
   workersAway: [],
+  /** Workers that are minutes behind: {role, since}. */
+  workersBehind: [],
   /** Whether the past is being worked off: what is old is no fault, and what is not there is no good news. */
   coming: true,
   denied: 0,
@@ -139,10 +143,12 @@ export function start() {
         clock.skew = new Date(data.now) - Date.now();
         const since = data.kafka_away_since ? new Date(data.kafka_away_since) : null;
         const workers = data.workers_away ?? [];
+        const behind = data.workers_behind ?? [];
         const coming = Boolean(data.coming);
-        if (name === "pulse" && (String(since) !== String(state.kafkaSince) || coming !== state.coming || JSON.stringify(workers) !== JSON.stringify(state.workersAway))) {
+        if (name === "pulse" && (String(since) !== String(state.kafkaSince) || coming !== state.coming || JSON.stringify([workers, behind]) !== JSON.stringify([state.workersAway, state.workersBehind]))) {
           state.kafkaSince = since;
           state.workersAway = workers;
+          state.workersBehind = behind;
           state.coming = coming;
           touch("");
         }

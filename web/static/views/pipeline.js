@@ -3,16 +3,23 @@
 import { get } from "../api.js";
 import { keyForm } from "../app.js";
 import { h, show } from "../dom.js";
-import { now } from "../state.js";
+import { BEHIND_MS, now, state } from "../state.js";
 import { ago, coded, fault, moment, number, t } from "../words.js";
 
 const LETTERS_EVERY_MS = 60000;
 
 /** What is wrong, in the page's words. */
 function problems(health) {
-  const found = health.workers.flatMap((one) => (!one.up ? [`${one.role} ${t("pipeline.down")}`] : one.waits_for ? [`${one.role}: ${t("pipeline.waits")} ${one.waits_for}`] : []));
+  const found = health.workers.flatMap((one) => (!one.up ? [`${one.role} ${t("pipeline.down")}`] : one.waits_for ? [`${one.role}: ${t("pipeline.waits")} ${one.waits_for}`]
+    : one.behind_since ? [`${one.role}: ${t("pipeline.lag")} ${lag(one)}`] : []));
   if (health.kafka !== "ok") found.unshift(`Kafka: ${t("pipeline.away", { since: ago(new Date(health.kafka_since), now()) })}`);
-  return found.length ? found : [t("pipeline.reading")];
+  if (found.length) return found;
+  const old = health.newest && now() - new Date(health.newest) > BEHIND_MS;
+  return [old ? t(state.coming ? "notice.catching" : "notice.behind", { since: moment(health.newest) }) : t("pipeline.reading")];
+}
+
+function lag(one) {
+  return t("pipeline.records", { count: number(one.lag_messages), seconds: number(one.lag_s) });
 }
 
 export async function open(main) {
@@ -52,7 +59,7 @@ export async function open(main) {
           h("th", { scope: "row" }, one.role),
           h("td", { class: one.up ? "" : "bad" }, t(one.up ? "pipeline.up" : "pipeline.down"),
             one.down_since ? ` ${t("since", { at: moment(one.down_since) })} (${ago(new Date(one.down_since), now())})` : ""),
-          h("td", { class: "num" }, one.up ? t("pipeline.records", { count: number(one.lag_messages), seconds: number(one.lag_s) }) : "–"),
+          h("td", { class: one.behind_since ? "num bad" : "num" }, one.up ? lag(one) : "–"),
           h("td", {}, one.watermark ? `${moment(one.watermark)} (${ago(new Date(one.watermark), now())})` : "–"),
           h("td", { class: one.waits_for ? "bad" : "", lang: "en" }, one.waits_for ? `${one.waits_for}, ${ago(new Date(one.waits_since), now())}` : "–"))))));
     }
