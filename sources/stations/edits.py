@@ -8,10 +8,10 @@ from typing import Any, Final, NamedTuple
 from pydantic import ValidationError
 
 from aqi.known_names import check_station
-from schemas.base import first_error
+from schemas.base import first_error, format_time, to_ms
 from schemas.distances import distances
 from schemas.errors import Refused
-from schemas.limits import VERSIONS_PER_STATION
+from schemas.limits import MAX_AHEAD_MS, VERSIONS_PER_STATION
 from schemas.station import Station
 
 #: A station that is set up again further away than this (km) breathes other air.
@@ -46,8 +46,15 @@ def changed(
 ) -> Change:
     """`before` with some fields changed, from the event time `since` on.
 
-    A station that has moved begins anew, now: `moved` says that this is meant. Raises Refused.
+    A station that has moved begins anew, now: `moved` says that this is meant. Nothing is changed from a time
+    to come on: a record says what is known now, and every reader of it shows what it says. Raises Refused.
     """
+    if to_ms(since) - to_ms(now) > MAX_AHEAD_MS:
+        raise Refused(
+            "future_time",
+            f"the change would count from {format_time(since)} on, which is still to come: records say what"
+            " is so now. Make the change when the time has come (leave --from, ?from=, out)",
+        )
     after = made(_plain(before) | dict(fields) | {"valid_from": None, "earlier": []})
     distance = _distance(before, after)
     anew = distance is not None and distance > MOVED_KM

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from schemas.base import to_ms
 from schemas.errors import Refused
-from schemas.limits import VERSIONS_PER_STATION
+from schemas.limits import MAX_AHEAD_MS, VERSIONS_PER_STATION
 from schemas.station import Station
 from sources.stations.edits import changed, differences, made, read_records
 
@@ -39,12 +39,22 @@ def test_at_each_time_the_last_word_for_it_counts(edits: list[tuple[int, str]]) 
     record, said = ROOF, [(-(10**6), "UTC")]
     for hours, zone in edits:
         if zone != record.timezone:
-            record = changed(record, {"timezone": zone}, NOW + hours * HOUR, NOW).record
+            record = changed(record, {"timezone": zone}, NOW + hours * HOUR, NOW + 9 * HOUR).record
             said = [one for one in said if one[0] < hours] + [(hours, zone)]
     record = Station.model_validate_json(record.model_dump_json(exclude_defaults=True))
     for hour in range(-12, 12):
         due = [zone for since, zone in said if since <= hour][-1]
         assert record.at(to_ms(NOW + hour * HOUR)).timezone == due
+
+
+@pytest.mark.parametrize("fields", [{"name": "Later"}, {"timezone": "Europe/Rome"}])
+def test_nothing_is_changed_from_a_time_to_come_on(fields: dict[str, str]) -> None:
+    """But a clock may run ahead of ours by some minutes."""
+    ahead = timedelta(milliseconds=MAX_AHEAD_MS)
+    assert changed(ROOF, fields, NOW + ahead, NOW).record != ROOF
+    for since in (NOW + ahead + timedelta(seconds=1), datetime(9999, 12, 31, tzinfo=UTC)):
+        with pytest.raises(Refused, match="still to come"):
+            changed(ROOF, fields, since, NOW)
 
 
 def test_labels_make_no_history_and_numbers_do() -> None:
@@ -73,7 +83,7 @@ def test_a_history_is_bounded_and_says_so() -> None:
     record, dropped = ROOF, 0
     for number in range(VERSIONS_PER_STATION + 3):
         zone = ["UTC", "Europe/Rome"][(number + 1) % 2]
-        change = changed(record, {"timezone": zone}, NOW + number * HOUR, NOW)
+        change = changed(record, {"timezone": zone}, NOW + number * HOUR, NOW + number * HOUR)
         record, dropped = change.record, dropped + change.dropped
     assert len(record.earlier) == VERSIONS_PER_STATION
     assert dropped == 3
