@@ -78,9 +78,12 @@ def _span(at: int, points: Sequence[SeriesPoint]) -> SeriesSpan:
     for point in points:
         if point.value is not None:
             of.setdefault(point.kind, []).append(point.value)
+    measured, partly, imputed = (_mean(of.get(kind, ())) for kind in get_args(SeriesKind))
     return SeriesSpan(
         at,
-        *(_mean(of.get(kind, ())) for kind in get_args(SeriesKind)),
+        measured,
+        partly,
+        imputed,
         min(_there(point.lo for point in points), default=None),
         max(_there(point.hi for point in points), default=None),
         min(_there(point.least for point in points), default=None),

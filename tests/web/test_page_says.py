@@ -57,3 +57,41 @@ def test_no_alert_is_missing_on_the_first_screen_nor_on_a_wall(browser: Any, tmp
         with page_of(browser, made, "/?kiosk=1", **wall) as page:
             shows(page, ".hints", "Camera alone")
             assert page.locator(".hints li:visible").count() == 6
+
+
+def test_what_was_mistyped_or_is_refused_is_no_error_of_the_page(browser: Any, tmp_path: Any) -> None:
+    """`page_of` fails where the console has an error: a refusal that could be known is one."""
+    camera = Station(station="b", cameras=(Camera(camera="main"),))
+    silent = Station(station="c", cameras=(Camera(camera="main"),))
+    with served(tmp_path, [window("b", now_s() - 60 * n, 50) for n in range(3)], [camera, silent]) as made:
+        with page_of(browser, made, "/stations/b?what=bogus&range=999y") as page:
+            page.locator(".chart canvas").wait_for()
+            assert page.url.endswith("?what=index&range=6h")
+            shows(page, ".card", "Pictures take a key with the scope frames")
+        with page_of(browser, made, "/stations/c?range=constructor") as page:
+            shows(page, ".why", "Nothing has come of it yet")
+            made.show([window("c", now_s(), 40)])
+            shows(page, ".why", "PM10 was not measured")
+        with page_of(browser, made, "/stations/nope") as page:
+            shows(page, "main", "Nobody knows this station")
+            assert page.locator("textarea, iframe, .card").count() == 0
+            made.show([window("nope", now_s(), 40)])
+            shows(page, ".why", "PM10 was not measured")
+
+
+def test_on_a_telephone_no_column_of_a_table_is_out_of_sight(browser: Any, tmp_path: Any) -> None:
+    liar = estimate(
+        "a", now_s(), 1, {"pm25": imputed(9.0, 2.0, 20.0, refused={"x": "stuck for an hour"})}, (index(40),)
+    )
+    with served(tmp_path, [liar], stations(2), anonymous=("read", "admin")) as made:
+        for path in ("/quality", "/manage"):
+            with page_of(browser, made, path, viewport={"width": 390, "height": 844}) as page:
+                page.locator(".as-cards tbody tr").first.wait_for()
+                box = page.locator(".scroll").first
+                assert box.evaluate("one => one.scrollWidth - one.clientWidth") <= 0, path
+                cells = page.locator(".as-cards td:visible").evaluate_all(
+                    "all => all.map(one => [one.dataset.label, one.getBoundingClientRect().right])"
+                )
+                assert all(label and right <= 390 for label, right in cells), cells
+        with page_of(browser, made, "/quality", viewport={"width": 390, "height": 844}) as page:
+            shows(page, ".as-cards td:visible", "stuck for an hour")

@@ -27,6 +27,14 @@ export function s(name, properties, ...children) {
   return fill(document.createElementNS(SVG, name), properties, children);
 }
 
+/** A table that is a card for each row where there is no room for columns: each cell knows its column's name. */
+export function cards(table) {
+  const names = [...table.tHead.rows[0].cells].map((one) => one.textContent);
+  for (const row of table.tBodies[0].rows) [...row.cells].forEach((cell, n) => { cell.dataset.label = names[n]; });
+  table.classList.add("as-cards");
+  return table;
+}
+
 /** Show these in place of what an element has. */
 export function show(element, ...children) {
   element.replaceChildren(...children.flat(Infinity).filter((one) => one !== null && one !== undefined && one !== false));

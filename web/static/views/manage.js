@@ -2,7 +2,7 @@
 
 import { all, get, send } from "../api.js";
 import { keyForm } from "../app.js";
-import { h, show } from "../dom.js";
+import { cards, h, show } from "../dom.js";
 import { now, refresh } from "../state.js";
 import { ago, fault, moment, t } from "../words.js";
 
@@ -74,7 +74,7 @@ export async function open(main) {
   }
 
   function asTable(records) {
-    return h("table", {},
+    return cards(h("table", {},
       h("thead", {}, h("tr", {}, ["station", "change", "name", "kind", "place", "timezone", "standards", "since"].map((one) => h("th", { scope: "col" }, t(`manage.${one}`))))),
       h("tbody", {}, records.map((one) => h("tr", {},
         h("th", { scope: "row" }, h("a", { href: `/stations/${one.station}`, "data-go": "" }, one.station)),
@@ -87,7 +87,7 @@ export async function open(main) {
         h("td", {}, one.latitude === null ? "–" : `${Math.abs(one.latitude)}° ${one.latitude < 0 ? "S" : "N"}, ${Math.abs(one.longitude)}° ${one.longitude < 0 ? "W" : "E"}`),
         h("td", {}, one.timezone),
         h("td", {}, one.standards.join(", ")),
-        h("td", {}, one.valid_from ? moment(one.valid_from, one.timezone, true) : t("manage.always"), one.earlier.length ? h("span", { class: "dim" }, ` ${t("manage.earlier", { count: one.earlier.length })}`) : "")))));
+        h("td", {}, one.valid_from ? moment(one.valid_from, one.timezone, true) : t("manage.always"), one.earlier.length ? h("span", { class: "dim" }, ` ${t("manage.earlier", { count: one.earlier.length })}`) : ""))))));
   }
 
   /** Two presses, the second within a few seconds: nothing brings back what was learned. */

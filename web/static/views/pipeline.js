@@ -2,7 +2,7 @@
 
 import { get } from "../api.js";
 import { keyForm } from "../app.js";
-import { h, show } from "../dom.js";
+import { cards, h, show } from "../dom.js";
 import { BEHIND_MS, now, state } from "../state.js";
 import { ago, coded, fault, moment, number, t } from "../words.js";
 
@@ -53,7 +53,7 @@ export async function open(main) {
     );
     if (!health.workers.length) show(workers, h("p", { class: "dim" }, t("pipeline.unknown")));
     else {
-      show(workers, h("table", {},
+      show(workers, cards(h("table", {},
         h("thead", {}, h("tr", {}, ["pipeline.role", "pipeline.state", "pipeline.lag", "pipeline.watermark", "pipeline.waits"].map((one) => h("th", { scope: "col" }, t(one))))),
         h("tbody", {}, health.workers.map((one) => h("tr", {},
           h("th", { scope: "row" }, one.role),
@@ -61,7 +61,7 @@ export async function open(main) {
             one.down_since ? ` ${t("since", { at: moment(one.down_since) })} (${ago(new Date(one.down_since), now())})` : ""),
           h("td", { class: one.behind_since ? "num bad" : "num" }, one.up ? lag(one) : "–"),
           h("td", {}, one.watermark ? `${moment(one.watermark)} (${ago(new Date(one.watermark), now())})` : "–"),
-          h("td", { class: one.waits_for ? "bad" : "", lang: "en" }, one.waits_for ? `${one.waits_for}, ${ago(new Date(one.waits_since), now())}` : "–"))))));
+          h("td", { class: one.waits_for ? "bad" : "", lang: "en" }, one.waits_for ? `${one.waits_for}, ${ago(new Date(one.waits_since), now())}` : "–")))))));
     }
     // A letter that is sent back is no new one: so they are looked at now and then as well.
     const seen = JSON.stringify([health.refused, Math.floor(Date.now() / LETTERS_EVERY_MS)]);

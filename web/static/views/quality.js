@@ -1,7 +1,7 @@
 // Data quality: what the stations' last hours were made of.
 
 import { all } from "../api.js";
-import { h, show } from "../dom.js";
+import { cards, h, show } from "../dom.js";
 import { zoneOf } from "../marks.js";
 import { nameOf } from "../state.js";
 import { coded, fault, moment, number, percent, t } from "../words.js";
@@ -30,9 +30,9 @@ export async function open(main) {
     if (ended) return;
     const doubt = (one) => Object.keys(one.refused).length * 10 + one.troubles.length * 5 + (one.measured + one.imputed ? one.imputed / (one.measured + one.imputed) : 1);
     found.sort((a, b) => doubt(b) - doubt(a));
-    show(box, h("table", {},
+    show(box, cards(h("table", {},
       h("thead", {}, h("tr", {}, ["quality.station", "quality.state", "quality.covered", "quality.made", "quality.flags", "quality.refused", "quality.clock", "quality.battery"].map((one) => h("th", { scope: "col" }, t(one))))),
-      h("tbody", {}, found.map(row))));
+      h("tbody", {}, found.map(row)))));
   }
 
   choose();

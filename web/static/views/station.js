@@ -6,7 +6,7 @@ import { h, show } from "../dom.js";
 import { forecastCard } from "./forecast.js";
 import { notesCard } from "./notes.js";
 import { mark, shapeOf, sides, statusWords, value, zoneOf } from "../marks.js";
-import { isStale, look, nameOf, now, onChange, state } from "../state.js";
+import { isStale, look, may, nameOf, now, onChange, state } from "../state.js";
 import { told } from "../told.js";
 import { adviceOf, ago, coded, fault, LABELS, moment, number, percent, t, unitOf } from "../words.js";
 
@@ -14,9 +14,23 @@ import { adviceOf, ago, coded, fault, LABELS, moment, number, percent, t, unitOf
 const NAMED = 4;
 const RANGES = { "6h": 6, "24h": 24, "7d": 168, "30d": 720 };
 
-export async function open(main, { id, query }) {
-  let what = query.get("what") ?? "index";
-  let range = query.get("range") ?? "6h";
+/** The key that may not see pictures: it is not asked again whether it may. */
+let blind = null;
+
+/** A station of which nobody has said anything: until somebody does there is nothing to ask for. */
+function unknown(main, id, known, again) {
+  show(main, h("h1", {}, id), h("p", {}, t("station.unknown")), h("p", {}, h("a", { href: "/", "data-go": "" }, t("nav.city"))));
+  const stop = onChange(() => { if (known()) again(); });
+  return { title: id, close: stop };
+}
+
+export async function open(main, { id, query, go }) {
+  const known = () => state.latest.has(id) || state.stations.has(id);
+  if (!known()) return unknown(main, id, known, () => go(location.pathname + location.search));
+  // What somebody mistyped is passed over.
+  const asked = (name, all, otherwise) => (Object.hasOwn(all, query.get(name) ?? "") ? query.get(name) : otherwise);
+  let what = asked("what", LABELS, "index");
+  let range = asked("range", RANGES, "6h");
   let plot = null;
   let ended = false;
   const zone = zoneOf(id);
@@ -113,6 +127,17 @@ export async function open(main, { id, query }) {
   const heated = new Set();
 
   async function explain() {
+    if (state.latest.has(id)) await explainEstimate();
+    else show(why, h("li", { class: "dim" }, t("station.nothing")));
+    try {
+      const found = (await get(`alerts/explain?station=${id}`)).rules;
+      if (!ended) show(rules, found.map((one) => h("li", { class: one.open ? "open" : "" }, h("b", {}, `${one.open ? "● " : "○ "}${one.rule}`), h("span", { lang: "en" }, ` ${one.text}`))));
+    } catch {
+      // The notice says that the server is away.
+    }
+  }
+
+  async function explainEstimate() {
     try {
       const { estimate, told: lines } = await get(`explain?station=${id}`);
       if (ended) return;
@@ -129,16 +154,13 @@ export async function open(main, { id, query }) {
     } catch (error) {
       if (!why.children.length) show(why, h("li", { class: "bad" }, fault(error)));
     }
-    try {
-      const found = (await get(`alerts/explain?station=${id}`)).rules;
-      if (!ended) show(rules, found.map((one) => h("li", { class: one.open ? "open" : "" }, h("b", {}, `${one.open ? "● " : "○ "}${one.rule}`), h("span", { lang: "en" }, ` ${one.text}`))));
-    } catch {
-      // The notice says that the server is away.
-    }
   }
 
   async function fillCameras() {
-    if (!state.stations.get(id)?.cameras) return;
+    if (!state.stations.get(id)?.cameras || !state.site.pictures) return;
+    // A browser tells every refusal as an error: what is known to be refused is not asked for.
+    if (!may("frames")) return refusedPictures(true);
+    if (blind !== null && blind === key.get()) return refusedPictures(false);
     try {
       const found = (await get(`pictures?station=${id}`)).cameras;
       if (ended || !found.length) return;
@@ -176,10 +198,15 @@ export async function open(main, { id, query }) {
       if (!ended) show(cameras, made, h("p", { class: "dim" }, t("camera.privacy")));
     } catch (error) {
       if (!ended && (error.status === 401 || error.status === 403)) {
-        camerasBox.hidden = false;
-        show(cameras, h("p", { class: "dim" }, t(error.status === 401 ? "camera.key" : "camera.denied")));
+        blind = key.get();
+        refusedPictures(error.status === 401);
       }
     }
+  }
+
+  function refusedPictures(without) {
+    camerasBox.hidden = false;
+    show(cameras, h("p", { class: "dim" }, t(without ? "camera.key" : "camera.denied")));
   }
 
   async function fillPlot() {
