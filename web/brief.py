@@ -7,14 +7,14 @@ from schemas.base import to_ms
 from schemas.estimate import Estimate
 from schemas.parameters import Pollutant
 from schemas.station import Station
-from web.documents import IndexNow, PollutantNow, Source, StationNow
+from web.documents import IndexNow, PollutantNow, StationNow, ValueCarrier
 
 #: Characters of a reason; the whole of it is in the estimate.
 _REASON: Final = 240
 #: Share of a value from which on who carries it is named.
 _TELLING: Final = 0.05
 #: Who carries imputed values, by what their weights, or their method, call it.
-_CARRIERS: Final[Mapping[str, Source]] = {
+_CARRIERS: Final[Mapping[str, ValueCarrier]] = {
     "camera": "camera", "global": "camera", "head": "camera", "neighbours": "neighbours",
     "network": "neighbours", "own": "sensors", "past": "past", "last": "past",
 }  # fmt: skip
@@ -54,16 +54,16 @@ def brief(estimate: Estimate) -> StationNow:
     )  # fmt: skip
 
 
-def sources(estimate: Estimate) -> tuple[Source, ...]:
+def sources(estimate: Estimate) -> tuple[ValueCarrier, ...]:
     """Who carries a window's values: not who sent something, but of whom any of them is."""
-    found: set[Source] = set()
+    found: set[ValueCarrier] = set()
     for one in estimate.pollutants.values():
         if one.kind != "imputed":
             found.add("sensors")
             continue
         telling = [name for name, share in one.weights.items() if share >= _TELLING]
         found.update(_CARRIERS[name] for name in telling or [one.method] if name in _CARRIERS)
-    return tuple(name for name in get_args(Source) if name in found)
+    return tuple(name for name in get_args(ValueCarrier) if name in found)
 
 
 def left_out(estimate: Estimate) -> Iterator[tuple[Pollutant, str, str]]:

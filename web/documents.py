@@ -29,7 +29,7 @@ class ProblemDocument(Document):
 
 
 #: Who carries values.
-Source = Literal["sensors", "camera", "neighbours", "past"]
+ValueCarrier = Literal["sensors", "camera", "neighbours", "past"]
 
 
 class PollutantNow(Document):
@@ -67,7 +67,7 @@ class StationNow(Document):
     revision: int
     sides: Annotated[Sides, Field(description="sides with usable data")]
     sources: Annotated[
-        tuple[Source, ...],
+        tuple[ValueCarrier, ...],
         Field(
             description="who carries its values: sensors what is measured, and what the station's other"
             " pollutants tell; camera, neighbours and past what they stand in for"
