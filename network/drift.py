@@ -35,14 +35,20 @@ from schemas.times import DAY_MS
 LEARNING_DAYS: Final = 30
 #: Others of its pollutant that have to be heard on the day.
 JUDGES: Final = 3
-#: Deviations from which a departure is named, by pollutant: those of one false alarm in a year of the sensor
-#: (docs/network.md). A young one needs more, for what leaves for some days and is back is weather.
+#: Deviations from which a departure is named, by pollutant: those of one false alarm in a year of a particle
+#: sensor, and of one in two years of a gas (docs/network.md).
 NAMED: Final[dict[Pollutant, float]] = {
-    "pm25": 4.8, "pm10": 5.1, "no2": 5.1, "so2": 5.2, "co": 5.1, "o3": 5.4,
+    "pm25": 4.1, "pm10": 4.7, "no2": 5.0, "so2": 5.3, "co": 4.9, "o3": 5.3,
 }  # fmt: skip
 _BY_INDEX: Final = np.array([NAMED[name] for name in POLLUTANTS])
-_YOUNG: Final = 4
-_YOUNGER: Final = np.where(np.array(AGES) <= _YOUNG, 1.9, 1.0)
+#: Days up to which a departure is young, and from which it is old. A young one needs more, for what leaves for
+#: some days and is back is weather. So does an old one: sensors part and meet again with the seasons, several
+#: at once, and who slides by a per cent a day is found before.
+_YOUNG: Final = 8
+_OLD: Final = 20
+_BY_AGE: Final = (
+    np.maximum(1.0, _YOUNG / np.array(AGES)) ** 0.6 * np.maximum(1.0, np.array(AGES) / _OLD) ** 0.5
+)
 #: By how much more deviations a change at once needs than one that grows: weather comes at once, too.
 _SUDDEN: Final = 1.3
 #: Least departure that is named, as a share.
@@ -215,6 +221,12 @@ def watched(
 
 def _closed(watch: DriftWatch, day: int, exempt: Set[str]) -> DriftWatch:
     """The day is over, and `day` is next: it is kept, and who has left is named."""
+    heard = watch.today[Sum.HOURS] >= LEAST_HOURS
+    return _named(day_kept(watch, day), day - 1, heard, exempt)
+
+
+def day_kept(watch: DriftWatch, day: int) -> DriftWatch:
+    """The watch with the day that is over, `day` is next, among those it knows; nobody is named yet."""
     d = len(watch.variables)
     today = watch.today.copy()
     heard = today[Sum.HOURS] >= LEAST_HOURS
@@ -225,8 +237,8 @@ def _closed(watch: DriftWatch, day: int, exempt: Set[str]) -> DriftWatch:
     days[min(gap - 1, DAYS) :] = np.concatenate([today[None].astype(np.float32), watch.days])[
         : DAYS - min(gap - 1, DAYS)
     ]
-    closed = replace(watch, day=day, today=np.zeros((len(Sum), d)), days=days)
-    return _named(_taught(closed, heard, within), day - 1, heard, exempt)
+    kept = replace(watch, day=day, today=np.zeros((len(Sum), d)), days=days)
+    return _taught(kept, heard, within)
 
 
 def _within(today: Float64) -> Float64:
@@ -286,7 +298,7 @@ def score_of(watch: DriftWatch) -> Float64:
     noise = _noise(watch)
     days = days_of(watch.days, noise, LONE)
     grown, sudden = (np.abs(scores_of(days, noise, AGES, growing=growing).score) for growing in (True, False))
-    score: Float64 = (np.maximum(grown, sudden / _SUDDEN) / _YOUNGER[:, None]).max(axis=0)
+    score: Float64 = (np.maximum(grown, sudden / _SUDDEN) / _BY_AGE[:, None]).max(axis=0)
     return score
 
 

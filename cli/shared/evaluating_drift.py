@@ -14,19 +14,21 @@ from cli.shared.fitting import fitting, screen
 from cli.shared.training import bars, tell_left_out
 from datasets.errors import LayoutError
 from model.evaluation.drift import LEARNING, DriftOutcome, evaluate_drift
+from model.evaluation.drift_beside import Beside
 from model.evaluation.region import read_region
-from schemas.parameters import LABELS
+from schemas.parameters import LABELS, Pollutant
 
 
 def evaluate_drift_watch(folder: Path, as_json: bool) -> None:
     """Score the drift watch on a folder and say how it did. Raises LayoutError."""
     data, problems = read_region(folder, read_folder)
     with bars(Console(stderr=True, quiet=as_json)) as progress:
-        outcomes = evaluate_drift(data, progress=progress)
+        outcomes, beside = evaluate_drift(data, progress=progress)
     if not any(outcome.faults for outcome in outcomes if outcome.fault != "none"):
         raise LayoutError(f"{folder}: too few days to learn from ({LEARNING}) and to make faults in")
     if as_json:
-        typer.echo(json.dumps([outcome.to_plain() for outcome in outcomes], allow_nan=False))
+        plain = [one.to_plain() for one in (*outcomes, *beside)]
+        typer.echo(json.dumps(plain, allow_nan=False))
         return
     console = screen()
     console.print(
@@ -46,6 +48,8 @@ def evaluate_drift_watch(folder: Path, as_json: bool) -> None:
     if len(calm) > 1:
         alarms.add_row("a whole station", "", f"{sum(outcome.others for outcome in calm):.2f}")
     console.print(alarms)
+    console.print()
+    console.print(_beside(beside))
     tell_left_out(problems)
 
 
@@ -64,6 +68,24 @@ def _table(outcomes: Sequence[DriftOutcome], kinds: bool) -> Table:
             f"{outcome.missed:.0%}", f"{outcome.right:.0%}",
         ]  # fmt: skip
         table.add_row(*cells, *([", ".join(f"{kind} {count}" for kind, count in called)] if kinds else []))
+    return table
+
+
+def _beside(found: Sequence[Beside]) -> Table:
+    """The watch beside a plain CUSUM; a row for each pollutant, slide and number of alarms."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("slides laid on afterwards", "", "false alarms a year", "slides", "plain CUSUM", "watch"):
+        left = column in ("slides laid on afterwards", "")
+        table.add_column(column, no_wrap=True, justify="left" if left else "right")
+    rows: dict[tuple[Pollutant, float, float], dict[str, Beside]] = {}
+    for one in found:
+        rows.setdefault((one.pollutant, one.alarms, one.per_day), {})[one.rule] = one
+    for (pollutant, alarms, per_day), rules in rows.items():
+        waits = [math.inf if (wait := rules[rule].median) is None else wait for rule in ("cusum", "watch")]
+        table.add_row(
+            f"{per_day:.0%} a day, up or down", LABELS[pollutant], f"{alarms:.2f}",
+            f"{rules['watch'].slides}", *map(_days, waits),
+        )  # fmt: skip
     return table
 
 

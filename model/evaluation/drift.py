@@ -1,6 +1,7 @@
 """Honest measurement of the drift watch: faults made in a region's history, day by day as in the stream.
 
-One replay without faults counts the false alarms. From its state at every 15th day a fault begins at a
+One replay without faults counts the false alarms, and its days serve to judge the rule beside another
+(`model.evaluation.drift_beside`). From its state at every 15th day a fault begins at a
 quarter of the stations, at one sensor of each, and goes on for weeks: the region hears it, learns from it and
 is misled by it as a running one would be, until it is named. Sensors take their turns.
 """
@@ -12,13 +13,14 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from aqi.units import MOLAR_MASS, micrograms_per_ppb
+from model.evaluation.drift_beside import Beside, beside_cusum
 from model.evaluation.progress import Progress
 from model.evaluation.region import RegionHours
 from network import region as network
 from network.drift import DriftWatch, key_of, listened, outstood, watched, watching
 from network.growing import begun_anew
 from network.region import Region
-from schemas.arrays import Float64, Int64
+from schemas.arrays import Float32, Float64, Int64
 from schemas.estimate import DriftKind
 from schemas.parameters import POLLUTANTS, Pollutant
 from schemas.times import DAY_MS, HOUR_MS
@@ -108,6 +110,13 @@ class DriftOutcome(NamedTuple):
         return {**self._asdict(), **(told if self.fault != "none" else {})}
 
 
+class DriftReport(NamedTuple):
+    """`outcomes`: of the replay without faults, and of each fault. `beside`: the watch and a plain CUSUM."""
+
+    outcomes: list[DriftOutcome]
+    beside: list[Beside]
+
+
 class _Stand(NamedTuple):
     """A region and its watch before a day; `day`: its number in the history."""
 
@@ -132,7 +141,7 @@ def evaluate_drift(
     faults: Sequence[MadeFault] = FAULTS,
     learning: int = LEARNING,
     progress: Progress = lambda *_: None,
-) -> list[DriftOutcome]:
+) -> DriftReport:
     """Replay a region without faults, and once more from every 15th day for each fault.
 
     Args:
@@ -151,6 +160,7 @@ def evaluate_drift(
     alarms: Counter[str] = Counter()
     before: set[str] = set()
     named: list[set[str]] = []
+    sums: list[Float32] = []
     for stand in _through(start, data.values, data.times):
         if stand.day % 10 == 0:
             progress("none", stand.day, days)
@@ -160,6 +170,7 @@ def evaluate_drift(
                 stands.append(stand)
         before = set(stand.watch.departures)
         named.append(before)
+        sums.append(stand.watch.days[0])
     outcomes = _false_alarms(data, alarms, data.values[24 * learning :])
     at_once = max(1, len(members.stations) // 4)
     for fault in faults:
@@ -170,7 +181,10 @@ def evaluate_drift(
             meanwhile = set().union(*named[stand.day : stand.day + fault.span])
             trials += _tried(data, fault, stand, meanwhile, _turn(data, number, at_once, stand))
         outcomes += _outcomes(data, fault, trials)
-    return outcomes
+    beside = beside_cusum(
+        members.variables, int(data.times[0] - 1) // DAY_MS, np.stack(sums), learning, progress
+    )
+    return DriftReport(outcomes, beside)
 
 
 def _through(stand: _Stand, values: Float64, ends: Int64) -> Iterator[_Stand]:

@@ -18,7 +18,7 @@ def test_faults_are_found_and_a_calm_city_has_none() -> None:
     assert first < 25
     unit = [fault for fault in FAULTS if fault.name == "other unit"]
     seen: list[str] = []
-    none, *found = evaluate_drift(
+    (none, *found), beside = evaluate_drift(
         data, faults=unit, learning=LEARNING, progress=lambda what, *_: seen.append(what)
     )
     assert (none.fault, none.pollutant, none.others) == ("none", "pm25", 0.0)
@@ -31,4 +31,5 @@ def test_faults_are_found_and_a_calm_city_has_none() -> None:
         assert one.right == 1.0
         assert one.others == 0.0
         assert one.to_plain()["missed"] == 0.0
-    assert set(seen) == {"none", "other unit"}
+    assert set(seen) == {"none", "other unit", "beside a CUSUM"}
+    assert {one.rule for one in beside} == {"cusum", "watch"}
