@@ -3,8 +3,13 @@
 What is read is regressed on what the others let expect, y = s x + o, over the days in question, an hour by
 the inverse square of its level. What is expected is the mean of the truth given the others, so the truth
 scatters about it and not the other way round (Berkson 1950, J. Am. Stat. Assoc. 45:164): s and o are not
-biased, and the correction is their inverse. How sure they are is counted in days, not in hours: hours of a
-day err together, and a day errs with the one before it.
+biased by that, and the correction is their inverse. Two things are not in such a line:
+
+- Until it was named the region listened to the sensor, and took part of what is wrong for its usual mean:
+  that part does not show any more, and is added.
+- How sure they are is counted in days, not in hours: hours of a day err together, and a day errs with the one
+  before it. Besides, a sound sensor wanders for weeks, by about what its single days differ by, and more days
+  do not tell that from a fault.
 """
 
 import math
@@ -13,7 +18,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from network.drift import Departure, DriftWatch, departed
+from network.cell import MEAN_HOURS
+from network.drift import Departure, DriftWatch, departed, noise_of
 from network.drift_scores import LASTING
 from network.drift_sums import LEAST_HOURS, Sum
 from network.members import Variable
@@ -31,6 +37,12 @@ _TOGETHER: Final = (1.0 + LASTING) / (1.0 - LASTING)
 #: Deviations of a 90 % interval of a Gaussian; of few days Student's is wider by (1 + _WIDER / days).
 _NINETY: Final = 1.645
 _WIDER: Final = 1.7
+#: Part of a departure that the region takes for usual in a day: half in the mean's half-life, in the mean of
+#: the day and in that of the hour of the day.
+_LEARNED_A_DAY: Final = 2.0 * math.log(2.0) * 24.0 / MEAN_HOURS
+#: How unsure that part is, as a share of it; and by how many of a day's deviations a sound sensor wanders.
+_LEARNED_UNSURE: Final = 0.5
+_WANDERS: Final = 0.75
 
 
 class Interval90(NamedTuple):
@@ -100,7 +112,8 @@ def suggestion(watch: DriftWatch, station: str, pollutant: Pollutant) -> Suggest
         return f"{len(taken)} days of it are known since it left; {LEAST_DAYS} are needed"
     with_slope = known is None or known.kind != "offset"
     with_offset = known is None or known.kind == "step"
-    fitted = _fitted(taken, with_slope=with_slope, with_offset=with_offset)
+    wander = _WANDERS * float(noise_of(watch)[index])
+    fitted = _fitted(taken, _seen(known, watch.day), wander, with_slope=with_slope, with_offset=with_offset)
     if fitted is None:
         return "it follows its neighbours too little: no line takes it back to them"
     slope, offset = fitted
@@ -134,8 +147,27 @@ def watched_pollutants(watch: DriftWatch, station: str) -> list[Pollutant]:
     return [name for name in POLLUTANTS if name in found]
 
 
-def _fitted(days: Float64, *, with_slope: bool, with_offset: bool) -> tuple[Interval90, Interval90] | None:
-    """Slope and offset of the correction by the days (days, sums); None: there is no such line."""
+def _seen(known: Departure | None, day: int) -> float:
+    """The part of a departure that shows beside what the region had learned before it was named.
+
+    Of a change at once some is learned each day. Of a slide likewise, of what it was by then; it goes on.
+    """
+    if known is None:
+        return 1.0
+    heard = max(known.named - known.since + 1, 1)
+    if known.kind == "slide":
+        gone = max(day - known.since - _OF_SLIDE / 2.0, heard)
+        return max(1.0 - _LEARNED_A_DAY * heard**2 / (2.0 * gone), 0.5)
+    return max(math.exp(-_LEARNED_A_DAY * heard), 0.5)
+
+
+def _fitted(
+    days: Float64, seen: float, wander: float, *, with_slope: bool, with_offset: bool
+) -> tuple[Interval90, Interval90] | None:
+    """Slope and offset of the correction by the days (days, sums); None: there is no such line.
+
+    `seen`: part of the departure that shows. `wander`: deviation (log) of what lasts of a sound sensor.
+    """
     w, wx, wy, wxx, wxy = (days[:, one] for one in (Sum.W, Sum.WX, Sum.WY, Sum.WXX, Sum.WXY))
     if not with_slope:
         matrix = np.array([[w.sum()]])
@@ -169,6 +201,16 @@ def _fitted(days: Float64, *, with_slope: bool, with_offset: bool) -> tuple[Inte
     full = np.zeros((2, 2))
     rows = [row for row, is_in in ((0, with_slope), (1, with_offset or not with_slope)) if is_in]
     full[np.ix_(rows, rows)] = variance
+    # What was learned before does not show; how a sound sensor wanders is a factor, of what is expected if
+    # only an offset is looked for.
+    unsure = _LEARNED_UNSURE * (1.0 - seen) / seen
+    full /= seen**2
+    full[1, 1] += (unsure * shift) ** 2
+    if with_slope:
+        full[0, 0] += scale**2 * (wander**2 + (unsure * math.log(scale)) ** 2)
+    else:
+        full[1, 1] += (wander * float(wx.sum() / w.sum())) ** 2
+    scale, shift = scale ** (1.0 / seen), shift / seen
     reach = _NINETY * (1.0 + _WIDER / count)
     # x = y / s - o / s, to first order.
     by_scale = np.array([-1.0 / scale**2, 0.0])

@@ -41,9 +41,9 @@ NAMED: Final[dict[Pollutant, float]] = {
     "pm25": 4.1, "pm10": 4.7, "no2": 5.0, "so2": 5.3, "co": 4.9, "o3": 5.3,
 }  # fmt: skip
 _BY_INDEX: Final = np.array([NAMED[name] for name in POLLUTANTS])
-#: Days up to which a departure is young, and from which it is old. A young one needs more, for what leaves for
-#: some days and is back is weather. So does an old one: sensors part and meet again with the seasons, several
-#: at once, and who slides by a per cent a day is found before.
+#: Days up to which a departure is young, and from which it is old. A young one needs more, for what leaves
+#: for some days and is back is weather. So does an old one: sensors part and meet again with the seasons,
+#: several at once, and who slides by a per cent a day is found before.
 _YOUNG: Final = 8
 _OLD: Final = 20
 _BY_AGE: Final = (
@@ -289,13 +289,14 @@ def _taught(watch: DriftWatch, heard: Bool, within: Float64) -> DriftWatch:
     )
 
 
-def _noise(watch: DriftWatch) -> Float64:
+def noise_of(watch: DriftWatch) -> Float64:
+    """(d,) standard deviation (log) of what a day adds to a sensor's difference."""
     return np.where(watch.noise > 0.0, watch.noise, _FIRST_NOISE)
 
 
 def score_of(watch: DriftWatch) -> Float64:
     """(d,) by how many deviations the kept days speak for a departure, of the best age and form."""
-    noise = _noise(watch)
+    noise = noise_of(watch)
     days = days_of(watch.days, noise, LONE)
     grown, sudden = (np.abs(scores_of(days, noise, AGES, growing=growing).score) for growing in (True, False))
     score: Float64 = (np.maximum(grown, sudden / _SUDDEN) / _BY_AGE[:, None]).max(axis=0)
@@ -306,7 +307,7 @@ def _named(watch: DriftWatch, day: int, heard: Bool, exempt: Set[str]) -> DriftW
     """The watch with those named that have left by the end of `day`, and those cleared that are back."""
     if not watch.variables:
         return watch
-    noise = _noise(watch)
+    noise = noise_of(watch)
     score = score_of(watch)
     bar = _BY_INDEX[watch.pollutants]
     stuck = is_stuck(watch.days.astype(np.float64))
