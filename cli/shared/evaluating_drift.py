@@ -14,7 +14,7 @@ from cli.shared.fitting import fitting, screen
 from cli.shared.training import bars, tell_left_out
 from datasets.errors import LayoutError
 from model.evaluation.drift import LEARNING, DriftOutcome, evaluate_drift
-from model.evaluation.drift_beside import Beside
+from model.evaluation.drift_beside import SlidesFound
 from model.evaluation.region import read_region
 from schemas.parameters import LABELS, Pollutant
 
@@ -71,13 +71,13 @@ def _table(outcomes: Sequence[DriftOutcome], kinds: bool) -> Table:
     return table
 
 
-def _beside(found: Sequence[Beside]) -> Table:
+def _beside(found: Sequence[SlidesFound]) -> Table:
     """The watch beside a plain CUSUM; a row for each pollutant, slide and number of alarms."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("slides laid on afterwards", "", "false alarms a year", "slides", "plain CUSUM", "watch"):
         left = column in ("slides laid on afterwards", "")
         table.add_column(column, no_wrap=True, justify="left" if left else "right")
-    rows: dict[tuple[Pollutant, float, float], dict[str, Beside]] = {}
+    rows: dict[tuple[Pollutant, float, float], dict[str, SlidesFound]] = {}
     for one in found:
         rows.setdefault((one.pollutant, one.alarms, one.per_day), {})[one.rule] = one
     for (pollutant, alarms, per_day), rules in rows.items():

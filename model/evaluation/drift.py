@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from aqi.units import MOLAR_MASS, micrograms_per_ppb
-from model.evaluation.drift_beside import Beside, beside_cusum
+from model.evaluation.drift_beside import SlidesFound, beside_cusum
 from model.evaluation.progress import Progress
 from model.evaluation.region import RegionHours
 from network import region as network
@@ -114,7 +114,7 @@ class DriftReport(NamedTuple):
     """`outcomes`: of the replay without faults, and of each fault. `beside`: the watch and a plain CUSUM."""
 
     outcomes: list[DriftOutcome]
-    beside: list[Beside]
+    beside: list[SlidesFound]
 
 
 class _Stand(NamedTuple):

@@ -37,7 +37,7 @@ _OF_MEDIAN: Final = 1.4826
 _STEPS: Final = 40
 
 
-class Beside(NamedTuple):
+class SlidesFound(NamedTuple):
     """How a rule found slides of a pollutant's sensors that were laid on afterwards.
 
     Attributes:
@@ -75,7 +75,7 @@ def beside_cusum(
     sums: Float32,
     learning: int,
     progress: Progress = lambda *_: None,
-) -> list[Beside]:
+) -> list[SlidesFound]:
     """Judge both rules by the days of a replay without faults.
 
     Args:
@@ -110,7 +110,7 @@ def beside_cusum(
                 by_watch.setdefault(key, []).append((rate, said[:, column]))
                 by_cusum.setdefault(key, []).append((rate, summed[:, column]))
     standard = _standard(sums[learning:], unit)
-    found: list[Beside] = []
+    found: list[SlidesFound] = []
     several = len({one.pollutant for one in variables})
     for pollutant in POLLUTANTS:
         own = [index for index, one in enumerate(variables) if one.pollutant == pollutant]
@@ -205,7 +205,7 @@ def _crossings(score: Float64, bar: float) -> int:
 
 def _judged(
     rule: str, pollutant: Pollutant, traces: _Traces, allowed: float, count: Callable[[Float64, float], int]
-) -> list[Beside]:
+) -> list[SlidesFound]:
     """How the slides stand out over the lowest bar with so many alarms."""
     years = max(traces.calm.size / _DAYS_A_YEAR, 1e-9)
     low, high = 0.0, float(traces.calm.max(initial=1.0)) * len(traces.calm)
@@ -219,6 +219,8 @@ def _judged(
         if waits:
             median = sorted(waits)[len(waits) // 2]
             found.append(
-                Beside(rule, pollutant, rate, allowed, len(waits), median if math.isfinite(median) else None)
+                SlidesFound(
+                    rule, pollutant, rate, allowed, len(waits), median if math.isfinite(median) else None
+                )
             )
     return found
