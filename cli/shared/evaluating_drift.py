@@ -27,7 +27,7 @@ def evaluate_drift_watch(folder: Path, as_json: bool) -> None:
     if not any(outcome.faults for outcome in outcomes if outcome.fault != "none"):
         raise LayoutError(f"{folder}: too few days to learn from ({LEARNING}) and to make faults in")
     if as_json:
-        plain = [one.to_plain() for one in (*outcomes, *beside)]
+        plain = [one.to_plain() for one in outcomes] + [one.to_plain() for one in beside]
         typer.echo(json.dumps(plain, allow_nan=False))
         return
     console = screen()

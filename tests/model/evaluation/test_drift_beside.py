@@ -10,7 +10,7 @@ from network.drift_sums import Sum
 from network.members import Variable
 from schemas.arrays import Float32
 
-VARIABLES = tuple(Variable(f"s{number}", name) for number in range(4) for name in ("pm25", "o3"))  # type: ignore[arg-type]
+VARIABLES = tuple(Variable(f"s{number}", name) for number in range(4) for name in ("pm25", "o3"))
 FIRST, DAYS, LEARNING = 19_000, 165, 60
 
 
