@@ -16,6 +16,7 @@ from agents.features import features_items
 from agents.refusals import ROOM, largest, late_records, refuse_conflicts
 from agents.regions import Regions
 from aqi.flags import tests_in
+from camera.sight import Sight
 from fusion.amending import latest_time
 from fusion.assessor import Assessor, amendment_in
 from schemas.base import format_time, from_ms, to_ms
@@ -272,7 +273,8 @@ class FusionStage:
                 self._refuse_window(step.view, refused, letters)
         views = {(step.view.station, step.view.end): step.view for step in steps if isinstance(step, Close)}
         out = []
-        for estimate, since in zip(assessed.estimates, assessed.averaged_since, strict=True):
+        told = zip(assessed.estimates, assessed.averaged_since, assessed.sights, strict=True)
+        for estimate, since, sight in told:
             body = estimate.model_dump_json().encode()
             if len(body) > ESTIMATES.max_bytes - ROOM:
                 reason = (
@@ -282,7 +284,7 @@ class FusionStage:
                 view = views[estimate.station, to_ms(estimate.window.end)]
                 self._refuse_window(view, Refused("estimate_too_large", reason), letters)
                 continue
-            out.append(self._told(estimate, body, since))
+            out.append(self._told(estimate, body, since, sight))
         out += self._amended(steps)
         out += letters.out()
         out += [
@@ -292,12 +294,12 @@ class FusionStage:
         self._count(assessed.estimates)
         return out
 
-    def _told(self, estimate: Estimate, body: bytes, averaged_since: int) -> Out:
+    def _told(self, estimate: Estimate, body: bytes, averaged_since: int, sight: Sight | None) -> Out:
         """An estimate on its way: to the region of its station, or to everybody."""
         if self._regions is not None:
             station = self._station_at(estimate.station, to_ms(estimate.window.start))
             if station is not None and self._regions.has(station):
-                return self._regions.alone(estimate, station, averaged_since)
+                return self._regions.alone(estimate, station, averaged_since, sight)
         return Out(self._estimates_topic, estimate.station.encode(), body)
 
     def _amended(self, steps: Sequence[Step]) -> list[Out]:

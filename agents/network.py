@@ -12,19 +12,21 @@ from concurrent.futures import Executor
 from typing import Any, Final, NamedTuple
 
 import msgspec
+import numpy as np
 
 from agents.regions import BEHIND, REGION
 from aqi import standards
 from aqi.errors import AqiError
 from aqi.history import History
 from fusion.conclusion import Counts
+from fusion.together.cameras import sight_of
 from fusion.together.learning import LEARNED, Learned
 from fusion.together.meeting import Amended, LoggedRecord, Meeting, MeetingOutput, RetiredStation
 from model.bundle.persistence import PERSISTENCE
 from schemas.alone import MARK_TYPE, Alone, Mark
 from schemas.amendment import Amendment
 from schemas.base import format_time, to_ms
-from schemas.errors import DamagedState, Refused
+from schemas.errors import ArrayError, DamagedState, Refused
 from schemas.estimate import check_size
 from schemas.times import DAY_MS
 from streams import metrics
@@ -41,6 +43,8 @@ _PIECE: Final = 1024 * 1024
 #: Bytes of an estimate's record beside its value.
 _ROOM: Final = 4096
 _LONGEST_PERIOD_MS: Final = DAY_MS
+#: No part of a camera vector is larger.
+_LARGEST: Final = 1e6
 #: Entries that are worked on at a time: what they make is published before the next.
 _PORTION: Final = 2_000
 #: By region the horizon (ms) of what it has learned, and that.
@@ -191,6 +195,13 @@ def check_alone(alone: Alone, size: int) -> None:
             raise Refused("unknown_method", f"{name} was imputed by {one.method[:64]!r}, which is no method")
         if one.since is not None and not end - _LONGEST_PERIOD_MS <= to_ms(one.since) <= end:
             raise Refused("other_period", f"{name} is the mean of a period that does not end in its window")
+    if (shown := sight_of(alone)) is not None:
+        try:
+            shown.check()
+        except ArrayError as error:
+            raise Refused("wrong_size", f"what its camera shows: {error}") from error
+        if np.abs(shown.vector).max() > _LARGEST:
+            raise Refused("out_of_range", f"what its camera shows is beyond {_LARGEST:g}, as no picture is")
     try:
         for standard in alone.standards:
             standards.load(standard, at_ms=end)

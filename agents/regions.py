@@ -6,8 +6,10 @@ has neither speaks for itself, as without a network.
 
 from typing import Final
 
+from camera.sight import Sight
 from fusion.indices import standards_of
 from fusion.intake import reference
+from fusion.together.cameras import told_of, untaught
 from schemas.alone import MARK_TYPE, Alone, Mark
 from schemas.amendment import AMENDMENT_TYPE, Amendment
 from schemas.estimate import Estimate
@@ -40,8 +42,13 @@ class Regions:
             return False
         return bool(station.region) or (station.latitude is not None and station.longitude is not None)
 
-    def alone(self, estimate: Estimate, station: Station, averaged_since: int) -> Out:
-        """A station's estimate by itself; `averaged_since`: end (ms) of the first hour of its averages."""
+    def alone(
+        self, estimate: Estimate, station: Station, averaged_since: int, sight: Sight | None = None
+    ) -> Out:
+        """A station's estimate by itself.
+
+        `averaged_since`: end (ms) of the first hour of its averages; `sight`: what its camera shows.
+        """
         record = Alone(
             estimate=estimate,
             source=self._source,
@@ -52,6 +59,7 @@ class Regions:
             reference_celsius=reference(station),
             reference=station.kind == "reference",
             averaged_since=averaged_since,
+            sight=None if sight is None or not untaught(estimate) else told_of(sight),
         )
         return Out(
             self._topic, estimate.station.encode(), record.model_dump_json().encode(),

@@ -418,7 +418,8 @@ def _with_published(
             pollutants[name] = before
         elif now.kind == "imputed" and now.method == "head":
             kept = {
-                word: getattr(before, word) for word in ("value", "lo", "hi", "method", "weights", "coverage")
+                word: getattr(before, word)
+                for word in ("value", "lo", "hi", "method", "weights", "coverage", "taught_by")
             }
             pollutants[name] = now.model_copy(update=kept)
     return pollutants

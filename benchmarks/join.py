@@ -54,7 +54,7 @@ class WriteWindows:
         """One record per window to publish."""
         del done, station_of
         joined: list[Any] = [Joined(step.view) for step in steps if isinstance(step, Close)]
-        return Assessed(joined, [0] * len(joined), [], [])
+        return Assessed(joined, [0] * len(joined), [None] * len(joined), [], [])
 
     def stations(self) -> dict[str, Any]:
         """Nothing is learned."""

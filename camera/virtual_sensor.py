@@ -72,6 +72,7 @@ class Prediction:
         coverage: share of the intervals given under this condition (with or without a picture, sensor silent
         for hours or days) that held, over about the last 100 of them that could be checked; None before
         `COVERAGE_FROM` of them.
+        hours: with a picture beside the sensor, that the camera's readout has learned from.
     """
 
     value: float
@@ -80,6 +81,7 @@ class Prediction:
     method: str
     weights: Mapping[str, float]
     coverage: float | None
+    hours: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -317,6 +319,7 @@ def predict(
         method=max(weights, key=lambda name: weights[name]),
         weights=weights,
         coverage=tracker.rolling if tracker.count >= COVERAGE_FROM else None,
+        hours=state.pairs,
     )
 
 

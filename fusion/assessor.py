@@ -22,6 +22,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from aqi.quality_defaults import defaults
+from camera.sight import Sight
 from fusion.amending import amended, not_withheld, withheld_after
 from fusion.conclusion import Conclusion, Counts, assembled, conclude, learn, new_bands, nothing_known
 from fusion.inference import ROWS_A_RUN, Inference, infer, predict, said_of
@@ -49,11 +50,13 @@ class Assessed(NamedTuple):
     """What is to be published: estimates, and far bands of stations where one more was found.
 
     `averaged_since`: of each estimate, the end of the first hour (ms) that its averages rest on, 0: on none.
+    `sights`: what the station's camera shows in each of their windows.
     `failed`: steps of which nothing could be made, and why. Nothing is learned from them.
     """
 
     estimates: list[Estimate]
     averaged_since: list[int]
+    sights: list[Sight | None]
     bands: list[CameraBands]
     failed: list[tuple[Step, Refused]]
 
@@ -106,6 +109,7 @@ class Assessor:
         return Assessed(
             [estimate for part in parts for estimate in part.estimates],
             [since for part in parts for since in part.averaged_since],
+            [sight for part in parts for sight in part.sights],
             [bands for part in parts for bands in part.bands],
             failed,
         )
@@ -154,7 +158,8 @@ class Assessor:
             elif conclusion is not None:
                 found.append(conclusion)
         since = [one.history.first_hour for one in concluded]
-        return Assessed(assembled(concluded, self._head.bundle.id), since, found, [])
+        sights = [one.window.sight for one in concluded]
+        return Assessed(assembled(concluded, self._head.bundle.id), since, sights, found, [])
 
     def _intake_of(self, station: str) -> Ring[Intake]:
         ring = self._intake.get(station)

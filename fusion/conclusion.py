@@ -61,14 +61,14 @@ def conclude(window: Prepared, inferred: Inference | None, air: Air) -> dict[Pol
             usable[name] = supported
         elif own is not None:
             imputed[name] = Interval(own.value, own.lo, own.hi)
-            grounds[name] = _Basis(own.method, own.weights, own.coverage)
+            grounds[name] = _Basis(own.method, own.weights, own.coverage, taught_by(own))
         elif inferred is not None and by_head is not None:
             lo, hi = (
                 inferred.output.sensors_lo[inferred.row, index],
                 inferred.output.sensors_hi[inferred.row, index],
             )
             imputed[name] = Interval(by_head.value, float(lo), float(hi))
-            grounds[name] = _Basis("head", {}, None)
+            grounds[name] = _Basis("head", {}, None, {})
     possible = bounded(imputed, _values(usable))
     for name in POLLUTANTS:
         measured, failed = usable.get(name), window.failed.get(name)
@@ -87,7 +87,7 @@ def conclude(window: Prepared, inferred: Inference | None, air: Air) -> dict[Pol
                 refused=refused[name],
             )
         elif name in possible:
-            (value, lo, hi), (method, weights, coverage) = possible[name], grounds[name]
+            (value, lo, hi), (method, weights, coverage, teachers) = possible[name], grounds[name]
             pollutants[name] = PollutantEstimate(
                 value=tidy(value),
                 kind="imputed",
@@ -98,6 +98,7 @@ def conclude(window: Prepared, inferred: Inference | None, air: Air) -> dict[Pol
                 method=method,
                 weights={source: tidy(weight) for source, weight in sorted(weights.items())},
                 coverage=None if coverage is None else tidy(coverage),
+                taught_by=dict(teachers),
                 raw=tidy(failed.raw) if failed else None,
                 refused=refused[name],
             )
@@ -147,6 +148,12 @@ class _Basis(NamedTuple):
     method: str
     weights: Mapping[str, float]
     coverage: float | None
+    taught_by: Mapping[str, int]
+
+
+def taught_by(own: Prediction) -> dict[str, int]:
+    """Who taught the camera that has a share in what a virtual sensor says."""
+    return {"sensor": own.hours} if own.weights["camera"] > 0.0 and own.hours else {}
 
 
 def _values(measured: Mapping[str, Measured]) -> dict[str, float]:

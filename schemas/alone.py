@@ -6,9 +6,18 @@ from pydantic import Field
 
 from schemas.base import Record
 from schemas.estimate import Estimate
+from schemas.features import Float32Bytes
 
 #: `ce_type` of a mark.
 MARK_TYPE: Final = b"skyfuse.mark.v1"
+
+
+class WindowSight(Record):
+    """What a station's camera shows in a window, as a readout is learned on."""
+
+    layout: Annotated[str, Field(max_length=300, description="camera, encoder and what `vector` is made of")]
+    vector: Float32Bytes
+    humidity: Annotated[float | None, Field(description="relative humidity, %")] = None
 
 
 class Alone(Record):
@@ -30,6 +39,10 @@ class Alone(Record):
     averaged_since: Annotated[
         int, Field(description="end of the first hour that its averages rest on, ms; 0: of none")
     ] = 0
+    sight: Annotated[
+        WindowSight | None,
+        Field(description="where its camera has learned nothing beside a sensor: the region may teach it"),
+    ] = None
 
 
 class Mark(Record):

@@ -82,6 +82,13 @@ class PollutantEstimate(Record):
             " could tell; None while too few were checked"
         ),
     ] = None
+    taught_by: Annotated[
+        dict[str, int],
+        Field(
+            description="imputed, where a camera has a share in it: who taught its readout, by hours with a"
+            " picture: sensor (its own), network (its neighbours, with their uncertainty)"
+        ),
+    ] = {}
     raw: Annotated[
         float | None, Field(description="mean of the raw values, ug/m3, also where they failed")
     ] = None
@@ -288,7 +295,8 @@ def check_size(estimate: Estimate) -> None:
         _at_most(_INPUTS, name, n=one.n, covered_s=one.covered_s, qc=one.qc, qc_tests=one.qc_tests)
         _at_most(_CONCENTRATION, name, coverage=one.coverage)
         _at_most(_CONCENTRATION, "weights", **one.weights)
-        _short(_NAME, name, [one.method, *one.weights])
+        _short(_NAME, name, [one.method, *one.weights, *one.taught_by])
+        _at_most(_INPUTS, "taught_by", **one.taught_by)
         _short(_WORDS, name, [*one.refused, *one.refused.values()])
     for name, lost in estimate.missing.items():
         _at_most(_CONCENTRATION, name, raw=lost.raw)

@@ -18,6 +18,8 @@ _METHODS: Final = {
     "own": "its other pollutants",
     "past": "its own past",
 }
+#: Who may have taught a camera.
+_TEACHERS: Final = {"sensor": "its own sensor", "network": "its neighbours"}
 #: The most frequent reasons of an index, as `aqi` words them: code, and what stands in them.
 _REASONS: Final[Mapping[str, re.Pattern[str]]] = {
     "hours": re.compile(r"(?P<measure>\w+): (?P<count>\d+) of (?P<of>\d+) hours, (?P<needed>\d+) needed"),
@@ -49,6 +51,7 @@ def _sentences(estimate: Estimate) -> Iterator[Sentence]:
     for name, one in estimate.pollutants.items():
         if one.kind == "imputed":
             yield _carried(name, one)
+            yield from _taught(name, one)
         for sensor, why in one.refused.items():
             text = f"{LABELS[name]}: {sensor} was left out: {why}"
             yield said("left_out", text, pollutant=name, sensor=sensor, why=why)
@@ -120,6 +123,14 @@ def main_carrier(one: PollutantEstimate) -> dict[str, Any]:
 
 def _shares(one: PollutantEstimate) -> list[tuple[float, str]]:
     return sorted(((share, name) for name, share in one.weights.items() if share > 0), reverse=True)
+
+
+def _taught(name: str, one: PollutantEstimate) -> Iterator[Sentence]:
+    """Who taught the camera that has a share in an imputed value."""
+    for teacher, hours in one.taught_by.items():
+        who = _TEACHERS.get(teacher, teacher)
+        text = f"{LABELS[name]}: {who} taught its camera, in {hours} h with a picture."
+        yield said(f"taught_{teacher}", text, pollutant=name, hours=hours)
 
 
 def _carried(name: str, one: PollutantEstimate) -> Sentence:

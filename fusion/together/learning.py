@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from aqi.history import History, HistoryState
+from fusion.together.cameras import SightSums, TaughtCameras, after_hour_of_cameras
 from fusion.together.roster import KnownStation, Roster, Vicinity, variables_of
 from network import region as network
 from network.drift import DriftWatch, outstood, watched, watching
@@ -24,10 +25,14 @@ ValueSums = dict[tuple[str, str], tuple[float, int]]
 
 @dataclass(frozen=True)
 class HourSums:
-    """Of an hour, what is listened to, and all that was read: who is doubted is watched all the same."""
+    """Of an hour, what is listened to, and all that was read: who is doubted is watched all the same.
+
+    `sights`: by station, what its camera showed, where the region may teach it.
+    """
 
     heard: ValueSums = field(default_factory=dict)
     read: ValueSums = field(default_factory=dict)
+    sights: dict[str, SightSums] = field(default_factory=dict)
 
     @staticmethod
     def add(sums: ValueSums, variable: tuple[str, str], value: float, seconds: int) -> None:
@@ -41,13 +46,14 @@ class Learned:
     """What is known of a region after an hour; immutable.
 
     `histories`: by station, the averages that its indices are made of, the hour included. `drift`: the watch
-    over its sensors.
+    over its sensors. `cameras`: what it has taught cameras that no sensor teaches.
     """
 
     air: Region = field(default_factory=lambda: network.fresh(Members((), ())))
     roster: Roster = field(default_factory=dict)
     histories: Mapping[str, History] = field(default_factory=dict)
     drift: DriftWatch = field(default_factory=DriftWatch)
+    cameras: TaughtCameras = field(default_factory=dict)
 
 
 class LearnedState(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -57,17 +63,24 @@ class LearnedState(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     roster: Mapping[str, KnownStation] = {}
     histories: Mapping[str, HistoryState] = {}
     drift: DriftWatch = msgspec.field(default_factory=DriftWatch)
+    cameras: TaughtCameras = {}
 
     @classmethod
     def of(cls, learned: Learned) -> "LearnedState":
         """What is stored of it."""
         histories = {name: history.to_state() for name, history in learned.histories.items()}
-        return cls(air=learned.air, roster=learned.roster, histories=histories, drift=learned.drift)
+        return cls(
+            air=learned.air,
+            roster=learned.roster,
+            histories=histories,
+            drift=learned.drift,
+            cameras=learned.cameras,
+        )
 
     def learned(self) -> Learned:
         """Inverse of `of`."""
         histories = {name: History.from_state(state) for name, state in self.histories.items()}
-        return Learned(self.air, self.roster, histories, self.drift)
+        return Learned(self.air, self.roster, histories, self.drift, self.cameras)
 
 
 LEARNED: Final = Codec("what a region has learned", LearnedState)
@@ -111,9 +124,11 @@ def after_hour(
     out = outstood(learned.drift)
     air = begun_anew(air, out) if out else air
     drift = watching(learned.drift, air.members.variables)
+    cameras = learned.cameras
     if sums.read and len(air.members):
         values = _means(sums.heard, air.members)
         said = network.estimate(air, end, values)
+        cameras = after_hour_of_cameras(cameras, end, sums.sights, air.members, said, values)
         exempt = {name for name, known in roster.items() if known.reference}
         drift = watched(drift, end, _means(sums.read, air.members), said.others, said.spread, exempt)
         air = network.learned_with_silence(air, end, values)
@@ -123,6 +138,7 @@ def after_hour(
         drift=drift,
         roster=roster,
         histories={name: history for name, history in histories.items() if name in roster},
+        cameras={name: known for name, known in cameras.items() if name in roster},
     )
 
 

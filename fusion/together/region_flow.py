@@ -11,6 +11,7 @@ from fusion.amending import history_after
 from fusion.conclusion import Counts, doubted
 from fusion.indices import indices
 from fusion.ring import Ring
+from fusion.together.cameras import Pictured, SightSums, sight_of
 from fusion.together.learning import HourSums, Learned, PresentRegion, after_hour, present
 from fusion.together.progress import MeetingProgress
 from fusion.together.roster import KnownStation, known_by
@@ -108,7 +109,12 @@ class RegionFlow:
             name: listened_to(alone.estimate, departed(learned.drift, name))
             for name, alone in window.alones.items()
         }
-        says = Hearing(now, end, self.rules.size, heard, learned.drift)
+        pictures = {
+            name: Pictured(sight, learned.cameras.get(name, {}))
+            for name, alone in window.alones.items()
+            if (sight := sight_of(alone)) is not None
+        }
+        says = Hearing(now, end, self.rules.size, heard, learned.drift, pictures)
         window.lacking = set()
         said: dict[str, Testimony] = {}
         for name in now.vicinity.stations:
@@ -239,6 +245,9 @@ class RegionFlow:
                 HourSums.add(sums.read, (name, pollutant), one.value, seconds)
                 if pollutant in heard:
                     HourSums.add(sums.heard, (name, pollutant), one.value, seconds)
+            sight = sight_of(alone)
+            if sight is not None:
+                sums.sights[name] = sums.sights.get(name, SightSums()).with_sight(sight)
 
     def over(self, hour: int, failed: list[Refused]) -> None:
         """All windows of an hour are final."""
@@ -251,7 +260,7 @@ class RegionFlow:
         if isinstance(after, Refused):
             failed.append(after)
             # Of the air nothing.
-            after = Learned(before.air, {**before.roster, **shown}, histories, before.drift)
+            after = Learned(before.air, {**before.roster, **shown}, histories, before.drift, before.cameras)
         for station in self.histories.keys() - after.histories.keys():
             del self.histories[station]
         self.versions.put(hour, after)

@@ -2,19 +2,21 @@
 
 Of a silent pollutant the region knows what the neighbours, the station's other pollutants and its own past
 say (`network`); the station alone knows what its camera and its past say. A camera's value is taken in by its
-interval, as evidence whose errors may be the same: the interval of both is then no narrower than theirs.
+interval, as evidence whose errors may be the same: the interval of both is then no narrower than theirs. A
+camera that no sensor has taught says what the region has taught it (`fusion.together.cameras`).
 """
 
 import math
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from aqi.flags import DRIFT, GOOD, GROSS_RANGE, MISSING, NEIGHBOURS, RATE_OF_CHANGE, SPIKE, SUSPECT
 from fusion.bounds import Interval, bounded
 from fusion.inference import tidy
+from fusion.together.cameras import CameraSays, Pictured, with_camera
 from fusion.together.departures import drift_of
 from fusion.together.learning import PresentRegion
 from network import region as network
@@ -41,6 +43,8 @@ _JUDGES: Final = 3
 _CONFIRMING: Final = 2
 #: Intervals within which a doubted value lies that they show too.
 _CORROBORATED: Final = 2.0
+#: Two stations near each other that are as near as this on the log scale bear each other out.
+_ALIKE: Final = math.log(1.5)
 
 HeardValues = Mapping[Pollutant, float]
 
@@ -73,6 +77,26 @@ def listened_to(estimate: Estimate, departed: Container[str] = ()) -> dict[Pollu
     }
 
 
+class _Variable(NamedTuple):
+    """A pollutant of a station: its place in the region, and how many near it are heard."""
+
+    place: int
+    pollutant: Pollutant
+    others: int
+
+
+class _Filling(NamedTuple):
+    """What stands in for a silent pollutant; as in `PollutantEstimate`."""
+
+    value: float
+    lo: float
+    hi: float
+    weights: Mapping[str, float]
+    method: str
+    coverage: float | None
+    taught_by: Mapping[str, int]
+
+
 class Hearing:
     """What a region says in a window.
 
@@ -82,6 +106,7 @@ class Hearing:
         size: of the window, ms.
         heard: by station, what is heard of it.
         drift: who has left its neighbours.
+        pictures: by station, what its camera shows, where the region may have taught it.
     """
 
     def __init__(
@@ -91,6 +116,7 @@ class Hearing:
         size: int,
         heard: Mapping[str, HeardValues],
         drift: DriftWatch,
+        pictures: Mapping[str, Pictured],
     ) -> None:
         region, vicinity = present.air, present.vicinity
         members = region.members
@@ -108,6 +134,7 @@ class Hearing:
         self._heard = heard
         self._references = {name for name, known in present.roster.items() if known.reference}
         self._drift = drift
+        self._pictures = pictures
 
     def said_of(self, station: str, estimate: Estimate | None) -> Testimony:
         """All pollutants of a station; `estimate`: by itself, None where it says nothing at all."""
@@ -122,7 +149,7 @@ class Hearing:
         for name in POLLUTANTS:
             own = alone.get(name)
             index = self._at.get((station, name))
-            others = sum(name in self._heard.get(other, ()) for other in near)
+            beside = [other for other in near if name in self._heard.get(other, ())]
             if own is not None and own.kind != "imputed":
                 measured[name] = own
                 if name in left and left[name].far:
@@ -134,11 +161,15 @@ class Hearing:
                     and not math.isnan(self._values[index])
                     and station not in self._references
                 ):
-                    measured[name], doubt = self._judged(own, index, name, others)
+                    measured[name], doubt = self._judged(own, index, name, beside)
                     if doubt:
                         doubts[name] = doubt
                 continue
-            filled = None if index is None else self._filled(index, name, own, lost.get(name), others)
+            # Its own readout of the camera goes before one that others taught.
+            reads = own is not None and own.weights.get("camera", 0.0) > 0.0
+            pictured = None if reads else self._pictures.get(station)
+            at = None if index is None else _Variable(index, name, len(beside))
+            filled = None if at is None else self._filled(at, own, lost.get(name), pictured)
             if filled is not None:
                 imputed[name] = filled
             elif own is not None:
@@ -150,41 +181,76 @@ class Hearing:
         return any(self._heard.get(other) for other in self._vicinity.of(station))
 
     def _judged(
-        self, own: PollutantEstimate, index: int, name: Pollutant, others: int
+        self, own: PollutantEstimate, index: int, name: Pollutant, beside: Sequence[str]
     ) -> tuple[PollutantEstimate, str]:
-        """A measured value beside what the others let expect of it."""
+        """A measured value beside what the others let expect of it; `beside`: who is heard near it."""
         said = self._said
         value, lo, hi = (float(part[index]) for part in (said.value, said.lo, said.hi))
-        if self._hours[index] < _JUDGED or math.isnan(value):
-            return own, ""
-        if not said.trusted[index]:
-            if others < _JUDGES:
-                return own, ""
+        alike = [other for other in beside if _alike(own.value, self._heard[other][name], OFFSETS[name])]
+        judged = self._hours[index] >= _JUDGED and not math.isnan(value)
+        if judged and not said.trusted[index]:
+            # What stands out from all others at two places near each other is there, a plume say.
+            too = any(not said.trusted[self._at[other, name]] for other in alike)
+            if len(beside) < _JUDGES or too:
+                return (_borne_out(own) if too else own), ""
             words = (
                 f"{name} of {own.value:.3g} ug/m3 is contradicted by the neighbours, who let expect"
                 f" {value:.3g} ({lo:.3g} to {hi:.3g})"
             )
             doubted = {"qc": max(own.qc, SUSPECT), "qc_tests": own.qc_tests | NEIGHBOURS}
             return own.model_copy(update=doubted), words
-        if own.qc == SUSPECT and others >= _CONFIRMING and _shown(own.value, (value, lo, hi), OFFSETS[name]):
-            return own.model_copy(update={"qc": GOOD, "qc_tests": own.qc_tests & ~_OF_CHANGE}), ""
-        return own, ""
+        shown = judged and len(beside) >= _CONFIRMING and _shown(own.value, (value, lo, hi), OFFSETS[name])
+        return (_borne_out(own) if alike or shown else own), ""
 
     def _filled(
         self,
-        index: int,
-        name: Pollutant,
+        at: _Variable,
         own: PollutantEstimate | None,
         lost: MissingPollutant | None,
-        others: int,
+        pictured: Pictured | None,
     ) -> PollutantEstimate | None:
-        """What the region says of a silent pollutant, with what the station alone says; None: nothing."""
-        said = self._said
+        """What region, camera and the station alone say of a silent pollutant; None: nothing."""
+        name = at.pollutant
+        found = self._of_region(at)
+        spoken = found is not None
+        seen = with_camera(pictured, name, None if found is None else (found.value, found.lo, found.hi))
+        if seen is not None:
+            found = _also_seen(found, seen)
+        if found is None:
+            return None
+        if own is not None and own.lo is not None and own.hi is not None:
+            reads = own.weights.get("camera", 0.0) > 0.0
+            young = self._hours[at.place] < _GROWN
+            held = (young or self._within_hours) and own.method == "last"
+            if reads or held or not spoken:
+                found = _also_own(found, own, OFFSETS[name])
+        qc, tests = (own.qc, own.qc_tests) if own is not None else (MISSING, 0)
+        raw, refused = (own.raw, own.refused) if own is not None else (None, {})
+        if own is None and lost is not None:
+            qc, tests, raw, refused = lost.qc, lost.qc_tests, lost.raw, lost.refused
+        weights = sorted(found.weights.items())
+        return PollutantEstimate(
+            value=tidy(found.value),
+            kind="imputed",
+            qc=qc,
+            qc_tests=tests,
+            lo=tidy(found.lo),
+            hi=tidy(found.hi),
+            method=found.method,
+            weights={source: tidy(weight) for source, weight in weights if weight > 0.0},
+            coverage=None if found.coverage is None else tidy(found.coverage),
+            taught_by=dict(found.taught_by),
+            raw=raw,
+            refused=refused,
+        )
+
+    def _of_region(self, at: _Variable) -> _Filling | None:
+        """What the others say of a silent pollutant; None: nothing."""
+        said, index = self._said, at.place
         value, lo, hi = (float(part[index]) for part in (said.value, said.lo, said.hi))
         if math.isnan(value) or said.kind[index] == Silence.ALL:
             return None
-        young = self._hours[index] < _GROWN
-        if self._hours[index] == 0.0 and not others:
+        if self._hours[index] == 0.0 and not at.others:
             return None  # it was never measured here, and is not near
         weights = {
             "neighbours": float(said.neighbours[index]),
@@ -195,35 +261,53 @@ class Hearing:
             return None  # its own past is all that counts: the station knows that itself
         if not any(weights.values()):
             weights["neighbours"] = 1.0  # the mean of those near is all
-        method, held = METHOD, float(said.coverage[index])
-        coverage = None if math.isnan(held) else held
-        if own is not None and own.lo is not None and own.hi is not None:
-            camera = own.weights.get("camera", 0.0) > 0.0
-            if camera or ((young or self._within_hours) and own.method == "last"):
-                share, value, lo, hi = _together((value, lo, hi), (own.value, own.lo, own.hi), OFFSETS[name])
-                weights = {source: (1.0 - share) * weight for source, weight in weights.items()}
-                for source, weight in own.weights.items() or {own.method: 1.0}.items():
-                    mine = {"last": "past"}.get(source, source)
-                    weights[mine] = weights.get(mine, 0.0) + share * weight
-                if share > 0.5:
-                    method, coverage = own.method, own.coverage
-        qc, tests = (own.qc, own.qc_tests) if own is not None else (MISSING, 0)
-        raw, refused = (own.raw, own.refused) if own is not None else (None, {})
-        if own is None and lost is not None:
-            qc, tests, raw, refused = lost.qc, lost.qc_tests, lost.raw, lost.refused
-        return PollutantEstimate(
-            value=tidy(value),
-            kind="imputed",
-            qc=qc,
-            qc_tests=tests,
-            lo=tidy(lo),
-            hi=tidy(hi),
-            method=method,
-            weights={source: tidy(weight) for source, weight in sorted(weights.items()) if weight > 0.0},
-            coverage=None if coverage is None else tidy(coverage),
-            raw=raw,
-            refused=refused,
-        )
+        held = float(said.coverage[index])
+        return _Filling(value, lo, hi, weights, METHOD, None if math.isnan(held) else held, {})
+
+
+def _also_seen(found: _Filling | None, seen: CameraSays) -> _Filling:
+    """What the region says with what a camera shows that it has taught."""
+    rest = {} if found is None else found.weights
+    weights = {source: (1.0 - seen.share) * weight for source, weight in rest.items()}
+    weights["camera"] = seen.share
+    mostly = found is None or seen.share > 0.5
+    return _Filling(
+        seen.value,
+        seen.lo,
+        seen.hi,
+        weights,
+        "camera" if mostly else METHOD,
+        None if found is None or mostly else found.coverage,
+        {"network": seen.hours},
+    )
+
+
+def _also_own(found: _Filling, own: PollutantEstimate, offset: float) -> _Filling:
+    """The same with what the station says by itself."""
+    assert own.lo is not None
+    assert own.hi is not None
+    share, value, lo, hi = _together(
+        (found.value, found.lo, found.hi), (own.value, own.lo, own.hi), offset
+    )  # fmt: skip
+    weights = {source: (1.0 - share) * weight for source, weight in found.weights.items()}
+    for source, weight in own.weights.items() or {own.method: 1.0}.items():
+        mine = {"last": "past"}.get(source, source)
+        weights[mine] = weights.get(mine, 0.0) + share * weight
+    method, coverage = (own.method, own.coverage) if share > 0.5 else (found.method, found.coverage)
+    return _Filling(value, lo, hi, weights, method, coverage, {**found.taught_by, **own.taught_by})
+
+
+def _borne_out(own: PollutantEstimate) -> PollutantEstimate:
+    """A measured value that others show, too: no change is a fault of it."""
+    if own.qc != SUSPECT:
+        return own
+    return own.model_copy(update={"qc": GOOD, "qc_tests": own.qc_tests & ~_OF_CHANGE})
+
+
+def _alike(one: float, other: float, offset: float) -> bool:
+    """Whether two stations near each other read alike, on the log scale of a region."""
+    apart = math.log(offset + max(0.0, one)) - math.log(offset + max(0.0, other))
+    return abs(apart) <= _ALIKE
 
 
 def _shown(measured: float, said: tuple[float, float, float], offset: float) -> bool:

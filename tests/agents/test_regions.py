@@ -1,13 +1,22 @@
 """What fusion tells regions, and what it goes on to tell everybody."""
 
+import numpy as np
+import pytest
+
+from agents.network import check_alone
 from agents.regions import Regions
-from schemas.alone import Alone, Mark
+from camera.sight import CAMERA_SIZE, Sight
+from fusion.together.cameras import sight_of
+from schemas.alone import Alone, Mark, WindowSight
+from schemas.errors import Refused
+from schemas.station import Station
 from schemas.times import HOUR_MS, end_of
 from settings.names import TopicNames
 from streams import topics
 from streams.accept import Keys
 from tests.agents.strangers import NOON
 from tests.agents.test_boundary import MINUTE, Fusion, Log, closing, reading
+from tests.fusion.together.towns import alone
 
 STATIONS = {b"a": b'{"station":"a","latitude":45.0,"longitude":9.0}', b"b": b'{"station":"b"}'}
 
@@ -50,3 +59,34 @@ def test_a_mark_says_what_is_committed_and_comes_after_all_of_it() -> None:
     ]
     assert marks[-1].final >= max(ends)
     assert records[-1].key is None
+
+
+def shown() -> Sight:
+    return Sight("front@e/whole", np.linspace(-1, 1, CAMERA_SIZE, dtype=np.float32), 40.0)
+
+
+def test_a_region_is_told_what_a_camera_shows_where_it_may_teach_it() -> None:
+    regions = Regions(TopicNames(), Keys(1), 1, 0)
+    station = Station.model_validate_json(STATIONS[b"a"])
+    silent = alone("a", NOON, {}).estimate
+    told = Alone.model_validate_json(regions.alone(silent, station, 0, shown()).value or b"")
+    back = sight_of(told)
+    assert back is not None
+    assert (back.layout, back.humidity) == ("front@e/whole", 40.0)
+    assert (back.vector == shown().vector).all()
+    measured = alone("a", NOON, {"pm25": 9.0, "pm10": 12.0}).estimate
+    known = Alone.model_validate_json(regions.alone(measured, station, 0, shown()).value or b"")
+    assert known.sight is None, "its own sensors teach it"
+
+
+@pytest.mark.parametrize(
+    ("vector", "code"),
+    [(np.ones(CAMERA_SIZE + 1, "<f4"), "wrong_size"), (np.full(CAMERA_SIZE, 1e30, "<f4"), "out_of_range")],
+)
+def test_a_picture_of_impossible_numbers_is_refused(vector: np.ndarray, code: str) -> None:
+    one = alone("a", NOON // HOUR_MS * HOUR_MS, {"pm25": 9.0})
+    check_alone(one, HOUR_MS)
+    sight = WindowSight(layout="whole", vector=vector.tobytes())
+    with pytest.raises(Refused) as refused:
+        check_alone(one.model_copy(update={"sight": sight}), HOUR_MS)
+    assert refused.value.code == code

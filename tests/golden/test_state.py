@@ -21,6 +21,7 @@ from aqi.history import History
 from aqi.slots import Mean
 from camera.far_band import ROWS, BandFinder, Strip
 from camera.sight import CAMERA_SIZE
+from camera.taught import TaughtReadout
 from camera.virtual_sensor import VirtualSensor
 from fusion.intake import Intake
 from fusion.learning import Air
@@ -56,6 +57,8 @@ OVERRIDES: dict[tuple[type, str], st.SearchStrategy[Any]] = {
     (Region, "members"): MEMBERS,
     (Cell, "members"): MEMBERS,
     (VirtualSensor, "moments"): profile((_LINE + 1) * (_LINE + 2) // 2, np.float32),
+    (TaughtReadout, "settled"): profile(_LINE, np.float32),
+    (TaughtReadout, "moments"): profile((_LINE + 1) * (_LINE + 2) // 2, np.float32),
     # As many as there are ages.
     (VirtualSensor, "shadows"): st.deferred(lambda: st.tuples(*[drawn(parts(VirtualSensor)["level"])] * 3)),
     (Strip, "top"): st.floats(0, 0.4),

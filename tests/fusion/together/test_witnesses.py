@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from aqi.flags import GOOD, NEIGHBOURS, RATE_OF_CHANGE, STUCK, SUSPECT
+from aqi.flags import GOOD, GROSS_RANGE, NEIGHBOURS, RATE_OF_CHANGE, STUCK, SUSPECT
 from fusion.together.meeting import RetiredStation
 from fusion.together.witnesses import possible_in_region
 from network.cell import Estimates
@@ -116,6 +116,34 @@ def test_what_neighbours_show_too_is_no_fault_and_what_one_shows_alone_may_be() 
     found = at(lone, "a").pollutants["pm25"]
     assert found.qc == SUSPECT
     assert found.qc_tests & RATE_OF_CHANGE
+
+
+def test_two_near_each_other_in_a_plume_bear_each_other_out_and_a_lone_one_does_not() -> None:
+    """Far above all others, one neighbour is enough; a fault that two had alike is the documented limit."""
+
+    def rising(*names: str) -> Life:
+        change: dict[tuple[str, int], Alone | None] = {}
+        for name in names:
+            for hour, factor in ((HOURS - 1, 12), (HOURS, 20)):
+                value = 40.0 * factor * (0.8 if name == "b" else 1.0)
+                bits = RATE_OF_CHANGE if hour == HOURS - 1 else GROSS_RANGE | RATE_OF_CHANGE
+                change[name, hour] = alone(
+                    name, START + hour * HOUR_MS, {"pm25": value},
+                    qc=SUSPECT, qc_tests=bits, place=place(NAMES.index(name)),
+                )  # fmt: skip
+        return lived(change)
+
+    plume = rising("a", "b")
+    for name in ("a", "b"):
+        for hour in (HOURS - 1, HOURS):
+            found = at(plume, name, hour).pollutants["pm25"]
+            assert (found.qc, found.qc_tests) == (GOOD, 0), (name, hour)
+            assert found.value > 300, "neither deleted nor clipped"
+    lone = rising("a")
+    for hour in (HOURS - 1, HOURS):
+        found = at(lone, "a", hour).pollutants["pm25"]
+        assert found.qc == SUSPECT
+        assert found.value > 300
 
 
 def test_a_retired_station_has_no_windows_any_more() -> None:
