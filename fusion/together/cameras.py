@@ -31,7 +31,7 @@ _REACH: Final = 1.6448536269514722
 TaughtCameras = Mapping[str, Mapping[str, TaughtReadout]]
 
 
-class Pictured(NamedTuple):
+class CameraView(NamedTuple):
     """What a camera shows in a window, and by pollutant what it has been taught."""
 
     sight: Sight
@@ -105,7 +105,7 @@ class CameraSays(NamedTuple):
 
 
 def with_camera(
-    pictured: Pictured | None, pollutant: Pollutant, said: tuple[float, float, float] | None
+    pictured: CameraView | None, pollutant: Pollutant, said: tuple[float, float, float] | None
 ) -> CameraSays | None:
     """A region's value and interval (ug/m3) with what a camera shows that it has taught.
 

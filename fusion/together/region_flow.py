@@ -11,7 +11,7 @@ from fusion.amending import history_after
 from fusion.conclusion import Counts, doubted
 from fusion.indices import indices
 from fusion.ring import Ring
-from fusion.together.cameras import Pictured, SightSums, sight_of
+from fusion.together.cameras import CameraView, SightSums, sight_of
 from fusion.together.learning import HourSums, Learned, PresentRegion, after_hour, present
 from fusion.together.progress import MeetingProgress
 from fusion.together.roster import KnownStation, known_by
@@ -110,7 +110,7 @@ class RegionFlow:
             for name, alone in window.alones.items()
         }
         pictures = {
-            name: Pictured(sight, learned.cameras.get(name, {}))
+            name: CameraView(sight, learned.cameras.get(name, {}))
             for name, alone in window.alones.items()
             if (sight := sight_of(alone)) is not None
         }

@@ -16,7 +16,7 @@ import numpy as np
 from aqi.flags import DRIFT, GOOD, GROSS_RANGE, MISSING, NEIGHBOURS, RATE_OF_CHANGE, SPIKE, SUSPECT
 from fusion.bounds import Interval, bounded
 from fusion.inference import tidy
-from fusion.together.cameras import CameraSays, Pictured, with_camera
+from fusion.together.cameras import CameraSays, CameraView, with_camera
 from fusion.together.departures import drift_of
 from fusion.together.learning import PresentRegion
 from network import region as network
@@ -77,7 +77,7 @@ def listened_to(estimate: Estimate, departed: Container[str] = ()) -> dict[Pollu
     }
 
 
-class _Variable(NamedTuple):
+class _SilentPollutant(NamedTuple):
     """A pollutant of a station: its place in the region, and how many near it are heard."""
 
     place: int
@@ -116,7 +116,7 @@ class Hearing:
         size: int,
         heard: Mapping[str, HeardValues],
         drift: DriftWatch,
-        pictures: Mapping[str, Pictured],
+        pictures: Mapping[str, CameraView],
     ) -> None:
         region, vicinity = present.air, present.vicinity
         members = region.members
@@ -168,7 +168,7 @@ class Hearing:
             # Its own readout of the camera goes before one that others taught.
             reads = own is not None and own.weights.get("camera", 0.0) > 0.0
             pictured = None if reads else self._pictures.get(station)
-            at = None if index is None else _Variable(index, name, len(beside))
+            at = None if index is None else _SilentPollutant(index, name, len(beside))
             filled = None if at is None else self._filled(at, own, lost.get(name), pictured)
             if filled is not None:
                 imputed[name] = filled
@@ -204,10 +204,10 @@ class Hearing:
 
     def _filled(
         self,
-        at: _Variable,
+        at: _SilentPollutant,
         own: PollutantEstimate | None,
         lost: MissingPollutant | None,
-        pictured: Pictured | None,
+        pictured: CameraView | None,
     ) -> PollutantEstimate | None:
         """What region, camera and the station alone say of a silent pollutant; None: nothing."""
         name = at.pollutant
@@ -244,7 +244,7 @@ class Hearing:
             refused=refused,
         )
 
-    def _of_region(self, at: _Variable) -> _Filling | None:
+    def _of_region(self, at: _SilentPollutant) -> _Filling | None:
         """What the others say of a silent pollutant; None: nothing."""
         said, index = self._said, at.place
         value, lo, hi = (float(part[index]) for part in (said.value, said.lo, said.hi))
