@@ -33,7 +33,7 @@ class TrainingPlan:
 
     networks: tuple[fitting.NetworkConfig, ...] = (
         fitting.NetworkConfig("cnn-lstm"),
-        fitting.NetworkConfig("cnn-lstm-attention", seed=1),
+        fitting.NetworkConfig("cnn-lstm-attention"),
     )
     tabular: tables.TablesPlan = field(default_factory=tables.TablesPlan)
     every: int = 7

@@ -159,9 +159,7 @@ def test_the_command_scores_every_model(tmp_path: Path) -> None:
     )
     assert result.exit_code == 0, result.output
     scores = json.loads(result.stdout)["scores"]
-    assert {"persistence", "climatology", "trees", "cnn-lstm-attention", "mix"} <= {
-        s["model"] for s in scores
-    }
+    assert {"persistence", "climatology", "trees", "cnn-lstm", "mix"} <= {s["model"] for s in scores}
     assert {s["pollutant"] for s in scores} == {"pm25", "no2"}
     shown = CliRunner().invoke(
         app, ["forecast", "evaluate", str(tmp_path), "--every", "48", "--weather", "observed"]

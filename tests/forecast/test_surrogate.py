@@ -23,14 +23,14 @@ _WIND, _TEMPERATURE = CHANNELS.index("wind_speed"), 0
 
 
 class Additive:
-    """The last value, a third of the neighbours', twice the wind now and half the warmth 12 h ahead."""
+    """Half the last value, a third of the neighbours', twice the wind now and half the warmth 12 h ahead."""
 
     name = "additive"
 
     def predict(self, inputs: ForecastInputs, origins: Origins, horizons: Sequence[int]) -> Float32:
         (horizon,) = horizons
         features, values = inputs.features, inputs.panel.values[:, origins]
-        mean = features.last(0, 0.0)[:, origins] + features.neighbours[:, origins, 0] / 3
+        mean = features.last(0, 0.0)[:, origins] / 2 + features.neighbours[:, origins, 0] / 3
         mean = mean + 2 * values[..., _WIND]
         if inputs.weather is not None:
             mean = mean + inputs.weather[:, origins + horizon, _TEMPERATURE] / 2
@@ -52,6 +52,7 @@ def test_a_model_that_is_a_sum_is_found_again(told: bool) -> None:
     now, usual = panel.values[:, ORIGIN], np.nanmedian(panel.values, axis=1)
     around = [0, 2]
     want = {
+        "own": -(now[STATION, 0] - usual[STATION, 0]) / 2,  # of the change since the last value
         "neighbours": (np.median(now[around, 0]) - np.median(usual[around, 0])) / 3,
         "wind": 2 * (now[STATION, _WIND] - usual[STATION, _WIND]),
     }
