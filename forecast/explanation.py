@@ -6,7 +6,7 @@ interventional TreeSHAP; Lundberg et al. 2020, Nature Machine Intelligence 2:56)
 linear. What a neural network adds to a mix is not shared out, and is named as what is left.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from math import factorial
@@ -297,10 +297,11 @@ def sentence(one: ForecastExplanation, facts: Mapping[Subject, str] = MappingPro
         f"{_WORDS[subject]} {by:+.3g}{f' ({facts[subject]})' if subject in facts else ''}"
         for subject, by in _most(one)
     )
-    return f"{head}: {named or 'nothing stands out'}"
+    rest = change - sum(by for _, by in _most(one))
+    return f"{head}, mainly: {named}; all else {rest:+.3g}" if named else f"{head}: nothing stands out"
 
 
-def _most(one: ForecastExplanation) -> Iterable[tuple[Subject, float]]:
+def _most(one: ForecastExplanation) -> list[tuple[Subject, float]]:
     order = sorted(one.shares.items(), key=lambda item: -abs(item[1]))
     largest = abs(order[0][1]) if order else 0.0
     return [(subject, by) for subject, by in order[:_NAMED] if abs(by) > _SMALL * largest]

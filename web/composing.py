@@ -16,7 +16,7 @@ from fleet.condition import condition, stale_after_s
 from network.listening import Listening
 from schemas.base import format_time, from_ms, to_ms
 from schemas.errors import SkyfuseError, StateError
-from schemas.forecast import FORECAST_HOURS, FORECAST_LEVELS, Forecast
+from schemas.forecast import FORECAST_HOURS, FORECAST_LEVELS, Forecast, ForecastReason
 from schemas.parameters import GASES, POLLUTANTS, Pollutant
 from schemas.times import HOUR_MS
 from streams.version import version
@@ -27,6 +27,7 @@ from web.documents import (
     CategoryShown,
     ForecastAnswer,
     ForecastFan,
+    ForecastMove,
     Health,
     IndexFan,
     ListeningAnswer,
@@ -54,6 +55,8 @@ PREFIX: Final = "/api/v1"
 #: From light to dark, so that they differ without colour too; each beside its ink has a contrast over 4.5.
 SHADES: Final = ("#bfe8d9", "#f3d55b", "#ee9a3a", "#bf3a2b", "#8a2a6b", "#4a1030", "#26081a")
 _DARK_INK_UNTIL: Final = 3
+#: Subjects that are named of what moves a forecast.
+_MOVERS: Final = 3
 #: What takes a while to work out is kept for so long.
 SECONDS_KEPT: Final = 5
 
@@ -211,6 +214,7 @@ def forecast(station: str, made: Forecast | None, now: int) -> ForecastAnswer:
         issued_at=made.issued_at, revision=made.revision, model=made.model,
         weather_issued_at=made.weather_issued_at, history_h=made.history_h,
         reasons={name: one.words for name, one in made.reasons.items()},
+        moves={name: _move(one) for name, one in made.reasons.items()},
         at=tuple(from_ms(issued + hour * HOUR_MS) for hour in range(1, FORECAST_HOURS + 1)),
         levels=FORECAST_LEVELS,
         pollutants={
@@ -229,6 +233,17 @@ def forecast(station: str, made: Forecast | None, now: int) -> ForecastAnswer:
         ),
     )  # fmt: skip
     return ForecastAnswer(station=station, forecast=shown)
+
+
+def _move(reason: ForecastReason) -> ForecastMove:
+    """What moves a forecast most; what is left of the change is said to be the rest."""
+    change = round(reason.mean - reason.last, 1)
+    most = sorted(reason.shares.items(), key=lambda pair: -abs(pair[1]))[:_MOVERS]
+    shares = {name: round(share, 1) for name, share in most if abs(share) >= 0.05}
+    return ForecastMove(
+        hours=reason.hours, last=round(reason.last, 1), change=change, shares=shares,
+        rest=round(change - sum(shares.values()), 1),
+    )  # fmt: skip
 
 
 def _tenths(hours: Sequence[float]) -> tuple[float, ...]:

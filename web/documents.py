@@ -193,6 +193,16 @@ class IndexFan(Document):
     ]
 
 
+class ForecastMove(Document):
+    """What moves the mean of one pollutant so far ahead, ug/m3: change = all shares + rest."""
+
+    hours: Annotated[int, Field(description="ahead")]
+    last: Annotated[float, Field(description="the last value")]
+    change: Annotated[float, Field(description="from the last value to the mean that is foretold")]
+    shares: Annotated[dict[str, float], Field(description="by subject, those that move it most")]
+    rest: Annotated[float, Field(description="what all else adds")]
+
+
 class ForecastFan(Document):
     """The newest forecast of a station: the next three days as they were foretold, hour by hour."""
 
@@ -215,6 +225,9 @@ class ForecastFan(Document):
             description=f"what moves it, {REASONS_HOURS} hours ahead, in a sentence; of what makes the index"
         ),
     ]
+    moves: Annotated[
+        dict[Pollutant, ForecastMove], Field(description="the same in numbers, for other languages and units")
+    ] = {}
     at: Annotated[tuple[UtcTime, ...], Field(description="ends of the hours")]
     levels: Annotated[tuple[float, ...], Field(description="of the quantiles")]
     pollutants: dict[Pollutant, PollutantFan]
@@ -241,6 +254,9 @@ class AlertNow(Document):
     since: UtcTime
     opened: UtcTime | None
     reason: str
+    told: Annotated[
+        "Sentence | None", Field(description="the reason for other languages; null: not known")
+    ] = None
     active: bool
 
 

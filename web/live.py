@@ -24,6 +24,7 @@ from schemas.health import StationHealth
 from schemas.station import Station
 from web.brief import brief
 from web.documents import AlertNow
+from web.why import of_alert
 
 EventStream = Literal["estimate", "alert"]
 _STREAMS: Final[tuple[EventStream, ...]] = ("estimate", "alert")
@@ -286,7 +287,7 @@ def shown(alert: Alert) -> AlertNow:
     return AlertNow(
         id=alert.id, sequence=alert.sequence, event=alert.event, station=alert.station, rule=alert.rule,
         severity=alert.severity, at=alert.at, since=alert.since, opened=opened, reason=alert.reason,
-        active=is_active(alert),
+        told=of_alert(alert.reason), active=is_active(alert),
     )  # fmt: skip
 
 

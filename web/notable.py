@@ -14,7 +14,7 @@ from schemas.station import Station
 from schemas.times import MINUTE_MS
 from web.brief import left_out, sources
 from web.documents import Notable, NotablesList, Sentence
-from web.why import main_carrier, mainly, said
+from web.why import main_carrier, mainly, of_alert, said
 
 _NotableKind = Literal["lying", "drift", "silent", "camera_only", "pending", "alert", "stale"]
 #: Of each kind, so many are told; of the others, how many there are.
@@ -146,16 +146,19 @@ def _active(alerts: Mapping[str, Alert], fresh: Mapping[str, Estimate]) -> list[
         )
     )  # fmt: skip
     return [
-        _of(
-            "alert", one.station, one.rule, one.since,
-            said(
-                "alert", f"{one.severity} alert {one.rule}: {one.reason[:_REASON]}",
-                severity=one.severity, rule=one.rule, why=one.reason[:_REASON],
-            ),
-        )
+        _of("alert", one.station, one.rule, one.since, _why_open(one))
         for one in open_ones
         if one.severity != "info"
-    ]  # fmt: skip
+    ]
+
+
+def _why_open(alert: Alert) -> Sentence:
+    why, told = alert.reason[:_REASON], of_alert(alert.reason)
+    text = f"{alert.severity} alert {alert.rule}: {why}"
+    values = {"severity": alert.severity, "rule": alert.rule}
+    if told is None:
+        return said("alert", text, **values, why=why)
+    return Sentence(code="alert_told", text=text, values=values, parts=(told,))
 
 
 def _lying(estimate: Estimate) -> list[Notable]:

@@ -1,7 +1,8 @@
 """What an estimate rests on, in sentences. Pure."""
 
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from schemas.estimate import Estimate, PollutantEstimate
@@ -20,10 +21,22 @@ _METHODS: Final = {
 }
 #: Who may have taught a camera.
 _TEACHERS: Final = {"sensor": "its own sensor", "network": "its neighbours"}
+#: Of what a standard lacks it is said at the end of the list that means have to be valid.
+_VALID: Final = r"(?P<valid> with a valid mean)?"
 #: The most frequent reasons of an index, as `aqi` words them: code, and what stands in them.
 _REASONS: Final[Mapping[str, re.Pattern[str]]] = {
     "hours": re.compile(r"(?P<measure>\w+): (?P<count>\d+) of (?P<of>\d+) hours, (?P<needed>\d+) needed"),
+    "quarters": re.compile(
+        r"(?P<measure>\w+): (?P<count>\d+) of (?P<of>\d+) quarter hours, (?P<needed>\d+) needed"
+    ),
     "no_hour": re.compile(r"(?P<measure>\w+): no complete hour yet"),
+    "no_quarter": re.compile(r"(?P<measure>\w+): no complete quarter hour yet"),
+    "newest_imputed": re.compile(r"(?P<pollutant>\w+) NowCast: its newest hours are imputed"),
+    "no_data": re.compile(r"no data for any pollutant of (?P<standard>[\w.-]+)"),
+    "nothing_asked": re.compile(r"nothing that (?P<standard>[\w.-]+) has a table for was measured here"),
+    "lacks_count": re.compile(rf"(?P<count>\d+) of at least (?P<of>\d+) pollutants{_VALID}"),
+    "lacks_any": re.compile(rf"none of (?P<pollutants>\w+(?: or \w+)*){_VALID}"),
+    "lacks_all": re.compile(rf"no (?P<pollutants>\w+(?: and no \w+)*){_VALID}"),
     "only_imputed": re.compile(
         r"(?P<measure>\w+): complete only with imputed values \((?P<percent>\d+)% of its input\)"
     ),
@@ -31,6 +44,17 @@ _REASONS: Final[Mapping[str, re.Pattern[str]]] = {
     "not_counted": re.compile(r"not counted: (?P<why>.+)"),
     "in_doubt": re.compile(r"in doubt: (?P<why>.+)"),
 }
+_VALUE: Final = r"(?P<subject>[\w.-]+(?: index)?) is (?P<value>-?[\d.]+)(?: (?P<unit>ug/m3))?"
+_SINCE: Final = r"(?P<bound>[\d.]+)(?: ug/m3)? since (?P<at>[\d:TZ.-]+) \([^()]+\)"
+_BETWEEN: Final = r" \((?P<lo>-?[\d.]+) to (?P<hi>-?[\d.]+), imputed\)"
+#: Likewise of an alert, as `alerting` words it.
+_ALERTS: Final[Mapping[str, re.Pattern[str]]] = {
+    "above": re.compile(f"{_VALUE}, at or above {_SINCE}"),
+    "above_imputed": re.compile(f"{_VALUE}{_BETWEEN}, at or above {_SINCE}"),
+    "below": re.compile(f"{_VALUE}, below {_SINCE}"),
+    "nodata": re.compile(r"no data for (?P<count>\d+) windows?, since (?P<at>[\d:TZ.-]+) \([^()]+\)"),
+}
+_NUMBERS: Final = frozenset({"value", "bound", "lo", "hi", "count"})
 
 
 def sentences(estimate: Estimate) -> tuple[Sentence, ...]:
@@ -81,6 +105,17 @@ def said(code: str, text: str, **values: Any) -> Sentence:
     return Sentence(code=code, text=text, values=values)
 
 
+def of_alert(reason: str) -> Sentence | None:
+    """Why an alert is open, as `alerting` words it; None where it is not of the frequent forms."""
+    for code, pattern in _ALERTS.items():
+        found = pattern.fullmatch(reason)
+        if found is not None:
+            given = found.groupdict(default="")
+            values = {name: float(one) if name in _NUMBERS else one for name, one in given.items()}
+            return said(code, reason, **values)
+    return None
+
+
 def reasons_of(reason: str) -> tuple[Sentence, ...]:
     """The reasons of an index one by one; `other` is one that is not among the frequent ones."""
     return tuple(_reason(one) for one in reason.split("; ") if one)
@@ -90,7 +125,16 @@ def _reason(text: str) -> Sentence:
     for code, pattern in _REASONS.items():
         found = pattern.fullmatch(text)
         if found is not None:
-            values = {name: int(one) if one.isdigit() else one for name, one in found.groupdict().items()}
+            values: dict[str, Any] = {
+                name: int(one) if one.isdigit() else one
+                for name, one in found.groupdict(default="").items()
+                if name != "valid"
+            }
+            if "pollutants" in values:
+                values["pollutants"] = re.split(r" or | and no ", values["pollutants"])
+            if code == "not_met":
+                parts = tuple(_reason(one) for one in values["why"].split(", "))
+                return Sentence(code=code, text=text, values=values, parts=parts)
             if "measure" in values:
                 pollutant, _, span = str(values.pop("measure")).rpartition("_")
                 values |= {"pollutant": pollutant, "span": span}
@@ -133,12 +177,28 @@ def _taught(name: str, one: PollutantEstimate) -> Iterator[Sentence]:
         yield said(f"taught_{teacher}", text, pollutant=name, hours=hours)
 
 
+def percents(shares: Sequence[float]) -> list[str]:
+    """Shares that make a whole as whole per cents that do, too: the largest remainders are rounded up.
+
+    Examples:
+        >>> percents([0.755, 0.245])
+        ['76%', '24%']
+    """
+    parts = [round(100 * share, 4) for share in shares]
+    whole = [math.floor(part) for part in parts]
+    order = sorted(range(len(parts)), key=lambda place: whole[place] - parts[place])
+    for place in order[: round(sum(parts)) - sum(whole)]:
+        whole[place] += 1
+    return [f"{part}%" for part in whole]
+
+
 def _carried(name: str, one: PollutantEstimate) -> Sentence:
     begin, found = f"{LABELS[name]} was not measured", carriers(one)
     if not found:
         text = f"{begin}: {_METHODS.get(one.method, one.method)} stands in for it."
         return said("stands_in", text, pollutant=name, method=one.method)
-    words = ", ".join(f"{share:.0%} {name}" for share, name in found)
+    parts = percents([share for share, _ in found])
+    words = ", ".join(f"{part} {name}" for part, (_, name) in zip(parts, found, strict=True))
     shares = {who: round(share, 3) for share, who in _shares(one)}
     if one.coverage is None:
         return said("carried", f"{begin}: {words} stand in for it.", pollutant=name, shares=shares)

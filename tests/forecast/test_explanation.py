@@ -90,7 +90,9 @@ def test_what_trees_and_ridge_say_is_shared_out_whole() -> None:
 
 def test_in_words() -> None:
     up = ForecastExplanation("pm25", 12, 20.0, 32.0, 1.0, {"wind": 9.0, "rain": 0.1, "own": -3.0}, 4.9)
-    assert sentence(up) == "rising by 12 ug/m3: the wind now +9, what it was here in the last days -3"
+    assert sentence(up) == (
+        "rising by 12 ug/m3, mainly: the wind now +9, what it was here in the last days -3; all else +6"
+    )
     assert (
         sentence(ForecastExplanation("pm25", 12, 20.0, 20.5, 0.0, {}, 0.5))
         == "about as now: nothing stands out"

@@ -102,7 +102,7 @@ async function drawn(data, lines, bands, { unit, zone, top, words }) {
       { ...axis, label: unit, labelSize: 22, size: 56, values: (_, all) => all.map((one) => number(one)) },
     ],
     series: [
-      { label: t("chart.time"), value: (_, at) => (at === null ? "–" : new Date(at * 1000).toLocaleString(document.documentElement.lang, { timeZone: zone })) },
+      { label: t("chart.time"), value: (_, at) => (at === null ? "–" : new Date(at * 1000).toLocaleString(dates().where, { timeZone: zone })) },
       ...lines,
     ],
     bands,

@@ -48,13 +48,30 @@ export function fault(error) {
 
 /** The locale of numbers and times: that of the browser, where it is of the chosen language. */
 function locale() {
-  return (navigator.languages ?? []).find((one) => one.toLowerCase().startsWith(language)) ?? language;
+  const found = (navigator.languages ?? []).find((one) => one.toLowerCase().startsWith(language)) ?? language;
+  // One kind of digits: marks, codes and times of the standards have these in every language.
+  return new Intl.Locale(found, { numberingSystem: "latn" }).toString();
 }
 
 export function number(value, digits = 3) {
   if (value === null || value === undefined) return "–";
   const options = Math.abs(value) >= 100 ? { maximumFractionDigits: 0 } : { maximumSignificantDigits: digits };
   return new Intl.NumberFormat(locale(), options).format(value);
+}
+
+/** A number with its sign: what adds, and what takes off. */
+export function signed(value) {
+  return `${value < 0 ? "−" : "+"}${number(Math.abs(value))}`;
+}
+
+/** Shares that make a whole as whole per cents that do, too: the largest remainders are rounded up. */
+export function percents(shares) {
+  const parts = shares.map((share) => Math.round(1e6 * share) / 1e4);
+  const whole = parts.map(Math.floor);
+  const due = Math.round(parts.reduce((sum, one) => sum + one, 0)) - whole.reduce((sum, one) => sum + one, 0);
+  const order = parts.map((one, n) => n).sort((a, b) => parts[b] - whole[b] - (parts[a] - whole[a]));
+  for (const n of order.slice(0, due)) whole[n]++;
+  return whole.map((one) => percent(one / 100));
 }
 
 export function percent(share) {

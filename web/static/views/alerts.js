@@ -4,6 +4,7 @@ import { get } from "../api.js";
 import { h, show } from "../dom.js";
 import { zoneOf } from "../marks.js";
 import { nameOf, now, onChange, state } from "../state.js";
+import { told } from "../told.js";
 import { ago, fault, moment, t } from "../words.js";
 
 const SEVERITIES = ["extreme", "severe", "moderate", "minor", "info"];
@@ -15,7 +16,7 @@ function item(one) {
     h("span", { class: "severity" }, t(`severity.${one.severity}`)),
     h("a", { href: `/stations/${one.station}`, "data-go": "" }, nameOf(one.station)),
     h("span", { class: "dim" }, ` ${one.rule} · ${one.active ? t("since", { at: moment(at, zone) }) : `${t(`event.${one.event}`)} ${moment(at, zone)}`} (${ago(new Date(at), now())})`),
-    h("p", { lang: "en" }, one.reason));
+    one.told ? h("p", {}, told("hint", one.told, zone)) : h("p", { lang: "en" }, one.reason));
 }
 
 export async function open(main) {

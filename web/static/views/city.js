@@ -236,6 +236,6 @@ export async function open(main, { go, query }) {
 function hint(one) {
   return h("li", { class: one.what },
     h("a", { href: one.what === "alert" || one.what === "pending" ? "/alerts" : `/stations/${one.station}`, "data-go": "" },
-      h("b", {}, t(`look.${one.what}`)), " ", one.told ? [one.told.code === "all_stale" ? "" : `${nameOf(one.station)}: `, told("hint", one.told)] : h("span", { lang: "en" }, one.text),
+      h("b", {}, t(`look.${one.what}`)), " ", one.told ? [one.told.code === "all_stale" ? "" : `${nameOf(one.station)}: `, told("hint", one.told, zoneOf(one.station))] : h("span", { lang: "en" }, one.text),
       one.at && one.what !== "stale" ? h("span", { class: "dim" }, ` · ${t(one.what === "pending" ? "look.at" : "since", { at: moment(one.at, zoneOf(one.station)) })}`) : null));
 }

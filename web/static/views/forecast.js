@@ -4,7 +4,7 @@ import { get } from "../api.js";
 import { fan } from "../chart.js";
 import { h, show } from "../dom.js";
 import { now, state } from "../state.js";
-import { ago, categoryName, moment, number, percent, t, unitOf } from "../words.js";
+import { ago, categoryName, coded, LABELS, moment, number, percent, signed, t, unitOf } from "../words.js";
 
 const HOUR_MS = 3600000;
 /** From this age on a forecast is old: a new one is made every hour. */
@@ -62,14 +62,15 @@ export function forecastCard(id, zone) {
   }
 
   function words(made, curves, what) {
-    const reason = what === "index" ? Object.values(made.reasons)[0] : made.reasons[what];
+    const of = what === "index" ? Object.keys(made.moves)[0] : what;
+    const move = made.moves[of];
     const age = now() - new Date(made.issued_at);
     return [
       h("p", { class: age > OLD_MS ? "bad" : "dim" },
         t("forecast.made", { at: moment(made.issued_at, zone), ago: ago(new Date(made.issued_at), now()), model: made.model }), " ",
         t(made.weather_issued_at ? "forecast.weather" : "forecast.noweather"), age > OLD_MS ? ` ${t("forecast.old")}` : ""),
       curves.imputed_share > 0.005 && curves.imputed_share < MOSTLY_GUESSED ? h("p", {}, guessed(curves)) : null,
-      reason ? h("p", { lang: "en" }, `+12 h: ${reason}`) : null,
+      move ? h("p", { class: "moves" }, moved(of, move)) : null,
     ];
   }
 
@@ -84,7 +85,19 @@ export function forecastCard(id, zone) {
 }
 
 function guessed(curves) {
-  return h("span", { class: "imputed" }, t("forecast.imputed", { share: percent(curves.imputed_share) }));
+  return h("span", { class: "imputed" }, t("forecast.imputed", { pollutant: LABELS[curves.guessed], share: percent(curves.imputed_share) }));
+}
+
+/** What moves the forecast of a pollutant, in its unit; the parts make the whole. */
+function moved(name, move) {
+  const { unit, factor } = unitOf(name);
+  const by = (one) => signed(one * factor);
+  const parts = Object.entries(move.shares).map(([subject, share]) => `${coded("mover", subject.replaceAll(" ", "_"), subject)} ${by(share)}`);
+  if (Math.abs(move.rest) >= 0.05) parts.push(`${t("mover.rest")} ${by(move.rest)}`);
+  const steady = Math.abs(move.change) < 0.05 * Math.max(move.last, 1);
+  const way = steady ? "forecast.steady" : move.change > 0 ? "forecast.rises" : "forecast.falls";
+  const head = t(way, { pollutant: LABELS[name], hours: number(move.hours), change: number(Math.abs(move.change) * factor), last: number(move.last * factor), unit });
+  return parts.length ? `${head} (${unit}): ${parts.join("; ")}` : head;
 }
 
 /** What the bands are, and how far they go where they are cut off. */
@@ -101,14 +114,15 @@ function curvesOf(made, what) {
   if (what === "index") {
     const one = made.indices[0];
     if (!one || one.index.every((value) => value === null)) return null;
-    const shares = Object.values(made.pollutants).map((each) => each.imputed_share);
-    return { unit: t("points"), median: one.index, wide: [one.lo, one.hi], half: null, imputed_share: Math.max(0, ...shares) };
+    // The index is worth what its worst known part is.
+    const [guessed, worst] = Object.entries(made.pollutants).reduce((a, b) => (b[1].imputed_share > a[1].imputed_share ? b : a));
+    return { unit: t("points"), median: one.index, wide: [one.lo, one.hi], half: null, guessed, imputed_share: worst.imputed_share };
   }
   const one = made.pollutants[what];
   if (!one) return null;
   const { unit, factor } = unitOf(what);
   const at = (level) => one.quantiles[made.levels.indexOf(level)].map((value) => value * factor);
-  return { unit, median: at(0.5), wide: [at(0.05), at(0.95)], half: [at(0.25), at(0.75)], imputed_share: one.imputed_share };
+  return { unit, median: at(0.5), wide: [at(0.05), at(0.95)], half: [at(0.25), at(0.75)], guessed: what, imputed_share: one.imputed_share };
 }
 
 function categoriesOf(block) {

@@ -7,8 +7,8 @@ import { forecastCard } from "./forecast.js";
 import { notesCard } from "./notes.js";
 import { mark, shapeOf, sides, statusWords, value, zoneOf } from "../marks.js";
 import { isStale, look, may, nameOf, now, onChange, state } from "../state.js";
-import { told } from "../told.js";
-import { adviceOf, ago, coded, fault, LABELS, moment, number, percent, t, unitOf } from "../words.js";
+import { carriers, told } from "../told.js";
+import { adviceOf, ago, coded, fault, LABELS, moment, number, signed, t, unitOf } from "../words.js";
 
 /** Neighbours that are named. */
 const NAMED = 4;
@@ -115,7 +115,8 @@ export async function open(main, { id, query, go }) {
     const shares = Object.entries(estimate.model?.shares ?? {});
     if (shares.length) {
       bars.append(h("details", {}, h("summary", {}, t("station.shapley", { aqi: number(estimate.model.aqi) })),
-        h("ul", {}, shares.sort((a, b) => Math.abs(b[1]) - Math.abs(a[1])).map(([name, share]) => h("li", {}, `${LABELS[name] ?? t(`share.${name}`)}: ${share > 0 ? "+" : "−"}${number(Math.abs(share))}`)))));
+        h("ul", {}, shares.sort((a, b) => Math.abs(b[1]) - Math.abs(a[1])).map(([name, share]) => h("li", {}, `${LABELS[name] ?? t(`share.${name}`)}: ${signed(share)}`))),
+        h("p", { class: "dim" }, t("station.modelown"))));
     }
   }
 
@@ -303,10 +304,8 @@ export async function open(main, { id, query, go }) {
 
 /** Who carried an imputed value, in shares; of the neighbours those by name that it listens to most. */
 function carried(one, neighbours) {
-  const shares = Object.entries(one.weights ?? {}).filter(([, share]) => share > 0.005).sort((a, b) => b[1] - a[1]);
-  if (!shares.length) return t(`method.${one.method}`);
   const named = Object.keys(neighbours ?? {}).slice(0, NAMED).map((id) => nameOf(id));
-  return shares.map(([name, share]) => `${percent(share)} ${t(`method.${name}`)}${name === "neighbours" && named.length ? ` (${named.join(", ")})` : ""}`).join(", ");
+  return carriers(one.weights ?? {}, named.length ? { neighbours: ` (${named.join(", ")})` } : {}) || t(`method.${one.method}`);
 }
 
 /** What the colours over a picture mean: points of the index by which a field `way`, from none to `end`. */
