@@ -298,7 +298,7 @@ def test_errors_are_problems_with_a_code(shown, path, status, code):
 
 @pytest.mark.parametrize("path", [*READ, *OPEN, "/api/v1/stream", "/api/v1/latest/c"])
 def test_a_head_is_what_comes_before_the_body(shown, path):
-    pool = urllib3.PoolManager(retries=False, timeout=5.0)
+    pool = urllib3.PoolManager(retries=False, timeout=60.0)
     head = pool.request("HEAD", shown.url + path)
     assert head.data == b""
     if path == "/api/v1/stream":
