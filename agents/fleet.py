@@ -19,7 +19,7 @@ from fleet.condition import STATES, Condition, FleetState, clock_is_off, conditi
 from fleet.station import Member
 from schemas.alert import Alert
 from schemas.base import StationId, parse_time, to_ms
-from schemas.device import CLOCK, DeviceReport
+from schemas.device import CLOCK, PAYLOAD, DeviceReport
 from schemas.errors import Refused
 from schemas.health import TROUBLES, StationHealth, Trouble
 from schemas.limits import FORGOTTEN_AFTER_MS, STATIONS_PER_PARTITION
@@ -40,6 +40,9 @@ _OLD_MS: Final = DAY_MS
 _AHEAD_MS: Final = DAY_MS
 #: What readings tell of.
 _CLOCK: Final[tuple[Trouble, ...]] = ("clock",)
+_PAYLOAD: Final[tuple[Trouble, ...]] = ("payload",)
+#: What a reading says something of.
+_OF_READINGS: Final = _CLOCK + _PAYLOAD
 _MALFORMED: Final = (
     msgspec.MsgspecError,
     PydanticCustomError,
@@ -150,7 +153,8 @@ class FleetStage:
                     own = None if spoken.time_source is None else spoken.time_source == "device"
                     if member := self._member(kind, record, spoken.station):
                         member.take_reading(arrived, stamp, end=end, own=own)
-                        self._judge(member, _CLOCK, _of_clock(member, record.timestamp), record.timestamp)
+                        there = _of_reading(member, record.timestamp)
+                        self._judge(member, _OF_READINGS, there, record.timestamp)
                 case "features":
                     if member := self._member(kind, record, _pictured.decode(value).station):
                         member.take_picture(record.timestamp)
@@ -302,9 +306,9 @@ class FleetStage:
         self._count({})
 
 
-def _of_clock(member: Member, at: int) -> Collection[Trouble]:
-    if CLOCK in member.sources:  # seldom: the whole of its health is asked
-        return _CLOCK if "clock" in condition(member.health(), at).troubles else ()
+def _of_reading(member: Member, at: int) -> Collection[Trouble]:
+    if CLOCK in member.sources or PAYLOAD in member.sources:  # seldom: the whole of its health is asked
+        return [one for one in condition(member.health(), at).troubles if one in _OF_READINGS]
     offset = member.clock_offset
     off = clock_is_off(None if offset is None else offset / 1000, member.period / 1000)
     return _CLOCK if off else ()
@@ -314,7 +318,7 @@ def _said(report: DeviceReport) -> Collection[Trouble]:
     """The troubles that a report says something of."""
     if report.source is not None:
         kind = report.source.source.partition(" ")[0]
-        return (kind,) if kind in ("camera", "pull", CLOCK) else ()  # type: ignore[return-value]
+        return (kind,) if kind in ("camera", "pull", CLOCK, PAYLOAD) else ()  # type: ignore[return-value]
     return () if report.online is not None else ("battery", "two_addresses")
 
 

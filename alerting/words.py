@@ -19,6 +19,7 @@ _TROUBLES: Final[Mapping[Trouble, tuple[str, str]]] = {
     "battery": ("its battery is low", "its battery is charged again"),
     "two_addresses": ("two addresses send for it in turns", "one address sends for it again"),
     "camera": ("a camera of it gives nothing, or nothing new", "its cameras give pictures again"),
+    "payload": ("nothing of what it sends can be used", "what it sends can be used again"),
     "pull": ("an address that is asked for it gives nothing", "the addresses asked for it answer again"),
 }
 

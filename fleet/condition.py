@@ -12,7 +12,7 @@ FleetState = Literal["online", "late", "silent", "offline", "unheard"]
 STATES: Final[tuple[FleetState, ...]] = get_args(FleetState)
 
 #: The first word of what is fetched, which says of which kind it is.
-_FETCHED: Final[tuple[Trouble, ...]] = ("camera", "pull")
+_FETCHED: Final[tuple[Trouble, ...]] = ("camera", "pull", "payload")
 
 #: A station is late when it is this much over its usual wait, and silent after three of them: as the alert
 #: rules have it. While nobody knows how often it speaks an hour is assumed.
@@ -50,7 +50,9 @@ def condition(health: StationHealth, now: int) -> Condition:
 
 
 def failing(health: StationHealth, now: int) -> list[SourceState]:
-    """What is fetched of it, and gives nothing, or nothing new; its clock, whose times were refused."""
+    """What is fetched of it, and gives nothing, or nothing new; its clock, whose times were refused; what it
+    sends, of which nothing could be used.
+    """
     return [one for one in health.sources if not one.well and now - to_ms(one.reported_at) <= _OUTDATED_MS]
 
 

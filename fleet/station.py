@@ -7,7 +7,7 @@ from typing import Final
 
 from fleet.clock import ARRIVALS, TOGETHER_MS, clock_offset_ms
 from schemas.base import from_ms, to_ms
-from schemas.device import CLOCK, DeviceReport, SourceState
+from schemas.device import CLOCK, PAYLOAD, DeviceReport, SourceState
 from schemas.health import StationHealth, TroubleAlert
 from schemas.limits import SOURCES_PER_STATION
 from schemas.times import DAY_MS, HOUR_MS, MINUTE_MS
@@ -70,6 +70,9 @@ class Member:
         refused = self.sources.get(CLOCK)
         if refused is not None and own and arrived > to_ms(refused.reported_at):
             del self.sources[CLOCK]
+        unusable = self.sources.get(PAYLOAD)
+        if unusable is not None and arrived > to_ms(unusable.reported_at):
+            del self.sources[PAYLOAD]
         skew = (stamp if end is None else end) - arrived
         if own is not False and not (own is None and skew < -_HISTORY_MS):
             self.open_skew = skew if self.open_skew is None else max(self.open_skew, skew)
@@ -95,7 +98,7 @@ class Member:
         """The device, its broker, or who fetches something of it, reported something of it."""
         at = to_ms(report.at)
         if report.source is not None:
-            if report.source.source == CLOCK:  # it spoke, and was not believed
+            if report.source.source in (CLOCK, PAYLOAD):  # it spoke, and could not be used
                 self._arrived(at)
             self._fetched(report.source)
             return

@@ -12,14 +12,16 @@ DeviceText = Annotated[str, Field(max_length=120)]
 
 #: The source that is the device's own clock: its state says why its times were refused.
 CLOCK: Final = "clock"
+#: The source that is what the device sends: its state says why nothing of it can be used.
+PAYLOAD: Final = "payload"
 
 
 class SourceState(Record):
     """How something does that a gateway fetches of a station (a camera, an address that is asked); or the
-    clock of its device, where its times are not believed.
+    clock of its device, where its times are not believed, or what it sends, where nothing of it can be used.
     """
 
-    source: Annotated[DeviceText, Field(description="which: `camera mast`, `pull roof`, `clock`")]
+    source: Annotated[DeviceText, Field(description="which: `camera mast`, `pull roof`, `clock`, `payload`")]
     state: Annotated[str, Field(max_length=40, description="a word: ok, night, unauthorized, timeout …")]
     well: Annotated[bool, Field(description="whether nobody need look")]
     why: Annotated[str, Field(max_length=200, description="what is wrong, for people")] = ""

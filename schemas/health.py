@@ -9,8 +9,8 @@ from schemas.device import DeviceText, SourceState
 from schemas.limits import SOURCES_PER_STATION
 
 #: What is wrong with a station itself. `camera`, `pull`: one that a gateway asks for it gives nothing, or
-#: nothing new.
-Trouble = Literal["clock", "battery", "two_addresses", "camera", "pull"]
+#: nothing new. `payload`: nothing of what it sends can be used.
+Trouble = Literal["clock", "battery", "two_addresses", "camera", "pull", "payload"]
 TROUBLES: Final[tuple[Trouble, ...]] = get_args(Trouble)
 
 

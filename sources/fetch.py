@@ -185,6 +185,10 @@ class Fetcher:
         except aiohttp.ClientConnectorError as error:
             why = error.os_error.strerror or "nothing answers"
             raise FetchError("unreachable", f"it cannot be reached: {why}") from None
+        except aiohttp.InvalidURL:
+            raise FetchError(
+                "bad_url", "there is no such address: write its host as a name, or as 192.0.2.7"
+            ) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # Their words may have the address with what is secret in it.
             raise FetchError("broken_answer", f"its answer broke off: {type(error).__name__}") from None

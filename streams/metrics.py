@@ -140,8 +140,9 @@ ALERT_RULES_REFUSED: Final = Gauge(
 )
 FLEET_STATIONS: Final = Gauge("aq_fleet_stations", "Stations by state", ["state"], registry=REGISTRY)
 FLEET_TROUBLES: Final = Gauge(
-    "aq_fleet_troubles", "Stations whose clock is off, whose battery is low, that two addresses speak for, or"
-    " whose camera or pulled address gives nothing", ["why"], registry=REGISTRY,
+    "aq_fleet_troubles", "Stations whose clock is off, whose battery is low, that two addresses speak for,"
+    " whose camera or pulled address gives nothing, or of which nothing can be used", ["why"],
+    registry=REGISTRY,
 )  # fmt: skip
 FLEET_UNWELL: Final = Gauge(
     "aq_fleet_unwell", "1 for each station that somebody should look at; none for those that are well",

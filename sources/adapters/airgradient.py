@@ -9,7 +9,7 @@ from sources.adapters.core.payload import Node
 from sources.adapters.core.source_format import Field
 from sources.adapters.core.tray import Tray
 
-_SERIAL: Final = re.compile(r"airgradient[:_/](?:readings/)?([0-9a-fA-F]{12})")
+_SERIAL: Final = re.compile(r"airgradient(?:/readings/([^/]+)|[:_/]([0-9a-fA-F]{12}))")
 #: All sizes are this after a bad frame of the PMS5003 (firmware issue 294).
 _BAD_FRAME: Final = (3661.0,)
 #: What firmwares send that do not leave out what is not there (3.0 and before, and some of 3.1).
@@ -19,8 +19,7 @@ _INVALID_TEMPERATURE: Final = (-1000.0, -1001.0)
 
 def _read(payload: Node, tray: Tray) -> None:
     for message in payload.one_or_each():
-        in_path = _SERIAL.search(tray.context.topic)
-        serial = message["serialno"].text() or (in_path[1] if in_path else "")
+        serial = tray.own(message["serialno"].text(), _SERIAL)
         device = tray.device(serial.lower(), "airgradient-")
         firmware = message["firmware"] or message["firmwareVersion"]
         tray.fact(device, "name", message["locationName"])

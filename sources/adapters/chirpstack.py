@@ -1,5 +1,6 @@
 """ChirpStack v4: events by HTTP or MQTT, decoded by the device profile's codec."""
 
+import re
 from typing import Final
 
 from sources.adapters.core.adapter import Adapter
@@ -7,10 +8,12 @@ from sources.adapters.core.lorawan import FIELDS, OTHERS, take_raw
 from sources.adapters.core.payload import Node
 from sources.adapters.core.tray import Tray
 
+_TOPIC: Final = re.compile(r"application/[^/]+/device/([^/]+)/event/")
+
 
 def _read(payload: Node, tray: Tray) -> None:
     info = payload["deviceInfo"]
-    eui, name = info["devEui"].text().lower(), info["deviceName"]
+    eui, name = tray.own(info["devEui"].text(), _TOPIC).lower(), info["deviceName"]
     # Operators put the names of their sites into tags.
     site = info["tags"]["station"].text()
     device = tray.device(site or (f"eui-{eui}" if eui else name.text()))

@@ -27,7 +27,7 @@ def _read(payload: Node, tray: Tray) -> None:
         # What the beginning does not say of its zone, the end says.
         zone = "" if _ZONE.search(begin) else "".join(_ZONE.findall(end))
         since = tray.moment_of(device, begin + zone, observed) if common and slash else None
-        period_s = (common - since).total_seconds() if common and since and common > since else None
+        period_s = (common - since).total_seconds() if common and since else None
         if text is not None:
             observed.drop()
         for name, attribute in entity.items():

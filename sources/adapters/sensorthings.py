@@ -28,8 +28,7 @@ def _read(payload: Node, tray: Tray) -> None:
 
 
 def _observation(tray: Tray, observation: Node, stream: Node) -> None:
-    in_topic = _TOPIC.search(tray.context.topic)
-    number = _text(stream["@iot.id"]) or (in_topic[1] if in_topic else "")
+    number = tray.own(_text(stream["@iot.id"]), _TOPIC)
     thing = stream["Thing"]
     # What skyfuse itself writes is `station:parameter:kind`.
     own = number.split(":") if number.count(":") == 2 else ["", "", ""]

@@ -53,6 +53,7 @@ class PlainMessage(NamedTuple):
     station: str
     values: int
     data: bytes
+    observed_at_ms: int
 
 
 def plain_message(data: bytes, received_at_ms: int, station: str | None) -> PlainMessage | None:
@@ -81,16 +82,17 @@ def plain_message(data: bytes, received_at_ms: int, station: str | None) -> Plai
             plain["observed_at"] = to_ms(parse_time(observed_at))
         except PydanticCustomError:
             return None
-    if not plausible(plain) or not _from_a_right_clock(plain["observed_at"], received_at_ms):
+    at_ms = plain["observed_at"]
+    if not plausible(plain) or not isinstance(at_ms, int) or not _from_a_right_clock(at_ms, received_at_ms):
         return None
     plain["received_at"] = received_at_ms
     plain["time_source"] = "device"
-    return PlainMessage(plain["station"], len(values), to_json(plain))
+    return PlainMessage(plain["station"], len(values), to_json(plain), at_ms)
 
 
-def _from_a_right_clock(time_ms: object, received_at_ms: int) -> bool:
+def _from_a_right_clock(time_ms: int, received_at_ms: int) -> bool:
     """Whether a time is neither to come nor so old that it may be of a clock which was never set."""
-    return isinstance(time_ms, int) and received_at_ms - _OLD_MS <= time_ms <= received_at_ms + MAX_AHEAD_MS
+    return received_at_ms - _OLD_MS <= time_ms <= received_at_ms + MAX_AHEAD_MS
 
 
 def _names(value: PlainValue) -> tuple[str, str, str]:

@@ -23,9 +23,7 @@ def _read(payload: Node, tray: Tray) -> None:
         payload.put({"data": [{"recorded_at": raw[1], "sensors": sensors}]})
     else:
         payload.put(tray.document(f"{text}"))
-    found = _TOKEN.search(tray.context.topic)
-    kit = payload["id"].text()
-    device = tray.device(kit or (found[1] if found else ""), "smart-citizen-")
+    device = tray.device(tray.own(payload["id"].text(), _TOKEN), "smart-citizen-")
     place = payload["data"]["location"] or payload["location"]
     tray.fact(device, "name", payload["name"])
     tray.fact(device, "exposure", place["exposure"])

@@ -1,5 +1,6 @@
 """The Things Stack v3: uplinks by webhook or MQTT, decoded by the device's payload formatter."""
 
+import re
 from typing import Final
 
 from schemas.reading import TimeSource
@@ -8,6 +9,8 @@ from sources.adapters.core.draft import Device, Draft
 from sources.adapters.core.lorawan import FIELDS, OTHERS, says_no_values, take_normalized, take_raw
 from sources.adapters.core.payload import Node
 from sources.adapters.core.tray import Tray
+
+_TOPIC: Final = re.compile(r"v3/[^/]+/devices/([^/]+)/up")
 
 
 def _read(payload: Node, tray: Tray) -> None:
@@ -18,7 +21,8 @@ def _read(payload: Node, tray: Tray) -> None:
         tray.refuse("simulated", uplink, "a simulated uplink: nothing was measured")
         return
     eui, name = ids["dev_eui"].text().lower(), ids["device_id"]
-    device = tray.device(f"eui-{eui}" if eui else name.text())
+    own = tray.own(f"{name.peek() or ''}", _TOPIC)
+    device = tray.device(f"eui-{eui}" if eui else own)
     model, application = uplink["version_ids"]["model_id"], ids["application_ids"]["application_id"]
     names = [eui, *(f"{part.peek() or ''}" for part in (name, model, application))]
     tray.fact(device, "name", name)

@@ -22,6 +22,13 @@ class Piece(NamedTuple):
     body: bytes
 
 
+class Unread(NamedTuple):
+    """A part of an archive that cannot be read, and why; the others can."""
+
+    where: str
+    error: FileRefused
+
+
 class Budget:
     """What a file may still unpack to: `left` bytes."""
 

@@ -23,7 +23,7 @@ from typing import IO, Any, Final
 
 from sources.adapters.core.translation import MAX_BYTES
 from sources.errors import FileRefused
-from sources.files.piece import CUT_AT, ROWS, Budget, Piece
+from sources.files.piece import CUT_AT, ROWS, Budget, Piece, Unread
 
 _MOST_MEMBERS: Final = 1000
 #: It is read from its end, and so all of it is held.
@@ -63,8 +63,8 @@ class _BudgetedReader(io.RawIOBase):
         return len(piece)
 
 
-def pieces(file: IO[bytes], name: str, size: int, adapter: str | None) -> Iterator[Piece]:
-    """The payloads of a file of `size` bytes, in order.
+def pieces(file: IO[bytes], name: str, size: int, adapter: str | None) -> Iterator[Piece | Unread]:
+    """The payloads of a file of `size` bytes, in order; of an archive what cannot be read in between.
 
     Args:
         file: it is read from its beginning, and must be seekable.
@@ -83,7 +83,9 @@ def pieces(file: IO[bytes], name: str, size: int, adapter: str | None) -> Iterat
         raise FileRefused("not_unpackable", f"it cannot be unpacked: {error}") from error
 
 
-def _of(file: IO[bytes], name: str, where: str, budget: Budget, adapter: str | None) -> Iterator[Piece]:
+def _of(
+    file: IO[bytes], name: str, where: str, budget: Budget, adapter: str | None
+) -> Iterator[Piece | Unread]:
     kind = PurePosixPath(name).suffix.lower()
     if kind == ".zip":
         yield from _zipped(file, where, budget, adapter)
@@ -100,26 +102,39 @@ def _buffered(file: Any, budget: Budget) -> io.BufferedReader:
     return io.BufferedReader(_BudgetedReader(file, budget), 256 * 1024)
 
 
-def _zipped(file: IO[bytes], where: str, budget: Budget, adapter: str | None) -> Iterator[Piece]:
+def _zipped(file: IO[bytes], where: str, budget: Budget, adapter: str | None) -> Iterator[Piece | Unread]:
     with zipfile.ZipFile(file) as archive:
         members = [one for one in archive.infolist() if not one.is_dir()]
         if len(members) > _MOST_MEMBERS:
             raise FileRefused("bomb", f"it has {len(members)} files in it: more than {_MOST_MEMBERS}")
         for member in members:
             _expect_inside(member.filename)
+            _no_more_packing(member.filename, gz=False)
         for member in members:
             path = PurePosixPath(member.filename)
             if path.name.startswith(".") or path.parts[0] == "__MACOSX":
                 continue  # what a computer says of the files to itself
-            _no_more_packing(member.filename, gz=False)
-            with archive.open(member) as plain:
-                if path.suffix.lower() == ".gz":
-                    with gzip.open(plain) as inner:
-                        place = f"{where}/{member.filename}"
-                        yield from _plain(_buffered(inner, budget), path.name[:-3], place, adapter, budget)
-                else:
-                    place = f"{where}/{member.filename}"
-                    yield from _plain(_buffered(plain, budget), path.name, place, adapter, budget)
+            place = f"{where}/{member.filename}"
+            try:
+                yield from _member(archive, member, place, budget, adapter)
+            except FileRefused as error:
+                if error.code == "bomb":
+                    raise
+                yield Unread(place, error)
+            except _DAMAGE as error:
+                yield Unread(place, FileRefused("damaged", f"it cannot be unpacked: {error}"))
+
+
+def _member(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, place: str, budget: Budget, adapter: str | None
+) -> Iterator[Piece]:
+    name = PurePosixPath(member.filename).name
+    with archive.open(member) as plain:
+        if name.lower().endswith(".gz"):
+            with gzip.open(plain) as inner:
+                yield from _plain(_buffered(inner, budget), name[:-3], place, adapter, budget)
+        else:
+            yield from _plain(_buffered(plain, budget), name, place, adapter, budget)
 
 
 def _expect_inside(name: str) -> None:

@@ -14,7 +14,7 @@ from sources.adapters.core.parts import Part
 from sources.entries import CameraEntry, FolderEntry
 from sources.errors import FileRefused
 from sources.files.inbox import Claimed, Inbox
-from sources.files.piece import Piece
+from sources.files.piece import Piece, Unread
 from sources.files.unpacking import pieces
 from sources.gateway.arrival import Arrival, Picture, Receipt
 from sources.gateway.devices import OK, SourceChange
@@ -155,6 +155,9 @@ class _ReadingFiles:
         pile = pieces(file, name, status.st_size, self._entry.adapter)
         try:
             while (piece := await asyncio.to_thread(next, pile, None)) is not None:
+                if isinstance(piece, Unread):
+                    parts.append(Part(piece.error.code, piece.where, str(piece.error)))
+                    continue
                 receipt = await self._send(piece, status.st_mtime_ns // 1_000_000)
                 published += receipt.published
                 parts += receipt.refused[: _NAMED + 1]

@@ -138,6 +138,8 @@ class Receipt(NamedTuple):
     facts: tuple[Facts, ...] = ()
     wrong_clocks: tuple[UnbelievedClock, ...] = ()
     dead_letter: str | None = None
+    #: The station whose message could not be used at all, where the way in says whose it is.
+    unusable_of: str | None = None
     #: It is known: a network server's second copy, or the same idempotency key.
     duplicate: bool = False
     #: It waits on disk for Kafka; nothing else is known of it yet.

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from pydantic import ValidationError
 
 from schemas.base import from_ms, to_ms
-from schemas.device import CLOCK, DeviceReport, SourceState
+from schemas.device import CLOCK, PAYLOAD, DeviceReport, SourceState
 from schemas.times import HOUR_MS, MINUTE_MS
 from sources.adapters.core.translation import Facts
 from sources.gateway.arrival import Arrival, Picture, Receipt
@@ -30,6 +30,8 @@ _AGAIN_MS: Final = HOUR_MS
 _UNWELL_AGAIN_MS: Final = 10 * MINUTE_MS
 #: And a clock that is wrong, while its times are refused: somebody who is never believed still speaks.
 _CLOCK_AGAIN_MS: Final = MINUTE_MS
+#: Messages in a row, of one that is understood otherwise, of which nothing can be used.
+_UNUSABLE_IN_A_ROW: Final = 3
 #: Addresses that send for a station in turns within this time (ms) are two devices.
 _IN_TURNS_MS: Final = HOUR_MS
 _ADDRESSES: Final = 4
@@ -92,6 +94,8 @@ class DeviceReporter:
         self._stations: OrderedDict[str, _Reported] = OrderedDict()
         #: Stations whose times are not believed: why, and when that was reported.
         self._unbelieved: OrderedDict[str, tuple[str, int]] = OrderedDict()
+        #: Stations of which nothing could be used: how often in a row, and when that was reported.
+        self._unusable: OrderedDict[str, tuple[int, int]] = OrderedDict()
         self._now = now
         self._pending: dict[tuple[str, bool | None, str], DeviceReport] = {}
         self._sources: dict[tuple[str, str], SourceState] = {}
@@ -100,6 +104,7 @@ class DeviceReporter:
     def taken(self, arrival: Arrival, receipt: Receipt) -> None:
         """A payload arrived."""
         self._clocks(arrival, receipt)
+        self._payloads(arrival, receipt)
         facts = {one.station: one for one in receipt.facts}
         for station in dict.fromkeys([*receipt.stations, *facts]):
             one = self._of(station)
@@ -152,6 +157,28 @@ class DeviceReporter:
                     ),
                 )
             )  # fmt: skip
+
+    def _payloads(self, arrival: Arrival, receipt: Receipt) -> None:
+        """Who sends nothing that can be used: else who speaks, and is not understood, would look well."""
+        for understood in receipt.stations if self._unusable else ():
+            self._unusable.pop(understood, None)
+        station = receipt.unusable_of
+        if station is None:
+            return
+        times, reported_at = self._unusable.get(station, (0, 0))
+        # One that is understood may send something else beside its readings.
+        due = times + 1 >= _UNUSABLE_IN_A_ROW or station not in self._stations
+        now_ms = arrival.received_at
+        report = due and now_ms - reported_at >= _CLOCK_AGAIN_MS
+        remember(self._unusable, station, (times + 1, now_ms if report else reported_at))
+        if not report:
+            return
+        part, at = receipt.refused[0], from_ms(now_ms)
+        why = f"{part.where}: {part.why}" if part.where else part.why
+        state = SourceState(
+            source=PAYLOAD, state=part.code[:40], well=False, why=why[:200], since=at, reported_at=at
+        )
+        self._put(lambda: DeviceReport(station=station, at=at, source=state))
 
     def picture_taken(self, picture: Picture, receipt: Receipt) -> None:
         """A picture arrived: the vision worker's features say so."""

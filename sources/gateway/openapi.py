@@ -134,12 +134,13 @@ def _stations() -> JsonObject:
                 "Change some of its fields, from a time of the data on", "200", record, sends=fields,
                 parameters=[station, since, moved], bad=unknown | refused,
             ),
-            "delete": does("Retire it: its series stays", "204", None, parameters=[station]),
+            "delete": does("Retire it: its series stays", "204", None, parameters=[station], bad=unknown),
         },
         "/v1/stations/{station}/adopt": {
             "post": does(
                 "Let a station in that waits: it gets a record of these fields, and what waits is published",
-                "200", plain, sends=fields, parameters=[station], bad=refused | {"409": "it has a record"},
+                "200", plain, sends=fields, parameters=[station],
+                bad=unknown | refused | {"409": "it has a record"},
             )
         },
         "/v1/waiting": {

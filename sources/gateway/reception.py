@@ -2,15 +2,17 @@
 
 Nothing is dropped silently: each part of a payload is used, left out by name, or refused by name. What an
 adapter does not know is a dead letter once for each adapter and place in the payload, since a device sends
-the same with every message; everything else that is refused is one each time.
+the same with every message; so is a body of which nothing could be used, when it comes again from the same
+sender. Everything else that is refused is one each time.
 """
 
 import asyncio
 import hashlib
 import logging
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Final, NamedTuple, Protocol
 
@@ -33,6 +35,7 @@ from sources.adapters.core.moments import check_clock
 from sources.adapters.core.parts import Part
 from sources.adapters.core.source_format import Context
 from sources.adapters.core.translation import Facts, Translation, translate
+from sources.adapters.core.tray import backlog
 from sources.gateway.arrival import Arrival, KeyScope, Picture, Receipt
 from sources.gateway.errors import NotAllowed
 from sources.gateway.letters import MOST_NAMED, RefusedPayload
@@ -48,6 +51,8 @@ log = logging.getLogger(__name__)
 _LARGE: Final = 64 * 1024
 #: Unknown places that are remembered; a device that makes up names has its oldest reported again.
 _MOST_UNKNOWN: Final = 10_000
+#: Bodies of which nothing could be used that are remembered.
+_MOST_BODIES: Final = 10_000
 _INDEX: Final = re.compile(r"\[\d+\]")
 
 
@@ -94,12 +99,31 @@ class UnknownPart(NamedTuple):
     path: str
 
 
+class _RefusedBody(NamedTuple):
+    """A body of which nothing was used, from whom, and why: who tries for ever has one letter of it."""
+
+    adapter: str
+    holder: str
+    station: str | None
+    digest: bytes
+    codes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, arrival: Arrival, bad: Sequence[Part]) -> "_RefusedBody":
+        known, digest = arrival.station or arrival.scope.only, hashlib.sha256(arrival.body).digest()
+        return cls(arrival.adapter, arrival.scope.holder, known, digest, tuple(part.code for part in bad))
+
+
 class _ToPublish(NamedTuple):
-    """What is produced for a translation, the receipt for it, and what was not known before, with why."""
+    """What is produced for a translation, the receipt for it, and what was not known before, with why.
+
+    `refused`: a body of which nothing was used, which has the letter of the receipt.
+    """
 
     records: list[Out]
     receipt: Receipt
     unknown: dict[UnknownPart, str]
+    refused: _RefusedBody | None
 
 
 class Reception:
@@ -131,6 +155,7 @@ class Reception:
         self._listeners = listeners
         self._codec_of = codec_of
         self._reported: dict[UnknownPart, None] = {}
+        self._letters: OrderedDict[_RefusedBody, str] = OrderedDict()
         self._uplinks = Recent()
 
     async def take(self, arrival: Arrival) -> Receipt:
@@ -164,6 +189,10 @@ class Reception:
         await self._publish(prepared.records, arrival, receipt)
         for part, why in prepared.unknown.items():  # only now: what is not confirmed comes again
             self._report(part, why)
+        if prepared.refused is not None and receipt.dead_letter is not None:
+            self._letters[prepared.refused] = receipt.dead_letter
+            while len(self._letters) > _MOST_BODIES:
+                self._letters.popitem(last=False)
         if uplink is not None and (receipt.published or not receipt.refused):
             # What was refused may be right the next time: by another key, or with a decoder.
             self._uplinks.note(uplink, arrival.received_at)
@@ -174,7 +203,9 @@ class Reception:
         topic = READINGS
         if self._admission is not None:
             topic = self._admission.of_reading(Reading.model_validate_json(plain.data), arrival)
-        receipt = Receipt(1, plain.values, (plain.station,), remarks=_waits(plain.station, topic))
+        age = timedelta(milliseconds=arrival.received_at - plain.observed_at_ms)
+        remarks = (*backlog(age), *_waits(plain.station, topic))
+        receipt = Receipt(1, plain.values, (plain.station,), remarks=remarks)
         record = Out(self._prefix + topic.name, plain.station.encode(), plain.data, _headers(arrival, topic))
         await self._publish([record], arrival, receipt)
         return receipt
@@ -276,7 +307,10 @@ class Reception:
                 bad.append(part)
                 unknown[place] = part.why
         letter_id = None
-        if bad:
+        body = _RefusedBody.of(arrival, bad) if bad and not kept else None
+        if body is not None and body in self._letters:
+            letter_id = self._letters[body]
+        elif bad:
             of = [*(one.station for one in kept[:1]), *(one.station for one in clocks[:1])]
             payload = RefusedPayload.of_arrival(arrival, of[0] if of else None)
             story = payload.story(bad, used=bool(kept))
@@ -300,8 +334,15 @@ class Reception:
             facts=tuple(fact for fact in facts if self._lets_in(fact.station, arrival)),
             wrong_clocks=tuple(one for one in clocks if self._lets_in(one.station, arrival)),
             dead_letter=letter_id,
+            unusable_of=None if kept or clocks else self._unusable_of(arrival, refused),
         )
-        return _ToPublish(records, receipt, unknown)
+        return _ToPublish(records, receipt, unknown, body)
+
+    def _unusable_of(self, arrival: Arrival, refused: Sequence[Part]) -> str | None:
+        known = arrival.station or arrival.scope.only
+        if known is None or all(part.code == "unknown" for part in refused):
+            return None
+        return known if self._lets_in(known, arrival) else None
 
     def _lets_in(self, station: str, arrival: Arrival) -> bool:
         """Whether the fleet may hear of a station: it has room for so many, and strangers are any number."""

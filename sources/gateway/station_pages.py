@@ -79,7 +79,12 @@ class StationPages:
     async def retire(self, request: StationRequest) -> HttpAnswer:
         """Take a record back."""
         self._expect(request)
-        await self._do(lambda: self._registry.retire(request.station))
+
+        def retire() -> None:
+            self._registry.record(request.station)
+            self._registry.retire(request.station)
+
+        await self._do(retire)
         return HttpAnswer(204, b"")
 
     async def take(self, request: StationRequest) -> HttpAnswer:

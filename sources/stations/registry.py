@@ -111,6 +111,11 @@ class StationRegistry:
         for where, fields in found:
             try:
                 record = made(fields)
+                if record.station in changes:
+                    faults.append(
+                        f"{where}: {record.station} has a record above already: one of each station"
+                    )
+                    continue
                 before = known.get(record.station)
                 if before is not None and not (record.valid_from or record.earlier):
                     plain = record.model_dump(mode="json", exclude={"valid_from", "earlier"})
@@ -138,7 +143,12 @@ class StationRegistry:
     def adopt(self, station: str, fields: Mapping[str, Any]) -> int:
         """Let a station in, with a record of these fields where it has none; how much of it was published."""
         if station not in self.records():
-            self._send([Change(_checked({"station": station, **fields}))])
+            record = _checked({"station": station, **fields})
+            if station not in self.waiting():
+                raise StationError(
+                    "unknown_station", f"nothing waits of {station}: `skyfuse stations add` records a station"
+                )
+            self._send([Change(record)])
         elif fields:
             raise StationError("known_station", f"{station} has a record already, which an edit changes")
         try:

@@ -307,3 +307,12 @@ def test_who_speaks_and_is_not_believed_is_no_silent_station_but_has_a_wrong_clo
     assert state(one, now + MINUTE_MS) == ("online", ("clock",))
     one.take_reading(now + 2 * MINUTE_MS, now + 2 * MINUTE_MS, own=True)
     assert state(one, now + 2 * MINUTE_MS) == ("online", ())
+
+
+def test_of_whom_nothing_can_be_used_is_no_silent_station_but_has_a_trouble() -> None:
+    one = regular(5)
+    now = T0 + 4 * HOUR_MS
+    fetched(one, now, "no_zone", "payload")
+    assert state(one, now + 1) == ("online", ("payload",))
+    one.take_reading(now + MINUTE_MS, now + MINUTE_MS)
+    assert state(one, now + MINUTE_MS) == ("online", ())

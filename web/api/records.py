@@ -101,7 +101,7 @@ def add(api: APIRouter, parts: Parts) -> None:
         )
 
     @api.delete(
-        "/records/{station}", responses=changes(204, None), dependencies=admin, status_code=204,
+        "/records/{station}", responses=changes(204, None, 404), dependencies=admin, status_code=204,
         summary="Retire a station: its alerts end, what was learned is forgotten, its series stays",
         response_class=Response,
     )  # fmt: skip
@@ -118,7 +118,7 @@ def add(api: APIRouter, parts: Parts) -> None:
         return document(request, WaitingList.model_validate({"waiting": await asked(pages.waiting)}))
 
     @api.post(
-        "/records/{station}/adopt", responses=changes(200, Adopted, 409), dependencies=admin,
+        "/records/{station}/adopt", responses=changes(200, Adopted, 404, 409), dependencies=admin,
         openapi_extra=_FIELDS, summary="Let a station in, and publish what waits of it",
     )  # fmt: skip
     async def adopted(request: Request, station: StationPath) -> Response:

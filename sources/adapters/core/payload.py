@@ -6,6 +6,7 @@ nothing that a device sends is dropped silently, however little the adapter's au
 
 import csv
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
@@ -26,6 +27,8 @@ class _Twice:
 _TWICE: Final = _Twice()
 #: What the rows of a table are called.
 LINE: Final = "line"
+#: Digits of a whole number that Python still reads.
+_MOST_DIGITS: Final = 4_300
 Scalar = str | int | float | bool | None
 
 
@@ -252,11 +255,16 @@ def parsed_json(text: str) -> JsonDocument:
         return made
 
     try:
-        return JsonDocument(json.loads(text, object_pairs_hook=unique), twice)
+        return JsonDocument(json.loads(text, object_pairs_hook=unique, parse_int=_whole), twice)
     except RecursionError as error:
         raise Refused("not_json", "it is nested too deeply") from error
     except ValueError as error:
         raise Refused("not_json", f"it is not JSON: {str(error)[:120]}") from error
+
+
+def _whole(digits: str) -> int | float:
+    """Of more digits than any quantity has, which Python would not read, a number that is none: inf."""
+    return int(digits) if len(digits) <= _MOST_DIGITS else math.inf
 
 
 class JsonLines(NamedTuple):

@@ -7,13 +7,14 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final, Literal
 
+from schemas.duration import parse_duration
 from schemas.errors import Refused
 from schemas.reading import MAX_PERIOD_S, Reading, Stamp, TimeSource
 from sources.adapters.core.cells import number_of, says_nothing, short, station_id
 from sources.adapters.core.draft import Device, Draft
 from sources.adapters.core.ledger import Ledger
 from sources.adapters.core.moments import WRONG_CLOCK, Stated, check_clock, check_future, moment
-from sources.adapters.core.parts import printable
+from sources.adapters.core.parts import Part, printable
 from sources.adapters.core.payload import Node, parsed_json
 from sources.adapters.core.source_format import Context, SourceFormat
 from sources.adapters.core.words import is_not_carried
@@ -25,7 +26,7 @@ MAX_DEPTH: Final = 24
 #: What a device has kept for longer it does not show as its newest.
 _LONGEST_AGO_S: Final = 86_400
 #: What comes so much after its moment is a backlog.
-BACKLOG: Final = timedelta(hours=1)
+_BACKLOG: Final = timedelta(hours=1)
 #: In the place of what was refused, that nothing is taken for not said.
 Unusable = Literal["unusable"]
 #: What a device says of itself; its place has a method of its own.
@@ -70,6 +71,18 @@ class Tray(Ledger):
         station = station_id(f"{prefix}{raw}") if raw and (self.format.many or not given) else given
         return self._devices.setdefault(station, Device(station))
 
+    def own(self, said: str, topic: re.Pattern[str]) -> str:
+        """The id of its device that a message says, or else its topic, whose groups name it.
+
+        Who may publish on which topic is a rule of the broker: raises Refused where the two differ.
+        """
+        found = topic.search(self.context.topic)
+        named = next(filter(None, found.groups()), "") if found else ""
+        by_broker = self.context.receiver == "broker"
+        if by_broker and said and named and said.lower() != named.lower():
+            raise Refused("not_yours", f"its topic is that of {named!r:.60}, and it says {said!r:.60}")
+        return said or named
+
     def draft(
         self,
         device: Device,
@@ -108,11 +121,14 @@ class Tray(Ledger):
             why = f"a mean over {period_s:g} s is no reading of the air at a time: at most {MAX_PERIOD_S} s"
             self.refused.add("period_too_long", "", "", why)
             at = None
+        if period_s is not None and period_s < 0:
+            self.refused.add("ends_before_it_begins", "", "", f"it ends {-period_s:g} s before it begins")
+            at = None
         if unusable:  # refused by name; a mean over an hour is no value of a moment
             at = None
-        if at is not None and self.context.received_at - at > BACKLOG and not self.format.archive:
-            hours = (self.context.received_at - at) / BACKLOG
-            self.remarks.add("backlog", "", "", f"from {hours:.0f} h before it came in, or less")
+        if at is not None and not self.format.portal:
+            for remark in backlog(self.context.received_at - at):
+                self.remarks.add(remark.code, "", "", remark.why)
         key = (device.station, at, period, stamp, clock)
         if key not in self._drafts:
             self._drafts[key] = Draft(self, device, at, period, stamp, clock)
@@ -245,8 +261,12 @@ class Tray(Ledger):
         number = number_of(raw)
         if number is not None and 0 <= number * factor < 1e9:
             return number * factor
+        if factor == 1.0 and isinstance(raw, str) and (length := _length(raw)) is not None:
+            return length
         if not says_nothing(raw):
-            self.refused.add("not_a_period", part.path, part, f"{short(raw)} is no length of time")
+            self.refused.add(
+                "not_a_period", part.path, part, f"{short(raw)} is no length of time: seconds, PT1H, 1h"
+            )
             return math.nan
         return None
 
@@ -319,6 +339,20 @@ class Tray(Ledger):
     def _source(self) -> TimeSource:
         source = self.format.time_source
         return self.context.receiver if source == "receiver" else source
+
+
+def backlog(age: timedelta) -> tuple[Part, ...]:
+    """The remark on a reading of so long before it came in, if that is to be said."""
+    if age <= _BACKLOG:
+        return ()
+    return (Part("backlog", "", f"from {age / _BACKLOG:.0f} h before it came in, or less"),)
+
+
+def _length(text: str) -> float | None:
+    try:
+        return parse_duration(text).total_seconds()
+    except ValueError:
+        return None
 
 
 @lru_cache(maxsize=256)

@@ -113,7 +113,7 @@ def test_a_time_that_stands_twice_is_not_that_of_arrival() -> None:
         assert {"twice", "not_a_time", "no_time"} <= {part.code for part in made.refused}
 
 
-@pytest.mark.parametrize("said", [b'"period":"1h"', b'"period":"PT1H"', b'"period":-1', b'"period":[60]',
+@pytest.mark.parametrize("said", [b'"period":"1 hour"', b'"period":"-PT1H"', b'"period":-1', b'"period":[60]',
                                   b'"stamp":"middle"', b'"stamp":1', b'"stamp":{}'])  # fmt: skip
 def test_a_period_that_cannot_be_read_makes_no_value_of_a_moment(said: bytes) -> None:
     data = WHOLE.replace(b'"period":60', said)
@@ -125,6 +125,13 @@ def test_a_period_that_cannot_be_read_makes_no_value_of_a_moment(said: bytes) ->
         [name, value] = said.decode().replace('"', "").split(":")
         table = f"station,time,parameter,value,unit,{name}\nroof,2026-08-21T09:00:00Z,pm25,1,ug/m3,{value}\n"
         assert not translate(adapters()["skyfuse-csv"], table.encode(), CONTEXT).readings
+
+
+@pytest.mark.parametrize("said", ["1h", "PT1H", "01:00:00", "3600"])
+def test_a_period_is_written_as_durations_are(said: str) -> None:
+    data = WHOLE.replace(b'"period":60', b'"period":"%s"' % said.encode())
+    [reading] = translate(ADAPTER, data, CONTEXT).readings
+    assert reading.period == 3600
 
 
 @given(st.lists(st.booleans(), min_size=2, max_size=8).filter(lambda good: 2 * sum(good) >= len(good)))

@@ -23,14 +23,20 @@ from hypothesis import strategies as st
 from sources.adapters.core.translation import MAX_BYTES
 from sources.errors import FileRefused
 from sources.files import parquet, unpacking
-from sources.files.piece import Budget, Piece
+from sources.files.piece import Budget, Piece, Unread
 from sources.files.unpacking import pieces
 
 HEADER = "time,station,parameter,value,unit\n"
 
 
 def _pieces(data: bytes, name: str, adapter: str | None = None) -> list[Piece]:
-    return list(pieces(io.BytesIO(data), name, len(data), adapter))
+    """Raises what a part of it is refused for."""
+    found = []
+    for piece in pieces(io.BytesIO(data), name, len(data), adapter):
+        if isinstance(piece, Unread):
+            raise piece.error
+        found.append(piece)
+    return found
 
 
 def _zip(*members: tuple[str, bytes]) -> bytes:
@@ -147,6 +153,15 @@ def test_no_name_in_an_archive_breaks_it(name: str) -> None:
     found, code = _outcome(data, "a.zip")
     assert code in ("outside", "not_known", "packed_twice", "damaged", "")
     assert all(piece.body == b"{}" for piece in found)
+
+
+def test_what_cannot_be_read_in_an_archive_leaves_the_rest() -> None:
+    torn = gzip.compress(HEADER.encode() * 500)[:-30]
+    members = ("readme.txt", b"x"), ("a.csv", HEADER.encode()), ("t.csv.gz", torn), ("b.json", b"{}")
+    data = _zip(*members)
+    found = list(pieces(io.BytesIO(data), "a.zip", len(data), None))
+    assert [one.error.code for one in found if isinstance(one, Unread)] == ["not_known", "damaged"]
+    assert [one.where for one in found] == [f"a.zip/{name}" for name, _ in members]
 
 
 def test_bombs_are_refused() -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from schemas.base import from_ms
 from schemas.device import DeviceReport
-from schemas.reading import Reading
+from schemas.reading import READING_EXAMPLE, Reading
+from schemas.times import MINUTE_MS
 from settings.sections import GatewaySettings
 from sources.adapters.core.translation import Facts
 from sources.gateway import remembered
@@ -257,3 +258,28 @@ def test_of_stations_the_latest_are_remembered(monkeypatch: pytest.MonkeyPatch) 
     for at, station in enumerate(("a", "b", "c", "a", "d", "e")):
         remembered.remember(known, station, at)
     assert list(known.items()) == [("a", 3), ("d", 4), ("e", 5)]
+
+
+def test_what_cannot_be_used_at_all_is_told_of_a_newcomer_at_once_and_else_the_third_time():
+    reception, log, one = reporter()
+    good = READING_EXAMPLE.replace("my-roof", "roof")
+    numbers = iter(range(100))
+
+    def send(body, station="roof"):
+        at = NOW + MINUTE_MS * next(numbers)
+        asyncio.run(reception.take(arrival("skyfuse-json", body, station=station, received_at=at)))
+        asyncio.run(one.report())
+        return [(found.station, found.source.state) for found in reports(log) if found.source is not None]
+
+    told = send('{"a": 1}', station="new")
+    assert told == []  # something of which nobody knows what it is: a letter says so
+    value = '{"parameter": "pm25", "value": 1, "unit": "ug/m3"}'
+    bad = f'{{"station": "%s", "observed_at": "x", "values": [{value}]}}'
+    assert [name for name, _ in send(bad % "new", station="new")] == ["new"]
+    send(good)
+    send(bad % "roof")
+    assert len(send(bad % "roof")) == 1
+    send(good)
+    send(bad % "roof")
+    assert len(send(bad % "roof")) == 1
+    assert [name for name, _ in send(bad % "roof")] == ["new", "roof"]

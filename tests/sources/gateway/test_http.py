@@ -329,6 +329,8 @@ def test_pictures_as_the_body_and_in_a_form(tmp_path: Path) -> None:
             ("?station=a b", picture(), "station id"),
             ("?camera=" + "x" * 65 + "&station=my-roof", picture(), "camera id"),
             ("?station=my-roof&time=yesterday", picture(), "RFC 3339"),
+            ("?station=my-roof&captured_at=2026-08-21T09:59:30Z", picture(), "no 'captured_at' here"),
+            ("?station=my-roof&station=other", picture(), "twice"),
             ("?station=my-roof&time=2026-08-21T09:59:30", picture(), "zone"),
             ("", picture(), "which station"),
         ):
@@ -575,6 +577,26 @@ def test_connections_that_come_and_go_leave_nothing_behind(tmp_path: Path) -> No
                 while len(made) < 30 or any(one() is not None for one in made):
                     gc.collect()
                     await asyncio.sleep(0.05)
+
+    over(tmp_path, work)
+
+
+def test_what_is_no_text_is_refused_whichever_header_it_stands_in(tmp_path: Path) -> None:
+    async def work(client: Client) -> None:
+        assert client.way.address is not None
+        for header in (
+            b"Authorization: Bearer \xff\xfe", b"X-Api-Key: \xff", b"X-Station: \xff", b"X-Sensor: \xff",
+            b"Idempotency-Key: \xff", b"X-Skyfuse-Signature: t=1,v1=\xff",
+        ):  # fmt: skip
+            reader, writer = await asyncio.open_connection(*client.way.address)
+            writer.write(
+                b"POST /v1/observations HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 2\r\n"
+                b"%s\r\n\r\n{}" % header
+            )
+            answer = await reader.read()
+            writer.close()
+            assert answer.startswith(b"HTTP/1.1 400"), (header, answer)
+            assert b"is not UTF-8" in answer
 
     over(tmp_path, work)
 

@@ -468,3 +468,88 @@ def test_of_a_backlog_only_what_a_clock_cannot_say_is_refused() -> None:
     mine = KeyScope(("yard",))
     receipt = asyncio.run(reception.take(arrival("skyfuse-json", body, scope=mine)))
     assert receipt.wrong_clocks == ()
+
+
+def test_the_same_that_cannot_be_used_is_one_letter_of_each_sender() -> None:
+    reception, log = desk()
+
+    def take(body: str, station: str = "roof") -> str | None:
+        return asyncio.run(reception.take(arrival("skyfuse-json", body, station=station))).dead_letter
+
+    first = take("{1")
+    assert first is not None
+    assert take("{1") == first
+    assert len(log.letters) == 1
+    assert take("{1", "hill") != take("{2") != first
+    assert len(log.letters) == 3
+
+
+def test_a_body_that_was_not_confirmed_has_no_letter_yet() -> None:
+    reception, log = desk()
+    log.there = False
+    with pytest.raises(KafkaAway):
+        asyncio.run(reception.take(arrival("skyfuse-json", "{1")))
+    log.there = True
+    asyncio.run(reception.take(arrival("skyfuse-json", "{1")))
+    assert len(log.letters) == 1
+
+
+@pytest.mark.parametrize(("adapter", "topic", "body"), [
+    ("airgradient", "airgradient/readings/84fce602549c", '{"serialno": "%s", "pm02": 7}'),
+    ("chirpstack", "application/1/device/84fce602549c/event/up",
+     '{"time": "2026-08-21T10:00:00Z", "deviceInfo": {"devEui": "%s"}, "object": {"pm2_5": 5}}'),
+    ("the-things-stack", "v3/app@t/devices/84fce602549c/up",
+     '{"end_device_ids": {"device_id": "%s"}, "received_at": "2026-08-21T10:00:00Z",'
+     ' "uplink_message": {"decoded_payload": {"pm2_5": 5}}}'),
+    ("sensorthings", "v1.1/Datastreams(84fce602549c)/Observations",
+     '{"phenomenonTime": "2026-08-21T10:00:00Z", "result": 5, "Datastream": {"@iot.id": "%s", "name": "pm25",'
+     ' "unitOfMeasurement": {"symbol": "ug/m3"}, "Thing": {"name": "roof"}}}'),
+    ("smart-citizen", "device/sck/84fce602549c/readings",
+     '{"id": "%s", "data": [{"recorded_at": "2026-08-21T10:00:00Z", "sensors": [{"id": 87, "value": 5}]}]}'),
+])  # fmt: skip
+def test_a_topic_that_names_a_device_speaks_for_it_alone(adapter: str, topic: str, body: str) -> None:
+    reception, log = desk()
+
+    def take(who: str) -> Receipt:
+        sent = arrival(adapter, body % who, topic=topic, receiver="broker", way="mqtt")
+        return asyncio.run(reception.take(sent))
+
+    assert take("84FCE602549C").published == 1
+    other = take("aaaaaaaaaaaa")
+    assert (other.published, other.refused[0].code) == (0, "not_yours")
+    assert len(log.readings) == 1
+
+
+@pytest.mark.parametrize(("adapter", "body"), [
+    ("sensorthings",
+     '{"phenomenonTime": "2026-08-21T09:15:00Z/2026-08-21T09:00:00Z", "result": 5,'
+     ' "Datastream": {"name": "pm25", "unitOfMeasurement": {"symbol": "ug/m3"}, "Thing": {"name": "roof"}}}'),
+    ("cpcb", "From Date,To Date,PM2.5 (ug/m3)\n21-08-2026 12:00,21-08-2026 11:00,3\n"),
+    ("eea", "Samplingpoint,Pollutant,Start,End,Value,Unit,AggType,Validity\n"
+     "S,PM2.5,2026-08-21 08:00:00,2026-08-21 07:00:00,3,ug.m-3,hour,1\n"),
+])  # fmt: skip
+def test_a_mean_that_ends_before_it_begins_is_no_value_of_a_moment(adapter: str, body: str) -> None:
+    reception, log = desk()
+    receipt = asyncio.run(reception.take(arrival(adapter, body, station="roof")))
+    assert log.readings == []
+    assert "ends_before_it_begins" in {part.code for part in receipt.refused}
+
+
+def test_a_number_of_any_length_spoils_itself_alone() -> None:
+    reception, _ = desk()
+    value = '{"parameter": "%s", "value": %s, "unit": "ug/m3"}'
+    values = f"{value % ('pm25', '9' * 5_000)}, {value % ('pm10', 5)}"
+    body = f'{{"station": "roof", "observed_at": "2026-08-21T09:59:00Z", "values": [{values}]}}'
+    receipt = asyncio.run(reception.take(arrival("skyfuse-json", body)))
+    assert (receipt.published, receipt.values) == (1, 1)
+    assert [part.where for part in receipt.left_out] == ["values[0].value (pm25)"]
+
+
+def test_a_row_of_long_ago_is_remarked_whichever_way_it_is_read() -> None:
+    reception, _ = desk()
+    body = READING_EXAMPLE
+    found = json.loads(body)
+    found["observed_at"] = "2026-08-20T10:00:00Z"
+    for text in (json.dumps(found), json.dumps(found).replace("roof", "r\\u006fof")):
+        receipt = asyncio.run(reception.take(arrival("skyfuse-json", text)))
+        assert [remark.code for remark in receipt.remarks] == ["backlog"], text
