@@ -8,7 +8,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, NamedTuple, cast
 from zoneinfo import ZoneInfo
 
@@ -32,6 +32,7 @@ from sources.gateway.openapi import document
 from sources.gateway.rates import Rates, network_of
 from sources.gateway.reception import Reception
 from sources.gateway.request_body import body_of, form_of
+from sources.gateway.request_text import expect_text, fields_of
 from sources.gateway.station_pages import StationPages, StationRequest
 from sources.gateway.way import TakesPayloads
 from sources.stations.registry import StationRegistry
@@ -227,7 +228,7 @@ class HttpWay:
         )
 
     async def _handle(self, request: web.BaseRequest) -> HttpAnswer:
-        _expect_text(request)
+        expect_text(request)
         found = self._paths.find(request.path)
         if found is None:
             return self._page(request)
@@ -295,7 +296,7 @@ class HttpWay:
     # -- what there is -------------------------------------------------------------------------------------
 
     async def _observations(self, request: _Request) -> HttpAnswer:
-        _fields_of(request, _OF_OBSERVATIONS)
+        fields_of(request.web, _OF_OBSERVATIONS)
         kind = request.web.content_type
         if kind == "text/csv":
             adapter = "skyfuse-csv"
@@ -363,7 +364,7 @@ class HttpWay:
 
     async def _frames(self, request: _Request) -> HttpAnswer:
         form = None
-        fields = _fields_of(request, _OF_FRAMES)
+        fields = fields_of(request.web, _OF_FRAMES)
         if request.web.content_type == "multipart/form-data":
             form = form_of(request.web.headers.get("Content-Type", ""), request.body)
             fields = {**fields, **form.fields}
@@ -377,27 +378,6 @@ class HttpWay:
             _id(fields.get("camera", "main"), "camera"), request.origin, request.scope,
         )  # fmt: skip
         return HttpAnswer.taken(await self._reception.take_picture(picture))
-
-
-def _expect_text(request: web.BaseRequest) -> None:
-    """Raises NotTaken where what is asked for, or a header, is no text: no key and no station is that."""
-    for name, text in (("the path", request.path_qs), *request.headers.items()):
-        if not text.isascii():
-            try:
-                text.encode()
-            except UnicodeEncodeError:
-                raise NotTaken("bad_request", f"{ascii(name)[1:-1][:60]} is not UTF-8", 400) from None
-
-
-def _fields_of(request: _Request, known: Collection[str]) -> dict[str, str]:
-    """What the query names, each once. Raises NotTaken."""
-    query = request.web.query
-    for name in query:
-        if name not in known:
-            raise NotTaken("bad_request", f"there is no {name[:40]!r} here: {', '.join(known)}", 400)
-        if len(query.getall(name)) > 1:
-            raise NotTaken("bad_request", f"{name} is there twice", 400)
-    return dict(query)
 
 
 def _managed(page: Callable[[StationRequest], Awaitable[HttpAnswer]]) -> _Handler:
