@@ -176,8 +176,8 @@ def test_records_are_made_changed_and_let_in(tmp_path: Path, kafka_settings: Cal
             ("roof-9", 1, ["10.0.0.7"])
         ]
         assert (await call("POST", "/v1/stations/roof-9/adopt", {"name": "Nine"}))[1]["published"] == 1
-        assert (await call("POST", "/v1/stations/nobody/adopt", {}))[0] == 404
-        assert (await call("DELETE", "/v1/stations/nobody"))[0] == 404
+        assert (await call("POST", "/v1/stations/roof-none/adopt", {}))[0] == 404
+        assert (await call("DELETE", "/v1/stations/roof-none"))[0] == 404
         status, said = await call("POST", "/v1/stations/import", [roof, roof])
         assert (status, "roof-1 has a record above" in said["why"]) == (422, True)
         assert (await call("DELETE", "/v1/stations/roof-1"))[0] == 204
