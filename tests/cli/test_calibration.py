@@ -34,6 +34,8 @@ from streams.topics import NETWORK_STATE
 
 DAY = 20_000
 SLID = Departure("scale", DAY - 12, DAY - 6, 5.0, 0.25, 0.0, 0.0)
+#: The slope that is suggested then: in the seven days until it was named the region learned a part of it.
+SUGGESTED = 0.8 ** (2.0 ** (2 * 7 / 60))
 
 
 def station(*sensors: Sensor, kind: str = "low-cost") -> Station:
@@ -74,7 +76,8 @@ def test_what_is_suggested_is_told_with_what_it_rests_on() -> None:
     record = station(Sensor(sensor="main", parameters=("pm25", "pm10")))
     (one,) = suggested(record, watch(), "pm25")
     assert one.found is not None
-    assert one.found.slope.lo <= 0.8 <= one.found.slope.hi
+    assert one.found.slope.value == pytest.approx(SUGGESTED, abs=0.01)
+    assert one.found.slope.lo < SUGGESTED < one.found.slope.hi
     assert one.found.stations == 5
     lines = "\n".join(told("box", one))
     assert "reads 25% more than its neighbours let expect" in lines
@@ -189,10 +192,10 @@ def test_what_is_suggested_by_a_broker_s_state_is_accepted_into_the_record(
     assert f"pm25 is corrected by {wanted[3]} from " in ran(*wanted)
     record = registry.record("box")
     line = line_of(sensor_of(record, "pm25").correction)
-    assert line == pytest.approx((0.8, 0.0), abs=0.01)
+    assert line == pytest.approx((SUGGESTED, 0.0), abs=0.01)
     assert sensor_of(record, "pm10").correction == "identity"
     assert [sensor_of(one, "pm25").correction for one in record.earlier] == ["identity"]
     # The days are still those of before: what is suggested now comes on top of the correction in force.
     [again] = json.loads(ran("suggest", "box", "--json"))
     assert again["drift"]["kind"] == "scale"
-    assert line_of(again["correction"]) == pytest.approx((0.64, 0.0), abs=0.02)
+    assert line_of(again["correction"]) == pytest.approx((SUGGESTED**2, 0.0), abs=0.02)
