@@ -17,15 +17,32 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from network.conditioning import Conditioning, bias_of, unheard_in, with_bias
+from network.conditioning import (
+    FIRST_SPREAD,
+    PRIOR_HOURS,
+    Conditioning,
+    bias_of,
+    shares_of,
+    strangeness_of,
+    unusual,
+    with_bias,
+    with_places,
+)
 from network.intervals import Intervals, checked
 from network.kin import among_kin, by_others
 from network.members import Members, Silence
-from network.newcomers import MovedHour, doubt_beyond, doubted, means_of_others, moved_covariance, moved_mean
+from network.newcomers import (
+    MovedHour,
+    lasting_difference,
+    means_of_others,
+    moved_covariance,
+    moved_mean,
+    with_neighbours,
+)
 from network.past import Past, age_class, observed
 from network.scale import from_log, to_log
 from network.silence import expected, kinds_of
-from network.sweep import LEAST
+from network.sweep import LEAST, reconciled
 from schemas.arrays import Bool, Float64
 from schemas.errors import ArrayError
 from schemas.times import HOUR_MS
@@ -36,10 +53,6 @@ MEAN_HOURS: Final = 60 * 24.0
 _FORGOTTEN: Final = 1.0 - 0.5 ** (1.0 / COVARIANCE_HOURS)
 _MEAN_FORGOTTEN: Final = 1.0 - 0.5 ** (1.0 / MEAN_HOURS)
 _DAILY_FORGOTTEN: Final = 1.0 - 0.5 ** (24.0 / MEAN_HOURS)
-#: Hours heard at which what the places let expect weighs as much as what was heard; it goes by the square.
-PRIOR_HOURS: Final = 36.0
-#: Standard deviation (log scale) before anything is known.
-FIRST_SPREAD: Final = 0.5
 #: Days that the mean of an hour of the day is slow to leave the mean of the day.
 _DAILY_PRIOR: Final = 5.0
 #: Deviations from what the others expect beyond which a value is not listened to.
@@ -196,7 +209,9 @@ def estimate(cell: Cell, t_ms: int, values: Float64) -> Estimates:
     by_last = np.where(once, cell.last[rows, rows] - np.einsum("ij,ij->i", weights, cell.last), 0.0)
     by_day = np.where(once, cell.day[rows, rows] - np.einsum("ij,ij->i", weights, cell.day), 0.0)
     # What a new one's mean stands apart by counts in part, as a difference of its past.
-    not_lasting = np.where(silent, doubted(cell.members, cell.level, cell.heard), 0.0)
+    noise = np.maximum(variance - bias_of(cell.heard), LEAST * variance)
+    difference = lasting_difference(cell.members, cell.level, cell.heard, noise)
+    not_lasting = np.where(silent, difference.doubted, 0.0)
     by_last, by_day = by_last + not_lasting, by_day + not_lasting
     mean = (
         mean
@@ -204,9 +219,14 @@ def estimate(cell: Cell, t_ms: int, values: Float64) -> Estimates:
         + lasting.last[pollutants, kinds, ages] * by_last
         + lasting.day[pollutants, kinds, ages] * by_day
     )
-    shares = _shares(cell, weights, np.where(once, 1.0 - lasting.remains[pollutants, kinds, ages], 0.0))
+    shares = shares_of(
+        cell.settled.covariance,
+        cell.members.owners,
+        weights,
+        np.where(once, 1.0 - lasting.remains[pollutants, kinds, ages], 0.0),
+    )
     # The size of its errors tells of a new one's doubt, too, once there are some.
-    beyond = doubt_beyond(cell.members, cell.level, cell.heard) * cell.intervals.believed[kinds, rows]
+    beyond = difference.beyond * cell.intervals.believed[kinds, rows]
     variance = np.maximum(variance + beyond, LEAST * variance)
     variance = variance * np.where(once, lasting.remains[pollutants, kinds, ages], 1.0)
     # What is heard: what the others say of it.
@@ -230,24 +250,6 @@ def estimate(cell: Cell, t_ms: int, values: Float64) -> Estimates:
         others=from_log(hour.center + by_kin, pollutants),
         spread=np.sqrt(left_by_kin),
     )
-
-
-def _shares(cell: Cell, weights: Float64, lasting: Float64) -> Float64:
-    """(3, d) how much other stations, the own other pollutants and the own past explain of each.
-
-    What is heard explains sum_j w_j C_ij of the variance of i, which splits by j; of what it leaves, the past
-    explains `lasting`. A variable that only sharpens another one may explain less than nothing: that is 0.
-    """
-    owners = cell.members.owners
-    same = owners[:, None] == owners
-    told = weights * cell.settled.covariance
-    by_others = np.maximum(np.where(same, 0.0, told).sum(axis=1), 0.0)
-    by_own = np.maximum(np.where(same, told, 0.0).sum(axis=1), 0.0)
-    left = np.maximum(np.diagonal(cell.settled.covariance) - told.sum(axis=1), 0.0)
-    parts = np.stack([by_others, by_own, lasting * left])
-    whole = parts.sum(axis=0)
-    shares: Float64 = np.where(whole > 0.0, parts / np.where(whole > 0.0, whole, 1.0), 0.0)
-    return shares
 
 
 def learned(cell: Cell, t_ms: int, values: Float64) -> Cell:
@@ -291,6 +293,7 @@ def learned(cell: Cell, t_ms: int, values: Float64) -> Cell:
     level_gain = np.maximum(1.0 / (count + 1.0), _MEAN_FORGOTTEN)
     of_eldest = max(1.0 / (eldest + 1.0), _MEAN_FORGOTTEN)
     shift = np.where(known, of_eldest * alone + level_gain * apart, 0.0)
+    shift = with_neighbours(members, cell.level, cell.heard, shift, ~hour.heard)
     level = cell.level + shift
     daily = cell.daily.copy()
     of_day = (t_ms // HOUR_MS) % 24
@@ -304,7 +307,15 @@ def learned(cell: Cell, t_ms: int, values: Float64) -> Cell:
         silent, np.diagonal(beside), np.where(hour.trusted, spread[Silence.SENSOR] ** 2, unknown)
     )
     around = np.maximum(stated - bias_of(cell.heard), 0.0)
-    moved_hour = MovedHour(alone, taught, shift, ~hour.heard, beside, around)
+    moved_hour = MovedHour(
+        alone,
+        taught,
+        shift,
+        ~hour.heard,
+        beside,
+        around,
+        _settling_hours(cell) * unusual(hour.conditioned, hour.deviation, hour.trusted),
+    )
     covariance = moved_covariance(cell.covariance, since, moved_hour, PRIOR_HOURS, _FORGOTTEN)
     lately = cell.lately if cell.lately.size else np.zeros(len(members))
     lately = moved_mean(lately, since, moved_hour, PRIOR_HOURS, _FORGOTTEN)
@@ -341,37 +352,33 @@ def _settled_as(after: Cell, before: Cell) -> Cell:
 
 def _is_due(cell: Cell, t_ms: int) -> bool:
     """Whether the covariance settles: every day, more often while it is young."""
-    hours = float(cell.heard.max(initial=0.0))
-    return t_ms - cell.settled_ms >= HOUR_MS * min(24.0, max(1.0, hours // 12.0))
+    return t_ms - cell.settled_ms >= HOUR_MS * _settling_hours(cell)
+
+
+def _settling_hours(cell: Cell) -> float:
+    """Hours after which the covariance settles: the fewer, the younger somebody is who is heard.
+
+    A new sensor's weights are moved by what it is off from what they let expect. Were they the same for a
+    day, each hour of it would move them by all of that.
+    """
+    eldest = float(cell.heard.max(initial=0.0)) // 12.0
+    heard = (cell.last_ms == cell.t_ms) & (cell.heard > 0.0)
+    youngest = float(cell.heard[heard].min(initial=np.inf)) // 48.0
+    return min(24.0, max(1.0, min(eldest, youngest)))
 
 
 def settled_now(cell: Cell) -> Cell:
     """The cell with its covariance settled: with what the places let expect, less of it as it grows old."""
-    members = cell.members
-    pollutants = members.pollutants
-    known = cell.since > 0.0
-    own = np.diagonal(cell.covariance)
-    weight = np.minimum(cell.since, COVARIANCE_HOURS)
-    # The spread of a variable that is new: of its pollutant at the others.
-    same = (pollutants[:, None] == pollutants) * weight
-    first = PRIOR_HOURS * FIRST_SPREAD**2
-    typical = (np.einsum("ij,j->i", same, own) + first) / (same.sum(axis=1) + PRIOR_HOURS)
-    spread = np.sqrt((weight * own + PRIOR_HOURS * typical) / (weight + PRIOR_HOURS))
-    scale = spread[:, None] * spread
-    age = float(weight.max(initial=0.0))
-    believed = PRIOR_HOURS**2 / (PRIOR_HOURS**2 + age**2)
-    covariance = cell.covariance
-    if not known.all():
-        alike = covariance / np.sqrt(np.where(known, own, 1.0)[:, None] * np.where(known, own, 1.0))
-        covariance = np.where(known[:, None] & known, covariance, unheard_in(members, alike, known) * scale)
-    mixed = (1.0 - believed) * covariance + believed * members.prior * scale
+    completed, mixed, believed = with_places(cell.members, cell.covariance, cell.since, COVARIANCE_HOURS)
+    order = np.argsort(-cell.since, kind="stable")
+    ages = np.floor(np.log2(cell.since + 1.0)).astype(np.int64)
     return replace(
         cell,
-        covariance=covariance,
-        settled_covariance=with_bias(mixed, cell.heard),
-        order=np.argsort(-cell.since, kind="stable"),
+        covariance=completed,
+        settled_covariance=reconciled(with_bias(mixed, cell.heard), order.tolist(), ages),
+        order=order,
         settled_ms=cell.t_ms,
-        settled_lately=np.sqrt(1.0 - believed) * np.where(known, cell.lately, 0.0)
+        settled_lately=np.sqrt(1.0 - believed) * np.where(cell.since > 0.0, cell.lately, 0.0)
         if cell.lately.size
         else cell.lately,
     )
@@ -416,7 +423,7 @@ def _listened(cell: Cell, t_ms: int, values: Float64) -> _ListenedHour:
     size = np.maximum(cell.intervals.size, 1.0)
     allowed = int(_DISTRUSTED_PART * heard.sum())
     while allowed > 0:
-        strangeness = _strangeness(conditioned, deviation, trusted, size)
+        strangeness = strangeness_of(conditioned, deviation, trusted, size)
         worst = int(np.argmax(strangeness))
         if strangeness[worst] <= DISTRUST:
             break
@@ -426,20 +433,10 @@ def _listened(cell: Cell, t_ms: int, values: Float64) -> _ListenedHour:
         # Where all are beyond what is usual, a fire say, it is not the sensors that are strange. Among few,
         # one that lies makes the others look strange: what is usual is then seen without it.
         few = int(trusted.sum()) < _MANY
-        seen = _strangeness(rest, deviation, without, size)[without] if few else strangeness[trusted]
+        seen = strangeness_of(rest, deviation, without, size)[without] if few else strangeness[trusted]
         usual = max(1.0, float(np.median(seen)) / _MEDIAN)
         if strangeness[worst] <= DISTRUST * usual:
             break
         allowed -= 1
         trusted, conditioned = without, rest
     return _ListenedHour(deviation, heard, trusted, conditioned, center)
-
-
-def _strangeness(conditioned: Float64, deviation: Float64, trusted: Bool, size: Float64) -> Float64:
-    """(d,) deviations by which all others contradict each that is trusted; 0 of the others."""
-    loud = trusted[:, None] & trusted
-    precision = np.where(loud, -conditioned, 0.0)
-    own = np.where(trusted, -np.diagonal(conditioned), 1.0)
-    pull = np.einsum("ij,j->i", precision, np.where(trusted, deviation, 0.0))
-    score: Float64 = np.where(trusted, np.abs(pull) / np.sqrt(own * size[Silence.SENSOR]), 0.0)
-    return score

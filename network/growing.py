@@ -12,6 +12,7 @@ import numpy as np
 
 from network import cell as cells
 from network.cell import Cell
+from network.conditioning import FIRST_SPREAD
 from network.members import Members, Position, Variable
 from network.region import WHOLE, Listener, Region, fresh, part_of, telling_first
 from schemas.arrays import Float64, Int64
@@ -89,7 +90,7 @@ def rearranged(cell: Cell, members: Members, sources: Int64) -> Cell:
         return cells.fresh(members)
     new = sources == _NEW
     at = np.where(new, 0, sources)
-    first = members.prior * cells.FIRST_SPREAD**2
+    first = members.prior * FIRST_SPREAD**2
     both = ~new[:, None] & ~new
 
     def square(matrix: Float64, otherwise: Float64 | float) -> Float64:

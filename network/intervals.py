@@ -13,7 +13,7 @@ import numpy as np
 from camera.conformal import START
 from network.members import Silence
 from network.past import AGES
-from schemas.arrays import Float64, Int64
+from schemas.arrays import Bool, Float64, Int64
 from schemas.parameters import POLLUTANTS
 
 #: Share of misses that is meant.
@@ -75,6 +75,17 @@ class Intervals:
         )
 
 
+def _faded(size: Float64, count: Float64, known: Bool, of_pollutant: Float64) -> tuple[Float64, Float64]:
+    """(kinds, d) sizes after an hour: of who is silent they fade into what they are at the others of its
+    pollutant, and what they rest on goes with them."""
+    others = np.einsum("kd,pd->kp", known.astype(np.float64), of_pollutant)
+    sums = np.einsum("kd,pd->kp", np.where(known, size, 0.0), of_pollutant)
+    usual = np.einsum("kp,pd->kd", sums / np.maximum(others, 1.0), of_pollutant)
+    some = np.einsum("kp,pd->kd", others, of_pollutant) > 0.0
+    gone = np.where(~known & some & (count > 0.0), 1.0 / _SIZE_HOURS, 0.0)
+    return size + gone * (usual - size), (1.0 - gone) * count
+
+
 def checked(intervals: Intervals, asked: list[tuple[int, Float64, Float64]], pollutants: Int64) -> Intervals:
     """Take in an hour's errors: age class, (kinds, d) error and (kinds, d) stated deviation; NaN: none."""
     size, count = intervals.size.copy(), intervals.count.copy()
@@ -99,4 +110,7 @@ def checked(intervals: Intervals, asked: list[tuple[int, Float64, Float64]], pol
         count += known
         gain_of_size = np.where(known, 1.0 / np.minimum(count + _SIZE_PRIOR, _SIZE_HOURS), 0.0)
         size += gain_of_size * (square - size)
+    if asked:
+        known = np.any([~np.isnan(error) for _, error, _ in asked], axis=0)
+        size, count = _faded(size, count, known, of_pollutant)
     return Intervals(size, count, threshold, rolling, seen)

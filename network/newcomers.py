@@ -22,8 +22,10 @@ _FEW: Final = 1e-6
 #: sensor is one of these.
 _BIASES: Final = 2.0
 _SETTLED_HOURS: Final = 48.0
-#: Hours heard after which half of a new one's lasting difference is known.
-DOUBT_HOURS: Final = 10.0
+#: Hours heard after which half of a new one's lasting difference is known, where such differences are as
+#: large as the noise of an hour: it is much the same for hours. And the fewest and the most of them.
+DOUBT_HOURS: Final = 20.0
+_DOUBT_BOUNDS: Final = (4.0, 240.0)
 #: Part of the variance of lasting differences that is no more lasting than days.
 _WANDERING: Final = 0.1
 #: Hours heard from which a sensor is new no more.
@@ -55,36 +57,71 @@ def _differences(members: Members, level: Float64) -> tuple[Float64, Bool]:
     return np.where(there, level - told / np.where(there, rows, 1.0), 0.0), there
 
 
-def doubted(members: Members, level: Float64, heard: Float64) -> Float64:
-    """(d,) part of each new one's difference from its neighbours that is not yet taken for lasting.
+class LastingDifference(NamedTuple):
+    """(d,) of each new one; 0 of the others.
 
-    `heard`: (d,) hours.
+    Attributes:
+        doubted: part of its difference from its neighbours that is not yet taken for lasting, log scale.
+        beyond: by how much the variance of what is not known of it is more than conditioning takes it for.
     """
-    young = (heard > 0.0) & (heard < _YOUNG_HOURS)
-    if not young.any():
-        return np.zeros(len(members))
-    apart, _ = _differences(members, level)
-    return np.where(young, DOUBT_HOURS / (heard + DOUBT_HOURS) * apart, 0.0)
+
+    doubted: Float64
+    beyond: Float64
 
 
-def doubt_beyond(members: Members, level: Float64, heard: Float64) -> Float64:
-    """(d,) by how much the variance of what is not known of each new one's lasting difference is more than
-    conditioning takes it for.
+def lasting_difference(members: Members, level: Float64, heard: Float64, noise: Float64) -> LastingDifference:
+    """What is believed of how far new ones stand apart from their neighbours.
 
-    Such differences are as large as those of the pollutant's known sensors; some of the size that is believed
-    in count beside them.
+    Lasting differences are as large as those of the pollutant's known sensors; some of the size that is
+    believed in count beside them. Where they are small beside what a sensor is off by from hour to hour, it
+    takes longer to see its own.
+
+    Args:
+        members: of the cell.
+        level: (d,) means on the log scale, NaN where they are not known.
+        heard: (d,) hours.
+        noise: (d,) variance of each around what is expected of it, but for its lasting difference.
     """
     eldest = max(1.0, float(heard.max(initial=0.0)))
-    new = np.maximum(1.0 - heard / _YOUNG_HOURS, 0.0) * (1.0 - (heard / eldest) ** 2)
+    new = np.maximum(1.0 - heard / _YOUNG_HOURS, 0.0)
     if not new.any():
-        return new
+        return LastingDifference(np.zeros(len(members)), new)
     apart, there = _differences(members, level)
     known = there & (heard >= _SETTLED_HOURS)
     same = ((members.pollutants[:, None] == members.pollutants) & known).astype(np.float64)
     squares = np.einsum("ij,j->i", same, apart**2)
     variance = (BIAS**2 * _BIASES + squares) / (_BIASES + same.sum(axis=1))
-    doubt = DOUBT_HOURS / (heard + DOUBT_HOURS)
-    result: Float64 = new * (variance * (doubt + _WANDERING * (1.0 - doubt)) - bias_of(heard))
+    half = np.clip(DOUBT_HOURS * noise / variance, *_DOUBT_BOUNDS)
+    doubt = half / (heard + half)
+    young = (heard > 0.0) & (heard < _YOUNG_HOURS)
+    beyond = variance * (doubt + _WANDERING * (1.0 - doubt)) - bias_of(heard)
+    return LastingDifference(
+        np.where(young, doubt * apart, 0.0), new * (1.0 - (heard / eldest) ** 2) * beyond
+    )
+
+
+def with_neighbours(
+    members: Members, level: Float64, heard: Float64, shift: Float64, silent: Bool
+) -> Float64:
+    """(d,) by how much the means move in an hour, those of young ones that are silent with their neighbours'.
+
+    A season moves pollutants apart: by weights that were learned in days, of all that is heard, a mean would
+    not go where its pollutant goes.
+
+    Args:
+        members: of the cell.
+        level: (d,) the means before.
+        heard: (d,) hours in which each was heard.
+        shift: (d,) how they move by what is heard and expected.
+        silent: (d,) who is not heard.
+    """
+    young = np.where(silent & (heard > 0.0), np.maximum(1.0 - heard / _YOUNG_HOURS, 0.0), 0.0)
+    if not young.any():
+        return shift
+    near = means_of_others(members, np.where(young > 0.0, np.nan, level))
+    young = np.where(near.sum(axis=1) > _FEW, young, 0.0)
+    moved = np.einsum("ij,j->i", near, np.where(np.isnan(shift), 0.0, shift))
+    result: Float64 = young * moved + (1.0 - young) * shift
     return result
 
 
@@ -98,6 +135,8 @@ class MovedHour(NamedTuple):
         silent: who was not heard.
         beside: (d, d) covariance of those that are silent, given what is heard.
         around: variance of each around what is expected, less what its lasting difference is in doubt by.
+        unusual: squared size of what is heard beside each, in deviations, times the hours for which weights
+            are the same.
     """
 
     alone: Float64
@@ -106,6 +145,7 @@ class MovedHour(NamedTuple):
     silent: Bool
     beside: Float64
     around: Float64
+    unusual: Float64
 
 
 def moved_covariance(
@@ -122,7 +162,7 @@ def moved_covariance(
         prior_hours: hours that what is believed at first counts for.
         forgotten: part of the covariance that is forgotten in an hour.
     """
-    younger, elder = np.minimum(since[:, None], since), np.maximum(since[:, None], since)
+    younger = np.minimum(since[:, None], since)
     eldest = max(1.0, float(since.max(initial=0.0)))
     new_part = 1.0 - younger / eldest
     # What is expected of a new one keeps its weights as they are; what moves them is how far it was from
@@ -136,15 +176,16 @@ def moved_covariance(
         return result
 
     kept, moving = of_younger(hour.alone), of_younger(left)
-    slow = prior_hours + _WEIGHT_HOURS * len(since)
+    # An hour moves what is said in it by no more than what was off: its own size counts among the hours.
+    slow = prior_hours + np.maximum(_WEIGHT_HOURS * len(since), hour.unusual)
+    slow = is_younger * slow[:, None] + (1.0 - is_younger) * slow
     own = np.arange(len(since))
     kept[own, own] = hour.alone**2 + hour.around
     moving[own, own] = np.where(hour.silent, 0.0, hour.taught**2 - hour.alone**2 - hour.around)
     beside = hour.beside.copy()
     beside[own, own] = 0.0
     gain = np.maximum(1.0 / (younger + 1.0 + slow * new_part), forgotten)
-    of_elder = np.maximum(1.0 / (elder + 1.0), forgotten)
-    of_elder[own, own] = max(1.0 / (eldest + 1.0), forgotten)
+    of_elder = max(1.0 / (eldest + 1.0), forgotten)
     there = younger > 0.0
     return covariance + np.where(there, of_elder * (kept + beside - covariance) + gain * moving, 0.0)
 

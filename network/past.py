@@ -26,8 +26,14 @@ DAY_HOURS: Final = 24.0
 #: Memory of the regressions: half of it is gone after so many hours.
 _HALF_LIFE: Final = 30 * 24.0
 _KEPT: Final = 0.5 ** (1.0 / _HALF_LIFE)
-#: Weight, in differences, of the belief that the last one halves in 6 h and a third of the day's mean stays.
-_PRIOR: Final = 100.0
+#: Weight, in silences, of the belief that the last one halves in 6 h and a third of the day's mean stays: one
+#: silence has many hours of an age, but only one last difference. Of the youngest ages it is one in hours.
+_PRIOR: Final = 8.0
+_LEAST_HOURS: Final = 4.0
+#: Of each age, hours that a silence is of it.
+_HOURS_OF_AGE: Final = np.maximum(np.diff(np.array((0, *AGES))), _LEAST_HOURS)
+#: Stated deviations beyond which a difference tells no more: an hour of fireworks is no rule of what lasts.
+_EXTREME: Final = 4.0
 _CLASSES: Final = (len(POLLUTANTS), len(Silence), len(AGES))
 
 
@@ -82,13 +88,15 @@ class Past:
         ll, lm, mm, ln, mn, nn = self.moments
         # In units of what the others state for it, differences are of about unit size.
         age = np.array(AGES, dtype=np.float64)
-        ll, mm, nn = ll + _PRIOR, mm + _PRIOR, nn + _PRIOR
-        ln = ln + _PRIOR * np.exp2(-age / 6.0)
-        mn = mn + _PRIOR / 3.0 * (1.0 - np.exp2(-age / 6.0))
+        prior = _PRIOR * _HOURS_OF_AGE
+        ll, mm, nn = ll + prior, mm + prior, nn + prior
+        ln = ln + prior * np.exp2(-age / 6.0)
+        mn = mn + prior / 3.0 * (1.0 - np.exp2(-age / 6.0))
         whole = ll * mm - lm * lm
-        last = (ln * mm - mn * lm) / whole
-        day = (mn * ll - ln * lm) / whole
-        gained = last * ln + day * mn
+        # A difference neither grows by itself nor turns into its opposite.
+        last = np.clip((ln * mm - mn * lm) / whole, 0.0, 1.0)
+        day = np.clip((mn - last * lm) / mm, 0.0, 1.0)
+        gained = last * (2.0 * ln - last * ll) + day * (2.0 * mn - day * mm) - 2.0 * last * day * lm
         remains = np.clip(1.0 - gained / nn, 0.02, 1.0)
         return Lasting(last, day, remains)
 
@@ -145,6 +153,6 @@ def observed(
 def _add(moments: Float64, last: Float64, mean: Float64, now: Float64, of_pollutant: Float64) -> None:
     """Add the products of one hour to `moments` (6, pollutants, kinds)."""
     usable = ~np.isnan(last * mean * now)
-    three = np.where(usable, np.stack([last, mean, now]), 0.0)
+    three = np.where(usable, np.clip(np.stack([last, mean, now]), -_EXTREME, _EXTREME), 0.0)
     first, second = three[[0, 0, 1, 0, 1, 2]], three[[0, 1, 1, 2, 2, 2]]
     moments += np.einsum("mkd,pd->mpk", first * second, of_pollutant)

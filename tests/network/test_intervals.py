@@ -95,3 +95,30 @@ def test_many_at_once_move_no_more_than_a_few() -> None:
         after = checked(intervals, [(AGE, error, np.ones_like(error))], np.zeros(d, dtype=np.int64))
         moved.append(after.threshold[0, 0, AGE])
     assert moved[0] == moved[1] > Intervals.fresh(1).threshold[0, 0, AGE]
+
+
+def test_what_errors_a_silent_one_had_fades_into_those_of_its_pollutant() -> None:
+    """What was never heard stays as it is believed, and so does what nobody tells of."""
+    random, intervals = np.random.default_rng(7), Intervals.fresh(D)
+    stated = np.ones((len(Silence), D))
+    silent, never, others = 0, 1, [2, 3]
+    for hour in range(14 * 24 + 30 * 24):
+        error = errors(random, 1.0)
+        error[:, never] = np.nan
+        error[:, silent] *= 3.0
+        if hour >= 14 * 24:
+            error[:, silent] = np.nan
+            error[:, 4:] = np.nan
+        elif hour == 14 * 24 - 1:
+            before = intervals
+        intervals = checked(intervals, [(AGE, error, stated)], POLLUTANTS_OF)
+    kind = Silence.STATION
+    usual = intervals.size[kind, others].mean()
+    assert before.size[kind, silent] > 4.0
+    assert intervals.size[kind, silent] == pytest.approx(
+        usual, abs=0.25 * (before.size[kind, silent] - usual)
+    )
+    assert intervals.believed[kind, silent] > 2.0 * before.believed[kind, silent]
+    assert intervals.size[kind, never] == 1.0
+    np.testing.assert_allclose(intervals.size[kind, 4:], before.size[kind, 4:], rtol=0.1)
+    assert (intervals.size[Silence.HALF] == 1.0).all()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from network.cell import Cell, estimate, fresh, learned
 from network.conditioning import BIAS, bias_of
 from network.kin import among_kin
-from network.newcomers import MovedHour, doubt_beyond, doubted, moved_covariance, moved_mean
+from network.newcomers import DOUBT_HOURS, MovedHour, lasting_difference, moved_covariance, moved_mean
 from network.scale import to_log
 from tests.network.cities import city, end, members
 
@@ -33,7 +33,7 @@ def test_of_one_age_all_are_one_gaussian(seed: int, age: int, quiet: int) -> Non
     alone = random.normal(size=D)
     taught = np.where(silent, alone, random.normal(size=D))
     around = np.where(silent, np.diagonal(beside), random.uniform(0.1, 1.0, D))
-    hour = MovedHour(alone, taught, random.normal(size=D), silent, beside, around)
+    hour = MovedHour(alone, taught, random.normal(size=D), silent, beside, around, np.zeros(D))
     after = moved_covariance(before, np.full(D, float(age)), hour, 36.0, KEPT)
     gain = max(1.0 / (age + 1.0), KEPT)
     np.testing.assert_allclose(
@@ -53,7 +53,7 @@ def test_the_weights_of_a_silent_new_one_stay_as_they_are(seed: int, age: int) -
     for _ in range(5):
         heard = random.normal(size=D)
         told = np.where(silent, weights @ heard[1:], heard)
-        hour = MovedHour(told, told, np.zeros(D), silent, np.zeros((D, D)), np.ones(D))
+        hour = MovedHour(told, told, np.zeros(D), silent, np.zeros((D, D)), np.ones(D), np.zeros(D))
         # What the others are taught by themselves is no matter here: they are what they read.
         others = hour._replace(alone=np.where(silent, told, 0.0))
         covariance = moved_covariance(covariance, since, others, 36.0, KEPT)
@@ -106,14 +106,25 @@ def test_a_day_tells_most_of_what_lasts_and_a_week_the_rest(
     assert errors[24][1] >= 0.8
 
 
-def test_of_a_difference_half_is_doubted_after_ten_hours_and_nothing_after_a_month() -> None:
-    level = np.zeros(D)
-    level[0] = 1.0
+def test_a_difference_is_doubted_until_it_is_seen_beside_the_noise() -> None:
+    level = np.where(np.arange(D) % 2, 0.2, -0.2)
     heard = np.full(D, 2000.0)
-    for hours, left in ((0.0, 0.0), (10.0, 0.5), (90.0, 0.1), (720.0, 0.0)):
+
+    def doubted(hours: float, noise: float) -> float:
         heard[0] = hours
-        assert doubted(OF, level, heard)[0] == pytest.approx(left)
-        assert (doubted(OF, level, heard)[1:] == 0.0).all()
+        found = lasting_difference(OF, level, heard, np.full(D, noise)).doubted
+        assert (found[1:] == 0.0).all()
+        return abs(float(found[0]))
+
+    assert doubted(0.0, 0.1) == doubted(720.0, 0.1) == 0.0  # there is none, and it is known
+    apart = doubted(1e-9, 0.1)  # of the first hour nothing is believed
+    found = [doubted(hours, 0.1) / apart for hours in (1.0, 10.0, 100.0, 700.0)]
+    assert 1.0 > found[0] > found[1] > found[2] > found[3] > 0.0
+    half = next(hours for hours in range(1, 700) if doubted(hours, 0.1) <= 0.5 * apart)
+    assert doubted(9.0 * half, 0.1) == pytest.approx(0.1 * apart, rel=0.1)
+    # Of twice the noise it takes twice the time.
+    assert doubted(2.0 * half, 0.2) == pytest.approx(0.5 * apart, rel=0.05)
+    assert DOUBT_HOURS < half < 2.0 * DOUBT_HOURS  # such differences are somewhat smaller than that noise
 
 
 @pytest.mark.parametrize(("apart", "more"), [(0.02, False), (0.8, True)])
@@ -122,7 +133,7 @@ def test_how_far_a_new_one_may_be_off_is_seen_from_those_that_are_known(apart: f
     level[0] = np.nan
     heard = np.full(D, 2000.0)
     heard[0] = 0.0
-    beyond = doubt_beyond(OF, level, heard)
+    beyond = lasting_difference(OF, level, heard, np.full(D, 0.05)).beyond
     assert (beyond[1:] == 0.0).all()
     assert (beyond[0] > 0.0) == more
     assert beyond[0] > -(BIAS**2)  # some is left, however alike they are
@@ -130,7 +141,8 @@ def test_how_far_a_new_one_may_be_off_is_seen_from_those_that_are_known(apart: f
 
 def test_a_region_of_which_nothing_is_known_goes_by_what_is_believed() -> None:
     nothing = np.full(D, np.nan)
-    np.testing.assert_allclose(doubt_beyond(OF, nothing, np.zeros(D)), 0.0, atol=1e-12)
+    found = lasting_difference(OF, nothing, np.zeros(D), np.full(D, 0.05))
+    np.testing.assert_allclose(found.beyond, 0.0, atol=1e-12)
     assert bias_of(np.zeros(1))[0] == BIAS**2
 
 
@@ -139,7 +151,8 @@ def test_a_region_of_which_nothing_is_known_goes_by_what_is_believed() -> None:
 def test_of_one_age_the_mean_is_that_of_what_is_taught(seed: int, age: int) -> None:
     random = np.random.default_rng(seed)
     alone, taught, before = random.normal(size=(3, D))
-    hour = MovedHour(alone, taught, np.zeros(D), np.zeros(D, dtype=np.bool_), np.zeros((D, D)), np.ones(D))
+    none, ones = np.zeros(D), np.ones(D)
+    hour = MovedHour(alone, taught, none, none > 0.0, np.zeros((D, D)), ones, none)
     after = moved_mean(before, np.full(D, float(age)), hour, 36.0, KEPT)
     np.testing.assert_allclose(after, before + max(1.0 / (age + 1.0), KEPT) * (taught - before), rtol=1e-9)
 
@@ -154,3 +167,28 @@ def test_a_new_ones_own_kind_is_asked_by_a_covariance_whatever_it_stood_at() -> 
         given_heard = kin.given(heard)
         assert np.isfinite(given_heard).all()
         assert (np.diagonal(given_heard)[~heard] > 0.0).all()
+
+
+def test_a_new_station_of_many_sensors_beside_old_ones_is_filled_no_worse_than_one_never_heard() -> None:
+    """All its sensors are of one age: what they have in common must not make them unlike their elders, and
+    what an episode shows in a day must not move weights by more than it is.
+    """
+    of = members(5, ("pm25", "pm10", "no2", "so2"))
+    new = of.owners == 0
+    joins, falls_silent, hours = 500, 668, 740
+    air = city(of, hours)
+    air[falls_silent - 30 : falls_silent] *= 6.0  # smoke, over all of the town
+    errors = {}
+    for heard_from in (falls_silent, joins):
+        cell, found = fresh(of), []
+        for hour in range(hours):
+            row = air[hour].copy()
+            if not heard_from <= hour < falls_silent:
+                row[new] = np.nan
+            if hour >= falls_silent + 6:
+                said = to_log(estimate(cell, end(hour), row).value, of.pollutants)
+                found.append((said - to_log(air[hour], of.pollutants))[new])
+            cell = learned(cell, end(hour), row)
+        errors[heard_from] = np.sqrt(np.mean(np.square(found), axis=0))
+    assert (errors[joins] < errors[falls_silent] + 0.02).all()
+    assert errors[joins].mean() < 0.8 * errors[falls_silent].mean()

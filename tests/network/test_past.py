@@ -46,9 +46,12 @@ def test_a_bias_that_lasts_is_expected_whole() -> None:
     bias = np.random.default_rng(2).normal(size=D)
     past, answers = played([bias] * 1500)
     # Both parts together explain it; the last difference alone would not.
-    assert (past.lasting.remains[0, 0] < 0.05).all()
+    remains = past.lasting.remains[0, 0]
+    assert (remains[:5] < 0.05).all()
+    # Of forty sensors each has been silent for a month once or twice: what was believed before counts, too.
+    assert (remains[5:] < (0.1, 0.1, 0.25)).all()
     for answer in answers[-1]:
-        np.testing.assert_allclose(answer.said[0], bias, rtol=0.1, atol=0.05)
+        np.testing.assert_allclose(answer.said[0], bias, rtol=0.15, atol=0.05)
         np.testing.assert_allclose(answer.error, np.tile(bias, (len(Silence), 1)) - answer.said)
 
 
@@ -92,3 +95,26 @@ def test_a_past_is_not_changed_by_what_follows() -> None:
     observed(before, 1030, ONES * 9, ONES, OF)
     for array, copy in zip((before.day, before.last, before.mean, before.moments), kept, strict=True):
         np.testing.assert_array_equal(array, copy)
+
+
+def test_an_hour_of_fireworks_is_no_rule_of_what_lasts() -> None:
+    """Differences of a hundred deviations for an hour, in one of which the shadows stand anew."""
+    random = np.random.default_rng(8)
+    differences = [random.normal(size=D) for _ in range(1500)]
+    for hour in range(1300, 1306):
+        differences[hour] = 100.0 * random.normal(size=D)
+    lasting = played(differences)[0].lasting
+    for coefficients in (lasting.last, lasting.day):
+        assert (coefficients >= 0.0).all()
+        assert (coefficients <= 1.0).all()
+    assert (lasting.remains[0, 0, 4:] > 0.8).all()
+
+
+def test_a_difference_of_one_silence_is_one_however_many_hours_it_is_asked_for() -> None:
+    """In 40 days one sensor is silent for a month once: that is no reason to go by it alone."""
+    past = Past.fresh(1)
+    one = np.ones((len(Silence), 1))
+    for hour in range(1000, 1000 + 40 * 24):
+        past, _ = observed(past, hour, 2.0 * one, one, np.zeros(1, dtype=np.int64))
+    both = past.lasting.last[0, 0, -1] + past.lasting.day[0, 0, -1]
+    assert 1 / 3 < both < 0.8
