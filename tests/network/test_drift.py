@@ -125,6 +125,9 @@ GOLDEN: dict[str, tuple[Spoil, int, str, str]] = {
     "one value": (lambda v, _: np.full(len(v), 40.0), 3, "stuck", "stuck"),
 }
 
+#: By how many deviations, when it was named.
+GOLDEN_SCORES = {"-1 % a day": 5.319, "+2 % a day": 5.377, "-2 % a day": 5.326, "+20 % at once": 5.77}
+
 
 @pytest.mark.parametrize("fault", GOLDEN)
 def test_the_rule_names_each_fault_on_its_day(calm: DriftWatch, fault: str) -> None:
@@ -139,6 +142,8 @@ def test_the_rule_names_each_fault_on_its_day(calm: DriftWatch, fault: str) -> N
     assert kinds[: day - 1] == [""] * (day - 1)
     assert (kinds[day - 1], kinds[-1]) == (first, last)
     assert set(watch.departures) == {key_of(VARIABLES[0])}
+    if fault in GOLDEN_SCORES:
+        assert departed(watch, "s0")["no2"].score == pytest.approx(GOLDEN_SCORES[fault], abs=0.03)
 
 
 def test_young_and_old_departures_need_more(calm: DriftWatch) -> None:
