@@ -103,6 +103,7 @@ class StationRegistry:
         """Record the stations of a file, all or, where one has a fault, none."""
         known = self.records()
         changes: dict[str, Change] = {}
+        seen: set[str] = set()
         faults = []
         try:
             found = read_records(text)
@@ -111,11 +112,12 @@ class StationRegistry:
         for where, fields in found:
             try:
                 record = made(fields)
-                if record.station in changes:
+                if record.station in seen:
                     faults.append(
                         f"{where}: {record.station} has a record above already: one of each station"
                     )
                     continue
+                seen.add(record.station)
                 before = known.get(record.station)
                 if before is not None and not (record.valid_from or record.earlier):
                     plain = record.model_dump(mode="json", exclude={"valid_from", "earlier"})
