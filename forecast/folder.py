@@ -17,7 +17,7 @@ from datasets.plain import read_plain
 from datasets.spool import Spool
 from datasets.tables import csv_rows
 from forecast.errors import ForecastError
-from forecast.panel import CHANNELS, Panel, dewpoint, panel_of, wind_towards
+from forecast.panel import CHANNELS, Panel, dewpoint, panel_of, wind_of
 from forecast.places import place_of, regions, sun_offset
 from schemas.base import first_error
 from schemas.parameters import POLLUTANTS
@@ -34,8 +34,9 @@ _REFERENCE_CELSIUS: Final = 25.0
 #: Panels longer than this are a slip of a clock, not a history: every hour between takes memory.
 _MOST_HOURS: Final = 40 * 366 * 24
 
-#: Where the wind of a station's own sensors goes: parts of the direction alone.
-_TOWARDS: Final = ("towards_east", "towards_north")
+#: A station's speed and direction of the wind within so long are one wind, as in the stream's windows.
+_MINUTE_MS: Final = 60_000
+_WIND: Final = ("windspeed", "winddirection")
 
 _Sums = dict[tuple[str, int], dict[str, list[float]]]
 
@@ -45,6 +46,8 @@ def read_panel(root: Path, latest_ms: int) -> tuple[Panel, list[str]]:
     ForecastError.
     """
     found: _Sums = defaultdict(lambda: defaultdict(list))
+    winds: dict[tuple[str, int], dict[str, float]] = defaultdict(dict)
+    minute = 0
     with Spool(latest_ms) as spool:
         contents = read_plain(root, spool)
         problems = [str(problem) for problem in contents.problems]
@@ -61,13 +64,14 @@ def read_panel(root: Path, latest_ms: int) -> tuple[Panel, list[str]]:
             known = _measured(row)
             if isinstance(known, str):
                 problems.append(f"{row.where}: {known}")
+            elif row.parameter in _WIND:
+                if event.time_ms // _MINUTE_MS != minute:
+                    _blown(winds, found)
+                    minute = event.time_ms // _MINUTE_MS
+                winds[row.station, at // HOUR_MS][row.parameter] = known
             else:
-                sums = found[row.station, at // HOUR_MS]
-                if row.parameter == "winddirection":
-                    for name, part in zip(_TOWARDS, wind_towards(1.0, known), strict=True):
-                        sums[name].append(part)
-                else:
-                    sums[row.parameter].append(known)
+                found[row.station, at // HOUR_MS][row.parameter].append(known)
+    _blown(winds, found)
     for table in (root / "weather.csv", root / "weather.csv.gz"):
         if table.is_file():
             _read_weather(table, latest_ms, found, problems)
@@ -85,6 +89,14 @@ def read_panel(root: Path, latest_ms: int) -> tuple[Panel, list[str]]:
     offsets = {station: sun_offset(records.get(station), min(of)) for station, of in hours.items()}
     places = [place_of(records.get(station)) for station in hours]
     return replace(panel_of(hours, offsets), regions=regions(places)), problems
+
+
+def _blown(winds: dict[tuple[str, int], dict[str, float]], found: _Sums) -> None:
+    """Count a minute's winds, by station and hour, and let go of them."""
+    for key, wind in winds.items():
+        for name, part in wind_of(wind.get("windspeed"), wind.get("winddirection")).items():
+            found[key][name].append(part)
+    winds.clear()
 
 
 def _measured(row: ReadingRow) -> float | str:
@@ -111,12 +123,10 @@ def _read_weather(table: Path, latest_ms: int, found: _Sums, problems: list[str]
                 problems.append(
                     f"{where}: {name} {value!r} is no number; leave the cell empty where there is none"
                 )
-            elif value is not None:
-                found[row["station"], ms // HOUR_MS][name].append(value)
-        speed, direction = known["windspeed"], known["winddirection"]
-        if isinstance(speed, float) and isinstance(direction, float):
-            for name, part in zip(("wind_east", "wind_north"), wind_towards(speed, direction), strict=True):
-                found[row["station"], ms // HOUR_MS][name].append(part)
+        usable = {name: value for name, value in known.items() if isinstance(value, float)}
+        usable |= wind_of(usable.pop("windspeed", None), usable.pop("winddirection", None))
+        for name, value in usable.items():
+            found[row["station"], ms // HOUR_MS][name].append(value)
     problems.extend(map(str, spoiled))
 
 
@@ -133,10 +143,6 @@ def _number(cell: Any) -> float | str | None:
 def _channels(means: dict[str, float]) -> list[float]:
     """In the order of `CHANNELS`; a dew point follows from temperature and humidity where it is not given."""
     known = dict(means)
-    if "windspeed" in known:
-        known["wind_speed"] = known["windspeed"]
-        if "wind_east" not in known and "towards_east" in known:
-            known["wind_east"], known["wind_north"] = (known["windspeed"] * known[name] for name in _TOWARDS)
     if "dewpoint" not in known and {"temperature", "relativehumidity"} <= known.keys():
         known["dewpoint"] = dewpoint(known["temperature"], known["relativehumidity"])
     return [known.get(channel, math.nan) for channel in CHANNELS]

@@ -9,7 +9,7 @@ import numpy as np
 
 from aqi.averaging import as_level
 from forecast.features import LOOKBACK
-from forecast.panel import WEATHER_CHANNELS, dewpoint, wind_towards
+from forecast.panel import WEATHER_CHANNELS, dewpoint, wind_of
 from schemas.arrays import Float32
 from schemas.base import to_ms
 from schemas.estimate import Estimate
@@ -163,12 +163,7 @@ class SensedWeather(HourlyMeans):
         }
         if not known:
             return HeardWindow(estimate.revision, (), (), ())
-        if "windspeed" in known:
-            known["wind_speed"] = known["windspeed"]
-            if "winddirection" in known:
-                known["wind_east"], known["wind_north"] = wind_towards(
-                    known["windspeed"], known["winddirection"]
-                )
+        known |= wind_of(known.get("windspeed"), known.get("winddirection"))
         size, hour = (end - to_ms(estimate.window.start)) // 1000, (end - 1) // HOUR_MS
         heard = [known.get(name) for name in _SENSED]
         return HeardWindow(

@@ -76,10 +76,26 @@ def dewpoint(temperature: float, humidity: float) -> float:
     return float(243.04 * gamma / (17.625 - gamma))
 
 
-def wind_towards(speed: float, direction: float) -> tuple[float, float]:
-    """The wind's parts towards east and north (m/s), of its speed and the degrees from which it blows."""
+def wind_of(speed: float | None, direction: float | None) -> dict[str, float]:
+    """The wind's channels (m/s) of a speed and the degrees from which it blows; none where there is no speed.
+
+    Whoever has both of one time makes them one vector before he takes a mean: that of a wind that goes round
+    in a circle is none. A direction without a speed tells no channel.
+
+    Examples:
+        >>> {name: round(part, 6) + 0.0 for name, part in wind_of(2.0, 270.0).items()}
+        {'wind_speed': 2.0, 'wind_east': 2.0, 'wind_north': 0.0}
+        >>> wind_of(2.0, None), wind_of(None, 270.0)
+        ({'wind_speed': 2.0}, {})
+    """
+    if speed is None:
+        return {}
+    if direction is None:
+        return {"wind_speed": speed}
     towards = math.radians(direction + 180)
-    return speed * math.sin(towards), speed * math.cos(towards)
+    return {
+        "wind_speed": speed, "wind_east": speed * math.sin(towards), "wind_north": speed * math.cos(towards),
+    }  # fmt: skip
 
 
 def panel_of(hours: Mapping[str, Mapping[int, Sequence[float]]], offsets: Mapping[str, float]) -> Panel:

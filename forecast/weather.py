@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from forecast.features import LOOKBACK
-from forecast.panel import HORIZON, WEATHER_CHANNELS, wind_towards
+from forecast.panel import HORIZON, WEATHER_CHANNELS, wind_of
 from schemas.arrays import Float32, Int64
 from schemas.base import to_ms
 from schemas.errors import Refused
@@ -108,9 +108,8 @@ class WeatherAtHand:
 
 def _channels(hour: WeatherHour) -> list[float]:
     """In the order of `WEATHER_CHANNELS`."""
-    speed, direction = hour.wind_speed, hour.wind_direction
-    east = north = math.nan
-    if speed is not None and direction is not None:
-        east, north = wind_towards(speed, direction)
-    known = (hour.temperature, hour.dewpoint, hour.pressure, east, north, speed, hour.rain)
-    return [math.nan if one is None else one for one in known]
+    known = {
+        "temperature": hour.temperature, "dewpoint": hour.dewpoint, "pressure": hour.pressure,
+        "rain": hour.rain, **wind_of(hour.wind_speed, hour.wind_direction),
+    }  # fmt: skip
+    return [math.nan if (one := known.get(name)) is None else one for name in WEATHER_CHANNELS]

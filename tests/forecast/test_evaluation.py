@@ -91,6 +91,28 @@ def test_a_mean_counts_in_the_hour_in_which_it_began(
     assert panel.begins == begins // 3_600_000 + hour
 
 
+def test_a_wind_that_turns_within_the_hour_is_the_mean_of_its_vectors(tmp_path: Path) -> None:
+    """A gale from the west and a breath from the east: as in the stream, from sensors and from a table."""
+    begins = 1_700_000_400_000 // 3_600_000 * 3_600_000
+    head, sky = ["station,time,parameter,value,unit"], ["station,time,windspeed,winddirection"]
+    for minute, speed, direction in ((5, 9.0, 270), (35, 1.0, 90)):
+        at = format_time(from_ms(begins + minute * 60_000))
+        head += [f"a,{at},pm25,9,ug/m3", f"a,{at},winddirection,{direction},deg", f"a,{at},windspeed,{speed},m/s"]
+        sky.append(f"b,{at},{speed},{direction}")
+        head.append(f"b,{at},pm25,9,ug/m3")
+    # A direction alone is no wind.
+    head.append(f"a,{format_time(from_ms(begins + 50 * 60_000))},winddirection,90,deg")
+    (tmp_path / "readings.csv").write_text("\n".join(head) + "\n")
+    (tmp_path / "weather.csv").write_text("\n".join(sky) + "\n")
+    panel, problems = read_panel(tmp_path, LATE)
+    assert problems == []
+    for station in panel.values[:, 0]:
+        found = dict(zip(CHANNELS, station.tolist(), strict=True))
+        assert found["wind_speed"] == pytest.approx(5.0)
+        assert found["wind_east"] == pytest.approx(4.0)  # the mean speed times the mean direction would be 0
+        assert found["wind_north"] == pytest.approx(0.0, abs=1e-5)
+
+
 def test_scores_follow_their_formulas() -> None:
     values = np.full((1, 600, len(CHANNELS)), np.nan, np.float32)
     values[0, :, 0] = np.arange(600) % 2 * 10

@@ -15,7 +15,7 @@ from forecast.features import LOOKBACK
 from forecast.hours import OPEN_HOURS, StationHours
 from forecast.models import ForecastInputs, ForecastModel, Origins
 from forecast.outlook import Outlook, six_digits
-from forecast.panel import CHANNELS, Panel, dewpoint, wind_towards
+from forecast.panel import CHANNELS, Panel, dewpoint, wind_of
 from forecast.stored import OUTLOOKS, read_outlook
 from schemas.arrays import Float32
 from schemas.base import from_ms, to_ms
@@ -391,9 +391,10 @@ def test_a_stations_own_sensors_tell_the_weather_as_a_table_would() -> None:
     assert one is not None
     known = values[:, :hours].copy()
     for hour, sky in enumerate(skies[:hours]):
+        wind = wind_of(sky["windspeed"], sky["winddirection"])
         known[0, hour, P:] = (
             sky["temperature"], dewpoint(sky["temperature"], sky["relativehumidity"]), sky["pressure"],
-            *wind_towards(sky["windspeed"], sky["winddirection"]), sky["windspeed"], np.nan,
+            wind["wind_east"], wind["wind_north"], wind["wind_speed"], np.nan,
         )  # fmt: skip
     panel = Panel(("s0",), BEGINS, (0.0,), known)
     said = models()[3].predict(ForecastInputs(panel), np.array([hours - 1]), HORIZONS)[0, 0]
