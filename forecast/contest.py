@@ -6,14 +6,15 @@ leaves: the simple ones are the floor.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from forecast.calibration import HALF
 from forecast.models import ANCHORS
-from forecast.running import FADES, HALF, PLACES, place_of_hour
+from forecast.running import FADES, PLACES, place_of_hour
 from schemas.arrays import Float32, Float64, Int64
 from schemas.parameters import POLLUTANTS
 
@@ -62,19 +63,30 @@ class Contest:
         if not fresh.any():
             return
         self.scored[fresh] = hour
+        known = np.where(fresh, outcome, np.float32(np.nan))
         for place, anchor in enumerate(ANCHORS):
             at = place_of_hour(place, hour - anchor)
             if self.made[at] == hour - anchor:
-                missed = np.abs(self.medians[at].astype(np.float64) - outcome[:, None])
-                self.errors[place, fresh] = self.errors[place, fresh] * FADES + missed[fresh]
-                self.hours[place, fresh] = self.hours[place, fresh] * FADES + 1.0
+                self.errors[place], self.hours[place] = counted(
+                    self.errors[place], self.hours[place], self.medians[at], known
+                )
 
     def say(self, hour: int, medians: Float32) -> None:
         """Keep what each said at the end of `hour`: (anchors, pollutants, models)."""
         for place in range(_A):
             at = place_of_hour(place, hour)
             self.made[at] = hour
-            self.medians[at] = np.minimum(medians[place], HALF).astype(np.float16)
+            self.medians[at] = as_kept(medians[place])
+
+    def joined_by(self, name: str) -> "Contest":
+        """With one model more, which speaks from now on unless another does better: it has been as the last
+        one until now.
+        """
+        return replace(
+            self, models=(*self.models, name),
+            medians=np.concatenate([self.medians, self.medians[..., -1:]], axis=-1),
+            errors=np.concatenate([self.errors, self.errors[..., -1:]], axis=-1),
+        )  # fmt: skip
 
     def mean_errors(self, anchor: int, pollutant: int) -> dict[str, float]:
         """Each model's mean absolute error, ug/m3, by the places of an anchor and a pollutant."""
@@ -87,6 +99,24 @@ class Contest:
     def leaders(self) -> Int64:
         """(anchors, pollutants): the place of the model that speaks."""
         return leaders(self.errors, self.hours)
+
+
+def as_kept(medians: Float32) -> NDArray[np.float16]:
+    """As they are kept until their hour comes."""
+    return np.minimum(medians, HALF).astype(np.float16)
+
+
+def counted(
+    errors: Float64, hours: Float64, medians: NDArray[np.float16], outcome: Float32, step: int = 1
+) -> tuple[Float64, Float64]:
+    """Sums of errors (..., pollutants, models) and `hours` (..., pollutants) with one outcome more (...,
+    pollutants), NaN where there is none, of forecasts that are made every `step` hours.
+    """
+    known = np.isfinite(outcome)
+    fades = np.where(known, FADES**step, 1.0)
+    missed = np.abs(medians.astype(np.float64) - np.where(known, outcome, np.float32(0.0))[..., None])
+    counts = np.where(known, float(step), 0.0)
+    return errors * fades[..., None] + missed * counts[..., None], hours * fades + counts
 
 
 def leaders(errors: Float64, hours: Float64) -> Int64:

@@ -214,7 +214,7 @@ class OriginFeatures:
         self.ages = ages(self.pollutants)
         self.neighbours = _in_regions(neighbours, self.pollutants, panel.regions)
         self._sky = carried(self.weather, 3)
-        self._of_all = windows(self.pollutants)
+        self.trailing = windows(self.pollutants)
         self._of_weather = windows(self.weather)
         self._of_neighbours = windows(self.neighbours)
         # The same for every pollutant, or model, that asks.
@@ -233,7 +233,7 @@ class OriginFeatures:
     def origin(self, pollutant: int, origins: Int64) -> Float32:
         """What is known when an hour has passed: (stations, origins, columns)."""
         own, near = self.pollutants[..., pollutant], self.neighbours[..., pollutant]
-        of_own, of_near = self._of_all, self._of_neighbours
+        of_own, of_near = self.trailing, self._of_neighbours
         last = picked(self.carried[..., pollutant], origins)
         columns = [last, picked(self.ages[..., pollutant], origins)]
         columns += [picked(own, origins, hours) for hours in LAGS]
@@ -286,7 +286,7 @@ class OriginFeatures:
         last = picked(self.carried[..., pollutant], origins)
         columns = [last - picked(own, origins, back) for back in (1, 2, 3, 6)]
         columns += [picked(own, origins, 1) - picked(own, origins, 2)]
-        columns += [last - picked(self._of_all.means[hours][..., pollutant], origins) for hours in (3, 12)]
+        columns += [last - picked(self.trailing.means[hours][..., pollutant], origins) for hours in (3, 12)]
         columns += [picked(near, origins) - picked(near, origins, back) for back in (1, 2, 3)]
         columns += [picked(around.change[..., pollutant], origins)]
         columns += [picked(side[..., pollutant], origins) - last for side in around.levels]

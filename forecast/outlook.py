@@ -18,6 +18,7 @@ from forecast.features import LOOKBACK
 from forecast.grades import graded
 from forecast.guessed import GuessedHours, input_of, widened
 from forecast.hours import SensedWeather, StationHours
+from forecast.local import HIGHEST, LOCAL
 from forecast.mix import Mix, said_by_each
 from forecast.models import ANCHORS, ForecastInputs, ForecastModel, interpolated, moved
 from forecast.panel import HORIZON, QUANTILES, WEATHER_CHANNELS, Panel
@@ -25,6 +26,7 @@ from forecast.places import place_of, regions, sun_offset
 from forecast.reasons import another_spoke, reasons
 from forecast.running import RunningRecord
 from forecast.stored import StationOutlook
+from forecast.taught import foretold, learn
 from forecast.weather import WeatherAtHand
 from schemas.arrays import Float32, Float64, Int64
 from schemas.base import from_ms, to_ms
@@ -50,9 +52,6 @@ _ANCHOR_OF_HOUR: Final = np.searchsorted(ANCHORS, np.arange(1, HORIZON + 1))
 _MEDIAN: Final = QUANTILES.index(0.5)
 _LAST: Final = np.array([LOOKBACK - 1])
 
-#: No air has more ug/m3.
-_HIGHEST: Final = np.float32(1e6)
-
 StationRecords = Callable[[str], Station | None]
 
 
@@ -60,8 +59,9 @@ StationRecords = Callable[[str], Station | None]
 class _Said:
     """What was made of all stations: (stations, 72, pollutants, 8) as the model has it, which of them by the
     weather to come, persistence (stations, pollutants), whether neighbours measure each (likewise), the
-    medians of all models (stations, anchors, pollutants, models), the places of those that spoke, and what it
-    was made from, without and with the weather to come (None: nobody has it).
+    medians of all models (stations, anchors, pollutants, models), the places of those that spoke, what is
+    kept to be learned from (stations, anchors, pollutants, ...), and what it was made from, without and with
+    the weather to come (None: nobody has it).
     """
 
     names: Sequence[str]
@@ -71,6 +71,7 @@ class _Said:
     near: NDArray[np.bool_]
     medians: Float32
     speakers: Int64
+    kept: NDArray[np.float16]
     inputs: tuple[ForecastInputs, ForecastInputs | None]
 
 
@@ -78,7 +79,8 @@ class Outlook:
     """The stations of one partition.
 
     Args:
-        models: what foretells; the last one speaks unless another does better (`forecast.contest`).
+        models: what foretells. The last one as corrected at the station (`forecast.local`) speaks, unless
+            another does better (`forecast.contest`).
         label: how that one is called in forecasts.
         typical: ug/m3 of each pollutant, where nothing was ever measured.
         default_standards: of stations without a record.
@@ -94,12 +96,14 @@ class Outlook:
         stations: Mapping[str, StationOutlook],
     ) -> None:
         self._models = tuple(models)
-        self._names = tuple(model.name for model in models)
+        self._names = (*(model.name for model in models), LOCAL)
         self._label = label
-        self._typical = typical
+        self._typical = tuple(typical)
         self._standards = tuple(default_standards)
         self.stations = dict(stations)
         for one in self.stations.values():
+            if one.contest.models == self._names[:-1]:  # of before stations taught anything
+                one.contest = one.contest.joined_by(LOCAL)
             if one.contest.models != self._names:  # another bundle's, or of before there was a contest
                 one.contest = Contest.of(self._names)
         #: The newest hour (since 1970) that was forecast from; None: none yet.
@@ -194,7 +198,7 @@ class Outlook:
             known = self.stations[name]
             known.record.come(hour, known.hours.means[-1])
             known.contest.come(hour, known.hours.means[-1])
-        said = self._say(hour, records)
+        said = self._say(hour, wanted, records)
         rows = [said.names.index(name) for name in wanted]
         offsets = np.stack([self.stations[name].record.offsets for name in wanted])
         raw = said.raw[rows]
@@ -206,6 +210,7 @@ class Outlook:
                 hour, raw[place, _AT_ANCHORS], published[place, _AT_ANCHORS], said.last[row]
             )
             self.stations[name].contest.say(hour, said.medians[row])
+            self.stations[name].local.say(hour, said.kept[row])
         leading = np.stack(
             [self._leading(name, hour, said.near[row]) for row, name in zip(rows, wanted, strict=True)]
         )
@@ -243,7 +248,7 @@ class Outlook:
             asked = [place for place in range(len(rows)) if leading[place, column]]
             for told, inputs in enumerate(said.inputs):
                 places = [place for place in asked if said.told[rows[place]] == bool(told)]
-                its_own = [place for place in places if speaks[rows[place]] == len(self._models) - 1]
+                its_own = [place for place in places if speaks[rows[place]] >= len(self._models) - 1]
                 if inputs is not None and its_own:
                     some = [rows[place] for place in its_own]
                     made = reasons(mix, inputs, some, column, means[some].tolist())
@@ -266,7 +271,8 @@ class Outlook:
             return measured
         return near if near.any() else np.ones_like(near)
 
-    def _say(self, hour: int, records: StationRecords) -> _Said:
+    def _say(self, hour: int, wanted: Sequence[str], records: StationRecords) -> _Said:
+        """What all stations are foretold; what came true at those `wanted` is learned from before."""
         names = self._speaking(hour)
         known = [self.stations[name] for name in names]
         panel = Panel(
@@ -277,42 +283,52 @@ class Outlook:
         )  # fmt: skip
         told = [one.weather.tells() for one in known]
         raw = np.empty((len(names), HORIZON, len(POLLUTANTS), 8), np.float32)
-        medians = np.empty((len(names), len(ANCHORS), len(POLLUTANTS), len(self._models)), np.float32)
+        base = np.empty_like(raw)
+        medians = np.empty((len(names), len(ANCHORS), len(POLLUTANTS), len(self._names)), np.float32)
         speakers = np.stack([one.contest.leaders() for one in known])
         inputs = ForecastInputs(panel)
+        rows = [names.index(name) for name in wanted]
+        learn(
+            [known[row].local for row in rows], hour, np.stack([known[row].hours.means[-1] for row in rows]),
+            inputs.features, rows, self._typical,
+        )  # fmt: skip
         with_weather = None
         if not all(told):
-            raw[:], medians[:] = self._ask(inputs, speakers)
+            raw[:], base[:], medians[..., :-1] = self._ask(inputs, speakers)
         if any(told):
             coming = np.stack(
                 [one.weather.coming if has else _NOTHING for one, has in zip(known, told, strict=True)]
             )
             weather = np.concatenate([panel.values[..., len(POLLUTANTS) :], coming], axis=1)
             with_weather = ForecastInputs(panel, weather, inputs.features)
-            said, middle = self._ask(with_weather, speakers)
-            raw[told], medians[told] = said[told], middle[told]
+            said, last_one, middle = self._ask(with_weather, speakers)
+            raw[told], base[told], medians[told, ..., :-1] = said[told], last_one[told], middle[told]
+        local, kept = foretold([one.local for one in known], base, inputs.features, self._typical)
+        raw = np.where((speakers[:, _ANCHOR_OF_HOUR] == len(self._models))[..., None], local, raw)
+        medians[..., -1] = local[:, _AT_ANCHORS][..., _MEDIAN]
         last = [inputs.features.last(place, usual)[:, -1] for place, usual in enumerate(self._typical)]
         near = np.isfinite(inputs.features.neighbours).sum(axis=1) > 0
         return _Said(
-            names, raw, told, np.stack(last, axis=-1), near, medians, speakers, (inputs, with_weather)
+            names, raw, told, np.stack(last, axis=-1), near, medians, speakers, kept, (inputs, with_weather)
         )  # fmt: skip
 
-    def _ask(self, inputs: ForecastInputs, speakers: Int64) -> tuple[Float32, Float32]:
-        """What those say who speak (stations, anchors, pollutants): (stations, 72, pollutants, 8); and the
-        medians of all (stations, anchors, pollutants, models).
+    def _ask(self, inputs: ForecastInputs, speakers: Int64) -> tuple[Float32, Float32, Float32]:
+        """What those say who speak (stations, anchors, pollutants): (stations, 72, pollutants, 8); what the
+        last of the models says; and the medians of all (stations, anchors, pollutants, models).
         """
         # Between two anchors the one speaks that speaks at the later.
         whose = speakers[:, _ANCHOR_OF_HOUR]
         typical = np.array(self._typical, np.float32)[:, None]
         raw = np.empty((*whose.shape, 8), np.float32)
         medians = np.empty((*speakers.shape, len(self._models)), np.float32)
+        one = raw
         for place, said in enumerate(said_by_each(self._models, inputs, _LAST, _HOURS)):
             one = said[:, 0]
             # One that fails on what nobody thought of must not take the other stations' forecasts with it.
-            one = np.where(np.isfinite(one), np.clip(one, np.float32(0.0), _HIGHEST), typical)
+            one = np.where(np.isfinite(one), np.clip(one, np.float32(0.0), np.float32(HIGHEST)), typical)
             raw = np.where((whose == place)[..., None], one, raw)
             medians[..., place] = one[..., _MEDIAN][:, _AT_ANCHORS]
-        return raw, medians
+        return raw, one, medians
 
     def _indices(
         self,

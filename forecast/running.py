@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from forecast.calibration import Calibration, rate
+from forecast.calibration import HALF, Calibration, as_published, rate
 from forecast.models import ANCHORS
 from forecast.panel import QUANTILES
 from schemas.arrays import Float32, Float64, Int64
@@ -27,8 +27,6 @@ PLACES: Final = sum(anchor + 1 for anchor in ANCHORS)
 _BASES: Final = tuple(sum(before + 1 for before in ANCHORS[:place]) for place in range(_A))
 #: What is left of an hour's weight after another one: a third after a month.
 FADES: Final = math.exp(-1 / 720)
-#: Largest number of half precision, in which what was published is kept for scores.
-HALF: Final = 65_000.0
 _LEVELS: Final = np.array(QUANTILES)
 #: By the places of an anchor and a pollutant the mean absolute error of each model, ug/m3.
 ModelErrors = Callable[[int, int], Mapping[str, float]]
@@ -72,7 +70,9 @@ class RunningRecord:
         for place, anchor in enumerate(ANCHORS):
             at = place_of_hour(place, hour - anchor)
             if self.made[at] == hour - anchor:
-                learned.learn(place, self.raw[None, at], known[None], rate(anchor))
+                learned.learn(
+                    place, self.raw[None, at], self.published[None, at, :, :_Q], known[None], rate(anchor)
+                )
                 self._score(place, at, known)
         self.offsets = learned.offsets[0]
 
@@ -97,8 +97,8 @@ class RunningRecord:
             at = place_of_hour(place, hour)
             self.made[at] = hour
             self.raw[at] = raw[place]
-            kept = np.concatenate([published[place, :, :_Q], persistence[:, None]], axis=1)
-            self.published[at] = np.minimum(kept, HALF).astype(np.float16)
+            self.published[at, :, :_Q] = as_published(published[place])
+            self.published[at, :, _Q] = np.minimum(persistence, HALF)
 
     def scores(self, of_models: ModelErrors) -> dict[Pollutant, dict[str, RunningScore]]:
         """Of pollutants and horizons of which something has come true; `of_models`: how each model did."""

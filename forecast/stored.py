@@ -7,6 +7,7 @@ import numpy as np
 from forecast.contest import Contest
 from forecast.guessed import GuessedHours, stands_in
 from forecast.hours import SensedWeather, StationHours
+from forecast.taught import LocalRecord
 from forecast.running import RunningRecord
 from forecast.weather import WeatherAtHand
 from schemas.arrays import Float32
@@ -16,7 +17,8 @@ from schemas.state import Codec
 @dataclass
 class StationOutlook:
     """All that is remembered of a station; `heard`: end of its newest window, ms; `sensed`: the weather by
-    its own sensors, `weather`: as it was issued; `guessed`: what stands in for measurements.
+    its own sensors, `weather`: as it was issued; `guessed`: what stands in for measurements; `local`: what it
+    taught.
     """
 
     station: str
@@ -27,6 +29,7 @@ class StationOutlook:
     contest: Contest = field(default_factory=Contest)
     sensed: SensedWeather = field(default_factory=SensedWeather)
     guessed: GuessedHours = field(default_factory=GuessedHours)
+    local: LocalRecord = field(default_factory=LocalRecord)
 
     def settle(self) -> bool:
         """Bring all hours up to date; whether what a forecast is made from has changed."""
@@ -63,4 +66,7 @@ def read_outlook(_station: str, data: bytes) -> StationOutlook:
         contest.made.copy(), contest.medians.copy(), contest.scored.copy(),
     )  # fmt: skip
     contest.errors, contest.hours = contest.errors.copy(), contest.hours.copy()
+    local = state.local
+    local.made, local.kept, local.scored = local.made.copy(), local.kept.copy(), local.scored.copy()
+    local.sums, local.tallies = local.sums.copy(), local.tallies.copy()
     return state
