@@ -23,15 +23,15 @@ from forecast.panel import QUANTILES
 from schemas.arrays import Float32
 
 #: How fast the outermost offsets follow, for each hour that passes; further ahead than `_DAY_LONG` hours
-#: less, down to `_SLOWEST`: what is foretold a day ahead is wrong for a day on end, and who follows each of
-#: its hours runs after it; but a season comes within weeks.
+#: less: what is foretold a day ahead is wrong for a day on end, and who follows each of its hours runs
+#: after it. The outermost never less than `_SLOWEST`: a winter comes within weeks.
 RATE: Final = 0.006
 _DAY_LONG: Final = 0.1 / RATE
 _SLOWEST: Final = 0.003
 #: A forecast that is made seldom learns in one step what the hours between would have taught, up to this.
 _MOST: Final = 0.03
 #: How fast each quantile follows beside the outermost. Few hours tell where the middle is.
-_FOLLOWS: Final = np.array([1, 1, 0.5, 0.1, 0.5, 1, 1], np.float32)
+_FOLLOWS: Final = np.array([1, 1, 2 / 3, 1 / 3, 2 / 3, 1, 1], np.float32)
 #: How much of an outcome is held against what was published.
 _PUBLISHED: Final = np.float32(0.5)
 #: Largest number of half precision, in which what was said is kept until its hour comes.
@@ -55,11 +55,11 @@ class Calibration:
         return moved(said, self.offsets)
 
     def learn(
-        self, place: int, said: Float32, published: NDArray[np.float16], outcome: Float32, rate: float
+        self, place: int, said: Float32, published: NDArray[np.float16], outcome: Float32, rates: Float32
     ) -> None:
         """What was said for an hour that has come, before calibration (stations, pollutants, 8), its
         quantiles as they were published (stations, pollutants, 7), and its outcome (stations, pollutants),
-        NaN where nothing was measured. `place` is that of the horizon among the horizons.
+        NaN where nothing was measured. `place` is that of the horizon among the horizons, `rates` are its.
         """
         offsets = self.offsets[:, place]
         width = said[..., 6:7] - said[..., :1]
@@ -67,7 +67,7 @@ class Calibration:
         above_now = outcome[..., None] > said[..., :-1] + offsets * width
         above_then = outcome[..., None] > published
         above = _PUBLISHED * above_then + (1 - _PUBLISHED) * above_now
-        step = (levels - 1 + above) * _FOLLOWS * np.float32(rate)
+        step = (levels - 1 + above) * rates
         known = np.isfinite(outcome)[..., None]
         self.offsets[:, place] = np.clip(
             offsets + np.where(known, step, np.float32(0.0)), -FURTHEST, FURTHEST
@@ -84,11 +84,17 @@ def rate(horizon: int, step: int = 1) -> float:
 
     Examples:
         >>> [round(rate(hours), 4) for hours in (1, 24, 72)]
-        [0.006, 0.0042, 0.003]
+        [0.006, 0.0042, 0.0014]
         >>> rate(24, 5) == 5 * rate(24)
         True
     """
-    return min(max(RATE * min(1.0, _DAY_LONG / horizon), _SLOWEST) * step, _MOST)
+    return min(RATE * min(1.0, _DAY_LONG / horizon) * step, _MOST)
+
+
+def rates(horizon: int, step: int = 1) -> Float32:
+    """How fast each quantile's offset follows (7,)."""
+    slowest = np.where(_FOLLOWS < 1, 0.0, min(_SLOWEST * step, _MOST))
+    return np.maximum(_FOLLOWS * rate(horizon, step), slowest).astype(np.float32)
 
 
 def calibrated(said: Float32, truth: Float32, horizons: tuple[int, ...], step: int) -> Float32:
@@ -106,7 +112,7 @@ def calibrated(said: Float32, truth: Float32, horizons: tuple[int, ...], step: i
             if come >= 0:
                 state.learn(
                     place, said[:, come, place], as_published(out[:, come, place]), truth[:, come, place],
-                    rate(horizon, step),
+                    rates(horizon, step),
                 )  # fmt: skip
         out[:, origin] = state.applied(said[:, origin])
     return out

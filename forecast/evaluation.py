@@ -9,8 +9,11 @@ from numpy.typing import NDArray
 
 from forecast.calibration import calibrated
 from forecast.errors import ForecastError
-from forecast.models import ForecastInputs, ForecastModel
+from forecast.local import LOCAL
+from forecast.mix import said_by_each
+from forecast.models import ForecastInputs, ForecastModel, Persistence
 from forecast.panel import HORIZON, QUANTILES, Panel
+from forecast.rehearsal import rehearsed
 from model.evaluation.progress import Progress
 from schemas.arrays import Float32
 from schemas.parameters import POLLUTANTS
@@ -19,6 +22,10 @@ HORIZONS: Final = (1, 3, 6, 12, 24, 48, 72)
 #: Where a forecast of a crossing is counted, in ug/m3: US EPA 2024, lower edge of "Unhealthy", for particles;
 #: for gases hourly limits of EU 2008/50 (NO2, SO2, the alert-free ozone 180) and 10 mg/m3 of CO.
 CROSSINGS: Final = {"pm25": 55.5, "pm10": 255.0, "no2": 200.0, "so2": 350.0, "co": 10_000.0, "o3": 180.0}
+#: How it is called what the stream would have published.
+PUBLISHED: Final = "published"
+#: Hours before the first origin from which on it is learned what is learned on the way.
+_LEARNS_BEFORE: Final = 180 * 24
 #: Weeks that are drawn anew for an interval of a score.
 _DRAWS: Final = 200
 _FEW: Final = 24
@@ -119,24 +126,38 @@ def evaluate(
     progress: Progress,
 ) -> list[ForecastScore]:  # fmt: skip
     """Scores of every model, pollutant and horizon, from origins `every` hours apart, the first at hour
-    `start` (since 1970) or at the panel's first. `weather` to come (`weather_ahead`, or `erring` of that):
+    `start` (since 1970) or at the panel's first; then of the last model as its stations correct it, and of
+    what the stream would have published. What is learned on the way is learned from half a year before the
+    first origin on, where there are such hours. `weather` to come (`weather_ahead`, or `erring` of that):
     None where none is told.
     """
     first = max(start - panel.begins, 0)
-    origins = np.arange(first, panel.hours - 1, every)
-    if not len(origins):
+    warm = min(first, _LEARNS_BEFORE) // every
+    origins = np.arange(first - warm * every, panel.hours - 1, every)
+    if len(origins) <= warm:
         raise ForecastError(
             "no hour is left to forecast from: give an earlier start or a folder with more hours"
         )
     inputs = ForecastInputs(panel, weather)
     truth = _truth(panel, origins)
-    last = panel.values[:, origins, : len(POLLUTANTS)]
+    last = panel.values[:, origins[warm:], : len(POLLUTANTS)]
     scores: list[ForecastScore] = []
     floor: dict[tuple[str, int], _Floor] = {}
-    for place, model in enumerate(models):
-        said = calibrated(model.predict(inputs, origins, HORIZONS), truth, HORIZONS, every)
-        scores.extend(_scores(model.name, said, truth, last, panel.begins + origins, floor))
-        progress("models", place + 1, len(models))
+    each: list[Float32] = []
+
+    def score(name: str, raw: Float32) -> None:
+        said = calibrated(raw, truth, HORIZONS, every)[:, warm:]
+        scores.extend(_scores(name, said, truth[:, warm:], last, panel.begins + origins[warm:], floor))
+        progress("models", len(each), len(models) + 1)
+
+    for model, raw in zip(models, said_by_each(models, inputs, origins, HORIZONS), strict=True):
+        each.append(raw)
+        score(model.name, raw)
+    typical = next(model.typical for model in models if isinstance(model, Persistence))
+    of_stream = rehearsed(each, truth, inputs.features, origins, HORIZONS, typical, every)
+    for name, raw in zip((LOCAL, PUBLISHED), of_stream, strict=True):
+        score(name, raw)
+    progress("models", len(models) + 1, len(models) + 1)
     return scores
 
 

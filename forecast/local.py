@@ -34,12 +34,12 @@ _P: Final = len(POLLUTANTS)
 _A: Final = len(ANCHORS)
 _MEDIAN: Final = QUANTILES.index(0.5)
 #: What the lines are made of; all in ug/m3, all but the last five beside the last value, 0 where not known.
-_TERMS: Final = (
+TERMS: Final = (
     "change foretold", "same hour a day before", "same hour two days before", "mean of 3 h", "mean of 24 h",
     "mean of 72 h", "change in 1 h", "neighbours", "level", "level by the clock: sine", "cosine",
     "twice a day: sine", "cosine",
 )  # fmt: skip
-_D: Final = len(_TERMS)
+_D: Final = len(TERMS)
 #: Pairs of terms whose products are summed.
 _FIRST, _SECOND = np.triu_indices(_D)
 _SUMS: Final = len(_FIRST) + _D
@@ -243,8 +243,7 @@ def _solved(flat: Float64, ridge: Float64) -> Float64:
 
 
 def corrected(base: Float32, rows: LocalRows, by: Correction) -> Corrected:
-    """`base` (stations, horizons, pollutants, 8) as its stations would have it: never crossing.
-    """
+    """`base` (stations, horizons, pollutants, 8) as its stations would have it: never crossing."""
     mean, median = base[..., -1].astype(np.float64), base[..., _MEDIAN].astype(np.float64)
     last, lines = rows.last.astype(np.float64), []
     for line, foretold in enumerate((mean, median)):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from forecast.contest import as_kept, counted, leaders
 from forecast.features import OriginFeatures
-from forecast.local import KEPT, LocalRows, Lessons, corrected, local_rows
+from forecast.local import KEPT, Lessons, LocalRows, corrected, local_rows
 from forecast.panel import QUANTILES
 from schemas.arrays import Float32, Int64
 
@@ -25,8 +25,8 @@ def rehearsed(
     horizons: tuple[int, ...], typical: tuple[float, ...], step: int,
 ) -> Iterator[Float32]:  # fmt: skip
     """The last of `said` (stations, origins, horizons, pollutants, 8) as corrected at the stations; then what
-    would have been published, before calibration. `truth` (stations, origins, horizons, pollutants); `origins`
-    are `step` hours apart.
+    would have been published, before calibration. `truth` (stations, origins, horizons, pollutants); the
+    `origins` are `step` hours apart.
     """
     base = said[-1]
     medians = as_kept(np.stack([one[..., _MEDIAN] for one in said], axis=-1))

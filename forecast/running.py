@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from forecast.calibration import HALF, Calibration, as_published, rate
+from forecast.calibration import HALF, Calibration, as_published, rates
 from forecast.models import ANCHORS
 from forecast.panel import QUANTILES
 from schemas.arrays import Float32, Float64, Int64
@@ -71,7 +71,7 @@ class RunningRecord:
             at = place_of_hour(place, hour - anchor)
             if self.made[at] == hour - anchor:
                 learned.learn(
-                    place, self.raw[None, at], self.published[None, at, :, :_Q], known[None], rate(anchor)
+                    place, self.raw[None, at], self.published[None, at, :, :_Q], known[None], rates(anchor)
                 )
                 self._score(place, at, known)
         self.offsets = learned.offsets[0]

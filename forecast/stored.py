@@ -7,8 +7,8 @@ import numpy as np
 from forecast.contest import Contest
 from forecast.guessed import GuessedHours, stands_in
 from forecast.hours import SensedWeather, StationHours
-from forecast.taught import LocalRecord
 from forecast.running import RunningRecord
+from forecast.taught import LocalRecord
 from forecast.weather import WeatherAtHand
 from schemas.arrays import Float32
 from schemas.state import Codec

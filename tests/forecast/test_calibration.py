@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from forecast.calibration import FURTHEST, Calibration, calibrated, rate
+from forecast.calibration import FURTHEST, Calibration, as_published, calibrated, rate, rates
 from forecast.panel import QUANTILES
 
 
@@ -42,10 +42,10 @@ def test_an_outcome_counts_only_when_its_hour_has_come() -> None:
 def test_what_was_not_measured_teaches_nothing_and_no_outcome_moves_it_far() -> None:
     state = Calibration.new(1, 1, 1)
     said = np.array([1, 2, 3, 4, 5, 6, 7, 4], np.float32).reshape(1, 1, 8)
-    state.learn(0, said, np.full((1, 1), np.nan, np.float32), 0.01)
+    state.learn(0, said, as_published(said), np.full((1, 1), np.nan, np.float32), rates(1))
     assert not state.offsets.any()
     for _ in range(2000):
-        state.learn(0, said, np.full((1, 1), 1e9, np.float32), 0.01)
+        state.learn(0, said, as_published(said), np.full((1, 1), 1e9, np.float32), rates(1))
     assert state.offsets.max() <= FURTHEST
 
 
@@ -60,7 +60,7 @@ def test_who_forecasts_seldom_learns_as_fast_and_nobody_runs_after_a_long_error(
         state = Calibration.new(1, 1, 1)
         said = np.array([1, 2, 3, 4, 5, 6, 7, 4], np.float32).reshape(1, 1, 8)
         for _ in range(0, 60, step):
-            state.learn(0, said, np.full((1, 1), 50.0, np.float32), rate(24, step))
+            state.learn(0, said, as_published(said), np.full((1, 1), 50.0, np.float32), rates(24, step))
         reached.append(state.offsets[0, 0, 0].copy())
     np.testing.assert_allclose(reached[0], reached[1], rtol=1e-4)
     # The middle follows least: its level times a third.

@@ -54,7 +54,7 @@ def test_another_speaks_only_where_it_is_clearly_better_the_clearer_the_fewer_ho
 ) -> None:
     found = leaders(np.array(mean) * hours, np.array(hours)).item()
     usual = len(mean) - 1
-    share = 0.95 if hours >= 268 else 0.85 if hours >= 150 else 0.7 if hours >= 68 else 0.5
+    share = 0.8 if hours >= 150 else 0.7 if hours >= 68 else 0.5
     if found != usual:
         assert hours >= 23
         assert mean[found] == min(mean)
@@ -92,7 +92,8 @@ def test_a_model_that_does_better_takes_over_and_the_state_goes_on_with_the_same
     assert [one.model_dump_json() for one in whole] == [one.model_dump_json() for one in [*before, *after]]
     # Of other models nothing is known.
     other = Outlook([climatology], "m", typical(), ("us-epa-2024",), kept)
-    assert other.stations["s0"].contest.models == ("climatology",)
+    assert other.stations["s0"].contest.models == ("climatology", "local")
+    assert not other.stations["s0"].contest.hours.any()
 
 
 def test_a_mix_is_made_of_what_its_members_said() -> None:

@@ -16,6 +16,7 @@ from forecast.hours import OPEN_HOURS, StationHours
 from forecast.models import ForecastInputs, ForecastModel, Origins
 from forecast.outlook import Outlook, six_digits
 from forecast.panel import CHANNELS, Panel, dewpoint, wind_of
+from forecast.rehearsal import rehearsed
 from forecast.stored import OUTLOOKS, read_outlook
 from schemas.arrays import Float32
 from schemas.base import from_ms, to_ms
@@ -103,15 +104,30 @@ def play(outlook: Outlook, values: Float32, first: int = 0, records=lambda _: No
     return told
 
 
-def test_the_stream_says_what_an_evaluation_says() -> None:
+def of_folder(asked: Sequence[ForecastModel], panel: Panel) -> Float32:
+    """What an evaluation says would have been published, from every hour of a panel."""
+    origins, inputs = np.arange(panel.hours), ForecastInputs(panel)
+    nothing = np.full((len(panel.stations), 72, P), np.nan, np.float32)
+    padded = np.concatenate([panel.values[..., :P], nothing], axis=1)
+    truth = np.stack([padded[:, origins + horizon] for horizon in HORIZONS], axis=2)
+    said = [model.predict(inputs, origins, HORIZONS) for model in asked]
+    *_, published = rehearsed(said, truth, inputs.features, origins, HORIZONS, typical(), 1)
+    return calibrated(published, truth, HORIZONS, 1)
+
+
+@pytest.mark.parametrize(("last", "dirt", "others"), [(-1, 1, set()), (2, 20, {"persistence"})])
+def test_the_stream_says_what_an_evaluation_says(last: int, dirt: int, others: set[str]) -> None:
+    """Of the mix as it is corrected, and where climatology is plainly wrong, so that another one speaks."""
     hours = 30
     values = air(3, hours + 1)
-    told = play(fresh(), values)
+    values[..., :P] *= dirt
+    asked = [models()[0], models()[last]]
+    told = play(Outlook(asked, "small", typical(), ("us-epa-2024",), {}), values)
     panel = Panel(("s0", "s1", "s2"), BEGINS, (0.0,) * 3, values[:, :hours])
-    origins = np.arange(hours)
-    padded = np.concatenate([panel.values[..., :P], np.full((3, 72, P), np.nan, np.float32)], axis=1)
-    truth = np.stack([padded[:, origins + horizon] for horizon in HORIZONS], axis=2)
-    said = calibrated(models()[-1].predict(ForecastInputs(panel), origins, HORIZONS), truth, HORIZONS, 1)
+    said = of_folder(asked, panel)
+    raw = asked[1].predict(ForecastInputs(panel), np.array([hours - 1]), HORIZONS)
+    assert np.abs(raw[..., -1] - said[:, -1:, ..., -1])[:, 0, 0].max() > 1.0, "nothing was corrected"
+    assert {name for one in told for name in one.pollutants["pm25"].models.values()} == others
     assert len(told) == 3 * hours
     for one in told:
         row, origin = int(one.station[1]), to_ms(one.issued_at) // HOUR_MS - 1 - BEGINS
@@ -397,10 +413,9 @@ def test_a_stations_own_sensors_tell_the_weather_as_a_table_would() -> None:
             wind["wind_east"], wind["wind_north"], wind["wind_speed"], np.nan,
         )  # fmt: skip
     panel = Panel(("s0",), BEGINS, (0.0,), known)
-    said = models()[3].predict(ForecastInputs(panel), np.array([hours - 1]), HORIZONS)[0, 0]
-    blind = models()[3].predict(
-        ForecastInputs(replace(panel, values=values[:, :hours])), np.array([hours - 1]), HORIZONS
-    )[0, 0]
+    said, blind = (
+        of_folder([models()[3]], replace(panel, values=some))[0, -1] for some in (known, values[:, :hours])
+    )
     assert np.abs(said - blind).max() > 1.0, "the weather tells nothing, so nothing is tested"
     for column, name in enumerate(POLLUTANTS):
         mean = [one.pollutants[name].mean[horizon - 1] for horizon in HORIZONS]
@@ -477,7 +492,7 @@ def test_where_another_model_speaks_its_name_is_the_reason() -> None:
     outlook = Outlook([models()[0], models()[-1]], "small", typical(), ("us-epa-2024",), {})
     play(outlook, values)
     contest = outlook.stations["s0"].contest
-    contest.hours[:], contest.errors[..., 0], contest.errors[..., 1] = 1000.0, 1.0, 2000.0
+    contest.hours[:], contest.errors[..., 0], contest.errors[..., 1:] = 1000.0, 1.0, 2000.0
     [one] = outlook.forecast(BEGINS + 5, lambda _: None)
     assert {reason.words for reason in one.reasons.values()} == {
         "by persistence, which has erred least here lately"

@@ -1,0 +1,175 @@
+"""What a station teaches: against plain least squares, and what it does to a forecast that is wrong here."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from forecast.calibration import as_published
+from forecast.contest import Contest
+from forecast.features import LOOKBACK, OriginFeatures
+from forecast.local import HIGHEST, KEPT, TERMS, Lessons, LocalRows, corrected, local_rows, solved
+from forecast.models import ANCHORS
+from forecast.panel import Panel
+from forecast.taught import LocalRecord
+from schemas.parameters import POLLUTANTS
+from tests.forecast.test_outlook import BEGINS, air, typical
+
+P, A = len(POLLUTANTS), len(ANCHORS)
+COUNT = len(TERMS)
+USUAL = (50.0,) * P
+
+
+def nothing_known(stations: int, last: float = 50.0) -> LocalRows:
+    return LocalRows(np.zeros((stations, P, COUNT - 1), np.float32), np.full((stations, P), last, np.float32))
+
+
+def fan(stations: int, mean: float) -> np.ndarray:
+    """(stations, 1, pollutants, 8)"""
+    levels = np.array([0.5, 0.6, 0.8, 1.0, 1.2, 1.4, 1.5, 1.0], np.float32) * np.float32(mean)
+    return np.broadcast_to(levels, (stations, 1, P, 8)).copy()
+
+
+def one_horizon(rows: LocalRows) -> LocalRows:
+    return LocalRows(rows.terms[:, None], rows.last[:, None])
+
+
+def test_the_lines_are_those_of_ridge_regression() -> None:
+    random = np.random.default_rng(2)
+    terms, change = random.normal(0, 5, (300, COUNT)), random.normal(0, 5, 300)
+    terms[:, 4] = 0.0  # never known
+    first, second = np.triu_indices(COUNT)
+    sums = np.concatenate([(terms[:, first] * terms[:, second]).sum(0), change @ terms])
+    found = solved(np.stack([sums, 1e6 * sums, 0 * sums]), np.array([0.4, 0.4, 0.4]))
+    squares = np.square(terms).sum(0)
+    drawn = 0.4 * (squares + 1e-3 * squares.mean())
+    prior = np.eye(COUNT)[0]
+    wanted = np.linalg.solve(terms.T @ terms + np.diag(drawn), terms.T @ change + drawn * prior)
+    np.testing.assert_allclose(found[0], wanted, atol=1e-6)
+    np.testing.assert_allclose(found[1], wanted, atol=1e-6)
+    np.testing.assert_array_equal(found[2], prior)
+    assert found[0, 4] == 0
+
+
+def test_who_learned_nothing_says_what_the_mix_says() -> None:
+    base = fan(2, 80.0)
+    base[1] = base[1] * 0.3
+    said, kept = corrected(base, one_horizon(nothing_known(2)), Lessons.of(2, 1).correction((24,)))
+    np.testing.assert_allclose(said, base, rtol=1e-6)
+    np.testing.assert_allclose(kept[0, 0, 0], [80, 80, 80, 80, 80], rtol=1e-3)
+
+
+def taught(hours: int, foretold: float, came: float, noise: float = 0.0) -> tuple[Lessons, LocalRows]:
+    """A mix that says one thing of air in which another one comes, give or take."""
+    random = np.random.default_rng(4)
+    lessons, rows = Lessons.of(1, 1), nothing_known(1)
+    for _ in range(hours):
+        base = fan(1, foretold)
+        _, kept = corrected(base, one_horizon(rows), lessons.correction((1,)))
+        outcome = (came + noise * random.standard_normal((1, P))).astype(np.float32)
+        lessons.learn(0, rows, kept[:, 0], outcome, USUAL)
+    return lessons, rows
+
+
+def test_a_change_that_never_comes_is_believed_less_and_less() -> None:
+    off = []
+    for hours in (0, 24, 24 * 7, 24 * 60):
+        lessons, rows = taught(hours, 100.0, 55.0, 2.0)
+        said, _ = corrected(fan(1, 100.0), one_horizon(rows), lessons.correction((1,)))
+        off.append([said[0, 0, 0, -1], said[0, 0, 0, 3], said[0, 0, 0, 6] - said[0, 0, 0, 0]])
+    means, medians, wide = np.transpose(off)
+    assert (np.diff(means) < 0).all()
+    assert (np.diff(medians) < 0).all()
+    assert wide[1] > wide[0]  # it was far off, and knows it
+    assert wide[-1] < 0.6 * wide[0]
+    assert means[0] == pytest.approx(100)
+    assert means[-1] == pytest.approx(55, abs=4)
+    assert medians[-1] == pytest.approx(55, abs=4)
+
+
+def test_what_was_not_measured_teaches_nothing_and_what_is_far_off_not_much() -> None:
+    lessons, rows = taught(24 * 30, 60.0, 55.0, 2.0)
+    before = Lessons(lessons.sums.copy(), lessons.tallies.copy())
+    kept = np.full((1, P, KEPT), 60.0, np.float16)
+    lessons.learn(0, rows, kept, np.full((1, P), np.nan, np.float32), USUAL)
+    np.testing.assert_array_equal(lessons.sums, before.sums)
+    np.testing.assert_array_equal(lessons.tallies, before.tallies)
+    lessons.learn(0, rows, kept, np.full((1, P), 1e5, np.float32), USUAL)
+    said = [
+        corrected(fan(1, 60.0), one_horizon(rows), one.correction((1,))).said[0, 0, 0]
+        for one in (before, lessons)
+    ]
+    assert abs(said[1][3] - said[0][3]) < 0.2
+    assert abs(said[1][7] - said[0][7]) < 1.0
+
+
+def test_a_month_of_air_that_stood_still_does_not_outweigh_what_comes_after() -> None:
+    lessons, rows = taught(24 * 30, 50.0, 50.0)
+    for _ in range(24 * 30):
+        _, kept = corrected(fan(1, 100.0), one_horizon(rows), lessons.correction((1,)))
+        lessons.learn(0, rows, kept[:, 0], np.full((1, P), 55.0, np.float32), USUAL)
+    said, _ = corrected(fan(1, 100.0), one_horizon(rows), lessons.correction((1,)))
+    assert said[0, 0, 0, 3] == pytest.approx(55, abs=4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_quantiles_never_cross_and_a_station_has_the_same_bits_alone_and_among_others(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    size = 10.0 ** random.integers(0, 6)
+
+    def drawn(*shape: int) -> np.ndarray:
+        return (size * random.gamma(1.0, 1.0, shape)).astype(np.float32)
+
+    lessons, alone = Lessons.of(3, 2), Lessons.of(1, 2)
+    for _ in range(5):
+        base = np.sort(drawn(3, 2, P, 8), axis=-1)
+        rows = LocalRows(drawn(3, 2, P, COUNT - 1) - np.float32(size), drawn(3, 2, P))
+        said, kept = corrected(base, rows, lessons.correction((1, 72)))
+        one = corrected(base[1:2], LocalRows(*(part[1:2] for part in rows)), alone.correction((1, 72)))
+        np.testing.assert_array_equal(said[1:2], one.said)
+        assert np.isfinite(said).all()
+        assert (np.diff(said[..., :-1]) >= 0).all()
+        assert (said >= 0).all()
+        assert (said <= HIGHEST).all()
+        outcome = drawn(3, P)
+        outcome[random.random(outcome.shape) < 0.2] = np.nan
+        for place in (0, 1):
+            of = LocalRows(rows.terms[:, place], rows.last[:, place])
+            lessons.learn(place, of, kept[:, place], outcome, USUAL)
+            alone.learn(place, LocalRows(*(part[1:2] for part in of)), kept[1:2, place], outcome[1:2], USUAL)
+
+
+def test_rows_are_of_what_was_known_then_and_the_same_from_a_week_as_from_all() -> None:
+    values = air(3, 400)
+    long = Panel(("a", "b", "c"), BEGINS, (8.0, 8.0, 8.0), values)
+    week = long.between(BEGINS + 300 - LOOKBACK, BEGINS + 300)
+    altered = values.copy()
+    altered[:, 300 - 72 :, :P] = 999.0
+    later = Panel(long.stations, BEGINS, long.offsets, altered)
+    for ahead in (1, 25, 72):
+        now = local_rows(OriginFeatures(long), typical(), np.array([299 - 72]), ahead)
+        for other, origin in ((week, LOOKBACK - 1 - 72), (later, 299 - 72)):
+            then = local_rows(OriginFeatures(other), typical(), np.array([origin]), ahead)
+            np.testing.assert_array_equal(now.terms, then.terms)
+            np.testing.assert_array_equal(now.last, then.last)
+
+
+def test_an_hour_counts_once() -> None:
+    record = LocalRecord()
+    outcome = np.array([1.0, np.nan, 3.0, np.nan, np.nan, np.nan], np.float32)
+    assert np.isfinite(record.fresh(7, outcome)).tolist() == [True, False, True, False, False, False]
+    outcome[1] = 2.0
+    assert np.isfinite(record.fresh(7, outcome)).tolist() == [False, True, False, False, False, False]
+
+
+def test_a_contest_of_before_goes_on_with_the_local_one_beside_the_mix() -> None:
+    before = Contest.of(("persistence", "mix"))
+    before.errors[..., 0], before.errors[..., 1], before.hours[:] = 1000.0, 2000.0, 500.0
+    before.medians[..., 1] = 7.0
+    after = before.joined_by("local")
+    assert after.models == ("persistence", "mix", "local")
+    assert (after.leaders() == 0).all()
+    assert (after.errors[..., 2] == 2000.0).all()
+    assert (after.medians[..., 2] == 7.0).all()
+    assert as_published(np.full((1, 8), 1e6, np.float32)).max() < np.inf
