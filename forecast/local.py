@@ -7,8 +7,8 @@ days before, its neighbours, the clock). One is for the mean, one for the median
 leave it by as much as there is evidence. They are least squares whose sums fade (recursive least squares with
 forgetting; Haykin, Adaptive Filter Theory), with hours that were far off counting less (weights of Huber for
 the mean, near least absolute deviations for the median, by iterated reweighting: Holland and Welsch 1977),
-drawn towards the mix by a ridge that is worth some days of hours. How far the mean's line is believed beside
-the mix's own is learned from what both had said: what fits the past may err more than what it mends.
+drawn towards the mix by a ridge that is worth some days of hours. How far each line is believed beside the
+mix is learned from what both had said: what fits the past may err more than what it mends.
 
 All is computed element by element in a fixed order, so that a station's bits do not depend on the others'.
 """
@@ -49,12 +49,14 @@ _AT_ONCE: Final = 8_192
 _FADES: Final = 0.5 ** (1 / (24 * 180))
 _WIDTH_FADES: Final = 0.5 ** (1 / (24 * 30))
 #: What the ridge towards the mix is worth, in hours: so many, and so many for each hour ahead, since errors
-#: of a day ahead last a day. Twice as much for how far the mean's line is believed, which begins at half.
+#: of a day ahead last a day. More for how far a line is believed, which begins at a quarter.
 _RIDGE_H: Final = 120.0
 _RIDGE_AHEAD: Final = 3.0
-_TRUST_H: Final = 240.0
-_TRUST_AHEAD: Final = 5.0
-_HALF: Final = 0.5
+_TRUST_H: Final = 480.0
+_TRUST_AHEAD: Final = 10.0
+_AT_FIRST: Final = 0.25
+#: How long the widths of the mix are believed, in hours.
+_WIDTH_H: Final = 240.0
 #: Misses larger than so many times the usual one weigh less the larger they are: for the mean, the median.
 _FAR: Final = (3.0, 0.5)
 #: No miss is smaller than this part of a pollutant's typical value: air that stands still for weeks must not
@@ -65,8 +67,8 @@ _PER_WIDTH: Final = 0.215
 _WIDEST: Final = 5.0
 #: What is kept of a forecast until its hour comes: the mix's mean, median and width, and the lines'.
 KEPT: Final = 5
-_HOURS, _MISSED, _XY, _XX, _OFF, _WIDE, _WIDE_HOURS = 0, slice(1, 3), 3, 4, 5, 6, 7
-_TALLIES: Final = 8
+_HOURS, _MISSED, _XY, _XX, _OFF, _WIDE, _WIDE_HOURS = 0, slice(1, 3), slice(3, 5), slice(5, 7), 7, 8, 9
+_TALLIES: Final = 10
 
 
 class LocalRows(NamedTuple):
@@ -108,8 +110,8 @@ def _picked(series: Float32, origins: Int64, back: int) -> Float32:
 
 class Correction(NamedTuple):
     """How forecasts are corrected: `lines` (stations, horizons, pollutants, 2, terms) of mean and median,
-    `trust` and `width` (stations, horizons, pollutants): how far the mean's line is believed, and by how much
-    quantiles lie further from the median than the mix has them.
+    `trust` (..., 2): how far each is believed beside the mix, and `width` (stations, horizons, pollutants): by
+    how much quantiles lie further from the median than the mix has them.
     """
 
     lines: Float32
@@ -131,8 +133,8 @@ class Lessons:
     Attributes:
         sums: (anchors, pollutants, 2, ...) faded sums of products of the terms, and with the change that
             came; for the mean and for the median.
-        tallies: (anchors, pollutants, 8) faded sums: hours, misses of both lines, products of how far the
-            mean's line went from the mix with how far it should have, and with itself; errors of the median
+        tallies: (anchors, pollutants, 10) faded sums: hours, misses of both lines, products of how far each
+            went from the mix with how far it should have (two), and with itself (two); errors of the median
             and what the mix's widths let expect of them, over 30 days, and their hours.
     """
 
@@ -175,10 +177,9 @@ class Lessons:
             )
             before = self.sums[:, place, :, line]
             self.sums[:, place, :, line] = before * fades[..., None] + weight[..., None] * new
-            if line == 0:
-                went, should = said[..., 3] - said[..., 0], came - said[..., 0]
-                tallies[..., _XY] = tallies[..., _XY] * fades + weight * went * should
-                tallies[..., _XX] = tallies[..., _XX] * fades + weight * went * went
+            went, should = said[..., 3 + line] - said[..., line], came - said[..., line]
+            for at, product in ((_XY.start + line, went * should), (_XX.start + line, went * went)):
+                tallies[..., at] = tallies[..., at] * fades + weight * product
         fades = np.where(known, _WIDTH_FADES**step, 1.0)
         for place_of, new in ((_OFF, missed[..., 1]), (_WIDE, _PER_WIDTH * said[..., 2]), (_WIDE_HOURS, 1.0)):
             tallies[..., place_of] = tallies[..., place_of] * fades + counts * new
@@ -190,13 +191,13 @@ class Lessons:
         ridge = (_RIDGE_H + _RIDGE_AHEAD * ahead) / np.maximum(hours, 1.0)
         lines = solved(self.sums, np.repeat(ridge[..., None], 2, axis=-1))
         off, wide, trust_xy, trust_xx = (self.tallies[..., at] for at in (_OFF, _WIDE, _XY, _XX))
-        drawn = (_TRUST_H + _TRUST_AHEAD * ahead) / np.maximum(hours, 1.0) * trust_xx
-        trust = np.clip((trust_xy + _HALF * drawn) / np.maximum(trust_xx + drawn, 1e-12), 0.0, 1.0)
-        usual = (_TRUST_H / np.maximum(self.tallies[..., _WIDE_HOURS], 1.0)) * wide
+        drawn = ((_TRUST_H + _TRUST_AHEAD * ahead) / np.maximum(hours, 1.0))[..., None] * trust_xx
+        trust = np.clip((trust_xy + _AT_FIRST * drawn) / np.maximum(trust_xx + drawn, 1e-12), 0.0, 1.0)
+        usual = (_WIDTH_H / np.maximum(self.tallies[..., _WIDE_HOURS], 1.0)) * wide
         width = np.clip((off + usual) / np.maximum(wide + usual, 1e-12), 1 / _WIDEST, _WIDEST)
         return Correction(
             lines.astype(np.float32),
-            np.where(trust_xx > 0, trust, _HALF).astype(np.float32),
+            np.where(trust_xx > 0, trust, _AT_FIRST).astype(np.float32),
             np.where(wide > 0, width, 1.0).astype(np.float32),
         )
 
@@ -251,9 +252,12 @@ def corrected(base: Float32, rows: LocalRows, by: Correction) -> Corrected:
         for term in range(1, _D):
             total = total + rows.terms[..., term - 1].astype(np.float64) * by.lines[..., line, term]
         lines.append(np.clip(np.where(np.isfinite(total), total, foretold), 0.0, HIGHEST))
-    quantiles = lines[1][..., None] + by.width[..., None] * (base[..., :-1] - median[..., None])
-    trusted = mean + by.trust * (lines[0] - mean)
-    said = np.concatenate([np.minimum(quantiles, HIGHEST), trusted[..., None]], axis=-1)
+    trusted = [
+        foretold + by.trust[..., line] * (lines[line] - foretold)
+        for line, foretold in enumerate((mean, median))
+    ]
+    quantiles = trusted[1][..., None] + by.width[..., None] * (base[..., :-1] - median[..., None])
+    said = np.concatenate([np.minimum(quantiles, HIGHEST), trusted[0][..., None]], axis=-1)
     wide = np.maximum(base[..., -2].astype(np.float64) - base[..., 0], 0.0)
     kept = np.stack([mean, median, wide, *lines], axis=-1)
     return Corrected(ordered(said.astype(np.float32)), np.minimum(kept, HALF).astype(np.float16))
