@@ -110,8 +110,8 @@ def _picked(series: Float32, origins: Int64, back: int) -> Float32:
 
 class Correction(NamedTuple):
     """How forecasts are corrected: `lines` (stations, horizons, pollutants, 2, terms) of mean and median,
-    `trust` (..., 2): how far each is believed beside the mix, and `width` (stations, horizons, pollutants): by
-    how much quantiles lie further from the median than the mix has them.
+    `trust` (..., 2): how far each is believed beside the mix, and `width` (stations, horizons, pollutants):
+    by how much quantiles lie further from the median than the mix has them.
     """
 
     lines: Float32
