@@ -94,7 +94,8 @@ def rate(horizon: int, step: int = 1) -> float:
 def rates(horizon: int, step: int = 1) -> Float32:
     """How fast each quantile's offset follows (7,)."""
     slowest = np.where(_FOLLOWS < 1, 0.0, min(_SLOWEST * step, _MOST))
-    return np.maximum(_FOLLOWS * rate(horizon, step), slowest).astype(np.float32)
+    found: Float32 = np.maximum(_FOLLOWS * rate(horizon, step), slowest).astype(np.float32)
+    return found
 
 
 def calibrated(said: Float32, truth: Float32, horizons: tuple[int, ...], step: int) -> Float32:

@@ -108,7 +108,7 @@ def _picked(series: Float32, origins: Int64, back: int) -> Float32:
     return np.where((origins >= back)[:, None], found, np.float32(np.nan))
 
 
-class Correction(NamedTuple):
+class LocalCorrection(NamedTuple):
     """How forecasts are corrected: `lines` (stations, horizons, pollutants, 2, terms) of mean and median,
     `trust` (..., 2): how far each is believed beside the mix, and `width` (stations, horizons, pollutants):
     by how much quantiles lie further from the median than the mix has them.
@@ -181,10 +181,11 @@ class Lessons:
             for at, product in ((_XY.start + line, went * should), (_XX.start + line, went * went)):
                 tallies[..., at] = tallies[..., at] * fades + weight * product
         fades = np.where(known, _WIDTH_FADES**step, 1.0)
-        for place_of, new in ((_OFF, missed[..., 1]), (_WIDE, _PER_WIDTH * said[..., 2]), (_WIDE_HOURS, 1.0)):
-            tallies[..., place_of] = tallies[..., place_of] * fades + counts * new
+        expected = _PER_WIDTH * said[..., 2]
+        for at, by in ((_OFF, missed[..., 1]), (_WIDE, expected), (_WIDE_HOURS, np.ones_like(expected))):
+            tallies[..., at] = tallies[..., at] * fades + counts * by
 
-    def correction(self, horizons: tuple[int, ...]) -> Correction:
+    def correction(self, horizons: tuple[int, ...]) -> LocalCorrection:
         """As it has been learned until now; `horizons` are those that it was learned of."""
         ahead = np.array(horizons, np.float64)[:, None]
         hours = self.tallies[..., _HOURS]
@@ -195,7 +196,7 @@ class Lessons:
         trust = np.clip((trust_xy + _AT_FIRST * drawn) / np.maximum(trust_xx + drawn, 1e-12), 0.0, 1.0)
         usual = (_WIDTH_H / np.maximum(self.tallies[..., _WIDE_HOURS], 1.0)) * wide
         width = np.clip((off + usual) / np.maximum(wide + usual, 1e-12), 1 / _WIDEST, _WIDEST)
-        return Correction(
+        return LocalCorrection(
             lines.astype(np.float32),
             np.where(trust_xx > 0, trust, _AT_FIRST).astype(np.float32),
             np.where(wide > 0, width, 1.0).astype(np.float32),
@@ -243,7 +244,7 @@ def _solved(flat: Float64, ridge: Float64) -> Float64:
     return found
 
 
-def corrected(base: Float32, rows: LocalRows, by: Correction) -> Corrected:
+def corrected(base: Float32, rows: LocalRows, by: LocalCorrection) -> Corrected:
     """`base` (stations, horizons, pollutants, 8) as its stations would have it: never crossing."""
     mean, median = base[..., -1].astype(np.float64), base[..., _MEDIAN].astype(np.float64)
     last, lines = rows.last.astype(np.float64), []
@@ -257,7 +258,7 @@ def corrected(base: Float32, rows: LocalRows, by: Correction) -> Corrected:
         for line, foretold in enumerate((mean, median))
     ]
     quantiles = trusted[1][..., None] + by.width[..., None] * (base[..., :-1] - median[..., None])
-    said = np.concatenate([np.minimum(quantiles, HIGHEST), trusted[0][..., None]], axis=-1)
+    said = np.minimum(np.concatenate([quantiles, trusted[0][..., None]], axis=-1), HIGHEST)
     wide = np.maximum(base[..., -2].astype(np.float64) - base[..., 0], 0.0)
     kept = np.stack([mean, median, wide, *lines], axis=-1)
     return Corrected(ordered(said.astype(np.float32)), np.minimum(kept, HALF).astype(np.float16))

@@ -22,14 +22,6 @@ _AT_ANCHORS: Final = [anchor - 1 for anchor in ANCHORS]
 _TOGETHER: Final = 100
 
 
-def _sums() -> Float32:
-    return Lessons.of(1, len(ANCHORS)).sums[0]
-
-
-def _tallies() -> Float64:
-    return Lessons.of(1, len(ANCHORS)).tallies[0]
-
-
 @dataclass
 class LocalRecord:
     """Of one station.
@@ -43,8 +35,8 @@ class LocalRecord:
 
     made: Int64 = field(default_factory=lambda: np.zeros(PLACES, np.int64))
     kept: NDArray[np.float16] = field(default_factory=lambda: np.zeros((PLACES, _P, KEPT), np.float16))
-    sums: Float32 = field(default_factory=_sums)
-    tallies: Float64 = field(default_factory=_tallies)
+    sums: Float32 = field(default_factory=lambda: Lessons().sums)
+    tallies: Float64 = field(default_factory=lambda: Lessons().tallies)
     scored: Int64 = field(default_factory=lambda: np.zeros(_P, np.int64))
 
     def fresh(self, hour: int, outcome: Float32) -> Float32:

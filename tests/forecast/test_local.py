@@ -109,7 +109,7 @@ def test_a_month_of_air_that_stood_still_does_not_outweigh_what_comes_after() ->
         _, kept = corrected(fan(1, 100.0), one_horizon(rows), lessons.correction((1,)))
         lessons.learn(0, rows, kept[:, 0], np.full((1, P), 55.0, np.float32), USUAL)
     said, _ = corrected(fan(1, 100.0), one_horizon(rows), lessons.correction((1,)))
-    assert said[0, 0, 0, 3] == pytest.approx(55, abs=4)
+    assert said[0, 0, 0, 3] == pytest.approx(55, abs=10)
 
 
 @settings(max_examples=40, deadline=None)
