@@ -251,21 +251,24 @@ def _tenths(hours: Sequence[float]) -> tuple[float, ...]:
 
 
 def alerts_page(
-    live: LiveState, active: bool | None, station: str | None, skip: int, limit: int
-) -> AlertsPage:
+    live: LiveState, active: bool | None, station: str | None, after: tuple[datetime, str] | None, skip: int,
+    limit: int,
+) -> AlertsPage:  # fmt: skip
+    """The newest first; those that come after the time and the id of `after`, `skip` of them passed over."""
     found = [
         one
         for one in live.alerts.values()
-        if (active is None or is_active(one) == active) and (station is None or one.station == station)
+        if (active is None or is_active(one) == active)
+        and (station is None or one.station == station)
+        and (after is None or (one.at, one.id) < after)
     ]
     found.sort(key=lambda one: (one.at, one.id), reverse=True)
-    more = len(found) > skip + limit
-    return AlertsPage(
-        alerts=tuple(shown(one) for one in found[skip : skip + limit]),
-        next=link("/alerts", active=active, station=station, skip=skip + limit, limit=limit)
-        if more
-        else None,
-    )
+    told = found[skip : skip + limit]
+    following = None
+    if len(found) > skip + limit:
+        last = f"{format_time(told[-1].at)} {told[-1].id}"
+        following = link("/alerts", active=active, station=station, after=last, limit=limit)
+    return AlertsPage(alerts=tuple(shown(one) for one in told), next=following)
 
 
 def alert_state(live: LiveState, name: str) -> StationAlerts | None:

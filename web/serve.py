@@ -126,7 +126,8 @@ def application(parts: Parts) -> FastAPI:
     app = FastAPI(
         title="skyfuse",
         version="1.0.0",
-        description="Air quality of a network's stations: measured and imputed values, always told apart.",
+        description="Air quality of a network's stations: measured and imputed values, always told apart."
+        " What answers to GET answers to HEAD, too: with the same headers, and no body.",
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         docs_url=None,
         redoc_url=None,
@@ -159,6 +160,8 @@ def application(parts: Parts) -> FastAPI:
             return problem(RequestProblem(404, "no_path", text))
         answer = problem(RequestProblem(error.status_code, "refused", str(error.detail)))
         answer.headers.update(error.headers or {})
+        if "GET" in answer.headers.get("allow", ""):
+            answer.headers["Allow"] += ", HEAD"  # `_Door` answers it
         return answer
 
     @app.exception_handler(Exception)

@@ -10,8 +10,9 @@ from typing import Final
 
 from schemas.reading import Reading
 from sources.adapters.core.translation import Facts
-from sources.gateway.arrival import ALL_STATIONS, Arrival, KeyScope, Picture
+from sources.gateway.arrival import Arrival, Picture
 from sources.gateway.errors import KafkaAway
+from sources.gateway.key_scope import ALL_STATIONS, KeyScope
 from sources.gateway.remembered import remember
 from streams.topics import FRAMES, QUARANTINE, QUARANTINED_FRAMES, READINGS, Topic
 

@@ -16,9 +16,10 @@ from typing import Final, NamedTuple
 from camera.image import MAX_ORIGINAL_BYTES
 from schemas.base import is_id
 from settings.sections import FtpSettings
-from sources.gateway.arrival import KeyScope, Picture
+from sources.gateway.arrival import Picture
 from sources.gateway.devices import OK, SourceChange
 from sources.gateway.errors import FtpMissing, KafkaAway, NotAllowed
+from sources.gateway.key_scope import KeyScope
 from sources.gateway.keys import KeyRing
 from sources.gateway.way import TakesArrivals
 from streams import metrics

@@ -22,11 +22,12 @@ from settings.sections import HttpSettings
 from sources.adapters import adapters
 from sources.gateway import tls
 from sources.gateway.answers import HttpAnswer
-from sources.gateway.arrival import Arrival, KeyScope, Picture, Receipt
+from sources.gateway.arrival import Arrival, Picture, Receipt
 from sources.gateway.credentials import client_address, credentials_of
 from sources.gateway.errors import KafkaAway, NotAllowed, NotTaken, SpoolFull
 from sources.gateway.http_paths import HttpPaths
 from sources.gateway.idempotency import IdempotentAnswers
+from sources.gateway.key_scope import KeyScope
 from sources.gateway.keys import KeyRing, Signed
 from sources.gateway.openapi import document
 from sources.gateway.rates import Rates, network_of

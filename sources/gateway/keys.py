@@ -26,8 +26,8 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from schemas.base import Record, first_error
-from sources.gateway.arrival import KeyScope
 from sources.gateway.errors import KeyFileError
+from sources.gateway.key_scope import KeyScope
 
 #: Seconds that a signature's time may be off.
 SIGNED_WITHIN_S: Final = 300

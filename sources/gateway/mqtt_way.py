@@ -33,8 +33,9 @@ from camera.image import MAX_ORIGINAL_BYTES
 from schemas.base import is_id
 from settings.sections import MqttSettings
 from sources.gateway import tls
-from sources.gateway.arrival import Arrival, KeyScope, Picture
+from sources.gateway.arrival import Arrival, Picture
 from sources.gateway.errors import KafkaAway, NotAllowed, SpoolFull
+from sources.gateway.key_scope import KeyScope
 from sources.gateway.reception import Reception
 from sources.gateway.topics import Match, TopicMap, is_online
 from sources.gateway.way import TakesPayloads

@@ -36,8 +36,9 @@ from sources.adapters.core.parts import Part
 from sources.adapters.core.source_format import Context
 from sources.adapters.core.translation import Facts, Translation, translate
 from sources.adapters.core.tray import backlog
-from sources.gateway.arrival import Arrival, KeyScope, Picture, Receipt
+from sources.gateway.arrival import Arrival, Picture, Receipt
 from sources.gateway.errors import NotAllowed
+from sources.gateway.key_scope import KeyScope
 from sources.gateway.letters import MOST_NAMED, RefusedPayload
 from sources.gateway.uplinks import Recent, uplink_of
 from streams import metrics

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
-from sources.gateway.arrival import Arrival, KeyScope, Receipt
+from sources.gateway.arrival import Arrival, Receipt
 from sources.gateway.errors import KafkaAway, NotAllowed, SpoolFull
+from sources.gateway.key_scope import KeyScope
 from sources.gateway.reception import Reception
 from streams import metrics
 

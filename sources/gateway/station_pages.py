@@ -13,8 +13,8 @@ from schemas.errors import Refused
 from schemas.station import Station
 from sources.errors import StationError
 from sources.gateway.answers import HttpAnswer
-from sources.gateway.arrival import KeyScope
 from sources.gateway.errors import KafkaAway, NotAllowed, NotTaken
+from sources.gateway.key_scope import KeyScope
 from sources.stations.edits import read_records
 from sources.stations.registry import StationRegistry
 

@@ -278,6 +278,11 @@ def test_a_table_that_cannot_be_read_is_refused_and_keeps_no_place(tmp_path):
         ("/api/v1/latest/c", 404, "no_estimate"),
         ("/api/v1/explain?station=c", 404, "no_estimate"),
         ("/api/v1/explain?station=nobody", 404, "unknown_station"),
+        ("/api/v1/alerts?station=nope", 404, "unknown_station"),
+        ("/api/v1/alerts/pending?station=nope", 404, "unknown_station"),
+        ("/api/v1/stream?station=nope", 404, "unknown_station"),
+        ("/api/v1/alerts?after=yesterday", 422, "not_a_time"),
+        ("/api/v1/series?station=a&station=b", 422, "wrong_parameter"),
         ("/api/v1/nothing", 404, "no_path"),
         ("/static/../serve.py", 404, "no_path"),
         ("/static/%2e%2e/serve.py", 404, "no_file"),
@@ -309,6 +314,36 @@ def test_a_head_is_what_comes_before_the_body(shown, path):
     assert head.status == whole.status
     assert head.headers["content-type"] == whole.headers["content-type"]
     assert head.headers.get("etag") == whole.headers.get("etag")
+
+
+def test_who_asks_wrongly_is_told_that_there_is_a_head(shown):
+    answer = urllib3.PoolManager(retries=False, timeout=5.0).request("OPTIONS", shown.url + "/api/v1/latest")
+    assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
+    assert "HEAD" in shown.json("/api/v1/openapi.json")["info"]["description"]
+
+
+@pytest.mark.parametrize("at", ["-1", "99999999999999999", "now"])
+def test_a_picture_is_of_a_time_that_there_is(tmp_path, at):
+    with served(tmp_path, history("b"), STATIONS, now=NOW, anonymous=("read", "frames")) as made:
+        assert made.get(f"/api/v1/pictures/b/main?at={at}").status == 422
+        assert made.get(f"/api/v1/pictures/b/main/heat?at={at}").status == 422
+
+
+def test_pages_of_alerts_go_on_where_they_were_while_new_ones_open(tmp_path):
+    def alert(n):
+        at = from_ms(1000 * (T0 + 60 * n))
+        return EVENTS[0].model_copy(update={"id": f"a/us-aqi/{format_time(at)}", "at": at, "since": at})
+
+    with served(tmp_path, history("a"), STATIONS, now=NOW) as made:
+        for n in range(5):
+            made.tell(alert(n))
+        found, path = [], "/api/v1/alerts?limit=2"
+        while path:
+            page = made.json(path)
+            found += [one["id"] for one in page["alerts"]]
+            path = page["next"]
+            made.tell(alert(10 + len(found)))
+        assert found == [alert(n).id for n in (4, 3, 2, 1, 0)]
 
 
 def test_names_that_strangers_make_up_are_not_kept():
@@ -360,7 +395,7 @@ def test_a_parameter_that_is_mistyped_is_named(shown, path):
 def test_alerts_are_of_the_station_that_was_asked_for(shown):
     name = EVENTS[0].station
     assert {one["station"] for one in shown.json(f"/api/v1/alerts?station={name}")["alerts"]} == {name}
-    assert shown.json("/api/v1/alerts?station=nobody")["alerts"] == []
+    assert shown.json("/api/v1/alerts?station=c")["alerts"] == []
     # Known without their checkpoints: those on their way are filtered likewise.
     parts = shown.parts
     soon = PendingAlert("us-aqi", "minor", 1000 * T0)

@@ -149,7 +149,13 @@ def needs(parts: Parts, scope: ApiScope) -> Any:
 def _expect_known(request: Request) -> None:
     """Raises RequestProblem for a parameter that the path has not: a mistyped one would change nothing."""
     known = sorted(field.alias for field in request.scope["route"].dependant.query_params)
-    strange = sorted(set(request.query_params) - set(known))
+    given = [name for name, _ in request.query_params.multi_items()]
+    twice = next((name for name in given if given.count(name) > 1), None)
+    if twice is not None:
+        raise RequestProblem(
+            422, "wrong_parameter", f"{twice[0:60]}: it is there more than once, and only one can be meant"
+        )
+    strange = sorted(set(given) - set(known))
     if strange:
         has = f"it has {', '.join(known)}" if known else "it has none"
         raise RequestProblem(
@@ -195,6 +201,12 @@ def known(live: LiveState, station: str) -> None:
     """Raises RequestProblem where nobody knows the station."""
     if station not in live.latest and station not in live.stations:
         raise unknown(station)
+
+
+def heard_of(live: LiveState, station: str | None) -> None:
+    """Raises RequestProblem for a station that nobody knows; one that is retired has alerts of before."""
+    if station is not None and not any(one.station == station for one in live.alerts.values()):
+        known(live, station)
 
 
 def time_of(name: str, text: str) -> int:

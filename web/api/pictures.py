@@ -4,6 +4,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
+from schemas.base import LATEST_MS
 from web import composing
 from web.answers import document, pack, send
 from web.api.asked import CameraPath, StationPath, StationQuery, answers, in_thread, known, needs
@@ -13,7 +14,12 @@ from web.parts import Parts
 from web.pictures import SmallPicture
 
 _TakenAt = Annotated[
-    int | None, Query(description="when it was taken, ms since 1970: by it an address is of one picture")
+    int | None,
+    Query(
+        ge=0,
+        le=LATEST_MS,
+        description="when it was taken, ms since 1970: by it an address is of one picture",
+    ),
 ]
 
 #: What tells what the colours of a heat map mean.

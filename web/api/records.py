@@ -9,8 +9,8 @@ from pydantic_core import from_json, to_json
 
 from schemas.station import Station
 from sources.gateway.answers import HttpAnswer
-from sources.gateway.arrival import KeyScope
 from sources.gateway.errors import KafkaAway, NotTaken
+from sources.gateway.key_scope import KeyScope
 from sources.gateway.station_pages import StationRequest
 from web import composing
 from web.answers import document

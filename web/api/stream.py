@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from schemas.base import STATION_PATTERN
-from web.api.asked import errors, needs
+from web.api.asked import errors, heard_of, needs
 from web.errors import RequestProblem
 from web.examples import STREAM_EXAMPLE
 from web.parts import Parts
@@ -18,7 +18,7 @@ _STREAM: Final[dict[int | str, dict[str, Any]]] = {
         " with Last-Event-ID it goes on after that one",
         "content": {"text/event-stream": {"schema": {"type": "string"}, "example": STREAM_EXAMPLE}},
     },
-    **errors(503),
+    **errors(404, 503),
 }
 
 
@@ -33,6 +33,8 @@ def add(api: APIRouter, parts: Parts) -> None:
         request: Request,
         station: Annotated[str | None, Query(pattern=STATION_PATTERN, description="only of this one")] = None,
     ) -> Response:
+        if parts.follower.read.is_set():  # before that nobody is known
+            heard_of(parts.live, station)
         if parts.counter.open >= parts.settings.streams:
             raise RequestProblem(503, "busy", "there are too many open streams", 10)
         return StreamingResponse(

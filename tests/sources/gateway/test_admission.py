@@ -14,9 +14,10 @@ from settings.sections import GatewaySettings
 from sources.adapters.core.translation import Facts
 from sources.gateway import remembered
 from sources.gateway.admission import Admission
-from sources.gateway.arrival import KeyScope, Picture
+from sources.gateway.arrival import Picture
 from sources.gateway.devices import DeviceReporter, SourceChange
 from sources.gateway.errors import KafkaAway
+from sources.gateway.key_scope import KeyScope
 from sources.gateway.reception import Reception
 from streams.topics import DEVICES, QUARANTINE, QUARANTINED_FRAMES, READINGS
 from tests.sources.cameras.servers import picture

@@ -22,8 +22,9 @@ from settings.sections import GatewaySettings
 from sources.adapters import adapters
 from sources.gateway.admission import Admission
 from sources.gateway.answers import HttpAnswer
-from sources.gateway.arrival import Arrival, KeyScope, Picture, Receipt
+from sources.gateway.arrival import Arrival, Picture, Receipt
 from sources.gateway.errors import KafkaAway, NotAllowed
+from sources.gateway.key_scope import KeyScope
 from sources.gateway.letters import arrival_again
 from sources.gateway.retry import take_again
 from sources.gateway.uplinks import Recent, uplink_of

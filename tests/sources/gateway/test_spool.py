@@ -13,8 +13,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from sources.gateway import spool as spool_module
-from sources.gateway.arrival import Arrival, KeyScope, Receipt
+from sources.gateway.arrival import Arrival, Receipt
 from sources.gateway.errors import KafkaAway, SpoolFull
+from sources.gateway.key_scope import KeyScope
 from sources.gateway.spool import ArrivalSpool, PatientReception
 from tests.sources.gateway.desk import NOW, arrival, desk
 
