@@ -17,6 +17,9 @@ from fusion.together.witnesses import possible_in_region
 from model.evaluation.region import NEW_PLACES, RIVALS, Outcome, evaluate_region, read_region
 from schemas.parameters import LABELS
 
+#: Marks a rival that did better than the network.
+_BETTER = "*"
+
 
 def evaluate_network(folder: Path, outages: Sequence[int], as_json: bool) -> None:
     """Score the network on a folder and say how it did. Raises LayoutError."""
@@ -43,20 +46,20 @@ def evaluate_network(folder: Path, outages: Sequence[int], as_json: bool) -> Non
     console = screen()
     console.print(
         f"{len(data.members.stations)} stations, {len(data.times)} hours; while silent: RMSE in ug/m3 / R2 "
-        "of what was read",
+        f"of what was read; {_BETTER}: a witness alone that did better",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
     for silence in dict.fromkeys(outcome.silence for outcome in outcomes):
         rows = [outcome for outcome in outcomes if outcome.silence == silence]
         console.print()
         console.print(
-            fitting(console, (_table(silence, rows, shown) for shown in range(len(RIVALS), -1, -1)))
+            fitting(console, (outcome_table(silence, rows, shown) for shown in range(len(RIVALS), -1, -1)))
         )
     tell_left_out(problems)
 
 
-def _table(silence: str, outcomes: Sequence[Outcome], shown: int) -> Table:
-    """One kind of outage with the first so many rivals."""
+def outcome_table(silence: str, outcomes: Sequence[Outcome], shown: int) -> Table:
+    """One kind of outage with the first so many rivals; those that did better than the network are marked."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column(silence, no_wrap=True)
     for column in ("", "values", "network", *RIVALS[:shown], "in 90 %", "worst month"):
@@ -72,7 +75,10 @@ def _table(silence: str, outcomes: Sequence[Outcome], shown: int) -> Table:
 
 def _skill(outcome: Outcome, name: str) -> str:
     skill = outcome.skills.get(name)
-    return "-" if skill is None else f"{skill[0]:.1f}/{skill[1]:.2f}"
+    if skill is None:
+        return "-"
+    better = name != "network" and skill[0] < outcome.skills["network"][0]
+    return f"{_BETTER if better else ''}{skill[0]:.1f}/{skill[1]:.2f}"
 
 
 def _percent(share: float) -> str:

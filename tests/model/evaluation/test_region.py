@@ -2,17 +2,20 @@
 
 import csv
 import gzip
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from backfill.hourly import read_folder
 from cli.main import app
-from model.evaluation.region import Outcome, RegionHours, evaluate_region, read_region
+from cli.shared.evaluating import outcome_table
+from model.evaluation.region import RIVALS, Outcome, RegionHours, evaluate_region, read_region
 from network.members import Members, Position, Variable
 from schemas.base import format_time, from_ms
 from schemas.parameters import Pollutant
@@ -131,6 +134,17 @@ def test_the_command_reads_a_folder_and_says_it_in_a_table_and_in_json(tmp_path:
 @pytest.mark.parametrize("arguments", [["--network", "x", "default"], ["--outage", "3"], ["default"]])
 def test_wrong_use_is_said(arguments: list[str]) -> None:
     assert CliRunner().invoke(app, ["evaluate", *arguments]).exit_code == 2
+
+
+def test_a_witness_alone_that_did_better_is_marked() -> None:
+    skills = {"network": (5.0, 0.9), "last value": (4.9, 0.91), "ridge, own others": (5.1, 0.89)}
+    found = Outcome("one sensor", 1, "pm25", 100, skills, 0.9, 0.88, 0)
+    console = Console(width=200, file=io.StringIO())
+    with console.capture() as shown:
+        console.print(outcome_table("one sensor", [found], len(RIVALS)))
+    assert shown.get().splitlines()[1].split() == [
+        "PM2.5", "1", "h", "100", "5.0/0.90", "*4.9/0.91", "-", "-", "-", "5.1/0.89", "90", "%", "88", "%"
+    ]  # fmt: skip
 
 
 def beijing(first: str, last: str) -> RegionHours:
