@@ -11,7 +11,7 @@ from fusion.bounds import Interval, bounded
 from fusion.intake import Prepared
 from fusion.learning import HeadSaid
 from model.bundle.bundle import EMBEDDING_SIZE
-from model.bundle.runtime import Head, HeadOutput
+from model.bundle.runtime import Head, HeadOutput, trusted_readings
 from model.bundle.shapley import PLAYERS, shapley_shares
 from schemas.arrays import Float32
 from schemas.estimate import ModelOutput
@@ -97,13 +97,17 @@ class _HeadRows(NamedTuple):
 def _inputs(head: Head, windows: Sequence[Prepared]) -> _HeadRows:
     sites = head.bundle.manifest.training.sites
     none = np.zeros(EMBEDDING_SIZE, np.float32)
+    sensors = np.stack([window.vector for window in windows])
+    unseen = np.array([window.view.station not in sites for window in windows])
+    # At a site it never saw a picture makes the head worse than sensors alone: it is shown where it is all.
+    beside = unseen & ~np.isnan(trusted_readings(head.bundle, sensors)).all(axis=1)
     return _HeadRows(
         np.stack([none if window.embedding is None else window.embedding for window in windows]),
-        np.array([window.embedding is not None for window in windows]),
-        np.stack([window.vector for window in windows]),
+        np.array([window.embedding is not None for window in windows]) & ~beside,
+        sensors,
         np.stack([window.haze for window in windows]),
         np.array([window.hour for window in windows], np.float32),
-        np.array([window.view.station not in sites for window in windows]),
+        unseen,
     )
 
 

@@ -16,7 +16,15 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from camera.haze import HAZE_SIZE
-from model.bundle.bundle import EMBEDDING_SIZE, ENCODER_FILE, HEAD_FILE, PATTERNS, Bundle
+from model.bundle.bundle import (
+    EMBEDDING_SIZE,
+    ENCODER_FILE,
+    HEAD_FILE,
+    PATTERNS,
+    UNSEEN_AQI,
+    UNSEEN_AQI_WITHOUT_PM25,
+    Bundle,
+)
 from model.bundle.targets import HIGHEST
 from model.errors import BundleError
 from schemas.arrays import Bool, Float32
@@ -207,8 +215,8 @@ class Head:
             sensors: (N, 6) ug/m3 in `POLLUTANTS` order, NaN = missing. Negative values count as zero.
             haze: (N, 20), mean over the same frames; NaN = unknown. None: unknown in every row.
             hour: (N,), local mean solar hour 0..24 (`camera.sun.solar_hour`), NaN = unknown. None: all.
-            unseen: (N,), True at a site that no training window came from: intervals of concentrations are
-                as much wider as it takes there. None: no row.
+            unseen: (N,), True at a site that no training window came from: intervals are as much wider as
+                it takes there. None: no row.
 
         Raises:
             ArrayError: wrong shapes, infinite values, or a row with neither a frame nor a sensor.
@@ -265,6 +273,9 @@ class Head:
         # Around the estimate as given: one that was cut at 0 must not carry an interval that lies below 0.
         aqi = np.where(silent[:, None], np.float32(np.nan), np.clip(aqi, 0, HIGHEST))
         aqi_half = self._aqi_factor[pattern, None] * aqi_scale
+        if unseen is not None:
+            wider = np.where(np.isnan(trusted[:, _PM25]), UNSEEN_AQI_WITHOUT_PM25, UNSEEN_AQI)
+            aqi_half = aqi_half * np.where(unseen, wider, 1.0).astype(np.float32)[:, None]
         return HeadOutput(
             aqi=aqi[:, 0],
             aqi_lo=np.maximum(aqi - aqi_half, 0)[:, 0],

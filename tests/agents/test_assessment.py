@@ -123,7 +123,8 @@ def test_windows_that_close_together_come_out_as_one_by_one(head: Head) -> None:
 
 
 def test_what_another_encoder_made_of_a_frame_is_left_out_and_said(head: Head) -> None:
-    bare = view("s", NOON + MINUTE, {"pm25": 20.0, "no2": 15.0})
+    # At a site of the bundle's training: elsewhere no picture is shown beside sensors.
+    bare = view("biratnagar", NOON + MINUTE, {"pm25": 20.0, "no2": 15.0})
 
     def told(window: WindowView) -> Estimate:
         assessor = Assessor(head, size_ms=MINUTE, lateness_ms=0, snapshots={})
@@ -153,6 +154,31 @@ def test_a_pollutant_that_the_bundle_never_learned_is_not_imputed(tmp_path: Path
     assert kinds == {"pm25": "measured", "pm10": "imputed", "no2": "imputed", "so2": "measured"}
     assert estimate.model is not None
     assert set(estimate.model.sensors) == {"pm25", "pm10", "no2"}
+
+
+@pytest.mark.parametrize(("station", "looks"), [("s", False), ("biratnagar", True)])
+def test_a_picture_is_shown_beside_sensors_only_where_the_bundle_was_trained(
+    head: Head, station: str, looks: bool
+) -> None:
+    """At a site that it never saw, it makes the estimate worse than the sensors alone (docs/model.md)."""
+    assert ("biratnagar" in head.bundle.manifest.training.sites) is True
+
+    def told(values: dict[str, float], picture: bool) -> Estimate:
+        window = view(station, NOON + MINUTE, values)
+        window = with_frame(window, head.bundle.encoder) if picture else window
+        assessor = Assessor(head, size_ms=MINUTE, lateness_ms=0, snapshots={})
+        [estimate] = assessor.run([Close(window)], NOON, lambda _: None).estimates
+        return estimate
+
+    blind, seeing = told({"pm10": 60.0}, False), told({"pm10": 60.0}, True)
+    assert blind.model is not None
+    assert seeing.model is not None
+    assert seeing.sides == "both"
+    assert (seeing.model != blind.model) is looks
+    assert (seeing.pollutants != blind.pollutants) is looks
+    assert ("image" in seeing.model.shares) is looks
+    only = told({}, True)
+    assert only.model is not None, "where there is nothing else it is what there is"
 
 
 def from_a_camera(head: Head, end: int, history: History, pm25: float) -> tuple[Estimate, History]:

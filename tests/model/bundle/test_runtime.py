@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from model.bundle.bundle import PATTERNS, Bundle
+from model.bundle.bundle import PATTERNS, UNSEEN_AQI, UNSEEN_AQI_WITHOUT_PM25, Bundle
 from model.bundle.runtime import Encoder, Head, HeadOutput, pattern_index, pool, trusted_readings
 from schemas.errors import ArrayError
 from schemas.parameters import POLLUTANTS
@@ -227,6 +227,15 @@ def test_an_interval_at_a_site_never_seen_is_wider_by_what_the_bundle_says(head:
         return float(np.log1p(out.sensors_hi[0, 0]) - np.log1p(out.sensors[0, 0]))
 
     assert half(unseen) == pytest.approx(head.bundle.unseen("pm25") * half(seen), rel=1e-4)
+
+
+@pytest.mark.parametrize(("name", "factor"), [("pm25", UNSEEN_AQI), ("pm10", UNSEEN_AQI_WITHOUT_PM25)])
+def test_the_interval_of_the_aqi_is_wider_there_too(head: Head, name: str, factor: float) -> None:
+    seen, unseen = (says(head, alone(name, 60.0), one) for one in (False, True))
+    assert seen.aqi.tobytes() == unseen.aqi.tobytes()
+    assert unseen.aqi_hi[0] - unseen.aqi[0] == pytest.approx(
+        factor * (seen.aqi_hi[0] - seen.aqi[0]), rel=1e-4
+    )
 
 
 def test_values_behind_a_mask_change_nothing(head: Head) -> None:
