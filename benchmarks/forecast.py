@@ -16,10 +16,12 @@ import numpy as np
 from forecast.bundle import DEFAULT_FORECAST_BUNDLE, ForecastBundle
 from forecast.features import LOOKBACK, PAST
 from forecast.hours import StationHours
+from forecast.models import ANCHORS
 from forecast.outlook import Outlook
 from forecast.panel import HORIZON
-from forecast.running import RunningRecord
+from forecast.running import RunningRecord, place_of_hour
 from forecast.stored import OUTLOOKS, StationOutlook
+from forecast.taught import LocalRecord
 from forecast.weather import WeatherAtHand
 from fusion.intake import DEFAULT_STANDARDS
 from schemas.parameters import POLLUTANTS
@@ -47,7 +49,16 @@ def city(stations: int) -> dict[str, StationOutlook]:
         weather.values = random.normal(5.0, 3.0, weather.values.shape).astype(np.float32)
         if number % 2:
             weather.values[LOOKBACK:] = np.nan
-        found[name] = StationOutlook(name, _HOUR * HOUR_MS, hours, weather, RunningRecord())
+        found[name] = StationOutlook(name, _HOUR * HOUR_MS, hours, weather, RunningRecord(), local=taught())
+    return found
+
+
+def taught() -> LocalRecord:
+    """That of a station that was foretold each hour: of every anchor one forecast comes true."""
+    found = LocalRecord()
+    for place, anchor in enumerate(ANCHORS):
+        at = place_of_hour(place, _HOUR - anchor)
+        found.made[at], found.kept[at] = _HOUR - anchor, 40.0
     return found
 
 
