@@ -21,6 +21,7 @@ def test_before_there_are_data_it_does_not_say_that_all_is_well(browser: Any, tm
         shows(page, ".hints", "There are no data yet")
         shows(page, ".sums", "2 stations")
         shows(page, ".sums", "2 of which nothing has come yet")
+        assert "values" not in page.text_content(".sums"), "none of nothing is no news"
         assert page.locator(".stations li", has_text="nothing yet").count() == 2
         # The past comes in: it is no fault of the stations' that it is of a while ago.
         made.parts.follower.moved_at = now_s() + 3600

@@ -124,8 +124,9 @@ export async function open(main, { go, query }) {
       sums,
       h("span", {}, t("city.stations", { count: number(count) })),
       count > state.latest.size ? h("span", { class: "dim" }, t("city.silent", { count: number(count - state.latest.size) })) : null,
-      h("span", {}, t("city.measured", { count: number(measured) })),
-      h("span", { class: "imputed" }, t("city.imputed", { count: number(imputed) })),
+      // Of nothing that is fresh there is nothing to count.
+      measured + imputed ? h("span", {}, t("city.measured", { count: number(measured) })) : null,
+      measured + imputed ? h("span", { class: "imputed" }, t("city.imputed", { count: number(imputed) })) : null,
       stale && !state.coming ? h("span", { class: "bad" }, t("city.stale", { count: number(stale) })) : null,
     );
     const standard = state.site.standards.find((one) => [...state.latest.values()].some((each) => each.index?.standard === one.id));
@@ -237,5 +238,5 @@ function hint(one) {
   return h("li", { class: one.what },
     h("a", { href: one.what === "alert" || one.what === "pending" ? "/alerts" : `/stations/${one.station}`, "data-go": "" },
       h("b", {}, t(`look.${one.what}`)), " ", one.told ? [one.told.code === "all_stale" ? "" : `${nameOf(one.station)}: `, told("hint", one.told, zoneOf(one.station))] : h("span", { lang: "en" }, one.text),
-      one.at && one.what !== "stale" ? h("span", { class: "dim" }, ` · ${t(one.what === "pending" ? "look.at" : "since", { at: moment(one.at, zoneOf(one.station)) })}`) : null));
+      one.at && one.what !== "stale" && one.told?.code !== "alert_told" ? h("span", { class: "dim" }, ` · ${t(one.what === "pending" ? "look.at" : "since", { at: moment(one.at, zoneOf(one.station)) })}`) : null));
 }
