@@ -40,9 +40,8 @@ _OLD_MS: Final = DAY_MS
 _AHEAD_MS: Final = DAY_MS
 #: What readings tell of.
 _CLOCK: Final[tuple[Trouble, ...]] = ("clock",)
-_PAYLOAD: Final[tuple[Trouble, ...]] = ("payload",)
 #: What a reading says something of.
-_OF_READINGS: Final = _CLOCK + _PAYLOAD
+_OF_READINGS: Final[tuple[Trouble, ...]] = ("clock", "payload")
 _MALFORMED: Final = (
     msgspec.MsgspecError,
     PydanticCustomError,

@@ -1,7 +1,7 @@
 """The one table of topics. Creation, checks and the AsyncAPI document are all made from it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from schemas.times import DAY_MS, HOUR_MS
@@ -40,17 +40,14 @@ STATIONS: Final = Topic("aq.stations.v1", "Station records, the newest per stati
 CAMERA_BANDS: Final = Topic(
     "aq.camera-bands.v1", "far bands that were found, the newest per station counts", cleanup="compact"
 )
-#: How long pixels are kept, wherever they lie, ms.
-_PIXELS_MS: Final = 6 * HOUR_MS
-#: Only closed segments can be dropped: without this, pixels would stay for a week.
-_DROPPED_HOURLY: Final[Mapping[str, str]] = {"segment.ms": str(HOUR_MS)}
 FRAMES: Final = Topic(
     "aq.frames.v1",
     "camera frames: raw image bytes, metadata in headers",
-    retention_ms=_PIXELS_MS,
+    retention_ms=6 * HOUR_MS,
     # Three times schemas.frame.MAX_FRAME_BYTES: an oversized one is refused with a reason, not by the broker.
     max_bytes=12 * _MIB,
-    extra=_DROPPED_HOURLY,
+    # Only closed segments can be dropped: without this, pixels would stay for a week.
+    extra={"segment.ms": str(HOUR_MS)},
 )
 #: Larger than any reading need be: an oversized one is refused with a reason, not by the broker.
 READINGS: Final = Topic("aq.readings.v1", "sensor readings", max_bytes=12 * _MIB)
@@ -71,12 +68,10 @@ ANNOTATIONS: Final = Topic(
 QUARANTINE: Final = Topic(
     "aq.quarantine.v1", "readings of stations that are not let in yet (gateway.unknown)", max_bytes=12 * _MIB
 )
-QUARANTINED_FRAMES: Final = Topic(
-    "aq.quarantined-frames.v1",
-    "camera frames of stations that are not let in yet, no longer than frames are kept",
-    retention_ms=_PIXELS_MS,
-    max_bytes=12 * _MIB,
-    extra=_DROPPED_HOURLY,
+QUARANTINED_FRAMES: Final = replace(
+    FRAMES,
+    name="aq.quarantined-frames.v1",
+    holds="camera frames of stations that are not let in yet, no longer than frames are kept",
 )
 DEVICES: Final = Topic("aq.devices.v1", "what devices say of themselves, told by gateways where it changes")
 FLEET: Final = Topic(
