@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from alerting.machine import Entry
-from alerting.membership import membership
 from alerting.rules import AlertRules, Rule
 from alerting.words import reason_of, retracted
 from aqi import standards
+from aqi.membership import membership
 from schemas.alert import Alert, Severity, alert_id
 from schemas.base import format_time, from_ms
 

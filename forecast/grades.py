@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aqi import standards
+from aqi.membership import degrees
 from aqi.standards import Measure, Standard
 from aqi.units import CANONICAL_UNIT, factor
 from forecast.panel import QUANTILES
@@ -44,7 +45,8 @@ def graded(
     (stations, pollutants): those that make its index. None where the standard has none of these.
 
     The index is the highest of the pollutants', as are its ends. That no pollutant is beyond a category is as
-    probable as it is of the one that is likeliest to be: they are taken to rise and fall together.
+    probable as it is of the one that is likeliest to be: they are taken to rise and fall together. How far
+    the index belongs to each category is that of the index alone, as in alerts: how sure it is says the rest.
     """
     scales = _scales(standard.id, reference_celsius)
     last = len(standard.categories) - 1
@@ -64,12 +66,14 @@ def graded(
     cumulative = np.concatenate([below, np.ones((1, *said.shape[:2]))])
     cumulative = np.maximum.accumulate(cumulative, axis=0)
     probabilities = np.round(np.diff(cumulative, axis=0, prepend=0.0), 4)
+    belongs = degrees(standard.id, indices[1])
     names = tuple(category.name for category in standard.categories)
     return [
         IndexForecast(
             standard=standard.id, lo=_whole(indices[0, row]), index=_whole(indices[1, row]),
             hi=_whole(indices[2, row]), categories=names,
             probabilities=tuple(tuple(probabilities[category, row].tolist()) for category in range(last + 1)),
+            membership=tuple(tuple(belongs[category, row].tolist()) for category in range(last + 1)),
         )
         if has[row]
         else None

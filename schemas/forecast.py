@@ -57,6 +57,22 @@ class IndexForecast(Record):
     probabilities: Annotated[
         tuple[_Hours, ...], Field(description="by category, that the hour's index lies in it")
     ]
+    membership: Annotated[
+        tuple[_Hours, ...],
+        Field(
+            description="by category, the degree to which the index of the medians belongs to it: within 5"
+            " points of an edge to both, summing to 1; 0 where there is no index; empty: made by a version"
+            " that did not tell"
+        ),
+    ] = ()
+
+    def degrees(self, hour: int) -> dict[str, float]:
+        """The categories to which the index of `hour` (0: the first) belongs, to what degree each; none where
+        that is not told.
+        """
+        return {
+            name: row[hour] for name, row in zip(self.categories, self.membership, strict=False) if row[hour]
+        }
 
 
 class ForecastReason(Record):

@@ -339,6 +339,7 @@ def forecast_points(forecast: Forecast, until: int | None = None) -> list[Point]
                     f"{name}:{row[hour]!r}"
                     for name, row in zip(index.categories, index.probabilities, strict=True)
                 ),
+                "membership": ",".join(f"{name}:{of!r}" for name, of in index.degrees(hour).items()),
             }  # fmt: skip
             points.append(Point("forecast_index", (("standard", index.standard), station), fields | made, at))
     for name, scores in forecast.scores.items():

@@ -228,6 +228,7 @@ def forecast(station: str, made: Forecast | None, now: int) -> ForecastAnswer:
             IndexFan(
                 standard=one.standard, index=one.index, lo=one.lo, hi=one.hi, categories=one.categories,
                 probabilities=tuple(tuple(round(p, 3) for p in row) for row in one.probabilities),
+                membership=one.membership,
             )
             for one in made.indices
         ),

@@ -191,6 +191,13 @@ class IndexFan(Document):
     probabilities: Annotated[
         tuple[tuple[float, ...], ...], Field(description="by category, the hours of each")
     ]
+    membership: Annotated[
+        tuple[tuple[float, ...], ...],
+        Field(
+            description="by category, the hours of each: the degree to which the index belongs to it, within"
+            " 5 points of an edge to both sides; empty where the forecast does not tell"
+        ),
+    ]
 
 
 class ForecastMove(Document):

@@ -85,6 +85,7 @@ _FORECAST: Final = docs.ForecastFan(
         docs.IndexFan(
             standard="us-epa-2024", index=(96, 93, 87), lo=(69, 62, 57), hi=(143, 152, 155),
             categories=("Good", "Moderate"), probabilities=((0.02, 0.05, 0.1), (0.98, 0.95, 0.9)),
+            membership=((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
         ),
     ),
 )  # fmt: skip

@@ -84,6 +84,9 @@ def _table(forecast: Forecast, intervals: bool, pollutants: Sequence[str]) -> Ta
         if index is not None:
             value, low, high = index.index[hour], index.lo[hour], index.hi[hour]
             cells.append("-" if value is None else f"{value} [{low}, {high}]" if intervals else str(value))
+            lesser = sorted(index.degrees(hour).items(), key=lambda pair: pair[1])[:-1]
+            if intervals:
+                cells[-1] += "".join(f", to {degree:.2f} {name}" for name, degree in lesser)
             chances = [row[hour] for row in index.probabilities]
             best = max(range(len(chances)), key=chances.__getitem__)
             cells.append(f"{index.categories[best]} {100 * chances[best]:.0f} %")

@@ -184,6 +184,10 @@ def test_points_lie_at_the_ends_of_their_hours(told):
     assert [point.time for point in mine] == [to_ms(one.issued_at) // 1000 + 3600 * n for n in range(1, 73)]
     assert mine[4].fields["p95"] == one.pollutants["pm25"].quantiles[6][4]
     assert mine[4].fields["hours_ahead"] == 5
+    [index] = [point for point in points if point.measurement == "forecast_index"][:1]
+    degrees = [float(part.rpartition(":")[2]) for part in str(index.fields["membership"]).split(",")]
+    assert sum(degrees) == pytest.approx(1.0)
+    assert len(degrees) in (1, 2)
     for point in points:
         assert point.line()
         assert all(re.fullmatch("[a-z0-9_]+", name) for name in point.fields), "InfluxDB refuses the others"

@@ -1,18 +1,13 @@
 """The rules file: the documented default set, and mistakes named with their line."""
 
-import itertools
 from importlib import resources
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from agents.rules_file import load
 from alerting.errors import RulesError
 from alerting.evidence import Evidence, weigh
-from alerting.membership import WIDTH, membership
 from alerting.rules import default, parse
-from aqi import standards
 from aqi.flags import FLAT_LINE, SPIKE
 from schemas.base import from_ms
 from schemas.estimate import FrameUse, Inputs
@@ -231,29 +226,6 @@ CAST = 'what = "nowcast"\nstandard = "us-epa-2024"'
 )  # fmt: skip
 def test_what_a_window_says(text, one, wanted):
     assert weigh(rule(text), one) == wanted
-
-
-@given(
-    st.sampled_from(["us-epa-2024", "in-naqi-2014", "uk-daqi", "eaqi-2025"]), st.floats(-50, 900, width=32)
-)
-def test_membership_is_shared_by_at_most_two_neighbours_and_sums_to_one(name, value):
-    standard = standards.load(name)
-    shares = membership(standard, value)
-    keys = [category.key for category in standard.categories]
-    assert sum(shares.values()) == pytest.approx(1)
-    assert all(0 < share <= 1 for share in shares.values())
-    places = [keys.index(key) for key in shares]
-    assert places in ([places[0]], [places[0], places[0] + 1])
-    if value == int(value) and value >= standard.categories[0].low:
-        # The category the index lies in never holds less than its neighbour.
-        assert shares[standard.category(int(value)).key] >= 0.5
-
-
-def test_membership_passes_over_an_edge_without_a_step():
-    standard = standards.load("us-epa-2024")
-    shares = [membership(standard, 50.5 + n / 10).get("moderate", 0.0) for n in range(-60, 61)]
-    assert all(0 <= after - before <= 0.1 / WIDTH for before, after in itertools.pairwise(shares))
-    assert (shares[0], shares[-1]) == (0.0, 1.0)
 
 
 def test_what_a_station_never_measures_is_not_missed():

@@ -62,6 +62,18 @@ def test_epa_unhealthy_begins_above_55_4() -> None:
     assert unhealthy == pytest.approx(0.5, abs=0.01)
 
 
+def test_near_an_edge_an_index_belongs_to_both_sides_whatever_its_spread() -> None:
+    standard = standards.load("us-epa-2024")
+    said = spread([0.0] * 8)
+    said[0, :, 0] = [20, 25, 30, 36.1, 40, 50, 60, 40]  # the median's index: 102
+    [found] = graded(said, ALL, standard, 25.0)
+    assert found is not None and found.index[0] == 102  # noqa: PT018
+    degrees = {name: row[0] for name, row in zip(found.categories, found.membership, strict=True)}
+    assert degrees["Unhealthy for Sensitive Groups"] == pytest.approx(0.65)
+    assert degrees["Moderate"] == pytest.approx(0.35)
+    assert sum(degrees.values()) == pytest.approx(1.0)
+
+
 def test_an_index_is_made_of_what_leads() -> None:
     standard = standards.load("us-epa-2024")
     said = np.concatenate([spread([500.0] * 8)] * 3)

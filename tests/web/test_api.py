@@ -572,6 +572,7 @@ FORECAST = Forecast(
         IndexForecast(
             standard="us-epa-2024", index=(40,) * 72, lo=(20,) * 72, hi=(90,) * 72,
             categories=("Good", "Moderate"), probabilities=((0.75,) * 72, (0.25,) * 72),
+            membership=((0.9,) * 72, (0.1,) * 72),
         ),
     ),
 )  # fmt: skip
@@ -588,6 +589,7 @@ def test_a_forecast_is_shown_until_its_hours_are_over(tmp_path):
         assert found["pollutants"]["pm25"]["quantiles"][3] == [3.0] * 72
         assert (found["pollutants"]["pm25"]["imputed_share"], found["model"]) == (0.5, "m")
         assert found["indices"][0]["probabilities"][1] == [0.25] * 72
+        assert found["indices"][0]["membership"] == [[0.9] * 72, [0.1] * 72]
         object.__setattr__(made.parts, "now", lambda: T0 + 3600.0 + 72 * 3600)
         assert made.json("/api/v1/forecast?station=a")["forecast"] is None
 

@@ -153,6 +153,13 @@ function said(shares, categories) {
   return `${categoryName(categories[best])} ${percent(shares[best])}`;
 }
 
+/** To which categories an hour's index belongs near an edge, the greater degree first; "" within one alone. */
+function between(block, hour, categories) {
+  const degrees = block.membership.map((row, level) => [row[hour - 1], level]).filter(([degree]) => degree > 0);
+  if (degrees.length < 2) return "";
+  return degrees.sort((a, b) => b[0] - a[0]).map(([degree, level]) => `${categoryName(categories[level])} ${percent(degree)}`).join(", ");
+}
+
 function asTable(made, curves, zone) {
   const block = made.indices[0];
   const categories = block ? categoriesOf(block) : [];
@@ -160,10 +167,11 @@ function asTable(made, curves, zone) {
   const range = ([lo, hi], hour) => h("td", { class: "num" }, `${number(lo[hour - 1])}–${number(hi[hour - 1])}`);
   return h("details", {}, h("summary", {}, t("forecast.table")),
     h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": t("forecast.title") }, h("table", {},
-      h("thead", {}, h("tr", {}, [t("forecast.hour"), `${t("forecast.median")}, ${curves.unit}`, ...(curves.half ? [t("forecast.half")] : []), t("forecast.wide"), ...(block ? [t("forecast.likeliest")] : [])].map((one) => h("th", { scope: "col" }, one)))),
+      h("thead", {}, h("tr", {}, [t("forecast.hour"), `${t("forecast.median")}, ${curves.unit}`, ...(curves.half ? [t("forecast.half")] : []), t("forecast.wide"), ...(block ? [t("forecast.likeliest"), t("forecast.between")] : [])].map((one) => h("th", { scope: "col" }, one)))),
       h("tbody", {}, hours.map((hour) => h("tr", {},
         h("th", { scope: "row" }, `+${hour} h · ${moment(made.at[hour - 1], zone)}`),
         h("td", { class: "num" }, `~${number(curves.median[hour - 1])}`),
         curves.half ? range(curves.half, hour) : null, range(curves.wide, hour),
-        block ? h("td", {}, said(block.probabilities.map((row) => row[hour - 1]), categories)) : null))))));
+        block ? h("td", {}, said(block.probabilities.map((row) => row[hour - 1]), categories)) : null,
+        block ? h("td", {}, between(block, hour, categories)) : null))))));
 }
