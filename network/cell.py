@@ -28,7 +28,7 @@ from network.conditioning import (
     with_bias,
     with_places,
 )
-from network.intervals import Intervals, checked
+from network.intervals import OF_REAL_SILENCE, Intervals, checked
 from network.kin import among_kin, by_others
 from network.members import Members, Silence
 from network.newcomers import (
@@ -235,7 +235,8 @@ def estimate(cell: Cell, t_ms: int, values: Float64) -> Estimates:
     variance = np.where(hour.trusted, left_alone, variance)
     by_kin, left_by_kin = by_others(cell.kin.given(hour.trusted), hour.deviation, hour.trusted)
     deviation = np.sqrt(variance * cell.intervals.size[kinds, rows])
-    reach = cell.intervals.threshold[pollutants, kinds, ages] * deviation
+    reach = cell.intervals.reach[pollutants, kinds, ages] * deviation
+    reach = reach * np.where(once, OF_REAL_SILENCE[ages], 1.0)
     center = hour.center + mean
     return Estimates(
         value=from_log(center, pollutants),

@@ -1,11 +1,13 @@
-"""Intervals that hold nine times in ten: two corrections of the stated deviation, both learned from errors.
+"""Intervals that hold nine times in ten: corrections of the stated deviation, all learned from errors.
 
-The *size* of a variable's errors beside what is stated for them, per kind of silence, moves over weeks. The
-*threshold*, per pollutant, kind and age of the silence, moves with every outcome as in `camera.conformal`
-(quantile tracking, Angelopoulos, Candes and Tibshirani 2023): it follows weather, for which the size is slow.
+The *size* of a variable's errors beside what is stated for them, per kind of silence, moves over weeks. How
+large they are *now* beside that, at all sensors of the pollutant that are heard, moves over hours: while the
+others are told badly (fireworks, a front), so is the one that is silent. The *threshold*, per pollutant, kind
+and age of the silence, moves with every outcome as in `camera.conformal` (quantile tracking, Angelopoulos,
+Candes and Tibshirani 2023): it follows weather, for which the size is slow.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -26,10 +28,17 @@ _BOUNDS: Final = (0.3, 8.0)
 #: Memory of the sizes, hours, and the weight of the belief that what is stated is right.
 _SIZE_HOURS: Final = 14 * 24.0
 _SIZE_PRIOR: Final = 24.0
+#: What errors are now: half of it is forgotten after six hours; and its bounds.
+_NOW_GAIN: Final = 1.0 - 0.5 ** (1.0 / 6.0)
+_NOW_BOUNDS: Final = (0.2, 6.0)
 #: Memory of the share of intervals that held, in outcomes.
 _ROLLING: Final = 500.0
 #: Intervals checked from which the share of them that held is told: fewer say nothing of nine in ten.
 _TOLD_FROM: Final = 30.0
+#: By age (`network.past.AGES`), how much larger the errors of a real silence are than those of the pretended
+#: ones that the intervals learn from: who only pretends goes on to teach, and a region moves on without who
+#: is silent. Seen at eight stations of Beijing, June 2013 to March 2015 (docs/network.md).
+OF_REAL_SILENCE: Final = np.array((1.04, 1.04, 1.04, 1.04, 1.04, 1.06, 1.08, 1.10))
 #: Squared score beyond which an error says no more about the size.
 _EXTREME: Final = 25.0
 
@@ -44,6 +53,7 @@ class Intervals:
         threshold: (pollutants, kinds, ages) score within which nine of ten lie.
         rolling: the same, share of intervals that held, over about the last 500; what is meant, before any.
         checked: the same, how many were.
+        now: (pollutants, kinds) mean squared error of the last hours over `size`; 1 where nobody tells.
     """
 
     size: Float64
@@ -51,6 +61,12 @@ class Intervals:
     threshold: Float64
     rolling: Float64
     checked: Float64
+    now: Float64 = field(default_factory=lambda: np.ones((len(POLLUTANTS), len(Silence))))
+
+    @property
+    def reach(self) -> Float64:
+        """(pollutants, kinds, ages) deviations, of the variable's own size, within which nine of ten lie."""
+        return self.threshold * _followed(self.now)[:, :, None]
 
     @property
     def held(self) -> Float64:
@@ -75,6 +91,14 @@ class Intervals:
         )
 
 
+def _followed(now: Float64) -> Float64:
+    """(pollutants, kinds) factor of the deviations: on the log scale half of what errors are now, for the
+    sensors do not err alike.
+    """
+    factor: Float64 = np.sqrt(np.sqrt(now))
+    return factor
+
+
 def _faded(size: Float64, count: Float64, known: Bool, of_pollutant: Float64) -> tuple[Float64, Float64]:
     """(kinds, d) sizes after an hour: of who is silent they fade into what they are at the others of its
     pollutant, and what they rest on goes with them."""
@@ -93,10 +117,13 @@ def checked(intervals: Intervals, asked: list[tuple[int, Float64, Float64]], pol
         intervals.threshold.copy(), intervals.rolling.copy(), intervals.checked.copy(),
     )  # fmt: skip
     of_pollutant = (np.arange(len(POLLUTANTS))[:, None] == pollutants).astype(np.float64)
+    followed = _followed(intervals.now)[pollutants].T
+    squares, of_now = np.zeros(intervals.now.shape), np.zeros(intervals.now.shape)
     for age, error, stated in asked:
         known = ~np.isnan(error)
         square = np.where(known, np.minimum((error / stated) ** 2, _EXTREME), 0.0)
-        score = np.sqrt(square / intervals.size)
+        relative = square / intervals.size
+        score = np.sqrt(relative) / followed
         missed = np.where(known, score > threshold[pollutants, :, age].T, False)
         outcomes = np.einsum("kd,pd->pk", known.astype(np.float64), of_pollutant)
         misses = np.einsum("kd,pd->pk", missed.astype(np.float64), of_pollutant)
@@ -107,10 +134,14 @@ def checked(intervals: Intervals, asked: list[tuple[int, Float64, Float64]], pol
         seen[:, :, age] += outcomes
         gain = np.minimum(outcomes / np.maximum(np.minimum(seen[:, :, age], _ROLLING), 1.0), 1.0)
         rolling[:, :, age] += gain * (1.0 - share - rolling[:, :, age])
+        squares += np.einsum("kd,pd->pk", relative, of_pollutant)
+        of_now += outcomes
         count += known
         gain_of_size = np.where(known, 1.0 / np.minimum(count + _SIZE_PRIOR, _SIZE_HOURS), 0.0)
         size += gain_of_size * (square - size)
     if asked:
         known = np.any([~np.isnan(error) for _, error, _ in asked], axis=0)
         size, count = _faded(size, count, known, of_pollutant)
-    return Intervals(size, count, threshold, rolling, seen)
+    told = np.where(of_now > 0.0, squares / np.maximum(of_now, 1.0), 1.0)
+    now = np.clip(intervals.now + _NOW_GAIN * (told - intervals.now), *_NOW_BOUNDS)
+    return Intervals(size, count, threshold, rolling, seen, now)

@@ -3,8 +3,8 @@
 At each hour a sensor that is heard differs from what the others expect of it. That difference lasts: an hour
 on it is much the same, after a day what is left is the station's mean difference of the day, after a month
 little. How much is left is learned by regression, per pollutant, kind of silence and age, from silences that
-are only pretended: three shadows stand at a fixed hour each, as a sensor that fell silent then, and are
-moved on when they are as old as they may be.
+are only pretended: three shadows stand at an hour each, as a sensor that fell silent then, and are moved on
+an hour after they were as old as they may be: so each age is seen at all hours of the day.
 """
 
 from dataclasses import dataclass, replace
@@ -140,7 +140,7 @@ def observed(
             )
             asked.append(ShadowAnswer(age, said, difference - said))
             _add(moments[..., kind_age], first / spread, day / spread, difference / spread, of_pollutant)
-        if age >= oldest:
+        if age > oldest:
             at[number], last[number], mean[number] = hour, difference, past.day
             # A difference and a mean are asked for together.
             mean[number] = np.where(np.isnan(past.day), difference, past.day)

@@ -30,7 +30,7 @@ def test_nine_of_ten_hold_however_wrong_the_stated_deviation_is(scale: float) ->
     for hour in range(3000):
         error = errors(random, scale)
         if hour >= 1000:
-            reach = np.sqrt(intervals.size) * intervals.threshold[POLLUTANTS_OF, :, AGE].T
+            reach = np.sqrt(intervals.size) * intervals.reach[POLLUTANTS_OF, :, AGE].T
             held.append(np.abs(error[Silence.STATION]) <= reach[Silence.STATION])
         intervals = checked(intervals, [(AGE, error, stated)], POLLUTANTS_OF)
     assert np.mean(held) == pytest.approx(1 - ALPHA, abs=0.015)
@@ -60,6 +60,8 @@ def test_what_was_not_asked_is_not_moved() -> None:
     ages = [age for age in range(len(AGES)) if age != AGE]
     np.testing.assert_array_equal(after.threshold[:, :, ages], before.threshold[:, :, ages])
     np.testing.assert_array_equal(after.threshold[[1, 3, 4, 5]], before.threshold[[1, 3, 4, 5]])
+    np.testing.assert_array_equal(after.now[:, others], before.now[:, others])
+    np.testing.assert_array_equal(after.now[[1, 3, 4, 5]], before.now[[1, 3, 4, 5]])
     assert (after.threshold[[0, 2], Silence.STATION, AGE] > before.threshold[0, 0, AGE]).all()
     assert (after.count[Silence.STATION] == 1).all()
     # And what came in is as it was.
@@ -70,8 +72,29 @@ def test_an_hour_without_errors_changes_nothing() -> None:
     before = Intervals.fresh(D)
     nothing = np.full((len(Silence), D), np.nan)
     after = checked(before, [(AGE, nothing, np.ones_like(nothing))], POLLUTANTS_OF)
-    for name in ("size", "count", "threshold", "rolling", "checked"):
+    for name in ("size", "count", "threshold", "rolling", "checked", "now"):
         np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
+
+
+def test_while_the_others_are_told_badly_the_interval_of_who_is_silent_is_wider_for_hours() -> None:
+    """Of its own pollutant and kind; who is silent has no errors, and the size is slow."""
+    random, intervals = np.random.default_rng(5), Intervals.fresh(D)
+    stated, reaches = np.ones((len(Silence), D)), []
+    for hour in range(1000):
+        error = errors(random, 3.0 if 900 <= hour < 906 else 1.0)
+        error[:, [0, 4]] = np.nan
+        error[:, 5:] = (
+            error[:, 5:] if hour < 900 else np.nan
+        )  # from then on nobody tells of the other pollutant
+        intervals = checked(intervals, [(AGE, error, stated)], POLLUTANTS_OF)
+        reaches.append(intervals.reach * np.sqrt(intervals.size[Silence.STATION, 0]))
+    before, during, after = reaches[899], reaches[905], reaches[960]
+    place = (0, Silence.STATION, AGE)
+    assert during[place] > 1.25 * before[place]
+    assert after[place] < 1.15 * before[place]
+    assert during[0, Silence.SENSOR, AGE] < 1.1 * before[0, Silence.SENSOR, AGE]
+    assert intervals.now[2, Silence.STATION] == pytest.approx(1.0, abs=0.01)
+    assert intervals.now[0, Silence.STATION] != pytest.approx(1.0, abs=0.001)
 
 
 @given(st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=60))
@@ -84,6 +107,8 @@ def test_whatever_comes_the_bounds_hold(scores: list[float]) -> None:
     assert (intervals.threshold <= _BOUNDS[1]).all()
     assert (intervals.size > 0).all()
     assert (intervals.size <= 25.0).all()
+    assert (intervals.now > 0).all()
+    assert (intervals.reach <= 2.0 * _BOUNDS[1]).all()
     assert ((intervals.rolling >= 0) & (intervals.rolling <= 1)).all()
 
 

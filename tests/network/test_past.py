@@ -33,9 +33,12 @@ def test_shadows_are_asked_at_the_ages_that_are_theirs() -> None:
     ages = [answer.age for asked in answers for answer in asked]
     assert min(ages) == 1
     assert max(ages) == SHADOWS[-1][0]
-    # The youngest shadow answers every hour, one of no age apart: what is as old as it may be begins anew.
+    # The youngest shadow answers every hour but the one in which it begins anew: it is then too old.
     young = [[answer.age for answer in asked if answer.age <= SHADOWS[0][0]] for asked in answers[1:]]
-    assert young == [[hour % 24 + 1] for hour in range(len(young))]
+    assert young == [[hour % 25 + 1] if hour % 25 < 24 else [] for hour in range(len(young))]
+    # So each age is asked for at all hours of the day: what is seen at noon alone is no rule of the night.
+    for age in (1, 12, 24):
+        assert {hour % 24 for hour, asked in enumerate(young) if asked == [age]} == set(range(24))
     for asked in answers:
         classes = [number for answer in asked for number, (oldest, youngest) in enumerate(SHADOWS)
                    if youngest <= answer.age <= oldest]  # fmt: skip
