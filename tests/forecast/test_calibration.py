@@ -39,6 +39,18 @@ def test_an_outcome_counts_only_when_its_hour_has_come() -> None:
     assert first == [11, 34]
 
 
+def test_of_origins_some_hours_apart_no_hour_to_come_is_learned_from() -> None:
+    """Five hours apart: an hour after origin 10 has come at origin 11, 24 hours after it at origin 15."""
+    said, truth = shifted(1, 60)
+    truth[:, 10] = 1000
+    altered = truth.copy()
+    altered[:, 10] = 0
+    differ = (calibrated(said, truth, (1, 24), 5) != calibrated(said, altered, (1, 24), 5)).any(
+        axis=(0, 3, 4)
+    )
+    assert [int(np.flatnonzero(column)[0]) for column in differ.T] == [11, 15]
+
+
 def test_what_was_not_measured_teaches_nothing_and_no_outcome_moves_it_far() -> None:
     state = Calibration.new(1, 1, 1)
     said = np.array([1, 2, 3, 4, 5, 6, 7, 4], np.float32).reshape(1, 1, 8)

@@ -10,7 +10,8 @@ from forecast.contest import Contest
 from forecast.features import LOOKBACK, OriginFeatures
 from forecast.local import HIGHEST, KEPT, TERMS, Lessons, LocalRows, corrected, local_rows, solved
 from forecast.models import ANCHORS
-from forecast.panel import Panel
+from forecast.panel import CHANNELS, Panel
+from forecast.rehearsal import rehearsed
 from forecast.taught import LocalRecord
 from schemas.parameters import POLLUTANTS
 from tests.forecast.test_outlook import BEGINS, air, typical
@@ -153,6 +154,87 @@ def test_rows_are_of_what_was_known_then_and_the_same_from_a_week_as_from_all() 
             then = local_rows(OriginFeatures(other), typical(), np.array([origin]), ahead)
             np.testing.assert_array_equal(now.terms, then.terms)
             np.testing.assert_array_equal(now.last, then.last)
+
+
+def test_the_terms_are_what_they_are_called() -> None:
+    """Of an hour foretold at 39 and of its station's clock, each from the plain series."""
+    values = air(2, 120)
+    values[0, 100:104, 1] = np.nan
+    panel = Panel(("a", "b"), BEGINS, (8.0, 5.0), values)
+    for row, origin, ahead, pollutant in ((0, 110, 5, 0), (1, 100, 30, 2), (0, 110, 8, 1)):
+        rows = local_rows(OriginFeatures(panel), typical(), np.array([origin]), ahead)
+        own, near = values[row, :, pollutant], values[1 - row, :, pollutant]
+        target = origin + ahead
+        same = [target - 24 * days for days in range(1, 6) if target - 24 * days <= origin][:2]
+        day_before, two_before = (own[hour] for hour in same)
+        last = own[origin]
+        level = np.nanmean(own[origin - 71 : origin + 1])
+        day = 2 * np.pi * ((BEGINS + target + panel.offsets[row]) % 24) / 24
+        wanted = [
+            (two_before if np.isnan(day_before) else day_before) - last, two_before - last,
+            *(np.nanmean(own[origin - hours + 1 : origin + 1]) - last for hours in (3, 24, 72)),
+            last - own[origin - 1], near[origin] - last,
+            level, *(level * part for part in (np.sin(day), np.cos(day), np.sin(2 * day), np.cos(2 * day))),
+        ]  # fmt: skip
+        assert len(wanted) == len(TERMS) - 1
+        np.testing.assert_allclose(rows.terms[row, 0, pollutant], np.nan_to_num(wanted), rtol=2e-3, atol=2e-3)
+        assert rows.last[row, 0, pollutant] == last
+
+
+def test_half_of_what_was_learned_is_gone_after_half_a_year_and_a_step_counts_as_its_hours() -> None:
+    lessons, kept = Lessons.of(1, 1), np.full((1, P, KEPT), 60.0, np.float16)
+    outcome, half_a_year = np.full((1, P), 55.0, np.float32), 24 * 180
+    lessons.learn(0, nothing_known(1), kept, outcome, USUAL, half_a_year)
+    first = lessons.sums.copy()
+    assert first.any()
+    np.testing.assert_allclose(lessons.tallies[..., 0], half_a_year)
+    lessons.learn(0, nothing_known(1), kept, outcome, USUAL, half_a_year)
+    np.testing.assert_allclose(lessons.sums, 1.5 * first, rtol=1e-3)
+    np.testing.assert_allclose(lessons.tallies[..., 0], 1.5 * half_a_year)
+
+
+def test_far_ahead_a_line_and_how_far_it_is_believed_follow_later() -> None:
+    lessons = Lessons.of(1, 2)
+    kept = np.broadcast_to(np.array([100, 100, 50, 70, 70], np.float16), (1, P, KEPT))
+    for _ in range(200):
+        for place in (0, 1):
+            lessons.learn(place, nothing_known(1), kept, np.full((1, P), 60.0, np.float32), USUAL)
+    by = lessons.correction((1, 72))
+    assert (by.lines[0, 0, :, :, 0] < by.lines[0, 1, :, :, 0] - 0.05).all()
+    assert (by.trust[0, 0] > by.trust[0, 1] + 0.05).all()
+
+
+@pytest.mark.parametrize("horizon", [1, 24])
+def test_a_rehearsal_learns_from_an_hour_that_has_come_and_seldom_as_fast_as_often(horizon: int) -> None:
+    def reached(step: int, altered: int | None = None) -> np.ndarray:
+        origins = np.arange(96, 96 + 24 * 30, step)
+        values = np.full((1, origins[-1] + horizon + 1, len(CHANNELS)), 50.0, np.float32)
+        said = np.broadcast_to(fan(1, 100.0)[:, None], (1, len(origins), 1, P, 8)).copy()
+        truth = values[:, origins + horizon, None, :P].copy()
+        if altered is not None:
+            truth[:, altered] = 400.0
+        features = OriginFeatures(Panel(("a",), BEGINS, (0.0,), values))
+        local, _ = rehearsed([said], truth, features, origins, (horizon,), typical(), step)
+        return local[0, :, 0, 0, 3]
+
+    often, seldom = reached(1), reached(5)
+    assert abs(seldom[-1] - often[-1]) < 0.1 * abs(100 - often[-1])
+    changed = int(np.flatnonzero(reached(5, altered=20) != seldom)[0])
+    assert changed == 20 + -(-horizon // 5)
+
+
+def test_in_a_rehearsal_the_corrected_mix_is_scored_by_what_it_says_itself() -> None:
+    """The mix errs by 50, another model by 30; corrected it soon errs by less, and the other is silent."""
+    origins = np.arange(96, 96 + 24 * 20, 3)
+    values = np.full((1, origins[-1] + 2, len(CHANNELS)), 50.0, np.float32)
+    other, mix = (
+        np.broadcast_to(fan(1, mean)[:, None], (1, len(origins), 1, P, 8)).copy() for mean in (80.0, 100.0)
+    )
+    truth = values[:, origins + 1, None, :P].copy()
+    features = OriginFeatures(Panel(("a",), BEGINS, (0.0,), values))
+    local, published = rehearsed([other, mix], truth, features, origins, (1,), typical(), 3)
+    np.testing.assert_array_equal(published[:, -1], local[:, -1])
+    assert local[0, -1, 0, 0, 3] < 70
 
 
 def test_an_hour_counts_once() -> None:
