@@ -43,6 +43,7 @@ from network.past import Past, age_class, observed
 from network.scale import from_log, to_log
 from network.silence import expected, kinds_of
 from network.sweep import LEAST, reconciled
+from network.winsorized import level_of_others, robust_mean
 from schemas.arrays import Bool, Float64
 from schemas.errors import ArrayError
 from schemas.times import HOUR_MS
@@ -194,7 +195,9 @@ def estimate(cell: Cell, t_ms: int, values: Float64) -> Estimates:
     hour = _listened(cell, t_ms, values)
     d = len(cell.members)
     silent = ~hour.trusted
-    mean = np.einsum("ij,j->i", hour.conditioned, np.where(hour.trusted, hour.deviation, 0.0))
+    mean = robust_mean(
+        cell.members, hour.conditioned, cell.settled.covariance, cell.heard, hour.deviation, hour.trusted
+    )
     variance = np.diagonal(hour.conditioned).copy()
     kinds = kinds_of(cell.members, hour.trusted)
     age = (t_ms - cell.last_ms) / HOUR_MS
@@ -395,7 +398,7 @@ def _begun(cell: Cell, t_ms: int, values: Float64) -> Cell:
     of_day = (t_ms // HOUR_MS) % 24
     near = means_of_others(cell.members, cell.level)
     daily = np.where(starting, np.einsum("ij,hj->hi", near, cell.daily), cell.daily)
-    first = np.einsum("ij,j->i", near, np.where(np.isnan(cell.level), 0.0, cell.level))
+    first = level_of_others(cell.members, near, cell.level)
     alone = near.sum(axis=1) == 0.0
     first = np.where(alone, to_log(values, cell.members.pollutants) - daily[of_day], first)
     return _settled_as(replace(cell, level=np.where(starting, first, cell.level), daily=daily), cell)
@@ -408,7 +411,7 @@ def _center(cell: Cell, t_ms: int) -> Float64:
     if not unheard.any():
         return center
     near = means_of_others(cell.members, cell.level)
-    others = np.einsum("ij,j->i", near, np.where(unheard, 0.0, center))
+    others = level_of_others(cell.members, near, center)
     return np.where(unheard, np.where(near.sum(axis=1) > 0.0, others, np.nan), center)
 
 
