@@ -284,7 +284,7 @@ class FusionStage:
                 view = views[estimate.station, to_ms(estimate.window.end)]
                 self._refuse_window(view, Refused("estimate_too_large", reason), letters)
                 continue
-            out.append(self._told(estimate, body, since, sight))
+            out += self._told(estimate, body, since, sight)
         out += self._amended(steps)
         out += letters.out()
         out += [
@@ -294,21 +294,24 @@ class FusionStage:
         self._count(assessed.estimates)
         return out
 
-    def _told(self, estimate: Estimate, body: bytes, averaged_since: int, sight: Sight | None) -> Out:
-        """An estimate on its way: to the region of its station, or to everybody."""
-        if self._regions is not None:
-            station = self._station_at(estimate.station, to_ms(estimate.window.start))
-            if station is not None and self._regions.has(station):
-                return self._regions.alone(estimate, station, averaged_since, sight)
-        return Out(self._estimates_topic, estimate.station.encode(), body)
+    def _told(self, estimate: Estimate, body: bytes, averaged_since: int, sight: Sight | None) -> list[Out]:
+        """An estimate on its way: to the region of its station, or, without regions, to everybody."""
+        if self._regions is None:
+            return [Out(self._estimates_topic, estimate.station.encode(), body)]
+        station = self._station_at(estimate.station, to_ms(estimate.window.start))
+        station = station or Station(station=estimate.station)
+        alone = self._regions.alone(estimate, station, averaged_since, sight)
+        return [*self._regions.moved(estimate, station), alone]
 
     def _amended(self, steps: Sequence[Step]) -> list[Out]:
         """Changes of the past, for the regions that keep averages of their own."""
+        if self._regions is None:
+            return []
         out = []
-        for step in steps if self._regions is not None else ():
-            view = step.view
-            station = self._station_at(view.station, view.start) if isinstance(step, Amend) else None
-            if station is not None and self._regions is not None and self._regions.has(station):
+        for step in steps:
+            if isinstance(step, Amend):
+                view = step.view
+                station = self._station_at(view.station, view.start) or Station(station=view.station)
                 out.append(self._regions.amended(amendment_in(view), station, view.end))
         return out
 

@@ -109,7 +109,10 @@ class NetworkStage:
             return mark
         if record.value is None:
             check_key(record, (record.key or b"").decode(errors="replace"), "station")
-            return RetiredStation((record.key or b"").decode(), _behind(headers))
+            region = headers.get(REGION)
+            return RetiredStation(
+                (record.key or b"").decode(), _behind(headers), None if region is None else region.decode()
+            )
         if is_amendment(record):
             amendment = Amendment.model_validate_json(record.value)
             check_key(record, amendment.station, "station")

@@ -1,7 +1,7 @@
 """What fusion tells a region of its stations, where the network stage is on.
 
-A station with a place or a region speaks through its region, on the partition of the region's name; one that
-has neither speaks for itself, as without a network.
+A station speaks through its region, on the partition of the region's name; one that has neither a place nor a
+region is a region of one: its own other pollutants and its past fill its gaps.
 """
 
 from typing import Final
@@ -10,19 +10,27 @@ from camera.sight import Sight
 from fusion.indices import standards_of
 from fusion.intake import reference
 from fusion.together.cameras import told_of, untaught
-from schemas.alone import MARK_TYPE, Alone, Mark
+from schemas.alone import ALONE_IN, MARK_TYPE, Alone, Mark
 from schemas.amendment import AMENDMENT_TYPE, Amendment
+from schemas.base import to_ms
 from schemas.estimate import Estimate
 from schemas.station import Station
 from settings.names import TopicNames
 from streams.accept import Keys
+from streams.join import BEGINNING
 from streams.stage import Out
 from streams.topics import ALONE
 
-#: Headers of a change of the past and of a tombstone: the region, and the end of the window (ms) behind
-#: which it stands.
+#: Headers of a change of the past and of a tombstone: the region (none: all), and the end of the window (ms)
+#: behind which it stands.
 REGION: Final = "x-region"
 BEHIND: Final = "x-behind"
+
+
+def region_of(station: Station) -> str:
+    """Name of the region that a station is of."""
+    placed = station.latitude is not None and station.longitude is not None
+    return station.region if station.region or placed else f"{ALONE_IN}{station.station}"
 
 
 class Regions:
@@ -34,13 +42,8 @@ class Regions:
         self._partitions = partitions
         self._source = source
         self._marked: int | None = None
-
-    @staticmethod
-    def has(station: Station | None) -> bool:
-        """Whether a station has a region."""
-        if station is None:
-            return False
-        return bool(station.region) or (station.latitude is not None and station.longitude is not None)
+        #: By station the region that it spoke in last, and the end of that window (ms).
+        self._spoke: dict[str, tuple[str, int]] = {}
 
     def alone(
         self, estimate: Estimate, station: Station, averaged_since: int, sight: Sight | None = None
@@ -52,7 +55,7 @@ class Regions:
         record = Alone(
             estimate=estimate,
             source=self._source,
-            region=station.region,
+            region=region_of(station),
             latitude=station.latitude,
             longitude=station.longitude,
             standards=standards_of(station),
@@ -63,23 +66,46 @@ class Regions:
         )
         return Out(
             self._topic, estimate.station.encode(), record.model_dump_json().encode(),
-            partition=self._keys.partition(station.region),
+            partition=self._keys.partition(region_of(station)),
         )  # fmt: skip
+
+    def moved(self, estimate: Estimate, station: Station) -> list[Out]:
+        """To regions that a station was of before: it speaks for itself elsewhere, they need not do so.
+
+        A successor knows them by the station's earlier versions, and says it once more.
+        """
+        region, end = region_of(station), to_ms(estimate.window.end)
+        before, until = self._spoke.get(estimate.station, (region, BEGINNING))
+        if end <= until:
+            return []
+        self._spoke[estimate.station] = region, end
+        if until > BEGINNING and before == region:
+            return []
+        former = {before, *(region_of(version) for version in station.earlier)} - {region}
+        behind = str(to_ms(estimate.window.start)).encode()
+        return [
+            Out(
+                self._topic, estimate.station.encode(), None, [(REGION, name.encode()), (BEHIND, behind)],
+                self._keys.partition(name),
+            )
+            for name in sorted(former)
+        ]  # fmt: skip
 
     def amended(self, amendment: Amendment, station: Station, end: int) -> Out:
         """A change of a station's past that stands behind the window that ends at `end` (ms)."""
         headers: list[tuple[str, bytes | None]] = [
             ("ce_type", AMENDMENT_TYPE),
-            (REGION, station.region.encode()),
+            (REGION, region_of(station).encode()),
             (BEHIND, str(end).encode()),
         ]
         return Out(
             self._topic, amendment.station.encode(), amendment.model_dump_json().encode(), headers,
-            self._keys.partition(station.region),
+            self._keys.partition(region_of(station)),
         )  # fmt: skip
 
     def retired(self, station: str, end: int) -> list[Out]:
         """A station was retired behind the window that ends at `end` (ms): whoever knows it is told."""
+        self._spoke.pop(station, None)
         headers: list[tuple[str, bytes | None]] = [(BEHIND, str(end).encode())]
         return [
             Out(self._topic, station.encode(), None, headers, partition)

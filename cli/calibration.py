@@ -12,7 +12,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from rich.console import Console
 
-from agents.network import stored_regions
+from agents.network import StoredRegions, stored_regions
 from aqi.correction import line_of, linear
 from aqi.errors import CorrectionError
 from cli.errors import CalibrationError
@@ -81,12 +81,12 @@ def suggest(
         connection = kafka_connection(settings)
         record = StationRegistry(connection, settings.kafka.prefix).record(station)
         regions = stored_regions(read_topic(connection, settings.kafka.names.of(NETWORK_STATE)))
-    watches = [learned.drift for _, learned in regions.values() if station in learned.roster]
-    if not watches:
+    watch = watch_over(station, regions)
+    if watch is None:
         raise CalibrationError(
             f"no region knows {station}: the network stage (network.enabled) has stored nothing of it"
         )
-    found = suggested(record, watches[0], pollutant)
+    found = suggested(record, watch, pollutant)
     if as_json:
         typer.echo(json.dumps([_plain(station, one) for one in found], indent=1, allow_nan=False))
     else:
@@ -96,6 +96,12 @@ def suggest(
                 console.print(line, markup=False)
     if plot is not None:
         _draw(plot, [one.found for one in found if one.found is not None])
+
+
+def watch_over(station: str, regions: StoredRegions) -> DriftWatch | None:
+    """The watch of the region that heard a station last: one that was moved is known in two."""
+    knowing = [learned for _, learned in regions.values() if station in learned.roster]
+    return max(knowing, key=lambda one: one.roster[station].heard).drift if knowing else None
 
 
 def suggested(record: Station, watch: DriftWatch, pollutant: Pollutant | None) -> list[Suggested]:

@@ -17,6 +17,7 @@ from cli.shared.wording import counted
 from fusion.together.learning import Learned
 from infra.connect import broker_at_hand
 from network.listening import SILENT_HOURS, Listening, listening
+from schemas.alone import ALONE_IN
 from schemas.base import format_time, from_ms
 from schemas.parameters import LABELS
 from settings.sections import Settings
@@ -27,7 +28,7 @@ app = typer.Typer(
     help="Stations that fill one another's gaps: the regions, and who listens to whom.", no_args_is_help=True
 )
 
-#: How the region of all stations is shown whose records name none.
+#: How the region of all stations is shown whose records name none, and have a place.
 _UNNAMED: Final = "(no name)"
 _NOTHING: Final = (
     "no region has learned anything yet: that is stored once an hour of the data's time, and only where"
@@ -75,7 +76,7 @@ def show_regions(regions: StoredRegions, console: Console) -> None:
     for name, (at, learned) in regions.items():
         members = learned.air.members
         table.add_row(
-            Text(name or _UNNAMED), str(len(members.stations)), str(len(members)), format_time(from_ms(at))
+            Text(_called(name)), str(len(members.stations)), str(len(members)), format_time(from_ms(at))
         )
     console.print(table)
     console.print(
@@ -90,7 +91,7 @@ def show_region(region: str, regions: StoredRegions, console: Console) -> None:
     members = learned.air.members
     console.print(
         Text(
-            f"region {region or _UNNAMED}: {counted(len(members.stations), 'station')},"
+            f"region {_called(region)}: {counted(len(members.stations), 'station')},"
             f" {counted(len(members), 'sensor')}, learned to {format_time(from_ms(at))}"
         )
     )
@@ -101,6 +102,11 @@ def show_region(region: str, regions: StoredRegions, console: Console) -> None:
     )  # fmt: skip
     found = listening(learned.air)
     console.print(fitting(console, (_table(found, named) for named in range(_NAMED, 0, -1))))
+
+
+def _called(region: str) -> str:
+    """A region in words: that of a station alone is called by it."""
+    return f"{region} (a station alone)" if region.startswith(ALONE_IN) else region or _UNNAMED
 
 
 def _found(region: str, regions: StoredRegions) -> tuple[int, Learned]:

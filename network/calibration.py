@@ -101,6 +101,13 @@ def suggestion(watch: DriftWatch, station: str, pollutant: Pollutant) -> Suggest
     known = departed(watch, station).get(pollutant)
     if known is not None and known.kind == "stuck":
         return "it is stuck: no correction helps, it wants to be looked at"
+    others = {
+        one.station
+        for column, one in enumerate(watch.variables)
+        if one.pollutant == pollutant and one.station != station and watch.days[0, Sum.HOURS, column] > 0
+    }
+    if not others:
+        return "no other station of its region measures it now: nobody tells by how much it is off"
     kept = watch.days[:, :, index].astype(np.float64)
     numbers = watch.day - 1 - np.arange(len(kept))
     usable = kept[:, Sum.HOURS] >= LEAST_HOURS
@@ -109,7 +116,8 @@ def suggestion(watch: DriftWatch, station: str, pollutant: Pollutant) -> Suggest
         first = max(known.since + 1, watch.day - _OF_SLIDE) if known.kind == "slide" else known.since + 1
     taken = kept[usable & (numbers >= first)]
     if len(taken) < LEAST_DAYS:
-        return f"{len(taken)} days of it are known since it left; {LEAST_DAYS} are needed"
+        since = "" if known is None else " since it left"
+        return f"{len(taken)} whole days of it beside others are known{since}; {LEAST_DAYS} are needed"
     with_slope = known is None or known.kind != "offset"
     with_offset = known is None or known.kind == "step"
     wander = _WANDERS * float(noise_of(watch)[index])
@@ -117,11 +125,6 @@ def suggestion(watch: DriftWatch, station: str, pollutant: Pollutant) -> Suggest
     if fitted is None:
         return "it follows its neighbours too little: no line takes it back to them"
     slope, offset = fitted
-    others = {
-        one.station
-        for column, one in enumerate(watch.variables)
-        if one.pollutant == pollutant and one.station != station and watch.days[0, Sum.HOURS, column] > 0
-    }
     shown = np.flatnonzero(usable)[::-1]
     points = [
         DayPoint(

@@ -10,6 +10,8 @@ from schemas.features import Float32Bytes
 
 #: `ce_type` of a mark.
 MARK_TYPE: Final = b"skyfuse.mark.v1"
+#: Before its id: the region of a station that has neither a place nor a region, as no other is called.
+ALONE_IN: Final = "@"
 
 
 class WindowSight(Record):
@@ -28,7 +30,12 @@ class Alone(Record):
 
     estimate: Estimate
     source: Annotated[int, Field(ge=0, description="partition of the fusion stage that it comes from")]
-    region: Annotated[str, Field(description="its name; empty: of all stations that have a position")]
+    region: Annotated[
+        str,
+        Field(
+            description="its name; empty: of all stations that have a position; @ID: of that station alone"
+        ),
+    ]
     latitude: Annotated[float, Field(ge=-90, le=90)] | None = None
     longitude: Annotated[float, Field(ge=-180, le=180)] | None = None
     standards: Annotated[tuple[str, ...], Field(min_length=1, description="AQI standards, the first leads")]

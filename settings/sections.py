@@ -201,8 +201,8 @@ class NetworkSettings(_Section):
     enabled: Annotated[
         bool,
         Field(
-            description="whether estimates of stations with a position or a region go through the network"
-            " stage, which has to run then (`skyfuse worker network`)"
+            description="whether estimates go through the network stage, which has to run then"
+            " (`skyfuse worker network`)"
         ),
     ] = False
     radius_km: Annotated[

@@ -45,7 +45,7 @@ def network_stage(enabled: bool, members: Mapping[str, int]) -> Check:
     if enabled and fusing and not working:
         return Check(
             "network stage", "bad", "network.enabled is set, and no worker `network` takes part",
-            "stations with a place or a region publish nothing until one does: start `skyfuse worker network`"
+            "no station publishes anything until one does: start `skyfuse worker network`"
             " (compose: --profile network), or set network.enabled to false for all workers",
         )  # fmt: skip
     if working and not enabled:

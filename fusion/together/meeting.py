@@ -53,10 +53,12 @@ class Amended(NamedTuple):
 
 
 class RetiredStation(NamedTuple):
-    """A station that was taken out of service behind the window that ends at `end` (ms)."""
+    """A station that was taken out of service behind the window that ends at `end` (ms), or, where a `region`
+    is named, that is of another one since."""
 
     station: str
     end: int
+    region: str | None = None
 
 
 class LoggedRecord(NamedTuple):
@@ -227,10 +229,13 @@ class Meeting:
         if self._again(offset) and retired.end <= self._skip_to:
             return
         end = max(retired.end, self._next_end())
-        self._progress.gone[retired.station] = end
+        if retired.region is None:
+            self._progress.gone[retired.station] = end
+        else:
+            self._flow(retired.region).left[retired.station] = end
         self._firsts[end] = min(offset, self._firsts.get(end, offset))
         for name in sorted(self._flows):
-            if retired.station in self._flows[name].histories:
+            if retired.region in (None, name) and retired.station in self._flows[name].histories:
                 self._plan_hour(end, name)
 
     def _next_end(self) -> int:
@@ -268,6 +273,7 @@ class Meeting:
         gone = self._progress.gone
         self._progress.gone = {name: end for name, end in gone.items() if end_of(end, HOUR_MS) > kept}
         for flow in self._flows.values():
+            flow.left = {name: end for name, end in flow.left.items() if end_of(end, HOUR_MS) > kept}
             flow.versions.prune(kept)
 
     def _revise(self, met: MeetingOutput) -> None:

@@ -66,6 +66,8 @@ class RegionFlow:
         #: Of the hours that are not over: what was heard, and what was shown of stations.
         self.sums: dict[int, HourSums] = {}
         self.shown: dict[str, KnownStation] = {}
+        #: By station, the end of the window behind which it is of another region.
+        self.left: dict[str, int] = {}
         #: By the end of final windows, their inputs.
         self.totals: dict[int, int] = {}
         #: The region as some windows show it, by what it had learned and who is shown.
@@ -121,7 +123,7 @@ class RegionFlow:
             alone = window.alones.get(name)
             if alone is not None:
                 said[name] = says.said_of(name, alone.estimate)
-            elif end < self._progress.gone.get(name, end + 1) and says.tells(name):
+            elif end < self._gone(name, end + 1) and says.tells(name):
                 source = now.roster[name].source
                 if not final and not self._progress.closed(source, end):
                     window.lacking.add(source)
@@ -130,6 +132,10 @@ class RegionFlow:
                 if found.pollutants:
                     said[name] = found
         return now, said
+
+    def _gone(self, station: str, otherwise: int) -> int:
+        """End of the window behind which a station was retired or is of another region."""
+        return min(self._progress.gone.get(station, otherwise), self.left.get(station, otherwise))
 
     def _present(self, learned: Learned, shown: dict[str, KnownStation]) -> PresentRegion:
         """The region in a window; kept, for most windows show the same of it."""
@@ -209,8 +215,9 @@ class RegionFlow:
         size = self.rules.size
         newest = self.versions.latest().value
         for name, alone in sorted(window.alones.items()):
-            if self._progress.gone.get(name, end) < end:
-                del self._progress.gone[name]  # it speaks again
+            for gone in (self._progress.gone, self.left):
+                if gone.get(name, end) < end:
+                    del gone[name]  # it speaks again
             self.shown[name] = known_by(alone, self.shown.get(name) or newest.roster.get(name))
         said: dict[str, Testimony] | Refused
         if window.said is not None and window.said[0] is newest and not window.dirty and not window.lacking:
@@ -252,7 +259,9 @@ class RegionFlow:
     def over(self, hour: int, failed: list[Refused]) -> None:
         """All windows of an hour are final."""
         before = self.versions.latest().value
-        gone = frozenset(name for name, end in self._progress.gone.items() if end <= hour)
+        gone = frozenset(
+            name for name in (*self._progress.gone, *self.left) if self._gone(name, hour + 1) <= hour
+        )
         histories = {name: ring.latest().value for name, ring in self.histories.items()}
         sums = self.sums.pop(hour, HourSums())
         shown, self.shown = self.shown, {}

@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from agents.network import check_alone
-from agents.regions import Regions
+from agents.regions import Regions, region_of
 from camera.sight import CAMERA_SIZE, Sight
 from fusion.together.cameras import sight_of
 from schemas.alone import Alone, Mark, WindowSight
+from schemas.base import from_ms
 from schemas.errors import Refused
 from schemas.station import Station
 from schemas.times import HOUR_MS, end_of
@@ -18,6 +20,7 @@ from tests.agents.strangers import NOON
 from tests.agents.test_boundary import MINUTE, Fusion, Log, closing, reading
 from tests.fusion.together.towns import alone
 
+#: Of a third one there is no record.
 STATIONS = {b"a": b'{"station":"a","latitude":45.0,"longitude":9.0}', b"b": b'{"station":"b"}'}
 
 
@@ -26,7 +29,7 @@ def told(regions: bool) -> Fusion:
     if regions:
         fusion.stage._regions = Regions(TopicNames(), Keys(1), 1, 0)
     said = [
-        reading(log, NOON + n * MINUTE, ("pm25", 9.0 + n), station=name) for n in range(12) for name in "ab"
+        reading(log, NOON + n * MINUTE, ("pm25", 9.0 + n), station=name) for n in range(12) for name in "abc"
     ]
     fusion.handle([log.record(topics.STATIONS, key, value) for key, value in STATIONS.items()])
     fusion.handle(said, *closing())
@@ -34,14 +37,15 @@ def told(regions: bool) -> Fusion:
     return fusion
 
 
-def test_a_station_with_a_place_speaks_to_its_region_and_one_without_as_ever() -> None:
+def test_a_station_speaks_to_its_region_and_one_without_a_place_to_one_of_its_own() -> None:
     without, within = told(False), told(True)
     before = {(one.key, one.value) for one in without.broker.on(topics.ESTIMATES)}
-    published = {(one.key, one.value) for one in within.broker.on(topics.ESTIMATES)}
-    assert published == {one for one in before if one[0] == b"b"}
+    assert not within.broker.on(topics.ESTIMATES)
     handed = [one for one in within.broker.on(topics.ALONE) if one.key is not None]
     alone = [Alone.model_validate_json(one.value or b"") for one in handed]
-    assert {(b"a", one.estimate.model_dump_json().encode()) for one in alone} == before - published
+    said = [(one.estimate.station.encode(), one.estimate.model_dump_json().encode()) for one in alone]
+    assert set(said) == before
+    assert {(one.estimate.station, one.region) for one in alone} == {("a", ""), ("b", "@b"), ("c", "@c")}
     hours = {one.averaged_since for one in alone}
     assert hours == {end_of(NOON + MINUTE, HOUR_MS)}, "of any window, however many were worked on at a time"
     assert not without.broker.on(topics.ALONE)
@@ -79,6 +83,13 @@ def test_a_region_is_told_what_a_camera_shows_where_it_may_teach_it() -> None:
     assert known.sight is None, "its own sensors teach it"
 
 
+def test_no_region_that_people_name_is_one_of_a_station_alone() -> None:
+    assert region_of(Station(station="b", region="east")) == "east"
+    assert region_of(Station(station="b", latitude=45.0)) == "@b", "half a place is none"
+    with pytest.raises(ValidationError):
+        Station(station="a", region="@b")
+
+
 @pytest.mark.parametrize(
     ("vector", "code"),
     [(np.ones(CAMERA_SIZE + 1, "<f4"), "wrong_size"), (np.full(CAMERA_SIZE, 1e30, "<f4"), "out_of_range")],
@@ -90,3 +101,24 @@ def test_a_picture_of_impossible_numbers_is_refused(vector: np.ndarray, code: st
     with pytest.raises(Refused) as refused:
         check_alone(one.model_copy(update={"sight": sight}), HOUR_MS)
     assert refused.value.code == code
+
+
+def test_former_regions_are_told_once_that_a_station_has_moved() -> None:
+    regions = Regions(TopicNames(), Keys(1), 1, 0)
+    east, west = Station(station="a", region="east"), Station(station="a", region="west")
+    back = Station(station="a", region="west", valid_from=from_ms(NOON), earlier=(east,))
+
+    def told(of: Regions, station: Station, hour: int) -> list[tuple[bytes | None, bytes | None]]:
+        end = NOON // HOUR_MS * HOUR_MS + hour * HOUR_MS
+        out = of.moved(alone("a", end, {}).estimate, station)
+        assert all(one.value is None for one in out)
+        return [(dict(one.headers)["x-region"], dict(one.headers)["x-behind"]) for one in out]
+
+    behind = str(NOON // HOUR_MS * HOUR_MS + HOUR_MS).encode()
+    assert told(regions, east, 1) == []
+    assert told(regions, west, 2) == [(b"east", behind)]
+    assert told(regions, east, 1) == [], "a late window of before is no move"
+    assert told(regions, west, 3) == []
+    successor = Regions(TopicNames(), Keys(1), 1, 0)
+    assert told(successor, back, 2) == [(b"east", behind)], "its versions tell"
+    assert told(successor, back, 3) == []

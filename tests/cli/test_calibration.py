@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from agents.network import in_pieces
 from aqi.correction import correction, line_of
-from cli.calibration import correction_after, sensor_of, suggested, told, with_correction
+from cli.calibration import correction_after, sensor_of, suggested, told, watch_over, with_correction
 from cli.errors import CalibrationError
 from cli.main import app
 from cli.shared.calibration_plot import svg
@@ -123,6 +123,23 @@ def test_only_the_one_pollutant_is_corrected() -> None:
 def test_what_cannot_be_accepted_is_said(record: Station, given: str, words: str) -> None:
     with pytest.raises(CalibrationError, match=words):
         with_correction(record, "pm25", given)
+
+
+def test_of_a_station_alone_nobody_tells_how_far_it_is_off() -> None:
+    alone = replace(watch(), variables=(Variable("box", "pm25"), *(Variable(n, "co") for n in "bcdef")))
+    (said,) = suggested(station(Sensor(sensor="pm", parameters=("pm25",))), alone, None)
+    assert said.found is None
+    assert "no other station" in said.refusal
+
+
+def test_a_station_that_was_moved_is_watched_by_the_region_that_heard_it_last() -> None:
+    def region(heard: int, of: DriftWatch) -> tuple[int, Learned]:
+        return 0, Learned(roster={"box": KnownStation(None, (), 25.0, ("pm25",), heard, 0, "")}, drift=of)
+
+    old, new = watch(), watch()
+    assert watch_over("box", {"": region(1, old), "hills": region(2, new)}) is new
+    assert watch_over("box", {"": region(2, old), "hills": region(1, new)}) is old
+    assert watch_over("other", {"": region(2, old)}) is None
 
 
 def test_a_reference_is_not_corrected_by_others() -> None:

@@ -79,6 +79,15 @@ def test_eighty_columns_hold_it(region: str | None) -> None:
     assert "s001" in text
 
 
+def test_a_station_alone_is_a_region_that_is_called_by_it() -> None:
+    output = io.StringIO()
+    regions = {"@roof": (end(30), learned(30, 1))}
+    show_regions(regions, Console(file=output, width=80))
+    assert "@roof (a station alone)" in output.getvalue()
+    show_region("@roof", regions, Console(file=output, width=80))
+    assert "region @roof (a station alone): 1 station, 3 sensors" in output.getvalue()
+
+
 def test_a_wide_screen_names_more() -> None:
     assert shown(200, "", 9).count("s00") > shown(80, "", 9).count("s00")
 

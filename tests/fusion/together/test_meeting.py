@@ -8,6 +8,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from aqi.flags import GOOD, RATE_OF_CHANGE, SUSPECT
+from fusion.together.meeting import RetiredStation
 from network import region as network
 from network.members import Members, Position, Variable
 from schemas.alone import Alone, Mark
@@ -161,3 +162,40 @@ def test_a_silent_sensor_reads_what_the_offline_network_says_of_it() -> None:
             assert [found.value, found.lo, found.hi] == pytest.approx([value, lo, hi], rel=1e-6)
             compared += 1
     assert compared > 180
+
+
+def moved_town() -> list[Content]:
+    """Four of a town; the last one is of another region from the 30th hour on, and back after the 34th."""
+    log: list[Content] = []
+    told = air(4, 40)
+    for hour, end in enumerate(ends(40), 1):
+        there = not 30 < hour <= 34
+        for column, name in enumerate(STATIONS):
+            region = "town" if name != "d" or there else "hills"
+            if name == "d" and hour == 31:
+                log.append(RetiredStation("d", end - HOUR_MS, "town"))
+            if name == "d" and hour == 35:
+                log.append(RetiredStation("d", end - HOUR_MS, "hills"))
+            log.append(alone(name, end, {"pm25": float(told[hour - 1, column])}, region=region))
+        log += marks(end)
+    return log
+
+
+@pytest.mark.parametrize("step", [1, 7, 1000])
+def test_a_station_that_is_of_another_region_is_not_filled_by_the_one_before(step: int) -> None:
+    log = moved_town()
+    life = Life(rules(), log).run(len(log), step)
+    of_station = {end: one for (name, end), one in life.estimates().items() if name == "d"}
+    assert len(of_station) == 40
+    assert {one.pollutants["pm25"].kind for one in of_station.values()} == {"measured"}
+
+
+def test_crashes_do_not_bring_it_back() -> None:
+    log = moved_town()
+    calm = Life(rules(), log).run(len(log)).newest()
+    life = Life(rules(), log)
+    for upto in range(20, len(log) + 20, 20):
+        life.run(min(upto, len(log)), 5)
+        life.commit()
+        life.die()
+    assert life.run(len(log)).newest() == calm
