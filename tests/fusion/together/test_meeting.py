@@ -165,18 +165,17 @@ def test_a_silent_sensor_reads_what_the_offline_network_says_of_it() -> None:
 
 
 def moved_town() -> list[Content]:
-    """Four of a town; the last one is of another region from the 30th hour on, and back after the 34th."""
+    """Four of a town; the last one is of another region from within the 11th hour on, and back after two."""
     log: list[Content] = []
-    told = air(4, 40)
-    for hour, end in enumerate(ends(40), 1):
-        there = not 30 < hour <= 34
+    told = air(4, 60)
+    for number in range(1, 61):
+        end = START + number * SIZE
+        there = not 31 < number <= 37
         for column, name in enumerate(STATIONS):
             region = "town" if name != "d" or there else "hills"
-            if name == "d" and hour == 31:
-                log.append(RetiredStation("d", end - HOUR_MS, "town"))
-            if name == "d" and hour == 35:
-                log.append(RetiredStation("d", end - HOUR_MS, "hills"))
-            log.append(alone(name, end, {"pm25": float(told[hour - 1, column])}, region=region))
+            if name == "d" and number in (32, 38):
+                log.append(RetiredStation("d", end - SIZE, "town" if number == 32 else "hills"))
+            log.append(alone(name, end, {"pm25": float(told[number - 1, column])}, region=region, size=SIZE))
         log += marks(end)
     return log
 
@@ -184,16 +183,16 @@ def moved_town() -> list[Content]:
 @pytest.mark.parametrize("step", [1, 7, 1000])
 def test_a_station_that_is_of_another_region_is_not_filled_by_the_one_before(step: int) -> None:
     log = moved_town()
-    life = Life(rules(), log).run(len(log), step)
+    life = Life(rules(size=SIZE), log).run(len(log), step)
     of_station = {end: one for (name, end), one in life.estimates().items() if name == "d"}
-    assert len(of_station) == 40
+    assert len(of_station) == 60
     assert {one.pollutants["pm25"].kind for one in of_station.values()} == {"measured"}
 
 
 def test_crashes_do_not_bring_it_back() -> None:
     log = moved_town()
-    calm = Life(rules(), log).run(len(log)).newest()
-    life = Life(rules(), log)
+    calm = Life(rules(size=SIZE), log).run(len(log)).newest()
+    life = Life(rules(size=SIZE), log)
     for upto in range(20, len(log) + 20, 20):
         life.run(min(upto, len(log)), 5)
         life.commit()
