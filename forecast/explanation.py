@@ -20,18 +20,13 @@ from forecast.columns import Subject, columns
 from forecast.features import TOLD
 from forecast.mix import Mix
 from forecast.models import ANCHORS, ForecastInputs, PollutantRows, Ridge, Trees
+from forecast.telling import UNSHARED, USUAL, telling
 from forecast.trees import Forest
 from schemas.arrays import Float32, Float64, Int64
 from schemas.parameters import POLLUTANTS
 
-#: Shares smaller than this part of the largest one are not spoken of.
-_SMALL: Final = 0.15
 #: Forests whose paths are kept, some megabytes: those of two bundles.
 _FORESTS: Final = 48
-#: Things that a sentence names at most.
-_NAMED: Final = 3
-
-
 #: Quantiles of a column at which its dependence is shown.
 _SHOWN_AT: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -278,30 +273,33 @@ def shapley(forest: Forest, rows: Float32, beside: Float32) -> Float64:
     return found
 
 
-_WORDS: Final[Mapping[Subject, str]] = {
+_WORDS: Final[Mapping[str, str]] = {
     "own": "what it was here in the last days", "neighbours": "the neighbours",
     "others": "the other pollutants", "wind": "the wind now", "heat": "warmth and damp",
     "pressure": "the pressure", "rain": "rain now", "clock": "the time of day and year",
     "horizon": "how far ahead it is", "wind to come": "the wind to come",
     "heat to come": "warmth and damp to come", "pressure to come": "the pressure to come",
-    "rain to come": "rain to come",
+    "rain to come": "rain to come", USUAL: "what is usual",
+    UNSHARED: "the neural network, or zero as the floor",
 }  # fmt: skip
 
 
-def sentence(one: ForecastExplanation, facts: Mapping[Subject, str] = MappingProxyType({})) -> str:
-    """In words: which way, and what moves it most; `facts`: what stands behind a subject."""
-    change = one.mean - one.last
-    steady = abs(change) < 0.05 * max(one.last, 1.0)
-    head = "about as now" if steady else f"{'rising' if change > 0 else 'falling'} by {abs(change):.3g} ug/m3"
-    named = ", ".join(
-        f"{_WORDS[subject]} {by:+.3g}{f' ({facts[subject]})' if subject in facts else ''}"
-        for subject, by in _most(one)
-    )
-    rest = change - sum(by for _, by in _most(one))
-    return f"{head}, mainly: {named}; all else {rest:+.3g}" if named else f"{head}: nothing stands out"
+def sentence(one: ForecastExplanation, facts: Mapping[str, str] = MappingProxyType({})) -> str:
+    """In words: which way, what moves it most and what goes against that; `facts`: what stands behind a
+    subject.
+    """
+    told = telling(one.last, one.mean, one.shares, one.usual, one.unshared)
+    way = f"{'rising' if told.change > 0 else 'falling'} by {abs(told.change):.3g} ug/m3"
+    head = "about as now" if told.steady else way
+    if not (told.along or told.against):
+        return f"{head}: nothing stands out"
 
+    def named(parts: Sequence[tuple[str, float]]) -> str:
+        return ", ".join(
+            f"{_WORDS[part]} {by:+.3g}{f' ({facts[part]})' if part in facts else ''}" for part, by in parts
+        )
 
-def _most(one: ForecastExplanation) -> list[tuple[Subject, float]]:
-    order = sorted(one.shares.items(), key=lambda item: -abs(item[1]))
-    largest = abs(order[0][1]) if order else 0.0
-    return [(subject, by) for subject, by in order[:_NAMED] if abs(by) > _SMALL * largest]
+    if told.steady:
+        return f"{head}: {named((*told.along, *told.against))}; all else {told.rest:+.3g}"
+    against = f"; against it: {named(told.against)}" if told.against else ""
+    return f"{head}: {named(told.along) or 'many things a little'}{against}; all else {told.rest:+.3g}"

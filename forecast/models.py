@@ -443,8 +443,8 @@ class NetworkModel:
 
 
 def moved(said: Float32, offsets: Float32) -> Float32:
-    """Quantiles moved by `offsets` (..., 7) widths, then in order again; the mean stays."""
-    width = said[..., len(QUANTILES) - 1 : len(QUANTILES)] - said[..., :1]
-    out = said.copy()
-    out[..., :-1] += offsets * width
-    return ordered(out)
+    """Quantiles moved by `offsets` (..., 7) widths, in order again; the mean, by other models, within them."""
+    width = said[..., -2:-1] - said[..., :1]
+    out = ordered(np.concatenate([said[..., :-1] + offsets * width, said[..., -1:]], axis=-1))
+    out[..., -1] = np.clip(out[..., -1], out[..., 0], out[..., -2])
+    return out

@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from forecast.columns import Subject
+from forecast.columns import SKY, Subject
 from forecast.explanation import explained_rows, sentence
 from forecast.features import LOOKBACK
 from forecast.mix import Mix
@@ -63,7 +63,12 @@ def facts(inputs: ForecastInputs, row: int, pollutant: int, last: float) -> Mapp
         apart = (near - last) / max(last, 1.0)
         side = "above" if apart > 0 else "below"
         found["neighbours"] = "as here" if abs(apart) < _ALIKE else f"{abs(apart):.0%} {side} here"
-    speeds = inputs.features.weather[row, -_STANDS:, _SPEED]
+    sky = inputs.features.weather[row, -_STANDS:]
+    unheard = np.isnan(sky).all(axis=0)
+    for subject in dict.fromkeys(SKY):
+        if all(unheard[channel] for channel, other in enumerate(SKY) if other == subject):
+            found[subject] = "not known here"
+    speeds = sky[:, _SPEED]
     now = float(speeds[np.isfinite(speeds)][-1]) if np.isfinite(speeds).any() else None
     if now is not None:
         found["wind"] = f"{now:.1f} m/s"

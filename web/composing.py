@@ -13,6 +13,7 @@ from alerting.stored import read as read_alerts
 from aqi.standards import load
 from aqi.units import micrograms_per_ppb
 from fleet.condition import condition, stale_after_s
+from forecast.telling import telling
 from network.listening import Listening
 from schemas.base import format_time, from_ms, to_ms
 from schemas.errors import SkyfuseError, StateError
@@ -55,8 +56,6 @@ PREFIX: Final = "/api/v1"
 #: From light to dark, so that they differ without colour too; each beside its ink has a contrast over 4.5.
 SHADES: Final = ("#bfe8d9", "#f3d55b", "#ee9a3a", "#bf3a2b", "#8a2a6b", "#4a1030", "#26081a")
 _DARK_INK_UNTIL: Final = 3
-#: Subjects that are named of what moves a forecast.
-_MOVERS: Final = 3
 #: What takes a while to work out is kept for so long.
 SECONDS_KEPT: Final = 5
 
@@ -238,9 +237,9 @@ def forecast(station: str, made: Forecast | None, now: int) -> ForecastAnswer:
 
 def _move(reason: ForecastReason) -> ForecastMove:
     """What moves a forecast most; what is left of the change is said to be the rest."""
-    change = round(reason.mean - reason.last, 1)
-    most = sorted(reason.shares.items(), key=lambda pair: -abs(pair[1]))[:_MOVERS]
-    shares = {name: round(share, 1) for name, share in most if abs(share) >= 0.05}
+    told = telling(reason.last, reason.mean, reason.shares, reason.usual, reason.unshared)
+    change = round(told.change, 1)
+    shares = {name: round(by, 1) for name, by in (*told.along, *told.against) if abs(by) >= 0.05}
     return ForecastMove(
         hours=reason.hours, last=round(reason.last, 1), change=change, shares=shares,
         rest=round(change - sum(shares.values()), 1),

@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
@@ -67,13 +68,20 @@ def forecast_tables(forecast: Forecast) -> Iterator[Table]:
         yield _table(forecast, *shown)
 
 
+def _middle(chances: Sequence[float]) -> int:
+    """The category in the middle of what may come, which the median of the index lies in. The likeliest one may be
+    at either end, where none is likely.
+    """
+    return min(int(np.searchsorted(np.cumsum(chances), 0.5)), len(chances) - 1)
+
+
 def _table(forecast: Forecast, intervals: bool, pollutants: Sequence[str]) -> Table:
     table = Table(box=None, header_style="bold", caption_justify="left", pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("hour that ends", no_wrap=True)
     index = next(iter(forecast.indices), None)
     if index is not None:
         table.add_column("AQI", no_wrap=True)
-        table.add_column("likeliest", no_wrap=True)
+        table.add_column("category", no_wrap=True)
     there = [name for name in pollutants if name in forecast.pollutants]
     for name in there:
         table.add_column(LABELS[name], justify="right", no_wrap=True)
@@ -88,8 +96,8 @@ def _table(forecast: Forecast, intervals: bool, pollutants: Sequence[str]) -> Ta
             if intervals:
                 cells[-1] += "".join(f", to {degree:.2f} {name}" for name, degree in lesser)
             chances = [row[hour] for row in index.probabilities]
-            best = max(range(len(chances)), key=chances.__getitem__)
-            cells.append(f"{index.categories[best]} {100 * chances[best]:.0f} %")
+            middle = _middle(chances)
+            cells.append(f"{index.categories[middle]} {100 * chances[middle]:.0f} %")
         for name in there:
             said = forecast.pollutants[name]
             levels = [level[hour] for level in said.quantiles]

@@ -91,11 +91,21 @@ def test_what_trees_and_ridge_say_is_shared_out_whole() -> None:
 def test_in_words() -> None:
     up = ForecastExplanation("pm25", 12, 20.0, 32.0, 1.0, {"wind": 9.0, "rain": 0.1, "own": -3.0}, 4.9)
     assert sentence(up) == (
-        "rising by 12 ug/m3, mainly: the wind now +9, what it was here in the last days -3; all else +6"
+        "rising by 12 ug/m3: the wind now +9, the neural network, or zero as the floor +4.9; against it: what it"
+        " was here in the last days -3; all else +1.1"
     )
     assert (
         sentence(ForecastExplanation("pm25", 12, 20.0, 20.5, 0.0, {}, 0.5))
         == "about as now: nothing stands out"
+    )
+
+
+def test_what_goes_against_a_change_is_never_its_cause() -> None:
+    """Trees and ridge may cancel each other: the largest share of a rise may be a fall."""
+    up = ForecastExplanation("pm25", 12, 20.0, 32.0, 0.0, {"heat": -188.0, "heat to come": 150.0}, 50.0)
+    assert sentence(up, {"heat": "not known here"}) == (
+        "rising by 12 ug/m3: warmth and damp to come +150, the neural network, or zero as the floor +50;"
+        " against it: warmth and damp -188 (not known here); all else +0"
     )
 
 

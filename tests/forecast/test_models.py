@@ -11,7 +11,7 @@ from forecast.bundle import DEFAULT_FORECAST_BUNDLE, ForecastBundle, ForecastTab
 from forecast.errors import ForecastBundleError
 from forecast.features import LEVELS, TOLD, OriginFeatures, weather_ahead
 from forecast.mix import weighed
-from forecast.models import ForecastInputs, ForecastModel, PollutantRows, filled
+from forecast.models import ForecastInputs, ForecastModel, PollutantRows, filled, moved
 from forecast.panel import CHANNELS, Panel
 from schemas.parameters import POLLUTANTS
 from tests.forecast.small import small_bundle
@@ -221,3 +221,9 @@ def test_the_first_hours_do_not_see_the_weather_to_come() -> None:
     )
     np.testing.assert_array_equal(blind[:, :, :3], told[:, :, :3])
     assert (blind[:, :, 3] != told[:, :, 3]).any()
+
+
+def test_a_mean_lies_within_its_own_quantiles() -> None:
+    """Other models make it; where they disagree it would be less likely than all that is likely."""
+    said = np.array([[1.2, 2, 3, 4.5, 9, 20, 46, 0.1], [1, 2, 3, 4, 5, 6, 7, 90]], np.float32)
+    assert moved(said, np.zeros((2, 7), np.float32))[:, -1].tolist() == pytest.approx([1.2, 7.0])

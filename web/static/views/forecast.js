@@ -148,9 +148,12 @@ function chances(made, zone) {
   ];
 }
 
+/** The category in the middle of what may come, which the median of the index lies in, and its chance. */
 function said(shares, categories) {
-  const best = shares.indexOf(Math.max(...shares));
-  return `${categoryName(categories[best])} ${percent(shares[best])}`;
+  let below = 0;
+  const middle = shares.findIndex((share) => (below += share) >= 0.5);
+  const level = middle < 0 ? shares.length - 1 : middle;
+  return `${categoryName(categories[level])} ${percent(shares[level])}`;
 }
 
 /** To which categories an hour's index belongs near an edge, the greater degree first; "" within one alone. */
@@ -167,7 +170,7 @@ function asTable(made, curves, zone) {
   const range = ([lo, hi], hour) => h("td", { class: "num" }, `${number(lo[hour - 1])}–${number(hi[hour - 1])}`);
   return h("details", {}, h("summary", {}, t("forecast.table")),
     h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": t("forecast.title") }, h("table", {},
-      h("thead", {}, h("tr", {}, [t("forecast.hour"), `${t("forecast.median")}, ${curves.unit}`, ...(curves.half ? [t("forecast.half")] : []), t("forecast.wide"), ...(block ? [t("forecast.likeliest"), t("forecast.between")] : [])].map((one) => h("th", { scope: "col" }, one)))),
+      h("thead", {}, h("tr", {}, [t("forecast.hour"), `${t("forecast.median")}, ${curves.unit}`, ...(curves.half ? [t("forecast.half")] : []), t("forecast.wide"), ...(block ? [t("forecast.category"), t("forecast.between")] : [])].map((one) => h("th", { scope: "col" }, one)))),
       h("tbody", {}, hours.map((hour) => h("tr", {},
         h("th", { scope: "row" }, `+${hour} h · ${moment(made.at[hour - 1], zone)}`),
         h("td", { class: "num" }, `~${number(curves.median[hour - 1])}`),

@@ -1,0 +1,45 @@
+"""Which of the things that move a forecast are told to people, and in what order. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+#: Beside the subjects: what is foretold in an average hour, and what no share was made of.
+USUAL: Final = "usual"
+UNSHARED: Final = "unshared"
+#: Those that go the way of the change that are told at most; of those against it the largest is.
+_WITH: Final = 3
+#: Smaller parts of the largest are not told.
+_SMALL: Final = 0.15
+#: A smaller part of the last value (or of 1 ug/m3) is no change.
+_STEADY: Final = 0.05
+
+
+@dataclass(frozen=True)
+class Telling:
+    """Of a forecast's change since the last value (ug/m3): what goes its way, what goes against it, the
+    largest first, and what all else adds: together they are the change.
+    """
+
+    change: float
+    steady: bool
+    along: tuple[tuple[str, float], ...]
+    against: tuple[tuple[str, float], ...]
+    rest: float
+
+
+def telling(last: float, mean: float, shares: Mapping[str, float], usual: float, unshared: float) -> Telling:
+    """What is told of last + usual + all shares + unshared = mean.
+
+    Examples:
+        >>> told = telling(20.0, 32.0, {"wind": 9.0, "rain": 0.1, "own": -3.0}, 1.0, 4.9)
+        >>> told.along, told.against, round(told.rest, 6)
+        ((('wind', 9.0), ('unshared', 4.9)), (('own', -3.0),), 1.1)
+    """
+    change = mean - last
+    parts = sorted({**shares, USUAL: usual, UNSHARED: unshared}.items(), key=lambda part: -abs(part[1]))
+    large = [part for part in parts if abs(part[1]) > _SMALL * abs(parts[0][1])]
+    along = tuple(part for part in large if part[1] * change > 0)[:_WITH]
+    against = tuple(part for part in large if part[1] * change < 0)[:1]
+    rest = change - sum(by for _, by in (*along, *against))
+    return Telling(change, abs(change) < _STEADY * max(last, 1.0), along, against, rest)
