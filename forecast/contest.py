@@ -21,10 +21,13 @@ from schemas.parameters import POLLUTANTS
 _P: Final = len(POLLUTANTS)
 _A: Final = len(ANCHORS)
 #: What another model's mean absolute error has to be of the last one's, at most, by the hours (older ones
-#: counting less) that have come true: of one day, three, a week. A day may be a strange one, so it has to be
+#: counting less) that have come true: of one day, three, a week; of longer, the further ahead, since what is
+#: foretold a day ahead is wrong for a day on end (`_ALIKE_H`). A day may be a strange one, so it has to be
 #: plain that the last one was trained for other air; and the best of many is always a little lucky. The last
 #: one learns what a little is worth itself (`forecast.local`): less than a fifth is left to it.
 _BETTER: Final = ((23.0, 0.5), (68.0, 0.7), (150.0, 0.8))
+#: So many hours further ahead it takes as long again.
+_ALIKE_H: Final = 24.0
 
 
 @dataclass
@@ -98,7 +101,7 @@ class Contest:
 
     def leaders(self) -> Int64:
         """(anchors, pollutants): the place of the model that speaks."""
-        return leaders(self.errors, self.hours)
+        return leaders(self.errors, self.hours, np.array(ANCHORS)[:, None])
 
 
 def as_kept(medians: Float32) -> NDArray[np.float16]:
@@ -119,23 +122,27 @@ def counted(
     return errors * fades[..., None] + missed * counts[..., None], hours * fades + counts
 
 
-def leaders(errors: Float64, hours: Float64) -> Int64:
-    """The place of the model that speaks (...), of sums of absolute errors (..., models) over `hours` (...).
+def leaders(errors: Float64, hours: Float64, ahead: Int64) -> Int64:
+    """The place of the model that speaks (...), of sums of absolute errors (..., models) over `hours` (...)
+    of forecasts so many hours `ahead` (...).
 
     Examples:
         Where the last of three models errs by 10 ug/m3, one that errs by 7.5 speaks after a week, one that
-        errs by 4 after a day:
+        errs by 4 after a day, where they look one hour ahead; three days ahead after four days:
 
-        >>> leaders(np.array([4000.0, 3000.0, 4000.0]), np.array(400.0)).item()
+        >>> soon, late = np.array(1), np.array(72)
+        >>> leaders(np.array([4000.0, 3000.0, 4000.0]), np.array(400.0), soon).item()
         1
-        >>> leaders(np.array([400.0, 300.0, 400.0]), np.array(40.0)).item()
+        >>> leaders(np.array([400.0, 300.0, 400.0]), np.array(40.0), soon).item()
         2
-        >>> leaders(np.array([400.0, 160.0, 400.0]), np.array(40.0)).item()
+        >>> leaders(np.array([400.0, 160.0, 400.0]), np.array(40.0), soon).item()
         1
+        >>> leaders(np.array([400.0, 160.0, 400.0]), np.array(40.0), late).item()
+        2
     """
     usual = errors.shape[-1] - 1
     best = errors.argmin(axis=-1)
-    enough = np.zeros(hours.shape)
+    enough, hours = np.zeros(hours.shape), hours / (1 + ahead / _ALIKE_H)
     for since, share in _BETTER:
         enough = np.where(hours >= since, share, enough)
     found: Int64 = np.where(errors.min(axis=-1) < enough * errors[..., usual], best, usual)

@@ -288,7 +288,8 @@ def sentence(one: ForecastExplanation, facts: Mapping[str, str] = MappingProxyTy
     """In words: which way, what moves it most and what goes against that; `facts`: what stands behind a
     subject.
     """
-    told = telling(one.last, one.mean, one.shares, one.usual, one.unshared)
+    shares = {str(name): by for name, by in one.shares.items()}
+    told = telling(one.last, one.mean, shares, one.usual, one.unshared)
     way = f"{'rising' if told.change > 0 else 'falling'} by {abs(told.change):.3g} ug/m3"
     head = "about as now" if told.steady else way
     if not (told.along or told.against):

@@ -14,7 +14,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from forecast.features import LEVELS, TOLD, Normalisation, OriginFeatures, coming, future, lagged, past
-from forecast.panel import CHANNELS, HORIZON, QUANTILES, Panel
+from forecast.panel import CHANNELS, HORIZON, Panel
 from forecast.trees import Forest
 from schemas.arrays import Float32, Int64
 from schemas.parameters import POLLUTANTS
@@ -443,7 +443,7 @@ class NetworkModel:
 
 
 def moved(said: Float32, offsets: Float32) -> Float32:
-    """Quantiles moved by `offsets` (..., 7) widths, in order again; the mean, by other models, within them."""
+    """Quantiles moved by `offsets` (..., 7) widths, in order again; the mean, made by itself, within them."""
     width = said[..., -2:-1] - said[..., :1]
     out = ordered(np.concatenate([said[..., :-1] + offsets * width, said[..., -1:]], axis=-1))
     out[..., -1] = np.clip(out[..., -1], out[..., 0], out[..., -2])

@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from forecast.columns import SKY, Subject
+from forecast.columns import SKY
 from forecast.explanation import explained_rows, sentence
 from forecast.features import LOOKBACK
 from forecast.mix import Mix
@@ -55,19 +55,17 @@ def another_spoke(model: str, last: float, mean: float) -> ForecastReason:
     )  # fmt: skip
 
 
-def facts(inputs: ForecastInputs, row: int, pollutant: int, last: float) -> Mapping[Subject, str]:
+def facts(inputs: ForecastInputs, row: int, pollutant: int, last: float) -> Mapping[str, str]:
     """What stands behind a subject, as a person would say it; what is not known is left out."""
-    found: dict[Subject, str] = {}
+    found: dict[str, str] = {}
     near = float(inputs.features.neighbours[row, -1, pollutant])
     if np.isfinite(near):
         apart = (near - last) / max(last, 1.0)
         side = "above" if apart > 0 else "below"
         found["neighbours"] = "as here" if abs(apart) < _ALIKE else f"{abs(apart):.0%} {side} here"
     sky = inputs.features.weather[row, -_STANDS:]
-    unheard = np.isnan(sky).all(axis=0)
-    for subject in dict.fromkeys(SKY):
-        if all(unheard[channel] for channel, other in enumerate(SKY) if other == subject):
-            found[subject] = "not known here"
+    heard = {subject for channel, subject in enumerate(SKY) if np.isfinite(sky[:, channel]).any()}
+    found |= {subject: "not known here" for subject in SKY if subject not in heard}
     speeds = sky[:, _SPEED]
     now = float(speeds[np.isfinite(speeds)][-1]) if np.isfinite(speeds).any() else None
     if now is not None:
@@ -78,7 +76,7 @@ def facts(inputs: ForecastInputs, row: int, pollutant: int, last: float) -> Mapp
     return found
 
 
-def _to_come(then: Float32, now: float | None, found: dict[Subject, str]) -> None:
+def _to_come(then: Float32, now: float | None, found: dict[str, str]) -> None:
     """`then` (hours, channels): the weather until the hour that is foretold."""
     speeds, rain = (then[np.isfinite(then[:, channel]), channel] for channel in (_SPEED, _RAIN))
     if len(speeds):

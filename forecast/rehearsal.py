@@ -58,7 +58,7 @@ def rehearsed(
         )
         local[:, origin], kept[:, origin] = corrected(base[:, origin], now, lessons.correction(horizons))
         own_medians[:, origin] = as_kept(local[:, origin, ..., _MEDIAN])
-        speakers = leaders(errors, hours)
+        speakers = leaders(errors, hours, np.array(horizons)[:, None])
         published[:, origin] = local[:, origin]
         for place, one in enumerate(said):
             published[:, origin] = np.where(

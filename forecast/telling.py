@@ -11,7 +11,7 @@ UNSHARED: Final = "unshared"
 _WITH: Final = 3
 #: Smaller parts of the largest are not told.
 _SMALL: Final = 0.15
-#: A smaller part of the last value (or of 1 ug/m3) is no change.
+#: Less than this part of the last value (or of 1 ug/m3) is nothing.
 _STEADY: Final = 0.05
 
 
@@ -36,10 +36,10 @@ def telling(last: float, mean: float, shares: Mapping[str, float], usual: float,
         >>> told.along, told.against, round(told.rest, 6)
         ((('wind', 9.0), ('unshared', 4.9)), (('own', -3.0),), 1.1)
     """
-    change = mean - last
+    change, nothing = mean - last, _STEADY * max(last, 1.0)
     parts = sorted({**shares, USUAL: usual, UNSHARED: unshared}.items(), key=lambda part: -abs(part[1]))
-    large = [part for part in parts if abs(part[1]) > _SMALL * abs(parts[0][1])]
+    large = [part for part in parts if abs(part[1]) > max(_SMALL * abs(parts[0][1]), nothing)]
     along = tuple(part for part in large if part[1] * change > 0)[:_WITH]
     against = tuple(part for part in large if part[1] * change < 0)[:1]
     rest = change - sum(by for _, by in (*along, *against))
-    return Telling(change, abs(change) < _STEADY * max(last, 1.0), along, against, rest)
+    return Telling(change, abs(change) < nothing, along, against, rest)

@@ -69,8 +69,8 @@ def forecast_tables(forecast: Forecast) -> Iterator[Table]:
 
 
 def _middle(chances: Sequence[float]) -> int:
-    """The category in the middle of what may come, which the median of the index lies in. The likeliest one may be
-    at either end, where none is likely.
+    """The category in the middle of what may come, which the median of the index lies in. The likeliest one
+    may be at either end, where none is likely.
     """
     return min(int(np.searchsorted(np.cumsum(chances), 0.5)), len(chances) - 1)
 
@@ -101,16 +101,15 @@ def _table(forecast: Forecast, intervals: bool, pollutants: Sequence[str]) -> Ta
         for name in there:
             said = forecast.pollutants[name]
             levels = [level[hour] for level in said.quantiles]
-            cells.append(
-                f"{levels[_MEDIAN]:.4g} [{levels[0]:.3g}, {levels[-1]:.3g}]"
-                if intervals
-                else f"{levels[_MEDIAN]:.4g}"
-            )
+            median = f"{'~' if said.imputed_share == 1 else ''}{levels[_MEDIAN]:.3g}"
+            cells.append(f"{median} [{levels[0]:.3g}, {levels[-1]:.3g}]" if intervals else median)
         table.add_row(*cells)
     told = "with the weather to come" if forecast.weather_issued_at else "without the weather to come"
     standard = "" if index is None else f"; index: {index.standard}, as if the hour lasted"
+    unmeasured = any(forecast.pollutants[name].imputed_share == 1 for name in there)
+    guessed = "; ~ of what was not measured there for a day" if unmeasured else ""
     table.caption = (
-        f"ug/m3, medians{', with 90 % intervals' if intervals else ''}; made"
+        f"ug/m3, medians{', with 90 % intervals' if intervals else ''}{guessed}; made"
         f" {format_time(forecast.issued_at)} {told}{standard}"
     )
     if forecast.history_h is not None and forecast.history_h < _YOUNG:

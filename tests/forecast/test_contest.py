@@ -48,12 +48,14 @@ def test_errors_are_plain_sums_of_what_was_said_for_the_hour() -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.floats(0.1, 100), min_size=2, max_size=7), st.floats(0, 800))
+@given(st.lists(st.floats(0.1, 100), min_size=2, max_size=7), st.floats(0, 800), st.integers(0, 72))
 def test_another_speaks_only_where_it_is_clearly_better_the_clearer_the_fewer_hours_there_are(
-    mean: list[float], hours: float
+    mean: list[float], hours: float, ahead: int
 ) -> None:
-    found = leaders(np.array(mean) * hours, np.array(hours)).item()
+    found = leaders(np.array(mean) * hours, np.array(hours), np.array(ahead)).item()
     usual = len(mean) - 1
+    # Three days ahead four days tell as much as one does of the next hour.
+    hours /= 1 + ahead / 24
     share = 0.8 if hours >= 150 else 0.7 if hours >= 68 else 0.5
     if found != usual:
         assert hours >= 23

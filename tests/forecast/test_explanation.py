@@ -91,8 +91,8 @@ def test_what_trees_and_ridge_say_is_shared_out_whole() -> None:
 def test_in_words() -> None:
     up = ForecastExplanation("pm25", 12, 20.0, 32.0, 1.0, {"wind": 9.0, "rain": 0.1, "own": -3.0}, 4.9)
     assert sentence(up) == (
-        "rising by 12 ug/m3: the wind now +9, the neural network, or zero as the floor +4.9; against it: what it"
-        " was here in the last days -3; all else +1.1"
+        "rising by 12 ug/m3: the wind now +9, the neural network, or zero as the floor +4.9; against it:"
+        " what it was here in the last days -3; all else +1.1"
     )
     assert (
         sentence(ForecastExplanation("pm25", 12, 20.0, 20.5, 0.0, {}, 0.5))
