@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -45,15 +46,25 @@ def send_weather(
     ] = None,
 ) -> None:
     """Send what files have. A row of a table is known when its hour is over."""
-    settings = with_broker(Settings())
-    at = datetime.now(UTC) if issued is None else issued.replace(tzinfo=UTC)
+    now = datetime.now(UTC)
+    at = now if issued is None else issued.replace(tzinfo=UTC)
     problems: list[str] = []
 
     def all_of() -> Iterator[WeatherIssue]:
         for file in files:
-            yield from read_weather_file(file, station or [], at, problems)
+            yield from read_weather_file(file, station or [], at, now, problems)
 
-    sent = _send(settings, all_of())
+    found = all_of()
+    # What cannot be read is told without a broker, and nothing of it is sent.
+    first = next(found, None)
+    if first is None:
+        tell_left_out(problems)
+        raise SourceError(
+            f"nothing was sent: {', '.join(map(str, files))} "
+            + ("has no row that can be used; the lines above say why" if problems else "has no row")
+            + (f" of {', '.join(station)}" if station and not problems else "")
+        )
+    sent = _send(with_broker(Settings()), chain([first], found))
     tell_left_out(problems)
     typer.echo(f"sent {counted(sent, 'issue')} of weather")
 
@@ -68,8 +79,8 @@ def fetch_weather(
     local: Annotated[bool, typer.Option(help="The address may be one of a private network.")] = False,
 ) -> None:
     """Ask a service for each station that has a position, and send what it says."""
+    seconds = _every(every) if every else None
     settings = with_broker(Settings())
-    seconds = max(parse_duration(every).total_seconds(), _LEAST_S) if every else None
     stop = threading.Event()
     with ended_by_signals():
         try:
@@ -86,6 +97,18 @@ def fetch_weather(
             return
     if problems and not issues:
         raise SourceError("no weather was had; the lines above say why")
+
+
+def _every(stated: str) -> float:
+    try:
+        seconds = parse_duration(stated).total_seconds()
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--every") from error
+    if seconds < _LEAST_S:
+        raise typer.BadParameter(
+            f"{stated} is less than 10m: nothing new would be there", param_hint="--every"
+        )
+    return seconds
 
 
 def _places(settings: Settings, wanted: Sequence[str]) -> list[Station]:

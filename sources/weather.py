@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 from datasets.errors import SourceError
 from datasets.events import Problem
 from datasets.tables import csv_rows
-from schemas.base import first_error, from_ms, parse_time
+from schemas.base import first_error, from_ms, parse_time, to_ms
 from schemas.times import HOUR_MS
 from schemas.weather import MOST_HOURS, WeatherHour, WeatherIssue
 
@@ -86,9 +86,10 @@ def open_meteo(body: bytes, station: str, issued_at: datetime, source: str = "op
     except ValidationError as error:
         raise SourceError(f"weather for {station}: {first_error(error).message}") from error
     except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError) as error:
+        # What Python says of it may repeat the whole file.
         raise SourceError(
-            f"weather for {station}: this is no answer of Open-Meteo's form, with `hourly` and in it `time`"
-            f" and a list for each variable ({error!r})"
+            f"weather for {station}: this is no answer of Open-Meteo's form, which is JSON with `hourly` and"
+            " in it `time` and a list of numbers for each variable"
         ) from error
 
 
@@ -114,13 +115,19 @@ def _column(hourly: Mapping[str, Any], units: Mapping[str, str], name: str) -> l
     return found
 
 
-def observed(table: Path, problems: list[str]) -> Iterator[WeatherIssue]:
-    """A `weather.csv` of the plain layout: each row is known when its hour is over. Raises SourceError."""
+def _observed(table: Path, now: datetime, problems: list[str]) -> Iterator[WeatherIssue]:
+    """A `weather.csv` of the plain layout: each row is known when its hour is over, and none is of an hour
+    that is not over `now`. Raises SourceError.
+    """
     spoiled: list[Problem] = []
     for where, row in csv_rows(table, ("station", "time"), tuple(_COLUMNS), spoiled):
         try:
             begins = int(parse_time(row["time"]).timestamp() * 1000) // HOUR_MS * HOUR_MS
-            known = {ours: _number(row.get(theirs)) for theirs, ours in _COLUMNS.items()}
+            known = {ours: _number(theirs, row.get(theirs)) for theirs, ours in _COLUMNS.items()}
+            if all(one is None for one in known.values()):
+                raise ValueError(f"it has none of {', '.join(_COLUMNS)}")
+            if begins + HOUR_MS > to_ms(now):
+                raise ValueError(f"{row['time']}: that hour is not over, so nobody has observed it")
             yield WeatherIssue(
                 station=row["station"], issued_at=from_ms(begins + HOUR_MS), source=table.name,
                 hours=(WeatherHour.model_validate({"valid_at": begins, **known}),),
@@ -132,24 +139,27 @@ def observed(table: Path, problems: list[str]) -> Iterator[WeatherIssue]:
     problems.extend(map(str, spoiled))
 
 
-def _number(cell: str | None) -> float | None:
+def _number(column: str, cell: str | None) -> float | None:
     if cell is None or not cell.strip():
         return None
-    value = float(cell)
+    try:
+        value = float(cell)
+    except ValueError:
+        value = math.nan
     if not math.isfinite(value):
-        raise ValueError(f"{cell!r} is no number; leave the cell empty where there is none")
+        raise ValueError(f"{column}: {cell[:40]!r} is no number; leave the cell empty where there is none")
     return value
 
 
 def read_weather_file(
-    file: Path, stations: Sequence[str], issued_at: datetime, problems: list[str]
+    file: Path, stations: Sequence[str], issued_at: datetime, now: datetime, problems: list[str]
 ) -> Iterator[WeatherIssue]:
-    """A file: a table (.csv, .csv.gz), or an answer of Open-Meteo's form for each of `stations`.
-
-    Raises SourceError.
+    """A file: a table (.csv, .csv.gz) of what was observed until `now`, or an answer of Open-Meteo's form
+    that was issued then, for each of `stations`. Raises SourceError.
     """
     if file.name.endswith((".csv", ".csv.gz")):
-        yield from (one for one in observed(file, problems) if not stations or one.station in stations)
+        found = _observed(file, now, problems)
+        yield from (one for one in found if not stations or one.station in stations)
         return
     if not stations:
         raise SourceError(f"{file} names no station: say --station ID")
@@ -158,4 +168,7 @@ def read_weather_file(
     except OSError as error:
         raise SourceError(f"{file} cannot be read: {error.strerror}") from error
     for station in stations:
-        yield open_meteo(body, station, issued_at, file.name)
+        try:
+            yield open_meteo(body, station, issued_at, file.name)
+        except SourceError as error:
+            raise SourceError(f"{file}: {error}") from error

@@ -95,14 +95,29 @@ def test_a_table_is_known_when_its_hours_are_over(tmp_path: Path) -> None:
         "b,2026-06-01T10:00:00Z,,,,0\n"
         "a,2026-06-01T11:00:00Z,warm,,,\n"
         "a,never,1,,,\n"
+        "a,2026-06-01T09:00:00Z,,,,\n"
+        "a,2026-06-01T12:00:00Z,1,,,\n"
     )
     problems: list[str] = []
-    found = list(read_weather_file(table, [], NOW, problems))
+    found = list(read_weather_file(table, [], NOW, NOW, problems))
     assert [(one.station, format_time(one.issued_at)) for one in found] == [
         ("a", "2026-06-01T11:00:00Z"), ("b", "2026-06-01T11:00:00Z"),
     ]  # fmt: skip
     assert (found[0].hours[0].wind_speed, found[0].hours[0].rain) == (3.0, None)
-    assert [("weather.csv:4" in one or "weather.csv:5" in one) for one in problems] == [True, True]
-    assert [one.station for one in read_weather_file(table, ["b"], NOW, [])] == ["b"]
+    assert [one.partition("weather.csv:")[2].partition(": ")[::2] for one in problems] == [
+        ("4", "temperature: 'warm' is no number; leave the cell empty where there is none"),
+        ("5", problems[1].partition(": ")[2]),
+        ("6", "it has none of temperature, dewpoint, pressure, windspeed, winddirection, rain"),
+        ("7", "2026-06-01T12:00:00Z: that hour is not over, so nobody has observed it"),
+    ]
+    assert [one.station for one in read_weather_file(table, ["b"], NOW, NOW, [])] == ["b"]
     with pytest.raises(SourceError, match="names no station"):
-        list(read_weather_file(tmp_path / "x.json", [], NOW, []))
+        list(read_weather_file(tmp_path / "x.json", [], NOW, NOW, []))
+
+
+def test_a_file_that_is_no_text_is_named_and_not_printed(tmp_path: Path) -> None:
+    file = tmp_path / "answer.json"
+    file.write_bytes(bytes(range(256)) * 400)
+    with pytest.raises(SourceError, match=r"answer\.json: weather for s: .*is no answer") as told:
+        list(read_weather_file(file, ["s"], NOW, NOW, []))
+    assert len(str(told.value)) < 500
