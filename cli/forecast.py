@@ -21,7 +21,7 @@ from cli.shared.training import bars, tell_left_out
 from datasets.provenance import Provenance
 from forecast.bundle import DEFAULT_FORECAST_BUNDLE, ForecastBundle
 from forecast.errors import ForecastError
-from forecast.evaluation import ForecastScore, erring, evaluate
+from forecast.evaluation import FEW, ForecastScore, erring, evaluate
 from forecast.explanation import dependences, explained, sentence
 from forecast.features import weather_ahead
 from forecast.folder import read_panel
@@ -105,6 +105,12 @@ def evaluate_forecasts(
     ahead = _to_come(panel, weather)
     with bars(Console(stderr=True, quiet=as_json)) as progress:
         scores = evaluate(panel, loaded.models(_BATCH), begins, every, ahead, progress)
+    if not scores:
+        raise ForecastError(
+            f"nothing could be scored: {folder} has {panel.hours} hours, of which"
+            f" {panel.hours - max(begins - panel.begins, 0)} are forecast from, one in {every} (--every)."
+            f" {FEW} forecasts of a pollutant that came true are needed"
+        )
     scores = [score for score in scores if not pollutant or score.pollutant == pollutant]
     if report is not None:
         title = f"{loaded.manifest.name} {loaded.manifest.version} on {folder.name}"

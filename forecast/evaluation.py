@@ -28,7 +28,7 @@ PUBLISHED: Final = "published"
 _LEARNS_BEFORE: Final = 180 * 24
 #: Weeks that are drawn anew for an interval of a score.
 _DRAWS: Final = 200
-_FEW: Final = 24
+FEW: Final = 24
 #: Outcomes from which a quarter's coverage says something: with fewer it is off by 2 % by chance alone.
 _OF_A_QUARTER: Final = 300
 _LEVELS: Final = np.array(QUANTILES, np.float32)
@@ -184,7 +184,7 @@ def _scores(
         for place, horizon in enumerate(HORIZONS):
             outcome, forecast = truth[:, :, place, column], said[:, :, place, column]
             known = np.isfinite(outcome)
-            if known.sum() < _FEW:
+            if known.sum() < FEW:
                 continue
             y, q = outcome[known].astype(np.float64), forecast[known].astype(np.float64)
             hour = np.broadcast_to(hours, outcome.shape)[known]

@@ -55,6 +55,13 @@ def evaluate_network(folder: Path, outages: Sequence[int], as_json: bool) -> Non
         console.print(
             fitting(console, (outcome_table(silence, rows, shown) for shown in range(len(RIVALS), -1, -1)))
         )
+    scored = {outcome.hours for outcome in outcomes if outcome.values and outcome.silence != "new place"}
+    if short := [str(hours) for hours in outages if hours not in scored]:
+        console.print(
+            f"not scored: outages of {', '.join(short)} h; {len(data.times)} hours are too few for them,"
+            " beside those that are learned from first",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
     tell_left_out(problems)
 
 
