@@ -187,13 +187,15 @@ def test_the_command_scores_every_model(tmp_path: Path) -> None:
     }
     assert {s["pollutant"] for s in scores} == {"pm25", "no2"}
     shown = CliRunner().invoke(
-        app, ["forecast", "evaluate", str(tmp_path), "--every", "48", "--weather", "observed"]
+        app, ["forecast", "evaluate", str(tmp_path), "--every", "24", "--weather", "observed"]
     )
     assert "perfect forecast" in shown.stdout
     erring_too = CliRunner().invoke(
-        app, ["forecast", "evaluate", str(tmp_path), "--every", "48", "--weather", "erring"]
+        app, ["forecast", "evaluate", str(tmp_path), "--every", "24", "--weather", "erring"]
     )
     assert "made errors" in erring_too.stdout
+    seldom = CliRunner().invoke(app, ["forecast", "evaluate", str(tmp_path), "--every", "48"])
+    assert "24 forecasts of a pollutant that came true are needed" in str(seldom.exception)
 
 
 def test_a_forecast_of_the_weather_errs_as_much_as_real_ones_for_hours_and_for_all_stations() -> None:
