@@ -67,6 +67,7 @@ def test_who_forecasts_seldom_learns_as_fast_and_nobody_runs_after_a_long_error(
     assert rate(24, 3) == pytest.approx(3 * rate(24))
     assert rate(1, 168) == rate(1, 6)
     assert rate(72) < rate(24) < rate(6) == rate(1)
+    assert rates(72)[[0, 3, 6]].tolist() == pytest.approx([0.003, rate(72) / 3, 0.003])
     reached = []
     for step in (1, 3):
         state = Calibration.new(1, 1, 1)

@@ -65,6 +65,14 @@ def test_another_speaks_only_where_it_is_clearly_better_the_clearer_the_fewer_ho
         assert min(mean) > 0.999 * share * mean[usual]
 
 
+@pytest.mark.parametrize(
+    ("hours", "error", "speaks"),
+    [(22, 1, 1), (24, 4.9, 0), (60, 5.1, 1), (70, 6.9, 0), (140, 7.1, 1), (160, 7.9, 0), (700, 8.1, 1)],
+)
+def test_how_much_better_by_the_hours_that_have_come(hours: float, error: float, speaks: int) -> None:
+    assert leaders(np.array([error, 10.0]) * hours, np.array(float(hours))).item() == speaks
+
+
 def test_a_model_that_does_better_takes_over_and_the_state_goes_on_with_the_same_bytes() -> None:
     """Air that never changes: persistence is right to the digit, what is usual in Beijing is not."""
     persistence, _, climatology, *_ = bundle().models()

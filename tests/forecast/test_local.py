@@ -204,6 +204,16 @@ def test_far_ahead_a_line_and_how_far_it_is_believed_follow_later() -> None:
     assert (by.trust[0, 0] > by.trust[0, 1] + 0.05).all()
 
 
+def test_the_medians_line_is_of_the_median_and_the_means_of_the_mean() -> None:
+    lessons = Lessons.of(1, 1)
+    kept = np.broadcast_to(np.array([100, 60, 50, 100, 60], np.float16), (1, P, KEPT))
+    for _ in range(300):
+        lessons.learn(0, nothing_known(1), kept, np.full((1, P), 60.0, np.float32), USUAL)
+    lines = lessons.correction((1,)).lines[0, 0, :, :, 0]
+    np.testing.assert_allclose(lines[:, 1], 1.0, atol=1e-3)  # right as it is
+    assert (lines[:, 0] < 0.7).all()
+
+
 @pytest.mark.parametrize("horizon", [1, 24])
 def test_a_rehearsal_learns_from_an_hour_that_has_come_and_seldom_as_fast_as_often(horizon: int) -> None:
     def reached(step: int, altered: int | None = None) -> np.ndarray:
