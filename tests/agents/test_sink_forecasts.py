@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from agents.sink import Sinks, SinkStage
 from cli.errors import QueryError
 from cli.query import query
+from cli.shared.forecasts import forecast_tables
 from forecast.outlook import Outlook
 from schemas.base import to_ms
 from schemas.dead_letter import DeadLetter
@@ -94,6 +95,25 @@ def test_the_store_keeps_the_newest_of_each(tmp_path, told, monkeypatch):
     assert "PM2.5" in table
     nobody = CliRunner().invoke(APP, ["nobody", "--forecast"])
     assert isinstance(nobody.exception, QueryError)
+
+
+def test_the_category_of_a_table_is_that_of_the_median_and_what_nobody_measures_is_marked(told):
+    """The likeliest category of a flat distribution lies at one of its ends and contradicts the index."""
+    index = told[-1].indices[0]
+    flat = tuple((share,) * 72 for share in (0.28, 0.2, 0.17, 0.15, 0.12, 0.08))
+    assert len(index.categories) == len(flat)
+    guessed = told[-1].pollutants | {
+        "o3": told[-1].pollutants["o3"].model_copy(update={"imputed_share": 1.0})
+    }
+    one = told[-1].model_copy(
+        update={"indices": (index.model_copy(update={"probabilities": flat}),), "pollutants": guessed}
+    )
+    (widest, *_) = forecast_tables(one)
+    columns = {str(column.header): list(column.cells) for column in widest.columns}
+    assert set(columns["so bad or worse"]) == {f"{index.categories[2]} 52 %"}
+    assert all(str(cell).startswith("~") for cell in columns["O3"])
+    assert not any(str(cell).startswith("~") for cell in columns["PM2.5"])
+    assert "~ of what was not measured" in str(widest.caption)
 
 
 def test_why_is_said_in_sentences(tmp_path, told, monkeypatch):
