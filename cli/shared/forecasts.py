@@ -81,7 +81,7 @@ def _table(forecast: Forecast, intervals: bool, pollutants: Sequence[str]) -> Ta
     index = next(iter(forecast.indices), None)
     if index is not None:
         table.add_column("AQI", no_wrap=True)
-        table.add_column("so bad or worse", no_wrap=True)
+        table.add_column("category", no_wrap=True)
     there = [name for name in pollutants if name in forecast.pollutants]
     for name in there:
         table.add_column(LABELS[name], justify="right", no_wrap=True)
@@ -97,7 +97,8 @@ def _table(forecast: Forecast, intervals: bool, pollutants: Sequence[str]) -> Ta
                 cells[-1] += "".join(f", to {degree:.2f} {name}" for name, degree in lesser)
             chances = [row[hour] for row in index.probabilities]
             middle = _middle(chances)
-            cells.append(f"{index.categories[middle]} {100 * sum(chances[middle:]):.0f} %")
+            worse, chance = (" or worse", sum(chances[middle:])) if middle else ("", chances[0])
+            cells.append(f"{index.categories[middle]}{worse} {100 * chance:.0f} %")
         for name in there:
             said = forecast.pollutants[name]
             levels = [level[hour] for level in said.quantiles]

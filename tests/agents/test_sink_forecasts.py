@@ -110,7 +110,11 @@ def test_the_category_of_a_table_is_that_of_the_median_and_what_nobody_measures_
     )
     (widest, *_) = forecast_tables(one)
     columns = {str(column.header): list(column.cells) for column in widest.columns}
-    assert set(columns["so bad or worse"]) == {f"{index.categories[2]} 52 %"}
+    assert set(columns["category"]) == {f"{index.categories[2]} or worse 52 %"}
+    good = tuple((share,) * 72 for share in (0.75, 0.25, 0.0, 0.0, 0.0, 0.0))
+    clean = one.model_copy(update={"indices": (index.model_copy(update={"probabilities": good}),)})
+    (table, *_) = forecast_tables(clean)
+    assert {str(cell) for cell in list(table.columns)[2].cells} == {f"{index.categories[0]} 75 %"}
     assert all(str(cell).startswith("~") for cell in columns["O3"])
     assert not any(str(cell).startswith("~") for cell in columns["PM2.5"])
     assert "~ of what was not measured" in str(widest.caption)

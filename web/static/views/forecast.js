@@ -138,7 +138,7 @@ function chances(made, zone) {
   const columns = [];
   for (let begin = 0; begin < made.at.length; begin += STEP) {
     const mean = block.probabilities.map((row) => row.slice(begin, begin + STEP).reduce((sum, one) => sum + one, 0) / Math.min(STEP, row.length - begin));
-    columns.push(h("span", { class: "column", title: `${moment(made.at[Math.min(begin + STEP, made.at.length) - 1], zone)}: ${t("forecast.category")}: ${said(mean, categories)}` },
+    columns.push(h("span", { class: "column", title: `${moment(made.at[Math.min(begin + STEP, made.at.length) - 1], zone)}: ${said(mean, categories)}` },
       mean.map((share, level) => (share > 0.004 ? h("i", { style: { height: `${100 * share}%`, background: categories[level].shade } }) : null))));
   }
   return [
@@ -148,12 +148,14 @@ function chances(made, zone) {
   ];
 }
 
-/** The category in the middle of what may come, which the median of the index lies in, and how likely it or a worse one is. */
+/** The category in the middle of what may come, which the median of the index lies in: how likely the best one is, or it or a worse one. */
 function said(shares, categories) {
   let below = 0;
   const middle = shares.findIndex((share) => (below += share) >= 0.5);
   const level = middle < 0 ? shares.length - 1 : middle;
-  return `${categoryName(categories[level])} ${percent(shares.slice(level).reduce((sum, one) => sum + one, 0))}`;
+  const category = categoryName(categories[level]);
+  if (!level) return `${category} ${percent(shares[0])}`;
+  return t("forecast.or_worse", { category, share: percent(shares.slice(level).reduce((sum, one) => sum + one, 0)) });
 }
 
 /** To which categories an hour's index belongs near an edge, the greater degree first; "" within one alone. */
