@@ -70,7 +70,8 @@ def test_another_speaks_only_where_it_is_clearly_better_the_clearer_the_fewer_ho
     [(22, 1, 1), (24, 4.9, 0), (60, 5.1, 1), (70, 6.9, 0), (140, 7.1, 1), (160, 7.9, 0), (700, 8.1, 1)],
 )
 def test_how_much_better_by_the_hours_that_have_come(hours: float, error: float, speaks: int) -> None:
-    assert leaders(np.array([error, 10.0]) * hours, np.array(float(hours))).item() == speaks
+    errors, now = np.array([error, 10.0]) * hours, np.array(0)
+    assert leaders(errors, np.array(float(hours)), now).item() == speaks
 
 
 def test_a_model_that_does_better_takes_over_and_the_state_goes_on_with_the_same_bytes() -> None:

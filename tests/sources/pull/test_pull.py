@@ -152,7 +152,7 @@ def test_an_outage_is_made_up_for_after_a_restart(tmp_path: Path, caplog: pytest
             assert cloud.asked == [(NOW - MINUTE, NOW)]
             now += 3 * 3600 + 600
             async with _pulling(entry, tmp_path / "p.sqlite", lambda: now, reception):
-                await _until(lambda: len(cloud.asked) == 5)
+                await _until(lambda: len(cloud.asked) == 5 and len(log.readings) >= 191)
             assert cloud.asked[1:] == [
                 (NOW, NOW + HOUR), (NOW + HOUR, NOW + 2 * HOUR), (NOW + 2 * HOUR, NOW + 3 * HOUR),
                 (NOW + 3 * HOUR, NOW + 3 * HOUR + 10 * MINUTE),
