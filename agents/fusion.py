@@ -225,6 +225,8 @@ class FusionStage:
         gone = self.census.leave(done)
         self._left |= dict.fromkeys(station + CADENCE for station in gone)
         self._periods.cadences.forget(gone)
+        if self._regions is not None:
+            self._regions.forget(gone)
         self._periods.cadences.forget_before(done - FORGOTTEN_AFTER_MS - HOUR_MS)
         for name in self.assessor.forgotten(done):
             if name not in self.census:

@@ -4,6 +4,7 @@ A station speaks through its region, on the partition of the region's name; one 
 region is a region of one: its own other pollutants and its past fill its gaps.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 from camera.sight import Sight
@@ -103,9 +104,14 @@ class Regions:
             self._keys.partition(region_of(station)),
         )  # fmt: skip
 
+    def forget(self, stations: Iterable[str]) -> None:
+        """Stations that were not heard for long: where they spoke last is known no more."""
+        for station in stations:
+            self._spoke.pop(station, None)
+
     def retired(self, station: str, end: int) -> list[Out]:
         """A station was retired behind the window that ends at `end` (ms): whoever knows it is told."""
-        self._spoke.pop(station, None)
+        self.forget([station])
         headers: list[tuple[str, bytes | None]] = [(BEHIND, str(end).encode())]
         return [
             Out(self._topic, station.encode(), None, headers, partition)

@@ -7,16 +7,12 @@ it, and by what the two usually differ. What two show counts whole; so does what
 together, for that is a gradient.
 """
 
-from typing import Final
-
 import numpy as np
 
 from network.conditioning import BIAS, PRIOR_HOURS, bias_of
 from network.members import Members
+from network.newcomers import LEVEL_POWER
 from schemas.arrays import Bool, Float64
-
-#: How much more the near ones count: power of their prior correlation.
-LEVEL_POWER: Final = 4
 
 
 def level_of_others(members: Members, near: Float64, level: Float64) -> Float64:

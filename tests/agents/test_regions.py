@@ -11,13 +11,14 @@ from fusion.together.cameras import sight_of
 from schemas.alone import Alone, Mark, WindowSight
 from schemas.base import from_ms
 from schemas.errors import Refused
+from schemas.limits import FORGOTTEN_AFTER_MS
 from schemas.station import Station
 from schemas.times import HOUR_MS, end_of
 from settings.names import TopicNames
 from streams import topics
 from streams.accept import Keys
 from tests.agents.strangers import NOON
-from tests.agents.test_boundary import MINUTE, Fusion, Log, closing, reading
+from tests.agents.test_boundary import MINUTE, Fusion, Log, closing, punctuation_at, reading
 from tests.fusion.together.towns import alone
 
 #: Of a third one there is no record.
@@ -122,3 +123,18 @@ def test_former_regions_are_told_once_that_a_station_has_moved() -> None:
     successor = Regions(TopicNames(), Keys(1), 1, 0)
     assert told(successor, back, 2) == [(b"east", behind)], "its versions tell"
     assert told(successor, back, 3) == []
+    # Who was not heard for long is forgotten here too, and begins anew as beside a successor.
+    regions.forget(["a"])
+    assert told(regions, back, 4) == [(b"east", str(NOON // HOUR_MS * HOUR_MS + 3 * HOUR_MS).encode())]
+
+
+def test_fusion_keeps_no_region_of_a_station_that_was_not_heard_for_long() -> None:
+    within, log = told(True), Log()
+    later = NOON + FORGOTTEN_AFTER_MS + 24 * HOUR_MS
+    speaks = [reading(log, later + hour * HOUR_MS, ("pm25", 9.0), station="b") for hour in (0, 2)]
+    for record in speaks:
+        record.timestamp = later + 3 * HOUR_MS
+    within.handle(speaks, [punctuation_at(later + 2 * HOUR_MS, topics.FEATURES)])
+    assert "a" not in within.census
+    spoke = within.stage._regions._spoke  # type: ignore[union-attr]
+    assert all(name in within.census for name in spoke), spoke
