@@ -1,4 +1,6 @@
-"""`skyfuse forecast`: score forecasts on a folder, train them on one (docs/forecasts.md)."""
+"""`skyfuse forecast`: score forecasts on a folder or the store's history, train them on one
+(docs/forecasts.md).
+"""
 
 import json
 import os
@@ -6,8 +8,9 @@ import time
 from dataclasses import asdict
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 
 import numpy as np
 import typer
@@ -25,15 +28,16 @@ from forecast.evaluation import FEW, ForecastScore, erring, evaluate
 from forecast.explanation import dependences, explained, sentence
 from forecast.features import weather_ahead
 from forecast.folder import read_panel
+from forecast.history import stored_panel
 from forecast.models import ANCHORS, ForecastInputs
 from forecast.panel import Panel
 from forecast.surrogate import examples
 from schemas.arrays import Float32
 from schemas.parameters import LABELS
+from settings.sections import Settings
+from sinks.store import Store
 
-app = typer.Typer(
-    help="Forecasts of the next three days: scored on a folder, trained on one.", no_args_is_help=True
-)
+app = typer.Typer(help="Forecasts of the next three days: scored, explained, trained.", no_args_is_help=True)
 #: Rows that ride together in a network when a folder is scored: the stream takes them one by one.
 _BATCH: Final = 256
 #: Of a report: hours ahead whose dependence it shows, on so many columns; hours ahead of the forecasts that
@@ -52,6 +56,11 @@ class KnownWeather(StrEnum):
     erring = "erring"
 
 
+_FOLDER: Final = typer.Argument(
+    help="Folder in the plain layout (docs/data-layout.md); the local store's own history unless given."
+)
+_STORE: Final = typer.Option("--store", help="Another store, such as that of a replay.")
+
 _TOLD: Final = {
     KnownWeather.none: "The weather is known until each forecast is made, and not beyond.",
     KnownWeather.observed: "The weather to come is the observed one: a perfect forecast of it, which nobody"
@@ -63,7 +72,8 @@ _TOLD: Final = {
 
 @app.command("evaluate")
 def evaluate_forecasts(
-    folder: Annotated[Path, typer.Argument(help="Folder in the plain layout; docs/data-layout.md.")],
+    folder: Annotated[Path | None, _FOLDER] = None,
+    store: Annotated[Path | None, _STORE] = None,
     bundle: Annotated[str, typer.Option(help="Forecast bundle, or 'default'.")] = "default",
     weather: Annotated[
         KnownWeather,
@@ -100,20 +110,20 @@ def evaluate_forecasts(
     if pollutant and pollutant not in LABELS:
         raise typer.BadParameter(f"{pollutant!r} is none of {', '.join(LABELS)}", param_hint="--pollutant")
     loaded = _bundle(bundle)
-    panel, problems = _read(folder)
+    known_as, panel, problems = _known_hours(folder, store)
     begins = panel.begins if start is None else _hour(start)
     ahead = _to_come(panel, weather)
     with bars(Console(stderr=True, quiet=as_json)) as progress:
         scores = evaluate(panel, loaded.models(_BATCH), begins, every, ahead, progress)
     if not scores:
         raise ForecastError(
-            f"nothing could be scored: {folder} has {panel.hours} hours, of which"
+            f"nothing could be scored: {known_as} has {panel.hours} hours, of which"
             f" {panel.hours - max(begins - panel.begins, 0)} are forecast from, one in {every} (--every)."
             f" {FEW} forecasts of a pollutant that came true are needed"
         )
     scores = [score for score in scores if not pollutant or score.pollutant == pollutant]
     if report is not None:
-        title = f"{loaded.manifest.name} {loaded.manifest.version} on {folder.name}"
+        title = f"{loaded.manifest.name} {loaded.manifest.version} on {known_as}"
         inputs, mix, shown = ForecastInputs(panel, ahead), loaded.mix(_BATCH), pollutant or "pm25"
         first = max(begins - panel.begins, 0)
         origins = np.linspace(first, panel.hours - 1, _SHOWN_ORIGINS).astype(np.int64)
@@ -235,7 +245,8 @@ def explain_forecast(
 
 @app.command("train")
 def train_forecasts(
-    folder: Annotated[Path, typer.Argument(help="Folder in the plain layout; a year or more is worth it.")],
+    folder: Annotated[Path | None, _FOLDER] = None,
+    store: Annotated[Path | None, _STORE] = None,
     output: Annotated[Path, typer.Option(help="The bundle that is made.")] = Path("runs/forecast"),
     name: Annotated[str, typer.Option(help="What the bundle is called.")] = "own",
     version: Annotated[str, typer.Option(help="Its version.")] = "1",
@@ -254,7 +265,9 @@ def train_forecasts(
         ),
     ] = None,
 ) -> None:
-    """Train every model on a folder: some minutes a pollutant, as many for each network."""
+    """Train every model on a folder, or on what the local store knows: some minutes a pollutant, as many for
+    each network. A year or more is worth it.
+    """
     try:
         from forecast.training import run
         from forecast.training.fitting import NetworkConfig
@@ -265,7 +278,7 @@ def train_forecasts(
             f"training needs the `train` extra ({error.name} is not installed):"
             " add [train] to what you gave pip"
         ) from error
-    panel, problems = _read(folder)
+    known_as, panel, problems = _known_hours(folder, store)
     if until is not None:
         panel = panel.between(panel.begins, _hour(until))
     plan = run.TrainingPlan(
@@ -277,13 +290,14 @@ def train_forecasts(
     )  # fmt: skip
     with bars(Console(stderr=True)) as progress:
         manifest = run.train(
-            panel, output, name, version, Provenance(data or folder.name, licence or "not stated"), plan,
+            panel, output, name, version, Provenance(data or known_as, licence or "not stated"), plan,
             progress,
         )  # fmt: skip
     tell_left_out(problems)
     typer.echo(
         f"{output}: {', '.join(manifest.training.learned)}; score it on what was held back:"
-        f" skyfuse forecast evaluate HELD_BACK --bundle {output}"
+        f" skyfuse forecast evaluate HELD_BACK --bundle {output}; the forecast worker takes it with"
+        f' forecast.bundle = "{output}" in skyfuse.toml'
     )
 
 
@@ -306,6 +320,26 @@ def _to_come(panel: Panel, weather: KnownWeather) -> Float32 | None:
         return None
     observed = weather_ahead(panel)
     return erring(observed) if weather == KnownWeather.erring else observed
+
+
+class _KnownHours(NamedTuple):
+    """Hours to learn from or to be judged by, where they are from, and what had to be left out."""
+
+    known_as: str
+    panel: Panel
+    problems: list[str]
+
+
+def _known_hours(folder: Path | None, store: Path | None) -> _KnownHours:
+    """Of a folder, else of a store. Raises ForecastError, StoreError."""
+    if folder is not None:
+        if store is not None:
+            raise typer.BadParameter("give a folder or a store, not both", param_hint="--store")
+        return _KnownHours(folder.name, *_read(folder))
+    path = store or Settings().store_path
+    with Store(path, read_only=True) as kept, bars(Console(stderr=True)) as progress:
+        panel = stored_panel(kept, partial(progress, "stations read"))
+    return _KnownHours(path.stem, panel, [])
 
 
 def _read(folder: Path) -> tuple[Panel, list[str]]:

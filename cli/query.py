@@ -20,7 +20,9 @@ from rich.text import Text
 from cli.errors import QueryError
 from cli.shared.cells import index_cell, leading, pollutant_cell
 from cli.shared.fitting import ANY_WIDTH, fitting, screen
-from cli.shared.forecasts import forecast_csv, forecast_json, forecast_tables, words
+from cli.shared.forecasts import forecast_json, forecast_tables, words
+from cli.shared.foretold import period_rows, write_csv, write_json, write_parquet
+from cli.shared.foretold import rows as foretold_rows
 from cli.shared.periods import period_json, period_row, period_tables, told
 from cli.shared.times import age_words, local_time, moment, zones_of
 from infra.stores import replay_shown, replay_stores
@@ -28,6 +30,7 @@ from schemas.base import format_time, to_ms
 from schemas.estimate import Estimate
 from schemas.parameters import LABELS, POLLUTANTS, Pollutant
 from settings.sections import Settings
+from sinks.foretold import foretold
 from sinks.retention import Left
 from sinks.store import Store
 from web.why import sentences
@@ -287,7 +290,12 @@ def query(
         Path | None, typer.Option("--store", help="Another store, such as that of a replay.")
     ] = None,
     forecast: Annotated[
-        bool, typer.Option("--forecast", help="The newest forecasts instead, of the next three days.")
+        bool,
+        typer.Option(
+            "--forecast",
+            help="The newest forecasts instead, of the next three days; with --since or --until all that were"
+            " issued then, and what came.",
+        ),
     ] = False,
     why: Annotated[
         bool,
@@ -310,12 +318,13 @@ def query(
         _write(_reasons(station, store_file or settings.store_path), output)
         return
     if forecast:
-        if since or until or limit or format is Format.parquet:
+        if limit or ((since or until) and format is Format.table):
             raise QueryError(
-                "--forecast gives the newest forecasts, as table, csv or json; --since, --until and --limit"
-                " are of estimates"
+                "--forecast gives the newest forecasts, or with --since and --until those that were issued"
+                " then, as csv, json or parquet; --limit is of estimates"
             )
-        _forecasts(station, format, output, store_file or settings.store_path)
+        issued = None if since is None else moment(since, now), None if until is None else moment(until, now)
+        _forecasts(station, format, output, store_file or settings.store_path, issued)
         return
     with Store(store_file or settings.store_path, read_only=True) as store:
         if limit is None and format is Format.table:
@@ -384,28 +393,50 @@ def _reasons(station: str | None, path: Path) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
-def _forecasts(station: str | None, format: Format, output: Path | None, path: Path) -> None:
-    """The newest forecasts."""
+def _forecasts(
+    station: str | None, format: Format, output: Path | None, path: Path,
+    issued: tuple[datetime | None, datetime | None],
+) -> None:  # fmt: skip
+    """The newest forecasts, or those that were `issued` in a period."""
+    since, until = (None if at is None else to_ms(at) for at in issued)
+    of_period = since is not None or until is not None
     with Store(path, read_only=True) as store:
         found = store.forecasts(station)
-    if not found:
-        of = "" if station is None else f" of station {station}"
-        raise QueryError(
-            f"the store has no forecast{of}: they are made at the end of each hour of which something was"
-            " measured, by a worker of their own (`skyfuse up` has one, `skyfuse replay` with forecast.up ="
-            " true; docs/forecasts.md)"
-        )
-    if format is Format.table:
-        console = screen() if output is None else Console(file=io.StringIO(), width=ANY_WIDTH)
-        for one in found:
-            console.print(fitting(console, forecast_tables(one)))
-        if output is None:
+        if not found:
+            of = "" if station is None else f" of station {station}"
+            raise QueryError(
+                f"the store has no forecast{of}: they are made at the end of each hour of which something was"
+                " measured, by a worker of their own (`skyfuse up` has one, `skyfuse replay` with forecast.up"
+                " = true; docs/forecasts.md)"
+            )
+        if format is Format.table:
+            console = screen() if output is None else Console(file=io.StringIO(), width=ANY_WIDTH)
+            for one in found:
+                console.print(fitting(console, forecast_tables(one)))
+            if output is not None:
+                assert isinstance(console.file, io.StringIO)
+                _write(console.file.getvalue().encode(), output)
             return
-        assert isinstance(console.file, io.StringIO)
-        data = console.file.getvalue().encode()
-    else:
-        data = forecast_csv(found) if format is Format.csv else forecast_json(found)
-    _write(data, output)
+        if format is Format.json and not of_period:
+            _write(forecast_json(found), output)
+            return
+        if of_period:
+            names = [one.station for one in found]
+            made = period_rows(store, names, since, until)
+        else:
+            made = (row for one in found for row in foretold_rows(foretold(one), {}))
+        write = {Format.csv: write_csv, Format.json: write_json, Format.parquet: write_parquet}[format]
+        if output is None:
+            if format is Format.parquet and sys.stdout.isatty():
+                raise QueryError("Parquet is not for a screen: give --output FILE")
+            write(made, sys.stdout.buffer)
+            sys.stdout.flush()
+            return
+        try:
+            with output.open("wb") as file:
+                write(made, file)
+        except OSError as error:
+            raise QueryError(f"{output} cannot be written: {error}") from error
 
 
 def _write(data: bytes, output: Path | None) -> None:

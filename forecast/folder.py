@@ -16,7 +16,6 @@ from datasets.events import Problem, ReadingRow, event_ms
 from datasets.plain import read_plain
 from datasets.spool import Spool
 from datasets.tables import csv_rows
-from forecast.errors import ForecastError
 from forecast.panel import CHANNELS, Panel, dewpoint, panel_of, wind_of
 from forecast.places import place_of, regions, sun_offset
 from schemas.base import first_error
@@ -31,9 +30,6 @@ WEATHER_COLUMNS: Final = (
 )  # fmt: skip
 #: Temperature at which gases in a folder are taken to be reported.
 _REFERENCE_CELSIUS: Final = 25.0
-#: Panels longer than this are a slip of a clock, not a history: every hour between takes memory.
-_MOST_HOURS: Final = 40 * 366 * 24
-
 #: A station's speed and direction of the wind within so long are one wind, as in the stream's windows.
 _MINUTE_MS: Final = 60_000
 _WIND: Final = ("windspeed", "winddirection")
@@ -80,12 +76,6 @@ def read_panel(root: Path, latest_ms: int) -> tuple[Panel, list[str]]:
         means = {name: math.fsum(v) / len(v) for name, v in sums.items()}
         levels = {name: as_level(mean) for name, mean in means.items() if name in POLLUTANTS}
         hours[station][hour] = _channels(means | levels)
-    seen = [hour for station in hours.values() for hour in station]
-    if seen and max(seen) - min(seen) > _MOST_HOURS:
-        raise ForecastError(
-            f"{root}: its hours lie {(max(seen) - min(seen)) // 8766} years apart;"
-            " take out the rows whose clock was wrong"
-        )
     offsets = {station: sun_offset(records.get(station), min(of)) for station, of in hours.items()}
     places = [place_of(records.get(station)) for station in hours]
     return replace(panel_of(hours, offsets), regions=regions(places)), problems

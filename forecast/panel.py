@@ -21,6 +21,8 @@ CHANNELS: Final = (*POLLUTANTS, *WEATHER_CHANNELS)
 HORIZON: Final = FORECAST_HOURS
 #: The quantiles of every forecast.
 QUANTILES: Final = FORECAST_LEVELS
+#: Panels longer than this are a slip of a clock, not a history: every hour between takes memory.
+_MOST_HOURS: Final = 40 * 366 * 24
 #: A value older than this is not carried forward as "the last value".
 CARRIED: Final = 72
 
@@ -98,12 +100,18 @@ def wind_of(speed: float | None, direction: float | None) -> dict[str, float]:
     }  # fmt: skip
 
 
-def panel_of(hours: Mapping[str, Mapping[int, Sequence[float]]], offsets: Mapping[str, float]) -> Panel:
+def panel_of(
+    hours: Mapping[str, Mapping[int, Sequence[float] | Float32]], offsets: Mapping[str, float]
+) -> Panel:
     """A panel from each station's hours (since 1970) and their values in the order of `CHANNELS`."""
     seen = [hour for station in hours.values() for hour in station]
     if not seen:
         raise ForecastError("no hour of any station has a value: nothing can be forecast from that")
     begins, ends = min(seen), max(seen)
+    if ends - begins > _MOST_HOURS:
+        raise ForecastError(
+            f"these hours lie {(ends - begins) // 8766} years apart: take out those whose clock was wrong"
+        )
     values = np.full((len(hours), ends - begins + 1, len(CHANNELS)), np.nan, np.float32)
     for row, station in enumerate(hours.values()):
         for hour, known in station.items():

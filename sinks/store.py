@@ -34,6 +34,7 @@ from schemas.estimate import Estimate
 from schemas.forecast import Forecast
 from schemas.station import Station
 from schemas.times import HOUR_MS, end_of
+from sinks import foretold
 from sinks import retention as kept_for
 from sinks.aggregates import Period, periods_of
 from sinks.pace import Pace, pace_of
@@ -286,7 +287,9 @@ class Store(StoreQuestions):
         self._file.transact(upsert)
 
     def write_forecasts(self, forecasts: Sequence[Forecast]) -> list[ToldForecast]:
-        """Keep the newest of each station; gives all, older ones first. Raises WaitStopped, StoreError."""
+        """Keep the newest of each station whole, and of all some hours (`foretold`); gives all, older ones
+        first. Raises WaitStopped, StoreError.
+        """
         ordered = sorted(forecasts, key=_rank)
         newest = {one.station: one for one in ordered}
         if not newest:
@@ -294,6 +297,7 @@ class Store(StoreQuestions):
 
         def upsert(db: sqlite3.Connection) -> dict[str, tuple[int, int]]:
             db.execute(FORECASTS)
+            foretold.keep(db, ordered)
             kept = {}
             for one in newest.values():
                 before = db.execute(

@@ -13,8 +13,11 @@ from schemas.estimate import Estimate
 from schemas.forecast import Forecast
 from schemas.parameters import Pollutant
 from schemas.station import Station, stored_station
+from schemas.times import DAY_MS
+from sinks import foretold
 from sinks import retention as kept_for
 from sinks.aggregates import Period
+from sinks.foretold import Foretold
 from sinks.retention import Left
 from sinks.store_file import StoreFile
 from sinks.tally import Tally
@@ -87,6 +90,25 @@ class StoreQuestions:
         rows = self._file.select(f"SELECT body FROM forecast{one} ORDER BY station", of)
         return [Forecast.model_validate_json(body) for (body,) in rows]
 
+    def foretold(self, station: str, since: int | None, until: int | None) -> Iterator[Foretold]:
+        """What was foretold at a station in forecasts issued in [since, until) (ms), oldest first; a day of
+        them at a time.
+        """
+        if not self._file.has("foretold"):
+            return
+        ((first, last),) = self._file.select(
+            "SELECT min(issued), max(issued) FROM foretold WHERE station = ? AND issued >= ? AND issued < ?",
+            (station, -(2**62) if since is None else since, 2**62 if until is None else until),
+        )
+        if first is None:
+            return
+        for start in range(first, last + 1, DAY_MS):
+            rows = self._file.select(
+                "SELECT body FROM foretold WHERE station = ? AND issued >= ? AND issued < ? ORDER BY issued",
+                (station, start, min(start + DAY_MS, last + 1)),
+            )
+            yield from foretold.read(rows)
+
     def left(
         self,
         station: str | None = None,
@@ -131,6 +153,13 @@ class StoreQuestions:
         return sorted(
             {name for table in tables for (name,) in self._file.select(_STATIONS.format(table=table))}
         )
+
+    def span(self, station: str) -> tuple[int, int] | None:
+        """The ends (ms) of a station's first and last window; None where it has none."""
+        ((first, last),) = self._file.select(
+            "SELECT min(end), max(end) FROM estimate WHERE station = ?", (station,)
+        )
+        return None if first is None else (first, last)
 
     def due(self, watermark: int) -> list[Period]:
         """Periods that end at or before `watermark` (ms) and have to be computed anew, oldest first."""

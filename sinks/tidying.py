@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from sinks import foretold
 from sinks import retention as kept_for
 from sinks.retention import Retention
 from sinks.store_file import JOURNAL_BYTES, StoreFile
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 _HOLD_S: Final = 0.05
 #: Windows that are over their time, looked for at a time.
 _SEARCHED: Final = 4096
+#: Forecasts that are over their time, at a time.
+_FORETOLD: Final = 256
 #: Event time that passes, ms, before it is looked again where there was nothing.
 _SEARCH_AGAIN_MS: Final = 60_000
 #: Free pages that are left for new windows: at least so many, and a tenth of the file; cut off at a time.
@@ -71,7 +74,9 @@ class Tidying:
             if not self._over:
                 self._searched = horizon
         if not self._over:
-            return 0 if kept_for.expire(db, self._retention, horizon, limit=8) else None
+            expired = kept_for.expire(db, self._retention, horizon, limit=8)
+            cutoff = kept_for.cutoff(self._retention.windows, horizon)
+            return 0 if foretold.expire(db, cutoff, _FORETOLD) or expired else None
         left = 0
         while self._over and time.monotonic() - began < _HOLD_S:
             # If this is taken back, the next search finds it again.

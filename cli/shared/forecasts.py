@@ -1,7 +1,5 @@
 """Forecasts of the store, for people and for programs."""
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -10,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from schemas.base import format_time, from_ms, to_ms
-from schemas.forecast import FORECAST_HOURS, FORECAST_LEVELS, Forecast
+from schemas.forecast import FORECAST_LEVELS, Forecast
 from schemas.parameters import LABELS, POLLUTANTS
 from schemas.times import HOUR_MS
 
@@ -19,33 +17,11 @@ _SHOWN: Final = (1, 2, 3, 6, 9, 12, 18, 24, 36, 48, 60, 72)
 _MEDIAN: Final = FORECAST_LEVELS.index(0.5)
 #: Fewer measured hours than these of the last week are said.
 _YOUNG: Final = 24
-_NAMES: Final = tuple(f"p{round(100 * level):02d}" for level in FORECAST_LEVELS)
 
 
 def forecast_json(forecasts: Sequence[Forecast]) -> bytes:
     """A JSON array of whole forecasts, one per line."""
     return b"[" + b",\n".join(one.model_dump_json().encode() for one in forecasts) + b"]\n"
-
-
-def forecast_csv(forecasts: Sequence[Forecast]) -> bytes:
-    """A row for each station, pollutant and hour."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        ["station", "issued_at", "revision", "hours_ahead", "end", "parameter", "mean", *_NAMES, "model"]
-    )
-    for one in forecasts:
-        issued = to_ms(one.issued_at)
-        for name, said in one.pollutants.items():
-            for hour in range(FORECAST_HOURS):
-                writer.writerow(
-                    [
-                        one.station, format_time(one.issued_at), one.revision, hour + 1,
-                        format_time(from_ms(issued + (hour + 1) * HOUR_MS)), name, said.mean[hour],
-                        *(level[hour] for level in said.quantiles), one.model,
-                    ]
-                )  # fmt: skip
-    return text.getvalue().encode()
 
 
 def words(forecast: Forecast) -> Iterator[str]:

@@ -85,7 +85,7 @@ def test_the_store_keeps_the_newest_of_each(tmp_path, told, monkeypatch):
     rows = list(
         csv.DictReader(io.StringIO(CliRunner().invoke(APP, ["--forecast", "--format", "csv"]).stdout))
     )
-    assert len(rows) == 2 * 6 * 72
+    assert len(rows) == 2 * (6 + 1) * 72
     first = next(
         one for one in rows if (one["station"], one["parameter"], one["hours_ahead"]) == ("s1", "o3", "3")
     )
