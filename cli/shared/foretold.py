@@ -23,8 +23,8 @@ from sinks.store import Store
 
 _NAMES: Final = tuple(f"p{round(100 * level):02d}" for level in FORECAST_LEVELS)
 _LEVELS: Final = np.array(FORECAST_LEVELS)
-#: Concentrations in ug/m3, indices in points of their standard. What came before the index's columns was there
-#: first: programs may count columns.
+#: Concentrations in ug/m3, indices in points of their standard. Columns up to `model` were there first, and
+#: programs may count columns.
 FORETOLD: Final = pa.schema(
     [
         ("station", pa.string()),
