@@ -1,4 +1,9 @@
-"""A station that measures nothing: forecasts go by what its camera, or its region, lets expect. Pure."""
+"""What a station does not measure: forecasts go by what its camera, or its region, lets expect. Pure.
+
+Where it measures nothing at all, that is what models are shown. Beside other pollutants that are measured the
+models know the gap, and are shown none of it; but what they say then begins at the neighbours, or at the air
+that they learned from, and is made to begin at the station's own estimate.
+"""
 
 from dataclasses import dataclass, field
 from typing import Final
@@ -17,6 +22,8 @@ from schemas.times import HOUR_MS
 _P: Final = len(POLLUTANTS)
 #: Hours whose intervals tell how far off the values are.
 _LATELY: Final = 24
+#: Hours in which an estimate is of the present.
+_PRESENT: Final = 3
 #: How far the quantiles of a normal distribution lie from its median, in the distance of the outermost.
 _ALONG: Final = np.array([-1.0, -0.7791, -0.4101, 0.0, 0.4101, 0.7791, 1.0], np.float32)
 
@@ -27,21 +34,16 @@ def _nothing() -> Float32:
 
 @dataclass
 class GuessedHours(HourlyMeans):
-    """Imputed values and the ends of their 90 % intervals, ug/m3: (LOOKBACK, 3 * pollutants).
-
-    Only of windows in which nothing was measured: where something was, the models know the rest better.
-    """
+    """Imputed values and the ends of their 90 % intervals, ug/m3: (LOOKBACK, 3 * pollutants)."""
 
     means: Float32 = field(default_factory=_nothing)
 
     def _heard(self, estimate: Estimate, end: int) -> HeardWindow:
         pollutants = estimate.pollutants
-        if any(one.kind != "imputed" for one in pollutants.values()):
-            return HeardWindow(estimate.revision, (), (), ())
         size, hour = (end - to_ms(estimate.window.start)) // 1000, (end - 1) // HOUR_MS
         values = np.full((3, _P), np.nan)
         for place, name in enumerate(POLLUTANTS):
-            if (one := pollutants.get(name)) is not None:
+            if (one := pollutants.get(name)) is not None and one.kind == "imputed":
                 values[:, place] = one.value, *(one.value if end is None else end for end in (one.lo, one.hi))
         known = np.isfinite(values).ravel()
         return HeardWindow(
@@ -57,6 +59,13 @@ class GuessedHours(HourlyMeans):
         found: Float32 = np.maximum(self.means[:, :_P], np.float32(0.0))
         return found
 
+    def present(self) -> Float32:
+        """(pollutants,): of the last hour of the last three that is known; NaN: none is."""
+        found: Float32 = self.values[-1]
+        for hours in range(2, _PRESENT + 1):
+            found = np.where(np.isnan(found), self.values[-hours], found).astype(np.float32)
+        return found
+
     def off(self) -> Float32:
         """(pollutants, 2): how far below and above the values the ends of their intervals lay lately."""
         some = self.means[-_LATELY:]
@@ -69,8 +78,22 @@ class GuessedHours(HourlyMeans):
 
 
 def input_of(measured: StationHours, guessed: GuessedHours) -> Float32:
-    """(LOOKBACK, pollutants): what was measured; of a pollutant that was not for a week, what is guessed."""
-    return np.where(stands_in(measured), guessed.values, measured.means)
+    """(LOOKBACK, pollutants): what was measured; where nothing was for a week, what is guessed."""
+    return guessed.values if stands_in(measured).all() else measured.means
+
+
+def continued(said: Float32, last: Float32, measured: StationHours, guessed: GuessedHours) -> Float32:
+    """`said` (hours, pollutants, 8), which was made from `last` values (pollutants,), going on from the
+    station's own present estimate of what it does not measure.
+
+    Further up all of it is as much higher, further down it is as many times less: never below nothing.
+    """
+    present, out = guessed.present(), said.copy()
+    for pollutant in np.flatnonzero(stands_in(measured) & np.isfinite(present)).tolist():
+        apart = present[pollutant] - last[pollutant]
+        here = said[:, pollutant]
+        out[:, pollutant] = here + apart if apart > 0 else here * (present[pollutant] / last[pollutant])
+    return out
 
 
 def widened(said: Float32, measured: StationHours, guessed: GuessedHours) -> Float32:

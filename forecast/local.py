@@ -13,6 +13,7 @@ mix is learned from what both had said: what fits the past may err more than wha
 All is computed element by element in a fixed order, so that a station's bits do not depend on the others'.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -33,6 +34,7 @@ HIGHEST: Final = 1e6
 _P: Final = len(POLLUTANTS)
 _A: Final = len(ANCHORS)
 _MEDIAN: Final = QUANTILES.index(0.5)
+_SIDES: Final = np.array(QUANTILES) - 0.5
 #: What the lines are made of; all in ug/m3, all but the last five beside the last value, 0 where not known.
 TERMS: Final = (
     "change foretold", "same hour a day before", "same hour two days before", "mean of 3 h", "mean of 24 h",
@@ -55,6 +57,15 @@ _RIDGE_AHEAD: Final = 3.0
 _TRUST_H: Final = 480.0
 _TRUST_AHEAD: Final = 10.0
 _AT_FIRST: Final = 0.25
+#: How much of a change that the mix foretells is believed where nobody in the region has seen any come. Of
+#: lone stations in Taiwan and India in their first three days next to none came, or half of it, by pollutant
+#: and horizon: with a fifth the mean is hardly ever worse than the last value.
+_AT_BIRTH: Final = 0.2
+#: A line is taken beside it for half of what it is trusted after so many hours, and those ahead.
+_SEEN_H: Final = 24.0
+#: So many times as long as the ridge a station is young: less and less of what it has not seen come is left
+#: out.
+_YOUNG: Final = 5.0
 #: How long the widths of the mix are believed, in hours.
 _WIDTH_H: Final = 240.0
 #: Misses larger than so many times the usual one weigh less the larger they are: for the mean, the median.
@@ -109,14 +120,22 @@ def _picked(series: Float32, origins: Int64, back: int) -> Float32:
 
 
 class LocalCorrection(NamedTuple):
-    """How forecasts are corrected: `lines` (stations, horizons, pollutants, 2, terms) of mean and median,
-    `trust` (..., 2): how far each is believed beside the mix, and `width` (stations, horizons, pollutants):
-    by how much quantiles lie further from the median than the mix has them.
+    """How forecasts are corrected.
+
+    Attributes:
+        lines: (stations, horizons, pollutants, 2, terms) of mean and median.
+        trust: (..., 2) how far each is believed beside what is leant on.
+        width: (stations, horizons, pollutants) by how much quantiles lie further from the median than the mix
+            has them.
+        unseen: (likewise) what share of that rests on nothing that came true.
+        leaning: (..., 2) how much of the change that the mix foretells is believed at all.
     """
 
     lines: Float32
     trust: Float32
     width: Float32
+    unseen: Float32
+    leaning: Float32
 
 
 class Corrected(NamedTuple):
@@ -185,8 +204,34 @@ class Lessons:
         for at, by in ((_OFF, missed[..., 1]), (_WIDE, expected), (_WIDE_HOURS, np.ones_like(expected))):
             tallies[..., at] = tallies[..., at] * fades + counts * by
 
-    def correction(self, horizons: tuple[int, ...]) -> LocalCorrection:
-        """As it has been learned until now; `horizons` are those that it was learned of."""
+    def leaning(self, horizons: tuple[int, ...], regions: Sequence[int]) -> Float64:
+        """How much of a change that the mix foretells has come (stations, horizons, pollutants, 2): what the
+        stations have seen, drawn to what their region has, and that to `_AT_BIRTH`. `regions` are those of
+        the stations; none: all are of one.
+        """
+        hours = self.tallies[..., _HOURS, None]
+        squares, products = self.sums[..., 0].astype(np.float64), self.sums[..., len(_FIRST)]
+        came = np.clip(products / np.maximum(squares, 1e-12), 0.0, 1.0)
+        drawn = _RIDGE_H + _RIDGE_AHEAD * np.array(horizons, np.float64)[:, None, None]
+        of_region = np.empty_like(came)
+        where = np.array(regions or [0] * len(came))
+        for region in sorted(set(where.tolist())):
+            rows = np.flatnonzero(where == region)
+            # What is foretold at neighbours errs alike: together they have seen as much as the oldest.
+            seen, total = hours[rows].max(axis=0), hours[rows].sum(axis=0)
+            usual = (came[rows] * hours[rows]).sum(axis=0) / np.maximum(total, 1e-9)
+            of_region[rows] = (usual * seen + _AT_BIRTH * drawn) / (seen + drawn)
+        found: Float64 = (came * hours + of_region * drawn) / (hours + drawn)
+        # What has come in months the lines know better.
+        young = _YOUNG * drawn / (_YOUNG * drawn + hours)
+        return 1 - (1 - found) * young
+
+    def correction(self, horizons: tuple[int, ...], leaning: Float64 | None = None) -> LocalCorrection:
+        """As it has been learned until now; `horizons` are those that it was learned of, `leaning` is that of
+        these stations among those of their regions; each alone unless given.
+        """
+        if leaning is None:
+            leaning = self.leaning(horizons, range(len(self.sums)))
         ahead = np.array(horizons, np.float64)[:, None]
         hours = self.tallies[..., _HOURS]
         ridge = (_RIDGE_H + _RIDGE_AHEAD * ahead) / np.maximum(hours, 1.0)
@@ -196,10 +241,14 @@ class Lessons:
         trust = np.clip((trust_xy + _AT_FIRST * drawn) / np.maximum(trust_xx + drawn, 1e-12), 0.0, 1.0)
         usual = (_WIDTH_H / np.maximum(self.tallies[..., _WIDE_HOURS], 1.0)) * wide
         width = np.clip((off + usual) / np.maximum(wide + usual, 1e-12), 1 / _WIDEST, _WIDEST)
+        # A line of which nothing has come is the mix itself, of which `leaning` says how much it is worth.
+        seen = (hours / (hours + _SEEN_H + ahead))[..., None]
         return LocalCorrection(
             lines.astype(np.float32),
-            np.where(trust_xx > 0, trust, _AT_FIRST).astype(np.float32),
+            (seen * np.where(trust_xx > 0, trust, _AT_FIRST)).astype(np.float32),
             np.where(wide > 0, width, 1.0).astype(np.float32),
+            np.where(wide > 0, usual / np.maximum(wide + usual, 1e-12), 1.0).astype(np.float32),
+            leaning.astype(np.float32),
         )
 
 
@@ -253,11 +302,18 @@ def corrected(base: Float32, rows: LocalRows, by: LocalCorrection) -> Corrected:
         for term in range(1, _D):
             total = total + rows.terms[..., term - 1].astype(np.float64) * by.lines[..., line, term]
         lines.append(np.clip(np.where(np.isfinite(total), total, foretold), 0.0, HIGHEST))
+    leant = [last + by.leaning[..., line] * (foretold - last) for line, foretold in enumerate((mean, median))]
     trusted = [
-        foretold + by.trust[..., line] * (lines[line] - foretold)
-        for line, foretold in enumerate((mean, median))
+        foretold + by.trust[..., line] * (lines[line] - foretold) for line, foretold in enumerate(leant)
     ]
-    quantiles = trusted[1][..., None] + by.width[..., None] * (base[..., :-1] - median[..., None])
+    # Air that is less than the mix had thought reaches less far down. As long as nobody has seen which of the
+    # two is right, the quantiles hold both.
+    less = 1 - np.minimum(leant[1] / np.maximum(median, 1e-6), 1.0)
+    below = np.maximum(by.width - by.unseen * less, 1 / _WIDEST)[..., None]
+    apart = base[..., :-1] - median[..., None]
+    quantiles = trusted[1][..., None] + np.where(apart < 0, below, by.width[..., None]) * apart
+    further = np.sign(_SIDES) * np.maximum(np.sign(_SIDES) * (base[..., :-1] - quantiles), 0.0)
+    quantiles = quantiles + (by.unseen**2)[..., None] * further
     said = np.minimum(np.concatenate([quantiles, trusted[0][..., None]], axis=-1), HIGHEST)
     wide = np.maximum(base[..., -2].astype(np.float64) - base[..., 0], 0.0)
     kept = np.stack([mean, median, wide, *lines], axis=-1)

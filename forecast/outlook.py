@@ -16,7 +16,7 @@ from aqi import standards
 from forecast.contest import Contest
 from forecast.features import LOOKBACK
 from forecast.grades import graded
-from forecast.guessed import GuessedHours, input_of, widened
+from forecast.guessed import GuessedHours, continued, input_of, widened
 from forecast.hours import SensedWeather, StationHours
 from forecast.local import HIGHEST, LOCAL
 from forecast.mix import Mix, said_by_each
@@ -204,7 +204,8 @@ class Outlook:
         raw = said.raw[rows]
         published = moved(raw, interpolated(offsets, _HOURS, 1))
         for place, known in enumerate(map(self.stations.__getitem__, wanted)):
-            published[place] = widened(published[place], known.hours, known.guessed)
+            here = continued(published[place], said.last[rows[place]], known.hours, known.guessed)
+            published[place] = widened(here, known.hours, known.guessed)
         for place, (row, name) in enumerate(zip(rows, wanted, strict=True)):
             self.stations[name].record.say(
                 hour, raw[place, _AT_ANCHORS], published[place, _AT_ANCHORS], said.last[row]

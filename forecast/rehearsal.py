@@ -56,7 +56,8 @@ def rehearsed(
             np.stack([one.terms[:, origin] for one in rows], axis=1),
             np.stack([one.last[:, origin] for one in rows], axis=1),
         )
-        local[:, origin], kept[:, origin] = corrected(base[:, origin], now, lessons.correction(horizons))
+        by = lessons.correction(horizons, lessons.leaning(horizons, features.panel.regions))
+        local[:, origin], kept[:, origin] = corrected(base[:, origin], now, by)
         own_medians[:, origin] = as_kept(local[:, origin, ..., _MEDIAN])
         speakers = leaders(errors, hours, np.array(horizons)[:, None])
         published[:, origin] = local[:, origin]

@@ -91,10 +91,11 @@ def foretold(
     rows = LocalRows(
         np.concatenate([one.terms for one in now], axis=1), np.concatenate([one.last for one in now], axis=1)
     )
+    leaning = _together(records).leaning(ANCHORS, features.panel.regions)
     made = []
     for start in range(0, len(records), _TOGETHER):
         some = slice(start, start + _TOGETHER)
-        by = _together(records[some]).correction(ANCHORS)
+        by = _together(records[some]).correction(ANCHORS, leaning[some])
         made.append(
             corrected(
                 base[some], LocalRows(rows.terms[some], rows.last[some]),

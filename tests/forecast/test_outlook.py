@@ -216,10 +216,10 @@ def test_for_whom_only_the_region_speaks_is_silent() -> None:
     assert max(to_ms(one.issued_at) for one in told) == (BEGINS + 24 * 14 + 1) * HOUR_MS
 
 
-def test_what_is_imputed_beside_what_is_measured_is_no_input() -> None:
+def test_what_is_imputed_beside_what_is_measured_is_no_input_and_is_where_its_own_fan_begins() -> None:
     values = air(1, 4)
     told = []
-    for guess in (20.0, 300.0):
+    for guess in (0.0, 20.0, 300.0):
         outlook = fresh(3)
         for hour in range(4):
             one = window("s0", hour, values[0, hour, :2])
@@ -228,8 +228,21 @@ def test_what_is_imputed_beside_what_is_measured_is_no_input() -> None:
             )
             made = [outlook.forecast(due, lambda _: None) for due in outlook.due(to_ms(one.window.end))]
             outlook.take(one)
-        told.append(made[-1])
-    assert told[0] == told[1]
+        told.append(made[-1][0])
+        kept = OUTLOOKS.encode(outlook.stations["s0"])
+        assert OUTLOOKS.encode(read_outlook("s0", kept)) == kept
+    for one in told[1:]:
+        assert one.indices == told[0].indices
+        assert {n: p for n, p in one.pollutants.items() if n != "o3"} == {
+            n: p for n, p in told[0].pollutants.items() if n != "o3"
+        }
+    fans = [np.array(one.pollutants["o3"].quantiles) for one in told]
+    for fan, guess in zip(fans, (0.0, 20.0, 300.0), strict=True):
+        assert fan[3, 0] == pytest.approx(guess, abs=0.2 * guess + 1e-6), "it begins at its estimate"
+        assert (np.diff(fan, axis=0) >= 0).all()
+        assert (fan >= 0).all()
+    assert fans[2][0, 0] < 180
+    assert fans[2][6, 0] > 560, "as wide as the estimate"
 
 
 @cache
