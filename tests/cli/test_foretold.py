@@ -139,3 +139,14 @@ def test_the_newest_revision_is_kept_as_long_as_windows(tmp_path: Path, told: li
     # An hour of windows leaves when it ended a day before the newest window's end.
     assert left == [hour for hour in range(BEGINS + 1, BEGINS + _HOURS) if hour > later + 1 - 24]
     assert left
+
+
+def test_days_of_forecasts_are_read_once_and_in_order(tmp_path: Path, told: list[Forecast]) -> None:
+    hours = (0, 1, 23, 24, 25, 47, 48, 200)
+    issued = [from_ms((BEGINS + hour) * HOUR_MS) for hour in hours]
+    with Store(tmp_path / "store.sqlite") as store:
+        store.write_forecasts([told[0].model_copy(update={"issued_at": at}) for at in reversed(issued)])
+        assert [one.issued_at for one in store.foretold("s0", None, None)] == issued
+        some = store.foretold("s0", to_ms(issued[1]), to_ms(issued[-2]))
+        assert [one.issued_at for one in some] == issued[1:-2]
+        assert list(store.foretold("s9", None, None)) == []

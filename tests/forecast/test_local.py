@@ -84,6 +84,21 @@ def test_a_new_station_leans_as_its_region_has_seen_and_a_lone_one_on_what_it_sa
     np.testing.assert_array_equal(found[2], lessons.leaning((1,), (0, 1, 2))[2, 0])
 
 
+def test_after_months_the_lines_alone_decide_what_came_of_a_change() -> None:
+    """Half of what was foretold has come for a day, a week, a year."""
+    found = []
+    for hours in (24, 168, 6000):
+        lessons = Lessons.of(1, 1)
+        lessons.tallies[..., 0] = hours
+        lessons.sums[..., 0], lessons.sums[..., COUNT * (COUNT + 1) // 2] = 100.0 * hours, 50.0 * hours
+        found.append(float(lessons.leaning((24,), (0,))[0, 0, 0, 0]))
+    # Drawn by 192 hours to the region, and that to a fifth; then by 960 hours towards all of it.
+    for hours, one in zip((24, 168, 6000), found, strict=True):
+        came = 0.5 - 0.3 * (192 / (hours + 192)) ** 2
+        assert one == pytest.approx(1 - (1 - came) * 960 / (960 + hours))
+    assert found[-1] > 0.9
+
+
 def taught(hours: int, foretold: float, came: float, noise: float = 0.0) -> tuple[Lessons, LocalRows]:
     """A mix that says one thing of air in which another one comes, give or take."""
     random = np.random.default_rng(4)
