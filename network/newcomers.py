@@ -28,6 +28,12 @@ DOUBT_HOURS: Final = 20.0
 _DOUBT_BOUNDS: Final = (4.0, 240.0)
 #: Part of the variance of lasting differences that is no more lasting than days.
 _WANDERING: Final = 0.1
+#: Part of a new one's lasting difference that outlasts the seasons, and days of silence over which the rest
+#: goes to 1/e. What a week shows of a sensor at eight stations of Beijing foretells its day 7, 30 and 90 to
+#: 240 days later by 0.87, 0.7 and 0.5 of what it foretells of the next one (PM2.5 0.3, NO2 0.8 in the end);
+#: PM2.5 of 15 stations in Taiwan by 0.95, 0.87 and 0.65 to 0.75.
+_OVER_SEASONS: Final = 0.45
+_SEASON_DAYS: Final = 45.0
 #: Hours heard from which a sensor is new no more.
 _YOUNG_HOURS: Final = 30 * 24.0
 #: Hours that what the places let expect of a new one's weights counts for, for each variable of the cell.
@@ -69,18 +75,22 @@ class LastingDifference(NamedTuple):
     beyond: Float64
 
 
-def lasting_difference(members: Members, level: Float64, heard: Float64, noise: Float64) -> LastingDifference:
+def lasting_difference(
+    members: Members, level: Float64, heard: Float64, noise: Float64, silent_hours: Float64
+) -> LastingDifference:
     """What is believed of how far new ones stand apart from their neighbours.
 
     Lasting differences are as large as those of the pollutant's known sensors; some of the size that is
     believed in count beside them. Where they are small beside what a sensor is off by from hour to hour, it
-    takes longer to see its own.
+    takes longer to see its own. What was seen in few days is of their season: of a silent one less and less
+    is believed.
 
     Args:
         members: of the cell.
         level: (d,) means on the log scale, NaN where they are not known.
         heard: (d,) hours.
         noise: (d,) variance of each around what is expected of it, but for its lasting difference.
+        silent_hours: (d,) since each was heard last; of one never heard it does not count.
     """
     eldest = max(1.0, float(heard.max(initial=0.0)))
     new = np.maximum(1.0 - heard / _YOUNG_HOURS, 0.0)
@@ -92,7 +102,8 @@ def lasting_difference(members: Members, level: Float64, heard: Float64, noise: 
     squares = np.einsum("ij,j->i", same, apart**2)
     variance = (BIAS**2 * _BIASES + squares) / (_BIASES + same.sum(axis=1))
     half = np.clip(DOUBT_HOURS * noise / variance, *_DOUBT_BOUNDS)
-    doubt = half / (heard + half)
+    gone = (1.0 - _OVER_SEASONS) * (1.0 - np.exp(-silent_hours / (24.0 * _SEASON_DAYS)))
+    doubt = 1.0 - heard / (heard + half) * (1.0 - new * gone)
     young = (heard > 0.0) & (heard < _YOUNG_HOURS)
     beyond = variance * (doubt + _WANDERING * (1.0 - doubt)) - bias_of(heard)
     return LastingDifference(

@@ -112,7 +112,7 @@ def test_a_difference_is_doubted_until_it_is_seen_beside_the_noise() -> None:
 
     def doubted(hours: float, noise: float) -> float:
         heard[0] = hours
-        found = lasting_difference(OF, level, heard, np.full(D, noise)).doubted
+        found = lasting_difference(OF, level, heard, np.full(D, noise), np.zeros(D)).doubted
         assert (found[1:] == 0.0).all()
         return abs(float(found[0]))
 
@@ -127,13 +127,36 @@ def test_a_difference_is_doubted_until_it_is_seen_beside_the_noise() -> None:
     assert DOUBT_HOURS < half < 2.0 * DOUBT_HOURS  # such differences are somewhat smaller than that noise
 
 
+def test_what_a_week_showed_is_believed_the_less_the_longer_it_is_silent() -> None:
+    """A season moves a place against its neighbours; of a month of its own nothing is taken back."""
+    level = np.where(np.arange(D) % 2, 0.2, -0.2)
+    level[0] = 0.5
+
+    def found(hours: float, silent_days: float) -> tuple[float, float]:
+        heard = np.full(D, 2000.0)
+        heard[0] = hours
+        said = lasting_difference(OF, level, heard, np.full(D, 0.05), np.full(D, 24.0 * silent_days))
+        assert (said.doubted[1:] == 0.0).all()
+        return float(said.doubted[0]), float(said.beyond[0])
+
+    days = (0.0, 7.0, 30.0, 90.0, 240.0)
+    doubted, beyond = np.array([found(168.0, day) for day in days]).T
+    assert (np.diff(doubted) > 0.0).all()
+    assert (np.diff(beyond) > 0.0).all()
+    apart = found(1e-9, 0.0)[0]
+    believed = (apart - doubted) / (apart - doubted[0])
+    # Anchors: 0.87 to 0.95, 0.7 to 0.87, 0.5 to 0.75 in Beijing and Taiwan.
+    assert believed.tolist() == pytest.approx([1.0, 0.94, 0.79, 0.64, 0.58], abs=0.02)
+    assert found(720.0, 240.0) == found(720.0, 0.0) == (0.0, 0.0)
+
+
 @pytest.mark.parametrize(("apart", "more"), [(0.02, False), (0.8, True)])
 def test_how_far_a_new_one_may_be_off_is_seen_from_those_that_are_known(apart: float, more: bool) -> None:
     level = apart * np.where(np.arange(D) % 2, 1.0, -1.0)
     level[0] = np.nan
     heard = np.full(D, 2000.0)
     heard[0] = 0.0
-    beyond = lasting_difference(OF, level, heard, np.full(D, 0.05)).beyond
+    beyond = lasting_difference(OF, level, heard, np.full(D, 0.05), np.zeros(D)).beyond
     assert (beyond[1:] == 0.0).all()
     assert (beyond[0] > 0.0) == more
     assert beyond[0] > -(BIAS**2)  # some is left, however alike they are
@@ -141,7 +164,7 @@ def test_how_far_a_new_one_may_be_off_is_seen_from_those_that_are_known(apart: f
 
 def test_a_region_of_which_nothing_is_known_goes_by_what_is_believed() -> None:
     nothing = np.full(D, np.nan)
-    found = lasting_difference(OF, nothing, np.zeros(D), np.full(D, 0.05))
+    found = lasting_difference(OF, nothing, np.zeros(D), np.full(D, 0.05), np.zeros(D))
     np.testing.assert_allclose(found.beyond, 0.0, atol=1e-12)
     assert bias_of(np.zeros(1))[0] == BIAS**2
 
