@@ -2,6 +2,7 @@
 learning.
 """
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,7 +82,8 @@ def material(panel: Panel, seed: int) -> Material:
     clean = np.array([not soon[hour + 1 : hour + 1 + HORIZON].any() for hour in origins])
     # What checks has its outcomes in the same week, of which nothing was learned.
     checks = origins[checked[origins] & ((panel.begins + origins) % 168 < 168 - HORIZON)]
-    with np.errstate(all="ignore"):
+    with warnings.catch_warnings():  # of what nobody measured there is no mean
+        warnings.simplefilter("ignore", RuntimeWarning)
         typical = np.nan_to_num(np.nanstd(panel.values[..., :_P], axis=(0, 1)), nan=1.0) + 1e-3
         weather = panel.values[..., _P:]
         mean = np.nan_to_num(np.nanmean(weather, axis=(0, 1)), nan=0.0)

@@ -2,6 +2,7 @@
 widths.
 """
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations, product
@@ -259,7 +260,8 @@ def ridge_tables(drawn: Mapping[int, tuple[Float32, Float32]], typical: float) -
     some = {anchor: (filled(rows, typical), target) for anchor, (rows, target) in drawn.items()}
     every = np.concatenate([rows for rows, _ in some.values()])
     columns = every.shape[1]
-    with np.errstate(all="ignore"):
+    with warnings.catch_warnings():  # of what nobody measured there is no mean
+        warnings.simplefilter("ignore", RuntimeWarning)
         middle = np.nanmean(every, axis=0) if len(every) else np.zeros(columns)
         around = np.nanstd(every, axis=0) if len(every) else np.ones(columns)
     centre: Float32 = np.nan_to_num(middle).astype(np.float32)

@@ -30,6 +30,9 @@ def fit(
         **kind, max_iter=trees, max_leaf_nodes=leaves, learning_rate=rate, min_samples_leaf=200,
         l2_regularization=10.0, max_features=0.4, early_stopping=False, random_state=seed,
     )  # fmt: skip
+    # A column of which nothing was ever known, such as the weather of a place without any, splits nothing;
+    # scikit-learn 1.9 cannot bin it.
+    rows = np.where(np.isnan(rows).all(axis=0), np.float32(0.0), rows)
     # Other fits run beside this one, and more threads than cores wait for each other.
     with threadpool_limits(1, "openmp"):
         model.fit(rows, target)

@@ -66,6 +66,21 @@ def test_trees_as_arrays_say_what_the_library_s_say() -> None:
     np.testing.assert_allclose(kept.predict(rows), model.predict(rows), atol=2e-2)
 
 
+def test_a_column_of_which_nothing_was_ever_known_splits_nothing() -> None:
+    """Of a network without any weather, or a store's history."""
+    from forecast.training import trees
+
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(2000, 3)).astype(np.float32)
+    rows[:, 1] = np.nan
+    forest = trees.fit(rows, rows[:, 0] * 3, None, trees=20, leaves=8, seed=0)
+    found = forest.predict(rows)
+    assert np.corrcoef(found, rows[:, 0])[0, 1] > 0.9
+    told = rows.copy()
+    told[:, 1] = random.normal(size=2000)
+    np.testing.assert_array_equal(forest.predict(told), found)
+
+
 def test_too_short_a_time_is_refused_in_words(tmp_path: Path) -> None:
     from forecast.training import run
 
