@@ -209,19 +209,16 @@ def estimate(cell: Cell, t_ms: int, values: Float64) -> Estimates:
     once = silent & (cell.last_ms > 0)
     pollutants = cell.members.pollutants
     lasting = cell.past.lasting
-    by_last = np.where(once, cell.last[rows, rows] - np.einsum("ij,ij->i", weights, cell.last), 0.0)
+    told_last = np.einsum("ij,ij->i", weights, cell.last)
+    turned = np.where(once, told_last - mean, 0.0)
+    by_last = np.where(once, cell.last[rows, rows] - told_last, 0.0)
     by_day = np.where(once, cell.day[rows, rows] - np.einsum("ij,ij->i", weights, cell.day), 0.0)
     # What a new one's mean stands apart by counts in part, as a difference of its past.
     noise = np.maximum(variance - bias_of(cell.heard), LEAST * variance)
     difference = lasting_difference(cell.members, cell.level, cell.heard, noise, age)
     not_lasting = np.where(silent, difference.doubted, 0.0)
     by_last, by_day = by_last + not_lasting, by_day + not_lasting
-    mean = (
-        mean
-        - not_lasting
-        + lasting.last[pollutants, kinds, ages] * by_last
-        + lasting.day[pollutants, kinds, ages] * by_day
-    )
+    mean = mean - not_lasting + lasting.left((pollutants, kinds, ages), by_last, by_day, turned)
     shares = shares_of(
         cell.settled.covariance,
         cell.members.owners,
@@ -272,7 +269,7 @@ def learned(cell: Cell, t_ms: int, values: Float64) -> Cell:
     )
     spread = np.sqrt(said.variance)
     difference = hour.deviation - said.mean
-    past, asked = observed(cell.past, t_ms // HOUR_MS, difference, spread, pollutants)
+    past, asked = observed(cell.past, t_ms // HOUR_MS, said.mean, difference, spread, pollutants)
     lasting = cell.past.lasting
     judged = []
     for age, _, left in asked:

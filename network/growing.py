@@ -122,6 +122,7 @@ def rearranged(cell: Cell, members: Members, sources: Int64) -> Cell:
             day=np.where(new, np.nan, cell.past.day[:, at]),
             last=np.where(new, np.nan, cell.past.last[..., at]),
             mean=np.where(new, np.nan, cell.past.mean[..., at]),
+            told=np.where(new, np.nan, cell.past.told[..., at]) if cell.past.told.size else cell.past.told,
         ),
         intervals=replace(
             cell.intervals,
