@@ -289,6 +289,8 @@ class Outlook:
         speakers = np.stack([one.contest.leaders() for one in known])
         inputs = ForecastInputs(panel)
         rows = [names.index(name) for name in wanted]
+        for one in known:
+            one.local.of(self._label)
         learn(
             [known[row].local for row in rows], hour, np.stack([known[row].hours.means[-1] for row in rows]),
             inputs.features, rows, self._typical,

@@ -22,6 +22,10 @@ _AT_ANCHORS: Final = [anchor - 1 for anchor in ANCHORS]
 _TOGETHER: Final = 100
 
 
+#: Hours that count, at most, of what was learned of the forecasts of another model.
+_OF_ANOTHER_H: Final = 72.0
+
+
 @dataclass
 class LocalRecord:
     """Of one station.
@@ -31,6 +35,7 @@ class LocalRecord:
         kept: (places, pollutants, `KEPT`) what is learned from when the hour has come.
         sums, tallies: of `Lessons`, without an axis of stations.
         scored: (pollutants,) hour of the last outcome.
+        model: whose forecasts it was learned of; empty: not known.
     """
 
     made: Int64 = field(default_factory=lambda: np.zeros(PLACES, np.int64))
@@ -38,6 +43,18 @@ class LocalRecord:
     sums: Float32 = field(default_factory=lambda: Lessons().sums)
     tallies: Float64 = field(default_factory=lambda: Lessons().tallies)
     scored: Int64 = field(default_factory=lambda: np.zeros(_P, np.int64))
+    model: str = ""
+
+    def of(self, model: str) -> None:
+        """Forecasts are those of `model` from now on. What was learned of another's counts for little: how
+        that one erred is no more than a hint of how this one will. What it said teaches nothing any more.
+        """
+        if self.model and self.model != model:
+            left = np.minimum(1.0, _OF_ANOTHER_H / np.maximum(self.tallies[..., :1], _OF_ANOTHER_H))
+            self.tallies = self.tallies * left
+            self.sums = (self.sums * left[..., None]).astype(np.float32)
+            self.made = np.zeros_like(self.made)
+        self.model = model
 
     def fresh(self, hour: int, outcome: Float32) -> Float32:
         """`outcome` (pollutants,) of `hour`, NaN where it has counted before. It counts once."""

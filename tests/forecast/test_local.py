@@ -1,5 +1,7 @@
 """What a station teaches: against plain least squares, and what it does to a forecast that is wrong here."""
 
+import copy
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -305,3 +307,30 @@ def test_a_contest_of_before_goes_on_with_the_local_one_beside_the_mix() -> None
     assert (after.errors[..., 2] == 2000.0).all()
     assert (after.medians[..., 2] == 7.0).all()
     assert as_published(np.full((1, 8), 1e6, np.float32)).max() < np.inf
+
+
+def test_what_was_learned_of_another_model_counts_for_little_and_is_kept() -> None:
+    """A station that learned for forty days that nothing comes, and is then told by somebody else."""
+    record, random = LocalRecord(), np.random.default_rng(5)
+    record.sums[:] = random.random(record.sums.shape)
+    record.tallies[:] = random.random(record.tallies.shape)
+    record.tallies[..., 0] = 960.0
+    record.tallies[0, 0, 0] = 20.0
+    record.made[:] = 5
+    before = copy.deepcopy(record)
+    record.of("mix-1")  # a state of before does not know whose it is
+    record.of("mix-1")
+    np.testing.assert_array_equal(record.sums, before.sums)
+    np.testing.assert_array_equal(record.tallies, before.tallies)
+    assert (record.made == 5).all()
+    record.of("mix-2")
+    assert (record.made == 0).all()
+    assert (record.tallies[1:, :, 0] == 72.0).all()
+    np.testing.assert_allclose(record.sums[1:], before.sums[1:] * 0.075, rtol=1e-6)
+    np.testing.assert_allclose(record.tallies[1:], before.tallies[1:] * 0.075)
+    np.testing.assert_array_equal(record.sums[0, 0], before.sums[0, 0])
+    np.testing.assert_array_equal(record.tallies[0, 0], before.tallies[0, 0])
+    once = copy.deepcopy(record)
+    record.of("mix-2")
+    np.testing.assert_array_equal(record.sums, once.sums)
+    assert record.model == "mix-2"

@@ -661,3 +661,15 @@ def test_what_a_late_reading_leaves_in_the_next_hour_is_no_hour() -> None:
 def test_six_digits_are_kept() -> None:
     made = six_digits(np.array([123.456789, 0.0001234567, 98765.4321, 0.0], np.float32)).tolist()
     assert made == [123.457, 0.000123, 98765.4, 0.0]
+
+
+def test_a_station_that_another_bundle_foretells_begins_to_learn_of_that_one() -> None:
+    values = air(1, 60)
+    outlook = fresh()
+    play(outlook, values)
+    state = outlook.stations["s0"]
+    state.local.tallies[..., 0] = 1000.0
+    other = Outlook([models()[-1]], "other", typical(), ("us-epa-2024",), outlook.stations)
+    play(other, air(1, 64), first=60)
+    assert state.local.model == "other"
+    assert state.local.tallies[..., 0].max() < 80.0
