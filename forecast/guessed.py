@@ -92,7 +92,8 @@ def continued(said: Float32, last: Float32, measured: StationHours, guessed: Gue
     for pollutant in np.flatnonzero(stands_in(measured) & np.isfinite(present)).tolist():
         apart = present[pollutant] - last[pollutant]
         here = said[:, pollutant]
-        out[:, pollutant] = here + apart if apart > 0 else here * (present[pollutant] / last[pollutant])
+        # Where neither is anything there is nothing to go on from: nought beside nought is no factor.
+        out[:, pollutant] = here + apart if apart >= 0 else here * (present[pollutant] / last[pollutant])
     return out
 
 
