@@ -12,7 +12,7 @@ from forecast.errors import ForecastError
 from forecast.local import LOCAL
 from forecast.mix import said_by_each
 from forecast.models import ForecastInputs, ForecastModel, Persistence
-from forecast.panel import HORIZON, QUANTILES, Panel
+from forecast.panel import HORIZON, Panel, crps
 from forecast.rehearsal import rehearsed
 from model.evaluation.progress import Progress
 from schemas.arrays import Float32
@@ -31,7 +31,6 @@ _DRAWS: Final = 200
 FEW: Final = 24
 #: Outcomes from which a quarter's coverage says something: with fewer it is off by 2 % by chance alone.
 _OF_A_QUARTER: Final = 300
-_LEVELS: Final = np.array(QUANTILES, np.float32)
 
 
 class ScoreInterval(NamedTuple):
@@ -189,9 +188,8 @@ def _scores(
             y, q = outcome[known].astype(np.float64), forecast[known].astype(np.float64)
             hour = np.broadcast_to(hours, outcome.shape)[known]
             square, absolute = (q[:, 7] - y) ** 2, np.abs(q[:, 3] - y)
-            miss = y[:, None] - q[:, :7]
-            pinball = np.maximum(_LEVELS * miss, (_LEVELS - 1) * miss).mean(1)
-            drawn = _by_week(hour // 168, np.stack([square, absolute, 2 * pinball], 1))
+            score = crps(q[:, :7], y)
+            drawn = _by_week(hour // 168, np.stack([square, absolute, score], 1))
             rmse, mae = float(np.sqrt(square.mean())), float(absolute.mean())
             if model == "persistence":
                 floor[pollutant, horizon] = _Floor(mae, rmse, drawn[:, 1])
@@ -207,7 +205,7 @@ def _scores(
                 model, pollutant, horizon, int(known.sum()),
                 ScoreInterval(rmse, *np.sqrt(np.quantile(drawn[:, 0], (0.05, 0.95))).tolist()),
                 ScoreInterval(mae, *np.quantile(drawn[:, 1], (0.05, 0.95)).tolist()),
-                ScoreInterval(float(2 * pinball.mean()), *np.quantile(drawn[:, 2], (0.05, 0.95)).tolist()),
+                ScoreInterval(float(score.mean()), *np.quantile(drawn[:, 2], (0.05, 0.95)).tolist()),
                 float(inside.mean()), _by_quarter(hour + horizon, inside),
                 _skill(mae, base.mae), (skill_low, skill_high), _skill(rmse, base.rmse),
                 int(crossed.sum()), int((crossed & foretold).sum()), int((foretold & ~crossed).sum()),

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from forecast.errors import ForecastError
-from schemas.arrays import Float32
+from schemas.arrays import Float32, Float64
 from schemas.forecast import FORECAST_HOURS, FORECAST_LEVELS
 from schemas.parameters import POLLUTANTS
 
@@ -21,10 +21,20 @@ CHANNELS: Final = (*POLLUTANTS, *WEATHER_CHANNELS)
 HORIZON: Final = FORECAST_HOURS
 #: The quantiles of every forecast.
 QUANTILES: Final = FORECAST_LEVELS
+_LEVELS: Final = np.array(QUANTILES)
 #: Panels longer than this are a slip of a clock, not a history: every hour between takes memory.
 _MOST_HOURS: Final = 40 * 366 * 24
 #: A value older than this is not carried forward as "the last value".
 CARRIED: Final = 72
+
+
+def crps(quantiles: Float64, outcome: Float64) -> Float64:
+    """(...) twice the mean pinball of `QUANTILES` (..., 7) beside what came (...), in their unit: the
+    continuous ranked probability score, as far as seven quantiles tell it (Gneiting and Ranjan 2011).
+    """
+    miss = outcome[..., None] - quantiles
+    score: Float64 = 2 * np.maximum(_LEVELS * miss, (_LEVELS - 1) * miss).mean(axis=-1)
+    return score
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from forecast.calibration import HALF, Calibration, as_published, rates
 from forecast.models import ANCHORS
-from forecast.panel import QUANTILES
+from forecast.panel import QUANTILES, crps
 from schemas.arrays import Float32, Float64, Int64
 from schemas.forecast import RunningScore
 from schemas.parameters import POLLUTANTS, Pollutant
@@ -27,7 +27,6 @@ PLACES: Final = sum(anchor + 1 for anchor in ANCHORS)
 _BASES: Final = tuple(sum(before + 1 for before in ANCHORS[:place]) for place in range(_A))
 #: What is left of an hour's weight after another one: a third after a month.
 FADES: Final = math.exp(-1 / 720)
-_LEVELS: Final = np.array(QUANTILES)
 #: By the places of an anchor and a pollutant the mean absolute error of each model, ug/m3.
 ModelErrors = Callable[[int, int], Mapping[str, float]]
 #: Horizons whose scores are published, in hours.
@@ -80,10 +79,9 @@ class RunningRecord:
         said, y = self.published[at].astype(np.float64), outcome.astype(np.float64)
         quantiles, persistent = said[:, :_Q], said[:, _Q]
         miss = y[:, None] - quantiles
-        pinball = np.maximum(_LEVELS * miss, (_LEVELS - 1) * miss).mean(1)
         new = np.stack(
             [
-                np.ones(_P), np.abs(miss[:, 3]), (y - self.raw[at, :, _Q]) ** 2, 2 * pinball,
+                np.ones(_P), np.abs(miss[:, 3]), (y - self.raw[at, :, _Q]) ** 2, crps(quantiles, y),
                 (y >= quantiles[:, 0]) & (y <= quantiles[:, -1]), np.abs(y - persistent),
             ],
             axis=1,

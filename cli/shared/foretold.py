@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from forecast.history import stored_hours
+from forecast.panel import crps
 from schemas.arrays import Float32
 from schemas.base import format_time, from_ms, to_ms
 from schemas.forecast import FORECAST_HOURS, FORECAST_LEVELS
@@ -22,7 +23,6 @@ from sinks.foretold import Foretold, IndexHours
 from sinks.store import Store
 
 _NAMES: Final = tuple(f"p{round(100 * level):02d}" for level in FORECAST_LEVELS)
-_LEVELS: Final = np.array(FORECAST_LEVELS)
 #: Concentrations in ug/m3, indices in points of their standard. Columns up to `model` were there first, and
 #: programs may count columns.
 FORETOLD: Final = pa.schema(
@@ -84,9 +84,7 @@ def _scored(quantiles: list[float], came: float | None) -> dict[str, float]:
     """What was measured, and twice the mean pinball of the quantiles; nothing where nothing was."""
     if came is None or not np.isfinite(came):
         return {}
-    miss = came - np.array(quantiles)
-    pinball = np.maximum(_LEVELS * miss, (_LEVELS - 1) * miss)
-    return {"measured": round(came, 4), "crps": round(2 * float(pinball.mean()), 4)}
+    return {"measured": round(came, 4), "crps": round(float(crps(np.array(quantiles), np.array(came))), 4)}
 
 
 def _index_cells(index: IndexHours, place: int) -> dict[str, Any]:
