@@ -3,8 +3,9 @@
     python -m docs.plots.forecast FOLDER [BUNDLE]
 
 Of all forecasts at noon and midnight (UTC) that have a week before and three days after them it draws three
-of PM2.5: where the mix gained most over persistence, where it lost most, and where the air rose furthest
-above the 90 % interval.
+of PM2.5: of those where the air changed much (persistence erred as in its worst quarter) and the mix's 90 %
+interval held as it says, where the mix left least of persistence's error; where it lost most; and where the
+air rose furthest above the interval.
 """
 
 import sys
@@ -29,6 +30,10 @@ IMAGE = Path("docs/images/forecast-episodes.png")
 #: Hours before that are shown, and hours of an episode that have to be measured.
 _BEFORE = 48
 _MEASURED = 60
+#: Part of an episode's hours from which on its 90 % interval held.
+_HELD = 0.9
+#: Part of all forecasts that has those where the air changed much.
+_TURNS = 0.25
 
 
 def fan(axes: Any, title: str, before: Any, truth: Any, said: Any, begins: int) -> None:
@@ -56,13 +61,22 @@ def main() -> None:
     measured = panel.values[..., 0]
     truth = np.stack([measured[:, origins + hour] for hour in range(1, HORIZON + 1)], axis=2)
     last = measured[:, origins][..., None]
-    known = (np.isfinite(truth).sum(axis=2) >= _MEASURED) & np.isfinite(last[..., 0])
-    of = known[..., None]
-    gained = np.nanmean(np.where(of, np.abs(last - truth) - np.abs(said[..., 3] - truth), 0.0), axis=2)
-    missed = np.nanmean(np.where(truth > said[..., 6], truth - said[..., 6], 0.0), axis=2)
+    hours = np.isfinite(truth).sum(axis=2)
+    known = (hours >= _MEASURED) & np.isfinite(last[..., 0])
+    carried, mixed = (
+        np.where(known, np.nansum(np.abs(guess - truth), axis=2) / hours, np.nan)
+        for guess in (last, said[..., 3])
+    )
+    held = ((truth >= said[..., 0]) & (truth <= said[..., 6])).sum(axis=2) / hours
+    turned = carried >= np.nanquantile(carried, 1.0 - _TURNS)
+    good = np.where(turned & (held >= _HELD), 1.0 - mixed / carried, -np.inf)
+    missed = np.where(truth > said[..., 6], truth - said[..., 6], 0.0).sum(axis=2) / hours
     figure, rows = plt.subplots(3, 1, figsize=(9.0, 7.2), dpi=90)
     for axes, title, merit in zip(
-        rows, ("A good one", "A bad one", "A turn that nobody saw"), (gained, -gained, missed), strict=True
+        rows,
+        ("A good one", "A bad one", "A turn that nobody saw"),
+        (good, mixed - carried, missed),
+        strict=True,
     ):
         row, at = np.unravel_index(np.argmax(np.where(known, merit, -np.inf)), merit.shape)
         origin = int(origins[at])
