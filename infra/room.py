@@ -90,10 +90,9 @@ def _words(folder: Path, free: int, level: int) -> str:
 
 def outlook(pace: Pace, kept: RetentionSettings, free: int) -> tuple[str, str]:
     """What a store will grow to in words, and what to do where it will not fit ("" where it will)."""
-    a_day = pace.windows_a_day * pace.window_bytes
     if kept.windows >= FOREVER:
-        found = f"{sized(pace.used)}, grows by {sized(a_day)} a day for ever"
-        days = (free - LEAST) / a_day if a_day else float("inf")
+        found = f"{sized(pace.used)}, grows by {sized(pace.a_day)} a day for ever"
+        days = (free - LEAST) / pace.a_day if pace.a_day else float("inf")
         if days >= _AHEAD_DAYS:
             return found, ""
         return found, (
@@ -101,7 +100,7 @@ def outlook(pace: Pace, kept: RetentionSettings, free: int) -> tuple[str, str]:
             " docs/outputs.md)"
         )
     # A day more than the windows that are kept: those of the hour that is not over, and free pages.
-    whole = a_day * (kept.windows / timedelta(days=1) + 1)
+    whole = pace.a_day * (kept.windows / timedelta(days=1) + 1)
     found = f"{sized(pace.used)}, windows of {kept.windows.days} days take {sized(whole)}"
     missing = whole - pace.used - (free - LEAST)
     if missing <= 0:

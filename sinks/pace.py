@@ -6,16 +6,15 @@ from schemas.times import DAY_MS, HOUR_MS
 from sinks import retention as kept_for
 from sinks.store_file import StoreFile
 
-#: What a window takes with its keys and what is free in its page, per byte of its estimate; measured.
+#: What a row takes with its keys and what is free in its page, per byte of its body; measured.
 _PER_BODY: Final = 1.25
 
 
 class Pace(NamedTuple):
-    """How fast a store grows: bytes in use, windows that came in the newest day, and bytes that one takes."""
+    """How fast a store grows: bytes in use, and bytes that a day of windows and their forecasts takes."""
 
     used: int
-    windows_a_day: float
-    window_bytes: float
+    a_day: float
 
 
 def pace_of(file: StoreFile, now: int) -> Pace:
@@ -23,14 +22,23 @@ def pace_of(file: StoreFile, now: int) -> Pace:
     used = file.used()
     with file.reading() as db:
         newest = kept_for.horizon(db, now)
+    a_day = _rows_a_day(file, "estimate", "end", newest)
+    if file.has("foretold"):
+        a_day += _rows_a_day(file, "foretold", "issued", newest)
+    return Pace(used, a_day)
+
+
+def _rows_a_day(file: StoreFile, table: str, time: str, newest: int) -> float:
+    """Bytes that the rows of a table take whose `time` lies in the day before `newest` (ms)."""
     ((count, first),) = file.select(
-        "SELECT count(*), min(end) FROM estimate WHERE end > ? AND end <= ?", (newest - DAY_MS, newest)
-    )
-    ((body,),) = file.select(
-        "SELECT avg(length(body)) FROM (SELECT body FROM estimate ORDER BY end DESC LIMIT 1000)"
+        f"SELECT count(*), min({time}) FROM {table} WHERE {time} > ? AND {time} <= ?",
+        (newest - DAY_MS, newest),
     )
     if not count:
-        return Pace(used, 0.0, 0.0)
+        return 0.0
+    ((body,),) = file.select(
+        f"SELECT avg(length(body)) FROM (SELECT body FROM {table} ORDER BY {time} DESC LIMIT 1000)"
+    )
     # In the first day, what came in a part of it; not by less than an hour of it.
     share = max(HOUR_MS, newest - first) / DAY_MS
-    return Pace(used, count / share if share < 0.95 else float(count), _PER_BODY * body)
+    return float((count / share if share < 0.95 else count) * _PER_BODY * body)

@@ -130,7 +130,8 @@ def test_a_store_that_will_not_fit_is_told_before_it_is_full(tmp_path: Path) -> 
     assert store(Settings(data_dir=tmp_path)).found == "none yet"
     with Store(tmp_path / "store.sqlite") as kept:
         kept.write([estimate(f"s{n}", T0 + 60 * minute) for minute in range(120) for n in range(5)])
-        size = kept.pace().window_bytes * 5 * 1440  # of a day, by the two hours there are
+        size = kept.pace().a_day  # by the two hours there are
+    assert size == pytest.approx(1.25 * 5 * 1440 * len(estimate("s0", T0).model_dump_json()), rel=0.02)
     whole = int(8 * size)
 
     def check(free: int, **retention: str) -> Check:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from pathlib import Path
+from zlib import compress
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -18,7 +19,7 @@ from schemas.base import format_time, from_ms, to_ms
 from schemas.forecast import FORECAST_LEVELS, Forecast
 from schemas.parameters import POLLUTANTS
 from schemas.times import DAY_MS, HOUR_MS
-from sinks.foretold import KEPT_HOURS
+from sinks.foretold import KEPT_HOURS, foretold
 from sinks.retention import Retention
 from sinks.store import Store
 from tests.forecast.test_outlook import BEGINS, air, models, play, typical, window
@@ -115,6 +116,20 @@ def test_the_formats_say_the_same(tmp_path: Path, told: list[Forecast]) -> None:
     assert len(newest) == 72 * 7
     with pytest.raises(QueryError, match="csv, json or parquet"):
         asked(path, *period)
+
+
+def test_what_forecasts_take_belongs_to_the_pace_of_the_store(tmp_path: Path, told: list[Forecast]) -> None:
+    filled(tmp_path / "with.sqlite", told)
+    filled(tmp_path / "without.sqlite", [])
+    (with_them, without) = (
+        Store(tmp_path / name, read_only=True, clock=lambda: 1e10)
+        for name in ("with.sqlite", "without.sqlite")
+    )
+    with with_them, without:
+        more = with_them.pace().a_day - without.pace().a_day
+    # Two stations' hourly ones, for a day.
+    small = [len(compress(foretold(one, KEPT_HOURS).model_dump_json().encode())) for one in told]
+    assert more == pytest.approx(2 * 24 * 1.25 * float(np.mean(small)), rel=0.15)
 
 
 _TIMES = ("issued_at", "end", "weather_issued_at")
