@@ -75,6 +75,12 @@ class HourlyMeans:
 
     def advance(self, hour: int) -> None:
         """Go on to `hour`: its mean is the last one now."""
+        # Where a whole partition had rested, hour by hour first: those open before it are told yet.
+        for open_hour in range(self.through + 1, min(hour, self.through + OPEN_HOURS)):
+            self._move(open_hour)
+        self._move(hour)
+
+    def _move(self, hour: int) -> None:
         moved = min(hour - self.through, LOOKBACK)
         if moved > 0:
             self.means = np.concatenate([self.means[moved:], empty_hours(self.means.shape[1])[:moved]])

@@ -91,6 +91,20 @@ def test_noise_below_zero_belongs_into_an_hours_mean_which_is_not_below_it() -> 
     assert hours.means[-2:, 0].tolist() == [1.0, 0.0]
 
 
+@pytest.mark.parametrize("rest", [1, 2, 3, 4, 30, LOOKBACK, LOOKBACK + 5])
+def test_the_last_hours_before_a_rest_are_told(rest: int) -> None:
+    """As a whole partition's: its next hours are asked for at once."""
+    at_once, one_by_one = StationHours(BEGINS - 1), StationHours(BEGINS - 1)
+    for hours in (at_once, one_by_one):
+        for hour in range(2):
+            hours.take(window("s0", hour, np.array([7.0 + hour], np.float32)))
+    at_once.advance(BEGINS + rest)
+    for hour in range(rest + 1):
+        one_by_one.advance(BEGINS + hour)
+    np.testing.assert_array_equal(at_once.means, one_by_one.means)
+    assert np.isfinite(at_once.means).sum() == max(0, min(2, LOOKBACK - rest + 1))
+
+
 def play(outlook: Outlook, values: Float32, first: int = 0, records=lambda _: None) -> list[Forecast]:
     """Two windows an hour of each station; what is published on the way."""
     told = []
