@@ -215,7 +215,7 @@ def estimate(cell: Cell, t_ms: int, values: Float64) -> Estimates:
     by_day = np.where(once, cell.day[rows, rows] - np.einsum("ij,ij->i", weights, cell.day), 0.0)
     # What a new one's mean stands apart by counts in part, as a difference of its past.
     noise = np.maximum(variance - bias_of(cell.heard), LEAST * variance)
-    difference = lasting_difference(cell.members, cell.level, cell.heard, noise, age)
+    difference = lasting_difference(cell.members, cell.level, cell.heard, noise, age, silent)
     not_lasting = np.where(silent, difference.doubted, 0.0)
     by_last, by_day = by_last + not_lasting, by_day + not_lasting
     mean = mean - not_lasting + lasting.left((pollutants, kinds, ages), by_last, by_day, turned)

@@ -28,6 +28,9 @@ _BOUNDS: Final = (0.3, 8.0)
 #: Memory of the sizes, hours, and the weight of the belief that what is stated is right.
 _SIZE_HOURS: Final = 14 * 24.0
 _SIZE_PRIOR: Final = 24.0
+#: Errors after which half of what is believed of a new sensor's doubt gives way to what they show. Those of a
+#: day are of one weather, so it takes three.
+_SEEN_FROM: Final = 72.0
 #: What errors are now: half of it is forgotten after six hours; and its bounds.
 _NOW_GAIN: Final = 1.0 - 0.5 ** (1.0 / 6.0)
 _NOW_BOUNDS: Final = (0.2, 6.0)
@@ -75,8 +78,8 @@ class Intervals:
 
     @property
     def believed(self) -> Float64:
-        """(kinds, d) part of each size that is not seen from errors but believed."""
-        return _SIZE_PRIOR / (self.count + _SIZE_PRIOR)
+        """(kinds, d) part of each one's doubt that is not seen from errors but believed."""
+        return _SEEN_FROM / (self.count + _SEEN_FROM)
 
     @classmethod
     def fresh(cls, d: int) -> "Intervals":

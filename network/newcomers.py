@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from network.conditioning import BIAS, bias_of
+from network.intervals import ALPHA
 from network.members import Members
 from schemas.arrays import Bool, Float64
 
@@ -26,6 +27,10 @@ _SETTLED_HOURS: Final = 48.0
 #: large as the noise of an hour: it is much the same for hours. And the fewest and the most of them.
 DOUBT_HOURS: Final = 20.0
 _DOUBT_BOUNDS: Final = (4.0, 240.0)
+#: Deviations of a normal distribution within which nine of ten lie, and the halvings by which such a reach is
+#: found (to a thousandth of the largest that it may be).
+_NINE_OF_TEN: Final = 1.6449
+_HALVINGS: Final = 14
 #: Part of the variance of lasting differences that is no more lasting than days.
 _WANDERING: Final = 0.1
 #: Part of a new one's lasting difference that outlasts the seasons, and days of silence over which the rest
@@ -76,14 +81,20 @@ class LastingDifference(NamedTuple):
 
 
 def lasting_difference(
-    members: Members, level: Float64, heard: Float64, noise: Float64, silent_hours: Float64
+    members: Members,
+    level: Float64,
+    heard: Float64,
+    noise: Float64,
+    silent_hours: Float64,
+    silent: Bool,
 ) -> LastingDifference:
     """What is believed of how far new ones stand apart from their neighbours.
 
     Lasting differences are as large as those of the pollutant's known sensors; some of the size that is
     believed in count beside them. Where they are small beside what a sensor is off by from hour to hour, it
     takes longer to see its own. What was seen in few days is of their season: of a silent one less and less
-    is believed.
+    is believed. A few stand far apart: that makes the variance of all large, but not the interval in which
+    nine of ten lie, so the doubt is as large as makes that one.
 
     Args:
         members: of the cell.
@@ -91,6 +102,7 @@ def lasting_difference(
         heard: (d,) hours.
         noise: (d,) variance of each around what is expected of it, but for its lasting difference.
         silent_hours: (d,) since each was heard last; of one never heard it does not count.
+        silent: (d,) whose doubt is asked for; `beyond` is 0 of the others.
     """
     eldest = max(1.0, float(heard.max(initial=0.0)))
     new = np.maximum(1.0 - heard / _YOUNG_HOURS, 0.0)
@@ -105,10 +117,53 @@ def lasting_difference(
     gone = (1.0 - _OVER_SEASONS) * (1.0 - np.exp(-silent_hours / (24.0 * _SEASON_DAYS)))
     doubt = 1.0 - heard / (heard + half) * (1.0 - new * gone)
     young = (heard > 0.0) & (heard < _YOUNG_HOURS)
-    beyond = variance * (doubt + _WANDERING * (1.0 - doubt)) - bias_of(heard)
+    left = doubt + _WANDERING * (1.0 - doubt)
+    asked = np.flatnonzero(silent & (new > 0.0))
+    beyond = np.zeros(len(members))
+    beyond[asked] = (
+        _within(apart, same[asked], left[asked], noise[asked]) - noise[asked] - bias_of(heard[asked])
+    )
     return LastingDifference(
         np.where(young, doubt * apart, 0.0), new * (1.0 - (heard / eldest) ** 2) * beyond
     )
+
+
+def _within(apart: Float64, same: Float64, left: Float64, noise: Float64) -> Float64:
+    """(n,) variance of the normal distribution nine tenths of which reach as far as those of what is off
+    by any of some lasting differences, all as likely, and by noise.
+
+    Args:
+        apart: (d,) lasting differences; among them are `_BIASES` of a variance that is believed.
+        same: (n, d) 1 where they count, else 0.
+        left: (n,) part of their squares that is left.
+        noise: (n,) variance.
+    """
+    root = np.sqrt(left)[:, None]
+    none = np.zeros((len(left), 1))
+    centers = np.concatenate([root * np.abs(apart), none], axis=1)
+    believed = np.sqrt(noise + left * BIAS**2)[:, None]
+    spread = np.concatenate([np.repeat(np.sqrt(noise)[:, None], len(apart), axis=1), believed], axis=1)
+    weights = np.concatenate([same, none + _BIASES], axis=1)
+    weights /= weights.sum(axis=1, keepdims=True)
+    nearest, farthest = (
+        np.zeros(len(left)),
+        (centers * (weights > 0.0) + 4.0 * spread).max(axis=1, initial=0.0),
+    )
+    for _ in range(_HALVINGS):
+        reach = 0.5 * (nearest + farthest)
+        far, near = (reach[:, None] + centers) / spread, (reach[:, None] - centers) / spread
+        is_short = (weights * (_above(far) + _above(near))).sum(axis=1) > ALPHA
+        nearest, farthest = np.where(is_short, reach, nearest), np.where(is_short, farthest, reach)
+    result: Float64 = (0.5 * (nearest + farthest) / _NINE_OF_TEN) ** 2
+    return result
+
+
+def _above(z: Float64) -> Float64:
+    """(n, d) part of a normal distribution above so many deviations, to 2e-4 (Bowling, Khasawneh, Kaewkuekool
+    and Cho 2009)."""
+    z = np.clip(z, -8.0, 8.0)
+    result: Float64 = 1.0 / (1.0 + np.exp(z * (1.5976 + 0.070566 * z * z)))
+    return result
 
 
 def with_neighbours(

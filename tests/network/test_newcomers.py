@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from network.cell import Cell, estimate, fresh, learned
 from network.conditioning import BIAS, bias_of
 from network.kin import among_kin
+from network.members import Members
 from network.newcomers import DOUBT_HOURS, MovedHour, lasting_difference, moved_covariance, moved_mean
 from network.scale import to_log
 from tests.network.cities import city, end, members
@@ -15,6 +16,7 @@ from tests.network.cities import city, end, members
 OF = members(8, ("pm25",))
 D = len(OF)
 KEPT = 0.001
+NEW = np.arange(D) == 0
 
 
 def spread_like(random: np.random.Generator, d: int) -> np.ndarray:
@@ -112,7 +114,7 @@ def test_a_difference_is_doubted_until_it_is_seen_beside_the_noise() -> None:
 
     def doubted(hours: float, noise: float) -> float:
         heard[0] = hours
-        found = lasting_difference(OF, level, heard, np.full(D, noise), np.zeros(D)).doubted
+        found = lasting_difference(OF, level, heard, np.full(D, noise), np.zeros(D), NEW).doubted
         assert (found[1:] == 0.0).all()
         return abs(float(found[0]))
 
@@ -135,7 +137,8 @@ def test_what_a_week_showed_is_believed_the_less_the_longer_it_is_silent() -> No
     def found(hours: float, silent_days: float) -> tuple[float, float]:
         heard = np.full(D, 2000.0)
         heard[0] = hours
-        said = lasting_difference(OF, level, heard, np.full(D, 0.05), np.full(D, 24.0 * silent_days))
+        silent = np.full(D, 24.0 * silent_days)
+        said = lasting_difference(OF, level, heard, np.full(D, 0.05), silent, NEW)
         assert (said.doubted[1:] == 0.0).all()
         return float(said.doubted[0]), float(said.beyond[0])
 
@@ -156,16 +159,45 @@ def test_how_far_a_new_one_may_be_off_is_seen_from_those_that_are_known(apart: f
     level[0] = np.nan
     heard = np.full(D, 2000.0)
     heard[0] = 0.0
-    beyond = lasting_difference(OF, level, heard, np.full(D, 0.05), np.zeros(D)).beyond
+    beyond = lasting_difference(OF, level, heard, np.full(D, 0.05), np.zeros(D), NEW).beyond
     assert (beyond[1:] == 0.0).all()
     assert (beyond[0] > 0.0) == more
     assert beyond[0] > -(BIAS**2)  # some is left, however alike they are
 
 
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.2])
+@pytest.mark.parametrize("noise", [0.0005, 0.01, 0.2])
+def test_the_interval_of_a_new_one_holds_nine_of_ten_of_those_that_are_known(
+    share: float, noise: float
+) -> None:
+    """Oracle: any of forty sensors as if it were new, off by its lasting difference and an hour's noise. Two
+    that stand far apart make a variance that is far larger than that interval needs."""
+    random = np.random.default_rng(5)
+    of = members(40, ("pm25",))
+    # Far from all others, each stands apart from their mean.
+    of = Members(of.variables, tuple(None for _ in of.places))
+    far = np.arange(len(of)) % 20 >= 20 - 20 * share
+    level = np.where(far, 0.8, 0.06 * random.normal(size=len(of)))
+    heard, level[0] = np.full(len(of), 2000.0), np.nan
+    heard[0] = 0.0
+    new = np.arange(len(of)) == 0
+    found = lasting_difference(of, level, heard, np.full(len(of), noise), np.zeros(len(of)), new).beyond[0]
+    variance = noise + bias_of(np.zeros(1))[0] + found
+    apart = 39.0 / 38.0 * np.delete(level - np.nanmean(level), 0)  # of each from the mean of the others
+    drawn = np.concatenate([random.choice(apart, 39_000), random.normal(0.0, BIAS, 2000)]) + random.normal(
+        0.0, np.sqrt(noise), 41_000
+    )
+    assert np.mean(np.abs(drawn) < 1.645 * np.sqrt(variance)) == pytest.approx(0.9, abs=0.02)
+    if share == 0.05 and noise < 0.1:
+        assert variance < 0.7 * (noise + np.mean(apart**2))
+
+
 def test_a_region_of_which_nothing_is_known_goes_by_what_is_believed() -> None:
     nothing = np.full(D, np.nan)
-    found = lasting_difference(OF, nothing, np.zeros(D), np.full(D, 0.05), np.zeros(D))
-    np.testing.assert_allclose(found.beyond, 0.0, atol=1e-12)
+    found = lasting_difference(
+        OF, nothing, np.zeros(D), np.full(D, 0.05), np.zeros(D), np.ones(D, dtype=np.bool_)
+    )
+    np.testing.assert_allclose(found.beyond, 0.0, atol=0.003 * BIAS**2)
     assert bias_of(np.zeros(1))[0] == BIAS**2
 
 
