@@ -29,6 +29,9 @@ from streams.stations import StationBook
 _TOGETHER: Final = 100
 #: Weather that is read ahead of the estimates, in records.
 _MOST_AHEAD: Final = 20_000
+#: Seconds after which what is left of a poll waits for the next tick: a backlog of years would keep this
+#: partition from committing for so long that its worker is taken for stuck, or for dead.
+_AT_A_TIME: Final = 5.0
 
 
 #: Of the weather's log, what had come to the broker before a time (ms).
@@ -93,8 +96,9 @@ class ForecastStage:
         await self._go_on()
 
     async def _go_on(self) -> None:
-        """Take the estimates that wait, as far as the weather of their time has been read."""
-        while self._estimates:
+        """Take the estimates that wait, as far as the weather of their time has been read, for a while."""
+        until = self._io.clock() + _AT_A_TIME
+        while self._estimates and self._io.clock() < until:
             record = self._estimates[0]
             letters = Letters(self._io.names, "forecast")
             estimate = letters.read(record, partial(read_estimate, record, self._stations.keys))
@@ -174,7 +178,8 @@ class ForecastStage:
         self._written = offset, self._weather_taken
 
     async def tick(self) -> None:
-        """Nothing happens as time passes: event time is that of the estimates."""
+        """Go on with the estimates that were too many for one time."""
+        await self._go_on()
 
     async def settle(self) -> Mapping[str, tuple[int, str]]:
         """Where the checkpoints stand that were written last, and how far it has read."""
@@ -193,8 +198,8 @@ class ForecastStage:
             self._committed = self._settled
 
     def paused(self) -> set[str]:
-        """Estimates, while they wait for weather; weather, while there is much of it."""
-        paused = {self._topic} if self._waits is not None else set()
+        """Estimates, while some wait; weather, while there is much of it and none is waited for."""
+        paused = {self._topic} if self._estimates else set()
         if self._waits is None and len(self._weather) >= _MOST_AHEAD:
             paused.add(self._weather_topic)
         return paused

@@ -78,6 +78,15 @@ class Broker:
         self._executor = executor
         self._bundle = ForecastBundle.load(small_bundle())
         self.waited = 0
+        #: What the broker had taken of forecasts at each commit.
+        self.at_commits: list[int] = []
+        #: The stage's clock, and seconds that pass whenever it is read.
+        self._time = 0.0
+        self.seconds = 0.0
+
+    def clock(self) -> float:
+        self._time += self.seconds
+        return self._time
 
     async def publish(self, records: Iterable[Out], /) -> None:
         for out in records:
@@ -101,7 +110,7 @@ class Broker:
         start, _ = self.committed.get(topics.ESTIMATES.name, (0, ""))
         found = checkpoints.load(self.state.values(), start, read_outlook)
         return ForecastStage(
-            StageIo(0, self.publish, committed=self.committed),
+            StageIo(0, self.publish, committed=self.committed, clock=self.clock),
             Outlook(
                 self._bundle.models()[:4], "m", self._bundle.normalisation.typical, ("us-epa-2024",),
                 {name: state for name, (_, state) in found.items()},
@@ -110,7 +119,7 @@ class Broker:
             lateness_ms=180_000,
         )  # fmt: skip
 
-    async def play(self, dice: random.Random, deaths: int) -> None:
+    async def play(self, dice: random.Random, deaths: int, most: int = 9) -> None:
         stage = self.open()
         read = {topics.ESTIMATES.name: 0, topics.WEATHER.name: 0}
         answered = False
@@ -122,12 +131,15 @@ class Broker:
             # A paused topic is not read, however much of it there is.
             ready = [name for name, left in rest.items() if left and name not in stage.paused()]
             self.waited += topics.ESTIMATES.name in stage.paused()
-            if not ready:
+            if not ready and not stage.paused():
                 break
-            name = dice.choice(ready)
-            batch = rest[name][: dice.randint(1, 9)]
-            await stage.handle(name, batch)
-            read[name] = batch[-1].offset + 1
+            if ready and dice.random() < 0.9:
+                name = dice.choice(ready)
+                batch = rest[name][: dice.randint(1, most)]
+                await stage.handle(name, batch)
+                read[name] = batch[-1].offset + 1
+            else:
+                await stage.tick()
             # The broker's answer to a commit comes while the stage works on, and may never come.
             if answered:
                 stage.committed()
@@ -136,6 +148,7 @@ class Broker:
                 settled = await stage.settle()
                 if dice.random() < 0.7:
                     self.committed |= settled
+                    self.at_commits.append(len(self.told))
                     answered = True
             if deaths and dice.random() < 0.15:
                 deaths -= 1
@@ -165,3 +178,13 @@ def test_in_any_order_and_killed_anywhere_it_tells_the_same(executor: ThreadPool
         assert other.told == whole.told
         waited += other.waited
     assert waited, "estimates never had to wait for weather"
+
+
+def test_a_poll_that_takes_long_is_worked_on_between_commits(executor: ThreadPoolExecutor) -> None:
+    """A backlog of years comes in one poll: what has not moved for long is taken for stuck, or for dead."""
+    whole, slow = Broker(executor), Broker(executor)
+    asyncio.run(whole.play(random.Random(0), 0))
+    slow.seconds = 1.0
+    asyncio.run(slow.play(random.Random(1), 0, most=1000))
+    assert slow.told == whole.told
+    assert len(set(slow.at_commits)) > 2
