@@ -16,6 +16,7 @@ from datasets.events import Problem, ReadingRow, event_ms
 from datasets.plain import read_plain
 from datasets.spool import Spool
 from datasets.tables import csv_rows
+from forecast.errors import ForecastError
 from forecast.panel import CHANNELS, Panel, dewpoint, panel_of, wind_of
 from forecast.places import place_of, regions, sun_offset
 from schemas.base import first_error
@@ -76,6 +77,10 @@ def read_panel(root: Path, latest_ms: int) -> tuple[Panel, list[str]]:
         means = {name: math.fsum(v) / len(v) for name, v in sums.items()}
         levels = {name: as_level(mean) for name, mean in means.items() if name in POLLUTANTS}
         hours[station][hour] = _channels(means | levels)
+    if not hours and problems:
+        raise ForecastError(
+            f"{root}: no hour of any station has a value; the first thing left out: {problems[0]}"
+        )
     offsets = {station: sun_offset(records.get(station), min(of)) for station, of in hours.items()}
     places = [place_of(records.get(station)) for station in hours]
     return replace(panel_of(hours, offsets), regions=regions(places)), problems

@@ -14,7 +14,8 @@ from cli.shared.fitting import fitting, screen
 from cli.shared.training import bars, tell_left_out
 from datasets.errors import LayoutError
 from fusion.together.witnesses import possible_in_region
-from model.evaluation.region import NEW_PLACES, RIVALS, Outcome, evaluate_region, read_region
+from model.evaluation.region import NEW_PLACES, RIVALS, Outcome, evaluate_region
+from model.evaluation.region_hours import read_region
 from schemas.parameters import LABELS
 
 #: Marks a rival that did better than the network.

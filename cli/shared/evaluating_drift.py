@@ -15,7 +15,7 @@ from cli.shared.training import bars, tell_left_out
 from datasets.errors import LayoutError
 from model.evaluation.drift import LEARNING, DriftOutcome, evaluate_drift
 from model.evaluation.drift_beside import SlidesFound
-from model.evaluation.region import read_region
+from model.evaluation.region_hours import read_region
 from schemas.parameters import LABELS, Pollutant
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from aqi.units import MOLAR_MASS, micrograms_per_ppb
 from model.evaluation.drift_beside import SlidesFound, beside_cusum
 from model.evaluation.progress import Progress
-from model.evaluation.region import RegionHours
+from model.evaluation.region_hours import RegionHours
 from network import region as network
 from network.drift import DriftWatch, key_of, listened, outstood, watched, watching
 from network.growing import begun_anew

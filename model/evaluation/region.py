@@ -14,24 +14,21 @@ squared errors of a year.
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.errors import LayoutError
-from datasets.hourly import FolderReader
 from model.evaluation.progress import Progress
+from model.evaluation.region_hours import RegionHours
 from network import region as network
 from network.cell import Estimates
-from network.members import Members, Position, Variable
+from network.members import Members
 from network.scale import from_log, to_log
 from schemas.arrays import Bool, Float64
 from schemas.distances import distances
 from schemas.parameters import POLLUTANTS
-from schemas.times import DAY_MS, HOUR_MS
+from schemas.times import DAY_MS
 
 #: Lengths of the made outages, hours.
 OUTAGES: Final = (1, 6, 24, 168, 720)
@@ -56,21 +53,6 @@ RIVALS: Final = (
     "inverse distance",
     "ridge, own others",
 )
-
-
-@dataclass(frozen=True, eq=False)
-class RegionHours:
-    """A region's history.
-
-    Attributes:
-        members: its variables.
-        times: (hours,) ends, ms, one hour apart.
-        values: (hours, d) ug/m3, NaN where there is none.
-    """
-
-    members: Members
-    times: NDArray[np.int64]
-    values: Float64
 
 
 #: Estimates of members, possible beside what is heard of them (d,).
@@ -114,32 +96,6 @@ class Outcome(NamedTuple):
             "coverage": told(self.coverage),
             "worst_month": told(self.worst_month),
         }
-
-
-def read_region(folder: Path, read: FolderReader) -> tuple[RegionHours, list[str]]:
-    """All stations of a folder in the plain layout as one region, and what had to be left out. `read`
-    gives its hours.
-
-    Raises LayoutError: it cannot be read, or has no readings.
-    """
-    histories, problems = read(folder)
-    variables, places, series = [], [], []
-    for station, history in sorted(histories.items()):
-        record = history.record
-        placed = record.latitude is not None and record.longitude is not None
-        for name in POLLUTANTS:
-            if history.means.get(name):
-                variables.append(Variable(station, name))
-                places.append(Position(record.latitude or 0.0, record.longitude or 0.0) if placed else None)
-                series.append(history.means[name])
-    if not series:
-        raise LayoutError(f"{folder}: no station has readings")
-    first = min(min(means) for means in series)
-    times = np.arange(first, max(max(means) for means in series) + HOUR_MS, HOUR_MS, dtype=np.int64)
-    values = np.full((len(times), len(series)), np.nan)
-    for column, means in enumerate(series):
-        values[(np.fromiter(means, np.int64) - first) // HOUR_MS, column] = list(means.values())
-    return RegionHours(Members(tuple(variables), tuple(places)), times, values), problems
 
 
 def evaluate_region(

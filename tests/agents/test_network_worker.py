@@ -24,7 +24,7 @@ from cli.main import app
 from fusion.together.witnesses import possible_in_region
 from infra.connect import environment
 from infra.stack.broker import EmbeddedBroker
-from model.evaluation.region import read_region
+from model.evaluation.region_hours import read_region
 from network import region as network
 from network.members import Variable
 from schemas.base import format_time, from_ms

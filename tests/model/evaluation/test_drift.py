@@ -3,7 +3,7 @@
 import numpy as np
 
 from model.evaluation.drift import FAULTS, evaluate_drift
-from model.evaluation.region import RegionHours
+from model.evaluation.region_hours import RegionHours
 from schemas.times import DAY_MS, HOUR_MS
 from tests.network.cities import START_MS, city, members
 

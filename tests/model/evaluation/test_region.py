@@ -15,10 +15,14 @@ from typer.testing import CliRunner
 from backfill.hourly import read_folder
 from cli.main import app
 from cli.shared.evaluating import outcome_table
-from model.evaluation.region import RIVALS, Outcome, RegionHours, evaluate_region, read_region
+from datasets.errors import LayoutError
+from datasets.hourly import StationHistory
+from model.evaluation.region import RIVALS, Outcome, evaluate_region
+from model.evaluation.region_hours import RegionHours, read_region
 from network.members import Members, Position, Variable
 from schemas.base import format_time, from_ms
 from schemas.parameters import Pollutant
+from schemas.station import Station
 from tests.network.cities import city, end, members
 
 AIRBOX = Path(__file__).parents[4] / "shared" / "data" / "airbox"
@@ -129,6 +133,39 @@ def test_the_command_reads_a_folder_and_says_it_in_a_table_and_in_json(tmp_path:
     assert "whole station" in shown.stdout
     assert "PM2.5" in shown.stdout
     assert problems == []
+
+
+def test_hours_of_a_wrong_clock_are_left_out_and_named(tmp_path: Path) -> None:
+    """Ten years between them were replayed hour by hour."""
+    of = members(3, ("pm25", "o3"))
+    data = hours_of(of, city(of, 30))
+    ten_years, wrong = 10 * 365 * 24 * 3_600_000, of.variables[0].station
+    histories = {
+        station: StationHistory(Station(station=station), means={
+            variable.pollutant: {
+                int(end) - ten_years * (station == wrong): float(value)
+                for end, value in zip(data.times, data.values[:, column], strict=True)
+                if np.isfinite(value)
+            }
+            for column, variable in enumerate(of.variables) if variable.station == station
+        })
+        for station in of.stations
+    }  # fmt: skip
+    read, problems = read_region(tmp_path, lambda _: (histories, []))
+    assert wrong not in read.members.stations
+    assert len(read.times) == 30
+    assert [line.partition(":")[0] for line in problems] == [wrong, wrong]
+    assert all("a clock that was wrong?" in line for line in problems)
+
+
+def test_who_cannot_be_scored_is_named_and_why_nobody_can(tmp_path: Path) -> None:
+    seen = StationHistory(Station(station="seen"), frames=[(0, "a", tmp_path)])
+    means = {"pm25": {3_600_000 * hour: 5.0 for hour in range(9)}}
+    heard = StationHistory(Station(station="heard"), means=means)
+    _, problems = read_region(tmp_path, lambda _: ({"seen": seen, "heard": heard}, []))
+    assert problems == ["seen: it has frames, but no readings to score the network by; left out"]
+    with pytest.raises(LayoutError, match="the first thing left out: readings, row 2: no zone"):
+        read_region(tmp_path, lambda _: ({"seen": seen}, ["readings, row 2: no zone"]))
 
 
 @pytest.mark.parametrize("arguments", [["--network", "x", "default"], ["--outage", "3"], ["default"]])
