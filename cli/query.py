@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple
 
@@ -20,8 +21,8 @@ from rich.text import Text
 from cli.errors import QueryError
 from cli.shared.cells import index_cell, leading, pollutant_cell
 from cli.shared.fitting import ANY_WIDTH, fitting, screen
-from cli.shared.forecasts import forecast_json, forecast_tables, words
-from cli.shared.foretold import period_rows, write_csv, write_json, write_parquet
+from cli.shared.forecasts import forecast_json, forecast_tables, reasons
+from cli.shared.foretold import nothing_then, period_rows, write_csv, write_json, write_parquet
 from cli.shared.foretold import rows as foretold_rows
 from cli.shared.periods import period_json, period_row, period_tables, told
 from cli.shared.times import age_words, local_time, moment, zones_of
@@ -33,7 +34,6 @@ from settings.sections import Settings
 from sinks.foretold import foretold
 from sinks.retention import Left
 from sinks.store import Store
-from web.why import sentences
 
 #: Rows of a table on the screen when no limit is given.
 SCREENFUL: Final = 40
@@ -279,9 +279,12 @@ def query(
     station: Annotated[str | None, typer.Argument(help="Only this station.")] = None,
     format: Annotated[Format, typer.Option(help="How to write the estimates.")] = Format.table,
     since: Annotated[
-        str | None, typer.Option(help="First window end: 2026-08-21T10:00:00Z, or an age: 6h.")
+        str | None,
+        typer.Option(help="First window end, or issue of a forecast: 2026-08-21T10:00:00Z, or an age: 6h."),
     ] = None,
-    until: Annotated[str | None, typer.Option(help="Windows that end before this.")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="What ended, or was issued as a forecast, before this and not at it.")
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help=f"The newest so many (a table: {SCREENFUL} if not given).")
     ] = None,
@@ -293,8 +296,8 @@ def query(
         bool,
         typer.Option(
             "--forecast",
-            help="The newest forecasts instead, of the next three days; with --since or --until all that were"
-            " issued then, and what came.",
+            help="The newest forecasts instead, of the next three days; with --since or --until, as csv, json"
+            " or parquet, all that were issued then, and what came.",
         ),
     ] = False,
     why: Annotated[
@@ -313,24 +316,33 @@ def query(
             f"skyfuse: there is no live store; these are the estimates of the replay {shown}", err=True
         )
     if why:
-        if since or until or limit or forecast or format is not Format.table:
-            raise QueryError("--why speaks of the newest windows, in sentences: give a station, or nothing")
-        _write(_reasons(station, store_file or settings.store_path), output)
+        besides = {
+            "--since": since, "--until": until, "--limit": limit, "--forecast": forecast,
+            "--format": format is not Format.table,
+        }  # fmt: skip
+        if given := ", ".join(name for name, value in besides.items() if value):
+            raise QueryError(f"--why speaks of the newest windows and forecasts alone: without {given}")
+        _write(reasons(station, store_file or settings.store_path), output)
         return
+    first = None if since is None else moment(since, now)
+    last = None if until is None else moment(until, now)
+    if first is not None and last is not None and first >= last:
+        raise QueryError(
+            f"--since ({format_time(first)}) is not before --until ({format_time(last)}): nothing is between"
+        )
     if forecast:
-        if limit or ((since or until) and format is Format.table):
+        if limit:
+            raise QueryError("--limit is of estimates: of forecasts, --since and --until choose")
+        if (first or last) and format is Format.table:
             raise QueryError(
-                "--forecast gives the newest forecasts, or with --since and --until those that were issued"
-                " then, as csv, json or parquet; --limit is of estimates"
+                "a table shows the newest forecasts alone: for those issued since or until then add"
+                " --format csv (or json, parquet)"
             )
-        issued = None if since is None else moment(since, now), None if until is None else moment(until, now)
-        _forecasts(station, format, output, store_file or settings.store_path, issued)
+        _forecasts(station, format, output, store_file or settings.store_path, (first, last))
         return
     with Store(store_file or settings.store_path, read_only=True) as store:
         if limit is None and format is Format.table:
             limit = SCREENFUL
-        first = None if since is None else moment(since, now)
-        last = None if until is None else moment(until, now)
         with store.at_once():
             windows = store.read(station, since=first, until=last, limit=limit)
             left = store.left(station, since=first, until=last, limit=limit)
@@ -342,6 +354,10 @@ def query(
             raise QueryError(
                 f"the store has nothing of station {station}; stations with estimates: {known}{others}"
             )
+        if not (windows or left) and (first or last):
+            for one in store.read(station, limit=1):
+                end = format_time(one.window.end)
+                typer.echo(f"skyfuse: no window ended then; the newest ended at {end}", err=True)
         zones = zones_of(store.stations()) if format is Format.table else {}
     found = newest([*left, *windows], limit)
     periods = [one for one in found if isinstance(one, Left)]
@@ -374,25 +390,6 @@ def query(
     _write(data, output)
 
 
-def _reasons(station: str | None, path: Path) -> bytes:
-    """What the newest window of each station rests on, and what moves its forecast."""
-    with Store(path, read_only=True) as store:
-        wanted = [name for name in store.known_stations() if station in (None, name)]
-        newest = {name: store.read(name, limit=1) for name in wanted}
-        forecasts = {one.station: one for one in store.forecasts(station)}
-    lines = []
-    for name, windows in newest.items():
-        for estimate in windows:
-            lines += [f"{name}, window to {format_time(estimate.window.end)}"]
-            lines += [f"  {sentence.text}" for sentence in sentences(estimate)]
-        if (made := forecasts.get(name)) is not None:
-            lines += [f"{name}, forecast of {format_time(made.issued_at)}", *map("  {}".format, words(made))]
-    if not lines:
-        of = "" if station is None else f" of station {station}"
-        raise QueryError(f"the store has no window{of}: `skyfuse query` names the stations that it has")
-    return ("\n".join(lines) + "\n").encode()
-
-
 def _forecasts(
     station: str | None, format: Format, output: Path | None, path: Path,
     issued: tuple[datetime | None, datetime | None],
@@ -421,8 +418,11 @@ def _forecasts(
             _write(forecast_json(found), output)
             return
         if of_period:
-            names = [one.station for one in found]
-            made = period_rows(store, names, since, until)
+            made = period_rows(store, [one.station for one in found], since, until)
+            if (one_row := next(made, None)) is None:
+                typer.echo(f"skyfuse: {nothing_then(store, found)}", err=True)
+            else:
+                made = chain([one_row], made)
         else:
             made = (row for one in found for row in foretold_rows(foretold(one), {}))
         write = {Format.csv: write_csv, Format.json: write_json, Format.parquet: write_parquet}[format]

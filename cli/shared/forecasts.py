@@ -1,16 +1,20 @@
 """Forecasts of the store, for people and for programs."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
+from cli.errors import QueryError
 from schemas.base import format_time, from_ms, to_ms
 from schemas.forecast import FORECAST_LEVELS, Forecast
 from schemas.parameters import LABELS, POLLUTANTS
 from schemas.times import HOUR_MS
+from sinks.store import Store
+from web.why import sentences
 
 #: Hours ahead that a table shows.
 _SHOWN: Final = (1, 2, 3, 6, 9, 12, 18, 24, 36, 48, 60, 72)
@@ -33,6 +37,27 @@ def words(forecast: Forecast) -> Iterator[str]:
         )
     if forecast.history_h is not None and forecast.history_h < _YOUNG:
         yield f"It stands on {forecast.history_h} measured hours of the last week, and is wide for it."
+
+
+def reasons(station: str | None, path: Path) -> bytes:
+    """Of a station of the store at `path`, or of all: what its newest window rests on, and what moves its
+    forecast. Raises QueryError where there is neither.
+    """
+    with Store(path, read_only=True) as store:
+        wanted = [name for name in store.known_stations() if station in (None, name)]
+        newest = {name: store.read(name, limit=1) for name in wanted}
+        forecasts = {one.station: one for one in store.forecasts(station)}
+    lines = []
+    for name, windows in newest.items():
+        for estimate in windows:
+            lines += [f"{name}, window to {format_time(estimate.window.end)}"]
+            lines += [f"  {sentence.text}" for sentence in sentences(estimate)]
+        if (made := forecasts.get(name)) is not None:
+            lines += [f"{name}, forecast of {format_time(made.issued_at)}", *map("  {}".format, words(made))]
+    if not lines:
+        of = "" if station is None else f" of station {station}"
+        raise QueryError(f"the store has no window{of}: `skyfuse query` names the stations that it has")
+    return ("\n".join(lines) + "\n").encode()
 
 
 def forecast_tables(forecast: Forecast) -> Iterator[Table]:

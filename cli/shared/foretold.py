@@ -5,7 +5,8 @@ them what came.
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import IO, Any, Final
 
 import numpy as np
@@ -16,7 +17,7 @@ from forecast.history import stored_hours
 from forecast.panel import crps
 from schemas.arrays import Float32
 from schemas.base import format_time, from_ms, to_ms
-from schemas.forecast import FORECAST_HOURS, FORECAST_LEVELS
+from schemas.forecast import FORECAST_HOURS, FORECAST_LEVELS, Forecast
 from schemas.parameters import POLLUTANTS
 from schemas.times import HOUR_MS
 from sinks.foretold import Foretold, IndexHours
@@ -111,6 +112,16 @@ def period_rows(
         outcomes = stored_hours(store, station, first, last)
         for forecast in store.foretold(station, since, until):
             yield from rows(forecast, outcomes)
+
+
+def nothing_then(store: Store, newest: Sequence[Forecast]) -> str:
+    """That no forecast of some stations, whose `newest` these are, was issued in a period, and when some
+    were.
+    """
+    oldest = [one.issued_at for new in newest for one in islice(store.foretold(new.station, None, None), 1)]
+    last = format_time(max(one.issued_at for one in newest))
+    kept = f"those kept were issued from {format_time(min(oldest))} to" if oldest else "the newest was issued"
+    return f"no forecast was issued then; {kept} {last} (--until leaves out its own hour)"
 
 
 def write_csv(found: Iterable[Mapping[str, Any]], to: IO[bytes]) -> None:

@@ -114,8 +114,42 @@ def test_the_formats_say_the_same(tmp_path: Path, told: list[Forecast]) -> None:
         }
     newest = list(csv.DictReader(io.StringIO(asked(path, "s1", "--format", "csv").decode())))
     assert len(newest) == 72 * 7
-    with pytest.raises(QueryError, match="csv, json or parquet"):
+    with pytest.raises(QueryError, match="add --format csv"):
         asked(path, *period)
+
+
+def at(hour: int) -> str:
+    return format_time(from_ms((BEGINS + hour) * HOUR_MS))
+
+
+def test_what_cannot_be_asked_of_forecasts_is_said_by_its_name(tmp_path: Path, told: list[Forecast]) -> None:
+    path = tmp_path / "store.sqlite"
+    filled(path, told)
+    for arguments, word in (
+        (("--since", "banana"), "banana"),
+        (("--since", "2026-08-21T10:00:00"), "append Z"),
+        (("--limit", "3"), "--limit is of estimates"),
+        (("--since", at(6), "--until", at(3), "--format", "csv"), "is not before --until"),
+        (("--since", at(6), "--until", at(6), "--format", "csv"), "is not before --until"),
+        (("s1", "--why"), "without --forecast"),
+    ):
+        with pytest.raises(QueryError, match=word):
+            asked(path, *arguments)
+
+
+@pytest.mark.parametrize("format", ["csv", "json"])
+def test_a_period_without_forecasts_is_told_when_there_are_some(
+    tmp_path: Path, told: list[Forecast], format: str
+) -> None:
+    path = tmp_path / "store.sqlite"
+    filled(path, told)
+    for period in (("--since", at(1000)), ("--until", at(1))):
+        found = CliRunner().invoke(APP, ["--forecast", "--store", str(path), "--format", format, *period])
+        assert found.exit_code == 0
+        assert found.stdout.count("\n") == 1
+        assert f"those kept were issued from {at(1)} to {at(_HOURS - 1)}" in found.stderr
+    some = CliRunner().invoke(APP, ["--forecast", "--store", str(path), "--format", format, "--until", at(2)])
+    assert (some.stdout.count(at(1)) > 100, some.stderr) == (True, "")
 
 
 def test_what_forecasts_take_belongs_to_the_pace_of_the_store(tmp_path: Path, told: list[Forecast]) -> None:

@@ -211,6 +211,15 @@ def test_an_unknown_station_is_told_which_there_are(store):
     assert "milan" in str(result.exception)
 
 
+def test_a_time_without_windows_is_told_when_the_newest_ended(store):
+    store.write([estimate("a", end=T0 + 60)])
+    later = CliRunner().invoke(APP, ["a", "--format", "csv", "--since", "2027-01-01T00:00:00Z"])
+    assert later.exit_code == 0
+    assert "no window ended then; the newest ended at 2026-01-01T00:01:00Z" in later.stderr
+    backwards = ["--since", "2026-01-02T00:00:00Z", "--until", "2026-01-01T00:00:00Z"]
+    assert "is not before --until" in str(CliRunner().invoke(APP, backwards).exception)
+
+
 def test_times_may_be_ages():
     now = datetime(2026, 1, 2, tzinfo=UTC)
     assert moment("6h", now) == datetime(2026, 1, 1, 18, tzinfo=UTC)
