@@ -21,6 +21,7 @@ from rich.table import Table
 from cli.shared.fitting import fitting, screen
 from cli.shared.forecast_report import COLUMNS, forecast_report, of_quarters, of_skill
 from cli.shared.training import bars, tell_left_out
+from cli.shared.wording import counted
 from datasets.provenance import Provenance
 from forecast.bundle import DEFAULT_FORECAST_BUNDLE, ForecastBundle
 from forecast.errors import ForecastError
@@ -116,10 +117,11 @@ def evaluate_forecasts(
     with bars(Console(stderr=True, quiet=as_json)) as progress:
         scores = evaluate(panel, loaded.models(_BATCH), begins, every, ahead, progress)
     if not scores:
+        made = len(range(max(begins - panel.begins, 0), panel.hours - 1, every))
         raise ForecastError(
-            f"nothing could be scored: {known_as} has {panel.hours} hours, of which"
-            f" {panel.hours - max(begins - panel.begins, 0)} are forecast from, one in {every} (--every)."
-            f" {FEW} forecasts of a pollutant that came true are needed"
+            f"nothing could be scored: {FEW} forecasts of a pollutant that came true are needed, and the"
+            f" {counted(panel.hours, 'hour')} of {known_as}, with a forecast every {every} h (--every),"
+            f" make {made} at each station: it takes more hours{', or a smaller --every' * (every > 1)}"
         )
     scores = [score for score in scores if not pollutant or score.pollutant == pollutant]
     if report is not None:
@@ -275,8 +277,8 @@ def train_forecasts(
         from forecast.training.tables import TablesPlan
     except ImportError as error:
         raise ForecastError(
-            f"training needs the `train` extra ({error.name} is not installed):"
-            " add [train] to what you gave pip"
+            f"training needs the `train` extra ({error.name} is not installed): in a clone"
+            " `./skyfuse forecast train` installs it; a package from pip is to be installed as skyfuse[train]"
         ) from error
     known_as, panel, problems = _known_hours(folder, store)
     if until is not None:

@@ -117,6 +117,21 @@ def test_an_index_that_cannot_be_reached_is_said_and_nothing_counts_as_done(chec
     assert not (checkout / ".venv" / "skyfuse").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "level"),
+    [
+        ("train folder", "train"), ("train --help", "run"),
+        ("forecast train", "train"), ("forecast train folder", "train"), ("forecast train --help", "run"),
+        ("forecast evaluate train", "run"), ("forecast", "run"), ("up train", "run"), ("", "run"),
+    ],
+)  # fmt: skip
+def test_what_trains_gets_torch_and_nothing_else_does(checkout: Path, arguments: str, level: str) -> None:
+    (checkout / "infra" / "environment.py").write_text("import sys; sys.exit(f'level {sys.argv[1]}')\n")
+    asked: list[str | Path] = [checkout / "skyfuse", *arguments.split()]
+    found = subprocess.run(asked, env=_environment(), text=True, capture_output=True)
+    assert found.stderr == f"level {level}\n"
+
+
 _TOOL = """\
 #!/bin/sh
 echo "$(basename "$0") $*"

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -196,6 +197,7 @@ def test_the_command_scores_every_model(tmp_path: Path) -> None:
     assert "made errors" in erring_too.stdout
     seldom = CliRunner().invoke(app, ["forecast", "evaluate", str(tmp_path), "--every", "48"])
     assert "24 forecasts of a pollutant that came true are needed" in str(seldom.exception)
+    assert re.search(r"forecast every 48 h \(--every\), make \d+ at each station", str(seldom.exception))
 
 
 def test_a_forecast_of_the_weather_errs_as_much_as_real_ones_for_hours_and_for_all_stations() -> None:
