@@ -33,6 +33,7 @@ from forecast.history import stored_panel
 from forecast.models import ANCHORS, ForecastInputs
 from forecast.panel import Panel
 from forecast.surrogate import examples
+from forecast.telling import amount
 from schemas.arrays import Float32
 from schemas.parameters import LABELS
 from settings.sections import Settings
@@ -146,7 +147,8 @@ def evaluate_forecasts(
     known = sorted(set(panel.stations) & set(loaded.manifest.training.stations))
     console = screen()
     console.print(
-        f"{loaded.manifest.name} {loaded.manifest.version}: {len(panel.stations)} stations, every {every} h;"
+        f"{loaded.manifest.name} {loaded.manifest.version}: {counted(len(panel.stations), 'station')}, every"
+        f" {every} h;"
         " ug/m3; RMSE of the mean, MAE of the median, [where 90 % of weeks drawn anew lie]",
         highlight=False, soft_wrap=True, markup=False,
     )  # fmt: skip
@@ -229,7 +231,7 @@ def explain_forecast(
     console = screen()
     console.print(
         f"{LABELS[pollutant]} at {station}, {ahead} h after {_stated(panel.begins + origin + 1)}:"
-        f" {found.mean:.4g} ug/m3 after {found.last:.4g}, {sentence(found)}",
+        f" a mean of {amount(found.mean)} ug/m3 after {amount(found.last)}, {sentence(found)}",
         highlight=False, soft_wrap=True, markup=False,
     )  # fmt: skip
     table = Table(box=None, pad_edge=False, header_style="bold")

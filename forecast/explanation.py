@@ -20,7 +20,7 @@ from forecast.columns import Subject, columns
 from forecast.features import TOLD
 from forecast.mix import Mix
 from forecast.models import ANCHORS, ForecastInputs, PollutantRows, Ridge, Trees
-from forecast.telling import UNSHARED, USUAL, telling
+from forecast.telling import UNSHARED, USUAL, amount, telling
 from forecast.trees import Forest
 from schemas.arrays import Float32, Float64, Int64
 from schemas.parameters import POLLUTANTS
@@ -280,7 +280,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "horizon": "how far ahead it is", "wind to come": "the wind to come",
     "heat to come": "warmth and damp to come", "pressure to come": "the pressure to come",
     "rain to come": "rain to come", USUAL: "what is usual",
-    UNSHARED: "the neural network, or zero as the floor",
+    UNSHARED: "what cannot be shared out (the neural network, zero as the floor)",
 }  # fmt: skip
 
 
@@ -290,17 +290,19 @@ def sentence(one: ForecastExplanation, facts: Mapping[str, str] = MappingProxyTy
     """
     shares = {str(name): by for name, by in one.shares.items()}
     told = telling(one.last, one.mean, shares, one.usual, one.unshared)
-    way = f"{'rising' if told.change > 0 else 'falling'} by {abs(told.change):.3g} ug/m3"
+    way = f"{'rising' if told.change > 0 else 'falling'} by {amount(abs(told.change))} ug/m3"
     head = "about as now" if told.steady else way
     if not (told.along or told.against):
         return f"{head}: nothing stands out"
 
     def named(parts: Sequence[tuple[str, float]]) -> str:
         return ", ".join(
-            f"{_WORDS[part]} {by:+.3g}{f' ({facts[part]})' if part in facts else ''}" for part, by in parts
+            f"{_WORDS[part]} {amount(by, '+')}{f' ({facts[part]})' if part in facts else ''}"
+            for part, by in parts
         )
 
+    rest = f"all else together {amount(told.rest, '+')}"
     if told.steady:
-        return f"{head}: {named((*told.along, *told.against))}; all else {told.rest:+.3g}"
+        return f"{head}: {named((*told.along, *told.against))}; {rest}"
     against = f"; against it: {named(told.against)}" if told.against else ""
-    return f"{head}: {named(told.along) or 'many things a little'}{against}; all else {told.rest:+.3g}"
+    return f"{head}: {named(told.along) or 'many things a little'}{against}; {rest}"

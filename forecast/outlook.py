@@ -252,7 +252,8 @@ class Outlook:
                 its_own = [place for place in places if speaks[rows[place]] >= len(self._models) - 1]
                 if inputs is not None and its_own:
                     some = [rows[place] for place in its_own]
-                    made = reasons(mix, inputs, some, column, means[some].tolist())
+                    any_measured = [self.stations[said.names[row]].hours.measured > 0 for row in some]
+                    made = reasons(mix, inputs, some, column, means[some].tolist(), any_measured)
                     found_here = dict(zip(its_own, made, strict=True))
                 else:
                     found_here = {}

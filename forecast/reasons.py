@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from forecast.columns import SKY
-from forecast.explanation import explained_rows, sentence
+from forecast.explanation import ForecastExplanation, explained_rows, sentence
 from forecast.features import LOOKBACK
 from forecast.mix import Mix
 from forecast.models import ForecastInputs
@@ -25,14 +25,16 @@ _ALIKE: Final = 0.05
 
 
 def reasons(
-    mix: Mix, inputs: ForecastInputs, rows: Sequence[int], pollutant: int, means: Sequence[float]
-) -> list[ForecastReason]:
+    mix: Mix, inputs: ForecastInputs, rows: Sequence[int], pollutant: int, means: Sequence[float],
+    measured: Sequence[bool],
+) -> list[ForecastReason]:  # fmt: skip
     """Of the stations in `rows` of the panel, from its last hour; `means`: what `mix` says there so far ahead
-    (ug/m3).
+    (ug/m3); `measured`: whether anything was, else the panel has what was estimated there.
     """
     made = []
-    for row, one in zip(
+    for row, any_measured, one in zip(
         rows,
+        measured,
         explained_rows(mix, inputs, rows, LOOKBACK - 1, pollutant, REASONS_HOURS, means),
         strict=True,
     ):
@@ -41,7 +43,7 @@ def reasons(
             ForecastReason(
                 hours=REASONS_HOURS, last=_short(one.last), mean=_short(one.mean), usual=_short(one.usual),
                 shares=shares, unshared=_short(one.unshared),
-                words=sentence(one, facts(inputs, row, pollutant, one.last)),
+                words=sentence(one, facts(inputs, row, pollutant, one, any_measured)),
             )
         )  # fmt: skip
     return made
@@ -55,14 +57,18 @@ def another_spoke(model: str, last: float, mean: float) -> ForecastReason:
     )  # fmt: skip
 
 
-def facts(inputs: ForecastInputs, row: int, pollutant: int, last: float) -> Mapping[str, str]:
+def facts(
+    inputs: ForecastInputs, row: int, pollutant: int, one: ForecastExplanation, measured: bool
+) -> Mapping[str, str]:
     """What stands behind a subject, as a person would say it; what is not known is left out."""
     found: dict[str, str] = {}
     near = float(inputs.features.neighbours[row, -1, pollutant])
     if np.isfinite(near):
-        apart = (near - last) / max(last, 1.0)
-        side = "above" if apart > 0 else "below"
-        found["neighbours"] = "as here" if abs(apart) < _ALIKE else f"{abs(apart):.0%} {side} here"
+        found["neighbours"] = _beside(near, one.last, one.shares.get("neighbours", 0.0))
+    if not measured:
+        found["own"] = "estimated, not measured"
+    elif not np.isfinite(inputs.panel.values[row, :, pollutant]).any():
+        found["own"] = "not measured here"
     sky = inputs.features.weather[row, -_STANDS:]
     heard = {subject for channel, subject in enumerate(SKY) if np.isfinite(sky[:, channel]).any()}
     found |= {subject: "not known here" for subject in SKY if subject not in heard}
@@ -74,6 +80,15 @@ def facts(inputs: ForecastInputs, row: int, pollutant: int, last: float) -> Mapp
         then = inputs.weather[row, LOOKBACK : LOOKBACK + REASONS_HOURS]
         _to_come(then, now, found)
     return found
+
+
+def _beside(near: float, last: float, pull: float) -> str:
+    """Where the neighbours' level is, apart from their pull, which is measured from an average hour."""
+    apart = (near - last) / max(last, 1.0)
+    if abs(apart) < _ALIKE:
+        return "as here"
+    level = f"{100 * abs(apart):.0f} % {'above' if apart > 0 else 'below'} here"
+    return level if apart * pull > 0 else f"beside an average hour; their level now is {level}"
 
 
 def _to_come(then: Float32, now: float | None, found: dict[str, str]) -> None:

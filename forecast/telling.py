@@ -15,6 +15,17 @@ _SMALL: Final = 0.15
 _STEADY: Final = 0.05
 
 
+def amount(value: float, sign: str = "") -> str:
+    """A concentration (ug/m3) for people: tenths below 100, whole ones from there on, never an exponent.
+    `sign`: "+" where it is a change.
+
+    Examples:
+        >>> amount(15.39), amount(3380.2), amount(-0.02, "+"), amount(110.4, "+")
+        ('15.4', '3380', '+0.0', '+110')
+    """
+    return f"{value:{sign}.0f}" if abs(value) >= 99.95 else f"{round(value, 1) + 0.0:{sign}.1f}"
+
+
 @dataclass(frozen=True)
 class Telling:
     """Of a forecast's change since the last value (ug/m3): what goes its way, what goes against it, the

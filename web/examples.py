@@ -69,7 +69,7 @@ _STANDARD: Final = docs.StandardShown(
 #: Real ones have 72 hours, seven quantiles and all categories.
 _FORECAST: Final = docs.ForecastFan(
     issued_at=_HOURS[0] - timedelta(hours=1), revision=1, model="default 1, mix", weather_issued_at=None,
-    history_h=160, reasons={"pm25": "rising by 12 ug/m3, mainly: the wind to come +8; all else +4"},
+    history_h=160, reasons={"pm25": "rising by 12.0 ug/m3: the wind to come +8.0; all else together +4.0"},
     moves={
         "pm25": docs.ForecastMove(hours=12, last=31.0, change=12.0, shares={"wind to come": 8.0}, rest=4.0)
     },

@@ -6,6 +6,7 @@ from typing import Final
 from forecast.evaluation import CROSSINGS, ForecastScore
 from forecast.explanation import Dependence, sentence
 from forecast.surrogate import ExplainedForecast
+from forecast.telling import amount
 from schemas.base import from_ms
 from schemas.parameters import LABELS
 
@@ -91,8 +92,9 @@ def _examples(examples: Sequence[ExplainedForecast]) -> Iterator[str]:
         yield ""
         exact = one.exact
         yield (
-            f"**{one.station}, {hour:%Y-%m-%d %H:%M} UTC**: {exact.mean:.4g} after {exact.last:.4g} ug/m3,"
-            f" {sentence(exact)}. The line explains {100 * one.local.fidelity:.0f} % of its copies."
+            f"**{one.station}, {hour:%Y-%m-%d %H:%M} UTC**: a mean of {amount(exact.mean)} after"
+            f" {amount(exact.last)} ug/m3, {sentence(exact)}."
+            f" The line explains {100 * one.local.fidelity:.0f} % of its copies."
         )
         yield ""
         yield "| what was known | exact | line |"

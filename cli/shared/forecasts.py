@@ -9,6 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from cli.errors import QueryError
+from cli.shared.wording import counted
+from forecast.telling import amount
 from schemas.base import format_time, from_ms, to_ms
 from schemas.forecast import FORECAST_LEVELS, Forecast
 from schemas.parameters import LABELS, POLLUTANTS
@@ -32,11 +34,14 @@ def words(forecast: Forecast) -> Iterator[str]:
     """What moves each pollutant that makes the index, and on how little it stands."""
     for name, reason in forecast.reasons.items():
         yield (
-            f"{LABELS[name]} in {reason.hours} h: {reason.mean:.4g} ug/m3 after {reason.last:.4g},"
-            f" {reason.words}."
+            f"{LABELS[name]} in {reason.hours} h: a mean of {amount(reason.mean)} ug/m3 after"
+            f" {amount(reason.last)}, {reason.words}."
         )
+    if forecast.reasons:
+        yield "Means are the model's, before the station corrects it; --forecast has medians, corrected."
     if forecast.history_h is not None and forecast.history_h < _YOUNG:
-        yield f"It stands on {forecast.history_h} measured hours of the last week, and is wide for it."
+        hours = counted(forecast.history_h, "measured hour")
+        yield f"It stands on {hours} of the last week, and is wide for it."
 
 
 def reasons(station: str | None, path: Path) -> bytes:
@@ -86,6 +91,9 @@ def _table(forecast: Forecast, intervals: bool, pollutants: Sequence[str]) -> Ta
     there = [name for name in pollutants if name in forecast.pollutants]
     for name in there:
         table.add_column(LABELS[name], justify="right", no_wrap=True)
+    # A column has the digits of its largest median: tenths of 17, none of 765.
+    largest = {name: max(forecast.pollutants[name].quantiles[_MEDIAN]) for name in there}
+    digits = {name: 0 if value >= 99.95 else 1 for name, value in largest.items()}
     issued = to_ms(forecast.issued_at)
     for ahead in _SHOWN:
         hour = ahead - 1
@@ -103,8 +111,9 @@ def _table(forecast: Forecast, intervals: bool, pollutants: Sequence[str]) -> Ta
         for name in there:
             said = forecast.pollutants[name]
             levels = [level[hour] for level in said.quantiles]
-            median = f"{'~' if said.imputed_share == 1 else ''}{levels[_MEDIAN]:.3g}"
-            cells.append(f"{median} [{levels[0]:.3g}, {levels[-1]:.3g}]" if intervals else median)
+            lower, median, upper = (f"{levels[of]:.{digits[name]}f}" for of in (0, _MEDIAN, -1))
+            median = f"{'~' if said.imputed_share == 1 else ''}{median}"
+            cells.append(f"{median} [{lower}, {upper}]" if intervals else median)
         table.add_row(*cells)
     told = "with the weather to come" if forecast.weather_issued_at else "without the weather to come"
     standard = "" if index is None else f"; index: {index.standard}, as if the hour lasted"
@@ -115,9 +124,9 @@ def _table(forecast: Forecast, intervals: bool, pollutants: Sequence[str]) -> Ta
         f" {format_time(forecast.issued_at)} {told}{standard}"
     )
     if forecast.history_h is not None and forecast.history_h < _YOUNG:
-        table.caption += f"; it stands on {forecast.history_h} measured hours of the last week"
+        table.caption += f"; it stands on {counted(forecast.history_h, 'measured hour')} of the last week"
     # Of the pollutants that make the index one is enough here: `query --why` has them all.
     for name, reason in list(forecast.reasons.items())[:1]:
-        table.caption += f"\n{LABELS[name]} in {reason.hours} h: {escape(reason.words)}"
+        table.caption += f"\nthe model's mean of {LABELS[name]} in {reason.hours} h: {escape(reason.words)}"
     table.title, table.title_justify = escape(forecast.station), "left"
     return table

@@ -21,6 +21,7 @@ from agents.sink import Sinks, SinkStage
 from cli.errors import QueryError
 from cli.query import query
 from cli.shared.forecasts import forecast_tables
+from cli.shared.forecasts import words as words_of
 from forecast.outlook import Outlook
 from schemas.base import to_ms
 from schemas.dead_letter import DeadLetter
@@ -120,6 +121,18 @@ def test_the_category_of_a_table_is_that_of_the_median_and_what_nobody_measures_
     assert "~ of what was not measured" in str(widest.caption)
 
 
+@pytest.mark.parametrize(
+    ("low", "median", "high", "cell"),
+    [(63.6, 765.2, 3380.4, "765 [64, 3380]"), (0.0696, 15.39, 88.7, "15.4 [0.1, 88.7]")],
+)
+def test_a_cell_has_digits_of_one_kind_and_no_exponent(told, low, median, high, cell):
+    levels = tuple((value,) * 72 for value in (low, low, low, median, high, high, high))
+    pm25 = told[-1].pollutants["pm25"].model_copy(update={"quantiles": levels})
+    one = told[-1].model_copy(update={"pollutants": {"pm25": pm25}})
+    (column,) = [c for c in next(forecast_tables(one)).columns if c.header == "PM2.5"]
+    assert set(column.cells) == {cell}
+
+
 def test_why_is_said_in_sentences(tmp_path, told, monkeypatch):
     words = "rising by 23 ug/m3: the wind to come +12 (falls to 0.9 m/s)"
     reason = ForecastReason(hours=12, last=40.0, mean=63.0, words=words)
@@ -131,10 +144,14 @@ def test_why_is_said_in_sentences(tmp_path, told, monkeypatch):
     monkeypatch.setenv("SKYFUSE_CONFIG", "")
     said = CliRunner().invoke(APP, [one.station, "--why"]).stdout
     assert "The window rests on" in said
-    assert f"PM2.5 in 12 h: 63 ug/m3 after 40, {words}." in said
+    assert f"PM2.5 in 12 h: a mean of 63.0 ug/m3 after 40.0, {words}." in said
+    assert "Means are the model's" in said
     assert "It stands on 5 measured hours" in said
+    young = one.model_copy(update={"history_h": 1})
+    assert any(line.startswith("It stands on 1 measured hour of") for line in words_of(young))
+    assert "it stands on 1 measured hour of" in str(next(forecast_tables(young)).caption)
     table = CliRunner().invoke(APP, ["--forecast"]).stdout
-    assert words in " ".join(table.split())
+    assert f"the model's mean of PM2.5 in 12 h: {words}" in " ".join(table.split())
     for arguments, word in (
         (["--why", "--limit", "3"], "newest windows"),
         (["nobody", "--why"], "no window"),

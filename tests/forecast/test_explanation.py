@@ -14,6 +14,7 @@ from forecast.columns import columns
 from forecast.explanation import ForecastExplanation, dependences, explained, sentence, shapley
 from forecast.features import weather_ahead
 from forecast.models import ForecastInputs, PollutantRows
+from forecast.reasons import facts
 from forecast.trees import Forest
 from schemas.arrays import Float32, Float64
 from tests.forecast.small import small_bundle
@@ -91,8 +92,8 @@ def test_what_trees_and_ridge_say_is_shared_out_whole() -> None:
 def test_in_words() -> None:
     up = ForecastExplanation("pm25", 12, 20.0, 32.0, 1.0, {"wind": 9.0, "rain": 0.1, "own": -3.0}, 4.9)
     assert sentence(up) == (
-        "rising by 12 ug/m3: the wind now +9, the neural network, or zero as the floor +4.9; against it:"
-        " what it was here in the last days -3; all else +1.1"
+        "rising by 12.0 ug/m3: the wind now +9.0, what cannot be shared out (the neural network, zero as the"
+        " floor) +4.9; against it: what it was here in the last days -3.0; all else together +1.1"
     )
     assert (
         sentence(ForecastExplanation("pm25", 12, 20.0, 20.5, 0.0, {}, 0.5))
@@ -104,9 +105,37 @@ def test_what_goes_against_a_change_is_never_its_cause() -> None:
     """Trees and ridge may cancel each other: the largest share of a rise may be a fall."""
     up = ForecastExplanation("pm25", 12, 20.0, 32.0, 0.0, {"heat": -188.0, "heat to come": 150.0}, 50.0)
     assert sentence(up, {"heat": "not known here"}) == (
-        "rising by 12 ug/m3: warmth and damp to come +150, the neural network, or zero as the floor +50;"
-        " against it: warmth and damp -188 (not known here); all else +0"
+        "rising by 12.0 ug/m3: warmth and damp to come +150, what cannot be shared out (the neural network,"
+        " zero as the floor) +50.0; against it: warmth and damp -188 (not known here); all else together +0.0"
     )
+
+
+@pytest.mark.parametrize(
+    ("near", "pull", "told"),
+    [
+        (6.0, 4.0, "beside an average hour; their level now is 70 % below here"),
+        (6.0, -4.0, "70 % below here"),
+        (28.0, 4.0, "40 % above here"),
+        (28.0, -4.0, "beside an average hour; their level now is 40 % above here"),
+        (20.5, -4.0, "as here"),
+    ],
+)
+def test_neighbours_that_pull_away_from_their_level_are_said_to(near: float, pull: float, told: str) -> None:
+    panel = made(2, 230, gaps=0.0)
+    inputs = ForecastInputs(panel)
+    inputs.features.neighbours[0, -1, 0] = near
+    one = ForecastExplanation("pm25", 12, 20.0, 24.0, 0.0, {"neighbours": pull}, 4.0 - pull)
+    found = facts(inputs, 0, 0, one, measured=True)
+    assert found["neighbours"] == told
+    assert "own" not in found
+
+
+def test_what_was_not_measured_is_not_said_to_have_been_here() -> None:
+    inputs = ForecastInputs(made(2, 230, gaps=0.0))
+    one = ForecastExplanation("pm25", 12, 20.0, 24.0, 0.0, {}, 4.0)
+    assert facts(inputs, 0, 0, one, measured=False)["own"] == "estimated, not measured"
+    inputs.panel.values[0, :, 0] = np.nan
+    assert facts(inputs, 0, 0, one, measured=True)["own"] == "not measured here"
 
 
 def test_dependence_is_shown_where_it_is_most() -> None:

@@ -514,6 +514,24 @@ def test_reasons_add_up_and_name_what_was_known() -> None:
         assert ("the wind to come" in reason.words) == ("(rises to 9.0 m/s)" in reason.words)
 
 
+def test_what_was_estimated_is_no_reason_as_if_measured() -> None:
+    """Of a station that measures nothing it was an estimate that moves its forecast."""
+    own, said = "what it was here in the last days", []
+    for hidden in (True, False):
+        outlook = fresh()
+        for hour, level in enumerate((300.0, 300.0, 300.0, 300.0, 300.0, 20.0)):
+            one = window("s0", hour, np.array([level], np.float32))
+            if hidden:
+                one = one.model_copy(update={"pollutants": {"pm25": imputed(level, 10.0, 900.0)}})
+            for due in outlook.due(to_ms(one.window.end)):
+                outlook.forecast(due, lambda _: None)
+            outlook.take(one)
+        [made] = outlook.forecast(BEGINS + 5, lambda _: None)
+        words = made.reasons["pm25"].words
+        said.append((own in words, "(estimated, not measured)" in words))
+    assert said == [(True, True), (True, False)]
+
+
 def test_where_another_model_speaks_its_name_is_the_reason() -> None:
     values = air(1, 6)
     outlook = Outlook([models()[0], models()[-1]], "small", typical(), ("us-epa-2024",), {})
