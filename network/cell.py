@@ -209,7 +209,11 @@ def estimate(cell: Cell, t_ms: int, values: Float64) -> Estimates:
     once = silent & (cell.last_ms > 0)
     pollutants = cell.members.pollutants
     lasting = cell.past.lasting
-    told_last = np.einsum("ij,ij->i", weights, cell.last)
+    # A pollutant that nobody measured then and somebody does now is taken to have been as it is now: what was
+    # expected of it went by the sensor itself, and would hide what that differed by.
+    newest = np.array([cell.last_ms[pollutants == one].max() for one in pollutants])
+    returned = newest < cell.last_ms[:, None]
+    told_last = np.einsum("ij,ij->i", weights, np.where(returned, hour.deviation, cell.last))
     turned = np.where(once, told_last - mean, 0.0)
     by_last = np.where(once, cell.last[rows, rows] - told_last, 0.0)
     by_day = np.where(once, cell.day[rows, rows] - np.einsum("ij,ij->i", weights, cell.day), 0.0)

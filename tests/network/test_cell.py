@@ -16,6 +16,7 @@ from network.region import fresh as fresh_region
 from network.scale import to_log
 from network.stored import REGION
 from schemas.errors import ArrayError
+from schemas.parameters import POLLUTANTS
 from schemas.state import pack, unpack
 from tests.network.cities import city, end, members
 
@@ -83,6 +84,20 @@ def test_in_the_first_hour_of_silence_the_own_past_counts(played: tuple[np.ndarr
         without.append(estimate(stranger, end(hour), row).value[0] - air[hour, 0])
         cell = learned(cell, end(hour), air[hour])
     assert np.square(with_past).mean() < 0.9 * np.square(without).mean()
+
+
+def test_dust_lasts_when_those_come_back_that_know_nothing_of_it() -> None:
+    """In the hour in which dust comes nobody measures PM2.5, in the next nobody PM10."""
+    of = members(3, ("pm25", "pm10"))
+    values = city(of, 500)
+    coarse = of.pollutants == POLLUTANTS.index("pm10")
+    cell = fresh(of)
+    for hour, row in enumerate(values[:-2]):
+        cell = learned(cell, end(hour), row)
+    dust = np.where(coarse, 8.0 * values[-2], np.nan)
+    cell = learned(cell, end(498), dust)
+    said = estimate(cell, end(499), np.where(coarse, np.nan, values[-1])).value[coarse]
+    assert (said > 0.6 * dust[coarse]).all()
 
 
 def test_a_state_that_was_stored_goes_on_to_the_same_bytes() -> None:
