@@ -168,6 +168,9 @@ def _install(lock: Path) -> None:
             "unsafe-best-match",
             # A lock file is complete: what it leaves out (pyproject.toml, tool.uv) is meant to stay out.
             "--no-deps",
+            # As pip does: each process of the stack would compile them anew where Python may not write beside
+            # them (PYTHONDONTWRITEBYTECODE, which images of containers often set), for seconds.
+            "--compile-bytecode",
         ]
         if _run([*command, *_pip_options(), "-r", lock], told=True):
             return

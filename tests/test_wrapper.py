@@ -72,7 +72,7 @@ def test_sets_up_once_then_passes_everything_on_without_a_network(checkout: Path
         subprocess.Popen(
             command,
             cwd=elsewhere,
-            env=_environment(),
+            env=_environment(PYTHONDONTWRITEBYTECODE="1"),
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -86,6 +86,8 @@ def test_sets_up_once_then_passes_everything_on_without_a_network(checkout: Path
     assert all(line.startswith("skyfuse: ") for line in said), "no wall of lines of the installer's own"
     assert sum("waiting for another skyfuse" in errors for _, errors in outputs) == 1, outputs
 
+    compiled = list((checkout / ".venv").glob("lib/python*/site-packages/__pycache__/six.*.pyc"))
+    assert compiled, "each process would compile all packages anew"
     again = subprocess.run(
         command, cwd=elsewhere, env=_environment(**_OFFLINE), text=True, capture_output=True
     )
