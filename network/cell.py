@@ -46,6 +46,7 @@ from network.sweep import LEAST, reconciled
 from network.winsorized import level_of_others, robust_mean
 from schemas.arrays import Bool, Float64
 from schemas.errors import ArrayError
+from schemas.parameters import POLLUTANTS
 from schemas.times import HOUR_MS
 
 #: Hours after which half of the covariance, and of the means, is forgotten.
@@ -211,8 +212,9 @@ def estimate(cell: Cell, t_ms: int, values: Float64) -> Estimates:
     lasting = cell.past.lasting
     # A pollutant that nobody measured then and somebody does now is taken to have been as it is now: what was
     # expected of it went by the sensor itself, and would hide what that differed by.
-    newest = np.array([cell.last_ms[pollutants == one].max() for one in pollutants])
-    returned = newest < cell.last_ms[:, None]
+    newest = np.zeros(len(POLLUTANTS), dtype=np.int64)
+    np.maximum.at(newest, pollutants, cell.last_ms)
+    returned = newest[pollutants] < cell.last_ms[:, None]
     told_last = np.einsum("ij,ij->i", weights, np.where(returned, hour.deviation, cell.last))
     turned = np.where(once, told_last - mean, 0.0)
     by_last = np.where(once, cell.last[rows, rows] - told_last, 0.0)
