@@ -192,7 +192,7 @@ def test_tests_run_in_three_processes_at_once_and_each_counts(
 def test_a_disk_without_room_is_said_with_how_much_is_needed(checkout: Path) -> None:
     environment = checkout / "infra" / "environment.py"
     text = environment.read_text()
-    environment.write_text(text.replace('"run": 600', '"run": 10**9'))
+    environment.write_text(text.replace('"run": 800', '"run": 10**9'))
     failed = subprocess.run([checkout / "skyfuse"], env=_environment(), text=True, capture_output=True)
     assert failed.returncode == 1
     assert re.fullmatch(
