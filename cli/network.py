@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
 
 import typer
@@ -30,10 +31,6 @@ app = typer.Typer(
 
 #: How the region of all stations is shown whose records name none, and have a place.
 _UNNAMED: Final = "(no name)"
-_NOTHING: Final = (
-    "no region has learned anything yet: that is stored once an hour of the data's time, and only where"
-    " network.enabled is set and `skyfuse worker network` runs (`skyfuse up` does both)"
-)
 #: Most stations that are named beside a sensor.
 _NAMED: Final = 6
 
@@ -56,7 +53,12 @@ def show(
     with broker_at_hand(Settings(), lambda text: typer.echo(f"skyfuse: {text}", err=True)) as settings:
         records = read_topic(kafka_connection(settings), settings.kafka.names.of(NETWORK_STATE))
         regions = stored_regions(records)
-    if as_json:
+    if not regions and (region is not None or not as_json):
+        nothing = nothing_yet(settings.window.allowed_lateness, datetime.now(UTC))
+        if region is not None:
+            raise RegionError(nothing)
+        typer.echo(f"skyfuse: {nothing}")
+    elif as_json:
         typer.echo(json.dumps(_plain(region, regions), indent=1, allow_nan=False))
     elif region is None:
         show_regions(regions, screen())
@@ -64,11 +66,23 @@ def show(
         show_region(region, regions, screen())
 
 
+def nothing_yet(lateness: timedelta, now: datetime) -> str:
+    """That nothing is stored yet, and when something will be: an hour is learned when its last window is
+    final, and stored when nothing that it corrects can be published any more, a `lateness` later.
+    """
+    after = 2 * lateness
+    begun = (now - after).replace(minute=0, second=0, microsecond=0)
+    return (
+        "no region has learned anything yet: a full hour (UTC) is stored when the data's own clock is"
+        f" {after.total_seconds() / 60:.0f} min past it (twice window.allowed_lateness). Of stations that"
+        f" send now, try again a little after {begun + timedelta(hours=1) + after:%H:%M}Z. Only where"
+        " network.enabled is set and `skyfuse worker network` runs (`skyfuse up` does both) is anything"
+        " learned"
+    )
+
+
 def show_regions(regions: StoredRegions, console: Console) -> None:
     """All regions, a line each."""
-    if not regions:
-        console.print(f"skyfuse: {_NOTHING}", highlight=False)
-        return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("Region", overflow="fold")
     for column in ("Stations", "Sensors", "Learned to"):
@@ -112,8 +126,6 @@ def _called(region: str) -> str:
 def _found(region: str, regions: StoredRegions) -> tuple[int, Learned]:
     if region in regions:
         return regions[region]
-    if not regions:
-        raise RegionError(_NOTHING)
     names = ", ".join(repr(name) for name in list(regions)[:5]) + (" …" if len(regions) > 5 else "")
     raise RegionError(f"no region {region!r} has learned anything; there is {names} (skyfuse network show)")
 

@@ -2,16 +2,19 @@
 
 import io
 import json
+from contextlib import nullcontext
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from agents.network import in_pieces, stored_regions
 from cli.errors import RegionError
-from cli.network import plain_region, show_region, show_regions
+from cli.network import app, nothing_yet, plain_region, show_region, show_regions
 from fusion.together.learning import LEARNED, Learned, LearnedState
 from network import region as network
 from network.listening import listening
@@ -112,5 +115,25 @@ def test_for_programs_all_shares_are_there() -> None:
 def test_a_region_that_is_not_there_is_said_with_those_that_are() -> None:
     with pytest.raises(RegionError, match=r"'valley'.*'hills'"):
         shown(80, "valley")
-    with pytest.raises(RegionError, match=r"network\.enabled"):
-        show_region("valley", {}, Console(file=io.StringIO()))
+
+
+@pytest.mark.parametrize(
+    ("now", "again"),
+    [("10:02", "10:20"), ("10:19", "10:20"), ("10:20", "11:20"), ("10:59", "11:20"), ("23:30", "00:20")],
+)
+def test_where_nothing_was_learned_it_is_said_when_to_ask_again(now: str, again: str) -> None:
+    said = nothing_yet(timedelta(minutes=10), datetime.fromisoformat(f"2026-01-01T{now}:00+00:00"))
+    assert f"try again a little after {again}Z" in said
+    assert "20 min past it" in said
+
+
+def test_the_command_says_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli.network.broker_at_hand", lambda settings, _say: nullcontext(settings))
+    monkeypatch.setattr("cli.network.kafka_connection", lambda _: {})
+    monkeypatch.setattr("cli.network.read_topic", lambda *_: [])
+    asked = CliRunner().invoke(app, ["show"])
+    assert (asked.exit_code, "try again" in asked.stdout) == (0, True)
+    named = CliRunner().invoke(app, ["show", "valley"])
+    assert isinstance(named.exception, RegionError)
+    assert "network.enabled" in str(named.exception)
+    assert json.loads(CliRunner().invoke(app, ["show", "--json"]).stdout) == []
