@@ -4,6 +4,8 @@ SourceError    a source cannot be read, or what it sent was not confirmed by the
 LayoutError    a folder does not follow the layout it was said to follow
 """
 
+from collections.abc import Sequence
+
 from schemas.errors import SkyfuseError
 
 
@@ -13,3 +15,8 @@ class SourceError(SkyfuseError):
 
 class LayoutError(SkyfuseError):
     """A folder of frames and readings does not follow the layout it was said to follow."""
+
+
+def because(problems: Sequence[str]) -> str:
+    """Where there is nothing: why, as far as the first thing tells that was left out; begins with ';'."""
+    return f"; the first thing left out: {problems[0]}" if problems else ""

@@ -14,6 +14,7 @@ from forecast.mix import said_by_each
 from forecast.models import ForecastInputs, ForecastModel, Persistence
 from forecast.panel import HORIZON, Panel, crps
 from forecast.rehearsal import rehearsed
+from model.evaluation.blocks import drawn_means
 from model.evaluation.progress import Progress
 from schemas.arrays import Float32
 from schemas.parameters import POLLUTANTS
@@ -26,8 +27,6 @@ CROSSINGS: Final = {"pm25": 55.5, "pm10": 255.0, "no2": 200.0, "so2": 350.0, "co
 PUBLISHED: Final = "published"
 #: Hours before the first origin from which on it is learned what is learned on the way.
 _LEARNS_BEFORE: Final = 180 * 24
-#: Weeks that are drawn anew for an interval of a score.
-_DRAWS: Final = 200
 FEW: Final = 24
 #: Outcomes from which a quarter's coverage says something: with fewer it is off by 2 % by chance alone.
 _OF_A_QUARTER: Final = 300
@@ -189,7 +188,7 @@ def _scores(
             hour = np.broadcast_to(hours, outcome.shape)[known]
             square, absolute = (q[:, 7] - y) ** 2, np.abs(q[:, 3] - y)
             score = crps(q[:, :7], y)
-            drawn = _by_week(hour // 168, np.stack([square, absolute, score], 1))
+            drawn = drawn_means(hour // 168, np.stack([square, absolute, score], 1))
             rmse, mae = float(np.sqrt(square.mean())), float(absolute.mean())
             if model == "persistence":
                 floor[pollutant, horizon] = _Floor(mae, rmse, drawn[:, 1])
@@ -227,14 +226,3 @@ def _by_quarter(hours: NDArray[np.int64], inside: NDArray[np.bool_]) -> dict[str
 def _skill(error: float, floor: float) -> float:
     """1: no error; 0: that of persistence (or persistence has none, or was not asked)."""
     return 1 - error / floor if floor > 0 else 0.0
-
-
-def _by_week(weeks: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Means of `values` (n, scores) over weeks drawn with replacement: (draws, scores)."""
-    _, place = np.unique(weeks, return_inverse=True)
-    count = int(place.max()) + 1
-    sums = np.stack([np.bincount(place, values[:, k], count) for k in range(values.shape[1])], 1)
-    sizes = np.bincount(place, minlength=count)
-    chosen = np.random.default_rng(0).integers(0, count, (_DRAWS, count))
-    means: NDArray[np.float64] = sums[chosen].sum(1) / sizes[chosen].sum(1)[:, None]
-    return means

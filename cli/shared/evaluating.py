@@ -18,8 +18,10 @@ from model.evaluation.region import NEW_PLACES, RIVALS, Outcome, evaluate_region
 from model.evaluation.region_hours import read_region
 from schemas.parameters import LABELS
 
-#: Marks a rival that did better than the network.
-_BETTER = "*"
+#: Marks a rival that did better than the network, in so many draws of whole weeks; and one that may have had
+#: luck.
+_BETTER, _SURELY = "*", 0.95
+_PERHAPS = "~"
 
 
 def evaluate_network(folder: Path, outages: Sequence[int], as_json: bool) -> None:
@@ -47,7 +49,8 @@ def evaluate_network(folder: Path, outages: Sequence[int], as_json: bool) -> Non
     console = screen()
     console.print(
         f"{len(data.members.stations)} stations, {len(data.times)} hours; while silent: RMSE in ug/m3 / R2 "
-        f"of what was read; {_BETTER}: a witness alone that did better",
+        f"of what was read; {_BETTER}: a witness alone that did better, {_PERHAPS}: by chance, perhaps "
+        f"(in fewer than {_SURELY:.0%} of draws of whole weeks)",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
     for silence in dict.fromkeys(outcome.silence for outcome in outcomes):
@@ -85,8 +88,10 @@ def _skill(outcome: Outcome, name: str) -> str:
     skill = outcome.skills.get(name)
     if skill is None:
         return "-"
-    better = name != "network" and skill[0] < outcome.skills["network"][0]
-    return f"{_BETTER if better else ''}{skill[0]:.1f}/{skill[1]:.2f}"
+    mark = ""
+    if name != "network" and skill[0] < outcome.skills["network"][0]:
+        mark = _BETTER if outcome.ahead[name] >= _SURELY else _PERHAPS
+    return f"{mark}{skill[0]:.1f}/{skill[1]:.2f}"
 
 
 def _percent(share: float) -> str:

@@ -10,7 +10,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from camera.far_band import Strip
-from datasets.errors import LayoutError
+from datasets.errors import LayoutError, because
 from datasets.hourly import FolderReader
 from schemas.base import to_ms
 from schemas.parameters import POLLUTANTS, Pollutant
@@ -128,5 +128,5 @@ def read_layout(root: Path, read: FolderReader) -> tuple[list[OnlineData], list[
             )
         )
     if not found:
-        raise LayoutError(f"{root}: no station has readings")
+        raise LayoutError(f"{root}: no station has readings{because(problems)}")
     return found, problems

@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from model.evaluation.blocks import drawn_means
 from model.evaluation.progress import Progress
 from model.evaluation.region_hours import RegionHours
 from network import region as network
@@ -41,6 +42,9 @@ _LEARNING_PART: Final = 0.4
 _LEARNING_HOURS: Final = 90 * 24
 _ALIKE: Final = 8
 _MEAN_DAYS: Final = 30
+#: Hours of a block that is drawn.
+_WEEK: Final = 168
+_NEW_PLACE: Final = "new place"
 _RIDGE: Final = 1.0
 _RIDGE_HOURS: Final = 365 * 24
 #: Outages after which those are heard that were silent.
@@ -71,6 +75,8 @@ class Outcome(NamedTuple):
         coverage: part of the values within the network's 90 % interval.
         worst_month: the same in the 30 days (of at least 100 values) in which it is farthest from 0.90.
         refused: values of which the network said nothing.
+        ahead: by rival, share of draws of whole weeks (of longer outages, of stretches as long) in which it
+            errs less than the network, at the values that both tell.
     """
 
     silence: str
@@ -81,6 +87,7 @@ class Outcome(NamedTuple):
     coverage: float
     worst_month: float
     refused: int
+    ahead: Mapping[str, float]
 
     def to_plain(self) -> dict[str, Any]:
         """As JSON can say it."""
@@ -95,6 +102,7 @@ class Outcome(NamedTuple):
             },
             "coverage": told(self.coverage),
             "worst_month": told(self.worst_month),
+            "ahead": dict(self.ahead),
         }
 
 
@@ -132,11 +140,11 @@ def evaluate_region(
                     )
     for age in new_places:
         columns = _new_places(data.members, tested)
-        if columns.any() and (silences is None or "new place" in silences) and begin >= age:
+        if columns.any() and (silences is None or _NEW_PLACE in silences) and begin >= age:
             mask = np.zeros(data.values.shape, dtype=np.bool_)
             mask[:, columns] = True
             mask[begin - age : begin, columns] = False
-            outcomes += _replayed(data, "new place", age, mask, begin, possible, progress)
+            outcomes += _replayed(data, _NEW_PLACE, age, mask, begin, possible, progress)
     return outcomes
 
 
@@ -282,6 +290,7 @@ def _outcomes(members: Members, name: str, length: int, rows: Sequence[_Row]) ->
         table = np.array([(*row[:6], *row.rivals) for row in found], dtype=np.float64)
         answered = table[~np.isnan(table[:, 3])]
         truth = answered[:, 2]
+        blocks = answered[:, 0].astype(np.int64) // max(_WEEK, length if name != _NEW_PLACE else 0)
         skills = {
             predictor: _skill(truth, answered[:, column])
             for predictor, column in (("network", 3), *((rival, 6 + i) for i, rival in enumerate(RIVALS)))
@@ -303,7 +312,19 @@ def _outcomes(members: Members, name: str, length: int, rows: Sequence[_Row]) ->
             coverage=float(held.mean()) if len(held) else math.nan,
             worst_month=max(shares, key=lambda share: abs(share - 0.9)) if shares else math.nan,
             refused=len(table) - len(answered),
+            ahead={
+                rival: _share_ahead(blocks, answered[:, 6 + i] - truth, answered[:, 3] - truth)
+                for i, rival in enumerate(RIVALS)
+                if rival in skills
+            },
         )
+
+
+def _share_ahead(blocks: NDArray[np.int64], rival: Float64, network: Float64) -> float:
+    """Share of draws of blocks in which the squared errors of a rival are the smaller ones; NaN: not told."""
+    there = ~np.isnan(rival)
+    gain = network[there] ** 2 - rival[there] ** 2
+    return float((drawn_means(blocks[there], gain[:, None]) > 0.0).mean())
 
 
 def _skill(truth: Float64, said: Float64) -> tuple[float, float]:

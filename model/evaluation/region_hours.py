@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.errors import LayoutError
+from datasets.errors import LayoutError, because
 from datasets.hourly import FolderReader
 from network.members import Members, Position, Variable
 from schemas.arrays import Float64
@@ -50,8 +50,7 @@ def read_region(folder: Path, read: FolderReader) -> tuple[RegionHours, list[str
             seen = "frames, but " if history.frames else ""
             problems.append(f"{station}: it has {seen}no readings to score the network by; left out")
     if not series:
-        why = f"; the first thing left out: {problems[0]}" if problems else ""
-        raise LayoutError(f"{folder}: no station has readings{why}")
+        raise LayoutError(f"{folder}: no station has readings{because(problems)}")
     series, strays = _of_one_time(series)
     problems += strays
     places = []

@@ -322,6 +322,14 @@ def test_a_folder_without_a_needed_column_is_refused(tmp_path: Path) -> None:
         read_layout(tmp_path, read_folder)
 
 
+def test_where_every_row_is_bad_the_first_one_is_named(tmp_path: Path) -> None:
+    (tmp_path / "readings.csv").write_text(
+        "station,time,parameter,value,unit\nhill,2025-03-01T10:00:00Z,pm25,ten,ug/m3\n"
+    )
+    with pytest.raises(LayoutError, match=r"no station has readings; the first thing left out: .*number"):
+        read_layout(tmp_path, read_folder)
+
+
 def test_reads_milans_two_clocks(tmp_path: Path) -> None:
     """Frames by the webcam's clock (summer time from 30 March), readings in UTC+1 all year."""
     (tmp_path / "frames").mkdir()

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import itertools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -97,6 +98,22 @@ def test_what_is_said_is_made_possible_first() -> None:
     assert found.skills["network"][0] > 4000.0
 
 
+def test_who_did_better_says_in_how_many_draws_of_weeks(outcomes: list[Outcome]) -> None:
+    """At the values that both tell: a rival that tells few is not ahead by those that it leaves out."""
+    day = by_kind(outcomes)["one sensor", 24, "pm25"]
+    assert set(day.ahead) == set(day.skills) - {"network"}
+    assert day.ahead["last value"] < 0.05
+    of = members(3, ("pm25",))
+    air = city(of, 1200)
+
+    turns = itertools.count()
+    [spoiled] = evaluate_region(
+        hours_of(of, air), outages=(6,), new_places=(), silences=["one sensor"],
+        possible=lambda _, said, __: said._replace(value=said.value + 500.0 * (next(turns) % 5 == 0)),
+    )  # fmt: skip
+    assert spoiled.ahead["last value"] == 1.0
+
+
 def write_layout(folder: Path, data: RegionHours) -> None:
     """As the plain layout has it: a mean is stamped where its hour begins."""
     with (folder / "readings.csv").open("w", newline="") as stream:
@@ -174,13 +191,18 @@ def test_wrong_use_is_said(arguments: list[str]) -> None:
 
 
 def test_a_witness_alone_that_did_better_is_marked() -> None:
-    skills = {"network": (5.0, 0.9), "last value": (4.9, 0.91), "ridge, own others": (5.1, 0.89)}
-    found = Outcome("one sensor", 1, "pm25", 100, skills, 0.9, 0.88, 0)
+    skills = {
+        "network": (5.0, 0.9), "last value": (4.9, 0.91), "hour-of-day mean": (4.9, 0.91),
+        "ridge, own others": (5.1, 0.89),
+    }  # fmt: skip
+    ahead = {"last value": 0.96, "hour-of-day mean": 0.94, "ridge, own others": 0.96}
+    found = Outcome("one sensor", 1, "pm25", 100, skills, 0.9, 0.88, 0, ahead)
     console = Console(width=200, file=io.StringIO())
     with console.capture() as shown:
         console.print(outcome_table("one sensor", [found], len(RIVALS)))
     assert shown.get().splitlines()[1].split() == [
-        "PM2.5", "1", "h", "100", "5.0/0.90", "*4.9/0.91", "-", "-", "-", "5.1/0.89", "90", "%", "88", "%"
+        "PM2.5", "1", "h", "100", "5.0/0.90", "*4.9/0.91", "~4.9/0.91", "-", "-", "5.1/0.89",
+        "90", "%", "88", "%",
     ]  # fmt: skip
 
 
