@@ -117,7 +117,8 @@ class ForecastTables:
             "near.have": np.array(sorted(self.trees.near), np.int64).reshape(-1, 2),
             "first.have": np.array(sorted(self.trees.first), np.int64).reshape(-1, 2),
             "middle.have": np.array(sorted(self.trees.middle), np.int64).reshape(-1, 2),
-            "first.on_line": np.array(self.trees.line is not None),
+            "first.on_line": np.array(self.trees.first_line is not None),
+            "near.on_line": np.array(self.trees.near_line is not None),
             "ridge.filled": np.array(self.ridge.filled), "ridge.furthest": np.array(self.ridge.furthest),
         }  # fmt: skip
         for told in (0, 1):
@@ -160,10 +161,13 @@ class ForecastTables:
             of_ridge[0], of_ridge[1], of_ridge[2], kept["ridge.errors"], typical, spread,
             filled=bool(kept.get("ridge.filled", False)), furthest=float(kept.get("ridge.furthest", 5.0)),
         )  # fmt: skip
-        line = ridge if kept.get("first.on_line", False) else None
+        first_on_line = kept.get("first.on_line", False)
+        lines = (
+            ridge if on_line else None for on_line in (first_on_line, kept.get("near.on_line", first_on_line))
+        )
         return ForecastTables(
             kept["drift"], kept["climate"].astype(np.float32), spread,
-            Trees(forests, typical, spread, first=first, near=near, middle=middle, line=line),
+            Trees(forests, typical, spread, "trees", first, near, middle, *lines),
             ridge, _three(kept["mix.weights"]), kept["mix.offsets"],
         )  # fmt: skip
 

@@ -269,7 +269,8 @@ class Trees(_Tabular):
     the same for horizons up to `FIRST`, `NEAR` and `MIDDLE` (bundles of before have not all of them, or for
     some pollutants). In the first hours the weather to come tells next to nothing that the last hours do not:
     (1, pollutant) is missing in `first` and `near`, and what serves is (0, pollutant), which does not see it.
-    Their mean is what a `line` leaves over, where there is one: much of the next hour is linear in the last.
+    Where there is a line (`near_line`; `first_line` in bundles of before) the mean stands on it: the trees
+    have learned what it leaves over, since much of the next hours is linear in the last.
     """
 
     forests: Forests
@@ -279,14 +280,18 @@ class Trees(_Tabular):
     first: Forests = field(default_factory=dict)
     near: Forests = field(default_factory=dict)
     middle: Forests = field(default_factory=dict)
-    line: "Ridge | None" = None
+    first_line: "Ridge | None" = None
+    near_line: "Ridge | None" = None
 
     def of(self, told: int, pollutant: int, horizon: int) -> Serving | None:
         """What serves there; None: none was learned."""
-        for until, kept in ((FIRST, self.first), (NEAR, self.near)):
+        for until, kept, line in (
+            (FIRST, self.first, self.first_line),
+            (NEAR, self.near, self.near_line),
+        ):
             for key in ((told, pollutant), (0, pollutant)):
                 if horizon <= until and key in kept:
-                    return Serving(kept[key], key[0] < told, self.line)
+                    return Serving(kept[key], key[0] < told, line)
         for until, kept in ((MIDDLE, self.middle), (HORIZON, self.forests)):
             if horizon <= until and (told, pollutant) in kept:
                 return Serving(kept[told, pollutant], False, None)

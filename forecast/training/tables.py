@@ -35,7 +35,7 @@ from forecast.models import (
 )
 from forecast.panel import QUANTILES, Panel
 from forecast.training.data import Material, known_weather
-from forecast.training.trees import fit
+from forecast.training.trees import Growth, fit
 from forecast.trees import Forest
 from model.evaluation.progress import Progress
 from schemas.arrays import Float32
@@ -194,19 +194,34 @@ def of_pollutant(rows: "TrainingRows", pollutant: int, told: int, plan: TablesPl
     return PollutantTables(
         of_ridge,
         _forests(rows.draw(pollutant, told, plan.rows, _FAR), plan, plan.trees // 2),
-        () if told else near_forests(rows, pollutant, of_ridge, plan, _FIRST),
-        () if told else near_forests(rows, pollutant, of_ridge, plan, _NEAR),
+        () if told else first_forests(rows, pollutant, plan),
+        () if told else near_forests(rows, pollutant, of_ridge, plan),
         _forests(rows.draw(pollutant, told, 3 * plan.rows, _MIDDLE), plan, plan.trees),
     )
 
 
-def near_forests(
-    rows: "TrainingRows", pollutant: int, line: RidgeTables, plan: TablesPlan, anchors: Sequence[int]
-) -> tuple[Forest, ...]:
-    """For the first hours, without the weather to come; the mean is that of what `line` leaves over. One hour
-    ahead alone is shown as many rows as three hours together.
+class _Shown(NamedTuple):
+    """Rows, what is to be learned of them, and how trees grow on it."""
+
+    rows: Float32
+    target: Float32
+    growth: Growth
+
+
+def first_forests(rows: "TrainingRows", pollutant: int, plan: TablesPlan) -> tuple[Forest, ...]:
+    """For the next hour, without the weather to come. Its mean is grown slowly, by small shares of trees that
+    ask few of the columns, from twice as many rows: such a forest is as good as several, averaged.
     """
-    drawn = rows.draw(pollutant, 0, 3 * plan.rows * len(_NEAR) // len(anchors), anchors)
+    slowly = Growth(2 * plan.trees, plan.leaves * 3 // 2, rate=0.04, columns=0.1, least=100, doubt=30.0)
+    more = _together(rows.draw(pollutant, 0, 18 * plan.rows, _FIRST))
+    return _forests(rows.draw(pollutant, 0, 9 * plan.rows, _FIRST), plan, plan.trees, _Shown(*more, slowly))
+
+
+def near_forests(
+    rows: "TrainingRows", pollutant: int, line: RidgeTables, plan: TablesPlan
+) -> tuple[Forest, ...]:
+    """For two and three hours, without the weather to come; the mean is that of what `line` leaves over."""
+    drawn = rows.draw(pollutant, 0, 3 * plan.rows, _NEAR)
     left = [
         target
         - linear(
@@ -215,26 +230,31 @@ def near_forests(
         )
         for anchor, (some, target) in drawn.items()
     ]
-    return _forests(drawn, plan, plan.trees, np.concatenate(left))
+    usual = Growth(plan.trees, plan.leaves)
+    return _forests(drawn, plan, plan.trees, _Shown(_together(drawn)[0], np.concatenate(left), usual))
+
+
+def _together(drawn: Mapping[int, tuple[Float32, Float32]]) -> tuple[Float32, Float32]:
+    """Rows and targets of all anchors."""
+    return (
+        np.concatenate([rows for rows, _ in drawn.values()]),
+        np.concatenate([targets for _, targets in drawn.values()]),
+    )
 
 
 def _forests(
-    drawn: Mapping[int, tuple[Float32, Float32]], plan: TablesPlan, trees: int, left: Float32 | None = None
+    drawn: Mapping[int, tuple[Float32, Float32]], plan: TablesPlan, trees: int, of_mean: _Shown | None = None
 ) -> tuple[Forest, ...]:
-    """The mean (of `left` where it is given) and the `TREE_QUANTILES`."""
-    every = np.concatenate([rows for rows, _ in drawn.values()])
-    targets = np.concatenate([target for _, target in drawn.values()])
-    if len(targets) < _FEW:
+    """The mean (by what it is shown, where that differs) and the `TREE_QUANTILES`."""
+    shown = _Shown(*_together(drawn), Growth(trees, plan.leaves))
+    if len(shown.target) < _FEW:
         return ()
+    each = [(None, of_mean or shown), *((level, shown) for level in TREE_QUANTILES)]
     return tuple(
         Parallel(n_jobs=plan.jobs)(
-            delayed(fit)(
-                every, targets if level is not None or left is None else left, level,
-                trees=trees, leaves=plan.leaves, seed=plan.seed,
-            )
-            for level in (None, *TREE_QUANTILES)
+            delayed(fit)(one.rows, one.target, level, one.growth, plan.seed) for level, one in each
         )
-    )  # fmt: skip
+    )
 
 
 def assembled(found: Mapping[tuple[int, int], PollutantTables], material: Material) -> tuple[Trees, Ridge]:
@@ -252,7 +272,7 @@ def assembled(found: Mapping[tuple[int, int], PollutantTables], material: Materi
         {key: getattr(one, part) for key, one in found.items() if getattr(one, part)}
         for part in ("far", "first", "near", "middle")
     )
-    return Trees(far, by.typical, spread, first=first, near=near, middle=middle, line=ridge), ridge
+    return Trees(far, by.typical, spread, first=first, near=near, middle=middle, near_line=ridge), ridge
 
 
 def ridge_tables(drawn: Mapping[int, tuple[Float32, Float32]], typical: float) -> RidgeTables:

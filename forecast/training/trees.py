@@ -1,5 +1,6 @@
 """Boosted trees by scikit-learn's histogram method, as the flat arrays that `forecast.trees` walks."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,16 +11,21 @@ from forecast.trees import Forest
 from schemas.arrays import Float32
 
 
-def fit(
-    rows: Float32,
-    target: Float32,
-    quantile: float | None,
-    *,
-    trees: int,
-    leaves: int,
-    seed: int,
-    rate: float = 0.08,
-) -> Forest:
+@dataclass(frozen=True)
+class Growth:
+    """How trees are grown: how many, of how many leaves, the share of each that is taken on, the part of the
+    columns that a node may ask, the fewest rows of a leaf, and rows of no error that count beside its own.
+    """
+
+    trees: int
+    leaves: int
+    rate: float = 0.08
+    columns: float = 0.4
+    least: int = 200
+    doubt: float = 10.0
+
+
+def fit(rows: Float32, target: Float32, quantile: float | None, growth: Growth, seed: int) -> Forest:
     """The mean of `target` (None) or its quantile, given `rows` (n, columns) with NaN where nothing is
     known.
     """
@@ -27,8 +33,9 @@ def fit(
         {"loss": "squared_error"} if quantile is None else {"loss": "quantile", "quantile": quantile}
     )
     model = HistGradientBoostingRegressor(
-        **kind, max_iter=trees, max_leaf_nodes=leaves, learning_rate=rate, min_samples_leaf=200,
-        l2_regularization=10.0, max_features=0.4, early_stopping=False, random_state=seed,
+        **kind, max_iter=growth.trees, max_leaf_nodes=growth.leaves, learning_rate=growth.rate,
+        min_samples_leaf=growth.least, l2_regularization=growth.doubt, max_features=growth.columns,
+        early_stopping=False, random_state=seed,
     )  # fmt: skip
     # A column of which nothing was ever known, such as the weather of a place without any, splits nothing;
     # scikit-learn 1.9 cannot bin it.

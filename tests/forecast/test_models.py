@@ -100,7 +100,7 @@ def test_the_first_hours_have_trees_of_their_own() -> None:
     swapped = {key: forests[key[0], (key[1] + 1) % len(POLLUTANTS)] for key in forests}
     inputs, origins = ForecastInputs(made(hours=200)), np.array([199])
     plain, other = (
-        replace(bundle.tables.trees, first={}, near=near, middle={}, line=None).predict(
+        replace(bundle.tables.trees, first={}, near=near, middle={}, first_line=None, near_line=None).predict(
             inputs, origins, (1, 2, 3, 4, 24)
         )
         for near in ({}, swapped)
@@ -119,7 +119,9 @@ def test_each_part_of_the_way_has_trees_of_its_own() -> None:
     # Those between two horizons that are learned are of the trees of both.
     horizons = (1, 2, 3, 4, 9, 12, 18, 72)
     plain, other = (
-        replace(trees, first={}, near={}, middle=middle, line=None).predict(inputs, origins, horizons)
+        replace(trees, first={}, near={}, middle=middle, first_line=None, near_line=None).predict(
+            inputs, origins, horizons
+        )
         for middle in ({}, shifted)
     )
     changed = (plain != other).any(axis=(0, 1, 3, 4)).tolist()
@@ -138,7 +140,9 @@ def test_the_mean_of_the_first_hours_stands_on_the_line() -> None:
     }
     panel, origins = made(hours=230, gaps=0.0), np.array([150])
     for inputs in (ForecastInputs(panel), ForecastInputs(panel, weather_ahead(panel))):
-        trees = replace(tables.trees, first=silent, near=silent, line=tables.ridge)
+        trees = replace(
+            tables.trees, first=silent, near=silent, first_line=tables.ridge, near_line=tables.ridge
+        )
         said = trees.predict(inputs, origins, (1, 3))
         blind = tables.ridge.predict(ForecastInputs(panel), origins, (1, 3))
         np.testing.assert_allclose(said[..., 7], blind[..., 7], rtol=1e-5)
@@ -185,11 +189,27 @@ def test_a_bundle_of_before_is_read_as_it_was_made() -> None:
     found = ForecastTables.unpacked(out.getvalue(), tables.trees.typical)
     found_trees = found.trees
     assert (found_trees.first, found_trees.near, found_trees.middle) == ({}, {}, {})
-    assert found_trees.line is None
+    assert (found_trees.first_line, found_trees.near_line) == (None, None)
     assert (found.ridge.filled, found.ridge.furthest) == (False, 5.0)
     np.testing.assert_array_equal(found.weights, np.repeat(tables.weights[:, :, :, :3, :1], 3, axis=-1))
     again = ForecastTables.unpacked(tables.packed(), tables.trees.typical)
     assert again.packed() == tables.packed()
+
+
+@pytest.mark.parametrize("on_line", [True, False])
+def test_means_stand_on_the_line_that_they_were_learned_on(on_line: bool) -> None:
+    """One flag was for the next hour and for two and three, before the next hour's mean left the line."""
+    tables = ForecastBundle.load(small_bundle()).tables
+    with np.load(io.BytesIO(tables.packed())) as arrays:
+        kept = {name: arrays[name] for name in arrays.files if name != "near.on_line"}
+    kept["first.on_line"] = np.array(on_line)
+    out = io.BytesIO()
+    np.savez_compressed(out, **kept)
+    before = ForecastTables.unpacked(out.getvalue(), tables.trees.typical)
+    assert [line is not None for line in (before.trees.first_line, before.trees.near_line)] == [on_line] * 2
+    apart = replace(before.trees, first_line=None, near_line=before.ridge)
+    again = ForecastTables.unpacked(replace(before, trees=apart).packed(), tables.trees.typical).trees
+    assert (again.first_line is None, again.near_line is None) == (True, False)
 
 
 def test_a_mix_has_weights_of_their_own_for_mean_median_and_widths() -> None:

@@ -73,7 +73,7 @@ def test_a_column_of_which_nothing_was_ever_known_splits_nothing() -> None:
     random = np.random.default_rng(0)
     rows = random.normal(size=(2000, 3)).astype(np.float32)
     rows[:, 1] = np.nan
-    forest = trees.fit(rows, rows[:, 0] * 3, None, trees=20, leaves=8, seed=0)
+    forest = trees.fit(rows, rows[:, 0] * 3, None, trees.Growth(20, 8), 0)
     found = forest.predict(rows)
     assert np.corrcoef(found, rows[:, 0])[0, 1] > 0.9
     told = rows.copy()
