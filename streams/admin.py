@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
-from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.errors import KafkaError, KafkaTimeoutError, TopicAlreadyExistsError
 
 from settings.sections import KafkaSettings, Settings
 from streams.credentials import for_kafka_python
@@ -17,6 +17,8 @@ from streams.header_names import read_any_name
 from streams.topics import TOPICS, Topic
 
 _TIMEOUT_MS: Final = 15_000
+#: A broker that has much else to do takes its time until each topic has a leader.
+_LEADERS_MS: Final = 60_000
 _DIAL_S: Final = 5.0
 #: Seconds between two tries to find a broker that is waited for, and between two lines about it.
 _AGAIN_S: Final = 1.0
@@ -122,7 +124,11 @@ def create_topics(settings: Settings) -> list[str]:
                 except TopicAlreadyExistsError:  # another worker was faster
                     continue
                 created.append(name)
-            client.wait_for_topics([kafka.names.of(topic) for topic in TOPICS], timeout_ms=_TIMEOUT_MS)
+            client.wait_for_topics([kafka.names.of(topic) for topic in TOPICS], timeout_ms=_LEADERS_MS)
+        except KafkaTimeoutError as error:
+            raise TopicError(
+                f"{kafka.bootstrap} is too busy to make the topics ready: {error}. Start again"
+            ) from error
         except KafkaError as error:
             raise TopicError(
                 f"cannot create the topics at {kafka.bootstrap}: {error}. "

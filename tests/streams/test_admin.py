@@ -3,7 +3,9 @@
 from collections.abc import Callable
 
 import pytest
+from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
+from kafka.errors import KafkaTimeoutError
 
 from settings.sections import KafkaSettings, Settings
 from streams.admin import admin_client, check_topics, create_topics
@@ -43,6 +45,18 @@ def test_each_difference_is_a_sentence_with_its_remedy(kafka_settings: Make, top
     assert f"{READINGS.name}: max.message.bytes is 1000000" in found
     # More than asked for is no fault.
     assert f"{STATIONS.name}: max.message.bytes" not in found
+
+
+def test_a_broker_that_is_too_busy_is_not_said_to_lack_rights(
+    kafka_settings: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise KafkaTimeoutError("Topics not ready after 60000ms")
+
+    monkeypatch.setattr(KafkaAdminClient, "wait_for_topics", never)
+    with pytest.raises(TopicError, match=r"too busy.*Start again") as told:
+        create_topics(kafka_settings(partitions=1))
+    assert "CREATE" not in str(told.value)
 
 
 def test_no_broker_is_said_so() -> None:
