@@ -266,11 +266,8 @@ class Trees(_Tabular):
     """Boosted trees on the residual over persistence, the horizon among their columns.
 
     `forests` has for each (told, pollutant) the mean and the `TREE_QUANTILES`; `first`, `near` and `middle`
-    the same for horizons up to `FIRST`, `NEAR` and `MIDDLE` (bundles of before have not all of them, or for
-    some pollutants). In the first hours the weather to come tells next to nothing that the last hours do not:
-    (1, pollutant) is missing in `first` and `near`, and what serves is (0, pollutant), which does not see it.
-    Where there is a line (`near_line`; `first_line` in bundles of before) the mean stands on it: the trees
-    have learned what it leaves over, since much of the next hours is linear in the last.
+    the same up to `FIRST`, `NEAR` and `MIDDLE` (where a bundle has them). In `first` and `near` (0, p) serves
+    for both: the weather to come tells next to nothing there. On a line, trees learned what it leaves over.
     """
 
     forests: Forests
@@ -285,10 +282,8 @@ class Trees(_Tabular):
 
     def of(self, told: int, pollutant: int, horizon: int) -> Serving | None:
         """What serves there; None: none was learned."""
-        for until, kept, line in (
-            (FIRST, self.first, self.first_line),
-            (NEAR, self.near, self.near_line),
-        ):
+        parts = (FIRST, self.first, self.first_line), (NEAR, self.near, self.near_line)
+        for until, kept, line in parts:
             for key in ((told, pollutant), (0, pollutant)):
                 if horizon <= until and key in kept:
                     return Serving(kept[key], key[0] < told, line)

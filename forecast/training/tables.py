@@ -200,7 +200,7 @@ def of_pollutant(rows: "TrainingRows", pollutant: int, told: int, plan: TablesPl
     )
 
 
-class _Shown(NamedTuple):
+class _GrownOn(NamedTuple):
     """Rows, what is to be learned of them, and how trees grow on it."""
 
     rows: Float32
@@ -214,7 +214,7 @@ def first_forests(rows: "TrainingRows", pollutant: int, plan: TablesPlan) -> tup
     """
     slowly = Growth(2 * plan.trees, plan.leaves * 3 // 2, rate=0.04, columns=0.1, least=100, doubt=30.0)
     more = _together(rows.draw(pollutant, 0, 18 * plan.rows, _FIRST))
-    return _forests(rows.draw(pollutant, 0, 9 * plan.rows, _FIRST), plan, plan.trees, _Shown(*more, slowly))
+    return _forests(rows.draw(pollutant, 0, 9 * plan.rows, _FIRST), plan, plan.trees, _GrownOn(*more, slowly))
 
 
 def near_forests(
@@ -231,7 +231,7 @@ def near_forests(
         for anchor, (some, target) in drawn.items()
     ]
     usual = Growth(plan.trees, plan.leaves)
-    return _forests(drawn, plan, plan.trees, _Shown(_together(drawn)[0], np.concatenate(left), usual))
+    return _forests(drawn, plan, plan.trees, _GrownOn(_together(drawn)[0], np.concatenate(left), usual))
 
 
 def _together(drawn: Mapping[int, tuple[Float32, Float32]]) -> tuple[Float32, Float32]:
@@ -243,10 +243,13 @@ def _together(drawn: Mapping[int, tuple[Float32, Float32]]) -> tuple[Float32, Fl
 
 
 def _forests(
-    drawn: Mapping[int, tuple[Float32, Float32]], plan: TablesPlan, trees: int, of_mean: _Shown | None = None
+    drawn: Mapping[int, tuple[Float32, Float32]],
+    plan: TablesPlan,
+    trees: int,
+    of_mean: _GrownOn | None = None,
 ) -> tuple[Forest, ...]:
     """The mean (by what it is shown, where that differs) and the `TREE_QUANTILES`."""
-    shown = _Shown(*_together(drawn), Growth(trees, plan.leaves))
+    shown = _GrownOn(*_together(drawn), Growth(trees, plan.leaves))
     if len(shown.target) < _FEW:
         return ()
     each = [(None, of_mean or shown), *((level, shown) for level in TREE_QUANTILES)]
