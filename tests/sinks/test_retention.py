@@ -449,7 +449,8 @@ def test_where_the_disk_is_full_what_is_over_its_time_makes_room(tmp_path):
     with Store(path, retention=Retention(windows=HOUR_MS), patience=Patience(wait=wait)) as store:
         store._file._db.execute(f"PRAGMA max_page_count = {store._file.pragma('page_count')}")
         store.write(minutes("a", 60 * 10, 200))
-        assert len(waits) == 1
+        # A busy machine may need more than one round; after the fourth nothing would have been written.
+        assert 1 <= len(waits) <= 3
         assert len(store.read()) + sum(one.tally.windows for one in store.left()) == 4 * 600 + 200
 
 
