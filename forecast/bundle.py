@@ -161,13 +161,14 @@ class ForecastTables:
             of_ridge[0], of_ridge[1], of_ridge[2], kept["ridge.errors"], typical, spread,
             filled=bool(kept.get("ridge.filled", False)), furthest=float(kept.get("ridge.furthest", 5.0)),
         )  # fmt: skip
-        first_on_line = kept.get("first.on_line", False)
-        lines = (
-            ridge if on_line else None for on_line in (first_on_line, kept.get("near.on_line", first_on_line))
-        )
+        first_line = ridge if kept.get("first.on_line", False) else None
+        near_line = ridge if kept.get("near.on_line", first_line is not None) else None
         return ForecastTables(
             kept["drift"], kept["climate"].astype(np.float32), spread,
-            Trees(forests, typical, spread, "trees", first, near, middle, *lines),
+            Trees(
+                forests, typical, spread, first=first, near=near, middle=middle, first_line=first_line,
+                near_line=near_line,
+            ),
             ridge, _three(kept["mix.weights"]), kept["mix.offsets"],
         )  # fmt: skip
 

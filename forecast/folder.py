@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from aqi.averaging import as_level
 from aqi.units import to_canonical
+from datasets.errors import because
 from datasets.events import Problem, ReadingRow, event_ms
 from datasets.plain import read_plain
 from datasets.spool import Spool
@@ -78,9 +79,7 @@ def read_panel(root: Path, latest_ms: int) -> tuple[Panel, list[str]]:
         levels = {name: as_level(mean) for name, mean in means.items() if name in POLLUTANTS}
         hours[station][hour] = _channels(means | levels)
     if not hours and problems:
-        raise ForecastError(
-            f"{root}: no hour of any station has a value; the first thing left out: {problems[0]}"
-        )
+        raise ForecastError(f"{root}: no hour of any station has a value{because(problems)}")
     offsets = {station: sun_offset(records.get(station), min(of)) for station, of in hours.items()}
     places = [place_of(records.get(station)) for station in hours]
     return replace(panel_of(hours, offsets), regions=regions(places)), problems

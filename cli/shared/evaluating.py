@@ -18,10 +18,10 @@ from model.evaluation.region import NEW_PLACES, RIVALS, Outcome, evaluate_region
 from model.evaluation.region_hours import read_region
 from schemas.parameters import LABELS
 
-#: Marks a rival that did better than the network, in so many draws of whole weeks; and one that may have had
-#: luck.
-_BETTER, _SURELY = "*", 0.95
-_PERHAPS = "~"
+#: Share of draws of whole weeks in which a rival did better than the network from which on it was no luck.
+_SURELY = 0.95
+#: Marks a rival that did better so, and one that may have had luck.
+_BETTER, _PERHAPS = "*", "~"
 
 
 def evaluate_network(folder: Path, outages: Sequence[int], as_json: bool) -> None:

@@ -148,6 +148,10 @@ def test_the_mean_of_the_first_hours_stands_on_the_line() -> None:
         np.testing.assert_allclose(said[..., 7], blind[..., 7], rtol=1e-5)
         last = np.stack([inputs.features.last(p, 1.0)[:, origins] for p in range(len(POLLUTANTS))], -1)
         np.testing.assert_allclose(said[..., 3], np.stack([last, last], 2), rtol=1e-6)
+        # The next hour's stands on the last value where it was not learned on the line.
+        apart = replace(trees, first_line=None).predict(inputs, origins, (1, 3))[..., 7]
+        np.testing.assert_allclose(apart[:, :, 0], last, rtol=1e-6)
+        np.testing.assert_array_equal(apart[:, :, 1], said[:, :, 1, :, 7])
 
 
 def few_columns(inputs: ForecastInputs) -> int:
