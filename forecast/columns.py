@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Final, Literal, NamedTuple
 
-from forecast.features import LAGS, MEANS, MOVES, NEAR_LAGS, NEAR_MEANS
+from forecast.averages import MEANS
+from forecast.features import LAGS, MOVES, NEAR_LAGS, NEAR_MEANS
 from forecast.panel import WEATHER_CHANNELS
 from schemas.parameters import POLLUTANTS
 

@@ -27,6 +27,8 @@ from schemas.parameters import POLLUTANTS
 
 #: Forests whose paths are kept, some megabytes: those of two bundles.
 _FORESTS: Final = 48
+#: Rows that are explained together: some megabytes.
+_TOGETHER: Final = 32
 #: Quantiles of a column at which its dependence is shown.
 _SHOWN_AT: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -193,38 +195,45 @@ def of_trees(
 
 @dataclass(frozen=True)
 class _Paths:
-    """All paths of a forest: nodes on the way to each leaf, whether it goes left there, sorted by leaf and
-    column; `groups` begins a (leaf, column), `leaf` and `column` say which.
+    """All ways from a root of a forest to its leaves.
+
+    Attributes:
+        value: of each leaf, in the order of the trees.
+        which: number of a leaf by its node.
+        begins, lengths: of each leaf, its nodes among all `node`.
+        node, left: the nodes on its way, by the columns that they look at, and whether it goes left there.
     """
 
+    value: Float64
+    which: Int64
+    begins: Int64
+    lengths: Int64
     node: Int64
     left: NDArray[np.bool_]
-    groups: Int64
-    leaf: Int64
-    column: Int64
-    value: Float64
 
 
 @lru_cache(maxsize=_FORESTS)
 def _paths(forest: Forest) -> _Paths:
-    found: list[tuple[int, int, int, bool]] = []
-    values: list[float] = []
+    ways: list[list[tuple[int, int, bool]]] = []
+    leaves: list[int] = []
 
     def walk(node: int, way: tuple[tuple[int, bool], ...]) -> None:
         if forest.left[node] == node:
-            found.extend((len(values), int(forest.feature[at]), at, left) for at, left in way)
-            values.append(float(forest.value[node]))
+            ways.append(sorted((int(forest.feature[at]), at, left) for at, left in way))
+            leaves.append(node)
             return
         walk(int(forest.left[node]), (*way, (node, True)))
         walk(int(forest.right[node]), (*way, (node, False)))
 
     for root in forest.roots.tolist():
         walk(root, ())
-    found.sort(key=lambda one: one[:2])
-    leaf, column, node, left = (np.array(part) for part in zip(*found, strict=True))
-    new = np.concatenate([[True], (np.diff(leaf) != 0) | (np.diff(column) != 0)])
-    groups = np.flatnonzero(new)
-    return _Paths(node, left, groups, leaf[groups], column[groups], np.array(values))
+    lengths = np.array([len(way) for way in ways])
+    which = np.zeros(len(forest.left), np.int64)
+    which[leaves] = np.arange(len(leaves))
+    _, node, left = (np.array(part) for part in zip(*(one for way in ways for one in way), strict=True))
+    return _Paths(
+        forest.value[leaves].astype(np.float64), which, np.cumsum(lengths) - lengths, lengths, node, left
+    )
 
 
 @cache
@@ -248,29 +257,62 @@ def shapley(forest: Forest, rows: Float32, beside: Float32) -> Float64:
     found = np.zeros(rows.shape)
     if not len(forest.roots) or (forest.left[forest.roots] == forest.roots).all():
         return found
-    paths = _paths(forest)
-    leaves = len(paths.value)
-
-    def passes(one: Float32) -> NDArray[np.bool_]:
-        seen = one[forest.feature]
-        goes_left = np.where(np.isnan(seen), forest.missing_left, seen <= forest.threshold)
-        return np.logical_and.reduceat(goes_left[paths.node] == paths.left, paths.groups)
-
-    begins = np.flatnonzero(np.diff(paths.leaf, prepend=-1))
-    lengths = np.diff(begins, append=len(paths.leaf))
-    there = passes(beside)
-    for place, row in enumerate(rows):
-        here = passes(row)
-        # To most leaves neither comes, whichever columns are taken from which of the two.
-        reached = np.repeat(np.logical_and.reduceat(here | there, begins), lengths)
-        leaf, own_way, other_way = paths.leaf[reached], here[reached], there[reached]
-        own = np.bincount(leaf, own_way & ~other_way, leaves).astype(np.int64)
-        other = np.bincount(leaf, other_way & ~own_way, leaves).astype(np.int64)
-        gives, takes = _weights(int(max(own.max(), other.max())))
-        share = np.where(own_way & ~other_way, (paths.value * gives[own, other])[leaf], 0.0)
-        share -= np.where(other_way & ~own_way, (paths.value * takes[own, other])[leaf], 0.0)
-        found[place] = np.bincount(paths.column[reached], share, rows.shape[1])
+    there = _goes_left(forest, np.arange(len(forest.left)), beside[forest.feature])
+    for start in range(0, len(rows), _TOGETHER):
+        some = rows[start : start + _TOGETHER]
+        found[start : start + len(some)] = _shared_out(forest, some, there)
     return found
+
+
+def _goes_left(forest: Forest, node: Int64, seen: Float32) -> NDArray[np.bool_]:
+    return np.where(np.isnan(seen), forest.missing_left[node], seen <= forest.threshold[node])
+
+
+def _shared_out(forest: Forest, rows: Float32, there: NDArray[np.bool_]) -> Float64:
+    """Values of a few `rows` beside one that goes left at the nodes of which `there` says so."""
+    paths = _paths(forest)
+    row, leaf = _reached(forest, rows, there)
+    order = np.lexsort((paths.which[leaf], row))
+    row, leaf = row[order], paths.which[leaf[order]]
+    # All nodes on the way to each of them; then columns, which are passed where all of their nodes are.
+    lengths = paths.lengths[leaf]
+    pair = np.repeat(np.arange(len(leaf)), lengths)
+    at = np.arange(len(pair)) + np.repeat(paths.begins[leaf] - (np.cumsum(lengths) - lengths), lengths)
+    node, left = paths.node[at], paths.left[at]
+    column = forest.feature[node]
+    groups = np.flatnonzero((np.diff(pair, prepend=-1) != 0) | (np.diff(column, prepend=0) != 0))
+    seen = rows[row[pair], column]
+    own_way = np.logical_and.reduceat(_goes_left(forest, node, seen) == left, groups)
+    other_way = np.logical_and.reduceat(there[node] == left, groups)
+    pair, column = pair[groups], column[groups].astype(np.int64)
+    # Neither comes to a leaf of which a column is passed by none, whichever are taken from which of the two.
+    blocked = np.zeros(len(leaf), np.bool_)
+    blocked[pair[~(own_way | other_way)]] = True
+    kept = ~blocked[pair] & (own_way != other_way)
+    pair, column, own_way = pair[kept], column[kept], own_way[kept]
+    own, other = (np.bincount(pair[way], minlength=len(leaf)) for way in (own_way, ~own_way))
+    gives, takes = _weights(int(max(own.max(initial=0), other.max(initial=0))))
+    value = paths.value[leaf]
+    share = np.where(own_way, (value * gives[own, other])[pair], -(value * takes[own, other])[pair])
+    width = rows.shape[1]
+    found = np.bincount(row[pair] * width + column, share, len(rows) * width).astype(np.float64)
+    return found.reshape(len(rows), width)
+
+
+def _reached(forest: Forest, rows: Float32, there: NDArray[np.bool_]) -> tuple[Int64, Int64]:
+    """Leaves that may be come to if at each node a row is followed, or the other one: rows and nodes."""
+    row = np.repeat(np.arange(len(rows)), len(forest.roots))
+    node = np.tile(forest.roots.astype(np.int64), len(rows))
+    found: list[tuple[Int64, Int64]] = []
+    while len(node):
+        leaf = forest.left[node] == node
+        found.append((row[leaf], node[leaf]))
+        row, node = row[~leaf], node[~leaf]
+        here = _goes_left(forest, node, rows[row, forest.feature[node]])
+        left, right = here | there[node], ~(here & there[node])
+        row = np.concatenate([row[left], row[right]])
+        node = np.concatenate([forest.left[node[left]], forest.right[node[right]]]).astype(np.int64)
+    return np.concatenate([one for one, _ in found]), np.concatenate([one for _, one in found])
 
 
 _WORDS: Final[Mapping[str, str]] = {

@@ -5,11 +5,14 @@ they are made with the hours around it, for one station or for a thousand.
 """
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, NamedTuple
 
 import numpy as np
 
+from forecast.averages import MEANS, Trailing, windows
 from forecast.panel import CARRIED, CHANNELS, HORIZON, WEATHER_CHANNELS, Panel
 from schemas.arrays import Float32, Int64
 from schemas.parameters import POLLUTANTS
@@ -20,7 +23,6 @@ _P: Final = len(POLLUTANTS)
 _W: Final = len(WEATHER_CHANNELS)
 #: Hours back of a pollutant's own lags and means, and of its neighbours'.
 LAGS: Final = (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 18, 21, 23, 24, 25, 36, 47, 48, 72)
-MEANS: Final = (3, 6, 12, 24, 48, 72, 168)
 NEAR_LAGS: Final = (0, 1, 2, 3, 6, 12, 24)
 NEAR_MEANS: Final = (6, 24, 168)
 _FIRST_NEAR: Final = 2 + len(LAGS) + len(MEANS) + 4
@@ -88,14 +90,14 @@ def neighbours(series: Float32) -> Float32:
     if stations < 2:
         return median
     # Sorted once with itself in it; what is left without itself follows from its own rank.
-    ordered = np.sort(series, axis=0)
+    order = np.argsort(series, axis=0, kind="stable")
+    ordered = np.take_along_axis(series, order, 0)
+    ranks = np.argsort(order, axis=0)
     count = (~np.isnan(series)).sum(axis=0)
     for row in range(stations):
-        own = series[row]
-        has = ~np.isnan(own)
+        has = ~np.isnan(series[row])
         others = count - has
-        rank = (ordered < np.where(has, own, np.inf)).sum(axis=0)
-        rank = np.where(has, rank, stations + 1)
+        rank = np.where(has, ranks[row], stations + 1)
         low, high = np.maximum(others - 1, 0) // 2, others // 2
         pick_low = np.where(low >= rank, low + 1, low)
         pick_high = np.where(high >= rank, high + 1, high)
@@ -137,45 +139,6 @@ def _in_regions(of: Callable[[Float32], Float32], series: Float32, regions: Sequ
     return found
 
 
-@dataclass(frozen=True)
-class Trailing:
-    """Means, extremes and spread of the last so many hours; NaN where none of them was measured."""
-
-    means: dict[int, Float32]
-    low: Float32
-    high: Float32
-    spread: Float32
-    share: Float32
-
-
-def windows(series: Float32) -> Trailing:
-    """Of the hours up to and with each; low, high, spread and share measured are of the last 24."""
-    total = np.zeros(series.shape, np.float64)
-    squares = np.zeros(series.shape, np.float64)
-    count = np.zeros(series.shape, np.float64)
-    low, high = np.full(series.shape, np.inf, np.float32), np.full(series.shape, -np.inf, np.float32)
-    means: dict[int, Float32] = {}
-    spread = share = np.zeros(series.shape, np.float32)
-    for hours in range(max(MEANS)):
-        then = lagged(series, hours)
-        known = ~np.isnan(then)
-        total += np.where(known, then, 0.0)
-        count += known
-        if hours < 24:
-            squares += np.where(known, then.astype(np.float64) ** 2, 0.0)
-            low, high = np.fmin(low, then), np.fmax(high, then)
-        if hours + 1 in MEANS:
-            with np.errstate(invalid="ignore", divide="ignore"):
-                means[hours + 1] = (total / count).astype(np.float32)
-                if hours + 1 == 24:
-                    variance = squares / count - (total / count) ** 2
-                    spread = np.sqrt(np.maximum(variance, 0.0)).astype(np.float32)
-                    share = (count / 24).astype(np.float32)
-    low = np.where(np.isinf(low), np.float32(np.nan), low)
-    high = np.where(np.isinf(high), np.float32(np.nan), high)
-    return Trailing(means, low, high, spread, share)
-
-
 def clock(panel: Panel, ahead: int = 0) -> Float32:
     """Sine and cosine of the hour by the sun and of the day of the year, weekday: (stations, hours, 5)."""
     hour = (
@@ -214,13 +177,36 @@ class OriginFeatures:
         self.ages = ages(self.pollutants)
         self.neighbours = _in_regions(neighbours, self.pollutants, panel.regions)
         self._sky = carried(self.weather, 3)
-        self.trailing = windows(self.pollutants)
-        self._of_weather = windows(self.weather)
-        self._of_neighbours = windows(self.neighbours)
         # The same for every pollutant, or model, that asks.
         self._clocks: dict[int, Float32] = {}
         self._nearby: Float32 | None = None
         self._around: _Around | None = None
+
+    @cached_property
+    def trailing(self) -> Trailing:
+        """Of the pollutants."""
+        return windows(self.pollutants)
+
+    @cached_property
+    def _of_weather(self) -> Trailing:
+        return windows(self.weather)
+
+    @cached_property
+    def _of_neighbours(self) -> Trailing:
+        return windows(self.neighbours)
+
+    def only(self, rows: Sequence[int]) -> "OriginFeatures":
+        """Those of some of its stations, whose neighbours are all that they were."""
+        panel = self.panel
+        found = copy(self)
+        found.panel = panel.only([panel.stations[row] for row in rows])
+        for name in ("pollutants", "weather", "carried", "ages", "neighbours", "_sky"):
+            setattr(found, name, getattr(self, name)[rows])
+        for name in ("trailing", "_of_weather", "_of_neighbours"):
+            setattr(found, name, getattr(self, name).only(rows))
+        found._clocks, found._nearby = {}, None
+        found._around = _Around(*(part[..., rows, :, :] for part in self._others()))
+        return found
 
     def last(self, pollutant: int, otherwise: float) -> Float32:
         """What persistence says: the last value, else the neighbours', else `otherwise`."""
@@ -322,30 +308,6 @@ class OriginFeatures:
                 _in_regions(neighbours, self.weather, regions),
             )
         return self._around
-
-
-def coming(weather: Float32, hours: int, horizons: Sequence[int]) -> dict[int, Float32]:
-    """For each horizon the weather at that hour, its mean until then and its mean over the last six hours
-    before: (stations, hours, 3 * channels). `weather` (stations, hours + 72, channels) begins with the
-    panel's first hour.
-    """
-    total = np.zeros((weather.shape[0], hours, weather.shape[2]), np.float64)
-    count = np.zeros_like(total)
-    found: dict[int, Float32] = {}
-    for horizon in range(1, max(horizons) + 1):
-        then = weather[:, horizon : horizon + hours]
-        total += np.where(np.isnan(then), 0.0, then)
-        count += ~np.isnan(then)
-        if horizon in horizons:
-            near, near_count = np.zeros_like(total), np.zeros_like(total)
-            for step in range(max(horizon - 5, 1), horizon + 1):
-                some = weather[:, step : step + hours]
-                near += np.where(np.isnan(some), 0.0, some)
-                near_count += ~np.isnan(some)
-            with np.errstate(invalid="ignore", divide="ignore"):
-                means = [(total / count).astype(np.float32), (near / near_count).astype(np.float32)]
-            found[horizon] = np.concatenate([then, *means], axis=-1)
-    return found
 
 
 def weather_ahead(panel: Panel) -> Float32:

@@ -4,16 +4,16 @@ All say concentrations in ug/m3 as (stations, origins, horizons, pollutants, 8):
 never cross, then the mean. A row is the same bits in whatever batch it is made.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from forecast.features import LEVELS, TOLD, Normalisation, OriginFeatures, coming, future, lagged, past
+from forecast.averages import coming
+from forecast.features import LEVELS, TOLD, Normalisation, OriginFeatures, future, lagged, past
 from forecast.panel import CHANNELS, HORIZON, Panel
 from forecast.trees import Forest
 from schemas.arrays import Float32, Int64
@@ -31,8 +31,6 @@ _ALONG: Final = (1.4, 1.0, 0.5)
 FIRST: Final = 1
 NEAR: Final = 3
 MIDDLE: Final = 12
-#: Rows of a horizon up to which trees take all horizons at once.
-_FEW_ROWS: Final = 4_096
 
 Origins = NDArray[np.int64]
 
@@ -217,14 +215,6 @@ class _Tabular:
         """(rows, 8) in units of `spread`."""
         raise NotImplementedError
 
-    def changes_at(
-        self, rows: Iterable[Float32], told: int, pollutant: int, horizons: Sequence[int]
-    ) -> Iterable[Float32]:
-        """`changes` at several horizons."""
-        return (
-            self.changes(some, told, pollutant, horizon) for some, horizon in zip(rows, horizons, strict=True)
-        )
-
     def predict(self, inputs: ForecastInputs, origins: Origins, horizons: Sequence[int]) -> Float32:
         needed, lower, upper, along = _between(horizons)
         stations = len(inputs.panel.stations)
@@ -232,13 +222,13 @@ class _Tabular:
         for pollutant in range(_P):
             last = inputs.features.last(pollutant, self.typical[pollutant])[:, origins]
             of_pollutant = PollutantRows(inputs, pollutant, origins)
-            rows = (of_pollutant.at(horizon) for horizon in needed)
             at_anchors = np.stack(
                 [
-                    change.reshape(stations, len(origins), 8) * self.spread[horizon - 1, pollutant]
-                    for horizon, change in zip(
-                        needed, self.changes_at(rows, inputs.told, pollutant, needed), strict=True
+                    self.changes(of_pollutant.at(horizon), inputs.told, pollutant, horizon).reshape(
+                        stations, len(origins), 8
                     )
+                    * self.spread[horizon - 1, pollutant]
+                    for horizon in needed
                 ],
                 axis=2,
             )
@@ -291,24 +281,6 @@ class Trees(_Tabular):
             if horizon <= until and (told, pollutant) in kept:
                 return Serving(kept[told, pollutant], False, None)
         return None
-
-    def changes_at(
-        self, rows: Iterable[Float32], told: int, pollutant: int, horizons: Sequence[int]
-    ) -> Iterable[Float32]:
-        """All horizons walk the trees together: a few stations are as many rows as numpy needs to be fast."""
-        some = list(rows)
-        if len(some[0]) > _FEW_ROWS:
-            return super().changes_at(some, told, pollutant, horizons)
-        found: list[Float32] = []
-        for first, last in pairwise((0, FIRST, NEAR, MIDDLE, HORIZON)):
-            part = [at for at, horizon in enumerate(horizons) if first < horizon <= last]
-            if part:
-                together = self._walked(np.concatenate([some[at] for at in part]), told, pollutant, last)
-                found += [
-                    self._on_line(said, some[at], told, pollutant, horizons[at])
-                    for at, said in zip(part, np.split(together, len(part)), strict=True)
-                ]
-        return found
 
     def changes(self, rows: Float32, told: int, pollutant: int, horizon: int, /) -> Float32:
         return self._on_line(self._walked(rows, told, pollutant, horizon), rows, told, pollutant, horizon)

@@ -7,7 +7,7 @@ reading was late. All stations are taken together: they are each other's neighbo
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from forecast.hours import SensedWeather, StationHours
 from forecast.local import HIGHEST, LOCAL
 from forecast.mix import Mix, said_by_each
 from forecast.models import ANCHORS, ForecastInputs, ForecastModel, interpolated, moved
-from forecast.panel import HORIZON, QUANTILES, WEATHER_CHANNELS, Panel
+from forecast.panel import HORIZON, QUANTILES, Panel
 from forecast.places import place_of, regions, sun_offset
 from forecast.reasons import another_spoke, reasons
 from forecast.running import RunningRecord
@@ -55,13 +55,20 @@ _LAST: Final = np.array([LOOKBACK - 1])
 StationRecords = Callable[[str], Station | None]
 
 
+class _ForetoldStations(NamedTuple):
+    """Stations (their rows) that are foretold together, none or all by the weather to come."""
+
+    rows: list[int]
+    inputs: ForecastInputs
+
+
 @dataclass(frozen=True)
 class _Said:
     """What was made of all stations: (stations, 72, pollutants, 8) as the model has it, which of them by the
     weather to come, persistence (stations, pollutants), whether neighbours measure each (likewise), the
     medians of all models (stations, anchors, pollutants, models), the places of those that spoke, what is
     kept to be learned from (stations, anchors, pollutants, ...), and what it was made from, without and with
-    the weather to come (None: nobody has it).
+    the weather to come.
     """
 
     names: Sequence[str]
@@ -72,7 +79,7 @@ class _Said:
     medians: Float32
     speakers: Int64
     kept: NDArray[np.float16]
-    inputs: tuple[ForecastInputs, ForecastInputs | None]
+    asked: Sequence[_ForetoldStations]
 
 
 class Outlook:
@@ -247,21 +254,25 @@ class Outlook:
             means = said.raw[:, REASONS_HOURS - 1, column, -1]
             speaks = said.speakers[:, anchor, column]
             asked = [place for place in range(len(rows)) if leading[place, column]]
-            for told, inputs in enumerate(said.inputs):
-                places = [place for place in asked if said.told[rows[place]] == bool(told)]
-                its_own = [place for place in places if speaks[rows[place]] >= len(self._models) - 1]
-                if inputs is not None and its_own:
-                    some = [rows[place] for place in its_own]
-                    any_measured = [self.stations[said.names[row]].hours.measured > 0 for row in some]
-                    made = reasons(mix, inputs, some, column, means[some].tolist(), any_measured)
-                    found_here = dict(zip(its_own, made, strict=True))
-                else:
-                    found_here = {}
-                for place in places:
-                    row = rows[place]
-                    found[place][name] = found_here.get(place) or another_spoke(
+            for place in asked:
+                row = rows[place]
+                if speaks[row] < len(self._models) - 1:
+                    found[place][name] = another_spoke(
                         self._names[speaks[row]], float(said.last[row, column]), float(means[row])
                     )
+            for together in said.asked:
+                at = {row: number for number, row in enumerate(together.rows)}
+                its_own = [place for place in asked if name not in found[place] and rows[place] in at]
+                if not its_own:
+                    continue
+                some = [rows[place] for place in its_own]
+                any_measured = [self.stations[said.names[row]].hours.measured > 0 for row in some]
+                made = reasons(
+                    mix, together.inputs, [at[row] for row in some], column, means[some].tolist(),
+                    any_measured,
+                )  # fmt: skip
+                for place, reason in zip(its_own, made, strict=True):
+                    found[place][name] = reason
         return found
 
     def _leading(self, name: str, hour: int, near: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -296,24 +307,24 @@ class Outlook:
             [known[row].local for row in rows], hour, np.stack([known[row].hours.means[-1] for row in rows]),
             inputs.features, rows, self._typical,
         )  # fmt: skip
-        with_weather = None
-        if not all(told):
-            raw[:], base[:], medians[..., :-1] = self._ask(inputs, speakers)
-        if any(told):
-            coming = np.stack(
-                [one.weather.coming if has else _NOTHING for one, has in zip(known, told, strict=True)]
-            )
-            weather = np.concatenate([panel.values[..., len(POLLUTANTS) :], coming], axis=1)
-            with_weather = ForecastInputs(panel, weather, inputs.features)
-            said, last_one, middle = self._ask(with_weather, speakers)
-            raw[told], base[told], medians[told, ..., :-1] = said[told], last_one[told], middle[told]
+        asked = []
+        for by_weather in (False, True):
+            some = [row for row, has in enumerate(told) if has == by_weather]
+            if some:
+                features = inputs.features if len(some) == len(names) else inputs.features.only(some)
+                weather = None
+                if by_weather:
+                    coming = np.stack([known[row].weather.coming for row in some])
+                    weather = np.concatenate([features.weather, coming], axis=1)
+                asked.append(_ForetoldStations(some, ForecastInputs(features.panel, weather, features)))
+                raw[some], base[some], medians[some, ..., :-1] = self._ask(asked[-1].inputs, speakers[some])
         local, kept = foretold([one.local for one in known], base, inputs.features, self._typical)
         raw = np.where((speakers[:, _ANCHOR_OF_HOUR] == len(self._models))[..., None], local, raw)
         medians[..., -1] = local[:, _AT_ANCHORS][..., _MEDIAN]
         last = [inputs.features.last(place, usual)[:, -1] for place, usual in enumerate(self._typical)]
         near = np.isfinite(inputs.features.neighbours).sum(axis=1) > 0
         return _Said(
-            names, raw, told, np.stack(last, axis=-1), near, medians, speakers, kept, (inputs, with_weather)
+            names, raw, told, np.stack(last, axis=-1), near, medians, speakers, kept, asked
         )  # fmt: skip
 
     def _ask(self, inputs: ForecastInputs, speakers: Int64) -> tuple[Float32, Float32, Float32]:
@@ -384,9 +395,6 @@ class Outlook:
                 },
             )  # fmt: skip
         return found
-
-
-_NOTHING: Final = np.full((HORIZON, len(WEATHER_CHANNELS)), np.nan, np.float32)
 
 
 def six_digits(values: Float32) -> Float64:

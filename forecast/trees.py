@@ -1,17 +1,20 @@
-"""Boosted trees as arrays, walked by numpy: a row's sum is made in the order of the trees, whatever its
-batch.
+"""Boosted trees as arrays, walked by ONNX Runtime: a row's sum is made in double precision, in the order of
+the trees, whatever its batch.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
+import onnxruntime as ort
 from numpy.typing import NDArray
 
+from forecast.tree_graph import ROWS, session
 from schemas.arrays import Float32
 
-#: Rows times trees that are walked together: what fits into a processor's cache.
-_AT_ONCE: Final = 200_000
+#: Rows that are walked together: what fits into a processor's cache.
+_AT_ONCE: Final = 1_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,27 +38,57 @@ class Forest:
 
     def predict(self, rows: Float32) -> Float32:
         """(rows, columns) float32 to (rows,)."""
-        chunk = max(_AT_ONCE // max(len(self.roots), 1), 1)
-        return np.concatenate(
-            [self._predict(rows[start : start + chunk]) for start in range(0, max(len(rows), 1), chunk)]
-        )
+        if self._session is None or not len(rows):
+            return np.full(len(rows), self._constant, np.float32)
+        said = [
+            self._session.run(None, {ROWS: rows[start : start + _AT_ONCE, : self._asked].astype(np.float64)})
+            for start in range(0, len(rows), _AT_ONCE)
+        ]
+        return np.concatenate([part[0][:, 0] for part in said]).astype(np.float32)
 
-    def _predict(self, rows: Float32) -> Float32:
-        flat, columns, trees = rows.reshape(-1), rows.shape[1], len(self.roots)
-        place = np.tile(self.roots, len(rows))
-        # Each step moves those that have not come to a leaf: most trees have a few branches that are long.
-        going = np.arange(len(place))
-        while len(going):
-            node = place[going]
-            seen = flat[going // trees * columns + self.feature[node]]
-            goes_left = np.where(np.isnan(seen), self.missing_left[node], seen <= self.threshold[node])
-            node = np.where(goes_left, self.left[node], self.right[node])
-            place[going] = node
-            going = going[self.left[node] != node]
-        total = np.full(len(rows), self.base, np.float64)
-        for leaf in place.reshape(len(rows), trees).T:
-            total += self.value[leaf]
-        return total.astype(np.float32)
+    @property
+    def _leaf(self) -> NDArray[np.bool_]:
+        leaf: NDArray[np.bool_] = self.left == np.arange(len(self.left))
+        return leaf
+
+    @cached_property
+    def _asked(self) -> int:
+        """How many of a row's columns are looked at: those up to the last one."""
+        return int(self.feature[~self._leaf].max()) + 1
+
+    @cached_property
+    def _constant(self) -> float:
+        """The sum of `base` and trees that are a leaf alone."""
+        total = self.base
+        for root in self.roots[self._leaf[self.roots]].tolist():
+            total += float(self.value[root])
+        return total
+
+    @cached_property
+    def _session(self) -> ort.InferenceSession | None:
+        """What walks the trees, made when it is first asked for; None where no node asks anything."""
+        leaf = self._leaf
+        asks = np.flatnonzero(~leaf)
+        if not len(asks):
+            return None
+        # `base` and trees that are a leaf alone are nodes of which both sides lead to it: one more each,
+        # behind all others, and one more leaf for `base`.
+        alone = np.flatnonzero(leaf[self.roots])
+        place = np.where(leaf, np.cumsum(leaf) - 1, np.cumsum(~leaf) - 1)
+        extra = np.concatenate([[int(leaf.sum())], place[self.roots[alone]]])
+        children = np.stack([self.left[asks], self.right[asks]])
+        roots = place[self.roots]
+        roots[alone] = len(asks) + 1 + np.arange(len(alone))
+        none = np.zeros(len(extra))
+        return session(
+            np.concatenate([self.feature[asks], none.astype(np.uint8)]),
+            np.concatenate([self.threshold[asks].astype(np.float64), none]),
+            np.concatenate([self.missing_left[asks], none.astype(np.bool_)]),
+            np.concatenate([place[children], [extra, extra]], axis=1),
+            np.concatenate([leaf[children], [none == 0, none == 0]], axis=1),
+            np.concatenate([[len(asks)], roots]),
+            np.append(self.value[leaf].astype(np.float64), self.base),
+        )
 
     def packed(self, name: str) -> dict[str, NDArray[np.generic]]:
         """As arrays for a file: children within their tree, thresholds as they are, values in half

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from forecast.averages import coming
 from forecast.columns import columns
 from forecast.features import (
     TOLD,
     Normalisation,
     OriginFeatures,
     carried,
-    coming,
     future,
     neighbours,
     outermost,
@@ -109,6 +109,21 @@ def test_stations_far_apart_are_no_neighbours() -> None:
         for pollutant in range(P):
             np.testing.assert_array_equal(together.shifts(pollutant, at)[rows], alone.shifts(pollutant, at))
             np.testing.assert_array_equal(together.origin(pollutant, at)[rows], alone.origin(pollutant, at))
+
+
+def test_some_of_the_stations_have_the_same_neighbours() -> None:
+    features, rows, at = OriginFeatures(made(5, 60)), [3, 0], np.array([50])
+    some = features.only(rows)
+    for pollutant in range(P):
+        for found, whole in (
+            (some.origin(pollutant, at), features.origin(pollutant, at)),
+            (some.shifts(pollutant, at), features.shifts(pollutant, at)),
+            (some.ahead(pollutant, at, 12, None), features.ahead(pollutant, at, 12, None)),
+            (some.last(pollutant, 30.0), features.last(pollutant, 30.0)),
+        ):
+            np.testing.assert_array_equal(found, whole[rows])
+    by = Normalisation((30.0,) * P, (10.0,) * 7, (5.0,) * 7)
+    np.testing.assert_array_equal(past(some, by), past(features, by)[rows])
 
 
 def test_shifts_are_what_they_are_called() -> None:
