@@ -18,6 +18,7 @@ from typing import Final, Self
 from aiokafka import ConsumerRecord
 
 from agents.fusion import FusionCheckpoints, FusionStage
+from aqi import standards
 from aqi.averaging import as_level
 from aqi.known_names import check_station
 from datasets.errors import LayoutError, SourceError
@@ -135,6 +136,19 @@ def _take(history: StationHistory, estimate: Estimate, stamped: set[_HourKey]) -
     return problems
 
 
+def _cheaply_judged(record: Station) -> Station:
+    """As it is, but for its standards: nobody looks at an index here, and the regressions of a NowCast are
+    most of the work. Gases are of one temperature by either (that of the leading standard).
+    """
+    leading = standards.load(record.standards[0], at_ms=0)
+    cheapest = next(
+        one.id
+        for one in (standards.load(name, at_ms=0) for name in standards.available())
+        if not one.nowcast and one.reference_celsius == leading.reference_celsius
+    )
+    return record.model_copy(update={"standards": (cheapest,)})
+
+
 class _Stream:
     """A context manager: the fusion worker's stage, fed with records that lie on no topic."""
 
@@ -177,7 +191,9 @@ class _Stream:
     def introduce(self, stations: Sequence[Station]) -> list[str]:
         """Take station records; gives those that are refused, and why."""
         records = [
-            self._record(topics.STATIONS, one.station.encode(), one.model_dump_json().encode())
+            self._record(
+                topics.STATIONS, one.station.encode(), _cheaply_judged(one).model_dump_json().encode()
+            )
             for one in stations
         ]
         refused = self._stations.apply(records).refused if records else []

@@ -109,3 +109,22 @@ def test_hours_are_those_of_a_replay(
                 and one.pollutants[name].kind != "imputed"
             }
             assert found[station].means.get(name, {}) == replayed, (station, name)
+
+
+@pytest.mark.parametrize(
+    ("standards", "celsius"),
+    [("us-epa-2024", 25), ("eaqi-2025", 20), ("eaqi-2025 us-epa-2024", 20), ("us-epa eaqi-2025", 25)],
+)
+def test_gases_are_of_the_temperature_of_the_leading_standard(
+    tmp_path: Path, standards: str, celsius: int
+) -> None:
+    (tmp_path / "stations.csv").write_text(f"station,standards\nhill,{standards}\n")
+    begins, ends = (format_time(from_ms(START + halves * HOUR_MS // 2)) for halves in (1, 3))
+    (tmp_path / "readings.csv").write_text(
+        f"station,time,parameter,value,unit\nhill,{begins},no2,10,ppb\nhill,{ends},no2,10,ppb\n"
+    )
+    history, problems = read_folder(tmp_path)
+    assert not problems
+    assert history["hill"].record.standards == tuple(standards.split())
+    litres = 22.414 * (273.15 + celsius) / 273.15  # of a mole, at 1013.25 hPa
+    assert next(iter(history["hill"].means["no2"].values())) == pytest.approx(10 * 46.0055 / litres, rel=1e-3)
