@@ -49,6 +49,8 @@ _RIDGE: Final = 1.0
 _RIDGE_HOURS: Final = 365 * 24
 #: Outages after which those are heard that were silent.
 _RESTING: Final = 4
+#: Hours of a day.
+_DAY: Final = 24
 #: Rivals, in the order they are shown.
 RIVALS: Final = (
     "last value",
@@ -208,20 +210,27 @@ def _silences(members: Members, tested: Sequence[str]) -> dict[str, _OutageKind]
     return found
 
 
-def _rested(number: int, count: int) -> int | None:
-    """Which outage is due where few take turns: between rounds all are heard, or nothing would be learned."""
-    turn = number % _RESTING
-    return number // _RESTING * count + turn if turn < count else None
+def _round(turns: int, length: int) -> int:
+    """How many outages of `length` hours a round has, in all of which but the `turns` first all are heard.
+
+    Where few take turns all are heard between rounds, or nothing would be learned. And the day must not
+    be in step with them: who is silent at the same hours of each day is never heard at these.
+    """
+    found = max(turns, _RESTING)
+    while math.gcd(found * length, _DAY) != math.gcd(length, _DAY):
+        found += 1
+    return found
 
 
 def _rotating(silence: "_OutageKind", data: RegionHours, begin: int, length: int) -> Bool:
     """(hours, d) who is silent when: one outage after the other from `begin` on."""
     turns, groups = silence
+    outages = _round(turns, length)
     mask = np.zeros(data.values.shape, dtype=np.bool_)
     for number, first in enumerate(range(begin, len(data.times), length)):
-        turn = number if turns >= _RESTING else _rested(number, turns)
-        if turn is not None:
-            mask[first : first + length] = groups(turn)
+        past, turn = divmod(number, outages)
+        if turn < turns:
+            mask[first : first + length] = groups(past * turns + turn)
     return mask
 
 

@@ -20,7 +20,9 @@ from datasets.errors import LayoutError
 from datasets.hourly import StationHistory
 from model.evaluation.region import RIVALS, Outcome, evaluate_region
 from model.evaluation.region_hours import RegionHours, read_region
+from network.cell import Estimates
 from network.members import Members, Position, Variable
+from schemas.arrays import Float64
 from schemas.base import format_time, from_ms
 from schemas.parameters import Pollutant
 from schemas.station import Station
@@ -42,6 +44,24 @@ def by_kind(outcomes: list[Outcome]) -> Mapping[tuple[str, int, str], Outcome]:
 def outcomes() -> list[Outcome]:
     of = members(4, ("pm25", "pm10"))
     return evaluate_region(hours_of(of, city(of, 500)), outages=(6, 24), new_places=(0, 24))
+
+
+@pytest.mark.parametrize(("stations", "kind"), [(3, "one pollutant everywhere"), (8, "whole station")])
+def test_who_is_silent_for_an_hour_is_so_at_all_hours_of_the_day(stations: int, kind: str) -> None:
+    """Or its air would never be heard at some of them."""
+    of = members(stations, ("pm25", "pm10"))
+    values = city(of, 700)
+    # The hour of the day can be read from all that is heard: the hundredths of each value.
+    values = np.floor(values) + (np.arange(len(values)) % 24)[:, None] / 100
+    silent: set[tuple[int, int]] = set()
+
+    def seen(_: Members, said: Estimates, heard: Float64) -> Estimates:
+        hour = round(float(np.nanmin(heard % 1.0)) * 100)
+        silent.update((variable, hour) for variable in np.flatnonzero(np.isnan(heard)).tolist())
+        return said
+
+    evaluate_region(hours_of(of, values), outages=(1,), new_places=(), silences=[kind], possible=seen)
+    assert silent == {(variable, hour) for variable in range(len(of)) for hour in range(24)}
 
 
 def test_every_kind_of_outage_is_scored_and_the_network_is_best(outcomes: list[Outcome]) -> None:
