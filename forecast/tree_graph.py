@@ -60,6 +60,8 @@ def session(
     model = _number(1, _FORMAT) + _bytes(7, graph) + b"".join(_bytes(8, one) for one in versions)
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
+    # An arena of its own for each of a hundred sessions is memory for nothing.
+    options.enable_cpu_mem_arena = False
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
