@@ -5,10 +5,11 @@ them.
 import math
 from collections import defaultdict
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from aqi.averaging import as_level
 from aqi.units import to_canonical
@@ -20,7 +21,7 @@ from datasets.tables import csv_rows
 from forecast.errors import ForecastError
 from forecast.panel import CHANNELS, Panel, dewpoint, panel_of, wind_of
 from forecast.places import place_of, regions, sun_offset
-from schemas.base import first_error
+from schemas.base import StationId, first_error
 from schemas.parameters import POLLUTANTS
 from schemas.reading import Value
 from schemas.times import HOUR_MS
@@ -35,6 +36,7 @@ _REFERENCE_CELSIUS: Final = 25.0
 #: A station's speed and direction of the wind within so long are one wind, as in the stream's windows.
 _MINUTE_MS: Final = 60_000
 _WIND: Final = ("windspeed", "winddirection")
+_station_id: Final = TypeAdapter(StationId)
 
 _Sums = dict[tuple[str, int], dict[str, list[float]]]
 
@@ -56,6 +58,9 @@ def read_panel(root: Path, latest_ms: int) -> tuple[Panel, list[str]]:
                 continue
             if not event.timed:
                 problems.append(f"{row.where}: {row.stated!r} is no time that can be used")
+                continue
+            if wrong := _wrong_id(row.station):
+                problems.append(f"{row.where}: {wrong}")
                 continue
             # A mean counts in the hour in which its period began, as in the stream (forecast.hours).
             at = event.time_ms - row.before_ms(records.get(row.station))
@@ -93,6 +98,16 @@ def _blown(winds: dict[tuple[str, int], dict[str, float]], found: _Sums) -> None
     winds.clear()
 
 
+@lru_cache(maxsize=4_096)
+def _wrong_id(station: str) -> str:
+    """Why that is no station's id; empty: it is one."""
+    try:
+        _station_id.validate_python(station)
+    except ValidationError as error:
+        return f"station {station!r:.40}: {first_error(error).message}"
+    return ""
+
+
 def _measured(row: ReadingRow) -> float | str:
     """The value in the unit of its channel, or why it is none."""
     try:
@@ -110,6 +125,9 @@ def _read_weather(table: Path, latest_ms: int, found: _Sums, problems: list[str]
         ms = event_ms(row["time"], latest_ms)
         if ms is None:
             problems.append(f"{where}: {row['time']!r} is no time that can be used")
+            continue
+        if wrong := _wrong_id(row["station"]):
+            problems.append(f"{where}: {wrong}")
             continue
         known = {name: _number(row.get(name)) for name in WEATHER_COLUMNS}
         for name, value in known.items():

@@ -55,6 +55,22 @@ def test_a_folder_becomes_a_panel(tmp_path: Path) -> None:
     assert "readings.csv:122" in problems[0]
 
 
+def test_what_is_no_id_of_a_station_is_named_and_left_out(tmp_path: Path) -> None:
+    """The stream would refuse it, too."""
+    (tmp_path / "readings.csv").write_text(
+        "station,time,parameter,value,unit\n"
+        "hill,2016-01-01T00:10:00Z,pm25,10,ug/m3\na/b,2016-01-01T00:10:00Z,pm25,10,ug/m3\n"
+    )
+    (tmp_path / "weather.csv").write_text(
+        "station,time,temperature\nhill,2016-01-01T00:10:00Z,4\ncafé,2016-01-01T00:10:00Z,4\n"
+    )
+    panel, problems = read_panel(tmp_path, LATE)
+    assert panel.stations == ("hill",)
+    assert len(problems) == 2
+    assert "readings.csv:3: station 'a/b': " in problems[0]
+    assert "weather.csv:3: station 'café': " in problems[1]
+
+
 def test_noise_below_zero_belongs_into_an_hours_mean_which_is_not_below_it(tmp_path: Path) -> None:
     begins, (first, second) = 1_700_000_400_000, ((-1, 3), (-4, 2))
     rows = [
