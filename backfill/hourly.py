@@ -138,7 +138,7 @@ def _take(history: StationHistory, estimate: Estimate, stamped: set[_HourKey]) -
 
 def _cheaply_judged(record: Station) -> Station:
     """As it is, but for its standards: nobody looks at an index here, and the regressions of a NowCast are
-    most of the work. Gases are of one temperature by either (that of the leading standard).
+    a quarter of the work. Gases are of one temperature by either (that of the leading standard).
     """
     leading = standards.load(record.standards[0], at_ms=0)
     cheapest = next(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from schemas.arrays import Float64
 
-#: The name of the graph's output is its own business; that of its input is asked for.
+#: Name of the graph's input.
 ROWS: Final = "rows"
 _DOMAIN: Final = "ai.onnx.ml"
 #: Versions of the file format, of the standard operators and of those of `_DOMAIN`.

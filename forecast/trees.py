@@ -38,11 +38,9 @@ class Forest:
 
     def predict(self, rows: Float32) -> Float32:
         """(rows, columns) float32 to (rows,)."""
-        if self._session is None or not len(rows):
-            return np.full(len(rows), self._constant, np.float32)
         said = [
             self._session.run(None, {ROWS: rows[start : start + _AT_ONCE, : self._asked].astype(np.float64)})
-            for start in range(0, len(rows), _AT_ONCE)
+            for start in range(0, max(len(rows), 1), _AT_ONCE)
         ]
         return np.concatenate([part[0][:, 0] for part in said]).astype(np.float32)
 
@@ -54,23 +52,13 @@ class Forest:
     @cached_property
     def _asked(self) -> int:
         """How many of a row's columns are looked at: those up to the last one."""
-        return int(self.feature[~self._leaf].max()) + 1
+        return int(self.feature[~self._leaf].max(initial=0)) + 1
 
     @cached_property
-    def _constant(self) -> float:
-        """The sum of `base` and trees that are a leaf alone."""
-        total = self.base
-        for root in self.roots[self._leaf[self.roots]].tolist():
-            total += float(self.value[root])
-        return total
-
-    @cached_property
-    def _session(self) -> ort.InferenceSession | None:
-        """What walks the trees, made when it is first asked for; None where no node asks anything."""
+    def _session(self) -> ort.InferenceSession:
+        """What walks the trees, made when it is first asked for."""
         leaf = self._leaf
         asks = np.flatnonzero(~leaf)
-        if not len(asks):
-            return None
         # `base` and trees that are a leaf alone are nodes of which both sides lead to it: one more each,
         # behind all others, and one more leaf for `base`.
         alone = np.flatnonzero(leaf[self.roots])
