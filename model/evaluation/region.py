@@ -2,18 +2,20 @@
 
 Every kind of outage and every length is a replay of its own in which the silent sensors are really silent:
 the network hears nothing of them, learns nothing from them, and what it says is set beside what they read.
-One outage follows the other, so that each sensor and station takes its turn. Nothing is shuffled, nothing is
-fitted on later hours. Rivals know all that was measured before the outage began, and what is heard in it.
+One outage follows the other, so that each sensor and station takes its turn; after one of a whole pollutant
+the region is whole for a while, for nobody has two of these one upon the other. Nothing is fitted on later
+hours. Rivals know all that was measured before the outage began, and what is heard in it.
 
-Where several sensors are silent at once in "one sensor" (half of the stations have one each, as a rule no
-two the same pollutant, so that there are enough hours to count), that makes it harder for the network, not
-easier. With fewer hours chance decides: at eight stations of Beijing one hour of fireworks is a tenth of all
-squared errors of a year.
+Where several sensors are silent at once in "one sensor" (half of the stations have one each, as a rule no two
+the same pollutant), that makes it harder for the network, not easier. With fewer hours chance decides: at
+eight stations of Beijing one hour of fireworks is a tenth of all squared errors of a year.
 """
 
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -37,6 +39,10 @@ OUTAGES: Final = (1, 6, 24, 168, 720)
 NEW_PLACES: Final = (0, 24, 168)
 #: Stations of a large region that are tested.
 TESTED: Final = 40
+#: Replays of a new place, each with other stations: what one tells of a pollutant is one station's.
+_PLACE_TURNS: Final = 4
+#: Of many stations, one in so many is new at a time.
+_NEW_OF: Final = 10
 #: Part of the hours that are only learned from, and the most of them.
 _LEARNING_PART: Final = 0.4
 _LEARNING_HOURS: Final = 90 * 24
@@ -49,7 +55,6 @@ _RIDGE: Final = 1.0
 _RIDGE_HOURS: Final = 365 * 24
 #: Outages after which those are heard that were silent.
 _RESTING: Final = 4
-#: Hours of a day.
 _DAY: Final = 24
 #: Rivals, in the order they are shown.
 RIVALS: Final = (
@@ -137,16 +142,19 @@ def evaluate_region(
         if silences is None or name in silences:
             for length in outages:
                 if length <= hours - begin:
-                    outcomes += _replayed(
-                        data, name, length, _rotating(kind, data, begin, length), begin, possible, progress
-                    )
+                    mask = _rotating(kind, data, begin, length)
+                    rows = _replayed(data, mask, begin, possible, partial(progress, f"{name}, {length} h"))
+                    outcomes += _outcomes(data.members, name, length, rows)
     for age in new_places:
-        columns = _new_places(data.members, tested)
-        if columns.any() and (silences is None or _NEW_PLACE in silences) and begin >= age:
-            mask = np.zeros(data.values.shape, dtype=np.bool_)
-            mask[:, columns] = True
-            mask[begin - age : begin, columns] = False
-            outcomes += _replayed(data, _NEW_PLACE, age, mask, begin, possible, progress)
+        if (silences is None or _NEW_PLACE in silences) and begin >= age:
+            rows = []
+            for turn, columns in enumerate(_new_places(data.members, tested), start=1):
+                mask = np.zeros(data.values.shape, dtype=np.bool_)
+                mask[:, columns] = True
+                mask[begin - age : begin, columns] = False
+                what = f"{_NEW_PLACE}, {age} h, turn {turn}"
+                rows += _replayed(data, mask, begin, possible, partial(progress, what))
+            outcomes += _outcomes(data.members, _NEW_PLACE, age, rows)
     return outcomes
 
 
@@ -158,10 +166,12 @@ def _tested(members: Members) -> tuple[str, ...]:
 
 
 class _OutageKind(NamedTuple):
-    """A kind of outage: how many take turns, and which variables the one of a number silences."""
+    """A kind of outage: how many take turns, which variables the one of a number silences, and for how many
+    hours at most, as long as one lasts, all are heard between two."""
 
     turns: int
     silenced: Callable[[int], Bool]
+    pause: int = 0
 
 
 def _silences(members: Members, tested: Sequence[str]) -> dict[str, _OutageKind]:
@@ -201,7 +211,7 @@ def _silences(members: Members, tested: Sequence[str]) -> dict[str, _OutageKind]
         )
         if len(members.stations) > 1:
             found["one pollutant everywhere"] = _OutageKind(
-                len(pollutants), lambda n: members.pollutants == pollutants[n % len(pollutants)]
+                len(pollutants), lambda n: members.pollutants == pollutants[n % len(pollutants)], _WEEK
             )
     if len(members.stations) > 1:
         found["half of all at random"] = _OutageKind(
@@ -210,41 +220,48 @@ def _silences(members: Members, tested: Sequence[str]) -> dict[str, _OutageKind]
     return found
 
 
-def _round(turns: int, length: int) -> int:
-    """How many outages of `length` hours a round has, in all of which but the `turns` first all are heard.
+def _round(turns: int, each: int, length: int) -> int:
+    """Hours of a round of outages of `length` hours, one in `each`; after its `turns` first all are heard.
 
     Where few take turns all are heard between rounds, or nothing would be learned. And the day must not
     be in step with them: who is silent at the same hours of each day is never heard at these.
     """
-    found = max(turns, _RESTING)
-    while math.gcd(found * length, _DAY) != math.gcd(length, _DAY):
-        found += 1
+    found = max(turns, _RESTING) * each
+    while math.gcd(found, _DAY) != math.gcd(length, _DAY):
+        found += length
     return found
 
 
 def _rotating(silence: "_OutageKind", data: RegionHours, begin: int, length: int) -> Bool:
     """(hours, d) who is silent when: one outage after the other from `begin` on."""
-    turns, groups = silence
-    outages = _round(turns, length)
+    each = length + min(length, silence.pause)
     mask = np.zeros(data.values.shape, dtype=np.bool_)
-    for number, first in enumerate(range(begin, len(data.times), length)):
-        past, turn = divmod(number, outages)
-        if turn < turns:
-            mask[first : first + length] = groups(past * turns + turn)
+    rounds = range(begin, len(data.times), _round(silence.turns, each, length))
+    for number, (start, turn) in enumerate(itertools.product(rounds, range(silence.turns))):
+        first = start + turn * each
+        mask[first : first + length] = silence.silenced(number)
     return mask
 
 
-def _new_places(members: Members, tested: Sequence[str]) -> Bool:
-    """Which variables are never heard: each pollutant at one station, of many stations every tenth."""
-    columns = np.zeros(len(members), dtype=np.bool_)
+def _new_places(members: Members, tested: Sequence[str]) -> list[Bool]:
+    """By turns, which are never heard (d,): each pollutant at one station, of many at every tenth; of a large
+    region all that are tested at once, for each has a cell of its own."""
     if len(members.stations) < 2:
-        return columns
+        return []
+    turns = [np.zeros(len(members), dtype=np.bool_) for _ in range(_PLACE_TURNS)]
     for number in range(len(POLLUTANTS)):
-        having = [s for s in tested if members.table[members.stations.index(s), number] >= 0]
-        chosen = having[number % max(len(having), 1) :: 10] if len(members) <= network.WHOLE else having
-        for station in chosen:
-            columns[members.table[members.stations.index(station), number]] = len(having) > 1
-    return columns
+        column = members.table[[members.stations.index(station) for station in tested], number]
+        having = column[column >= 0]
+        if len(having) < 2:
+            continue
+        if len(members) > network.WHOLE:
+            turns[0][having] = True
+            continue
+        apart = min(len(having), _NEW_OF)
+        for turn in range(min(_PLACE_TURNS, apart)):
+            first = (number + turn * apart // min(_PLACE_TURNS, apart)) % apart
+            turns[turn][having[first::_NEW_OF]] = True
+    return [columns for columns in turns if columns.any()]
 
 
 class _Row(NamedTuple):
@@ -259,13 +276,11 @@ class _Row(NamedTuple):
 
 def _replayed(
     data: RegionHours,
-    name: str,
-    length: int,
     mask: Bool,
     begin: int,
     possible: PossibleValues,
-    progress: Progress,
-) -> list[Outcome]:
+    progress: Callable[[int, int], None],
+) -> list[_Row]:
     """One replay with a mask of who is silent."""
     members = data.members
     tested = _tested(members)
@@ -287,8 +302,8 @@ def _replayed(
             )  # fmt: skip
         if not np.isnan(values).all():
             region = network.learned_with_silence(region, end, values)
-        progress(f"{name}, {length} h", number + 1, len(data.times))
-    return list(_outcomes(members, name, length, rows))
+        progress(number + 1, len(data.times))
+    return rows
 
 
 def _outcomes(members: Members, name: str, length: int, rows: Sequence[_Row]) -> Iterator[Outcome]:

@@ -64,6 +64,29 @@ def test_who_is_silent_for_an_hour_is_so_at_all_hours_of_the_day(stations: int, 
     assert silent == {(variable, hour) for variable in range(len(of)) for hour in range(24)}
 
 
+@pytest.mark.parametrize(("length", "pause"), [(6, 6), (200, 168)])
+def test_a_region_is_whole_between_two_pollutants_that_nobody_measures(length: int, pause: int) -> None:
+    """Nobody has two such outages one upon the other; a week of all is enough."""
+    of = members(2, ("pm25", "pm10"))
+    values = 10.0 + np.repeat(np.arange(800.0)[:, None], len(of), axis=1)  # each tells its hour
+    silent: dict[int, str] = {}
+
+    def seen(_: Members, said: Estimates, heard: Float64) -> Estimates:
+        [name] = {of.variables[index].pollutant for index in np.flatnonzero(np.isnan(heard))}
+        silent[int(np.nanmin(heard)) - 10] = name
+        return said
+
+    kind = ["one pollutant everywhere"]
+    evaluate_region(
+        hours_of(of, values), outages=(length,), new_places=(), silences=kind, start=50, possible=seen
+    )
+    second = 50 + length + pause
+    assert [hour for hour in silent if hour < second + length] == [
+        *range(50, 50 + length), *range(second, second + length),
+    ]  # fmt: skip
+    assert (silent[50], silent[second]) == ("pm25", "pm10")
+
+
 def test_every_kind_of_outage_is_scored_and_the_network_is_best(outcomes: list[Outcome]) -> None:
     found = by_kind(outcomes)
     assert {(kind, hours) for kind, hours, _ in found} == {
@@ -94,18 +117,55 @@ def test_the_truth_of_an_outage_reaches_nobody() -> None:
     """Other readings in the silent hours: what is said and what rivals say stays, the errors alone change."""
     of = members(3, ("pm25",))
     air = city(of, 200)
-    base = by_kind(
-        evaluate_region(hours_of(of, air), outages=(200,), new_places=(0,), silences=["new place"], start=150)
-    )
     changed = air.copy()
-    changed[:, 0] += 1000.0
-    other = by_kind(
-        evaluate_region(hours_of(of, changed), outages=(), new_places=(0,), silences=["new place"], start=150)
+    changed[150:, 0] += 1000.0  # the first one's turn
+    base, other = (
+        evaluate_region(
+            hours_of(of, values), outages=(50,), new_places=(), silences=["one sensor"], start=150
+        )
+        for values in (air, changed)
     )
-    one, two = base["new place", 0, "pm25"], other["new place", 0, "pm25"]
-    assert set(one.skills) == set(two.skills) == {"network", "neighbours' mean", "inverse distance"}
+    [one], [two] = base, other
+    assert set(one.skills) == set(two.skills) == {"network", *RIVALS} - {"ridge, own others"}
     for name in one.skills:
         assert two.skills[name][0] == pytest.approx(1000.0, abs=100.0)
+
+
+def new_places(stations: int, values: Float64 | None = None) -> list[tuple[list[int], Float64]]:
+    """Of each hour that is scored in "new place": who is not heard, and what is said of all."""
+    of = members(stations, ("pm25",))
+    seen: list[tuple[list[int], Float64]] = []
+
+    def kept(_: Members, said: Estimates, heard: Float64) -> Estimates:
+        seen.append((np.flatnonzero(np.isnan(heard)).tolist(), said.value))
+        return said
+
+    evaluate_region(
+        hours_of(of, city(of, 60) if values is None else values),
+        outages=(), new_places=(0,), silences=["new place"], start=50, possible=kept,
+    )  # fmt: skip
+    return seen
+
+
+def test_nothing_is_heard_of_a_new_place() -> None:
+    air = city(members(3, ("pm25",)), 60)
+    changed = air.copy()
+    changed[:, 0] += 1000.0
+    base, other = new_places(3, air), new_places(3, changed)
+    whose = [silent == [0] for silent, _ in base]
+    assert sum(whose) == 10
+    for is_first, (_, one), (_, two) in zip(whose, base, other, strict=True):
+        assert (one[0] == two[0]) == is_first
+
+
+@pytest.mark.parametrize(
+    ("stations", "turns"),
+    [(2, [[0], [1]]), (8, [[0], [2], [4], [6]]), (13, [[0, 10], [2, 12], [5], [7]])],
+)
+def test_places_take_turns_at_being_new(stations: int, turns: list[list[int]]) -> None:
+    """A row of one station is that station's."""
+    silent = [who for who, _ in new_places(stations)]
+    assert silent == [who for who in turns for _ in range(10)]
 
 
 def test_what_is_said_is_made_possible_first() -> None:
