@@ -11,7 +11,6 @@ the same pollutant), that makes it harder for the network, not easier. With fewe
 eight stations of Beijing one hour of fireworks is a tenth of all squared errors of a year.
 """
 
-import itertools
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from model.evaluation.blocks import drawn_means
 from model.evaluation.progress import Progress
 from model.evaluation.region_hours import RegionHours
+from model.evaluation.region_outages import outage_kinds, places_by_turns, rotating
 from network import region as network
 from network.cell import Estimates
 from network.members import Members
@@ -39,10 +39,6 @@ OUTAGES: Final = (1, 6, 24, 168, 720)
 NEW_PLACES: Final = (0, 24, 168)
 #: Stations of a large region that are tested.
 TESTED: Final = 40
-#: Replays of a new place, each with other stations: what one tells of a pollutant is one station's.
-_PLACE_TURNS: Final = 4
-#: Of many stations, one in so many is new at a time.
-_NEW_OF: Final = 10
 #: Part of the hours that are only learned from, and the most of them.
 _LEARNING_PART: Final = 0.4
 _LEARNING_HOURS: Final = 90 * 24
@@ -53,9 +49,6 @@ _WEEK: Final = 168
 _NEW_PLACE: Final = "new place"
 _RIDGE: Final = 1.0
 _RIDGE_HOURS: Final = 365 * 24
-#: Outages after which those are heard that were silent.
-_RESTING: Final = 4
-_DAY: Final = 24
 #: Rivals, in the order they are shown.
 RIVALS: Final = (
     "last value",
@@ -138,17 +131,17 @@ def evaluate_region(
     begin = int(min(_LEARNING_PART * hours, _LEARNING_HOURS)) if start is None else start
     tested = _tested(data.members)
     outcomes: list[Outcome] = []
-    for name, kind in _silences(data.members, tested).items():
+    for name, kind in outage_kinds(data.members, tested).items():
         if silences is None or name in silences:
             for length in outages:
                 if length <= hours - begin:
-                    mask = _rotating(kind, data, begin, length)
+                    mask = rotating(kind, hours, begin, length)
                     rows = _replayed(data, mask, begin, possible, partial(progress, f"{name}, {length} h"))
                     outcomes += _outcomes(data.members, name, length, rows)
     for age in new_places:
         if (silences is None or _NEW_PLACE in silences) and begin >= age:
             rows = []
-            for turn, columns in enumerate(_new_places(data.members, tested), start=1):
+            for turn, columns in enumerate(places_by_turns(data.members, tested), start=1):
                 mask = np.zeros(data.values.shape, dtype=np.bool_)
                 mask[:, columns] = True
                 mask[begin - age : begin, columns] = False
@@ -163,105 +156,6 @@ def _tested(members: Members) -> tuple[str, ...]:
     stations = members.stations
     step = max(1, len(stations) // TESTED) if len(members) > network.WHOLE else 1
     return stations[::step]
-
-
-class _OutageKind(NamedTuple):
-    """A kind of outage: how many take turns, which variables the one of a number silences, and for how many
-    hours at most, as long as one lasts, all are heard between two."""
-
-    turns: int
-    silenced: Callable[[int], Bool]
-    pause: int = 0
-
-
-def _silences(members: Members, tested: Sequence[str]) -> dict[str, _OutageKind]:
-    """The kinds of outage that a region can have, by name."""
-    d = len(members)
-    table = members.table[[members.stations.index(station) for station in tested]]
-    pollutants = [number for number in range(len(POLLUTANTS)) if (table[:, number] >= 0).any()]
-    queue = [
-        int(table[station, pollutants[(turn + station) % len(pollutants)]])
-        for turn in range(len(pollutants))
-        for station in range(len(tested))
-    ]
-    queue = [one for one in queue if one >= 0]
-
-    def chosen(variables: Sequence[int]) -> Bool:
-        mask = np.zeros(d, dtype=np.bool_)
-        mask[list(variables)] = True
-        return mask
-
-    half = min(len(pollutants), len(members.stations) // 2)
-    at_once = max(1, len(members.stations) // 4, half) if len(pollutants) > 1 else max(1, len(tested) // 8)
-    found = {
-        "one sensor": _OutageKind(
-            len(queue) // at_once,
-            lambda n: chosen([queue[(n * at_once + i) % len(queue)] for i in range(at_once)]),
-        )
-    }
-    optical = table[:, [POLLUTANTS.index("pm25"), POLLUTANTS.index("pm10")]]
-    optical = optical[(optical >= 0).all(axis=1)]
-    if len(optical):
-        found["both PM of a station"] = _OutageKind(
-            len(optical), lambda n: chosen(optical[n % len(optical)].tolist())
-        )
-    if len(pollutants) > 1:
-        found["whole station"] = _OutageKind(
-            len(tested), lambda n: chosen([v for v in table[n % len(tested)].tolist() if v >= 0])
-        )
-        if len(members.stations) > 1:
-            found["one pollutant everywhere"] = _OutageKind(
-                len(pollutants), lambda n: members.pollutants == pollutants[n % len(pollutants)], _WEEK
-            )
-    if len(members.stations) > 1:
-        found["half of all at random"] = _OutageKind(
-            _RESTING, lambda n: np.random.default_rng(n).random(d) < 0.5
-        )
-    return found
-
-
-def _round(turns: int, each: int, length: int) -> int:
-    """Hours of a round of outages of `length` hours, one in `each`; after its `turns` first all are heard.
-
-    Where few take turns all are heard between rounds, or nothing would be learned. And the day must not
-    be in step with them: who is silent at the same hours of each day is never heard at these.
-    """
-    found = max(turns, _RESTING) * each
-    while math.gcd(found, _DAY) != math.gcd(length, _DAY):
-        found += length
-    return found
-
-
-def _rotating(silence: "_OutageKind", data: RegionHours, begin: int, length: int) -> Bool:
-    """(hours, d) who is silent when: one outage after the other from `begin` on."""
-    each = length + min(length, silence.pause)
-    mask = np.zeros(data.values.shape, dtype=np.bool_)
-    rounds = range(begin, len(data.times), _round(silence.turns, each, length))
-    for number, (start, turn) in enumerate(itertools.product(rounds, range(silence.turns))):
-        first = start + turn * each
-        mask[first : first + length] = silence.silenced(number)
-    return mask
-
-
-def _new_places(members: Members, tested: Sequence[str]) -> list[Bool]:
-    """By turns, which are never heard (d,): each pollutant at one station, of many at every tenth; of a large
-    region all that are tested at once, for each has a cell of its own."""
-    if len(members.stations) < 2:
-        return []
-    turns = [np.zeros(len(members), dtype=np.bool_) for _ in range(_PLACE_TURNS)]
-    for number in range(len(POLLUTANTS)):
-        column = members.table[[members.stations.index(station) for station in tested], number]
-        having = column[column >= 0]
-        if len(having) < 2:
-            continue
-        if len(members) > network.WHOLE:
-            turns[0][having] = True
-            continue
-        apart = min(len(having), _NEW_OF)
-        for turn in range(min(_PLACE_TURNS, apart)):
-            first = (number + turn * apart // min(_PLACE_TURNS, apart)) % apart
-            turns[turn][having[first::_NEW_OF]] = True
-    return [columns for columns in turns if columns.any()]
 
 
 class _Row(NamedTuple):

@@ -64,29 +64,6 @@ def test_who_is_silent_for_an_hour_is_so_at_all_hours_of_the_day(stations: int, 
     assert silent == {(variable, hour) for variable in range(len(of)) for hour in range(24)}
 
 
-@pytest.mark.parametrize(("length", "pause"), [(6, 6), (200, 168)])
-def test_a_region_is_whole_between_two_pollutants_that_nobody_measures(length: int, pause: int) -> None:
-    """Nobody has two such outages one upon the other; a week of all is enough."""
-    of = members(2, ("pm25", "pm10"))
-    values = 10.0 + np.repeat(np.arange(800.0)[:, None], len(of), axis=1)  # each tells its hour
-    silent: dict[int, str] = {}
-
-    def seen(_: Members, said: Estimates, heard: Float64) -> Estimates:
-        [name] = {of.variables[index].pollutant for index in np.flatnonzero(np.isnan(heard))}
-        silent[int(np.nanmin(heard)) - 10] = name
-        return said
-
-    kind = ["one pollutant everywhere"]
-    evaluate_region(
-        hours_of(of, values), outages=(length,), new_places=(), silences=kind, start=50, possible=seen
-    )
-    second = 50 + length + pause
-    assert [hour for hour in silent if hour < second + length] == [
-        *range(50, 50 + length), *range(second, second + length),
-    ]  # fmt: skip
-    assert (silent[50], silent[second]) == ("pm25", "pm10")
-
-
 def test_every_kind_of_outage_is_scored_and_the_network_is_best(outcomes: list[Outcome]) -> None:
     found = by_kind(outcomes)
     assert {(kind, hours) for kind, hours, _ in found} == {

@@ -1,0 +1,47 @@
+"""Who is made silent when."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.evaluation.region_outages import outage_kinds, rotating
+from schemas.parameters import POLLUTANTS
+from tests.network.cities import members
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    stations=st.integers(2, 6),
+    pollutants=st.integers(1, len(POLLUTANTS)),
+    length=st.integers(1, 30),
+)
+def test_every_sensor_is_silent_and_heard_at_every_hour_of_the_day(
+    stations: int, pollutants: int, length: int
+) -> None:
+    of = members(stations, POLLUTANTS[:pollutants])
+    for kind in outage_kinds(of, of.stations).values():
+        silent = rotating(kind, 24 * 2 * length * (kind.turns + 28), 0, length)
+        days = silent.reshape(-1, 24, len(of))[:, :, silent.any(axis=0)]
+        assert days.any(axis=0).all()
+        assert not days.all(axis=0).any()
+
+
+@given(length=st.integers(1, 400))
+def test_a_region_is_whole_as_long_as_nobody_measured_a_pollutant_but_a_week_at_most(length: int) -> None:
+    kind = outage_kinds(members(2), members(2).stations)["one pollutant everywhere"]
+    silent = rotating(kind, 10 * length, 0, length).any(axis=1)
+    second = length + min(length, 168)
+    np.testing.assert_array_equal(
+        silent[: second + length], [*[True] * length, *[False] * (second - length), *[True] * length]
+    )
+
+
+def test_of_a_large_region_half_of_those_that_are_tested_are_silent_at_once() -> None:
+    """They are a twentieth of all, and outages of days are few."""
+    of = members(400, ("pm25",))
+    tested = of.stations[::10]
+    kind = outage_kinds(of, tested)["one sensor"]
+    assert kind.turns == 2
+    both = [kind.silenced(turn) for turn in range(2)]
+    assert [one.sum() for one in both] == [20, 20]
+    assert (both[0] | both[1]).sum() == 40
