@@ -242,7 +242,7 @@ def estimate(cell: Cell, t_ms: int, values: Float64) -> Estimates:
     by_kin, left_by_kin = by_others(cell.kin.given(hour.trusted), hour.deviation, hour.trusted)
     deviation = np.sqrt(variance * cell.intervals.size[kinds, rows])
     reach = cell.intervals.reach[pollutants, kinds, ages] * deviation
-    reach = reach * np.where(once, OF_REAL_SILENCE[ages], 1.0)
+    reach = reach * np.where(once, OF_REAL_SILENCE[kinds, ages], 1.0)
     center = hour.center + mean
     return Estimates(
         value=from_log(center, pollutants),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from network.cell import Cell, estimate, fresh, learned
 from network.intervals import OF_REAL_SILENCE
-from network.members import Members, Position, Variable
+from network.members import Members, Position, Silence, Variable
 from network.past import AGES
 from network.region import Region
 from network.region import fresh as fresh_region
@@ -163,24 +163,32 @@ def test_what_all_show_is_believed(played: tuple[np.ndarray, Cell]) -> None:
     assert guess.value[0] > 0.4 * row[0]
 
 
+@pytest.mark.parametrize(("silent", "kind"), [((0, 3), Silence.HALF), ((0, 3, 6, 9), Silence.POLLUTANT)])
 def test_a_real_silence_is_less_certain_than_the_pretended_ones_that_the_intervals_learn_from(
-    played: tuple[np.ndarray, Cell], monkeypatch: pytest.MonkeyPatch
+    played: tuple[np.ndarray, Cell],
+    monkeypatch: pytest.MonkeyPatch,
+    silent: tuple[int, ...],
+    kind: Silence,
 ) -> None:
     """The longer, the more; what is heard, and who was never heard, is not silent."""
     air, cell = played
     never = replace(cell, last_ms=np.where(np.arange(len(OF)) == 3, 0, cell.last_ms))
 
     def reach(hour: int) -> np.ndarray:
-        said = estimate(never, end(hour), silenced(air[700], 0, 3))
+        said = estimate(never, end(hour), silenced(air[700], *silent))
+        assert (said.kind[[0, silent[-1]]] == kind).all()
         return to_log(said.hi, OF.pollutants) - to_log(said.value, OF.pollutants)
 
     wide = {hour: reach(hour) for hour in (700, 699 + 72, 699 + 720)}
-    monkeypatch.setattr("network.cell.OF_REAL_SILENCE", np.ones(len(AGES)))
-    for (hour, found), more in zip(wide.items(), OF_REAL_SILENCE[[0, 5, 7]], strict=True):
-        expected = np.where(np.arange(len(OF)) == 0, more, 1.0)
-        np.testing.assert_allclose(found / reach(hour), expected, rtol=1e-9)
+    monkeypatch.setattr("network.cell.OF_REAL_SILENCE", np.ones((len(Silence), len(AGES))))
+    for (hour, found), more in zip(wide.items(), OF_REAL_SILENCE[kind, [0, 5, 7]], strict=True):
+        is_silent = np.isin(np.arange(len(OF)), silent) & (never.last_ms > 0)
+        np.testing.assert_allclose(found / reach(hour), np.where(is_silent, more, 1.0), rtol=1e-9)
+
+
+def test_the_longer_a_real_silence_the_less_certain_it_is() -> None:
     assert (np.diff(OF_REAL_SILENCE) >= 0.0).all()
-    assert OF_REAL_SILENCE[0] > 1.0
+    assert (OF_REAL_SILENCE > 1.0).all()
 
 
 def test_a_place_never_measured_follows_those_that_are() -> None:
