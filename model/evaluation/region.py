@@ -135,8 +135,10 @@ def evaluate_region(
         if silences is None or name in silences:
             for length in outages:
                 if length <= hours - begin:
-                    mask = rotating(kind, hours, begin, length)
-                    rows = _replayed(data, mask, begin, possible, partial(progress, f"{name}, {length} h"))
+                    # What fits only once is at the end: more is learned before, and none is cut short.
+                    first = hours - length if start is None and 2 * length > hours - begin else begin
+                    mask = rotating(kind, hours, first, length)
+                    rows = _replayed(data, mask, first, possible, partial(progress, f"{name}, {length} h"))
                     outcomes += _outcomes(data.members, name, length, rows)
     for age in new_places:
         if (silences is None or _NEW_PLACE in silences) and begin >= age:

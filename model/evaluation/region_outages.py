@@ -51,8 +51,8 @@ def outage_kinds(members: Members, tested: Sequence[str]) -> dict[str, OutageKin
 
     if len(pollutants) > 1:
         at_once = max(1, len(members.stations) // 4, min(len(pollutants), len(members.stations) // 2))
-    else:  # of a large region, most of which is not tested, as many as make enough hours to count
-        at_once = max(1, len(tested) // (2 if len(members) > network.WHOLE else 8))
+    else:  # of a large region, most of which is not tested, all that are: outages of days are few
+        at_once = len(tested) if len(members) > network.WHOLE else max(1, len(tested) // 8)
     found = {
         "one sensor": OutageKind(
             len(queue) // at_once,

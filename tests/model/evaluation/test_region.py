@@ -124,6 +124,24 @@ def new_places(stations: int, values: Float64 | None = None) -> list[tuple[list[
     return seen
 
 
+@pytest.mark.parametrize(("length", "first"), [(90, 120), (91, 209)])
+def test_an_outage_that_fits_only_once_is_at_the_end(length: int, first: int) -> None:
+    """More is learned before it, and what is called a week is none of two days."""
+    of = members(3, ("pm25",))
+    values = 10.0 + np.repeat(np.arange(300.0)[:, None], len(of), axis=1)  # each tells its hour
+    hours: list[int] = []
+
+    def seen(_: Members, said: Estimates, heard: Float64) -> Estimates:
+        hours.append(int(np.nanmin(heard)) - 10)
+        return said
+
+    evaluate_region(
+        hours_of(of, values), outages=(length,), new_places=(), silences=["one sensor"],
+        possible=seen,
+    )  # fmt: skip
+    assert hours == list(range(first, 300))
+
+
 def test_nothing_is_heard_of_a_new_place() -> None:
     air = city(members(3, ("pm25",)), 60)
     changed = air.copy()
