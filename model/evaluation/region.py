@@ -137,17 +137,19 @@ def evaluate_region(
                 if length <= hours - begin:
                     # What fits only once is at the end: more is learned before, and none is cut short.
                     first = hours - length if start is None and 2 * length > hours - begin else begin
-                    mask = rotating(kind, hours, first, length)
-                    rows = _replayed(data, mask, first, possible, partial(progress, f"{name}, {length} h"))
+                    rows = []
+                    for replay, mask in enumerate(rotating(kind, hours, first, length), start=1):
+                        what = f"{name}, {length} h" + (f", replay {replay}" if kind.replays > 1 else "")
+                        rows += _replayed(data, mask, first, possible, partial(progress, what))
                     outcomes += _outcomes(data.members, name, length, rows)
     for age in new_places:
         if (silences is None or _NEW_PLACE in silences) and begin >= age:
             rows = []
-            for turn, columns in enumerate(places_by_turns(data.members, tested), start=1):
+            for replay, columns in enumerate(places_by_turns(data.members, tested), start=1):
                 mask = np.zeros(data.values.shape, dtype=np.bool_)
                 mask[:, columns] = True
                 mask[begin - age : begin, columns] = False
-                what = f"{_NEW_PLACE}, {age} h, turn {turn}"
+                what = f"{_NEW_PLACE}, {age} h, replay {replay}"
                 rows += _replayed(data, mask, begin, possible, partial(progress, what))
             outcomes += _outcomes(data.members, _NEW_PLACE, age, rows)
     return outcomes

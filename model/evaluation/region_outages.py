@@ -24,12 +24,19 @@ _PAUSE: Final = 168
 
 
 class OutageKind(NamedTuple):
-    """A kind of outage: how many take turns, which variables the one of a number silences, and for how many
-    hours at most, as long as one lasts, all are heard between two."""
+    """A kind of outage.
+
+    Attributes:
+        turns: how many take turns.
+        silenced: which variables (d,) the outage of a number silences.
+        pause: for how many hours at most, as long as one lasts, all are heard between two.
+        replays: how many make up for the hours that are paused, each begun by another turn.
+    """
 
     turns: int
     silenced: Callable[[int], Bool]
     pause: int = 0
+    replays: int = 1
 
 
 def outage_kinds(members: Members, tested: Sequence[str]) -> dict[str, OutageKind]:
@@ -71,7 +78,10 @@ def outage_kinds(members: Members, tested: Sequence[str]) -> dict[str, OutageKin
         )
         if len(members.stations) > 1:
             found["one pollutant everywhere"] = OutageKind(
-                len(pollutants), lambda n: members.pollutants == pollutants[n % len(pollutants)], _PAUSE
+                len(pollutants),
+                lambda n: members.pollutants == pollutants[n % len(pollutants)],
+                pause=_PAUSE,
+                replays=2,
             )
     if len(members.stations) > 1:
         found["half of all at random"] = OutageKind(
@@ -92,15 +102,18 @@ def _round(turns: int, each: int, length: int) -> int:
     return found
 
 
-def rotating(kind: OutageKind, hours: int, begin: int, length: int) -> Bool:
-    """(hours, d) who is silent when: one outage of so many hours after the other from `begin` on."""
+def rotating(kind: OutageKind, hours: int, begin: int, length: int) -> list[Bool]:
+    """For each replay (hours, d) who is silent when: one outage after the other from `begin` on."""
     each = length + min(length, kind.pause)
-    mask = np.zeros((hours, len(kind.silenced(0))), dtype=np.bool_)
-    rounds = range(begin, hours, _round(kind.turns, each, length))
-    for number, (start, turn) in enumerate(itertools.product(rounds, range(kind.turns))):
-        first = start + turn * each
-        mask[first : first + length] = kind.silenced(number)
-    return mask
+    masks = []
+    for replay in range(kind.replays):
+        mask = np.zeros((hours, len(kind.silenced(0))), dtype=np.bool_)
+        rounds = range(begin, hours, _round(kind.turns, each, length))
+        for number, (start, turn) in enumerate(itertools.product(rounds, range(kind.turns))):
+            first = start + turn * each
+            mask[first : first + length] = kind.silenced(number + replay * kind.turns // kind.replays)
+        masks.append(mask)
+    return masks
 
 
 def places_by_turns(members: Members, tested: Sequence[str]) -> list[Bool]:

@@ -20,20 +20,24 @@ def test_every_sensor_is_silent_and_heard_at_every_hour_of_the_day(
 ) -> None:
     of = members(stations, POLLUTANTS[:pollutants])
     for kind in outage_kinds(of, of.stations).values():
-        silent = rotating(kind, 24 * 2 * length * (kind.turns + 28), 0, length)
-        days = silent.reshape(-1, 24, len(of))[:, :, silent.any(axis=0)]
-        assert days.any(axis=0).all()
-        assert not days.all(axis=0).any()
+        for silent in rotating(kind, 24 * 2 * length * (kind.turns + 28), 0, length):
+            days = silent.reshape(-1, 24, len(of))[:, :, silent.any(axis=0)]
+            assert days.any(axis=0).all()
+            assert not days.all(axis=0).any()
 
 
 @given(length=st.integers(1, 400))
 def test_a_region_is_whole_as_long_as_nobody_measured_a_pollutant_but_a_week_at_most(length: int) -> None:
     kind = outage_kinds(members(2), members(2).stations)["one pollutant everywhere"]
-    silent = rotating(kind, 10 * length, 0, length).any(axis=1)
     second = length + min(length, 168)
-    np.testing.assert_array_equal(
-        silent[: second + length], [*[True] * length, *[False] * (second - length), *[True] * length]
-    )
+    one, other = rotating(kind, 10 * length, 0, length)
+    for silent in (one, other):
+        np.testing.assert_array_equal(
+            silent.any(axis=1)[: second + length],
+            [*[True] * length, *[False] * (second - length), *[True] * length],
+        )
+    np.testing.assert_array_equal(one[second], other[0])
+    assert (one[0] != other[0]).any()
 
 
 def test_of_a_large_region_all_that_are_tested_are_silent_at_once() -> None:
