@@ -40,8 +40,8 @@ _ROLLING: Final = 500.0
 _TOLD_FROM: Final = 30.0
 #: (kinds, ages of `network.past.AGES`) how much larger the errors of a real silence are than those of the
 #: pretended ones that the intervals learn from: who only pretends goes on to teach, and a region moves on
-#: without who is silent. It moves on farther without a pollutant that nobody measures. Seen at eight stations
-#: of Beijing, June 2013 to March 2015 (docs/network.md).
+#: without who is silent; without a pollutant that several measured and nobody does any more it moves farther.
+#: Seen at eight stations of Beijing, June 2013 to March 2015 (docs/network.md).
 OF_REAL_SILENCE: Final = np.where(
     np.arange(len(Silence))[:, None] == Silence.POLLUTANT,
     (1.04, 1.04, 1.04, 1.04, 1.04, 1.13, 1.19, 1.25),

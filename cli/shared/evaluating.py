@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import typer
@@ -16,7 +16,8 @@ from datasets.errors import LayoutError
 from fusion.together.witnesses import possible_in_region
 from model.evaluation.region import NEW_PLACES, RIVALS, Outcome, evaluate_region
 from model.evaluation.region_hours import read_region
-from schemas.parameters import LABELS
+from model.evaluation.region_outages import EVERYWHERE
+from schemas.parameters import LABELS, POLLUTANTS
 
 #: Share of draws of whole weeks in which a rival did better than the network from which on it was no luck.
 _SURELY = 0.95
@@ -29,7 +30,11 @@ def evaluate_network(folder: Path, outages: Sequence[int], as_json: bool) -> Non
     data, problems = read_region(folder, read_folder)
     with bars(Console(stderr=True, quiet=as_json)) as progress:
         outcomes = evaluate_region(
-            data, outages=outages, new_places=NEW_PLACES, possible=possible_in_region, progress=progress
+            data,
+            outages=list(dict.fromkeys(outages)),
+            new_places=NEW_PLACES,
+            possible=possible_in_region,
+            progress=progress,
         )
     if not any(outcome.values for outcome in outcomes):
         raise LayoutError(f"{folder}: too few hours to learn from and to score")
@@ -66,7 +71,22 @@ def evaluate_network(folder: Path, outages: Sequence[int], as_json: bool) -> Non
             " beside those that are learned from first",
             highlight=False, soft_wrap=True,
         )  # fmt: skip
+    for hours, missed in _without_turn(outcomes):
+        console.print(
+            f"not scored: {EVERYWHERE}, {hours} h: {', '.join(missed)}; too few hours for its turn to come",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
     tell_left_out(problems)
+
+
+def _without_turn(outcomes: Sequence[Outcome]) -> Iterator[tuple[int, list[str]]]:
+    """Of outages of a whole pollutant, by length, the pollutants that are scored elsewhere and not there."""
+    scored = {outcome.pollutant for outcome in outcomes if outcome.values}
+    there = [outcome for outcome in outcomes if outcome.silence == EVERYWHERE and outcome.values]
+    for hours in dict.fromkeys(outcome.hours for outcome in there):
+        missed = scored - {outcome.pollutant for outcome in there if outcome.hours == hours}
+        if missed:
+            yield hours, [LABELS[one] for one in POLLUTANTS if one in missed]
 
 
 def outcome_table(silence: str, outcomes: Sequence[Outcome], shown: int) -> Table:
@@ -91,7 +111,8 @@ def _skill(outcome: Outcome, name: str) -> str:
     mark = ""
     if name != "network" and skill[0] < outcome.skills["network"][0]:
         mark = _BETTER if outcome.ahead[name] >= _SURELY else _PERHAPS
-    return f"{mark}{skill[0]:.1f}/{skill[1]:.2f}"
+    r2 = f"{skill[1]:.2f}" if math.isfinite(skill[1]) else "-"
+    return f"{mark}{skill[0]:.1f}/{r2}"
 
 
 def _percent(share: float) -> str:

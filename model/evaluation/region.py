@@ -184,7 +184,7 @@ def _replayed(
     tested = _tested(members)
     is_tested = np.array([one.station in tested for one in members.variables])
     region = network.fresh(members, tested)
-    rivals = _Rivals(data, mask)
+    rivals = _Rivals(data, mask, begin)
     rows: list[_Row] = []
     for number, end in enumerate(data.times.tolist()):
         values = np.where(mask[number], np.nan, data.values[number])
@@ -263,12 +263,15 @@ def _skill(truth: Float64, said: Float64) -> tuple[float, float]:
 class _Rivals:
     """What one would say without the network."""
 
-    def __init__(self, data: RegionHours, mask: Bool) -> None:
+    def __init__(self, data: RegionHours, mask: Bool, begin: int) -> None:
         self._data, self._mask = data, mask
         members = data.members
         placed = all(place is not None for place in members.places)
         self._apart = distances([place for place in members.places if place is not None]) if placed else None
-        self._logs = to_log(data.values, members.pollutants)
+        # What a new place reads before it has data of its own is never heard; that of earlier outages the
+        # ridge may have, which favours it.
+        unheard = mask & (np.arange(len(mask)) < begin)[:, None]
+        self._logs = to_log(np.where(unheard, np.nan, data.values), members.pollutants)
         self._fits: dict[tuple[int, int], tuple[NDArray[np.int64], Float64] | None] = {}
         self._began: dict[int, tuple[int, int, float, Float64]] = {}
 

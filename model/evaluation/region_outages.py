@@ -12,6 +12,8 @@ from network.members import Members
 from schemas.arrays import Bool
 from schemas.parameters import POLLUTANTS
 
+#: Name of the kind of outage in which nobody measures a pollutant.
+EVERYWHERE: Final = "one pollutant everywhere"
 #: Replays of a new place, each with other stations: what one tells of a pollutant is one station's.
 _PLACE_TURNS: Final = 4
 #: Of many stations, one in so many is new at a time.
@@ -57,7 +59,7 @@ def outage_kinds(members: Members, tested: Sequence[str]) -> dict[str, OutageKin
         return mask
 
     if len(pollutants) > 1:
-        at_once = max(1, len(members.stations) // 4, min(len(pollutants), len(members.stations) // 2))
+        at_once = max(1, len(tested) // 4, min(len(pollutants), len(tested) // 2))
     else:  # of a large region, most of which is not tested, all that are: outages of days are few
         at_once = len(tested) if len(members) > network.WHOLE else max(1, len(tested) // 8)
     found = {
@@ -77,7 +79,7 @@ def outage_kinds(members: Members, tested: Sequence[str]) -> dict[str, OutageKin
             len(tested), lambda n: chosen([v for v in table[n % len(tested)].tolist() if v >= 0])
         )
         if len(members.stations) > 1:
-            found["one pollutant everywhere"] = OutageKind(
+            found[EVERYWHERE] = OutageKind(
                 len(pollutants),
                 lambda n: members.pollutants == pollutants[n % len(pollutants)],
                 pause=_PAUSE,
