@@ -35,7 +35,7 @@ def test_a_region_is_whole_as_long_as_nobody_measured_a_pollutant_but_a_week_at_
     one, other = rotating(kind, 10 * length, 0, length)
     for silent in (one, other):
         np.testing.assert_array_equal(
-            silent.any(axis=1)[: second + length],
+            silent[: second + length].any(axis=1),
             [*[True] * length, *[False] * (second - length), *[True] * length],
         )
     np.testing.assert_array_equal(one[second], other[0])
