@@ -27,14 +27,11 @@ _BETTER, _PERHAPS = "*", "~"
 
 def evaluate_network(folder: Path, outages: Sequence[int], as_json: bool) -> None:
     """Score the network on a folder and say how it did. Raises LayoutError."""
+    outages = list(dict.fromkeys(outages))
     data, problems = read_region(folder, read_folder)
     with bars(Console(stderr=True, quiet=as_json)) as progress:
         outcomes = evaluate_region(
-            data,
-            outages=list(dict.fromkeys(outages)),
-            new_places=NEW_PLACES,
-            possible=possible_in_region,
-            progress=progress,
+            data, outages=outages, new_places=NEW_PLACES, possible=possible_in_region, progress=progress
         )
     if not any(outcome.values for outcome in outcomes):
         raise LayoutError(f"{folder}: too few hours to learn from and to score")

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from model.evaluation.blocks import drawn_means
 from model.evaluation.progress import Progress
 from model.evaluation.region_hours import RegionHours
-from model.evaluation.region_outages import outage_kinds, places_by_turns, rotating
+from model.evaluation.region_outages import new_by_turns, outage_kinds, rotating
 from network import region as network
 from network.cell import Estimates
 from network.members import Members
@@ -116,42 +116,41 @@ def evaluate_region(
     possible: PossibleValues = lambda _members, said, _heard: said,
     progress: Progress = lambda *_: None,
 ) -> list[Outcome]:
-    """Replay a region once for each kind and length of outage.
+    """Replay a region for each kind and length of outage, as often as its turns want.
 
     Args:
         data: the history.
         outages: lengths, hours; those longer than what is left to score are left out.
         new_places: hours of own data of a new place.
         silences: kinds of outage, by name; None: all that the region can have.
-        start: number of the first hour that is scored; None: after two fifths, at most 90 days.
+        start: number of the first hour that is scored; None: after two fifths, at most 90 days, and an outage
+            that fits only once is at the end.
         possible: makes what is said possible beside what is heard, as the stream does.
         progress: told (what, done, in all).
     """
     hours = len(data.times)
     begin = int(min(_LEARNING_PART * hours, _LEARNING_HOURS)) if start is None else start
     tested = _tested(data.members)
-    outcomes: list[Outcome] = []
-    for name, kind in outage_kinds(data.members, tested).items():
-        if silences is None or name in silences:
+
+    def made() -> Iterator[tuple[str, int, int, list[Bool]]]:
+        for name, kind in outage_kinds(data.members, tested).items():
             for length in outages:
                 if length <= hours - begin:
                     # What fits only once is at the end: more is learned before, and none is cut short.
                     first = hours - length if start is None and 2 * length > hours - begin else begin
-                    rows = []
-                    for replay, mask in enumerate(rotating(kind, hours, first, length), start=1):
-                        what = f"{name}, {length} h" + (f", replay {replay}" if kind.replays > 1 else "")
-                        rows += _replayed(data, mask, first, possible, partial(progress, what))
-                    outcomes += _outcomes(data.members, name, length, rows)
-    for age in new_places:
-        if (silences is None or _NEW_PLACE in silences) and begin >= age:
+                    yield name, length, first, rotating(kind, hours, first, length)
+        for age in new_places:
+            if age <= begin:
+                yield _NEW_PLACE, age, begin, new_by_turns(data.members, tested, hours, begin, age)
+
+    outcomes: list[Outcome] = []
+    for name, length, first, masks in made():
+        if silences is None or name in silences:
             rows = []
-            for replay, columns in enumerate(places_by_turns(data.members, tested), start=1):
-                mask = np.zeros(data.values.shape, dtype=np.bool_)
-                mask[:, columns] = True
-                mask[begin - age : begin, columns] = False
-                what = f"{_NEW_PLACE}, {age} h, replay {replay}"
-                rows += _replayed(data, mask, begin, possible, partial(progress, what))
-            outcomes += _outcomes(data.members, _NEW_PLACE, age, rows)
+            for replay, mask in enumerate(masks, start=1):
+                what = f"{name}, {length} h" + (f", replay {replay}" if len(masks) > 1 else "")
+                rows += _replayed(data, mask, first, possible, partial(progress, what))
+            outcomes += _outcomes(data.members, name, length, rows)
     return outcomes
 
 

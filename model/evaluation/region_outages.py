@@ -118,7 +118,19 @@ def rotating(kind: OutageKind, hours: int, begin: int, length: int) -> list[Bool
     return masks
 
 
-def places_by_turns(members: Members, tested: Sequence[str]) -> list[Bool]:
+def new_by_turns(members: Members, tested: Sequence[str], hours: int, begin: int, age: int) -> list[Bool]:
+    """For each replay (hours, d) who is silent when, where some are new: never heard, but for `age` hours
+    before `begin`."""
+    masks = []
+    for columns in _places(members, tested):
+        mask = np.zeros((hours, len(members)), dtype=np.bool_)
+        mask[:, columns] = True
+        mask[begin - age : begin, columns] = False
+        masks.append(mask)
+    return masks
+
+
+def _places(members: Members, tested: Sequence[str]) -> list[Bool]:
     """By turns, which are never heard (d,): each pollutant at one station, of many at every tenth; of a large
     region all that are tested at once, for each has a cell of its own."""
     if len(members.stations) < 2:
